@@ -2,7 +2,7 @@
 //!
 //! The registries are in this process, each with a connection and a watch of its own. The server is started by the harness of the
 //! tests. Each scenario prints one line. The numbers are those of the server: `INFO stats` and `INFO cpu`. Without the name of a
-//! scenario the bench prints the names and measures nothing, because all scenarios together take five minutes.
+//! scenario the bench prints the names and measures nothing, because all scenarios together take seven minutes.
 
 #[path = "harness/counting.rs"]
 mod counting;

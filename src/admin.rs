@@ -243,8 +243,8 @@ impl AdminRouter {
         self
     }
 
-    /// Creates the router, which has a fallback and therefore must be nested and not merged. [`Router::nest`] serves the page at the path without a slash at the end, and
-    /// [`Router::nest_service`] with and without the slash.
+    /// Creates the router, which has a fallback and therefore must be nested and not merged. [`Router::nest`] serves the
+    /// page at the path without a slash at the end, and [`Router::nest_service`] with and without the slash.
     ///
     /// A stream of events ends after five minutes, and the client then requests a new stream. Therefore a
     /// client whose token was revoked receives no further events. A stream also ends when

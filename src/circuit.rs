@@ -96,6 +96,7 @@ mod rejected;
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 mod shed;
 mod status;
+mod usual;
 mod verdict;
 mod wakers;
 mod word;
@@ -125,6 +126,8 @@ pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;
 pub use status::{NextCall, ProbeStatus, Status, Totals};
+#[cfg(feature = "store")]
+pub(crate) use usual::Before;
 pub(crate) use wakers::Place;
 
 /// A circuit breaker for one service. Clones are handles to the same circuit.

@@ -97,8 +97,8 @@ pub trait Classifier<Req, Res, Err> {
     ///
     /// The circuit calls this method only if the failure opens the circuit. The same applies to an error of
     /// `poll_ready`. Status, log, audit and rejections show the text, and metrics do not. The circuit keeps
-    /// one line of at most 200 characters, and shortens each address to scheme and host. A text should
-    /// contain no secrets and nothing about the caller.
+    /// one line of at most 200 characters, and shortens each address with `://` to scheme and host. A text
+    /// should contain no secrets and nothing about the caller.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
         None

@@ -86,8 +86,8 @@ impl<Req> Select<Req> for OneCircuit {
 ///
 /// # Bounds
 ///
-/// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When a further key arrives, an eighth of the known keys
-/// is evicted. The order is as follows.
+/// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When a further key arrives, or when the registry has no
+/// room for a new key, an eighth of the known keys is evicted. The order is as follows.
 ///
 /// 1. Circuits that came back from the store and have had no call.
 /// 2. Circuits that know nothing, least recently used first. These are closed, without failures or slow calls in their
@@ -99,16 +99,18 @@ impl<Req> Select<Req> for OneCircuit {
 ///
 /// An evicted circuit leaves the registry. Its calls under way end as usual, and its unsaved state is written to the store.
 /// A circuit that knew something stays in memory, and the next circuit of its key inherits its state and its evidence,
-/// without a wait and without a store. At most `max_keys` evicted circuits stay in memory. If there are more, those whose
-/// keys were not used for `idle` are forgotten first, and then those of the keys with the fewest calls. The layer remembers for about 85 forgotten keys for each
-/// key of `max_keys` how many calls they had, so that a host in use stays longer the next time. Therefore a flood of keys
-/// hardly delays the opening of another key, see
-/// [keys of strangers](crate::guide::stacks#keys-of-strangers). All other data are restored from the store, and no call
-/// waits for that restore. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
+/// without a wait and without a store. If `idle` has passed since the eviction, this holds only for a circuit that
+/// would reject the next call. At most `max_keys` evicted circuits stay in memory. If there are more, those whose keys
+/// were not used for `idle` are forgotten first, and then those of the keys with the fewest calls. The layer remembers
+/// how many calls the forgotten keys had, so that a host in use stays longer the next time. This memory has at least
+/// the last 85 forgotten keys for each key of `max_keys`, up to the last 349 000 keys. Therefore a flood of keys hardly
+/// delays the opening of another key, see [keys of strangers](crate::guide::stacks#keys-of-strangers). All other data
+/// are restored from the store, and no call waits for that restore. When the last clone of a `Keyed` is dropped, all
+/// its circuits leave the registry.
 ///
 /// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second, because a
-/// healthy host must not be rejected because of other hosts. Calls also pass unguarded if the registry is full, or if the
-/// template refuses the settings of a key. Unguarded calls are counted in
+/// healthy host must not be rejected because of other hosts. Calls also pass unguarded if the circuits of the application
+/// and of other layers fill the registry, or if the template refuses the settings of a key. Unguarded calls are counted in
 /// `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`, and
 /// in [`status`](Self::status). A warning is logged at most once a minute.
 ///

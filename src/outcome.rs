@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(crate) use failure::CallerDeadline;
 pub use failure::{Failure, FailureKind};
 pub use weight::{InvalidWeight, Weight};
-pub(crate) use weight::{UNIT, score_from_units, units_from_score};
+pub(crate) use weight::{UNIT, number, score_from_units, units_from_score};
 
 /// The meaning of a call for its circuit, which a [`Classifier`](crate::classify::Classifier) returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

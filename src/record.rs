@@ -123,22 +123,22 @@ pub struct CircuitRecord {
     #[serde(default)]
     pub updated_at: Timestamp,
     /// The instance that published the state.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub instance: String,
     /// The start of the instance that published the state. An instance recognises its own transition by
     /// `incarnation` and `era`, so that the instance knows its own write even if the answer of the store was
     /// lost.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub incarnation: String,
     /// The number of the published transition since that start of the instance.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub era: u64,
     /// The last act of an operator. `None` if no operator has acted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operated>,
-    /// The entry of each instance, by the id of the instance. There are at most 64 entries, and newer entries
+    /// The entry of each instance, by the id of the instance. There are at most 100 entries, and newer entries
     /// replace older ones. The entry of an instance that is [gone](InstanceEntry::is_gone) stays for 72 hours.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub instances: BTreeMap<String, InstanceEntry>,
     /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
@@ -153,8 +153,9 @@ impl CircuitRecord {
     /// The size of all fields that this version does not know, in bytes of JSON. Further fields are dropped when a record
     /// is read, so that a record that can be read can be written again.
     pub const MAX_EXTRA_BYTES: usize = 16 * 1024;
-    /// The largest number of instances in a record.
-    pub const MAX_INSTANCES: usize = 64;
+    /// The largest number of instances in a record. A record with long texts keeps fewer, because
+    /// [`MAX_BYTES`](Self::MAX_BYTES) bounds the record too. About 70 entries fit with every field at its longest.
+    pub const MAX_INSTANCES: usize = 100;
 
     /// Returns the record of a circuit about which nothing is known. Every other record is newer.
     #[must_use]
@@ -190,8 +191,8 @@ impl CircuitRecord {
     ///
     /// The bytes are not trusted. Texts that are too long are cut, and impossible numbers become zero. The
     /// entry of an instance is dropped if its id or number is impossible, or if the instance has not been seen for 72
-    /// hours. Unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped, and the oldest entries of a
-    /// record that would be too long.
+    /// hours. Unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped. A record that would be too long
+    /// to be written loses the reasons of its oldest entries, and then these entries.
     ///
     /// # Errors
     ///
@@ -403,6 +404,11 @@ struct Versioned {
 
 const fn first_version() -> u32 {
     1
+}
+
+/// Returns true if a reader fills in the value of a field that is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The largest distance between a number in a record and the clock of the store. A number can be ahead of the

@@ -5,20 +5,19 @@
 
 mod error;
 pub(crate) mod feed;
+mod names;
 #[cfg(all(feature = "keyed", feature = "store"))]
 mod prefixed;
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt;
-#[cfg(feature = "keyed")]
-use std::ops::Bound;
 use std::sync::Arc;
 #[cfg(all(feature = "keyed", feature = "store"))]
 use std::sync::Weak;
 
 pub use self::error::RegistryError;
 use self::feed::{Feed, Subscription};
+use self::names::Names;
 #[cfg(all(feature = "keyed", feature = "store"))]
 pub(crate) use self::prefixed::{BroughtBack, Prefixed};
 use crate::circuit::{Circuit, Status};
@@ -73,12 +72,7 @@ struct Named {
     companion: Option<Arc<dyn Companion>>,
     /// The observer of every circuit, which passes events to the subscribers.
     feed: Arc<Feed>,
-    // The map is sorted, so that lists of circuits are sorted too.
-    circuits: Mutex<BTreeMap<String, Circuit>>,
-    /// The beginnings of names that belong to layers of keyed circuits. Locked while `circuits` is locked, so that no
-    /// circuit gets a name at the moment in which a layer takes its beginning.
-    #[cfg(feature = "keyed")]
-    prefixes: Mutex<Vec<Box<str>>>,
+    names: Mutex<Names>,
 }
 
 impl Registry {
@@ -101,16 +95,7 @@ impl Registry {
 
     fn create(limit: usize, companion: Option<Arc<dyn Companion>>) -> Self {
         let feed = Arc::new(Feed::new(companion.as_ref().map(Arc::downgrade)));
-        Self {
-            shared: Arc::new(Named {
-                limit,
-                companion,
-                feed,
-                circuits: Mutex::new(BTreeMap::new()),
-                #[cfg(feature = "keyed")]
-                prefixes: Mutex::default(),
-            }),
-        }
+        Self { shared: Arc::new(Named { limit, companion, feed, names: Mutex::default() }) }
     }
 
     /// Returns the companion of the registry, if its type is `T`.
@@ -128,19 +113,19 @@ impl Registry {
     /// begins with the prefix of a layer of keyed circuits, and
     /// [`RegistryError::Full`] if the registry is full.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
-        if let Some(answer) = self.named(&self.shared.circuits.lock(), &config) {
+        if let Some(answer) = self.shared.names.lock().taken(&config, self.shared.limit) {
             return answer;
         }
         // The circuit is created outside the lock, because its clock and its observers are foreign code that
         // may use the registry.
         let circuit = self.create_unreported(config);
-        let mut circuits = self.shared.circuits.lock();
-        if let Some(answer) = self.named(&circuits, circuit.config()) {
-            drop(circuits);
+        let mut names = self.shared.names.lock();
+        if let Some(answer) = names.taken(circuit.config(), self.shared.limit) {
+            drop(names);
             return answer;
         }
-        circuits.insert(circuit.name().to_owned(), circuit.clone());
-        drop(circuits);
+        names.circuits.insert(circuit.name().to_owned(), circuit.clone());
+        drop(names);
         self.joined(&circuit);
         self.introduce(&circuit);
         Ok(circuit)
@@ -153,19 +138,19 @@ impl Registry {
     /// circuit are not notified yet.
     #[cfg(feature = "keyed")]
     pub(crate) fn insert(&self, circuit: &Circuit) -> bool {
-        let mut circuits = self.shared.circuits.lock();
-        let has_room = circuits.len() < self.shared.limit;
+        let mut names = self.shared.names.lock();
+        let has_room = names.circuits.len() < self.shared.limit;
         if has_room {
-            circuits.insert(circuit.name().to_owned(), circuit.clone());
+            names.circuits.insert(circuit.name().to_owned(), circuit.clone());
         }
-        drop(circuits);
+        drop(names);
         if has_room {
             self.joined(circuit);
         }
         has_room
     }
 
-    /// Notifies the companion of a circuit that was added. The caller must hold no lock.
+    /// Notifies the companion of a circuit that was added. The caller must hold no lock of the registry.
     fn joined(&self, circuit: &Circuit) {
         if let Some(companion) = &self.shared.companion {
             companion.introduced(circuit);
@@ -176,23 +161,13 @@ impl Registry {
     /// if such a name belongs to a circuit, or can belong to a key of another layer.
     #[cfg(feature = "keyed")]
     pub(crate) fn reserve(&self, prefix: &str) -> Result<(), String> {
-        let circuits = self.shared.circuits.lock();
-        let mut prefixes = self.shared.prefixes.lock();
-        if let Some(other) = prefixes.iter().find(|other| other.starts_with(prefix) || prefix.starts_with(&***other)) {
-            return Err(format!("keys of another layer have names that begin with `{other}`"));
-        }
-        let first = circuits.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next();
-        if let Some((name, _)) = first.filter(|(name, _)| name.starts_with(prefix)) {
-            return Err(format!("the registry has the circuit `{name}`"));
-        }
-        prefixes.push(prefix.into());
-        Ok(())
+        self.shared.names.lock().reserve(prefix)
     }
 
     /// Ends the reservation of a prefix, after the circuits of its layer were removed.
     #[cfg(feature = "keyed")]
     pub(crate) fn release(&self, prefix: &str) {
-        self.shared.prefixes.lock().retain(|reserved| **reserved != *prefix);
+        self.shared.names.lock().prefixes.retain(|reserved| **reserved != *prefix);
     }
 
     /// Creates a circuit that reports its events to the subscribers. The circuit is not added to the
@@ -227,12 +202,12 @@ impl Registry {
     /// stay usable.
     #[cfg(feature = "keyed")]
     pub(crate) fn remove(&self, circuit: &Circuit) {
-        let mut circuits = self.shared.circuits.lock();
-        if !circuits.get(circuit.name()).is_some_and(|present| present.is(circuit)) {
+        let mut names = self.shared.names.lock();
+        if !names.circuits.get(circuit.name()).is_some_and(|present| present.is(circuit)) {
             return;
         }
-        let removed = circuits.remove(circuit.name());
-        drop(circuits);
+        let removed = names.circuits.remove(circuit.name());
+        drop(names);
         if let (Some(companion), Some(circuit)) = (&self.shared.companion, removed) {
             companion.forgotten(&circuit);
         }
@@ -243,14 +218,14 @@ impl Registry {
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn has_room_for_restore(&self) -> bool {
         let limit = self.shared.limit;
-        self.shared.circuits.lock().len() < limit - limit.div_ceil(8)
+        self.shared.names.lock().circuits.len() < limit - limit.div_ceil(8)
     }
 
-    /// Returns the number of handles to a circuit of a key that belong to no call, without the handle of the layer. The
-    /// registry has one, and so has the coordinator.
+    /// Returns the number of handles to a circuit of a key that belong to no call. The layer, the registry and the
+    /// coordinator have one each.
     #[cfg(feature = "keyed")]
     pub(crate) fn handles_of_a_circuit(&self) -> usize {
-        1 + usize::from(self.shared.companion.is_some())
+        2 + usize::from(self.shared.companion.is_some())
     }
 
     /// Returns the largest number of circuits.
@@ -259,36 +234,16 @@ impl Registry {
         self.shared.limit
     }
 
-    /// Returns the circuit that already has the name of `config`, or an error if its settings differ, if the name
-    /// belongs to a layer of keyed circuits, or if the registry is full. Returns `None` if a circuit can be added.
-    fn named(&self, circuits: &BTreeMap<String, Circuit>, config: &Config) -> Option<Result<Circuit, RegistryError>> {
-        let name = || config.name().to_owned();
-        #[cfg(feature = "keyed")]
-        if let Some(prefix) = self.shared.prefixes.lock().iter().find(|prefix| config.name().starts_with(&***prefix)) {
-            return Some(Err(RegistryError::Keyed { name: name(), prefix: prefix.to_string() }));
-        }
-        if let Some(circuit) = circuits.get(config.name()) {
-            let differences = circuit.config().differences(config);
-            return Some(if differences.is_empty() {
-                Ok(circuit.clone())
-            } else {
-                Err(RegistryError::Different { name: name(), differences })
-            });
-        }
-        let limit = self.shared.limit;
-        (circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
-    }
-
     /// Returns the circuit with the name, or `None` if the registry has no such circuit.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Circuit> {
-        self.shared.circuits.lock().get(name).cloned()
+        self.shared.names.lock().circuits.get(name).cloned()
     }
 
     /// Returns all circuits, sorted by name.
     #[must_use]
     pub fn circuits(&self) -> Vec<Circuit> {
-        self.shared.circuits.lock().values().cloned().collect()
+        self.shared.names.lock().circuits.values().cloned().collect()
     }
 
     /// Returns the status of every circuit, sorted by name.

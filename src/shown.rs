@@ -7,7 +7,7 @@
 //! file.
 
 #[path = "shown/mask.rs"]
-mod mask;
+pub(crate) mod mask;
 
 pub(crate) use mask::masked;
 

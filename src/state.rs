@@ -8,8 +8,8 @@ mod because;
 mod brief;
 mod by;
 mod earlier;
-pub(crate) mod mark;
 pub(crate) mod order;
+pub(crate) mod order_hash;
 mod reason;
 pub(crate) mod refused;
 mod shed;
@@ -217,7 +217,7 @@ pub struct Transition {
     /// The kind of the failure that completed the evidence. `None` if no failure completed the evidence.
     pub failure: Option<FailureKind>,
     /// The text of the failure that completed the evidence. The text is one line of at most 200 characters,
-    /// in which an address has only its scheme and host. `None` if the failure has no text, such as a dropped
+    /// in which an address with `://` has only its scheme and host. `None` if the failure has no text, such as a dropped
     /// call. The text must not be shown to strangers or in metrics.
     pub failure_text: Option<Arc<str>>,
     /// The number of calls that were rejected since the last transition to closed or disabled.
@@ -253,7 +253,8 @@ pub struct Snapshot {
     pub open_for: Option<Duration>,
     /// The time for which the hold lasts. `None` if only an operator ends the hold, or if there is no hold.
     pub held_for: Option<Duration>,
-    /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
+    /// The number of openings in a row that still count. [`Status::attempt`](crate::Status::attempt) also has the openings
+    /// that the time spent closed has taken back since the last opening.
     pub attempt: u32,
     /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,

@@ -148,6 +148,19 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
+    /// Returns the values of names that [`unwritten_since`](Self::unwritten_since) has returned, so that the caller can judge
+    /// the records.
+    ///
+    /// The default implementation is [`load_many`](Self::load_many). A store that copies loaded values to another store
+    /// overrides this method and copies nothing, because a copy would renew the time to live of an old record.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot read.
+    fn load_unwritten(&self, names: &[String]) -> impl Future<Output = Result<Loaded, StoreError>> + Send {
+        self.load_many(names)
+    }
+
     /// Begins to report changes. Returns `None` if the store cannot report changes, which is the default.
     ///
     /// A watch need not be reliable, because the coordinator also polls. But a watch must report a

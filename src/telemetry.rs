@@ -8,6 +8,8 @@ pub(crate) mod audit;
 pub(crate) mod keyed;
 #[cfg(feature = "keyed")]
 pub(crate) mod label;
+#[cfg(feature = "store")]
+pub(crate) mod lines;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "store")]

@@ -11,8 +11,7 @@ use http::request::Parts;
 use crate::clock::{Clock, MonotonicClock};
 use crate::shown::{cut, quoted};
 use crate::sync::Mutex;
-use crate::telemetry;
-use crate::telemetry::store::Lines;
+use crate::telemetry::lines::{Lines, Omitted, warn};
 
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
@@ -29,10 +28,10 @@ impl Refusals {
         }
         let now = self.clock.now();
         let Some(omitted) = self.lines.lock()[at].next(now) else { return };
-        let more =
-            if omitted > 0 { format!(", and {omitted} more requests since the last line") } else { String::new() };
         let (method, path) = (cut(parts.method.as_str(), 20), quoted(parts.uri.path()));
-        telemetry::store::warn(format_args!("the admin router refused {method} {path} ({kind}{more}): {sentence}"));
+        // The number precedes the sentence, because a long line loses its end.
+        let more = Omitted(omitted);
+        warn(format_args!("the admin router refused {method} {path} ({kind}){more}: {sentence}"));
     }
 }
 

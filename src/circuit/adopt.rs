@@ -23,7 +23,7 @@ use crate::outcome::{score_from_units, units_from_score};
 #[cfg(feature = "store")]
 use crate::state::Generation;
 #[cfg(feature = "store")]
-use crate::state::mark::Mark;
+use crate::state::order_hash::OrderHash;
 use crate::state::{EarlierReason, Reason, Snapshot, Standing, State, Transition};
 use crate::sync::Relaxed;
 #[cfg(any(feature = "store", test))]
@@ -46,7 +46,7 @@ impl Circuit {
             generation: cold.generation,
             open_for: left(inner.open_until()).filter(|_| word.state() == State::Open),
             held_for: left(inner.hold_until()).filter(|_| word.mode().is_hold()),
-            attempt: cold.attempt,
+            attempt: inner.openings_that_count(&cold, word, now),
             probe_successes: inner.probes.verdict(word.era()).successes,
             run: score_from_units(inner.run.get(word.era()).weight),
             tally: if word.state() == State::Closed { inner.tally(word.era(), now) } else { Tally::EMPTY },
@@ -117,8 +117,8 @@ impl Circuit {
                 return Some(plan);
             }
             if plan.reason == Reason::Restored && word.state() == State::Closed {
-                // If the attempts are the same, the circuit keeps its own `last_open`, because its own value is exact.
-                if cold.attempt != attempt {
+                // If the same openings count, the circuit keeps its own values, because they are exact.
+                if inner.openings_that_count(cold, word, now) != attempt {
                     (cold.attempt, cold.last_open) = (attempt, last_open);
                 }
                 // The sums are added before the run, as in `count`, so that a thread that sees the run also sees the
@@ -139,9 +139,9 @@ impl Circuit {
     /// advice, and advice of zero ends all advice.
     ///
     /// A run or a rate must also be so unlikely, at the usual error rate of this circuit, that a minute of advice opens a
-    /// healthy circuit with a chance of at most 1 %. The usual rate is that of the calls of this process before the
-    /// window, at most half of the limit of the rule. Until the first success of the circuit this condition does not
-    /// apply.
+    /// healthy circuit with a chance of at most 1 %. The usual rate is the share of the weights of the failures in the
+    /// calls of this process before the window and the run, at most half of the limit of the rule. Until the first
+    /// success of the circuit this condition does not apply.
     pub fn advise(&self, lasts: Duration) {
         self.advise_beside(0.0, lasts);
     }
@@ -272,11 +272,11 @@ impl Circuit {
     }
 
     /// Stores the parts of a record by which orders on this circuit are judged. The parts are the newest number of the
-    /// record, the ids and marks of its orders, and the time since the circuit left closed or was tripped according to the record.
+    /// record, the ids and hashes of its orders, and the time since the circuit left closed or was tripped according to the record.
     pub(crate) fn observe_record(
         &self,
         latest: Generation,
-        orders: &[(&str, Option<Mark>)],
+        orders: &[(&str, Option<OrderHash>)],
         tripped_for: Option<Duration>,
     ) {
         let now = self.inner().now();
@@ -288,7 +288,7 @@ impl Circuit {
         }
         let past = cold.past_mut();
         past.latest = past.latest.max(latest);
-        orders.iter().for_each(|(id, mark)| past.remember(id, *mark));
+        orders.iter().for_each(|(id, hash)| past.remember(id, *hash));
         past.tripped_elsewhere = tripped_for.map(|ago| Since::new(now, ago));
     }
 }

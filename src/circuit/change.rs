@@ -21,8 +21,8 @@ use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
-use crate::state::mark::Mark;
 use crate::state::order::To;
+use crate::state::order_hash::OrderHash;
 use crate::state::{Act, EarlierReason, Generation, Mode, Reason, Standing, State, Transition};
 use crate::sync::{MutexGuard, Relaxed, Release};
 use crate::window::{Tally, run};
@@ -55,10 +55,8 @@ pub(super) struct Plan {
     pub(super) successes: u32,
     /// The time since the circuit left closed or was tripped, if that happened on another instance or before a restart.
     pub(super) tripped_for: Option<Duration>,
-    /// The id of the operator's order.
-    pub(super) order: Option<Arc<str>>,
-    /// The mark of that order.
-    pub(super) mark: Option<Mark>,
+    /// The id and the hash of the operator's order.
+    pub(super) order: Option<(Arc<str>, OrderHash)>,
     /// The target of a reset, also if the reset leaves a healthy circuit closed.
     pub(super) resets_to: Option<To>,
     /// True if the coordinator logs the transition.
@@ -83,7 +81,6 @@ impl Plan {
             successes: 0,
             tripped_for: None,
             order: None,
-            mark: None,
             resets_to: None,
             is_logged: false,
         }
@@ -116,17 +113,7 @@ impl Inner {
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
         let Plan {
-            successes,
-            tripped_for,
-            order,
-            mark,
-            resets_to,
-            earlier,
-            earlier_for,
-            state_for,
-            hold_for,
-            is_logged,
-            ..
+            successes, tripped_for, order, resets_to, earlier, earlier_for, state_for, hold_for, is_logged, ..
         } = plan;
         let (failure, failure_text) = failure.map_or((None, None), |failed| (Some(failed.kind), failed.text));
         let to = from.next(standing);
@@ -152,9 +139,10 @@ impl Inner {
             past.tripped = Some(Since::new(now, tripped_for.unwrap_or_default()));
         }
         past.latest = Generation::new(past.latest.get().saturating_add(1));
-        if let Some(order) = &order {
-            past.remember(order, mark);
-        }
+        let order = order.map(|(id, hash)| {
+            past.remember(&id, Some(hash));
+            id
+        });
         let transition = Transition {
             from: from.standing(),
             to: standing,
@@ -233,17 +221,22 @@ impl Inner {
         transition
     }
 
-    /// Trips a closed circuit that has met a rule. The time spent closed decides on the number of openings that still
-    /// count, unless the circuit is on trust, because the time on trust shows no recovery.
+    /// Trips a closed circuit that has met a rule.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
-        let closed_for = now.saturating_since(self.entered());
         self.change(expected, |cold| {
-            let closed_for = cold.closed_for.saturating_add(closed_for);
-            if !self.run.get(expected.era()).on_trust {
-                cold.attempt = decide::decayed(cold.attempt, cold.last_open, closed_for);
-            }
+            cold.attempt = self.openings_that_count(cold, expected, now);
             Some(self.open(cold, expected, now, reason, failure))
         });
+    }
+
+    /// Returns the number of openings in a row that a trip would count at this moment. The time spent closed takes
+    /// openings back, except for the time on trust, because the time on trust shows no recovery.
+    pub(super) fn openings_that_count(&self, cold: &Cold, word: Word, now: Tick) -> u32 {
+        if word.state() != State::Closed || self.run.get(word.era()).on_trust {
+            return cold.attempt;
+        }
+        let era = if word.restored().is_flowing() { now.saturating_since(self.entered()) } else { Duration::ZERO };
+        decide::decayed(cold.attempt, cold.last_open, cold.closed_for.saturating_add(era))
     }
 
     /// Opens a half-open circuit again.

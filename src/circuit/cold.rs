@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Tick;
-use crate::state::mark::{Earlier, Mark};
+use crate::state::order_hash::{Earlier, OrderHash};
 use crate::state::{EarlierReason, Generation, Reason, State, Transition};
 
 /// The data that no healthy call needs.
@@ -106,8 +106,8 @@ pub(super) struct Past {
     /// True while a thread notifies the observers of transitions. That thread also reports the transitions that come
     /// during the notification.
     pub(super) is_reporting: bool,
-    /// The ids and the marks of the last orders of this and of other instances, the newest last.
-    orders: VecDeque<(Arc<str>, Option<Mark>)>,
+    /// The ids and the hashes of the last orders of this and of other instances, the newest last.
+    orders: VecDeque<(Arc<str>, Option<OrderHash>)>,
 }
 
 impl Past {
@@ -136,17 +136,17 @@ impl Past {
 
     /// Returns the earlier order of this id. The same order does nothing when it is sent again.
     pub(super) fn earlier(&self, id: &str) -> Earlier {
-        self.orders.iter().find(|(done, _)| **done == *id).map_or(Earlier::None, |(_, mark)| Earlier::Done(*mark))
+        self.orders.iter().find(|(done, _)| **done == *id).map_or(Earlier::None, |(_, hash)| Earlier::Done(*hash))
     }
 
-    pub(super) fn remember(&mut self, id: &str, mark: Option<Mark>) {
+    pub(super) fn remember(&mut self, id: &str, hash: Option<OrderHash>) {
         if self.earlier(id) != Earlier::None {
             return;
         }
         if self.orders.len() == ORDERS {
             self.orders.pop_front();
         }
-        self.orders.push_back((id.into(), mark));
+        self.orders.push_back((id.into(), hash));
     }
 }
 

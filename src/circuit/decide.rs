@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Rules;
-use crate::outcome::{UNIT, Weight, score_from_units};
+use crate::outcome::{UNIT, Weight, number, score_from_units};
 use crate::state::Reason;
 use crate::window::{Tally, Window, run};
 use chance::Chance;
@@ -26,8 +26,6 @@ pub(super) struct Situation {
     pub(super) tally: Tally,
     /// The time since the era began.
     pub(super) age: Duration,
-    /// The usual rate of failed calls. `None` if no call has succeeded, and if the rate is not needed.
-    pub(super) usual: Option<f64>,
 }
 
 /// Returns the first rule that the evidence meets. The order is trust, run, failure rate, failure score, slow-call rate.
@@ -43,7 +41,7 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
     let enough = calls >= u64::from(min_calls);
     let run = seen.run.weight;
     let excludes_chance = |chance: Option<Chance>, bad: f64, limit: f64| {
-        chance.is_none_or(|chance| chance.is_excluded_by(bad, score_from_units(calls * u64::from(UNIT)), limit))
+        chance.is_none_or(|chance| chance.is_excluded_by(bad, number(calls), limit))
     };
 
     if seen.run.on_trust && run >= TRUST {
@@ -75,7 +73,7 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
         }
     }
     if let Some((limit, slower_than)) = slow_call_rate.filter(|_| ripe) {
-        let score = score_from_units(slow * u64::from(UNIT));
+        let score = number(slow);
         let rate = share(score, calls);
         if reaches(rate, limit) && excludes_chance(chance.map(Chance::of_slow_calls), score, limit) {
             return Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than });
@@ -86,14 +84,14 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
 
 /// Returns the first rule that the evidence meets with the thresholds that the advice of another instance has lowered.
 ///
-/// The evidence must be more than chance, unless no call of this circuit has ever succeeded. Such a circuit has no usual
-/// rate, and the other instance says that the service is down.
-pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
+/// The evidence must be more than chance at the `usual` rate of failed calls. `usual` is `None` if no call of this circuit
+/// has ever succeeded. Then the lowered thresholds are enough, because the other instance says that the service is down.
+pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation, usual: Option<f64>) -> Option<Reason> {
     // Advice lowers only the numbers of calls. The rates and scores stay, because the calls must still be as bad as
     // configured.
     let min_calls = lowered(rules.min_calls);
     let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };
-    let chance = seen.usual.map(|usual| Chance::new(window, rules, seen, usual));
+    let chance = usual.map(|usual| Chance::new(window, rules, seen, usual));
     let mut rule = first_met(&lower, window, seen, chance)?;
     if let (Reason::ConsecutiveFailures { set, .. }, Some(n)) = (&mut rule, rules.consecutive_failures) {
         *set = n.into();
@@ -110,8 +108,7 @@ fn lowered(threshold: u32) -> u32 {
 /// Returns the share of `part` in `calls`, 1 at most. The limit is needed, because a thread can read one sum before and
 /// the other sum after the end of a call.
 pub(super) fn share(part: f64, calls: u64) -> f64 {
-    let calls = score_from_units(calls.max(1) * u64::from(UNIT));
-    (part / calls).min(1.0)
+    (part / number(calls.max(1))).min(1.0)
 }
 
 /// Returns true if the value is at least the limit, with a tolerance for rounding, so that 12 of 30 reaches 0.4.

@@ -1,7 +1,8 @@
 //! The functions of a circuit for the circuit that replaces it under the same name, after its key was evicted.
 //!
 //! An evicted circuit may know that its service fails, and calls of that circuit may still be under way. Its successor
-//! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures.
+//! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures. A circuit
+//! that has closed after several openings knows that the next opening must be long.
 
 use std::sync::Arc;
 
@@ -10,15 +11,20 @@ use crate::state::{Reason, Snapshot};
 
 impl Circuit {
     /// Returns true if a new circuit would know less than this circuit, which is tripped or held, has failures or slow
-    /// calls in its evidence, or has calls under way. `handles` is the number of handles that do not belong to a call.
+    /// calls in its evidence, has openings in a row that still count, or has calls under way. `handles` is the number of
+    /// handles that do not belong to a call.
     pub(crate) fn knows_more_than_a_new_one(&self, handles: usize) -> bool {
         let inner = self.inner();
         let word = inner.load();
         if !inner.is_at_rest(word) || inner.run.get(word.era()).weight > 0 {
             return true;
         }
-        let tally = inner.tally(word.era(), inner.now());
-        tally.units > 0 || tally.slow > 0 || self.has_calls_under_way(handles)
+        let now = inner.now();
+        let tally = inner.tally(word.era(), now);
+        tally.units > 0
+            || tally.slow > 0
+            || inner.openings_that_count(&inner.cold.lock(), word, now) > 0
+            || self.has_calls_under_way(handles)
     }
 
     /// Returns true if more than `handles` references to the circuit exist, so that some of them are permits.
@@ -26,8 +32,8 @@ impl Circuit {
         Arc::strong_count(&self.root) > handles || self.root.has_permits_of_threads()
     }
 
-    /// Returns the number of calls that ended in this circuit. Rejected calls do not count, because they cost their
-    /// caller nothing.
+    /// Returns the number of calls that ended in this circuit. Rejected calls and cancelled calls do not count, because
+    /// such a call costs its caller nothing, so that a stranger could make a key look busy.
     pub(crate) fn ended_calls(&self) -> u64 {
         let totals = self.totals();
         totals.successes.saturating_add(totals.failures).saturating_add(totals.ignored)

@@ -130,6 +130,8 @@ pub(super) struct Counts {
     pub(super) other_successes: AtomicU64,
     /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
     pub(super) other_failures: AtomicU64,
+    /// The weight of all failures in 1/256, also of the failures that entered no window.
+    pub(super) units: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,
     pub(super) stale: AtomicU64,

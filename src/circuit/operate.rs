@@ -14,8 +14,8 @@ use super::inner::Inner;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::state::admissible::{Facts, admissible};
-use crate::state::mark::Earlier;
 use crate::state::order::{Order, To};
+use crate::state::order_hash::Earlier;
 use crate::state::refused::Refused;
 use crate::state::{Act, By, Mode, Reason, Standing, State, Transition};
 
@@ -125,8 +125,7 @@ impl Inner {
             plan.hold_for = Some(*age);
         }
         plan.is_logged = *is_restored;
-        plan.order.clone_from(id);
-        plan.mark = id.as_ref().map(|_| order.mark());
+        plan.order = id.as_ref().map(|id| (Arc::clone(id), order.order_hash()));
         plan.resets_to = (*act == Act::Reset).then_some(*to);
         plan
     }

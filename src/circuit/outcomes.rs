@@ -11,16 +11,15 @@ use super::decide::{self, Situation};
 use super::failed::{Failed, Text};
 use super::inner::{Inner, Success, Timing};
 use super::mark::{Mark, Right};
-use super::status::Totals;
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
 use crate::event::{Ended, Event};
-use crate::outcome::{Failure, FailureKind, Outcome, UNIT, Weight, score_from_units};
+use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 use crate::state::Reason;
 use crate::sync::{Relaxed, Release, seat};
 use crate::window::cells::Counted;
-use crate::window::{self, Stamp, Tally, tagged};
+use crate::window::{self, Stamp, tagged};
 
 /// An admitted call that has ended.
 #[derive(Debug)]
@@ -219,6 +218,7 @@ impl Inner {
         // Release, which pairs with the Acquire in `totals`. A thread that sees the failure counted also sees the call
         // in the window.
         self.counts.failures.fetch_add(1, Release);
+        self.count_weight(failure);
         // The `Retry-After` is stored before the run, because the thread that sees the run and trips the circuit must
         // also see the `Retry-After`.
         self.leave_alone(era, now, failure);
@@ -246,34 +246,19 @@ impl Inner {
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        let mut seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age, usual: None };
+        let seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
         // Advice is the cause only if the evidence does not meet the configured thresholds, because otherwise the
         // circuit would also trip without advice.
-        let on_advice = met.is_none() && self.is_advised(now);
-        if on_advice {
-            seen.usual = self.usual_rate(seen.tally);
-        }
-        if let Some(reason) = if on_advice { decide::trips_on_advice(rules, *window, &seen) } else { met } {
+        let met = if met.is_none() && self.is_advised(now) {
+            decide::trips_on_advice(rules, *window, &seen, self.usual_rate(seen.tally, seen.run.weight))
+        } else {
+            met
+        };
+        if let Some(reason) = met {
             self.trip(word, now, reason, failed());
         }
-    }
-
-    /// Returns the rate of failed calls before the calls of the window, or in the last minutes, whichever is higher.
-    /// Returns `None` if no call has ever succeeded.
-    fn usual_rate(&self, window: Tally) -> Option<f64> {
-        let Totals { successes, failures, .. } = self.totals();
-        // A restored window can have successes of an earlier process.
-        if successes == 0 && window.calls <= failures {
-            return None;
-        }
-        let failed = window.units / u64::from(UNIT);
-        let calls = (successes + failures).saturating_sub(window.calls);
-        let number = |count: u64| score_from_units(count.saturating_mul(u64::from(UNIT)));
-        let before = decide::usual_rate(number(failures.saturating_sub(failed)).min(number(calls)), number(calls));
-        // Relaxed, because the rate publishes no other data.
-        Some(before.max(f64::from_bits(self.usual.load(Relaxed))))
     }
 
     fn is_advised(&self, now: Tick) -> bool {
@@ -292,6 +277,14 @@ impl Inner {
         };
         // Relaxed, because the count publishes no other data.
         count.fetch_add(1, Relaxed);
+        if let Ended::Failure(failure) = ended {
+            self.count_weight(failure);
+        }
+    }
+
+    fn count_weight(&self, failure: Failure) {
+        // Relaxed, because the sum publishes no other data.
+        self.counts.units.fetch_add(failure.weight().units().into(), Relaxed);
     }
 
     /// Returns a failure with the weight that follows from the deadline of the caller and from the time that the call

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::inner::Inner;
 use super::{Circuit, Peek, decide};
-use crate::outcome::score_from_units;
+use crate::outcome::{number, score_from_units};
 use crate::state::{Generation, Mode, Standing, State, Transition};
 use crate::sync::{Acquire, AtomicU64, Relaxed};
 use crate::window::Tally;
@@ -210,7 +210,7 @@ impl Circuit {
             tally,
             run: score_from_units(inner.run.get(era).weight),
             failure_rate: if rules.need_window() { rate(tally.score()) } else { None },
-            slow_call_rate: rules.slow_call_rate.and_then(|_| rate(score_from_units(tally.slow * 256))),
+            slow_call_rate: rules.slow_call_rate.and_then(|_| rate(number(tally.slow))),
             probes: ProbeStatus {
                 in_flight: inner.probes.in_flight(era),
                 successes: verdict.successes,

@@ -129,7 +129,7 @@ impl Delivery {
         };
         let why = || match (&findings.status.last_error, waited.is_ok()) {
             (Some(error), _) => error.clone(),
-            (None, true) => "the row was set aside, or the task that keeps circuits in the store has ended".to_owned(),
+            (None, true) => "the row found no room or was set aside, or the task of the store has ended".to_owned(),
             (None, false) => format!("the audit has not answered within {timeout:?}"),
         };
         Ok((fate, if is_row_stored { Ok(()) } else { Err(why()) }))

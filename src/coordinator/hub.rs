@@ -171,11 +171,11 @@ impl Hub {
         drop(inbox);
         let store = self.store.kind();
         if started {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "changes of circuits are not saved in the store {store}, because the task of the registry has ended; call `restore` or `start` again"
             ));
         } else {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "circuits are neither restored from the store {store} nor saved there, because the registry was never started; call `restore` or `start`"
             ));
         }

@@ -13,7 +13,7 @@ use crate::clock::TokioClock;
 use crate::random::Dice;
 use crate::record::tiers_text;
 use crate::store::DynStore;
-use crate::telemetry::store::Lines;
+use crate::telemetry::lines::Lines;
 
 /// The knowledge that outlives a task.
 #[derive(Debug)]

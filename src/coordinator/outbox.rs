@@ -122,10 +122,15 @@ impl Outbox {
         self.queues.push(1, at, row);
     }
 
+    /// Removes and returns the ids of the rows of acts that were lost since the last call, because their callers may wait.
+    pub(super) fn take_lost(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.queues.lost_acts)
+    }
+
     /// Adds the row of an act of another instance once more. The row has no room among the rows of operators, because a
     /// restart repeats the row of every act at once.
     pub(super) fn push_repeated(&mut self, at: Tick, row: AuditRow) {
-        if !self.contains(&row.id) {
+        if !self.queues.contains(&row.id) {
             self.queues.push_as(Kind::Machines, 1, at, row);
         }
     }
@@ -138,7 +143,7 @@ impl Outbox {
 
     /// Returns true if the row with this id waits for the store.
     pub(super) fn contains(&self, id: &str) -> bool {
-        self.queues.iter().any(|waiting| waiting.row.id == id)
+        self.queues.contains(id)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -174,10 +179,12 @@ impl Outbox {
         if suspects > 0 && is_time {
             return self.send_notice(store);
         }
-        let oldest = tried().find(is_suspect).filter(|_| self.stuck == Some(Stuck::Oldest));
-        let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && waiting.not_before <= now;
+        let rests = |waiting: &&Waiting| waiting.not_before > now;
+        let oldest = tried().find(|waiting| is_suspect(waiting) && !rests(waiting));
+        let oldest = oldest.filter(|_| self.stuck == Some(Stuck::Oldest));
+        let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && !rests(waiting);
         let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
-        let again = tried().find(|waiting| waiting.trial == Trial::Again);
+        let again = tried().find(|waiting| waiting.trial == Trial::Again && !rests(waiting));
         // A row that was just refused needs a notice first, because the store may refuse all rows since then.
         let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
         let mut chosen = match oldest.or(again_first) {
@@ -192,7 +199,7 @@ impl Outbox {
             return match self.stuck {
                 _ if suspects == 0 => None,
                 None => self.send_notice(store),
-                // Every row was refused, so the search begins anew. A notice would be refused, too, or be false if the
+                // Every row was refused or rests, so the search begins anew. A notice would be refused, too, or be false if the
                 // right that was missing is granted just now.
                 Some(_) => {
                     self.clear_suspects();

@@ -39,7 +39,7 @@ use super::to_write::ToWrite;
 use crate::clock::{Clock, Tick};
 use crate::store::{Watch, WatchEvent};
 use crate::telemetry;
-use crate::telemetry::store::Omitted;
+use crate::telemetry::lines::Omitted;
 use hints::Hints;
 use jobs::{Begun, Ended};
 use loads::Loads;
@@ -354,7 +354,7 @@ impl Task {
         let (named, before) = (&ledger.named, std::mem::take(&mut ledger.who.id));
         ledger.who.id = format!("{named}#{}", ledger.names);
         if let Some(more) = ledger.clashes.next(now) {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "another instance of this service has the id `{before}` too, so that this instance is `{}` from now on; give each a name of its own{}",
                 ledger.who.id,
                 Omitted(more)

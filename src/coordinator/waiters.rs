@@ -100,7 +100,7 @@ impl Waiters {
         }
     }
 
-    /// Ends the wait for a row that the store refuses for good.
+    /// Ends the wait for a row that the store refuses for good, or that was lost because the outbox was full.
     pub(super) fn set_aside(&self, id: &str) {
         let row = self.rows.lock().remove(id);
         // The senders are dropped outside the lock, because their drop wakes tasks of the application.

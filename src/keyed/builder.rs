@@ -59,9 +59,10 @@ impl KeyedBuilder {
     /// Sets the largest number of known keys. Range: 1 to the limit of the registry. Default: 1 000, or the
     /// limit of the registry if that limit is lower.
     ///
-    /// A circuit takes about 1.5 KiB, and half as much again with a store. As many evicted circuits can stay in memory, and
-    /// 0.5 KiB for each key if callers let very many keys fail. Choose a number well above the keys that are used within a
-    /// minute, because a circuit that is evicted between two calls does not count its successes.
+    /// A circuit takes about 1.5 KiB, and half as much again with a store. As many evicted circuits can stay in memory. If
+    /// callers let very many keys fail, the layer takes up to 1 KiB more for each key, and at most 2 MiB in all. Choose a
+    /// number well above the keys that are used within a minute, because a circuit that is evicted between two calls does
+    /// not count its successes.
     ///
     /// The registry needs a limit above the sum of `max_keys` of its layers and the number of other circuits. Otherwise
     /// callers who choose keys can fill the registry.
@@ -102,7 +103,8 @@ impl KeyedBuilder {
     /// # let keyed = |prefix: &str| Keyed::builder(&registry, Config::builder).prefix(prefix);
     /// // For each gRPC method, the path. For each host in lower case, a key that the closure creates, which allocates.
     /// let per_method = keyed("method:").by(|request: &http::Request<()>| Some(request.uri().path().into()))?;
-    /// let per_host = keyed("host:").by(|request: &http::Request<()>| Some(request.uri().host()?.to_ascii_lowercase().into()))?;
+    /// let per_host = keyed("host:")
+    ///     .by(|request: &http::Request<()>| Some(request.uri().host()?.to_ascii_lowercase().into()))?;
     /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
     /// ```
     ///
@@ -125,7 +127,8 @@ impl KeyedBuilder {
         if !(second..=year).contains(&self.idle) {
             return Err(ConfigError::new("idle", Exact(self.idle), "1 s to 365 days"));
         }
-        let allowed = "1 to 100 bytes of printable text without spaces, at the end neither a letter nor a digit, such as \"host:\"";
+        let allowed = "1 to 100 bytes of printable text without spaces, at the end neither a letter nor a digit, such as \
+                       \"host:\"";
         let Some(prefix) = self.prefix.clone() else { return Err(ConfigError::new("prefix", "missing", allowed)) };
         let separates = prefix.chars().all(is_printable) && prefix.ends_with(|last: char| !last.is_alphanumeric());
         if prefix.len() > LONGEST_PREFIX || !separates {

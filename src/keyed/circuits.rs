@@ -16,7 +16,7 @@ use papaya::HashMap;
 use super::KeyedStatus;
 use super::builder::KeyedBuilder;
 use super::name::{Stem, looks_made};
-use super::room::{Known, Room};
+use super::room::{Full, Known, Room};
 use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
 use crate::clock::{AnyClock, nanos};
@@ -224,9 +224,8 @@ impl Circuits {
             Err(error) => error.to_string(),
             Ok(made) => {
                 let may_evict = cause == Cause::Call;
-                if self.registry.insert(made)
-                    || may_evict && room.evict_some(self, known, now) && self.registry.insert(made)
-                {
+                let mut evicts = || may_evict && room.evict_some(self, known, now, Full::Registry);
+                if self.registry.insert(made) || evicts() && self.registry.insert(made) {
                     room.keep(known, stem, Some(made.clone()), now, cause);
                     return Ok((made.clone(), true));
                 }

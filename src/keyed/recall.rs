@@ -24,8 +24,9 @@ pub(super) struct Recall {
 }
 
 impl Recall {
-    /// Returns an empty memory for a layer with this number of keys. A full memory takes 512 bytes for each key, from
-    /// 8 KiB up to 2 MiB, and remembers the last 85 keys for each key of the layer.
+    /// Returns an empty memory for a layer with this number of keys. A full memory takes 512 bytes to 1 KiB for each key,
+    /// from 8 KiB up to 2 MiB. It remembers at least the last 85 keys for each key of the layer. Above 4 096 keys the memory
+    /// grows no further, and is sure of the last 349 525 keys only.
     pub(super) fn new(max_keys: usize) -> Self {
         let cells = max_keys.saturating_mul(256).clamp(1 << 12, 1 << 20).next_power_of_two();
         let (present, past) = (Box::default(), Box::default());
@@ -85,6 +86,22 @@ mod tests {
         assert!(wrong < 4_000, "{wrong} of 10 000 new keys seem known");
         let wrong = (0..10_000).filter(|n| recall.calls(&format!("new-{n}")) > 1).count();
         assert!(wrong < 10, "{wrong} of 10 000 new keys seem to be in use");
+    }
+
+    #[test]
+    fn the_memory_of_forgotten_keys_ends_at_two_mebibytes() {
+        for (max_keys, bytes, remembered) in [
+            (1, 8 << 10, 1_365),
+            (1_000, 512 << 10, 87_381),
+            (1_025, 1 << 20, 174_762),
+            (4_096, 2 << 20, 349_525),
+            (usize::MAX, 2 << 20, 349_525),
+        ] {
+            let mut recall = Recall::new(max_keys);
+            (0..=remembered).for_each(|key| recall.note(&key.to_string(), 1));
+            assert_eq!(recall.present.len() + recall.past.len(), bytes, "{max_keys}");
+            assert_eq!(recall.noted, 1, "{max_keys}: a new generation begins after {remembered} keys");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) struct Room {
     idle_at: u64,
     /// The tick of the next scan for room, after a scan that found too few keys.
     room_at: u64,
-    /// The keys that have their own label in metrics and no circuit now. There are at most as many as labels.
+    /// The keys that had their own label in metrics when they were evicted. There are at most as many as labels.
     labelled: HashSet<Box<str>>,
     /// The circuits that were evicted and not reported yet.
     gone: Vec<Circuit>,
@@ -48,15 +48,30 @@ pub(super) struct Leaving {
     pub(super) _dropped: Vec<Circuit>,
 }
 
+/// The part that has no room for a new circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    Layer,
+    Registry,
+}
+
 /// The order in which keys are evicted to make room. Keys of a smaller rank are evicted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// 0 for a circuit that the restore created and no call has used, 1 for a circuit that knows nothing, and 2 for a
-    /// circuit that knows something.
-    class: u8,
-    /// The number of calls of the key, for class 2 only.
-    calls: u64,
+    class: Class,
     used: u64,
+}
+
+/// The classes of a [`Rank`], in the order of eviction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// The restore created the circuit, and no call has used its key.
+    Unused,
+    KnowsNothing,
+    /// The circuit knows something. `calls` is the number of calls of the key.
+    KnowsSomething {
+        calls: u64,
+    },
 }
 
 impl Room {
@@ -97,7 +112,7 @@ impl Room {
             self.idle_at = now.saturating_add((self.idle / 4).max(SECOND));
             self.evict_idle(circuits, known, now);
         }
-        self.keys < self.max || cause == Cause::Call && self.evict_some(circuits, known, now)
+        self.keys < self.max || cause == Cause::Call && self.evict_some(circuits, known, now, Full::Layer)
     }
 
     /// Returns the tick from which a new key can be tried again after a key found no room.
@@ -116,25 +131,31 @@ impl Room {
         let may_go = |circuit: &Circuit| !circuit.is_held() && circuit.would_admit();
         let idle = |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(may_go);
         let leaving: Vec<_> = known.iter().filter(|(_, entry)| idle(entry)).collect();
+        let handles = circuits.registry.handles_of_a_circuit();
         for (stem, entry) in leaving {
-            self.evict(circuits, known, stem, entry, now);
+            self.evict(circuits, known, stem, entry, now, handles);
         }
     }
 
-    /// Evicts an eighth of the keys, and at least one key, in the order of their ranks. Returns true if a key was
-    /// evicted. A circuit that an operator holds is never evicted.
+    /// Evicts an eighth of the known keys, and at least one key, in the order of their ranks. Returns true if a key was
+    /// evicted. A circuit that an operator holds is never evicted. With `Full::Registry`, a key whose circuit was refused
+    /// stays, because its entry takes no room in the registry.
     ///
     /// Circuits that were restored from the store are evicted first as long as no call has used their keys, also if they
     /// are not closed. Without this order, hosts that this instance never calls would use up the room, and the keys in
     /// use would evict each other.
-    pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) -> bool {
+    pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, full: Full) -> bool {
         if now < self.room_at {
             return false;
         }
-        let handles = circuits.registry.handles_of_a_circuit() + 1;
-        let rank = |entry: &Slot| Rank::of(entry, handles);
-        let mut leaving: Vec<_> = known.iter().filter_map(|(stem, entry)| Some((rank(entry)?, stem, entry))).collect();
-        let wanted = (self.max / 8).max(1);
+        let handles = circuits.registry.handles_of_a_circuit();
+        let takes_room = |entry: &Slot| full == Full::Layer || entry.circuit.is_some();
+        let is_held = |entry: &Slot| entry.circuit.as_ref().is_some_and(Circuit::is_held);
+        let all = || known.iter().filter(|(_, entry)| takes_room(entry));
+        let free = all().filter(|(_, entry)| !is_held(entry));
+        let mut leaving: Vec<_> = free.map(|(stem, entry)| (Rank::of(entry, handles), stem, entry)).collect();
+        // An eighth of the known keys and not of `max`, because a full registry can leave a layer far fewer keys.
+        let wanted = (all().count() / 8).max(1);
         if leaving.len() > wanted {
             leaving.select_nth_unstable_by_key(wanted, |(rank, ..)| *rank);
             leaving.truncate(wanted);
@@ -143,15 +164,16 @@ impl Room {
         }
         let before = self.keys;
         // Each entry is checked again, because an operator may hold its circuit since the scan.
-        for (_, stem, entry) in leaving.iter().filter(|(.., entry)| rank(entry).is_some()) {
-            self.evict(circuits, known, stem, entry, now);
+        for (_, stem, entry) in leaving.into_iter().filter(|(.., entry)| !is_held(entry)) {
+            self.evict(circuits, known, stem, entry, now, handles);
         }
         self.keys < before
     }
 
-    fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot, now: u64) {
+    /// Evicts a key. `handles` is the number of handles of a circuit without calls.
+    fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot, now: u64, handles: usize) {
         if let Some(circuit) = &entry.circuit {
-            let knows_something = circuit.knows_more_than_a_new_one(circuits.registry.handles_of_a_circuit() + 1);
+            let knows_something = circuit.knows_more_than_a_new_one(handles);
             // The circuit leaves the registry before its entry leaves the map. In the other order, a thread that
             // finds no entry could still find the old circuit in the registry.
             circuits.registry.remove(circuit);
@@ -173,18 +195,16 @@ impl Room {
 }
 
 impl Rank {
-    /// Returns the rank of a key. `None` if an operator holds its circuit. `handles` is the number of handles of a circuit
-    /// without calls.
-    fn of(entry: &Slot, handles: usize) -> Option<Self> {
-        let used = entry.used();
-        let ranked = |class, calls| Some(Self { class, calls, used });
-        match &entry.circuit {
-            None => ranked(1, 0),
-            Some(circuit) if circuit.is_held() => None,
-            Some(_) if entry.awaits_first_call() => ranked(0, 0),
-            Some(circuit) if !circuit.knows_more_than_a_new_one(handles) => ranked(1, 0),
-            Some(circuit) => ranked(2, calls(entry, circuit)),
-        }
+    /// Returns the rank of a key. `handles` is the number of handles of a circuit without calls.
+    fn of(entry: &Slot, handles: usize) -> Self {
+        let class = match &entry.circuit {
+            Some(_) if entry.awaits_first_call() => Class::Unused,
+            Some(circuit) if circuit.knows_more_than_a_new_one(handles) => {
+                Class::KnowsSomething { calls: calls(entry, circuit) }
+            }
+            _ => Class::KnowsNothing,
+        };
+        Self { class, used: entry.used() }
     }
 }
 

@@ -72,8 +72,8 @@ impl Registry {
         self.operate(name, &if force { order.force() } else { order }).await
     }
 
-    /// Lets every call of a circuit through, and counts it only in the totals, for the duration `hold` ([`Order::disable`], which also
-    /// allows an order without an end).
+    /// Lets every call of a circuit through for the duration `hold`, and counts each call only in the totals
+    /// ([`Order::disable`], which also allows an order without an end).
     ///
     /// # Errors
     ///

@@ -36,8 +36,9 @@ impl Changes {
         Self { operator, watch: None, begun: false, due: true, known: BTreeMap::new(), ready: VecDeque::new() }
     }
 
-    /// Waits for the next change. The first calls return all present records. A later change is returned after 50 ms if
-    /// the store reports changes, and within two seconds otherwise. Of several quick changes to one record, only the
+    /// Waits for the next change. The first calls return all present records. If the store reports changes, a later
+    /// change is returned after a pause of 50 ms, and of 50 ms more for each 256 known records, so 200 ms with 1000
+    /// records. Otherwise a query every two seconds finds the change. Of several quick changes to one record, only the
     /// last change is returned.
     ///
     /// # Errors

@@ -73,10 +73,15 @@ impl std::error::Error for InvalidWeight {}
 /// The weight 1.0, in units of 1/256. All sums of weights are kept in this unit.
 pub(crate) const UNIT: u16 = 256;
 
+/// Converts a count for a rate or a score.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, beyond which a rate does not need the last digit")]
+pub(crate) const fn number(count: u64) -> f64 {
+    count as f64
+}
+
 /// Converts a sum of weights in 1/256 to a score.
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 units, beyond which nobody reads the last digit")]
 pub(crate) fn score_from_units(units: u64) -> f64 {
-    units as f64 / f64::from(UNIT)
+    number(units) / f64::from(UNIT)
 }
 
 /// Converts the score of a record to a sum of weights. A score that is negative or not finite is zero.

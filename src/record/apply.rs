@@ -9,7 +9,7 @@ use super::join::{bound, merge};
 use super::timestamp::millis;
 use super::words;
 use super::{CircuitRecord, FUTURE, InstanceEntry, Operated, Timestamp};
-use crate::state::mark::{Earlier, Mark};
+use crate::state::order_hash::{Earlier, OrderHash, Repetition};
 use crate::state::{Act, By, Generation, Mode, State};
 
 /// A change that an instance requests of a record.
@@ -60,7 +60,7 @@ pub struct OperatorCommand {
     /// The id of the act. An act whose id is already in the record is not applied again, and another act with that id is
     /// superseded.
     pub id: String,
-    /// The ids and the [marks](Operated::marks) of earlier acts that this act replaced before they were written. These ids
+    /// The ids and the [hashes](Operated::marks) of earlier acts that this act replaced before they were written. These ids
     /// are recorded as done, so that no other instance applies the earlier acts later.
     pub replaced: Vec<(String, String)>,
     /// The act of the operator.
@@ -87,9 +87,9 @@ pub struct OperatorCommand {
 }
 
 impl OperatorCommand {
-    /// Returns the mark of the order.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark::new(self.act, self.to, self.hold, &self.by)
+    /// Returns the hash of the order.
+    pub(crate) fn order_hash(&self) -> OrderHash {
+        OrderHash::new(self.act, self.to, self.hold, &self.by)
     }
 }
 
@@ -198,12 +198,12 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
         return Effect::Unwritable;
     }
     let last = record.operator.as_ref();
-    let mark = command.mark();
-    match last.map_or(Earlier::None, |last| last.earlier(&command.id)) {
-        Earlier::None => {}
-        // The id belongs to another order, which came first.
-        Earlier::Done(Some(other)) if other != mark => return Effect::Superseded,
-        Earlier::Done(_) => return Effect::Known,
+    let hash = command.order_hash();
+    match last.map_or(Earlier::None, |last| last.earlier(&command.id)).of(hash) {
+        Repetition::New => {}
+        Repetition::Same => return Effect::Known,
+        // The other order came first.
+        Repetition::Other => return Effect::Superseded,
     }
     let at = now.saturating_sub(command.age);
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
@@ -222,10 +222,10 @@ fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now: Timestamp
     }
     let mut commands = last.map(|last| last.commands.clone()).unwrap_or_default();
     let mut marks = last.map(|last| last.marks.clone()).unwrap_or_default();
-    for (id, mark) in command.replaced.iter().cloned().chain([(command.id.clone(), mark.to_string())]) {
+    for (id, hash) in command.replaced.iter().cloned().chain([(command.id.clone(), hash.to_string())]) {
         if !commands.contains(&id) {
             commands.push(id.clone());
-            marks.insert(id, mark);
+            marks.insert(id, hash);
         }
     }
     let sequence = next(last.map_or(0, |last| last.sequence).max(command.after), now);

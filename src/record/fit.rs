@@ -2,10 +2,12 @@
 //!
 //! The limit for reading and the limit for writing are the same, so that a record at the limit could not grow, and no act
 //! of an operator could be stored any more. Therefore the content that this crate needs has priority. Fields that this
-//! version does not know are kept up to a bound. A record that is too long all the same loses these fields, and then the
-//! entries that were written first.
+//! version does not know are kept up to a bound, also in a record that is too long, because a later version may decide by
+//! these fields. A record that is too long loses the reasons of the entries that were written first, because only people
+//! read a reason, and then these entries.
 //!
-//! The result depends only on the record, so that all instances keep the same content.
+//! The result depends only on the record, so that all instances keep the same content. The sums count with a fixed length,
+//! so that a record that fits is left alone.
 
 use std::io;
 
@@ -24,21 +26,33 @@ impl CircuitRecord {
         if !has_extra && self.instances.len() <= SURELY_FIT {
             return;
         }
-        if length(self) <= Self::MAX_BYTES {
+        let mut excess = (length(self) + SUMS - self.length_of_sums()).saturating_sub(Self::MAX_BYTES);
+        if excess == 0 {
             return;
         }
-        self.extras().for_each(Map::clear);
-        let mut excess = length(self).saturating_sub(Self::MAX_BYTES - SUMS);
         let mut oldest: Vec<_> = self.instances.iter().map(|(id, entry)| (entry.sequence, id.clone())).collect();
         oldest.sort();
-        for (_, id) in oldest {
+        for (_, id) in &oldest {
             if excess == 0 {
                 break;
             }
-            let removed = self.instances.remove(&id);
-            excess = excess.saturating_sub(length(&id) + length(&removed));
+            let opening = self.instances.get_mut(id).and_then(|entry| entry.opening.take());
+            excess = excess.saturating_sub(opening.map_or(0, |opening| r#""opening":,"#.len() + length(&opening)));
+        }
+        for (_, id) in &oldest {
+            if excess == 0 {
+                break;
+            }
+            let removed = self.instances.remove(id);
+            excess = excess.saturating_sub(":,".len() + length(id) + length(&removed));
         }
         self.sum();
+    }
+
+    /// Returns the length of the sums, whose digits change with the entries.
+    fn length_of_sums(&self) -> usize {
+        let Self { failure_count, success_count, total_failures, total_successes, last_failure_at, .. } = self;
+        length(&(failure_count, success_count, total_failures, total_successes, last_failure_at))
     }
 
     /// Drops the unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES).
@@ -87,5 +101,5 @@ fn length(part: &impl Serialize) -> usize {
 
 /// The number of entries that always fit. An entry has at most 1.7 KiB with its id, and the rest of a record 12 KiB.
 const SURELY_FIT: usize = 24;
-/// The room for the sums, whose digits change with the entries.
-const SUMS: usize = 256;
+/// The room for the sums. The longest weight has 24 digits and signs, and each of the other four sums has 20 digits.
+const SUMS: usize = 128;

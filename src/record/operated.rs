@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::entry::left;
 use super::{Timestamp, words};
-use crate::state::mark::{Earlier, Mark};
+use crate::state::order_hash::{Earlier, OrderHash};
 use crate::state::{Act, By, Mode, State};
 
 /// The last act of an operator, in the form in which it is stored.
@@ -46,8 +46,8 @@ pub struct Operated {
     /// is in the list is not applied again.
     #[serde(default)]
     pub commands: Vec<String>,
-    /// The marks of orders by their ids, which are ids in [`commands`](Self::commands). An order whose id has another mark
-    /// is another order and is refused. An id has no mark if an older release wrote it.
+    /// The hashes of orders by their ids, which are ids in [`commands`](Self::commands). An order whose id has another
+    /// hash is another order and is refused. An id has no hash if an older release wrote the id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub marks: BTreeMap<String, String>,
     /// The id of the start of the instance on which the operator acted.
@@ -91,16 +91,16 @@ impl Operated {
 
     /// Returns the earlier order of this id.
     pub(crate) fn earlier(&self, id: &str) -> Earlier {
-        if self.commands.iter().any(|done| done == id) { Earlier::Done(self.mark(id)) } else { Earlier::None }
+        if self.commands.iter().any(|done| done == id) { Earlier::Done(self.order_hash(id)) } else { Earlier::None }
     }
 
-    /// Returns the ids of the last orders with their marks.
-    pub(crate) fn orders(&self) -> impl Iterator<Item = (&str, Option<Mark>)> {
-        self.commands.iter().map(|id| (id.as_str(), self.mark(id)))
+    /// Returns the ids of the last orders with their hashes.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = (&str, Option<OrderHash>)> {
+        self.commands.iter().map(|id| (id.as_str(), self.order_hash(id)))
     }
 
-    fn mark(&self, id: &str) -> Option<Mark> {
-        self.marks.get(id).and_then(|mark| Mark::read(mark))
+    fn order_hash(&self, id: &str) -> Option<OrderHash> {
+        self.marks.get(id).and_then(|hash| OrderHash::read(hash))
     }
 
     /// Returns the instance on which the operator acted, if the record names the instance.
@@ -119,7 +119,7 @@ impl Operated {
         self.commands.retain(|command| command.len() <= 64);
         let excess = self.commands.len().saturating_sub(Self::MAX_COMMANDS);
         self.commands.drain(..excess);
-        self.marks.retain(|id, mark| mark.len() <= 16 && self.commands.contains(id));
+        self.marks.retain(|id, hash| hash.len() <= 16 && self.commands.contains(id));
     }
 }
 

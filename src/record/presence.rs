@@ -12,8 +12,8 @@
 //! |---|---|
 //! | marked by an instance that stopped | gone |
 //! | not closed, and no write for [`SEEN_FOR`] | gone |
-//! | closed, and no write for [`SEEN_FOR`] | quiet, because the instance may have had no failure |
-//! | closed, and no write for [`QUIET_FOR`] | gone, or without a failure for that time |
+//! | closed, and no write for [`SEEN_FOR`] | silent, because the instance may have had no failure |
+//! | closed, and no write for [`SILENT_FOR`] | gone, or without a failure for that time |
 //! | no write for [`KEPT_FOR`] | dropped from the record, unless only a reset ends its opening |
 //!
 //! An entry that is gone stays the state that its instance restores. Its instance counts again with the next write.
@@ -34,14 +34,14 @@ impl InstanceEntry {
 
     /// Returns true if the instance was not seen for so long that it no longer counts.
     pub(super) fn is_unseen(&self, now: Timestamp) -> bool {
-        let limit = if self.state == State::Closed { QUIET_FOR } else { SEEN_FOR };
+        let limit = if self.state == State::Closed { SILENT_FOR } else { SEEN_FOR };
         self.unseen_for(now) >= limit
     }
 
     /// Returns true if the circuit of the instance is closed and the entry is older than 15 minutes. The instance has had
     /// no failure since, or is gone.
     #[must_use]
-    pub fn is_quiet(&self, now: Timestamp) -> bool {
+    pub fn is_silent(&self, now: Timestamp) -> bool {
         self.state == State::Closed && self.unseen_for(now) >= SEEN_FOR && !self.is_gone(now)
     }
 
@@ -101,7 +101,7 @@ const SEEN_FOR: Duration = Duration::from_secs(15 * 60);
 /// The time after which an instance writes an entry again that is not closed. Some minutes are left for a slow store.
 const RENEWED_AFTER: Duration = Duration::from_secs(12 * 60);
 /// The time for which an instance counts after a write of a closed entry.
-const QUIET_FOR: Duration = Duration::from_secs(24 * 3600);
+const SILENT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The time for which an entry is kept, so that an instance that was away over a weekend continues its totals.
 const KEPT_FOR: Duration = Duration::from_secs(72 * 3600);
 

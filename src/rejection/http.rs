@@ -90,7 +90,7 @@ impl HttpRejection {
     /// kind and the text of the last failure. If this instance follows the opening of another instance, the
     /// sentence names that instance. For a hold, the sentence contains the user and the reason. Use this
     /// setting only for callers of the same organisation, because the text of a failure can contain details
-    /// of an error. The text shows at most the scheme and the host of an address.
+    /// of an error. Of an address with `://`, the text shows at most the scheme and the host.
     ///
     /// For each rejection, the circuit looks up the sentence under a mutex.
     #[must_use]

@@ -1,15 +1,15 @@
-//! The masking of passwords in texts that may appear in an error or a log.
+//! The masking of secrets in texts that may appear in an error or a log.
 //!
-//! Any text is masked, and not only addresses, because a user may paste a password under the wrong
-//! key. In doubt, too much is hidden.
+//! Any text is masked, and not only addresses, because a user may paste a password under the wrong key. In doubt, too much
+//! is hidden. The names that stand for secrets and the form of a port are here only, so that a text is hidden in an error
+//! of the settings and in the text of a failure, or in neither.
 
-/// Returns the text with its passwords replaced by `***`.
+/// Returns the text with its passwords, and with the rest behind a name that stands for a secret, replaced by `***`.
 pub(crate) fn masked(text: &str) -> String {
-    // A URL has `?password=`, and the form of libpq has `password=`. A password may contain any
-    // character, so the rest of the text is hidden.
-    let (text, hidden) = match text.to_ascii_lowercase().find("password") {
-        Some(at) if text[at..].contains('=') => (&text[..at], "password=***"),
-        _ => (text, ""),
+    // A secret may contain any character, so the rest of the text is hidden.
+    let (text, hidden) = match up_to_a_secret(text) {
+        Some(shown) => (shown, "***"),
+        None => (text, ""),
     };
     // Searches for `//` without the colon before it, because a missing colon may be the
     // reason why the address is refused.
@@ -27,7 +27,7 @@ pub(crate) fn masked(text: &str) -> String {
         }
         // `user:password` without a host looks like a host and its port, except that a port has only digits.
         (None, Some(start)) => match text[start..].split_once(':') {
-            Some((host, port)) if !host.starts_with('[') && !is_port(port) => {
+            Some((host, behind)) if !host.starts_with('[') && !begins_with_port(behind) => {
                 format!("{}{host}:***", &text[..start])
             }
             _ => text.to_owned(),
@@ -37,12 +37,59 @@ pub(crate) fn masked(text: &str) -> String {
     shown + hidden
 }
 
-fn is_port(text: &str) -> bool {
-    let port = text.split(['/', '?']).next().unwrap_or_default();
+/// Returns true if the text behind a host and a colon is a port, with or without a path or a query.
+fn begins_with_port(text: &str) -> bool {
     // A password may begin with `/` or `?`, so that an empty port is not a port. Another `//` behind the port shows that
     // the text is more than one address, for example a whole file.
-    (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit()) && !text.contains("//")
+    is_port(text.split(['/', '?']).next().unwrap_or_default()) && !text.contains("//")
 }
+
+/// Returns true if the text can be a port, which has 1 to 5 digits. A longer number is a password.
+pub(crate) fn is_port(text: &str) -> bool {
+    (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns the text up to the value of the first name that stands for a secret, as in `?password=`, `"token": "…"` or
+/// `Authorization:`. Returns `None` if the text has no such value.
+pub(crate) fn up_to_a_secret(text: &str) -> Option<&str> {
+    let lower = text.to_ascii_lowercase();
+    let value = |(name, has_plain_colon): (&str, bool)| {
+        lower.match_indices(name).find_map(|(at, _)| {
+            let behind = &lower[at + name.len()..];
+            // The name may go on before `=`, as in `password_1=`. Before a colon the longer name can be the name of an
+            // error, as in `AuthorizationFailed: `.
+            let in_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+            let rest_of_name = behind.bytes().take(LONGEST_REST).take_while(in_a_name).count();
+            let assigned = behind[rest_of_name..].trim_start_matches(SPACERS);
+            let named = behind.trim_start_matches(SPACERS);
+            let is_quoted = behind.len() > named.len() && !behind.starts_with(' ');
+            let is_value = assigned.starts_with('=') || named.starts_with(':') && (is_quoted || has_plain_colon);
+            let sign = if assigned.starts_with('=') { assigned } else { named };
+            is_value.then(|| lower.len() - sign.len() + 1)
+        })
+    };
+    let end = SECRETS.into_iter().filter_map(value).min()?;
+    (!text[end..].trim().is_empty()).then(|| &text[..end])
+}
+
+/// The names that stand for secrets. The flag is true if the text behind a plain colon is a secret too. After `token`
+/// it is no secret, as in `unexpected token: x`.
+const SECRETS: [(&str, bool); 10] = [
+    ("password", true),
+    ("passwd", true),
+    ("pwd", true),
+    ("secret", true),
+    ("authorization", true),
+    ("cookie", true),
+    ("token", false),
+    ("api_key", false),
+    ("apikey", false),
+    ("signature", false),
+];
+/// The longest rest of a name in bytes, so that a long text costs no more than its length.
+const LONGEST_REST: usize = 32;
+/// The characters between a name and its sign.
+const SPACERS: [char; 4] = ['"', '\'', '\\', ' '];
 
 #[cfg(test)]
 mod tests {
@@ -59,7 +106,16 @@ mod tests {
             ("redis://s3cret@db", "redis://***@db"),
             ("postgres://ana:s3:cr@e/t@db/x", "postgres://***@db/x"),
             ("postgres://db/x?user=ana&password=s3cret&a=b", "postgres://db/x?user=ana&password=***"),
-            ("host=db PassWord=s3cret", "host=db password=***"),
+            ("postgres://db/x?sslpassword=s3cret", "postgres://db/x?sslpassword=***"),
+            ("host=db PassWord=s3cret", "host=db PassWord=***"),
+            ("host=db password1 = s3cret", "host=db password1 =***"),
+            ("redis://db/0?token=s3cret", "redis://db/0?token=***"),
+            ("https://db/x?api_key=s3cret", "https://db/x?api_key=***"),
+            ("password: s3cret", "password:***"),
+            (r#"{"token": "s3cret"}"#, r#"{"token":***"#),
+            ("/run/secrets/db", "/run/secrets/db"),
+            ("unexpected token: `}`", "unexpected token: `}`"),
+            ("password=", "password="),
             ("redis:/ana:s3cret@db", "redis:/ana:***@db"),
             ("redis:s3cret@db", "redis:***@db"),
             ("ana:s3cret", "ana:s3cret"),

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use super::mark::Earlier;
 use super::order::Order;
+use super::order_hash::{Earlier, Repetition};
 use super::refused::Refused;
 use super::{Act, Generation};
 
@@ -48,10 +48,10 @@ pub(crate) struct Facts<'a> {
 /// [`Refused`] with the variant in the table.
 pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refused> {
     let Facts { name, earlier, latest, cooldown, held, undisturbed } = *facts;
-    match earlier {
-        Earlier::None => {}
-        Earlier::Done(mark) if mark == Some(order.mark()) => return Ok(false),
-        Earlier::Done(_) => return Err(Refused::IdUsed { id: order.command_id().to_owned() }),
+    match earlier.of(order.order_hash()) {
+        Repetition::New => {}
+        Repetition::Same => return Ok(false),
+        Repetition::Other => return Err(Refused::IdUsed { id: order.command_id().to_owned() }),
     }
     if let Some(seen) = order.seen.filter(|seen| *seen < latest) {
         return Err(Refused::Stale { seen, now: latest });
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_known_order_is_not_carried_out_again_whatever_would_refuse_it() {
         for order in orders().map(|order| order.seen(OLD)) {
-            let earlier = Earlier::Done(Some(order.mark()));
+            let earlier = Earlier::Done(Some(order.order_hash()));
             assert_eq!(admissible(&order, &Facts { earlier, ..WORST }), Ok(false), "{order:?}");
         }
     }
@@ -119,7 +119,7 @@ mod tests {
     fn an_order_whose_id_belongs_to_another_order_is_refused() {
         let all = orders().map(|order| order.id("OPS-12"));
         for (order, other) in all.iter().flat_map(|order| all.iter().map(move |other| (order, other))) {
-            let facts = Facts { earlier: Earlier::Done(Some(other.mark())), held: true, ..WORST };
+            let facts = Facts { earlier: Earlier::Done(Some(other.order_hash())), held: true, ..WORST };
             let refused = Err(Refused::IdUsed { id: "OPS-12".to_owned() });
             assert_eq!(admissible(order, &facts), if order == other { Ok(false) } else { refused.clone() });
             assert_eq!(admissible(order, &Facts { earlier: Earlier::Done(None), ..facts }), refused, "it is not known");

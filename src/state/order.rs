@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mark::Mark;
+use super::order_hash::OrderHash;
 use super::refused::Refused;
 use super::{Act, By, Exact, Generation, State};
 use crate::random;
@@ -137,9 +137,9 @@ impl Order {
         &self.by
     }
 
-    /// Returns the mark, which differs between two orders that must not share an id.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark::new(self.act, self.to.into(), self.hold, &self.by)
+    /// Returns the hash, which differs between two orders that must not share an id.
+    pub(crate) fn order_hash(&self) -> OrderHash {
+        OrderHash::new(self.act, self.to.into(), self.hold, &self.by)
     }
 
     fn new(act: Act, by: &By) -> Self {

@@ -4,16 +4,19 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use crate::shown::{masked, one_line};
+use crate::shown::mask::{is_port, masked, up_to_a_secret};
+use crate::shown::one_line;
 
 /// Returns the text of a failure as one line of at most 200 characters. Secrets are removed if their form shows that
 /// they are secrets. Returns `None` if the text is empty.
 ///
-/// Each address is cut to its scheme and host. Passwords before a host, query strings, encoded addresses, and the rest
-/// of the text behind a name such as `password=` or `Authorization:` are replaced by `…` or `***`.
+/// Each address with `://` is cut to its scheme and host. An address without `://` looks like other text and keeps its
+/// path. Passwords before a host, query strings, encoded addresses, and the rest of the text behind a name such as
+/// `password=` or `Authorization:` are replaced by `…` or `***`.
 pub(crate) fn of_failure(text: &str) -> Option<Arc<str>> {
     let words = shortened(text).split_inclusive(char::is_whitespace).map(without_secrets).collect::<String>();
-    let mut line = one_line(up_to_a_secret(&words).as_ref(), LONGEST_FAILURE);
+    let words = up_to_a_secret(&words).map_or(words.as_str().into(), |shown| Cow::Owned(format!("{shown}…")));
+    let mut line = one_line(&words, LONGEST_FAILURE);
     line.truncate(line.trim_end().len());
     let line = line.trim_start();
     (!line.is_empty()).then(|| line.into())
@@ -51,10 +54,10 @@ fn shortened(text: &str) -> String {
         // The last `@` is used, because an unescaped password may contain an `@` too.
         let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
         let length = host.find(|c: char| !(c.is_alphanumeric() || ".-_:[]".contains(c))).unwrap_or(host.len());
-        // A password without a user looks like a port, except that a port has only digits.
-        let is_port = |port: &str| port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
-        let length =
-            host[..length].rsplit_once(':').filter(|(_, port)| !is_port(port)).map_or(length, |(h, _)| h.len());
+        // A password without a user looks like a port. An address may end with a colon, as before the cause of an error,
+        // or with the last part of an IPv6 address.
+        let ends = |port: &str| port.is_empty() || port.ends_with(']') || is_port(port);
+        let length = host[..length].rsplit_once(':').filter(|(_, port)| !ends(port)).map_or(length, |(h, _)| h.len());
         shown.push_str(before);
         shown.push_str(&host[..length]);
         if length < host.len() {
@@ -84,38 +87,6 @@ fn without_secrets(word: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the text up to the value of the first name that stands for a secret.
-fn up_to_a_secret(text: &str) -> Cow<'_, str> {
-    let lower = text.to_ascii_lowercase();
-    let value = |(name, has_plain_colon): (&str, bool)| {
-        lower.match_indices(name).find_map(|(at, _)| {
-            let behind = &lower[at + name.len()..];
-            let sign = behind.trim_start_matches(['"', '\'', '\\', ' ']);
-            let is_quoted = behind.len() > sign.len() && !behind.starts_with(' ');
-            let is_value = sign.starts_with('=') || sign.starts_with(':') && (is_quoted || has_plain_colon);
-            is_value.then(|| at + name.len() + behind.len() - sign.len() + 1)
-        })
-    };
-    match SECRETS.into_iter().filter_map(value).min() {
-        Some(end) if !text[end..].trim().is_empty() => format!("{}…", &text[..end]).into(),
-        _ => text.into(),
-    }
-}
-
-/// The names that stand for secrets. The flag is true if the text behind a plain colon is a secret too. After `token`
-/// it is no secret, as in `unexpected token: x`.
-const SECRETS: [(&str, bool); 10] = [
-    ("password", true),
-    ("passwd", true),
-    ("pwd", true),
-    ("secret", true),
-    ("authorization", true),
-    ("cookie", true),
-    ("token", false),
-    ("api_key", false),
-    ("apikey", false),
-    ("signature", false),
-];
 /// The longest text of a failure, in characters.
 const LONGEST_FAILURE: usize = 200;
 /// The longest text that is read from an error, in bytes. The limit leaves room for an address before the
@@ -149,7 +120,11 @@ mod tests {
             ("https%3A%2F%2Fh%2FSECRET", Some("https…")),
             ("https:/h/SECRET", Some("https…")),
             ("https://h:SECRET/", Some("https://h/…")),
+            ("redis://ana:123456 is down", Some("redis://ana/… is down")),
+            ("http://h:8080: refused, http://h: refused", Some("http://h:8080: refused, http://h: refused")),
             ("password=SECRET host=x", Some("password=…")),
+            ("db_password_1=SECRET", Some("db_password_1=…")),
+            ("AuthorizationFailed: no role", Some("AuthorizationFailed: no role")),
             ("Authorization: Bearer SECRET", Some("Authorization:…")),
             (r#"{"user":"ana","passWord":"SECRET"}"#, Some(r#"{"user":"ana","passWord":…"#)),
             (r#"{"access_token" : "SECRET"}"#, Some(r#"{"access_token" :…"#)),

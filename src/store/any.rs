@@ -24,6 +24,7 @@ pub(crate) trait DynStore: fmt::Debug + Send + Sync + 'static {
     fn delete<'a>(&'a self, name: &'a str, etag: &'a Etag) -> Answer<'a, bool>;
     fn list(&self) -> Answer<'_, Vec<String>>;
     fn unwritten_since<'a>(&'a self, before: Timestamp, after: &'a str) -> Answer<'a, Vec<String>>;
+    fn load_unwritten<'a>(&'a self, names: &'a [String]) -> Answer<'a, Loaded>;
     fn watch(&self) -> Answer<'_, Option<Watch>>;
     fn append_audit<'a>(&'a self, rows: &'a [AuditRow]) -> Answer<'a, ()>;
     fn trim_audit(&self, before: Timestamp) -> Answer<'_, bool>;
@@ -65,6 +66,10 @@ impl<S: Store> DynStore for S {
 
     fn unwritten_since<'a>(&'a self, before: Timestamp, after: &'a str) -> Answer<'a, Vec<String>> {
         Box::pin(Store::unwritten_since(self, before, after))
+    }
+
+    fn load_unwritten<'a>(&'a self, names: &'a [String]) -> Answer<'a, Loaded> {
+        Box::pin(Store::load_unwritten(self, names))
     }
 
     fn watch(&self) -> Answer<'_, Option<Watch>> {
@@ -131,6 +136,10 @@ impl Store for AnyStore {
 
     async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
         self.0.unwritten_since(before, after).await
+    }
+
+    async fn load_unwritten(&self, names: &[String]) -> Result<Loaded, StoreError> {
+        self.0.load_unwritten(names).await
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {

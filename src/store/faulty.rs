@@ -176,6 +176,11 @@ impl<S: Store> Store for FaultyStore<S> {
         self.pass(Operation::List, fault, self.inner.unwritten_since(before, after)).await
     }
 
+    async fn load_unwritten(&self, names: &[String]) -> Result<Loaded, StoreError> {
+        let fault = self.begin(Operation::Load, names.iter().map(String::as_str)).await?;
+        self.pass(Operation::Load, fault, self.inner.load_unwritten(names)).await
+    }
+
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         let fault = self.begin(Operation::Watch, std::iter::empty()).await?;
         let Some(inner) = self.pass(Operation::Watch, fault, self.inner.watch()).await? else { return Ok(None) };

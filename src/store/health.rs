@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::clock::Tick;
-use crate::telemetry::store::Lines;
+use crate::telemetry::lines::Lines;
 
 /// The health of a store, as one of its users observes it.
 #[derive(Debug, Default)]

@@ -22,7 +22,8 @@ impl AnyStore {
     /// | `postgres://USER:PASSWORD@HOST/DATABASE` | `PostgresStore` |
     /// | `redis://HOST`, `rediss://HOST` (TLS), `unix:///PATH` (a socket) | `RedisStore`; also `valkey://`, `valkeys://`, `redis+unix://` and `valkey+unix://` |
     ///
-    /// The store documents the parameters of its address, such as `?prefix=orders` of Redis. A path cannot begin with `~` or `$`.
+    /// The store documents the parameters of its address, such as `?prefix=orders` of Redis. A path cannot begin with `~`
+    /// or `$`.
     ///
     /// # Errors
     ///

@@ -178,7 +178,7 @@ impl RedisStore {
         let mut warned = self.warned.lock();
         if warned.len() < MAX_WARNED && warned.insert(name.to_owned()) {
             let key = self.keys.record(name);
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "the key {key} in redis is not a string and is ignored; delete it, so that the record can be kept there"
             ));
         }

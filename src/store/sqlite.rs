@@ -292,12 +292,12 @@ macro_rules! bounded_text {
     };
 }
 
-/// The etag of a row, as an expression of SQL. A person or another program can write an etag of any type and length.
 /// Returns the names of rows. A name that is no text is of another program.
 fn named(rows: &[SqliteRow]) -> Vec<String> {
     rows.iter().filter_map(|row| String::from_utf8(row.try_get(0).ok()?).ok()).collect()
 }
 
+/// The etag of a row, as an expression of SQL. A person or another program can write an etag of any type and length.
 macro_rules! version {
     () => {
         "coalesce(CASE WHEN octet_length(etag) <= 100 THEN CAST(etag AS TEXT) ELSE 'long:' || octet_length(etag) END, '')"

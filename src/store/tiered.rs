@@ -33,6 +33,7 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 /// | the durable tier fails | one error a minute; the fast tier decides; a later load copies the missing changes |
 /// | the fast tier has no record at all and the durable tier fails | an error, until the durable tier has answered once, because the fast tier may have lost its records |
 /// | both tiers fail | an error, and circuits go on in memory |
+/// | a tier refuses a record | the other tier has it; the record is offered again at its next write, and every 20 s |
 /// | a process dies between its writes to the two tiers | another process that loads the record compares the tiers 20 s later |
 ///
 /// The two tiers are compared, and their records are merged, so that the changes of both tiers are kept. Each name is also
@@ -104,11 +105,11 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     /// the durable tier must have the change and does not have it.
     async fn applied(&self, write: &Write, etag: &Etag, now: Timestamp) -> bool {
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
-        let Some(mut copy) = Copy::read(&write.name, &value, now) else { return true };
-        (copy.ttl, copy.hint) = (write.ttl, write.hint);
         let here = self.clock.now();
+        let Some(mut copy) = Copy::read(&write.name, &value, now, here) else { return true };
+        (copy.ttl, copy.hint) = (write.ttl, write.hint);
         let must_settle = self.note(&write.name, |note| note.wrote(etag, &copy.record, here)).unwrap_or(true);
-        !must_settle || self.settle(&[copy], durable_limit()).await
+        !must_settle || self.settle(&copy, durable_limit()).await
     }
 
     /// Writes to the durable tier, while the fast tier does not answer.
@@ -127,8 +128,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let writing = self.durable.store.compare_and_set(&write);
         Ok(match self.durable.run("compare_and_set", durable_limit(), writing).await? {
             Written::Applied { etag, now } => {
-                // Because no version is noted, the next load from the fast tier checks the record again.
-                self.note(&write.name, |note| note.seen = None);
+                let here = self.clock.now();
+                self.note(&write.name, |note| note.wrote_durable(here));
                 Written::Applied { etag: tag(DURABLE, &etag), now }
             }
             Written::Conflict { current, now } => {
@@ -167,10 +168,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
             return shared.complete(names, loaded, began).await;
         }
         match shared.durable.run("load", durable_limit(), shared.durable.store.load_many(names)).await {
-            Ok(mut loaded) => {
-                loaded.entries = loaded.entries.into_iter().map(|entry| Some(tagged(DURABLE, entry?))).collect();
-                Ok(loaded)
-            }
+            Ok(loaded) => Ok(all_tagged(loaded)),
             Err(error) if tried => Err(error),
             // The fast tier was skipped because of its pause. The fast tier is tried now, because the durable tier has
             // failed too.
@@ -249,6 +247,11 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         durable.run("list", limit(), durable.store.unwritten_since(before, after)).await
     }
 
+    async fn load_unwritten(&self, names: &[String]) -> Result<Loaded, StoreError> {
+        let Tiers { durable, .. } = &*self.shared;
+        durable.run("load", limit(), durable.store.load_many(names)).await.map(all_tagged)
+    }
+
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         let Tiers { fast, durable, .. } = &*self.shared;
         let fast = async {
@@ -298,6 +301,12 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let durable = &self.shared.durable;
         durable.run("audit", limit(), durable.store.audit(filter)).await
     }
+}
+
+/// Marks the values of an answer as those of the durable tier.
+fn all_tagged(mut loaded: Loaded) -> Loaded {
+    loaded.entries = loaded.entries.into_iter().map(|entry| Some(tagged(DURABLE, entry?))).collect();
+    loaded
 }
 
 /// The time for which one tier is watched alone, after the watch of the other tier could not begin.

@@ -122,7 +122,7 @@ pub(super) fn refusal(_: &str, _: Option<&Pem>, _: &(dyn std::error::Error + 'st
 
 /// Logs that a password would go to another host whose certificate is not verified.
 pub(super) fn warn_of_password(store: &str, remedy: &str) {
-    crate::telemetry::store::warn(format_args!(
+    crate::telemetry::lines::warn(format_args!(
         "the password for {store} goes to another host whose certificate is not verified: use {remedy}"
     ));
 }

@@ -44,11 +44,13 @@ pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u
     match registry {
         None => tracing::warn!(
             target: TARGET, prefix, keys, passed,
-            "operators hold nearly all {keys} keyed circuits `{prefix}…`, so calls of new keys pass unguarded, {passed} so far"
+            "operators hold nearly all {keys} keyed circuits `{prefix}…`, so calls of new keys pass unguarded, \
+             {passed} so far"
         ),
         Some(limit) => tracing::warn!(
             target: TARGET, prefix, keys, limit, passed,
-            "the registry holds its limit of {limit} circuits, so calls of new keys `{prefix}…` pass unguarded, {passed} so far"
+            "the registry holds its limit of {limit} circuits, so calls of new keys `{prefix}…` pass unguarded, \
+             {passed} so far"
         ),
     }
     #[cfg(not(feature = "tracing"))]

@@ -17,6 +17,7 @@ mod kept;
 mod last;
 mod pool;
 mod rare;
+mod under;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,6 +35,7 @@ use kept::Kept;
 use last::{Last, effective};
 use pool::{Pool, Pooled};
 use rare::Series;
+use under::Under;
 
 /// Records the metrics of one circuit with the `metrics` facade.
 ///
@@ -124,77 +126,36 @@ impl MetricsObserver {
         observer
     }
 
-    /// Returns the pool if the circuit belongs to it.
-    fn pool(&self) -> Option<&Pool> {
-        let Pooled { pool, .. } = self.pool.as_deref()?;
-        // Relaxed: an event that sees the step to the own label late still goes to the shared label.
-        (!Last(self.last.load(Relaxed)).is_own()).then_some(pool)
-    }
-
-    /// Moves the circuit from the pool to its own label, if the circuit was given its own label.
-    fn leave_pool(&self, circuit: &str) {
-        let Some(Pooled { label, pool }) = self.pool.as_deref() else { return };
-        // Relaxed: a circuit that sees its label late leaves the pool with its next event.
-        let last = Last(self.last.load(Relaxed));
-        if !label.is_own() || last.is_own() || last.is_gone() {
-            return;
-        }
-        // AcqRel: pairs with the exchanges in `show` and `change`. A circuit that left its registry meanwhile stays in
-        // the account of the pool, because its gauges are at zero there.
-        let left = self.last.fetch_update(AcqRel, Acquire, |last| {
-            let last = Last(last);
-            (!last.is_own() && !last.is_gone()).then_some(last.0 | Last::OWN)
-        });
-        if let Ok(last) = left {
-            pool.moved(Some(Last(last)), None);
-            pool.show();
-            self.with_handles(circuit, |_| self.show(circuit));
-        }
-    }
-
-    /// Calls `act` with the handles of this thread's recorder.
-    fn with_handles(&self, circuit: &str, act: impl FnOnce(&Handles)) {
-        self.kept().with(|recorder| self.register(recorder, circuit), || self.show(circuit), act);
-    }
-
-    fn kept(&self) -> &Kept {
-        self.pool().map_or(&self.own, |pool| &pool.kept)
-    }
-
-    fn register(&self, recorder: usize, circuit: &str) -> Handles {
-        Handles::register(recorder, circuit, self.pool().is_none(), self.measures)
-    }
-
     /// Registers the series again that the exporter has dropped. Does nothing for a circuit that has left its registry.
-    fn renew(&self, circuit: &str) {
-        if self.is_gone() || self.pool().is_some_and(|pool| !pool.renews(&self.seen)) {
+    fn renew(&self, under: Under<'_>) {
+        if self.is_gone() || under.pool.is_some_and(|pool| !pool.renews(&self.seen)) {
             return;
         }
-        self.kept().renew(circuit, |recorder| self.register(recorder, circuit));
+        under.kept.renew(under.label, |recorder| under.register(recorder, self.measures));
         // Relaxed: a number, publishes nothing.
         let load = self.load.load(Relaxed);
         if load != NO_LOAD {
-            handles::show_load(circuit, f64::from_bits(load));
+            handles::show_load(under.label, f64::from_bits(load));
         }
     }
 
-    fn finished(&self, handles: &Handles, circuit: &str, ended: Ended, at: Option<Tick>) {
+    fn finished(&self, handles: &Handles, under: Under<'_>, ended: Ended, at: Option<Tick>) {
         match ended {
             Ended::Success => handles.success.increment(1),
             Ended::Failure(failure) => {
-                let others = handles.others(circuit);
+                let others = handles.others(under.label);
                 others.failure.increment(1);
                 match others.kind(failure.kind()) {
                     Some(kind) => kind.increment(1),
-                    None => self.kept().rare.count(circuit, Series::Failures { kind: failure.kind().as_str() }),
+                    None => under.kept.rare.count(under.label, Series::Failures { kind: failure.kind().as_str() }),
                 }
                 if let (Some(at), Some(failures_1m), false) = (at, &others.failures_1m, self.is_gone()) {
                     self.remember(failure, at);
                     failures_1m.set(self.last_minute(at));
                 }
             }
-            Ended::Ignored => handles.others(circuit).ignored.increment(1),
-            Ended::Cancelled => handles.others(circuit).cancelled.increment(1),
+            Ended::Ignored => handles.others(under.label).ignored.increment(1),
+            Ended::Cancelled => handles.others(under.label).cancelled.increment(1),
         }
     }
 
@@ -215,7 +176,8 @@ impl MetricsObserver {
         };
         // AcqRel: pairs with the exchange in `show`.
         let Ok(last) = self.last.fetch_update(AcqRel, Acquire, newer) else { return };
-        // The exchange decides to which gauges the change belongs, and not `pool`, so that no change is counted twice.
+        // The exchange decides to which gauges the change belongs, and not the label of the event, so that no change is
+        // counted twice.
         match self.pool.as_deref().filter(|_| !Last(last).is_own()) {
             Some(Pooled { pool, .. }) => {
                 pool.moved(Some(Last(last)), Some(news));
@@ -253,12 +215,9 @@ impl MetricsObserver {
         Last(self.last.load(Relaxed)).is_gone()
     }
 
-    /// Sets the gauges to the newest standing. Repeats if the standing has changed meanwhile, so that the last gauges
-    /// set are the newest.
+    /// Sets the gauges of the circuit's own label to the newest standing. Repeats if the standing has changed meanwhile,
+    /// so that the last gauges set are the newest.
     fn show(&self, circuit: &str) {
-        if let Some(pool) = self.pool() {
-            return pool.show();
-        }
         let mut shown = None;
         loop {
             // AcqRel, and an exchange that changes nothing instead of a load. If the exchange comes after the one in
@@ -283,47 +242,52 @@ impl Default for MetricsObserver {
 impl Observer for MetricsObserver {
     fn on_event(&self, circuit: &str, event: &Event<'_>) {
         self.leave_pool(circuit);
-        let circuit = self.pool().map_or(circuit, |pool| &*pool.label);
+        let under = self.under(circuit);
         if let Event::Refresh { .. } = event {
-            self.renew(circuit);
+            self.renew(under);
         }
-        self.with_handles(circuit, |handles| match *event {
-            Event::Finished { ended, at, elapsed } => {
-                self.finished(handles, circuit, ended, at);
-                if let Some(elapsed) = elapsed {
-                    handles.others(circuit).durations(circuit).of(ended).record(elapsed);
-                }
-            }
-            Event::Sums { successes, tripped, half_open } => {
-                if successes > 0 {
-                    handles.success.increment(successes);
-                }
-                for (reason, count) in [(RejectReason::Tripped, tripped), (RejectReason::HalfOpen, half_open)] {
-                    if count > 0 {
-                        handles.others(circuit).rejected(reason).increment(count);
+        let register = |recorder| under.register(recorder, self.measures);
+        under.kept.with(
+            register,
+            || under.pool.map_or_else(|| self.show(circuit), Pool::show),
+            |handles| match *event {
+                Event::Finished { ended, at, elapsed } => {
+                    self.finished(handles, under, ended, at);
+                    if let Some(elapsed) = elapsed {
+                        handles.others(under.label).durations(under.label).of(ended).record(elapsed);
                     }
                 }
-            }
-            Event::Rejected { reason } => handles.others(circuit).rejected(reason).increment(1),
-            Event::Fallback { answered } => handles.others(circuit).fallbacks(answered).increment(1),
-            Event::Stale => handles.others(circuit).stale.increment(1),
-            Event::Transition(edge) => {
-                self.kept().rare.count(circuit, Series::of(edge));
-                self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
-            }
-            Event::Refresh { standing, bypassed, era, at } => {
-                self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
-            }
-            Event::Forgotten => self.go(circuit),
-            Event::SystemLoad { load, .. } => {
-                let load = load.unwrap_or(f64::NAN);
-                // Relaxed: a number, publishes nothing.
-                self.load.store(load.to_bits(), Relaxed);
-                handles::show_load(circuit, load);
-            }
-            // Each rejection in the summary was counted already, by `Rejected` or `Sums`.
-            Event::Rejections { .. } => {}
-        });
+                Event::Sums { successes, tripped, half_open } => {
+                    if successes > 0 {
+                        handles.success.increment(successes);
+                    }
+                    for (reason, count) in [(RejectReason::Tripped, tripped), (RejectReason::HalfOpen, half_open)] {
+                        if count > 0 {
+                            handles.others(under.label).rejected(reason).increment(count);
+                        }
+                    }
+                }
+                Event::Rejected { reason } => handles.others(under.label).rejected(reason).increment(1),
+                Event::Fallback { answered } => handles.others(under.label).fallbacks(answered).increment(1),
+                Event::Stale => handles.others(under.label).stale.increment(1),
+                Event::Transition(edge) => {
+                    under.kept.rare.count(under.label, Series::of(edge));
+                    self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
+                }
+                Event::Refresh { standing, bypassed, era, at } => {
+                    self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
+                }
+                Event::Forgotten => self.go(circuit),
+                Event::SystemLoad { load, .. } => {
+                    let load = load.unwrap_or(f64::NAN);
+                    // Relaxed: a number, publishes nothing.
+                    self.load.store(load.to_bits(), Relaxed);
+                    handles::show_load(under.label, load);
+                }
+                // Each rejection in the summary was counted already, by `Rejected` or `Sums`.
+                Event::Rejections { .. } => {}
+            },
+        );
     }
 
     fn wants_calls(&self) -> bool {

@@ -2,7 +2,7 @@
 //! a line.
 //!
 //! The failure of a cache is logged as a warning, and the failure of a durable store is logged as an error.
-//! The callers limit the number of their lines with [`Lines`].
+//! The callers limit the number of their lines with [`Lines`](super::lines::Lines).
 
 #[cfg(feature = "metrics")]
 use std::collections::BTreeSet;
@@ -11,7 +11,6 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::clock::Tick;
 #[cfg(feature = "metrics")]
 use crate::sync::Mutex;
 
@@ -115,49 +114,6 @@ pub(crate) fn note(message: fmt::Arguments<'_>) {
     let _unused = message;
 }
 
-/// Logs an event of a store that needs attention, in one line of at most 1000 characters, because the message can contain
-/// texts of the store.
-pub(crate) fn warn(message: fmt::Arguments<'_>) {
-    #[cfg(feature = "tracing")]
-    tracing::warn!(target: TARGET, "{}", crate::shown::one_line(&message.to_string(), 1_000));
-    #[cfg(not(feature = "tracing"))]
-    let _unused = message;
-}
-
-/// Limits the log lines about one subject to one line a minute.
-#[derive(Debug, Default)]
-pub(crate) struct Lines {
-    /// The time from which the next line may be logged.
-    next: Tick,
-    /// The number of lines that were omitted since the last logged line.
-    unlogged: u64,
-}
-
-impl Lines {
-    /// Returns the number of earlier lines that were omitted, if this line may be logged. Returns `None` if
-    /// this line must be omitted.
-    #[must_use = "the caller logs the line"]
-    pub(crate) fn next(&mut self, now: Tick) -> Option<u64> {
-        if now < self.next {
-            self.unlogged += 1;
-            return None;
-        }
-        self.next = now.saturating_add(EVERY);
-        Some(std::mem::take(&mut self.unlogged))
-    }
-}
-
-/// The number of omitted lines as the end of a line. The text is empty if no line was omitted.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Omitted(pub(crate) u64);
-
-impl fmt::Display for Omitted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 { Ok(()) } else { write!(f, " ({} more of these since the last line)", self.0) }
-    }
-}
-
-const EVERY: Duration = Duration::from_secs(60);
 #[cfg(feature = "tracing")]
 const TARGET: &str = "circuit_breaker";
 /// The operations that are counted.

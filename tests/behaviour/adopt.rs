@@ -12,7 +12,8 @@ use tower_circuit_breaker::window::Tally;
 use tower_circuit_breaker::{Circuit, Config, Failure, OpenDuration, Outcome, State, Window};
 
 use crate::rig::{
-    admit, alice, call, fail, last, millis, no_rules, open, probe, reject, rig, secs, state, succeed, time_out, why,
+    admit, alice, call, close, fail, last, millis, no_rules, open, probe, reject, rig, secs, state, succeed, time_out,
+    why,
 };
 
 /// Another process starts, with a clock of its own and the same settings.
@@ -198,7 +199,7 @@ fn adopted_attempts_decay_like_own_attempts() {
         let record = snapshot(|record| (record.state, record.attempt, record.open_for) = (State::Open, 3, open_for));
         let (circuit, clock) = rig(|settings| settings);
         circuit.adopt(&record, Reason::Restored);
-        crate::rig::close(&circuit, &clock);
+        close(&circuit, &clock);
         clock.advance(secs(20));
         assert_eq!(open(&circuit), Some(secs(20)), "open for {open_for:?}");
     }

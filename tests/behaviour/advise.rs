@@ -6,7 +6,8 @@ use std::time::Duration;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::ConfigBuilder;
-use tower_circuit_breaker::state::Reason;
+use tower_circuit_breaker::state::{Reason, Snapshot};
+use tower_circuit_breaker::window::Tally;
 use tower_circuit_breaker::{Circuit, State};
 
 use crate::rig::{NANO, alice, fail, millis, no_rules, open, reject, rig, secs, state, succeed, time_out, why};
@@ -93,6 +94,44 @@ fn on_advice_an_unusual_rate_trips_a_circuit_that_rarely_fails() {
     }
     let Reason::Advised { rule } = why(&circuit) else { panic!("{:?}", circuit.status()) };
     assert!(matches!(*rule, Reason::FailureRate { calls: 10, .. }), "{rule:?}");
+}
+
+#[test]
+fn timeouts_of_the_outage_are_no_usual_errors_of_the_circuit() {
+    let (circuit, clock) = rig(|settings| no_rules(settings).failure_rate(0.4).min_calls(60));
+    succeed(&circuit, 50);
+    clock.advance(secs(60));
+    circuit.advise(secs(60));
+    succeed(&circuit, 3);
+    // The timeouts weigh 6.0. A count would take half of them for failures before the window, so that 15 % were usual.
+    time_out(&circuit, 12);
+    assert_eq!(why(&circuit), advised(Reason::FailureRate { rate: 0.4, limit: 0.4, score: 6.0, calls: 15 }));
+}
+
+#[test]
+fn a_run_that_is_longer_than_the_window_is_no_usual_error() {
+    let (circuit, clock) = rig(|settings| settings.consecutive_failures(12));
+    succeed(&circuit, 20);
+    circuit.advise(secs(600));
+    for _ in 0..3 {
+        clock.advance(secs(20));
+        fail(&circuit, 1);
+    }
+    assert_eq!(why(&circuit), advised(Reason::ConsecutiveFailures { score: 3.0, limit: 3.0, set: 12.0 }));
+}
+
+#[test]
+fn a_restored_window_of_failures_is_no_success_of_the_circuit() {
+    for (weight, expected) in [(0.5, State::Open), (0.45, State::Closed)] {
+        let (circuit, clock) = rig(|settings| no_rules(settings).failure_rate(0.4).min_calls(40));
+        let mut snapshot = Snapshot::closed();
+        snapshot.tally = Tally::new(20, 20.0 * weight, 0);
+        circuit.adopt(&snapshot, Reason::Restored);
+        circuit.advise(secs(60));
+        clock.advance(secs(2));
+        time_out(&circuit, 1);
+        assert_eq!(state(&circuit), expected, "a weight of {weight} for each call");
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ use std::time::Duration;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::{Circuit, Config, Failure, Outcome, State};
 
+use crate::dice::Dice;
+
 #[test]
 fn an_hour_of_10_percent_hard_errors_does_not_trip() {
     for (seed, per_second) in (1..).zip([1, 5, 50, 1_000]) {
@@ -118,7 +120,7 @@ impl Traffic {
         let clock = MockClock::new();
         let builder = Config::builder("defaults").clock(clock.clone()).seed(seed).without_shipped_observers();
         let circuit = Circuit::new(builder.build().expect("the defaults can work"));
-        Self { clock, circuit, random: Random(seed), per_second: per_second.into(), elapsed: Duration::ZERO }
+        Self { clock, circuit, random: Random(Dice::new(seed)), per_second: per_second.into(), elapsed: Duration::ZERO }
     }
 
     fn wait(&mut self, duration: Duration) {
@@ -166,15 +168,12 @@ impl Traffic {
     }
 }
 
-/// `SplitMix64`: the same calls every time, without a dependency.
-struct Random(u64);
+/// The same calls every time.
+struct Random(Dice);
 
 impl Random {
     fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let bits = u32::try_from((z ^ (z >> 31)) >> 32).expect("32 bits");
+        let bits = u32::try_from(self.0.next() >> 32).expect("32 bits");
         f64::from(bits) / 4_294_967_296.0
     }
 

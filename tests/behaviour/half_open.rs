@@ -13,7 +13,8 @@ use tower_circuit_breaker::clock::Clock;
 use tower_circuit_breaker::state::RejectReason;
 use tower_circuit_breaker::{Failure, OpenDuration, Outcome, Permit, State};
 
-use crate::rig::{Dice, admit, call, fail, millis, open, probe, reject, rig, secs, state, succeed, why};
+use crate::dice::Dice;
+use crate::rig::{admit, call, fail, millis, open, probe, reject, rig, secs, state, succeed, why};
 
 #[test]
 fn exactly_the_allowed_probes_pass_when_many_callers_race() {
@@ -119,7 +120,7 @@ fn a_circuit_is_never_stuck_while_calls_come() {
     // A call at least every second. Open for 66 s at most or until a Retry-After of 300 s, a probe holds its slot for 30 s.
     let longest = secs(300 + 30 + 66 + 2);
     for seed in 0..30 {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let one_of = |dice: &mut Dice, values: &[u32]| values[usize::try_from(dice.roll(values.len() as u64)).unwrap()];
         let (circuit, clock) = rig(|settings| {
             let settings =

@@ -6,6 +6,9 @@ mod adopt;
 mod advise;
 mod config;
 mod defaults;
+#[expect(dead_code, reason = "the tests of stores use the rest of the file")]
+#[path = "../store/dice.rs"]
+mod dice;
 mod eras;
 mod events;
 mod failures;

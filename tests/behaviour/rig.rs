@@ -114,19 +114,6 @@ pub(crate) fn alice() -> By {
     By::new("alice", "maintenance").unwrap()
 }
 
-/// The same numbers each time, for tests that wander.
-#[derive(Debug)]
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    /// Returns a number below `sides`.
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        // The constants of Knuth's MMIX; its high bits are the good ones.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
 pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

@@ -1,6 +1,9 @@
 //! What the shipped observers tell: metrics to a recorder, transitions to a subscriber.
 #![cfg(any(feature = "metrics", feature = "tracing"))]
 
+#[cfg(feature = "tracing")]
+#[path = "../store/lines.rs"]
+mod lines;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(feature = "tracing")]

@@ -2,6 +2,7 @@
 
 mod acts;
 mod events;
+mod refusals;
 pub(crate) mod rig;
 mod security;
 mod shutdown;

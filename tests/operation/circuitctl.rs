@@ -14,10 +14,13 @@ use serde_json::Value;
 use tower_circuit_breaker::store::SqliteStore;
 
 use crate::servers::folder::Folder;
+use crate::servers::users;
 
 /// The program with that store, as `ana`, in an environment that says nothing else.
 struct Circuitctl {
     store: String,
+    /// True if permissions bind the program, also if root runs the tests.
+    bound: bool,
 }
 
 /// What it said, and how it ended.
@@ -30,12 +33,21 @@ struct Said {
 
 impl Circuitctl {
     fn on(store: impl Into<String>) -> Self {
-        Self { store: store.into() }
+        Self { store: store.into(), bound: false }
+    }
+
+    fn bound_by_permissions(self) -> Self {
+        Self { bound: true, ..self }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_circuitctl"));
-        command.env_clear().env("CIRCUIT_BREAKER_STORE", &self.store).env("USER", "ana");
+        if self.bound {
+            command = users::bound_by_permissions();
+            command.arg(env!("CARGO_BIN_EXE_circuitctl"));
+        }
+        command.env_clear().env("PATH", std::env::var("PATH").unwrap());
+        command.env("CIRCUIT_BREAKER_STORE", &self.store).env("USER", "ana");
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

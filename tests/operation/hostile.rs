@@ -49,6 +49,12 @@ fn holds(rule: bool, text: impl FnOnce() -> String) -> Result<(), String> {
     if rule { Ok(()) } else { Err(text()) }
 }
 
+/// Fails if the inputs have not reached the rules. The inputs of a repeated failure need not reach all rules.
+#[track_caller]
+fn reached(rules: bool, text: &str) {
+    assert!(rules || number("HOSTILE_FROM").is_some(), "{text}");
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }

@@ -6,7 +6,12 @@
 mod admin;
 mod circuitctl;
 mod deploy;
+#[expect(dead_code, reason = "the tests of stores use the rest of the file")]
+#[path = "../store/dice.rs"]
+mod dice;
 mod hostile;
+#[path = "../store/lines.rs"]
+mod lines;
 mod page;
 #[expect(dead_code, reason = "the tests of stores use the rest of them")]
 mod servers;

@@ -6,3 +6,5 @@ pub(crate) mod folder;
 pub(crate) mod postgres;
 #[path = "../store/servers/redis.rs"]
 pub(crate) mod redis;
+#[path = "../store/servers/users.rs"]
+pub(crate) mod users;

@@ -6,6 +6,7 @@
 
 mod conformance;
 mod coordinator;
+mod dice;
 mod distance;
 mod documents;
 mod faulty;

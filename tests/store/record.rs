@@ -3,6 +3,7 @@
 mod commands;
 mod garbage;
 mod presence;
+mod size;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -51,7 +52,7 @@ prop_compose! {
         (until, attempts, version, updated) in (proptest::option::of(number()), 0u32..2, 0u32..3, number()),
         operator in proptest::option::of(operated()),
         few in btree_map("[a-c]", entry(), 0..3),
-        many in vec(entry(), 0..80),
+        many in vec(entry(), 0..120),
         later in any::<f64>(),
     ) -> CircuitRecord {
         let many = many.into_iter().enumerate().map(|(n, entry)| (format!("node-{n}"), entry));
@@ -101,10 +102,10 @@ fn of_equal_numbers_the_safer_state_is_kept() {
 }
 
 #[test]
-fn the_sixty_four_latest_writers_are_remembered() {
+fn a_record_keeps_the_hundred_latest_writers() {
     let instances: serde_json::Map<_, _> =
-        (0..70).map(|n| (format!("node-{n:02}"), json!({"sequence": n, "state": "closed"}))).collect();
+        (0..106).map(|n| (format!("node-{n:03}"), json!({"sequence": n, "state": "closed"}))).collect();
     let record = read(&json!({"state": "closed", "instances": instances}));
-    assert_eq!(record.instances.len(), CircuitRecord::MAX_INSTANCES);
-    assert!(!record.instances.contains_key("node-05") && record.instances.contains_key("node-06"));
+    assert_eq!((record.instances.len(), CircuitRecord::MAX_INSTANCES), (100, 100));
+    assert!(!record.instances.contains_key("node-005") && record.instances.contains_key("node-006"));
 }

@@ -5,3 +5,4 @@ pub(crate) mod folder;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod users;

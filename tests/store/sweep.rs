@@ -1,6 +1,10 @@
 //! Records that no instance has needed for long, in stores that do not expire records themselves.
 
+#![expect(clippy::disallowed_types, reason = "loom does not come here")]
+
 use std::fs::OpenOptions;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tower_circuit_breaker::clock::{Clock, MonotonicClock, TokioClock};
@@ -8,11 +12,11 @@ use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::keyed::Keyed;
 use tower_circuit_breaker::record::Timestamp;
 use tower_circuit_breaker::store::{
-    AuditFilter, AuditRow, Etag, FileStore, Hint, Loaded, MemoryStore, PostgresStore, SqliteStore, Store, StoreError,
-    Write, Written,
+    AuditFilter, AuditRow, Etag, Fault, FaultyStore, FileStore, Hint, Loaded, MemoryStore, Operation, PostgresStore,
+    SqliteStore, Store, StoreError, StoreErrorKind, TieredStore, Write, Written,
 };
 
-use crate::rig::{Instance, alice, builder, fail, pass, secs, settings};
+use crate::rig::{Instance, alice, builder, fail, millis, pass, secs, settings};
 use crate::servers::folder::Folder;
 use crate::servers::postgres::Postgres;
 
@@ -20,7 +24,13 @@ const HOUR: Duration = secs(3_600);
 
 /// A store in memory that keeps each value until its deletion, as files and tables do.
 #[derive(Debug, Clone)]
-struct Keeps(MemoryStore);
+struct Keeps {
+    store: MemoryStore,
+    /// The largest number of names in one answer, so that the sweep must judge and continue.
+    page: usize,
+    /// The age of the names that the last sweep asked for, in seconds.
+    age: Arc<AtomicU64>,
+}
 
 impl Store for Keeps {
     fn kind(&self) -> &'static str {
@@ -28,42 +38,44 @@ impl Store for Keeps {
     }
 
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
-        self.0.load_many(names).await
+        self.store.load_many(names).await
     }
 
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
-        self.0.compare_and_set(&Write { ttl: None, ..write.clone() }).await
+        self.store.compare_and_set(&Write { ttl: None, ..write.clone() }).await
     }
 
     async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
-        self.0.delete(name, etag).await
+        self.store.delete(name, etag).await
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
-        self.0.list().await
+        self.store.list().await
     }
 
-    /// Returns three names at most, whatever their age, so that the sweep must judge and continue.
-    async fn unwritten_since(&self, _before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
-        let names = self.0.list().await?.into_iter().filter(|name| name.as_str() > after);
-        Ok(names.take(3).collect())
+    /// Returns names of any age.
+    async fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
+        let now = self.store.load_many(&[]).await?.now;
+        self.age.store(now.since(before).as_secs(), Ordering::Relaxed);
+        let names = self.store.list().await?.into_iter().filter(|name| name.as_str() > after);
+        Ok(names.take(self.page).collect())
     }
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
-        self.0.append_audit(rows).await
+        self.store.append_audit(rows).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        self.0.audit(filter).await
+        self.store.audit(filter).await
     }
 }
 
 fn keeps() -> Keeps {
-    Keeps(MemoryStore::with_clock(TokioClock::new()))
+    Keeps { store: MemoryStore::with_clock(TokioClock::new()), page: 3, age: Arc::default() }
 }
 
 /// Leaves records of keyed circuits and of others, as a process that ends.
-async fn leave(store: &Keeps) {
+async fn leave(store: &(impl Store + Clone)) {
     let registry = builder(store, "gone").build().unwrap();
     registry.start().unwrap();
     for (name, failures) in [("host:a", 1), ("host:b", 2), ("host:c", 1), ("host:d", 1), ("host:open", 5), ("other", 1)]
@@ -104,6 +116,79 @@ async fn records_of_circuits_without_a_key_outlast_the_hour() {
     drop(registry.restore(secs(5)).await.unwrap());
     pass(HOUR * 3).await;
     assert_eq!(store.list().await.unwrap().len(), 7);
+}
+
+/// A registry of keyed circuits, with a store whose old records it deletes.
+async fn sweeper(store: &(impl Store + Clone)) -> impl Sized {
+    let registry = builder(store, "one").build().unwrap();
+    let keyed = Keyed::builder(&registry, settings).prefix("host:").by(|key: &String| Some(key.as_str().into()));
+    drop(registry.restore(secs(5)).await.unwrap());
+    (registry, keyed.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_a_store_refuses_hold_up_no_other_record() {
+    for kind in [StoreErrorKind::Refused, StoreErrorKind::Unavailable] {
+        let store = FaultyStore::new(keeps());
+        leave(&store).await;
+        let _one = sweeper(&store).await;
+        store.faults().set_for("host:a", &[Operation::Load], Fault::Fail(kind));
+        store.faults().set_for("host:b", &[Operation::Delete], Fault::Fail(kind));
+        pass(HOUR * 4).await;
+        let left = store.inner().list().await.unwrap();
+        assert_eq!(left, ["host:a", "host:b", "host:held", "host:open", "other"], "{kind:?}");
+        store.faults().heal();
+        pass(HOUR * 3).await;
+        assert_eq!(store.inner().list().await.unwrap(), ["host:held", "host:open", "other"], "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_every_deletion_is_tried_seldom() {
+    let store = FaultyStore::new(Keeps { page: 256, ..keeps() });
+    let names: Vec<_> = (0..200).map(|n| format!("host:{n}")).collect();
+    put(store.inner(), &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    store.faults().set(&[Operation::Delete], Fault::Fail(StoreErrorKind::Refused));
+    let _one = sweeper(&store).await;
+    pass(HOUR * 5).await;
+    let deletions = store.faults().operations(Operation::Delete);
+    assert!((5..=30).contains(&deletions), "{deletions} in five hours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_gets_rid_of_all_old_records() {
+    let store = FaultyStore::new(Keeps { page: 256, ..keeps() });
+    let names: Vec<_> = (0..300).map(|n| format!("host:{n}")).collect();
+    put(store.inner(), &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    store.faults().delay(&[Operation::Load, Operation::Delete, Operation::List], millis(300));
+    let _one = sweeper(&store).await;
+    pass(HOUR * 3).await;
+    assert_eq!(store.inner().list().await.unwrap(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shortest_ttl_of_any_circuit_decides_the_age_of_judged_names() {
+    let store = keeps();
+    put(&store, &["host:a"]).await;
+    let registry = builder(&store, "one").ttl_of("host:brief.*", secs(600), secs(60)).build().unwrap();
+    let keyed = Keyed::builder(&registry, settings).prefix("host:").by(|key: &String| Some(key.as_str().into()));
+    drop(registry.restore(secs(5)).await.unwrap());
+    pass(HOUR * 2).await;
+    assert_eq!(store.age.load(Ordering::Relaxed), 60);
+    drop(keyed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_puts_no_old_record_into_the_fast_tier() {
+    let (fast, durable) = (FaultyStore::new(MemoryStore::with_clock(TokioClock::new())), keeps());
+    put(&durable, &["host:a", "other"]).await;
+    let store = TieredStore::new(fast.clone(), durable.clone());
+    let _one = sweeper(&store).await;
+    fast.inner().flush();
+    let before = fast.faults().operations(Operation::CompareAndSet);
+    pass(HOUR * 4).await;
+    assert_eq!(durable.list().await.unwrap(), [""; 0]);
+    assert_eq!(fast.faults().operations(Operation::CompareAndSet), before);
 }
 
 /// Makes a record in a file look as old as it says.

@@ -1,5 +1,7 @@
 //! A fast store in front of a durable one: one test for each rule F1 to F5, and who answers when.
 
+mod comparison;
+
 use tower_circuit_breaker::clock::{Clock, Tick, TokioClock};
 use tower_circuit_breaker::coordinator::{Restored, Sharing};
 use tower_circuit_breaker::record::CircuitRecord;

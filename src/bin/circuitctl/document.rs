@@ -35,7 +35,7 @@ pub(crate) fn circuit(view: &View<'_>) -> Value {
         "updated_at": record.map(|record| record.updated_at),
         "instances_known": instances.known,
         "instances_tripped": instances.tripped,
-        "instances_quiet": instances.quiet,
+        "instances_silent": instances.silent,
         "instances_gone": instances.gone,
         "problem": view.record.as_ref().err(),
     })
@@ -54,7 +54,7 @@ pub(crate) fn shown(view: &View<'_>) -> Value {
                 "tripped": is_tripped(entry.state, mode) && !entry.is_gone(view.now),
                 "gone": entry.is_gone(view.now),
                 "stopped": entry.is_stopped(),
-                "quiet": entry.is_quiet(view.now),
+                "silent": entry.is_silent(view.now),
                 "until": until(end_of(entry, mode, view.now)),
                 "calls": entry.calls,
                 "failures_weigh": entry.score,

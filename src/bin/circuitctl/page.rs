@@ -94,7 +94,7 @@ impl Page {
             for (id, entry) in &record.instances {
                 let (word, shown) = match word(entry.state, mode) {
                     _ if entry.is_gone(view.now) => ("gone", format!("gone, was {}", entry.state)),
-                    word if entry.is_quiet(view.now) => (word, format!("{word}, quiet")),
+                    word if entry.is_silent(view.now) => (word, format!("{word}, silent")),
                     word => (word, word.to_owned()),
                 };
                 let end = if word == "gone" { End::None } else { end_of(entry, mode, view.now) };
@@ -235,12 +235,12 @@ fn until(end: End) -> String {
 }
 
 fn instances(view: &View<'_>) -> String {
-    let Instances { known, tripped, quiet, .. } = view.instances();
+    let Instances { known, tripped, silent, .. } = view.instances();
     match view.mode() {
         _ if known == 0 => "-".to_owned(),
         Some(Mode::ForcedOpen | Mode::Disabled) => format!("{known} of {known} held"),
-        // A quiet instance matters only if other instances are tripped, because the service may be down for it too.
-        _ if tripped > 0 && quiet > 0 => format!("{tripped} of {known} tripped, {quiet} quiet"),
+        // A silent instance matters only if other instances are tripped, because the service may be down for it too.
+        _ if tripped > 0 && silent > 0 => format!("{tripped} of {known} tripped, {silent} silent"),
         _ => format!("{tripped} of {known} tripped"),
     }
 }

@@ -133,7 +133,7 @@ impl<'a> View<'a> {
             }
             instances.known += 1;
             instances.tripped += usize::from(is_tripped(entry.state, mode));
-            instances.quiet += usize::from(entry.is_quiet(self.now));
+            instances.silent += usize::from(entry.is_silent(self.now));
         }
         instances
     }
@@ -147,7 +147,7 @@ pub(crate) struct Instances {
     /// Of these, the instances whose circuit is tripped.
     pub(crate) tripped: usize,
     /// Of these, the closed instances that have written nothing for 15 minutes.
-    pub(crate) quiet: usize,
+    pub(crate) silent: usize,
     pub(crate) gone: usize,
 }
 

@@ -12,12 +12,13 @@
 //! `ln(1 / p)`.
 //!
 //! The rules are tested again with each failure, and advice lasts about a minute. The chance that any of the `N` calls
-//! of a minute completes such evidence is at most `N × exp(-n × K)`, the sum of their chances (Boole). The evidence
-//! counts if this sum is at most [`CHANCE`], which means `n × K >= ln(N / CHANCE)`. A healthy instance therefore opens
-//! on advice in at most one of a hundred minutes of advice.
+//! of a minute completes such evidence is at most `N × exp(-n × K)`, the sum of their chances (Boole). The run, the
+//! failure rate and the slow-call rate share [`CHANCE`], because each of the `R` rules that are on can open the circuit.
+//! The evidence of a rule counts if its sum is at most `CHANCE / R`, which means `n × K >= ln(N × R / CHANCE)`. A healthy
+//! instance therefore opens on advice in at most one of a hundred minutes of advice.
 //!
-//! The usual rate `p` is the rate of this instance: of the calls before the window since the start of the process, or of
-//! the last minutes ([`Circuit::advise_beside`](super::super::Circuit::advise_beside)), whichever is higher. Both have
+//! The usual rate `p` is the rate of this instance: of the calls before the window and the run since the start of the
+//! process, or of the last minutes ([`Circuit::advise_beside`](super::super::Circuit::advise_beside)), whichever is higher. Both have
 //! two failures in four calls added, so that few calls prove nothing. The rate is at most half of the limit of the rule
 //! ([`highest_usual`]), which is 20 % with the defaults. A service whose usual rate is closer to the limit opens the
 //! circuit without advice, too. The usual rate of slow calls is not counted, so that it is half of its limit.
@@ -28,9 +29,9 @@
 
 use std::time::Duration;
 
-use super::{Situation, score_from_units};
+use super::Situation;
 use crate::config::Rules;
-use crate::outcome::UNIT;
+use crate::outcome::number;
 use crate::window::Window;
 
 /// The evidence that a run or a rate needs on advice, so that the evidence is no chance.
@@ -45,16 +46,17 @@ pub(super) struct Chance {
 impl Chance {
     /// Returns the evidence that is needed at the traffic of the circuit.
     pub(super) fn new(window: Window, rules: &Rules, seen: &Situation, usual: f64) -> Self {
-        let calls = score_from_units(seen.tally.calls.max(1) * u64::from(UNIT));
+        let calls = number(seen.tally.calls.max(1));
         let a_minute = match window.length().filter(|_| rules.need_window()) {
             Some(length) => {
+                // A longer window counts as a minute, because all of its calls may have come in the last minute.
                 let counted_for = length.min(seen.age.max(SHORTEST)).min(MINUTE);
                 calls * (MINUTE.as_secs_f64() / counted_for.as_secs_f64())
             }
             // Without a time window the traffic is not known.
             None => UNKNOWN_TRAFFIC.max(calls),
         };
-        Self { least: (a_minute / CHANCE).ln(), usual }
+        Self { least: (a_minute * rules_on(rules) / CHANCE).ln(), usual }
     }
 
     /// Returns the chance for slow calls, whose usual rate is not known.
@@ -76,6 +78,13 @@ impl Chance {
     }
 }
 
+/// Returns the number of rules that are on and whose evidence can be chance, at least 1. A score is not such a rule,
+/// because advice does not lower the limit of a score.
+fn rules_on(rules: &Rules) -> f64 {
+    let rules = [rules.consecutive_failures.is_some(), rules.failure_rate.is_some(), rules.slow_call_rate.is_some()];
+    rules.into_iter().map(|is_on| f64::from(u8::from(is_on))).sum::<f64>().max(1.0)
+}
+
 /// Returns the highest rate of bad calls that is taken for usual, for a rule with this limit.
 fn highest_usual(limit: f64) -> f64 {
     limit / 2.0
@@ -86,7 +95,7 @@ pub(crate) fn usual_rate(failures: f64, calls: f64) -> f64 {
     (failures + 2.0) / (calls + 4.0)
 }
 
-/// The chance that the calls of a minute open a circuit on advice although the service is as usual.
+/// The chance that the calls of a minute open a circuit on advice, by any of its rules, although the service is as usual.
 const CHANCE: f64 = 0.01;
 const MINUTE: Duration = Duration::from_secs(60);
 /// The shortest time for which a circuit is assumed to have counted its calls, because a restored window has calls of
@@ -98,24 +107,45 @@ const UNKNOWN_TRAFFIC: f64 = 10_000.0;
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::window::{Tally, run};
 
-    /// The evidence that is needed after this time with these calls in the default window.
+    /// The evidence that is needed after this time with these calls in the default window. The run and the failure rate
+    /// are on.
     fn chance(calls: u64, age: u64, usual: f64) -> Chance {
-        let config = crate::config::Config::new("payments").expect("the name is valid");
+        let config = Config::new("payments").expect("the name is valid");
+        of_rules(&config.rules, calls, age, usual)
+    }
+
+    fn of_rules(rules: &Rules, calls: u64, age: u64, usual: f64) -> Chance {
         let tally = Tally { calls, ..Tally::EMPTY };
         let (run, age) = (run::Seen::default(), Duration::from_secs(age));
-        Chance::new(config.window, &config.rules, &Situation { run, tally, age, usual: Some(usual) }, usual)
+        Chance::new(Window::default(), rules, &Situation { run, tally, age }, usual)
     }
 
     #[test]
     fn a_run_excludes_chance_by_its_length_the_usual_rate_and_the_traffic() {
         let runs = |chance: Chance| (1..30_u8).find(|run| chance.is_excluded_by((*run).into(), (*run).into(), 0.4));
-        assert_eq!(runs(chance(10, 3_600, 0.2)), Some(6), "1 call a second: ln(60 / 0.01) / ln 5 is 5.4");
-        assert_eq!(runs(chance(10, 3_600, 0.01)), Some(2), "1 call a second: ln(60 / 0.01) / ln 100 is 1.9");
-        assert_eq!(runs(chance(100, 3_600, 0.2)), Some(7), "10 calls a second: ln(600 / 0.01) / ln 5 is 6.8");
+        assert_eq!(runs(chance(10, 3_600, 0.2)), Some(6), "1 call a second: ln(120 / 0.01) / ln 5 is 5.8");
+        assert_eq!(runs(chance(10, 3_600, 0.01)), Some(3), "1 call a second: ln(120 / 0.01) / ln 100 is 2.04");
+        assert_eq!(runs(chance(100, 3_600, 0.2)), Some(8), "10 calls a second: ln(1200 / 0.01) / ln 5 is 7.3");
         assert_eq!(runs(chance(5, 5, 0.2)), Some(6), "1 call a second in a young window");
         assert_eq!(runs(chance(5, 5, 0.9)), Some(6), "at most half of the limit is usual");
+    }
+
+    #[test]
+    fn the_rules_that_are_on_share_the_chance_of_a_healthy_instance() {
+        let off =
+            Rules { consecutive_failures: None, failure_rate: None, ..Config::new("a").expect("it is valid").rules };
+        let run = Rules { consecutive_failures: Some(5), ..off };
+        let both = Rules { failure_rate: Some(0.4), ..run };
+        let all = Rules { slow_call_rate: Some((0.4, MINUTE)), ..both };
+        for (rules, on) in [(off, 1.0), (run, 1.0), (both, 2.0), (all, 3.0)] {
+            // The chance of each rule in a minute with the calls that the rule assumes.
+            let calls = if rules.need_window() { 60.0 } else { UNKNOWN_TRAFFIC };
+            let each = calls * (-of_rules(&rules, 10, 3_600, 0.2).least).exp();
+            assert!((each * on - CHANCE).abs() < 1e-9, "{rules:?}: {each}");
+        }
     }
 
     #[test]

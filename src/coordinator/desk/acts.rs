@@ -11,8 +11,8 @@ use super::{Desk, Report, Who};
 use crate::clock::Tick;
 use crate::coordinator::waiters::Fate;
 use crate::record::{Operated, OperatorCommand, Timestamp};
-use crate::state::mark::Earlier;
 use crate::state::order::Order;
+use crate::state::order_hash::Repetition;
 use crate::state::{Act, By, State, Transition};
 use crate::store::AuditRow;
 
@@ -95,7 +95,7 @@ impl Desk {
             report.repeated.push((Duration::ZERO, row));
             return report;
         }
-        let is_done = |operated: &&Operated| operated.earlier(id) == Earlier::Done(Some(order.mark()));
+        let is_done = |operated: &&Operated| operated.earlier(id).of(order.order_hash()) == Repetition::Same;
         let operated = record.operator.as_ref().filter(is_done);
         if operated.is_none() && order.act != Act::Forget {
             report.fates.push((id.to_owned(), Fate::Superseded { why: "other acts came after it".to_owned() }));

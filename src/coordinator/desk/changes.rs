@@ -155,13 +155,13 @@ impl Changes {
         acts.chain(&self.forgetting).any(|pending| pending == id)
     }
 
-    /// Removes the pending act. Returns the ids and the marks of the acts that the pending act has replaced, and then
+    /// Removes the pending act. Returns the ids and the hashes of the acts that the pending act has replaced, and then
     /// its own.
     pub(super) fn take_act(&mut self) -> Vec<(String, String)> {
         self.act.take().map_or_else(Vec::new, |Pending { command, .. }| {
-            let mark = command.mark().to_string();
+            let hash = command.order_hash().to_string();
             let mut acts = command.replaced;
-            acts.push((command.id, mark));
+            acts.push((command.id, hash));
             acts
         })
     }

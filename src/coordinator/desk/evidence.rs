@@ -88,7 +88,8 @@ impl Evidence {
     /// Checks the counts of the circuit for news, and plans a write of the entry if there is news.
     pub(super) fn look(&mut self, circuit: &Circuit, now: Tick) {
         let totals = circuit.totals();
-        self.usual.look(totals, circuit.state() == State::Closed, now);
+        let (before, is_closed) = circuit.calls_before();
+        self.usual.look(before, is_closed, now);
         if totals.failures != self.failures {
             self.failures = totals.failures;
             self.last_failure = Some(now);

@@ -9,7 +9,7 @@ use crate::clock::Tick;
 use crate::record::CircuitRecord;
 use crate::store::{Etag, Versioned};
 use crate::telemetry;
-use crate::telemetry::store::{Lines, Omitted};
+use crate::telemetry::lines::{Lines, Omitted};
 
 /// The version of the record in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Known {
             (Some(current), Some(Err(problem))) => {
                 if self.corrupt.as_ref() != Some(&current.etag) {
                     if let Some(more) = self.lines.next(now.here) {
-                        telemetry::store::warn(format_args!("{problem}; it is treated as absent{}", Omitted(more)));
+                        telemetry::lines::warn(format_args!("{problem}; it is treated as absent{}", Omitted(more)));
                     }
                     self.corrupt = Some(current.etag.clone());
                 }
@@ -136,7 +136,7 @@ impl Known {
     fn join(&mut self, copy: &CircuitRecord, etag: &Etag) {
         if !copy.is_writable() && self.record.is_writable() {
             let (name, version) = (&self.record.service, copy.version);
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "the record of `{name}` has the later version {version}; its known fields are read, and the record is never written"
             ));
         }

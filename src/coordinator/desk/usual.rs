@@ -2,35 +2,39 @@
 //!
 //! The totals since the start of a process hide that a service has become worse. [`Usual`] forgets half of its calls in
 //! ten minutes, so that it follows such a change. The circuit uses the higher of both rates. The calls of a circuit that
-//! is not closed are left out, because probes of a service that is down are not usual.
+//! is not closed are left out, because probes of a service that is down are not usual. A call counts once it has left the
+//! window and the run, because otherwise an outage would make its own failures usual.
 
 use std::time::Duration;
 
-use crate::circuit::{Totals, usual_rate};
+use crate::circuit::{Before, usual_rate};
 use crate::clock::Tick;
+use crate::outcome::{number, score_from_units};
 
 /// The calls of the last minutes.
 #[derive(Debug, Default)]
 pub(super) struct Usual {
     calls: f64,
+    /// The weight of their failures.
     failures: f64,
-    /// The totals at the last look.
-    counted: (u64, u64),
+    /// The calls before the present evidence, the most at any look. The number falls when a restore brings evidence.
+    counted: Before,
     /// The time of the last look.
     at: Tick,
 }
 
 impl Usual {
     /// Adds the calls since the last look, unless the circuit was not closed.
-    pub(super) fn look(&mut self, totals: Totals, is_closed: bool, now: Tick) {
-        let counted = (totals.successes.saturating_add(totals.failures), totals.failures);
-        let new = (counted.0.saturating_sub(self.counted.0), counted.1.saturating_sub(self.counted.1));
+    pub(super) fn look(&mut self, before: Before, is_closed: bool, now: Tick) {
+        let counted =
+            Before { calls: before.calls.max(self.counted.calls), units: before.units.max(self.counted.units) };
+        let (calls, units) = (counted.calls - self.counted.calls, counted.units - self.counted.units);
         let kept = 0.5_f64.powf(now.saturating_since(self.at).as_secs_f64() / HALVED_IN.as_secs_f64());
         (self.counted, self.at) = (counted, now);
         (self.calls, self.failures) = (self.calls * kept, self.failures * kept);
         if is_closed {
-            self.calls += number(new.0);
-            self.failures += number(new.1);
+            self.calls += number(calls);
+            self.failures += score_from_units(units);
         }
     }
 
@@ -38,11 +42,6 @@ impl Usual {
     pub(super) fn rate(&self) -> f64 {
         if self.calls < FEW { 0.0 } else { usual_rate(self.failures, self.calls) }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
-const fn number(count: u64) -> f64 {
-    count as f64
 }
 
 /// The time in which half of the calls are forgotten.

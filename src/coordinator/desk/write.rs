@@ -143,7 +143,7 @@ impl Desk {
         let bytes = match record.encode() {
             Ok(bytes) => bytes,
             Err(problem) => {
-                telemetry::store::warn(format_args!("{problem}; the record is not written"));
+                telemetry::lines::warn(format_args!("{problem}; the record is not written"));
                 self.sending.pause(now.here);
                 return None;
             }

@@ -27,6 +27,8 @@ pub(super) struct Queues {
     missing: u64,
     /// The number of rows that were lost since the first start of the task.
     pub(super) lost: u64,
+    /// The ids of the rows with a user that were lost since the outbox was asked for them.
+    pub(super) lost_acts: Vec<String>,
     /// The room of each queue.
     capacity: usize,
 }
@@ -78,14 +80,14 @@ impl Queues {
             machines: VecDeque::new(),
             missing: 0,
             lost: 0,
+            lost_acts: Vec::new(),
             capacity,
         }
     }
 
     /// Adds a row, which stands for this number of rows.
     pub(super) fn push(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
-        // Only the rows of acts come with an id, and acts have a user.
-        if row.id.is_empty() || !self.people.iter().any(|waiting| waiting.row.id == row.id) {
+        if row.id.is_empty() || !self.contains(&row.id) {
             let kind = if row.user.is_some() { Kind::People } else { Kind::Machines };
             self.push_as(kind, stands_for, at, row);
         }
@@ -109,6 +111,9 @@ impl Queues {
         {
             self.missing = self.missing.saturating_add(oldest.stands_for);
             self.lost = self.lost.saturating_add(u64::from(oldest.number >= FIRST));
+            if oldest.row.user.is_some() {
+                self.lost_acts.push(oldest.row.id);
+            }
         }
         queue.push_back(Waiting::new(number, at, row, stands_for));
     }
@@ -135,6 +140,11 @@ impl Queues {
 
     pub(super) fn len(&self) -> usize {
         self.people.len() + self.machines.len() + usize::from(self.missing > 0)
+    }
+
+    /// Returns true if the row with this id waits.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.iter().any(|waiting| waiting.row.id == id)
     }
 
     /// Returns all rows, those of operators first.

@@ -217,6 +217,40 @@ fn a_row_that_gets_no_answer_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn a_refused_row_that_then_gets_no_answer_does_not_hold_up_the_others() {
+    let mut outbox = outbox(100, 3);
+    let (mut stored, mut was_refused, mut attempts) = (0, false, 0);
+    for step in 0..300_u64 {
+        let now = Tick::from_nanos(step * 100_000_000);
+        if step % 10 == 0 {
+            outbox.push(now, row("later", None));
+        }
+        let Some(Batch { rows, sent }) = outbox.batch(now, Timestamp::default()) else { continue };
+        if rows.iter().any(|row| row.action == "0") {
+            // The store refuses the row once, and does not answer about the row from then on.
+            let is_refused = rows.len() > 1 || !was_refused;
+            was_refused |= rows.len() == 1;
+            attempts += 1;
+            outbox.failed(&sent, Failed { is_refused, is_up: true }, now);
+        } else {
+            stored += rows.iter().filter(|row| row.action != "missing").count();
+            outbox.stored(&sent);
+        }
+    }
+    assert_eq!((stored, outbox.len()), (32, 1), "all rows but the refused one are stored");
+    assert!((5..15).contains(&attempts), "{attempts} attempts with the refused row in half a minute");
+}
+
+#[test]
+fn a_row_whose_id_waits_among_the_rows_of_machines_is_not_added() {
+    let mut outbox = Outbox::new("abc", 16);
+    let act = AuditRow { id: "an act".to_owned(), ..row("trip", Some("ana")) };
+    outbox.push_repeated(Tick::ZERO, act.clone());
+    outbox.push(Tick::ZERO, act);
+    assert_eq!(outbox.len(), 1);
+}
+
+#[test]
 fn an_outage_of_the_store_changes_neither_the_order_nor_the_length_of_batches() {
     let mut outbox = outbox(1_000, 300);
     for _ in 0..20 {

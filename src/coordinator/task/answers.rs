@@ -16,7 +16,7 @@ use crate::record::Timestamp;
 use crate::shown::quoted;
 use crate::store::{AuditRow, Loaded, StoreError, Written};
 use crate::telemetry;
-use crate::telemetry::store::Omitted;
+use crate::telemetry::lines::Omitted;
 
 impl Task {
     /// Handles the end of an operation.
@@ -80,7 +80,7 @@ impl Task {
                 }
             }
             Ended::Trimmed { result: Err(error) } => self.ledger.link.note(now, name, &error),
-            Ended::Swept { result } => self.swept(result, now),
+            Ended::Swept(swept) => self.swept(swept, now),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
                 // The new watch does not report changes that were made before the watch began.
@@ -136,7 +136,7 @@ impl Task {
                     let AuditRow { id, service, action, user, .. } = *row;
                     let by = user.map_or_else(String::new, |user| format!(" by `{}`", quoted(&user)));
                     let (service, error) = (quoted(&service), error.chain());
-                    telemetry::store::warn(format_args!(
+                    telemetry::lines::warn(format_args!(
                         "the store refuses the row `{id}` of the audit for good, {action} of `{service}`{by}, so that the row is set aside: {error}{}",
                         Omitted(more)
                     ));
@@ -150,7 +150,7 @@ impl Task {
         let Ledger { outbox, lost_rows, logged_lost, .. } = &mut self.ledger;
         let lost = outbox.lost();
         if lost > *logged_lost && lost_rows.next(now).is_some() {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "{} rows of the audit were lost, the oldest first, because too many rows wait for the store",
                 lost - *logged_lost
             ));

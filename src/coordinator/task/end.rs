@@ -48,6 +48,7 @@ impl Task {
     /// Ends the wait of first calls whose time is over, and updates the status of the store in the findings.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
+        self.ledger.outbox.take_lost().iter().for_each(|id| self.hub.waiters.set_aside(id));
         self.hub.waiters.stored(|id| self.ledger.outbox.contains(id));
         self.log_lost_rows(now);
         let waits = !self.hub.terms.first_call_waits.is_zero();
@@ -117,7 +118,7 @@ impl Drop for Task {
         self.hub.prefixes.end_all_waits();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
         if died {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"
             ));
         }

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::sweep::Swept;
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
 use crate::coordinator::desk::{Now, Step, Ticket};
@@ -57,8 +58,8 @@ pub(super) enum Ended {
     Surveyed { batch: Vec<(usize, String)>, result: Result<Loaded, StoreError> },
     /// A deletion of old rows of the audit. The result is true if the store has more old rows.
     Trimmed { result: Result<bool, StoreError> },
-    /// A step of the deletion of old records, with the last name that was judged.
-    Swept { result: Result<Option<String>, StoreError> },
+    /// An operation of the deletion of old records.
+    Swept(Swept),
     /// A request for a watch. The result is `None` if the store has no watches.
     Watching { result: Result<Option<Watch>, StoreError> },
 }

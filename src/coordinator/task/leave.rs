@@ -99,7 +99,7 @@ impl Task {
     fn close_unwritten(&mut self, at: DeskId, now: Tick) {
         self.close(at);
         if let Some(before) = self.ledger.given_up.next(now) {
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "{} circuits were evicted before their last failures were stored, because the store refuses writes, is down, or is slower than the evictions",
                 before + 1
             ));

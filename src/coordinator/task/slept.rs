@@ -43,6 +43,7 @@ impl Task {
 const GAIN: Duration = Duration::from_secs(5);
 
 #[cfg(all(test, not(breaker_loom)))]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::circuit::Circuit;

@@ -196,7 +196,7 @@ impl Task {
                 telemetry::store::note(format_args!("{found} keyed circuits `{prefix}…` come back from the store"));
             }
             if left_out > 0 {
-                telemetry::store::warn(format_args!(
+                telemetry::lines::warn(format_args!(
                     "{left_out} keyed circuits `{prefix}…` of the store are left out, because there is room for {max}; each comes back with its first call"
                 ));
             }

@@ -4,8 +4,11 @@
 //! task asks the store for names that were not written for long, decodes their records, and deletes those whose time is
 //! over. A record that was written in the meantime stays, because a deletion names the version. The record of a circuit
 //! that this instance has stays too. No circuit closes because of a deletion, because an absent record says nothing.
+//!
+//! Each list, load and deletion is an operation of its own with the whole timeout of the store, so that a slow store gets
+//! on. A record that the store refuses does not hold up the others, and is judged again by the next sweep.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Task;
@@ -14,87 +17,129 @@ use crate::clock::Tick;
 use crate::coordinator::hub::Hub;
 use crate::coordinator::terms::Ttl;
 use crate::random::Dice;
-use crate::record::{CircuitRecord, Timestamp};
-use crate::store::StoreError;
+use crate::record::CircuitRecord;
+use crate::store::health::doubled;
+use crate::store::{Etag, Loaded, StoreError, Versioned};
 
 /// The progress of the deletions.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    /// The time of the next step.
+    /// The time of the next operation.
     at: Tick,
-    /// The last name that was judged. Empty at the begin of a sweep.
+    /// The last name that the store has listed. Empty at the begin of a sweep.
     after: String,
+    /// The listed names whose records are still to be judged.
+    names: VecDeque<String>,
+    /// The records whose time is over, with the judged version.
+    over: Vec<(String, Etag)>,
+    /// The length of the next load. A load that fails halves the length, and a load that succeeds doubles it.
+    width: usize,
+    /// The number of operations in a row that failed.
+    failures: u32,
     under_way: bool,
+}
+
+/// The end of an operation of the sweep.
+#[derive(Debug)]
+pub(super) enum Swept {
+    /// Some of the names that were not written for long, or none if there are no more.
+    Listed(Result<Vec<String>, StoreError>),
+    /// The records of these names.
+    Loaded(Vec<String>, Result<Loaded, StoreError>),
+    Deleted(Result<bool, StoreError>),
 }
 
 impl Sweep {
     /// Returns the progress before the first sweep, which comes after about an hour.
     pub(super) fn new(now: Tick, dice: &mut Dice) -> Self {
         let at = now.saturating_add(EVERY.mul_f64(0.5 + dice.share()));
-        Self { at, after: String::new(), under_way: false }
+        let (names, over) = (VecDeque::new(), Vec::new());
+        Self { at, after: String::new(), names, over, width: STEP, failures: 0, under_way: false }
+    }
+
+    /// Handles the end of an operation. Returns the mean wait before the next operation, and the error.
+    fn ended(&mut self, hub: &Hub, swept: Swept) -> (Duration, Option<(&'static str, StoreError)>) {
+        self.under_way = false;
+        let (operation, error) = match swept {
+            Swept::Listed(Ok(names)) => {
+                self.failures = 0;
+                self.after = names.last().cloned().unwrap_or_default();
+                self.names = names.into();
+                return (if self.names.is_empty() { EVERY } else { NEXT_STEP }, None);
+            }
+            Swept::Loaded(names, Ok(loaded)) => {
+                (self.failures, self.width) = (0, (self.width * 2).min(STEP));
+                self.over = over(hub, names, &loaded);
+                return (Duration::ZERO, None);
+            }
+            Swept::Deleted(Ok(_)) => {
+                self.failures = 0;
+                return (Duration::ZERO, None);
+            }
+            Swept::Listed(Err(error)) => ("list", error),
+            Swept::Loaded(names, Err(error)) => {
+                // A record that fails alone is left to the next sweep.
+                if names.len() > 1 {
+                    self.width = names.len() / 2;
+                    names.into_iter().rev().for_each(|name| self.names.push_front(name));
+                }
+                ("load", error)
+            }
+            Swept::Deleted(Err(error)) => ("delete", error),
+        };
+        let wait = doubled(NEXT_STEP, self.failures, EVERY);
+        self.failures = self.failures.saturating_add(1);
+        (wait, Some((operation, error)))
     }
 }
 
 impl Task {
-    /// Begins the next step of the sweep. Returns false if no step is due.
+    /// Begins the next operation of the sweep. Returns false if no operation is due.
     pub(super) fn sweep(&mut self, now: Tick) -> bool {
         let (false, true) = (self.closing || self.sweep.under_way, self.sweep.at <= now) else { return false };
-        let Some(time) = self.ledger.link.time(now) else { return false };
-        let (hub, after) = (Arc::clone(&self.hub), self.sweep.after.clone());
-        let here = self.ledger.index.keys().cloned().collect();
+        let store = self.hub.store.clone();
+        let index = &self.ledger.index;
+        self.sweep.over.retain(|(name, _)| !index.contains_key(name));
+        self.sweep.names.retain(|name| !index.contains_key(name));
+        if let Some((name, etag)) = self.sweep.over.pop() {
+            let delete = async move { store.delete(&name, &etag).await };
+            self.begin("delete", Lane::Others, now, delete, |result| Ended::Swept(Swept::Deleted(result)));
+        } else if !self.sweep.names.is_empty() {
+            let count = self.sweep.names.len().min(self.sweep.width);
+            let names: Vec<_> = self.sweep.names.drain(..count).collect();
+            let requested = names.clone();
+            let load = async move { store.load_unwritten(&requested).await };
+            self.begin("load", Lane::Others, now, load, |result| Ended::Swept(Swept::Loaded(names, result)));
+        } else {
+            let Some(time) = self.ledger.link.time(now) else { return false };
+            let (before, after) = (time.saturating_sub(shortest(&self.hub)), self.sweep.after.clone());
+            let list = async move { store.unwritten_since(before, &after).await };
+            self.begin("list", Lane::Others, now, list, |result| Ended::Swept(Swept::Listed(result)));
+        }
         self.sweep.under_way = true;
-        let step = async move { step(&hub, &here, time, after).await };
-        self.begin("delete", Lane::Others, now, step, |result| Ended::Swept { result });
         true
     }
 
-    /// Plans the next step after the end of a step.
-    pub(super) fn swept(&mut self, result: Result<Option<String>, StoreError>, now: Tick) {
-        self.sweep.under_way = false;
-        let wait = match result {
-            Ok(Some(last)) => {
-                self.sweep.after = last;
-                NEXT_STEP
-            }
-            Ok(None) => {
-                self.sweep.after.clear();
-                EVERY
-            }
-            Err(error) => {
-                self.ledger.link.note(now, "delete", &error);
-                EVERY
-            }
-        };
+    /// Plans the next operation of the sweep after the end of an operation.
+    pub(super) fn swept(&mut self, swept: Swept, now: Tick) {
+        let (wait, error) = self.sweep.ended(&self.hub, swept);
+        if let Some((operation, error)) = error {
+            self.ledger.link.note(now, operation, &error);
+        }
         self.sweep.at = now.saturating_add(wait.mul_f64(0.5 + self.ledger.dice.share()));
     }
 }
 
-/// Judges some names after `after`, and deletes the records whose time is over. Returns the last name, or `None` if
-/// there are no more names.
-///
-/// # Cancel safety
-///
-/// If the future is dropped, some records are deleted. The next sweep judges the others again.
-async fn step(
-    hub: &Hub,
-    here: &std::collections::HashSet<String>,
-    now: Timestamp,
-    after: String,
-) -> Result<Option<String>, StoreError> {
-    let mut names = hub.store.unwritten_since(now.saturating_sub(shortest(hub)), &after).await?;
-    names.truncate(STEP);
-    let Some(last) = names.last().cloned() else { return Ok(None) };
-    names.retain(|name| !here.contains(name));
-    let loaded = hub.store.load_many(&names).await?;
-    for (name, entry) in names.iter().zip(&loaded.entries) {
-        let Some(entry) = entry else { continue };
+/// Returns the records whose time is over, with their versions.
+fn over(hub: &Hub, names: Vec<String>, loaded: &Loaded) -> Vec<(String, Etag)> {
+    let judge = |(name, entry): (String, &Option<Versioned>)| {
+        let entry = entry.as_ref()?;
         // A record that cannot be read may belong to a later version or to another program.
-        let Ok(record) = CircuitRecord::decode(name, &entry.bytes, loaded.now) else { continue };
-        if record.is_writable() && record.is_over(kept_for(hub, name), loaded.now) {
-            hub.store.delete(name, &entry.etag).await?;
-        }
-    }
-    Ok(Some(last))
+        let record = CircuitRecord::decode(&name, &entry.bytes, loaded.now).ok()?;
+        let is_over = record.is_writable() && record.is_over(kept_for(hub, &name), loaded.now);
+        is_over.then(|| (name, entry.etag.clone()))
+    };
+    names.into_iter().zip(&loaded.entries).filter_map(judge).collect()
 }
 
 /// Returns the times for which the record of a circuit is kept after its last write.
@@ -111,7 +156,8 @@ fn kept_for(hub: &Hub, name: &str) -> Ttl {
 fn shortest(hub: &Hub) -> Duration {
     #[cfg(feature = "keyed")]
     if !hub.prefixes.all().is_empty() {
-        return hub.terms.ttl.open.min(hub.terms.ttl.other);
+        let ttls = hub.terms.ttl_of.entries().map(|(_, ttl)| ttl).chain([&hub.terms.ttl]);
+        return ttls.map(|ttl| ttl.open.min(ttl.other)).min().unwrap_or(UNKEYED);
     }
     let _any = hub;
     UNKEYED
@@ -121,7 +167,7 @@ fn shortest(hub: &Hub) -> Duration {
 const UNKEYED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The mean time between two sweeps. The actual time is 50 % to 150 % of this time.
 const EVERY: Duration = Duration::from_secs(3600);
-/// The mean time between two steps of a sweep.
+/// The mean wait after a list of names, so that the store has room for other work, and after the first failure in a row.
 const NEXT_STEP: Duration = Duration::from_secs(1);
-/// The names in one step, so that the store has room for other work and each step ends in time.
+/// The largest number of records in one load.
 const STEP: usize = 64;

@@ -9,7 +9,7 @@ use crate::operation::{Order, Refused};
 use crate::record::{CircuitRecord, Command, Effect, OperatorCommand, Timestamp, apply};
 use crate::state::State;
 use crate::state::admissible::{Facts, admissible};
-use crate::state::mark::Earlier;
+use crate::state::order_hash::Earlier;
 use crate::store::{Hint, Store, StoreError, StoreErrorKind, Versioned, Write, Written};
 
 /// The order, and the knowledge that one attempt passes to the next.

@@ -32,7 +32,8 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store failed or did not answer in time.
+    /// [`StoreError`] if the store failed or did not answer in time, and of the kind
+    /// [`Corrupt`](StoreErrorKind::Corrupt) if the record cannot be read.
     ///
     /// # Cancel safety
     ///
@@ -59,7 +60,7 @@ impl Operator {
         let (entry, now) = self.load(name).await?;
         let Some(entry) = entry else { return Ok(None) };
         let record = CircuitRecord::decode(name, &entry.bytes, now)
-            .map_err(|problem| StoreError::new(StoreErrorKind::Refused, problem.to_string()))?;
+            .map_err(|problem| StoreError::new(StoreErrorKind::Corrupt, problem.to_string()))?;
         let has_order = |id: &String| id == order.command_id();
         let Some(operated) = record.operator.as_ref().filter(|last| last.commands.iter().any(has_order)) else {
             return Ok(None);

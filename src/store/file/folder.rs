@@ -24,7 +24,7 @@ use crate::record::{CircuitRecord, Timestamp, UNREADABLE_VALUE};
 use crate::store::disk;
 use crate::store::{Etag, Loaded, StoreError, Versioned, Write, Written, host_time};
 use crate::sync::{AtomicU64, Mutex, Relaxed};
-use crate::telemetry::store::{Lines, Omitted, warn};
+use crate::telemetry::lines::{Lines, Omitted, warn};
 
 /// The folder of a store. Clones share the counter of temporary files and the warnings.
 #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ impl Folder {
         let is_new = self.shared.unreadable.lock().insert(name.to_owned());
         if let Some(more) = is_new.then(|| self.line(UNREADABLE)).flatten() {
             let path = path.display();
-            warn(format_args!("`{path}` cannot be read, so its circuit has no record: {error}{more}"));
+            warn(format_args!("`{path}` cannot be read, so its record is unreadable: {error}{more}"));
         }
         // The circuit must not look like a circuit without a record, because an operator would not see the file.
         let bytes = [UNREADABLE_VALUE, failed("read", &path, &error).to_string().as_bytes()].concat();

@@ -80,7 +80,7 @@ async fn subscribe(source: &Source, keys: &Keys, limits: Limits, sender: &WatchS
         {
             warned = true;
             let (address, error) = (keys.described(&source.info().addr().to_string()), error.chain());
-            telemetry::store::warn(format_args!(
+            telemetry::lines::warn(format_args!(
                 "redis at {address} does not push changes, they are polled for: {error}"
             ));
         }

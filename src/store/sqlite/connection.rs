@@ -28,7 +28,7 @@ use crate::store::disk::{self, DiskThread};
 use crate::store::limit::limit;
 use crate::store::schema::{SQLITE, SchemaMode, TABLES};
 use crate::sync::Mutex;
-use crate::telemetry::store::{Lines, Omitted, warn};
+use crate::telemetry::lines::{Lines, Omitted, warn};
 
 /// The connection, and the thread that uses it.
 pub(super) struct Lane {

@@ -137,5 +137,6 @@ fn compare(mut before: BTreeMap<String, Etag>, after: &BTreeMap<String, Etag>) -
 
 /// The number of records whose etags are compared. A comparison of more records would keep other operations waiting.
 const MOST_COMPARED: usize = 20_000;
+const _: () = assert!(MOST_COMPARED + 1 == 20_001, "`ETAGS` has the same limit");
 
 const PERIOD: Duration = Duration::from_millis(200);

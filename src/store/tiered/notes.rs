@@ -16,10 +16,15 @@ use crate::store::Etag;
 pub(super) struct Notes(BTreeMap<String, Note>);
 
 /// The note on one name, with the known content of both tiers and the time of the next comparison.
+///
+/// Operations on one name overlap. Therefore an answer changes the note only if the answer is not older than the version
+/// that the note already has, so that an older version never ends the wait for the copy of a newer version.
 #[derive(Debug, Default)]
 pub(super) struct Note {
-    /// The last version in the fast tier that was checked.
-    pub(super) seen: Option<Etag>,
+    /// The newest known version in the fast tier. `None` if no version is known.
+    seen: Option<Etag>,
+    /// The time at which `seen` changed last. An operation that began earlier may have an older version.
+    noted: Option<Tick>,
     /// A hash of the [settled](settled) content that the durable tier has.
     settled: Option<u64>,
     /// The time of the durable tier's last answer for this name.
@@ -27,10 +32,25 @@ pub(super) struct Note {
     /// True if the durable tier has a record by its last answer. Each load that misses the record in the fast tier queries
     /// the durable tier then, until the fast tier has the record too.
     is_durable: bool,
+    /// The time at which the fast tier last had all changes of the durable tier.
+    compared: Option<Tick>,
     /// The time at which both tiers last had the same record.
     synced: Option<Tick>,
     /// The time at which the tiers must be compared. `None` if there is no reason to compare them.
     due: Option<Tick>,
+    /// The time at which a tier last refused the record. The record is not offered to that tier again for a while, except
+    /// by a new write.
+    refused: Option<Tick>,
+}
+
+/// A version in the fast tier, with all that decides whether the version is newer than another version.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Version<'a> {
+    pub(super) etag: &'a Etag,
+    /// The version that this version has replaced, if the writer knows it.
+    pub(super) replaced: Option<&'a Etag>,
+    /// The begin of the operation that loaded or wrote the version.
+    pub(super) began: Tick,
 }
 
 impl Notes {
@@ -60,8 +80,11 @@ impl Notes {
 
 impl Note {
     /// Notes a version that a load found in the fast tier.
-    pub(super) fn saw(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) {
-        self.seen = Some(etag.clone());
+    pub(super) fn saw(&mut self, version: Version<'_>, record: &CircuitRecord, now: Tick) {
+        // The next load finds the newer version again.
+        if self.has(version.etag) || !self.take(version, now) {
+            return;
+        }
         // The writer itself copies the record to the durable tier. If only counts have changed, no check is needed. A
         // settled change is checked, because its writer may have died between the two writes.
         if let Some(found) = settled(record)
@@ -71,10 +94,28 @@ impl Note {
         }
     }
 
-    /// Returns true if both tiers had the same record before a load began. A load that began earlier may have read the
-    /// fast tier before the comparison wrote to it.
+    /// Returns true if this is the newest known version in the fast tier.
+    pub(super) fn has(&self, etag: &Etag) -> bool {
+        self.seen.as_ref() == Some(etag)
+    }
+
+    /// Makes a version the newest known version. Returns false if another known version may be newer.
+    fn take(&mut self, version: Version<'_>, now: Tick) -> bool {
+        if self.has(version.etag) {
+            return true;
+        }
+        let replaces = version.replaced.is_some_and(|replaced| self.has(replaced));
+        if !replaces && self.noted.is_some_and(|noted| version.began <= noted) {
+            return false;
+        }
+        (self.seen, self.noted) = (Some(version.etag.clone()), Some(now));
+        true
+    }
+
+    /// Returns true if the fast tier had all changes of the durable tier before a load began. A load that began earlier may
+    /// have read the fast tier before the comparison wrote to it.
     pub(super) fn was_compared_before(&self, began: Tick) -> bool {
-        self.synced.is_some_and(|synced| synced <= began)
+        self.compared.is_some_and(|compared| compared <= began)
     }
 
     /// Returns true if the answer of a load must have the changes of both tiers, because the tiers were not compared before
@@ -85,7 +126,7 @@ impl Note {
 
     /// Notes a version that this process wrote. Returns true if the durable tier must have the record now.
     pub(super) fn wrote(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) -> bool {
-        self.seen = Some(etag.clone());
+        (self.seen, self.noted, self.refused) = (Some(etag.clone()), Some(now), None);
         let Some(found) = settled(record) else { return false };
         // If only counts have changed, the durable tier gets them once a minute.
         let fresh = self.synced.filter(|_| self.settled == Some(found));
@@ -93,12 +134,22 @@ impl Note {
         self.is_due(now)
     }
 
-    /// Notes that the fast tier has no record. Returns true if the durable tier must be queried.
-    pub(super) fn missed(&mut self, now: Tick) -> bool {
+    /// Notes that this process wrote to the durable tier alone. The fast tier lacks the change, so each load has the changes
+    /// of both tiers until the fast tier has the change too.
+    pub(super) fn wrote_durable(&mut self, now: Tick) {
+        *self = Self { noted: Some(now), due: Some(now), ..Self::default() };
+        self.answered(true, now);
+    }
+
+    /// Notes that a load has found no record in the fast tier. Returns true if the durable tier must be queried.
+    pub(super) fn missed(&mut self, began: Tick, now: Tick) -> bool {
+        let is_old = self.noted.is_some_and(|noted| began <= noted);
         // A record that was seen earlier has been lost, so the durable tier is queried at once. A name that never had a
         // record is queried only from time to time.
-        let lost = self.seen.take().is_some();
-        self.due = None;
+        let lost = !is_old && self.seen.take().is_some();
+        if lost {
+            self.due = None;
+        }
         lost || self.may_query(now)
     }
 
@@ -117,16 +168,37 @@ impl Note {
         (self.queried, self.is_durable) = (Some(now), found);
     }
 
-    /// Notes that the durable tier has this record completely.
-    pub(super) fn synced(&mut self, record: &CircuitRecord, now: Tick) {
-        self.settled = settled(record);
-        self.synced = Some(now);
-        (self.queried, self.is_durable) = (Some(now), true);
-        self.due = None;
+    /// Notes that both tiers have this record, which is this version in the fast tier. If the fast tier may have a newer
+    /// version, the comparison stays due.
+    pub(super) fn synced(&mut self, version: Version<'_>, record: &CircuitRecord, now: Tick) {
+        self.answered(true, now);
+        if self.take(version, now) {
+            (self.settled, self.synced, self.compared) = (settled(record), Some(now), Some(now));
+            (self.due, self.refused) = (None, None);
+        }
+    }
+
+    /// Notes that the durable tier has refused the changes of this version, which has all changes of the durable tier.
+    pub(super) fn refused_by_durable(&mut self, version: Version<'_>, now: Tick) {
+        if self.take(version, now) {
+            self.compared = Some(now);
+        }
+        self.refused(now);
+    }
+
+    /// Notes that a tier has refused the record, so that the next comparison waits.
+    pub(super) fn refused(&mut self, now: Tick) {
+        self.refused = Some(now);
+        self.compare_by(now);
+    }
+
+    /// Returns true if no tier has refused the record a short time ago.
+    pub(super) fn may_try(&self, now: Tick) -> bool {
+        self.refused.is_none_or(|refused| now >= refused.saturating_add(CHECK_AFTER))
     }
 
     pub(super) fn is_due(&self, now: Tick) -> bool {
-        self.due.is_some_and(|due| due <= now)
+        self.due.is_some_and(|due| due <= now) && self.may_try(now)
     }
 
     /// Makes a comparison due at this time, or at an earlier time that is already set.
@@ -155,7 +227,7 @@ fn settled(record: &CircuitRecord) -> Option<u64> {
 /// The interval at which counts reach the durable tier.
 const EVIDENCE_EVERY: Duration = Duration::from_secs(60);
 /// The time after which a change of another writer is looked up in the durable tier, because that writer may have died
-/// between the tiers.
+/// between the tiers. Also the time after which a record is offered again to a tier that has refused it.
 const CHECK_AFTER: Duration = Duration::from_secs(20);
 /// The interval at which a name that neither tier has is looked up in the durable tier.
 const QUERY_EVERY: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
-//! The loads, which complete the answer of the fast tier with the records that only the durable tier has.
+//! The loads, which complete the answer of the fast tier with the changes that only the durable tier has.
 //!
-//! The durable tier is read only for missing names and due comparisons. If the durable tier fails, the load fails only
-//! if the fast tier may have been flushed.
+//! The durable tier is read once for all missing names and all comparisons of a load. If the durable tier fails, the load
+//! fails only if the fast tier may have been flushed.
 
 use super::Tiers;
 use super::settle::{Copy, durable_limit};
@@ -11,107 +11,108 @@ use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::limit::limit;
 use crate::store::{Loaded, Store, StoreError, Versioned};
 
+/// A name whose value in the durable tier a load needs.
+#[derive(Debug)]
+struct Wanted {
+    /// The place of the name among the names of the load.
+    at: usize,
+    /// The record in the fast tier. `None` if the fast tier has no record.
+    copy: Option<Copy>,
+}
+
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Completes the answer of the fast tier with the records that only the durable tier has, and runs the comparisons
-    /// that are due.
+    /// Completes the answer of the fast tier with the records and changes that only the durable tier has, and runs the
+    /// comparisons that are due.
     pub(super) async fn complete(
         &self,
         names: &[String],
         mut loaded: Loaded,
         began: Tick,
     ) -> Result<Loaded, StoreError> {
-        let (missing, mut due, first) = self.check(names, &loaded, began);
+        let wanted = self.check(names, &loaded, began);
         for entry in loaded.entries.iter_mut().flatten() {
             entry.etag = tag(FAST, &entry.etag);
         }
-        let mut found = Vec::new();
-        if !missing.is_empty() {
-            match self.load_durable(names, &missing).await {
-                Ok(answer) => {
-                    for (at, entry) in missing.iter().zip(answer.entries) {
-                        let Some(entry) = entry else { continue };
-                        loaded.entries[*at] = Some(tagged(DURABLE, entry.clone()));
-                        found.push((names[*at].clone(), entry));
-                    }
-                }
-                // A fast tier that has some of the names was not flushed, so the missing names have no record. A fast
-                // tier that has none of the names may have been flushed. In this case the load succeeds only if the
-                // durable tier has answered at least once for each missing name.
-                Err(error) if loaded.entries.iter().all(Option::is_none) => {
-                    let known = |at: &usize| self.note(&names[*at], |note| note.was_queried()).unwrap_or(true);
-                    if !missing.iter().all(known) {
-                        return Err(error);
-                    }
-                }
-                Err(_) => {}
+        if wanted.is_empty() {
+            return Ok(loaded);
+        }
+        let answer = match self.load_durable(names, &wanted).await {
+            Ok(answer) => answer,
+            // A fast tier that has some of the names was not flushed, so the missing names have no record. A fast tier
+            // that has none of the names may have been flushed. In this case the load succeeds only if the durable tier
+            // has answered at least once for each missing name.
+            Err(error) if loaded.entries.iter().all(Option::is_none) => {
+                let known = |wanted: &Wanted| self.note(&names[wanted.at], |note| note.was_queried()).unwrap_or(true);
+                return if wanted.iter().all(known) { Ok(loaded) } else { Err(error) };
             }
-        }
-        if !found.is_empty() {
-            self.put_back(&found, loaded.now).await;
-        }
-        // A process restores its circuits from its first loads. The fast tier may have returned with old data while no
-        // process compared the tiers, so the answer has the changes of both tiers. If the durable tier fails, the answer
-        // has the changes of the fast tier, and the comparison stays due.
-        let places: Vec<_> = first.iter().map(|(at, _)| *at).collect();
-        if !first.is_empty()
-            && let Ok(answer) = self.load_durable(names, &places).await
-        {
-            for ((at, copy), durable) in first.into_iter().zip(answer.entries) {
-                let Some(fast) = &mut loaded.entries[at] else { continue };
-                if is_same(&copy, fast, durable.as_ref(), loaded.now.max(answer.now)) {
-                    let now = self.clock.now();
-                    self.note(&copy.name, |note| note.synced(&copy.record, now));
-                } else if due.iter().all(|other| other.name != copy.name) {
-                    due.push(copy);
+            // The answer has the changes of the fast tier, and the comparisons stay due.
+            Err(_) => return Ok(loaded),
+        };
+        let now = loaded.now.max(answer.now);
+        let (mut found, mut differ) = (Vec::new(), Vec::new());
+        for (Wanted { at, copy }, durable) in wanted.into_iter().zip(answer.entries) {
+            let here = self.clock.now();
+            match (copy, &mut loaded.entries[at]) {
+                (Some(copy), Some(fast)) => {
+                    // A process restores its circuits from its first loads. The fast tier may have returned with old data
+                    // while no process compared the tiers, so the answer has the changes of both tiers.
+                    if is_same(&copy, fast, durable.as_ref(), now) {
+                        self.note(&copy.name, |note| note.synced(copy.version(), &copy.record, here));
+                    } else if self.note(&copy.name, |note| note.may_try(here)).unwrap_or(true) {
+                        differ.push((copy, durable));
+                    }
+                }
+                (_, entry) => {
+                    let Some(durable) = durable else { continue };
+                    *entry = Some(tagged(DURABLE, durable.clone()));
+                    found.push((&names[at], durable));
                 }
             }
         }
+        self.put_back(found, loaded.now).await;
         // The load and its comparisons together must end within the limit of the operation.
         let left = (limit() / 5 * 4).saturating_sub(self.clock.now().saturating_since(began));
-        self.settle(&due, left).await;
+        self.settle_all(differ, answer.now, left).await;
         Ok(loaded)
     }
 
-    /// Checks the answer of the fast tier. Returns the places of the names that must be loaded from the durable tier, the
-    /// records that must be compared with the durable tier, and the records that were never compared, with
-    /// their places.
-    fn check(&self, names: &[String], loaded: &Loaded, began: Tick) -> (Vec<usize>, Vec<Copy>, Vec<(usize, Copy)>) {
+    /// Checks the answer of the fast tier. Returns the names that the fast tier lacks, and those whose records must be
+    /// compared with the durable tier.
+    fn check(&self, names: &[String], loaded: &Loaded, began: Tick) -> Vec<Wanted> {
         let now = self.clock.now();
-        let (mut missing, mut due, mut first) = (Vec::new(), Vec::new(), Vec::new());
+        let mut wanted = Vec::new();
         let mut notes = self.notes.lock();
         for (at, (name, entry)) in names.iter().zip(&loaded.entries).enumerate() {
             let Some(note) = notes.on(name) else {
-                missing.extend(entry.is_none().then_some(at));
+                wanted.extend(entry.is_none().then_some(Wanted { at, copy: None }));
                 continue;
             };
             let Some(entry) = entry else {
-                missing.extend(note.missed(now).then_some(at));
+                wanted.extend(note.missed(began, now).then_some(Wanted { at, copy: None }));
                 continue;
             };
-            if note.seen.as_ref() == Some(&entry.etag) && !note.is_due(now) && note.was_compared_before(began) {
+            if note.has(&entry.etag) && !note.is_due(now) && note.was_compared_before(began) {
                 continue;
             }
-            match Copy::read(name, entry, loaded.now) {
-                Some(copy) => {
-                    first.extend(note.is_uncompared(&copy.record, began).then(|| (at, copy.clone())));
-                    if note.seen.as_ref() != Some(&entry.etag) {
-                        note.saw(&entry.etag, &copy.record, now);
-                    }
-                    due.extend(note.is_due(now).then_some(copy));
-                }
+            let Some(copy) = Copy::read(name, entry, loaded.now, began) else {
                 // A value that does not decode counts as missing, so the durable tier is queried for the record.
-                None => missing.extend(note.may_query(now).then_some(at)),
+                wanted.extend(note.may_query(now).then_some(Wanted { at, copy: None }));
+                continue;
+            };
+            note.saw(copy.version(), &copy.record, now);
+            if note.is_due(now) || note.is_uncompared(&copy.record, began) {
+                wanted.push(Wanted { at, copy: Some(copy) });
             }
         }
-        (missing, due, first)
+        wanted
     }
 
-    /// Loads the names at these places from the durable tier.
-    async fn load_durable(&self, names: &[String], missing: &[usize]) -> Result<Loaded, StoreError> {
+    /// Loads these names from the durable tier.
+    async fn load_durable(&self, names: &[String], wanted: &[Wanted]) -> Result<Loaded, StoreError> {
         if !self.durable.answers() {
             return Err(StoreError::unavailable(format!("{} failed a moment ago", self.durable.kind())));
         }
-        let names: Vec<_> = missing.iter().map(|at| names[*at].clone()).collect();
+        let names: Vec<_> = wanted.iter().map(|wanted| names[wanted.at].clone()).collect();
         let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
         let now = self.clock.now();
         for (name, entry) in names.iter().zip(&loaded.entries) {

@@ -6,14 +6,15 @@
 use std::time::Duration;
 
 use super::Tiers;
-use crate::clock::Clock;
+use super::notes::Version;
+use crate::clock::{Clock, Tick};
 use crate::keep::Ttl;
 use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::limit::limit;
-use crate::store::{Hint, Store, StoreError, Versioned, Write, Written};
+use crate::store::{Etag, Hint, Store, StoreError, Versioned, Write, Written};
 
 /// The record of a name in the fast tier.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Copy {
     pub(super) name: String,
     pub(super) record: CircuitRecord,
@@ -22,43 +23,57 @@ pub(super) struct Copy {
     pub(super) ttl: Option<Duration>,
     /// The hint of the write that made the copy. A copy that was loaded has an unknown content.
     pub(super) hint: Hint,
+    /// The begin of the operation that loaded or wrote the record.
+    pub(super) began: Tick,
 }
 
 impl Copy {
     /// Decodes a value. Returns `None` if the value is no record.
-    pub(super) fn read(name: &str, kept: &Versioned, now: Timestamp) -> Option<Self> {
+    pub(super) fn read(name: &str, kept: &Versioned, now: Timestamp, began: Tick) -> Option<Self> {
         let record = CircuitRecord::decode(name, &kept.bytes, now).ok()?;
         let ttl = ttl(&record, now);
-        Some(Self { name: name.to_owned(), record, kept: kept.clone(), ttl, hint: Hint::Any })
+        Some(Self { name: name.to_owned(), record, kept: kept.clone(), ttl, hint: Hint::Any, began })
+    }
+
+    /// Returns the version of the record in the fast tier.
+    pub(super) const fn version(&self) -> Version<'_> {
+        Version { etag: &self.kept.etag, replaced: None, began: self.began }
     }
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Synchronises these names in both tiers, within a time limit. Returns true if the durable tier has all changes. A
-    /// later load repeats a synchronisation that failed, because the note keeps the synchronisation due.
-    pub(super) async fn settle(&self, copies: &[Copy], within: Duration) -> bool {
-        if copies.is_empty() {
-            return true;
-        }
-        self.durable.answers() && matches!(tokio::time::timeout(within, self.settle_all(copies)).await, Ok(Ok(true)))
+    /// Copies a record to the durable tier, within a time limit. Returns true if the durable tier has all changes. A later
+    /// load repeats a copy that failed, because the note keeps the comparison due.
+    pub(super) async fn settle(&self, copy: &Copy, within: Duration) -> bool {
+        let settling = async {
+            let names = [copy.name.clone()];
+            let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
+            self.sync(copy, loaded.entries.into_iter().next().flatten(), loaded.now).await
+        };
+        self.durable.answers() && matches!(tokio::time::timeout(within, settling).await, Ok(Ok(true)))
     }
 
-    async fn settle_all(&self, copies: &[Copy]) -> Result<bool, StoreError> {
-        let names: Vec<_> = copies.iter().map(|copy| copy.name.clone()).collect();
-        let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;
-        let mut is_durable = true;
-        for (copy, current) in copies.iter().zip(loaded.entries) {
-            is_durable &= match self.sync(copy, current, loaded.now).await {
-                // A record that the tier refuses does not hold up the other records.
-                Err(error) if error.kind().is_lasting() => false,
-                synced => synced?,
-            };
+    /// Synchronises records with the values that the durable tier has for them, within a time limit.
+    pub(super) async fn settle_all(&self, copies: Vec<(Copy, Option<Versioned>)>, now: Timestamp, within: Duration) {
+        if within.is_zero() {
+            return;
         }
-        Ok(is_durable)
+        let began = self.clock.now();
+        let each = async {
+            for (copy, current) in copies {
+                // A tier that answers slowly is given no operation whose time would end, because that would count as a
+                // failure of the tier. The next load goes on.
+                let is_late = self.clock.now().saturating_since(began) > within / 2;
+                if is_late || self.sync(&copy, current, now).await.is_err() {
+                    return;
+                }
+            }
+        };
+        drop(tokio::time::timeout(within, each).await);
     }
 
     /// Synchronises one name. `current` is the value of the durable tier. Returns true if the durable tier has the changes
-    /// of the fast tier.
+    /// of the fast tier. A record that the durable tier refuses is no error, because it must not hold up other records.
     async fn sync(&self, copy: &Copy, mut current: Option<Versioned>, now: Timestamp) -> Result<bool, StoreError> {
         for _ in 0..TRIES {
             let theirs = current.as_ref().and_then(|kept| CircuitRecord::decode(&copy.name, &kept.bytes, now).ok());
@@ -67,73 +82,124 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             // content. Such a record is only copied to a tier that has no record.
             let strange = theirs.is_some() && !joined.is_writable();
             if strange || theirs.as_ref() == Some(&joined) {
-                self.finish_sync(copy, &joined, now).await;
+                self.finish_sync(copy, &joined, now, true).await;
                 return Ok(!strange);
             }
-            let (bytes, ttl, hint) = if joined == copy.record {
-                (copy.kept.bytes.clone(), copy.ttl, copy.hint)
+            let write = if joined == copy.record {
+                Ok((copy.kept.bytes.clone(), copy.ttl, copy.hint))
             } else {
-                (encode(&joined)?, ttl(&joined, now), Hint::Any)
+                encode(&joined).map(|bytes| (bytes, ttl(&joined, now), Hint::Any))
             };
             let expected = current.map(|current| current.etag);
-            let write = Write { name: copy.name.clone(), expected, bytes, ttl, hint };
-            let writing = self.durable.store.compare_and_set(&write);
-            match self.durable.run("compare_and_set", durable_limit(), writing).await? {
-                Written::Applied { .. } => {
-                    self.finish_sync(copy, &joined, now).await;
+            let written = match write {
+                Ok((bytes, ttl, hint)) => {
+                    let write = Write { name: copy.name.clone(), expected, bytes, ttl, hint };
+                    let writing = self.durable.store.compare_and_set(&write);
+                    self.durable.run("compare_and_set", durable_limit(), writing).await
+                }
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(Written::Applied { .. }) => {
+                    self.finish_sync(copy, &joined, now, true).await;
                     return Ok(true);
                 }
-                Written::Conflict { current: other, .. } => current = other,
+                Ok(Written::Conflict { current: other, .. }) => current = other,
+                Err(error) if error.kind().is_lasting() => {
+                    self.finish_sync(copy, &joined, now, false).await;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(false)
     }
 
-    /// Ends the synchronisation of a name whose joined record is in the durable tier. Writes the joined record to the
-    /// fast tier if the fast tier lacks some of its changes.
+    /// Ends the synchronisation of a name. Writes the joined record to the fast tier if the fast tier lacks some of its
+    /// changes. `is_durable` is false if the durable tier has refused the joined record.
     ///
     /// The tiers count as compared only after that write, because a load at the same time may read the old content of the
     /// fast tier.
-    async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) {
-        if *joined != copy.record
-            && joined.is_writable()
-            && let Ok(bytes) = encode(joined)
-        {
-            let expected = Some(copy.kept.etag.clone());
-            let (name, ttl) = (copy.name.clone(), ttl(joined, now));
-            let write = Write { name, expected, bytes, ttl, hint: Hint::Any };
-            let writing = self.fast.store.compare_and_set(&write);
-            // If another writer was faster, or if the fast tier fails, the comparison stays due, and the next load repeats
-            // it. The tier logs its failure.
-            let Ok(Written::Applied { etag, .. }) = self.fast.run("compare_and_set", fast_limit(), writing).await
-            else {
-                return;
-            };
-            self.note(&copy.name, |note| note.seen = Some(etag));
-        }
-        self.note(&copy.name, |note| note.synced(joined, self.clock.now()));
+    async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp, is_durable: bool) {
+        let Some(etag) = self.complete_fast(copy, joined, now).await else { return };
+        let version = Version { etag: &etag, replaced: Some(&copy.kept.etag), began: copy.began };
+        let here = self.clock.now();
+        self.note(&copy.name, |note| {
+            if is_durable {
+                note.synced(version, joined, here);
+            } else {
+                note.refused_by_durable(version, here);
+            }
+        });
     }
 
-    /// Copies records to the fast tier that only the durable tier has. A failure is ignored, because the next load
-    /// repeats the copy.
-    pub(super) async fn put_back(&self, found: &[(String, Versioned)], now: Timestamp) {
+    /// Writes the joined record to the fast tier if the fast tier lacks some of its changes. Returns the version in the
+    /// fast tier that has them. Returns `None` if another writer was faster or the tier failed, so that the next load
+    /// compares again. The tier logs its failure.
+    async fn complete_fast(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) -> Option<Etag> {
+        if *joined == copy.record || !joined.is_writable() {
+            return Some(copy.kept.etag.clone());
+        }
+        let written = match encode(joined) {
+            Ok(bytes) => {
+                let expected = Some(copy.kept.etag.clone());
+                let (name, ttl) = (copy.name.clone(), ttl(joined, now));
+                let write = Write { name, expected, bytes, ttl, hint: Hint::Any };
+                let writing = self.fast.store.compare_and_set(&write);
+                self.fast.run("compare_and_set", fast_limit(), writing).await
+            }
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(Written::Applied { etag, .. }) => Some(etag),
+            Ok(Written::Conflict { .. }) => None,
+            Err(error) => {
+                self.note_refusal(&copy.name, &error);
+                None
+            }
+        }
+    }
+
+    /// Notes that the fast tier has not taken a record. Returns true if the tier has answered and refuses this record, so
+    /// that other records can be written.
+    fn note_refusal(&self, name: &str, error: &StoreError) -> bool {
+        let is_refused = error.kind().is_lasting();
+        if is_refused {
+            self.note(name, |note| note.refused(self.clock.now()));
+        }
+        is_refused
+    }
+
+    /// Copies records to the fast tier that only the durable tier has. A failure is ignored, because a later load repeats
+    /// the copy.
+    pub(super) async fn put_back(&self, found: Vec<(&String, Versioned)>, now: Timestamp) {
+        let within = limit() / 8;
+        let began = self.clock.now();
         let each = async {
             for (name, kept) in found {
-                let Some(copy) = Copy::read(name, kept, now) else { continue };
+                let here = self.clock.now();
+                if here.saturating_since(began) > within / 2 {
+                    return;
+                }
+                let Some(copy) = Copy::read(name, &kept, now, here) else { continue };
+                if !self.note(name, |note| note.may_try(here)).unwrap_or(true) {
+                    continue;
+                }
                 let Copy { ttl, hint, .. } = copy;
-                let write = Write { name: name.clone(), expected: None, bytes: kept.bytes.clone(), ttl, hint };
+                let write = Write { name: name.clone(), expected: None, bytes: kept.bytes, ttl, hint };
                 let writing = self.fast.store.compare_and_set(&write);
-                let Ok(written) = self.fast.run("compare_and_set", fast_limit(), writing).await else { return };
-                if let Written::Applied { etag, .. } = written {
-                    let now = self.clock.now();
-                    self.note(name, |note| {
-                        note.seen = Some(etag);
-                        note.synced(&copy.record, now);
-                    });
+                match self.fast.run("compare_and_set", fast_limit(), writing).await {
+                    Ok(Written::Applied { etag, .. }) => {
+                        let version = Version { etag: &etag, ..copy.version() };
+                        self.note(name, |note| note.synced(version, &copy.record, self.clock.now()));
+                    }
+                    Ok(Written::Conflict { .. }) => {}
+                    Err(error) if self.note_refusal(name, &error) => {}
+                    Err(_) => return,
                 }
             }
         };
-        drop(tokio::time::timeout(limit() / 8, each).await);
+        drop(tokio::time::timeout(within, each).await);
     }
 }
 

@@ -37,6 +37,29 @@ fn restored_evidence_adds_to_the_own_evidence_of_a_closed_circuit() {
 }
 
 #[test]
+fn a_snapshot_of_a_closed_circuit_has_the_openings_that_still_count() {
+    let (circuit, clock) = rig(|settings| settings.open_for(OpenDuration::default().jitter(0.0)));
+    open(&circuit);
+    close(&circuit, &clock);
+    open(&circuit);
+    assert_eq!(circuit.snapshot().attempt, 2);
+    close(&circuit, &clock);
+    // The second opening lasted 10 s. A hold that lets calls pass uncounted is no time of recovery.
+    for (passed, attempt) in [(9, 2), (1, 1), (9, 1)] {
+        clock.advance(secs(passed));
+        assert_eq!(circuit.snapshot().attempt, attempt);
+    }
+    circuit.disable(&alice(), None);
+    clock.advance(secs(100));
+    assert_eq!(circuit.snapshot().attempt, 1);
+    circuit.resume(&alice());
+    clock.advance(secs(1));
+    assert_eq!((circuit.snapshot().attempt, circuit.status().attempt), (0, 2));
+    let (restored, _) = restart(&circuit);
+    assert_eq!(open(&restored), Some(secs(5)), "the restart does not bring old openings back");
+}
+
+#[test]
 fn a_score_survives_a_restart() {
     let score = || {
         let clock = MockClock::new();

@@ -7,7 +7,8 @@ use tower_circuit_breaker::clock::{Clock, Tick};
 use tower_circuit_breaker::config::Recovery;
 use tower_circuit_breaker::{Failure, State, Window};
 
-use crate::rig::{Dice, admit, alice, fail, millis, no_rules, open, reject, rig, secs, state, succeed};
+use crate::dice::Dice;
+use crate::rig::{admit, alice, fail, millis, no_rules, open, reject, rig, secs, state, succeed};
 
 #[test]
 fn while_the_clock_stands_still_a_circuit_trips_and_stays_open() {
@@ -77,7 +78,7 @@ fn a_clock_at_its_last_tick_ends_openings_with_an_end_only() {
 fn a_clock_that_wanders_breaks_nothing() {
     for shape in [Window::time(secs(10)), Window::time(millis(100)), Window::calls(50)] {
         let (circuit, clock) = rig(|settings| settings.window(shape).slow_call_rate(0.9).slower_than(secs(1)));
-        let mut dice = Dice(7);
+        let mut dice = Dice::new(7);
         let mut held = Vec::new();
         for step in 0..20_000_u64 {
             let to = match dice.roll(8) {

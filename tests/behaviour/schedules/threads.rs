@@ -13,7 +13,8 @@ use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::{ConfigBuilder, OpenDuration};
 use tower_circuit_breaker::{Circuit, Failure, State, Window};
 
-use crate::rig::{Dice, admit, alice, millis, no_rules, rig, secs};
+use crate::dice::Dice;
+use crate::rig::{admit, alice, millis, no_rules, rig, secs};
 
 #[test]
 fn after_two_threads_a_call_window_holds_exactly_the_last_calls() {
@@ -73,7 +74,7 @@ fn three_hundred_threads_that_come_and_go_lose_no_outcome() {
                     .map(|thread| {
                         let circuit = &circuit;
                         scope.spawn(move || {
-                            let (mut made, mut dice) = (Made::default(), Dice(generation * 5 + thread));
+                            let (mut made, mut dice) = (Made::default(), Dice::new(generation * 5 + thread));
                             (0..2_000).for_each(|_| made.make(circuit, dice.roll(500)));
                             made
                         })
@@ -167,7 +168,7 @@ fn race(circuit: &Circuit, calls: u32, mut act: impl FnMut()) -> Made {
     thread::scope(|scope| {
         let callers = [1, 2].map(|seed| {
             scope.spawn(move || {
-                let (mut made, mut dice) = (Made::default(), Dice(seed));
+                let (mut made, mut dice) = (Made::default(), Dice::new(seed));
                 (0..calls).for_each(|_| made.make(circuit, dice.roll(8)));
                 made
             })

@@ -1,76 +1,23 @@
 //! What the tracing observer tells a subscriber.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 
-use ::tracing::field::{Field, Visit};
-use ::tracing::span::{Attributes, Id, Record};
-use ::tracing::{Event, Level, Metadata, Subscriber, subscriber};
+use ::tracing::Level;
 use tower_circuit_breaker::operation::What;
 
+use super::lines::{Line, Lines};
 use super::*;
-
-#[derive(Debug)]
-struct Line {
-    level: Level,
-    fields: BTreeMap<&'static str, String>,
-}
-
-impl Line {
-    fn field(&self, name: &str) -> &str {
-        self.fields.get(name).map_or("", String::as_str)
-    }
-
-    fn message(&self) -> &str {
-        self.field("message")
-    }
-}
-
-impl Visit for Line {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.fields.insert(field.name(), value.to_owned());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.fields.insert(field.name(), format!("{value:?}"));
-    }
-}
-
-/// Collects the lines of that target, or of all targets if it is empty.
-struct Collector(mpsc::Sender<Line>, &'static str);
-
-impl Subscriber for Collector {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == self.1 || self.1.is_empty()
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line { level: *event.metadata().level(), fields: BTreeMap::new() };
-        event.record(&mut line);
-        self.0.send(line).expect("the test listens");
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
 
 fn lines(act: impl FnOnce()) -> Vec<Line> {
     lines_of("circuit_breaker", act)
 }
 
 fn lines_of(target: &'static str, act: impl FnOnce()) -> Vec<Line> {
-    let (collector, lines) = mpsc::channel();
-    subscriber::with_default(Collector(collector, target), act);
-    lines.try_iter().collect()
+    let lines = Lines::of(target);
+    act();
+    lines.take()
 }
 
 /// The one line that was written.
@@ -274,7 +221,9 @@ fn a_transition_of_a_registered_circuit_is_one_line_of_any_target() {
         clock.advance(SECONDS_5);
         circuit.try_acquire().expect("it probes").success();
     };
-    let lines = lines_of("", transitions);
+    let lines = Lines::of_each_target();
+    transitions();
+    let lines = lines.take();
     let said: Vec<_> = lines.iter().map(Line::message).collect();
     assert_eq!(said.len(), 3, "opened, half-open, closed: {said:#?}");
     drop(circuit);

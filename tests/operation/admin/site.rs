@@ -1,7 +1,5 @@
 //! The origins and hosts that belong to the page, behind proxies and against pages of other sites.
 
-use std::cell::RefCell;
-
 use axum::Router;
 use axum::body::Body;
 use http::Request;
@@ -9,27 +7,24 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_circuit_breaker::Registry;
 use tower_circuit_breaker::admin::{self, AdminRouter, User};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber, subscriber};
 
 use super::rig::{TOKEN, app, authorized, circuit};
 
-type Headers<'a> = &'a [(&'a str, &'a str)];
+pub(super) type Headers<'a> = &'a [(&'a str, &'a str)];
 
 /// A router that knows its user without a secret of the browser, as behind a sidecar.
-fn by_network(registry: &Registry) -> AdminRouter {
+pub(super) fn by_network(registry: &Registry) -> AdminRouter {
     admin::router(registry).authorize(|_| Ok(User::new("sidecar").unwrap()))
 }
 
-fn registry() -> Registry {
+pub(super) fn registry() -> Registry {
     let registry = Registry::new();
     circuit(&registry, "payments");
     registry
 }
 
 /// Sends a request by hand, because a client would set the host itself.
-async fn send(app: &Router, method: &str, path: &str, headers: Headers<'_>) -> (u16, Value) {
+pub(super) async fn send(app: &Router, method: &str, path: &str, headers: Headers<'_>) -> (u16, Value) {
     let mut request = Request::builder().method(method).uri(format!("/circuits{path}"));
     for (name, value) in [("content-type", "application/json")].iter().chain(headers) {
         request = request.header(*name, *value);
@@ -41,7 +36,7 @@ async fn send(app: &Router, method: &str, path: &str, headers: Headers<'_>) -> (
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-async fn trip(app: &Router, headers: Headers<'_>) -> (u16, Value) {
+pub(super) async fn trip(app: &Router, headers: Headers<'_>) -> (u16, Value) {
     send(app, "POST", "/api/trip?circuit=payments", headers).await
 }
 
@@ -282,113 +277,4 @@ fn an_origin_or_host_that_cannot_be_one_is_refused_by_name() {
     }
     let endless = router().trusted_origin(&"x".repeat(1 << 20)).unwrap_err().to_string();
     assert!(endless.len() < 1_000, "{} bytes", endless.len());
-}
-
-thread_local! {
-    /// The lines that this thread has logged. Each test has a thread of its own.
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Collects the messages of all threads, because a subscriber of one thread can miss lines that another thread logs first.
-struct Collector;
-
-impl Subscriber for Collector {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "circuit_breaker"
-    }
-    fn event(&self, event: &Event<'_>) {
-        struct Message(String);
-        impl Visit for Message {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "message" {
-                    self.0 = format!("{value:?}");
-                }
-            }
-        }
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        LINES.with_borrow_mut(|lines| lines.push(message.0));
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-/// Begins to collect the lines of this thread.
-fn collect() {
-    // Another test may have set the collector.
-    drop(subscriber::set_global_default(Collector));
-    LINES.take();
-}
-
-#[tokio::test]
-async fn a_refusal_says_in_answer_and_log_which_values_were_compared() {
-    collect();
-    let app = app(by_network(&registry()).hosts(["127.0.0.1", "ops.internal"]).unwrap());
-    let proxied: Headers<'_> = &[("host", "127.0.0.1:3000"), ("origin", "http://ops.internal")];
-    let (_, problem) = trip(&app, proxied).await;
-    let compared = "the request comes from another site: its Origin is `http://ops.internal`, and its Host is `127.0.0.1:3000`. \
-                    If a proxy changes the Host, let the proxy pass it on. If this origin belongs to the page, name it in `trusted_origin`";
-    assert_eq!(problem["detail"], compared);
-    let (_, problem) = trip(&app, &[("host", "127.0.0.1"), ("sec-fetch-site", "cross-site")]).await;
-    let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("its Sec-Fetch-Site is `cross-site`, and there is no Origin"), "{detail}");
-    let (_, _) = trip(&app, &[("host", "evil.test")]).await;
-    assert_eq!(
-        LINES.take(),
-        [
-            format!("the admin router refused POST /api/trip (cross_origin): {compared}"),
-            "the admin router refused POST /api/trip (foreign_host): the Host is `evil.test`, which is not one of the `hosts` of \
-             this router (127.0.0.1, ops.internal)"
-                .to_owned(),
-        ],
-        "the second refusal of a kind within a minute is not logged"
-    );
-}
-
-#[tokio::test]
-async fn wrong_tokens_are_logged_once_a_minute_without_the_token() {
-    collect();
-    let app = app(authorized(&registry()));
-    assert_eq!(send(&app, "GET", "/api/circuits", &[]).await.0, 401);
-    assert!(LINES.take().is_empty(), "the page asks without a token before its user signs in");
-    for guess in 0..1_000 {
-        assert_eq!(trip(&app, &[("authorization", &format!("Bearer gu3ss-{guess}"))]).await.0, 401);
-    }
-    assert_eq!(LINES.take(), ["the admin router refused POST /api/trip (unauthorized): the token is not known"]);
-}
-
-#[tokio::test]
-async fn a_header_of_any_length_and_content_is_bounded_in_answer_and_log() {
-    collect();
-    let app = app(by_network(&registry()).hosts(["ops.internal"]).unwrap());
-    let long = format!("http://{}\u{202e}\t\u{e0041}", "x".repeat(30_000));
-    for headers in [&[("host", &*long)][..], &[("host", "ops.internal"), ("origin", &long)]] {
-        let (status, problem) = trip(&app, headers).await;
-        assert_eq!(status, 403);
-        assert!(problem.to_string().len() < 2_000, "{} bytes", problem.to_string().len());
-    }
-    let lines = LINES.take();
-    assert_eq!(lines.len(), 2);
-    assert!(lines.iter().all(|line| line.len() < 1_500 && !line.contains(['\t', '\u{202e}'])), "{lines:?}");
-}
-
-#[tokio::test]
-async fn a_refusal_repeats_a_compared_address_with_its_port() {
-    let app = app(by_network(&registry()).hosts(["127.0.0.1"]).unwrap());
-    for origin in [
-        "http://127.0.0.1:8080",
-        "http://127.0.0.1:8080/",
-        "http://127.0.0.1:80800",
-        "http://127.0.0.1:8080, http://a:1",
-    ] {
-        let (_, refused) = trip(&app, &[("host", "127.0.0.1:9090"), ("origin", origin)]).await;
-        assert!(refused["detail"].as_str().unwrap().contains(&format!("its Origin is `{origin}`")), "{refused}");
-    }
-    let (_, refused) = trip(&app, &[("host", "127.0.0.1:9090"), ("origin", "http://ana:s3cret@127.0.0.1:8080")]).await;
-    assert!(!refused.to_string().contains("s3cret"), "{refused}");
 }

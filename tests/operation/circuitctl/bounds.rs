@@ -73,10 +73,10 @@ fn show_prints_at_most_the_instances_that_a_record_keeps() {
     let (folder, ctl) = files();
     write_record(folder.path(), "payments", "open", 500);
     let out = ctl.does(&["show", "payments"]);
-    assert_eq!(out.matches("  orders-0").count(), 64);
-    assert!(out.contains("orders-0499  open") && out.ends_with("  a record keeps the latest 64 instances\n"), "{out}");
-    assert_eq!(ctl.document(&["show", "payments"]).1["instances"].as_array().map(Vec::len), Some(64));
-    write_record(folder.path(), "payments", "open", 63);
+    assert_eq!(out.matches("  orders-0").count(), 100);
+    assert!(out.contains("orders-0499  open") && out.ends_with("  a record keeps the latest 100 instances\n"), "{out}");
+    assert_eq!(ctl.document(&["show", "payments"]).1["instances"].as_array().map(Vec::len), Some(100));
+    write_record(folder.path(), "payments", "open", 99);
     assert!(!ctl.does(&["show", "payments"]).contains("a record keeps"), "these are all instances");
 }
 

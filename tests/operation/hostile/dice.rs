@@ -1,25 +1,22 @@
-//! Random numbers with a seed, and the mutations of texts.
+//! The dice of hostile inputs: choices, texts and mutations of texts.
 
-/// Random numbers by `SplitMix64` (Steele, Lea and Flood, 2014).
-pub(super) struct Dice(u64);
+/// The dice of one input.
+pub(super) struct Dice(crate::dice::Dice);
 
 impl Dice {
     pub(super) fn new(seed: u64, input: u64) -> Self {
-        let mut dice = Self(seed ^ input.wrapping_mul(0xd605_1e7d_1a93_a5e1));
+        let mut dice = Self(crate::dice::Dice::new(seed ^ input.wrapping_mul(0xd605_1e7d_1a93_a5e1)));
         dice.roll();
         dice
     }
 
     pub(super) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        self.0.next()
     }
 
     /// Returns a number below `end`.
     pub(super) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.roll() % (end.max(1) as u64)).unwrap()
+        usize::try_from(self.0.roll(end as u64)).unwrap()
     }
 
     pub(super) fn once_in(&mut self, times: usize) -> bool {

@@ -2,7 +2,7 @@
 
 use tower_circuit_breaker::settings::Settings;
 
-use super::{Dice, SECRET, attack, is_fit_to_show};
+use super::{Dice, SECRET, attack, is_fit_to_show, reached};
 
 const FILE: &str = include_str!("../../../examples/config_file.toml");
 
@@ -24,6 +24,7 @@ fn mutated_settings_break_no_rule() {
     let address = format!("postgres://ana:{SECRET}@db:5432/x?sslmode=require");
     let file = FILE.replace("sqlite://data/circuit_breaker.db", &address);
     assert!(file.contains(&address), "the example has another store");
+    let (mut accepted, mut refused) = (0, 0);
     attack("settings", 1, |dice| {
         let text = dice.mutated_text(&file);
         let results = match dice.below(3) {
@@ -32,13 +33,18 @@ fn mutated_settings_break_no_rule() {
             _ => Settings::default().with_vars(variables(dice, &address)),
         };
         match results {
-            Ok(settings) => is_fit_to_show(&masked(&format!("{settings:?}")), 1 << 20),
+            Ok(settings) => {
+                accepted += 1;
+                is_fit_to_show(&masked(&format!("{settings:?}")), 1 << 20)
+            }
             Err(error) => {
+                refused += 1;
                 is_fit_to_show(&masked(&error.to_string()), 6_000)?;
                 is_fit_to_show(&masked(&format!("{error:?}")), 12_000)
             }
         }
     });
+    reached(accepted > 0 && refused > 0, &format!("{accepted} settings were accepted, and {refused} refused"));
 }
 
 /// A mutation of the file may move the secret out of its address. Only the secret of a whole address must be masked.

@@ -67,7 +67,7 @@ impl Browser {
         let started = browser.post("", wanted).await;
         let id = started["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {started}"));
         browser.session = format!("{}/{id}", browser.session);
-        browser.post("/timeouts", json!({ "script": 20_000 })).await;
+        browser.post("/timeouts", json!({ "script": 70_000 })).await;
         browser.go(url).await;
         browser
     }
@@ -123,7 +123,7 @@ impl Browser {
     pub(crate) async fn wait(&self, expression: &str) -> Value {
         // Not by `eval`, which the page's policy forbids here too.
         let script = format!(
-            "const done = arguments[0], end = Date.now() + 15000; const look = () => {{ const found = {expression}; \
+            "const done = arguments[0], end = Date.now() + 60000; const look = () => {{ const found = {expression}; \
              if (found || Date.now() > end) done(found || {{ never: document.body.innerText }}); \
              else setTimeout(look, 20); }}; look();"
         );

@@ -1,5 +1,7 @@
 //! Many tabs of the page in one browser, over HTTP/1.1 with its six connections for a host.
 
+use std::time::Duration;
+
 use axum::Router;
 use serde_json::json;
 use tower_circuit_breaker::admin::{self, AdminRouter, User};
@@ -118,12 +120,19 @@ async fn tabs_of_seven_services_on_one_host_leave_connections_for_orders() {
     trip(&browser, "payments").await;
     assert_eq!(registries[6].status("payments").unwrap().mode, Mode::ForcedOpen);
     assert_eq!(registries[5].status("payments").unwrap().mode, Mode::Automatic);
+    // A tab that takes over while the tabs are counted is counted twice, or not at all. Therefore they are counted again.
     let mut following = 0;
-    for tab in &tabs {
-        browser.turn_to(tab).await;
-        following += u8::from(browser.value(FOLLOWS).await == json!(true));
-    }
-    assert_eq!(following, 3, "the other connections are free");
+    let counted = async {
+        while following != 3 {
+            following = 0;
+            for tab in &tabs {
+                browser.turn_to(tab).await;
+                following += u8::from(browser.value(FOLLOWS).await == json!(true));
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), counted).await;
+    assert!(ended.is_ok(), "{following} tabs follow events, and the other connections would be free with 3");
     browser.close().await;
 }
 

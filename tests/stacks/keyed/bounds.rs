@@ -143,6 +143,45 @@ fn a_full_registry_makes_room_among_the_keys() {
     assert_eq!(keys(&registry), ["b", "replaced"]);
 }
 
+/// A registry without room for further circuits, of which most belong to the application.
+fn crowded(limit: usize, free: usize, clock: &MockClock) -> Registry {
+    let registry = Registry::with_limit(limit);
+    for n in free..limit {
+        let config = Config::builder(&format!("app-{n}")).clock(clock.clone()).without_shipped_observers();
+        registry.circuit(config.build().unwrap()).unwrap();
+    }
+    registry
+}
+
+#[test]
+fn a_full_registry_costs_a_layer_an_eighth_of_its_present_keys() {
+    let clock = MockClock::new();
+    let registry = crowded(200, 16, &clock);
+    let by = keyed(&registry, &clock, |builder| builder.max_keys(200));
+    for n in 0..16 {
+        by.circuit(&format!("key-{n:02}")).unwrap();
+        clock.advance(Duration::from_millis(100));
+    }
+    assert!(by.circuit("new").is_some());
+    assert_eq!((by.status().keys, by.status().evicted), (15, 2));
+    assert!(by.circuit("key-02").is_some() && registry.get("k:key-00").is_none());
+}
+
+#[test]
+fn a_full_registry_gets_no_room_from_refused_keys() {
+    let clock = MockClock::new();
+    let registry = crowded(8, 3, &clock);
+    let settings = settings(&clock);
+    let template = move |name: &str| settings.clone().probes(u32::from(!name.contains("refused")));
+    let by = Keyed::builder(&registry, template).prefix("k:").by(BY_TEXT).unwrap();
+    assert!(by.circuit("refused").is_none());
+    for key in ["a", "b", "c", "d"] {
+        clock.advance(Duration::from_millis(100));
+        assert!(by.circuit(key).is_some(), "{key} gets the room of a circuit");
+    }
+    assert_eq!(by.status().evicted, 1);
+}
+
 #[test]
 fn the_circuits_leave_the_registry_with_the_last_clone() {
     let (registry, clock) = (Registry::new(), MockClock::new());

@@ -1,8 +1,10 @@
 //! The labels of circuits in metrics: the keys in use have their names, and the others share a label.
 
 mod given;
+mod moved;
+mod other;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tower_circuit_breaker::Circuit;
@@ -25,10 +27,10 @@ fn read(recorder: &DebuggingRecorder) -> BTreeMap<String, f64> {
     recorder.snapshotter().snapshot().into_vec().into_iter().map(entry).collect()
 }
 
-/// Returns the labels of the gauge `tripped`.
+/// Returns the labels `service` of all series, each of which has a prefix.
 fn services(read: &BTreeMap<String, f64>) -> Vec<&str> {
-    let names = read.keys().filter_map(|name| name.strip_prefix("tripped{")?.strip_suffix('}'));
-    names.collect()
+    let labels = read.keys().filter_map(|name| name.split(['{', ',', '}']).nth(1));
+    labels.filter(|label| label.contains(':')).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 #[track_caller]
@@ -97,38 +99,9 @@ fn keys_in_use_have_their_names_and_other_keys_add_up() {
             ("state{sum:a,closed}", 1.0),
         ],
     );
-    let services = read.keys().filter(|name| name.starts_with("tripped"));
-    assert_eq!(services.collect::<Vec<_>>(), ["tripped{sum:a}", "tripped{sum:b}", "tripped{sum:other}"]);
+    assert_eq!(services(&read), ["sum:a", "sum:b", "sum:other"]);
     assert!(!read.contains_key("failures_1m{sum:other}"), "none could tell what the others' were");
     assert!(read.contains_key("failures_1m{sum:a}"));
-}
-
-#[test]
-fn gauges_of_the_label_other_count_circuits() {
-    let read = told(
-        "count:",
-        |builder| builder.label_budget(0),
-        |by, clock| {
-            for key in ["a", "b", "c"] {
-                fail(by, key, 5);
-            }
-            succeed(by, "d");
-            clock.advance(Duration::from_secs(5));
-            (0..3).for_each(|_| succeed(by, "b"));
-            succeed(by, "c");
-        },
-    );
-    expect(
-        &read,
-        &[
-            ("tripped{count:other}", 2.0),
-            ("state{count:other,open}", 1.0),
-            ("state{count:other,half_open}", 1.0),
-            ("state{count:other,closed}", 2.0),
-            ("failures_total{count:other,error}", 15.0),
-            ("transitions_total{count:other,closed,open,consecutive_failures}", 3.0),
-        ],
-    );
 }
 
 #[test]
@@ -154,23 +127,6 @@ fn an_evicted_key_keeps_its_name_and_its_gauges_are_zero() {
         }
     });
     expect(&read, &[("calls_total{back:a,success}", 2.0), ("state{back:a,closed}", 1.0)]);
-}
-
-#[test]
-fn a_key_named_other_does_not_overwrite_the_label_other() {
-    let read = told(
-        "same:",
-        |builder| builder.label_budget(1),
-        |by, clock| {
-            name(by, clock, "other");
-            name(by, clock, "a");
-            by.circuit("a").unwrap().refresh_metrics();
-            succeed(by, "other");
-            succeed(by, "b");
-        },
-    );
-    expect(&read, &[("state{same:other,closed}", 2.0), ("calls_total{same:other,success}", 2.0)]);
-    expect(&read, &[("state{same:a,closed}", 1.0)]);
 }
 
 #[test]
@@ -242,59 +198,6 @@ fn a_call_that_ends_after_the_eviction_brings_no_gauge_back() {
 }
 
 #[test]
-fn a_circuit_that_is_evicted_reports_every_success_first() {
-    let read = told(
-        "last:",
-        |builder| builder.max_keys(2).label_budget(0),
-        |by, clock| {
-            for key in ["a", "b", "c", "d", "e"] {
-                // The least recently used one goes. Of the hundred calls at one time, most wait to be reported.
-                clock.advance(Duration::from_millis(100));
-                (0..100).for_each(|_| succeed(by, key));
-            }
-            for key in ["d", "e"] {
-                by.circuit(key).unwrap().refresh_metrics();
-            }
-        },
-    );
-    expect(&read, &[("calls_total{last:other,success}", 500.0)]);
-}
-
-#[test]
-fn the_label_other_counts_no_evicted_circuits() {
-    let read = told(
-        "fewer:",
-        |builder| builder.label_budget(0).max_keys(1),
-        |by, clock| {
-            let late = by.circuit("a").unwrap();
-            for key in ["b", "c", "d", "e"] {
-                clock.advance(Duration::from_secs(1));
-                succeed(by, key);
-            }
-            fail_at(&late, 5);
-        },
-    );
-    expect(&read, &[("state{fewer:other,closed}", 1.0), ("tripped{fewer:other}", 0.0)]);
-}
-
-#[test]
-fn an_evicted_key_named_other_leaves_the_gauges_of_other_keys() {
-    let read = told(
-        "named:",
-        |builder| builder.label_budget(1).max_keys(2),
-        |by, clock| {
-            name(by, clock, "a");
-            for key in ["a", "other", "b", "a", "c"] {
-                clock.advance(Duration::from_secs(1));
-                succeed(by, key);
-            }
-        },
-    );
-    expect(&read, &[("state{named:other,closed}", 1.0), ("calls_total{named:other,success}", 3.0)]);
-    assert!(!read.contains_key("failures_1m{named:other}"), "none could tell what the others' were");
-}
-
-#[test]
 fn gauges_are_zero_once_the_last_clone_is_gone() {
     let recorder: &DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
     let (registry, clock) = (Registry::new(), MockClock::new());
@@ -336,12 +239,7 @@ fn counters_at_zero_have_no_more_labels_than_the_budget_allows() {
             }
         },
     );
-    let services: std::collections::BTreeSet<_> = read
-        .keys()
-        .filter(|name| name.contains("bound:"))
-        .map(|name| name.split(['{', ',', '}']).nth(1).unwrap())
-        .collect();
-    assert_eq!(services.into_iter().collect::<Vec<_>>(), ["bound:0", "bound:1", "bound:other"]);
+    assert_eq!(services(&read), ["bound:0", "bound:1", "bound:other"]);
 }
 
 #[derive(Debug, Clone, Default)]

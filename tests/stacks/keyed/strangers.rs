@@ -116,6 +116,47 @@ fn an_evicted_open_circuit_inherits_its_opening_and_its_end() {
 }
 
 #[test]
+fn after_the_idle_time_only_a_circuit_that_rejects_is_inherited() {
+    // An open circuit rejects calls for 5 s. A circuit that inherits nothing is closed after one failure.
+    for (failures, seconds, opens) in [(4, 1, true), (4, 3, false), (5, 3, true), (5, 6, false)] {
+        let (registry, clock) = (Registry::new(), MockClock::new());
+        let by = keyed(&registry, &clock, |builder| builder.max_keys(1).idle(Duration::from_secs(2)));
+        fail(&by, "a", failures);
+        by.circuit("b").unwrap();
+        clock.advance(Duration::from_secs(seconds));
+        call(&by, "a");
+        assert_eq!(by.circuit("a").unwrap().is_open(), opens, "{failures} failures, away for {seconds} s");
+    }
+}
+
+#[test]
+fn an_evicted_closed_circuit_inherits_its_openings_in_a_row() {
+    // The third opening in a row lasts 20 s. Each 20 s in closed take one opening back.
+    for (closed_for, attempt, next) in [(15, 3, 40), (30, 2, 20), (57, 1, 10), (60, 0, 5)] {
+        let (registry, clock) = (Registry::new(), MockClock::new());
+        let doubling = settings(&clock).open_for(OpenDuration::default().jitter(0.0));
+        let by = Keyed::builder(&registry, move |_| doubling.clone()).prefix("k:").max_keys(1).by(BY_TEXT).unwrap();
+        for lasts in [5, 10, 20] {
+            fail(&by, "ill", 5);
+            clock.advance(Duration::from_secs(lasts));
+            (0..3).for_each(|_| by.circuit("ill").unwrap().try_acquire().unwrap().success());
+        }
+        clock.advance(Duration::from_secs(closed_for));
+        by.circuit("other").unwrap();
+        assert_eq!(keys(&registry), ["other"]);
+        clock.advance(Duration::from_secs(2));
+        // The circuit of `ill` is evicted a second time, which does not restore an opening that was taken back.
+        for key in ["ill", "other", "ill"] {
+            by.circuit(key).unwrap();
+        }
+        let ill = by.circuit("ill").unwrap();
+        assert_eq!((ill.status().state, ill.status().attempt), (State::Closed, attempt), "closed for {closed_for} s");
+        fail(&by, "ill", 5);
+        assert_eq!(ill.status().retry_after, Some(Duration::from_secs(next)), "closed for {closed_for} s");
+    }
+}
+
+#[test]
 fn a_key_never_uses_a_circuit_that_the_application_made() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let named = |name: &str| Config::builder(name).clock(clock.clone()).build().unwrap();

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::store::MemoryStore;
-use tower_circuit_breaker::{Circuit, Failure, Registry, State};
+use tower_circuit_breaker::{Circuit, Failure, Outcome, Registry, State};
 
-use crate::rig::{Instance, fail, memory, millis, pass, record, secs, state, succeed};
-use crate::simulator::Dice;
+use crate::dice::Dice;
+use crate::rig::{Instance, call, fail, memory, millis, pass, record, secs, settings, state, succeed};
 
 const INSTANCES: usize = 4;
 
@@ -118,6 +118,26 @@ async fn advice_halves_the_calls_to_a_dead_service() {
         let (with, without) = (reached(errors, true).await, reached(errors, false).await);
         assert!(with * 2 < without, "{errors} %: {with} with sharing, {without} without");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_before_the_advice_of_the_same_outage_are_not_usual() {
+    let store = memory();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let only_rate =
+        settings("payments").without_consecutive_failures().failure_rate(0.4).min_calls(60).build().unwrap();
+    let b = Instance::with(&store, "b", Sharing::Advise, only_rate).await;
+    succeed(&b.circuit, 50);
+    pass(secs(60)).await;
+    succeed(&b.circuit, 3);
+    call(&b.circuit, 12, Outcome::Failure(Failure::timeout()));
+    // The task counts the calls of `b` before the advice comes.
+    pass(secs(2)).await;
+    fail(&a.circuit, 5);
+    pass(millis(100)).await;
+    assert_eq!((state(&a.circuit), state(&b.circuit)), (State::Open, State::Closed));
+    fail(&b.circuit, 1);
+    assert_eq!(state(&b.circuit), State::Open, "{:?}", b.circuit.status());
 }
 
 /// Starts three instances, opens `a` by failures and `b` by the advice of `a`, and closes `a` again.

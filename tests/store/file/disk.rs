@@ -1,18 +1,17 @@
 //! What is on the disk, and what the disk refuses.
 
-#![expect(clippy::disallowed_types, reason = "loom runs no test of a store")]
-
 use std::fs::{self, File};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tower_circuit_breaker::clock::{Clock, MonotonicClock};
 use tower_circuit_breaker::record::CircuitRecord;
 use tower_circuit_breaker::store::{FileStore, Store, StoreErrorKind, WatchEvent, Written};
+use tracing::Level;
 
-use super::processes::{Job, is_root};
+use super::processes::Job;
 use super::{Folder, assert_unreadable, load, put, record, write};
+use crate::lines::Lines;
+use crate::servers::users::bound_by_permissions;
 
 #[tokio::test]
 async fn a_corrupt_file_is_replaced_and_its_copy_is_kept() {
@@ -68,60 +67,34 @@ fn an_unreadable_file_is_warned_of_once_a_minute() {
     Job::Unreadable.start(&folder.0).expect_success();
 }
 
-/// In a process of its own, because the disk's threads write to the log of all.
+/// In a process of its own, because the thread of the store writes the log.
 pub(super) async fn with_an_unreadable_file(store: FileStore) {
-    let log = Log::default();
-    tracing::subscriber::set_global_default(log.clone()).unwrap();
-    let warnings = || log.0.load(Ordering::Relaxed);
+    let lines = Lines::of_each_thread();
     for _ in 0..3 {
         assert_unreadable(load(&store, "bad").await.as_ref(), "not a file");
     }
-    assert_eq!(warnings(), 1, "three loads, one warning");
+    let logged = lines.take();
+    assert!(logged.len() == 1 && logged[0].level == Level::WARN, "three loads, one warning: {logged:?}");
     for _ in 0..5 {
         fs::remove_dir(store.folder().join("bad.json")).unwrap();
         load(&store, "bad").await;
         fs::create_dir(store.folder().join("bad.json")).unwrap();
         load(&store, "bad").await;
     }
-    assert_eq!(warnings(), 1, "a program that makes it readable and unreadable does not fill the log");
+    let logged = lines.take();
+    assert!(logged.is_empty(), "a program that makes it readable and unreadable does not fill the log: {logged:?}");
 }
 
 /// In a process of its own, whose environment has the number of warnings.
 pub(super) async fn in_a_shared_folder(store: FileStore) {
-    let log = Log::default();
-    tracing::subscriber::set_global_default(log.clone()).unwrap();
+    let lines = Lines::of_each_thread();
     for name in ["a", "b"] {
         put(&store, name, None, &record(name, 1)).await;
         load(&store.clone(), name).await;
     }
-    assert_eq!(log.0.load(Ordering::Relaxed).to_string(), std::env::var("EXPECTED_WARNINGS").unwrap());
-}
-
-/// Counts warnings.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<AtomicU32>);
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "circuit_breaker"
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        assert_eq!(*event.metadata().level(), tracing::Level::WARN);
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
+    let logged = lines.take();
+    assert_eq!(logged.len().to_string(), std::env::var("EXPECTED_WARNINGS").unwrap(), "{logged:?}");
+    assert!(logged.iter().all(|line| line.level == Level::WARN), "{logged:?}");
 }
 
 #[tokio::test]
@@ -302,17 +275,7 @@ fn a_read_only_folder_is_read_and_refuses_writes() {
     fs::write(folder.path("secret.json"), record("secret", 1)).unwrap();
     fs::set_permissions(folder.path("secret.json"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o555)).unwrap();
-    // Permissions do not bind root, but they bind a root who gave up its capabilities.
-    let mut command = std::process::Command::new("setpriv");
-    command.args(["--inh-caps=-all", "--bounding-set=-all"]);
-    if is_root() && std::process::Command::new("setpriv").arg("--version").output().is_err() {
-        eprintln!("skipped: root without `setpriv` cannot be bound by permissions");
-        return;
-    }
-    if !is_root() {
-        command = std::process::Command::new("env");
-    }
-    Job::ReadOnly.run_by(command, &folder.0).expect_success();
+    Job::ReadOnly.run_by(bound_by_permissions(), &folder.0).expect_success();
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
 }
 

@@ -10,6 +10,7 @@ use tower_circuit_breaker::clock::{Clock, MonotonicClock};
 use tower_circuit_breaker::store::{FileStore, Store, StoreErrorKind, Written};
 
 use super::{Folder, disk, hostile, number, record, rights, write};
+use crate::dice::Dice;
 
 /// What a process of its own does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,12 +119,6 @@ impl Drop for Worker {
     }
 }
 
-/// Whoever owns what it makes: no crate needed to ask.
-pub(super) fn is_root() -> bool {
-    let folder = Folder::new();
-    std::os::unix::fs::MetadataExt::uid(&fs::metadata(&folder.0).unwrap()) == 0
-}
-
 async fn increment(store: &FileStore) -> u64 {
     loop {
         let loaded = store.load_many(&["a".to_owned()]).await.unwrap();
@@ -160,15 +155,14 @@ fn a_killed_writer_leaves_the_old_record_or_the_new_one() {
 fn kill_writers(kills: u32, seed: u64) -> usize {
     let folder = Folder::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut random = seed;
+    let mut dice = Dice::new(seed);
     let mut last = 0;
     for kill in 0..kills {
         let mut worker = Job::CountForEver.start(&folder.0);
         // It has started when it has told its first number.
         let mut first = [0; 1];
         worker.0.stderr.as_mut().unwrap().read_exact(&mut first).unwrap();
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros((random >> 33) % 20_000));
+        std::thread::sleep(Duration::from_micros(dice.roll(20_000)));
         worker.0.kill().unwrap();
         let told = format!("{}{}", char::from(first[0]), worker.told());
         drop(worker);

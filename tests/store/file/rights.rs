@@ -8,11 +8,9 @@ use std::process::Command;
 use tower_circuit_breaker::record::Timestamp;
 use tower_circuit_breaker::store::{FileStore, Store, StoreErrorKind};
 
-use super::processes::{Job, is_root};
+use super::processes::Job;
 use super::{Folder, files, load, put, record};
-
-/// A user and a group that own nothing else.
-const STRANGER: u32 = 65_534;
+use crate::servers::users::{STRANGER, as_stranger, bound_by_permissions, by_root};
 
 pub(super) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
@@ -86,38 +84,42 @@ fn new_files_have_the_mode_of_their_folder_without_execution() {
     }
 }
 
-/// As root the folder belongs to another user. As another user the folder belongs to another group, if the user has a
-/// second one.
-#[tokio::test]
-async fn files_belong_to_the_owner_and_the_group_of_the_folder() {
-    let folder = Folder::new();
-    if is_root() {
+#[test]
+fn files_of_root_belong_to_the_owner_and_the_group_of_the_folder() {
+    by_root("file::rights::files_of_root_belong_to_the_owner_and_the_group_of_the_folder", async {
+        let folder = Folder::new();
         chown(&folder.0, Some(STRANGER), Some(STRANGER)).unwrap();
-    } else {
-        let groups = Command::new("id").arg("-G").output().unwrap().stdout;
-        let groups = String::from_utf8(groups).unwrap();
-        chown(&folder.0, None, groups.split_whitespace().last().and_then(|group| group.parse().ok())).unwrap();
-    }
-    fs::set_permissions(&folder.0, Permissions::from_mode(0o770)).unwrap();
-    write_each_file(&folder.store()).await;
-    for file in each(&folder.0) {
-        assert_eq!((owner(&file), mode(&file)), (owner(&folder.0), 0o660), "{}", file.display());
-    }
-    // A folder that the store makes in there belongs to the same owner.
-    let below = FileStore::new(folder.path("more/breakers"));
-    write_each_file(&below).await;
-    for made in [folder.path("more"), folder.path("more/breakers"), folder.path("more/breakers/a.json")] {
-        assert_eq!(owner(&made), owner(&folder.0), "{}", made.display());
-    }
-    if is_root() {
-        // The service can read and write all of them.
-        for file in EACH.map(|file| folder.path(file)) {
-            let mut service = Command::new("setpriv");
-            service.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "cat \"$0\" && : >>\"$0\""]);
-            let Ok(used) = service.arg(&file).output() else { return };
+        fs::set_permissions(&folder.0, Permissions::from_mode(0o770)).unwrap();
+        write_each_file(&folder.store()).await;
+        for file in each(&folder.0) {
+            assert_eq!((owner(&file), mode(&file)), (owner(&folder.0), 0o660), "{}", file.display());
+            // The service can read and write the file.
+            let mut service = as_stranger();
+            let used = service.args(["sh", "-c", "cat \"$0\" && : >>\"$0\""]).arg(&file).output().unwrap();
             assert!(used.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&used.stderr));
         }
-    }
+        // A folder that the store makes in there belongs to the same owner.
+        write_each_file(&FileStore::new(folder.path("more/breakers"))).await;
+        for made in [folder.path("more"), folder.path("more/breakers"), folder.path("more/breakers/a.json")] {
+            assert_eq!(owner(&made), owner(&folder.0), "{}", made.display());
+        }
+    });
+}
+
+/// A user without capabilities may give files to a group of the user.
+#[test]
+fn files_of_a_user_belong_to_the_group_of_the_folder() {
+    by_root("file::rights::files_of_a_user_belong_to_the_group_of_the_folder", async {
+        let folder = Folder::new();
+        chown(&folder.0, None, Some(STRANGER)).unwrap();
+        fs::set_permissions(&folder.0, Permissions::from_mode(0o770)).unwrap();
+        let mut user = bound_by_permissions();
+        user.arg(format!("--groups={STRANGER}"));
+        Job::Each.run_by(user, &folder.0).expect_success();
+        for file in each(&folder.0) {
+            assert_eq!((owner(&file), mode(&file)), ((0, STRANGER), 0o660), "{}", file.display());
+        }
+    });
 }
 
 #[tokio::test]

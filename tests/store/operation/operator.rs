@@ -5,7 +5,7 @@ use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::operation::{Kept, Operator, Order, Refused};
 use tower_circuit_breaker::state::Mode;
-use tower_circuit_breaker::store::{AnyStore, AuditFilter, Fault, Hint, Operation, Store, Write};
+use tower_circuit_breaker::store::{AnyStore, AuditFilter, Fault, Hint, Operation, Store, StoreErrorKind, Write};
 
 use super::{acts, bob, is_stored, mode, order, reset};
 use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state};
@@ -144,6 +144,8 @@ async fn an_unreadable_record_is_shown_as_such_and_can_only_be_forgotten() {
     assert!(shown.len() == 1 && shown[0].record.is_err(), "{shown:?}");
     let refused = operator.operate("payments", &Order::trip(&alice())).await.unwrap_err();
     assert!(matches!(refused, Refused::Corrupt { .. }), "{refused:?}");
+    let unknown = operator.reach("payments", &Order::trip(&alice()), secs(1)).await.unwrap_err();
+    assert_eq!(unknown.kind(), StoreErrorKind::Corrupt, "the store did not refuse: {unknown}");
     assert!(is_stored(&operator.forget("payments", &alice()).await.unwrap()));
     assert!(operator.list().await.unwrap().is_empty());
     assert_eq!(acts(&store).await, ["forget alice"]);

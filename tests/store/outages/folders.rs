@@ -10,6 +10,7 @@ use super::processes::Job;
 use super::{App, actions, eventually};
 use crate::rig::{fail, secs, state};
 use crate::servers::folder::Folder;
+use crate::servers::users::bound_by_permissions;
 
 #[tokio::test]
 async fn a_folder_that_appears_later_restores_its_records() {
@@ -98,13 +99,7 @@ pub(super) async fn on_a_full_disk(path: &std::path::Path) {
 #[test]
 fn a_record_refused_by_a_read_only_folder_is_written_later() {
     let folder = Folder::new();
-    // Permissions do not bind root, but they bind a root who gave up its capabilities.
-    let mut command = std::process::Command::new("env");
-    if std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder.path()).unwrap()) == 0 {
-        command = std::process::Command::new("setpriv");
-        command.args(["--inh-caps=-all", "--bounding-set=-all"]);
-    }
-    Job::ReadOnly.run_by(command, folder.path()).expect_success();
+    Job::ReadOnly.run_by(bound_by_permissions(), folder.path()).expect_success();
 }
 
 /// In a process of its own, which permissions bind. What is refused is tried again after 5 to 15 seconds.

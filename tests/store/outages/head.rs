@@ -209,7 +209,6 @@ async fn an_audit_file_that_is_a_folder_loses_no_row_and_holds_up_no_record() {
     all_rows_wait(&registry, &store, async || fs::remove_dir(&log).unwrap()).await;
 }
 
-// V10, N20, on a disk.
 #[tokio::test]
 async fn an_order_is_stored_before_the_records_of_two_thousand_openings() {
     let folder = Folder::new();

@@ -291,6 +291,20 @@ fn an_act_names_the_acts_replaced_before_their_write() {
 }
 
 #[test]
+fn an_act_whose_id_has_no_hash_in_the_record_is_superseded() {
+    let mut record = CircuitRecord::unknown("payments");
+    assert_eq!(operate(&mut record, act("OPS-12", Act::Trip, None, 0), NOW), Effect::Applied);
+    record.operator.as_mut().unwrap().marks.clear();
+    let before = record.clone();
+    for act_of_id in [Act::Trip, Act::Resume] {
+        let on = record.operator.as_ref().unwrap().sequence;
+        let effect = operate(&mut record, act("OPS-12", act_of_id, None, on), later(1));
+        assert_eq!(effect, Effect::Superseded, "an older release wrote the id of an unknown order: {act_of_id:?}");
+    }
+    assert_eq!(record, before);
+}
+
+#[test]
 fn an_act_that_no_record_can_have_is_refused_and_never_written() {
     let mut record = CircuitRecord::unknown("payments");
     assert_eq!(operate(&mut record, act("one-1", Act::Forget, None, 0), NOW), Effect::Unwritable);

@@ -52,10 +52,10 @@ fn a_tripped_instance_counts_for_15_minutes_after_its_write_or_its_opening() {
 }
 
 #[test]
-fn a_closed_instance_is_quiet_and_counts_for_a_day() {
+fn a_closed_instance_is_silent_and_counts_for_a_day() {
     let entry = entry(State::Closed, None);
-    for (time, quiet, gone) in [(14 * MINUTE, false, false), (15 * MINUTE, true, false), (24 * HOUR, false, true)] {
-        assert_eq!((entry.is_quiet(after(time)), entry.is_gone(after(time))), (quiet, gone), "{time:?}");
+    for (time, silent, gone) in [(14 * MINUTE, false, false), (15 * MINUTE, true, false), (24 * HOUR, false, true)] {
+        assert_eq!((entry.is_silent(after(time)), entry.is_gone(after(time))), (silent, gone), "{time:?}");
     }
 }
 

@@ -16,8 +16,8 @@ use tower_circuit_breaker::state::{Mode, Reason, Transition};
 use tower_circuit_breaker::store::{AnyStore, TieredStore};
 use tower_circuit_breaker::{By, Circuit, Config, OpenDuration, Outcome, Registry, State, Status};
 
-use super::Dice;
 use super::register::{Faults, Register};
+use crate::dice::Dice;
 
 /// What the instances share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

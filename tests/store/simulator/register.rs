@@ -17,7 +17,7 @@ use tower_circuit_breaker::store::{
     AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, WatchSender, Write, Written,
 };
 
-use super::Dice;
+use crate::dice::Dice;
 
 /// One register. Clones are the same one.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use tower_circuit_breaker::store::{SqliteStore, Store, Written};
 
 use super::{put, values, write};
 use crate::servers::folder::Folder;
+use crate::servers::users::bound_by_permissions;
 
 const FILE: &str = "TEST_SQLITE_FILE";
 const ROUNDS: &str = "TEST_SQLITE_ROUNDS";
@@ -54,13 +55,7 @@ fn by(mut command: Command) -> Command {
 
 /// Lists the records in a process that permissions bind, and returns its output.
 pub(super) fn read_without_rights(url: &str) -> String {
-    let mut command = Command::new("env");
-    // Permissions do not bind root, but they bind a root who gave up its capabilities.
-    if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0 {
-        command = Command::new("setpriv");
-        command.args(["--inh-caps=-all", "--bounding-set=-all"]);
-    }
-    let done = by(command).env(READER, url).output().unwrap();
+    let done = by(bound_by_permissions()).env(READER, url).output().unwrap();
     String::from_utf8(done.stdout).unwrap()
 }
 

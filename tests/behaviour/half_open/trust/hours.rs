@@ -6,7 +6,8 @@ use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::{Circuit, Failure, Outcome, Permit, State};
 
-use crate::rig::{Dice, alice, millis, open, rig, secs, state};
+use crate::dice::Dice;
+use crate::rig::{alice, millis, open, rig, secs, state};
 
 type End = fn(Permit);
 
@@ -91,7 +92,7 @@ fn a_healthy_service_with_mostly_impatient_callers_closes_soon_and_stays_closed(
     // calls succeed. After each closing, the impatient calls end first.
     for seed in 0..10 {
         let rig = rig(|settings| settings);
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         rig.1.advance(open(&rig.0).unwrap());
         let mut calls = |lasts| {
             play(&rig, (lasts, millis(10)), || match dice.roll(20) {
@@ -130,7 +131,7 @@ fn hedges_that_drop_the_permit_of_the_slower_twin_close_the_circuit() {
 fn a_mostly_dead_service_closes_only_with_successes_in_its_favour() {
     // A tenth of the calls succeed, and the others are dropped by a `?`. A call every 100 ms for an hour.
     let rig = rig(|settings| settings);
-    let mut dice = Dice(7);
+    let mut dice = Dice::new(7);
     let reached =
         play(&rig, (HOUR, millis(100)), || (Duration::ZERO, if dice.roll(10) == 0 { Permit::success } else { drop }));
     assert!(reached < 36_000 / 4, "{reached} of 36000 calls");

@@ -1,0 +1,66 @@
+//! The usual error rate of a circuit, by which evidence on advice is judged.
+//!
+//! The rate is a share of weights, as the rates of the rules are. The present evidence, which is the window and the run,
+//! is left out, because otherwise an outage would make its own failures usual.
+
+#[cfg(feature = "store")]
+use super::Circuit;
+use super::decide;
+use super::inner::Inner;
+use super::status::Totals;
+use crate::outcome::{Weight, number, score_from_units};
+#[cfg(feature = "store")]
+use crate::state::State;
+use crate::sync::Relaxed;
+use crate::window::Tally;
+
+/// The calls of this process before the present evidence, since the circuit was created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Before {
+    pub(crate) calls: u64,
+    /// The weight of their failures in 1/256.
+    pub(crate) units: u64,
+}
+
+impl Inner {
+    /// Returns the rate of failed calls before the present evidence, or in the last minutes, whichever is higher. Returns
+    /// `None` if no call has ever succeeded. A restored window stands for successes if its calls weigh less than a timeout
+    /// on average, because a window does not count failures.
+    pub(super) fn usual_rate(&self, window: Tally, run: u64) -> Option<f64> {
+        let totals = self.totals();
+        let is_only_failures = window.calls <= totals.failures
+            || window.units >= window.calls.saturating_mul(Weight::TIMEOUT.units().into());
+        if totals.successes == 0 && is_only_failures {
+            return None;
+        }
+        let Before { calls, units } = self.before(totals, window, run);
+        let before = decide::usual_rate(score_from_units(units), number(calls));
+        // Relaxed, because the rate publishes no other data.
+        Some(before.max(f64::from_bits(self.usual.load(Relaxed))))
+    }
+
+    /// Returns the calls before the window and the run. A run can be longer than the window. Restored evidence is not in
+    /// the totals, so that fewer calls than there were are returned until that evidence has expired.
+    fn before(&self, totals: Totals, window: Tally, run: u64) -> Before {
+        // Relaxed, because the sum publishes no other data.
+        let units = self.counts.units.load(Relaxed).saturating_sub(window.units.max(run));
+        // A call weighs at most 1, so that a run has at least as many calls as its weight.
+        let evidence = window.calls.max(run / u64::from(Weight::HARD.units()));
+        let calls = totals.successes.saturating_add(totals.failures).saturating_sub(evidence);
+        Before { calls, units: units.min(calls.saturating_mul(Weight::HARD.units().into())) }
+    }
+}
+
+#[cfg(feature = "store")]
+impl Circuit {
+    /// Returns the calls before the present evidence, and true if the circuit is closed.
+    pub(crate) fn calls_before(&self) -> (Before, bool) {
+        let inner = self.inner();
+        // The lock is held so that no transition empties the window between the reads.
+        let _cold = inner.cold.lock();
+        let (word, now) = (inner.load(), inner.now());
+        let (window, run) = (inner.tally(word.era(), now), inner.run.get(word.era()).weight);
+        let before = inner.before(inner.totals(), window, run);
+        (before, word.state() == State::Closed)
+    }
+}

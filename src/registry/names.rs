@@ -1,0 +1,58 @@
+//! The names of a registry that are taken, by circuits and by layers of keyed circuits.
+//!
+//! One lock protects both, so that no circuit gets a name at the moment in which a layer takes the beginning of that name.
+
+use std::collections::BTreeMap;
+#[cfg(feature = "keyed")]
+use std::ops::Bound;
+
+use super::RegistryError;
+use crate::circuit::Circuit;
+use crate::config::Config;
+
+/// The names that are taken.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    // The map is sorted, so that lists of circuits are sorted too.
+    pub(super) circuits: BTreeMap<String, Circuit>,
+    /// The beginnings of names that belong to layers of keyed circuits.
+    #[cfg(feature = "keyed")]
+    pub(super) prefixes: Vec<Box<str>>,
+}
+
+impl Names {
+    /// Returns the circuit that already has the name of `config`, or an error if its settings differ, if the name
+    /// belongs to a layer of keyed circuits, or if there are `limit` circuits. Returns `None` if a circuit can be added.
+    pub(super) fn taken(&self, config: &Config, limit: usize) -> Option<Result<Circuit, RegistryError>> {
+        let name = || config.name().to_owned();
+        #[cfg(feature = "keyed")]
+        if let Some(prefix) = self.prefixes.iter().find(|prefix| config.name().starts_with(&***prefix)) {
+            return Some(Err(RegistryError::Keyed { name: name(), prefix: prefix.to_string() }));
+        }
+        if let Some(circuit) = self.circuits.get(config.name()) {
+            let differences = circuit.config().differences(config);
+            return Some(if differences.is_empty() {
+                Ok(circuit.clone())
+            } else {
+                Err(RegistryError::Different { name: name(), differences })
+            });
+        }
+        (self.circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
+    }
+
+    /// Reserves all names that begin with `prefix`. Returns the reason of the refusal if such a name belongs to a circuit,
+    /// or can belong to a key of another layer.
+    #[cfg(feature = "keyed")]
+    pub(super) fn reserve(&mut self, prefix: &str) -> Result<(), String> {
+        let clashes = |other: &str| other.starts_with(prefix) || prefix.starts_with(other);
+        if let Some(other) = self.prefixes.iter().find(|other| clashes(other)) {
+            return Err(format!("keys of another layer have names that begin with `{other}`"));
+        }
+        let first = self.circuits.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next();
+        if let Some((name, _)) = first.filter(|(name, _)| name.starts_with(prefix)) {
+            return Err(format!("the registry has the circuit `{name}`"));
+        }
+        self.prefixes.push(prefix.into());
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! The hash of an order, by which an order that is given again is distinguished from another order with the same id.
+//!
+//! The id alone is not enough, because an operator may use one ticket number for a trip and for the later resume. The
+//! resume would then count as a repetition of the trip, and would be reported as done.
+//!
+//! The hash is FNV-1a with 64 bits and not the SHA-256 of `digest.rs`, because a circuit without a store compares orders
+//! too, and the default build has no SHA-256. FNV-1a protects operators from a mistake. An operator who wants a collision
+//! finds one in a moment, and so can hide an order whose id and text the operator knows in advance. The hidden order is
+//! reported as carried out before. The attack is accepted, because each operator may act on the circuit anyway, and the
+//! history names the user of the order that was carried out. The digest must withstand such an attack, because two ids
+//! with one digest would share a row of the audit, and this row would name the wrong order.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Act, By, State};
+
+/// The hash of the act, its target, its hold, its user and its reason. Every version and every host computes the same hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OrderHash(u64);
+
+impl OrderHash {
+    /// Returns the hash of an act. `to` counts for a reset only.
+    pub(crate) fn new(act: Act, to: State, hold: Option<Duration>, by: &By) -> Self {
+        let to = if act == Act::Reset { to.as_str() } else { "" };
+        let hold = hold.map(|hold| hold.as_millis().to_string()).unwrap_or_default();
+        let mut hash = OFFSET;
+        for part in [act.as_str(), to, &hold, by.user(), by.reason()] {
+            // User and reason have no control characters, so that a line break separates the parts.
+            for byte in part.bytes().chain([b'\n']) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+            }
+        }
+        Self(hash)
+    }
+
+    /// Returns the hash that a record has as text. `None` if the text is not a hash.
+    #[cfg(feature = "store")]
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for OrderHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The knowledge of an earlier order with the id of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Earlier {
+    /// No order of this id is known.
+    None,
+    /// An order of this id was carried out. The hash is absent if a release without hashes wrote the record.
+    Done(Option<OrderHash>),
+}
+
+/// An order beside the earlier order of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repetition {
+    /// No order of this id is known.
+    New,
+    /// The order is the earlier order, given again.
+    Same,
+    /// The id belongs to another order, or to an order without a hash, which cannot be known as the same.
+    Other,
+}
+
+impl Earlier {
+    /// Compares an order with the earlier order of its id.
+    pub(crate) fn of(self, hash: OrderHash) -> Repetition {
+        match self {
+            Self::None => Repetition::New,
+            Self::Done(Some(earlier)) if earlier == hash => Repetition::Same,
+            Self::Done(_) => Repetition::Other,
+        }
+    }
+}
+
+/// The parameters of FNV-1a with 64 bits.
+const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_an_order_stays_the_same_in_every_release() {
+        let by = By::new("alice", "maintenance").expect("it is valid");
+        let trip = OrderHash::new(Act::Trip, State::HalfOpen, Some(Duration::from_secs(600)), &by);
+        assert_eq!(trip, OrderHash::new(Act::Trip, State::Closed, Some(Duration::from_secs(600)), &by));
+        assert_eq!(trip.to_string(), "e0e41fbefdd7179b");
+    }
+}
