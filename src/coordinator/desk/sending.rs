@@ -91,12 +91,15 @@ impl Sending {
         self.failures = 0;
     }
 
-    /// Notes that the write has met a conflict after the time `took`, while `others` other instances write. The desk waits a
-    /// random time in which each of them can write. If no other instance writes, the next write begins immediately. After
-    /// many conflicts in a row the desk waits up to ten times `took` in every case.
+    /// Notes that the write has met a conflict after the time `took`, while `others` other instances write. After the first
+    /// conflict in a row, the next write begins immediately, because the conflict has brought the present version. After
+    /// each second conflict, the desk waits a random time in which each of the others can write twice. The version is old
+    /// after the wait, so that the next conflict only brings the present version again. After many conflicts in a row the
+    /// desk waits up to ten times `took` in every case.
     pub(super) fn conflicted(&mut self, took: Duration, others: u32, now: Tick, dice: &mut Dice) {
         self.conflicts += 1;
-        let mut longest = took.saturating_mul(others);
+        let is_second = self.conflicts.is_multiple_of(2);
+        let mut longest = took.saturating_mul(if is_second { others.max(self.conflicts).saturating_mul(2) } else { 0 });
         if self.conflicts >= MANY_CONFLICTS {
             self.conflicts = 0;
             longest = longest.max(took.max(Duration::from_millis(10)).saturating_mul(10));
