@@ -186,12 +186,12 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Makes the entry due now, because a restart would restore another state from the record. The entry stays due until
-    /// the store has an entry that was derived after this change.
-    pub(super) fn owe(&mut self, now: Tick) {
+    /// Makes the entry due at this time, because a restart would restore another state from the record. The entry stays due
+    /// until the store has an entry that was derived after this change.
+    pub(super) fn owe(&mut self, at: Tick) {
         self.owed += 1;
         self.has_only_mark = false;
-        self.due = Some(now);
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
     /// Returns the number of changes of the state so far, which a ticket keeps for [`written`](Self::written).
@@ -262,7 +262,7 @@ impl Evidence {
         self.written = Some(entry);
         self.has_written = true;
         // The instances of a fleet have their first failures at the same time, and must not write at the same time for ever.
-        self.next_write = Some(now.saturating_add(AT_MOST_EVERY.mul_f64(1.0 - dice.share() / 6.0)));
+        self.next_write = Some(now.saturating_add(AT_MOST_EVERY.mul_f64(1.0 - dice.share() / 4.0)));
     }
 
     /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the
@@ -347,5 +347,5 @@ fn weight(reason: &Reason) -> Option<f64> {
 
 /// The shortest time from a change of the counts to their write, so that the failures of one moment share a write.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
-/// The time between two writes of counts. The actual time is up to a sixth shorter.
+/// The time between two writes of counts. The actual time is up to a quarter shorter.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);

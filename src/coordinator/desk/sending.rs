@@ -98,8 +98,9 @@ impl Sending {
     /// desk waits up to ten times `took` in every case.
     pub(super) fn conflicted(&mut self, took: Duration, others: u32, now: Tick, dice: &mut Dice) {
         self.conflicts += 1;
-        let is_second = self.conflicts.is_multiple_of(2);
-        let mut longest = took.saturating_mul(if is_second { others.max(self.conflicts).saturating_mul(2) } else { 0 });
+        let waits = others > 0 && self.conflicts.is_multiple_of(2);
+        let writers = if waits { others.max(1 << self.conflicts) } else { 0 };
+        let mut longest = took.saturating_mul(writers.saturating_mul(2));
         if self.conflicts >= MANY_CONFLICTS {
             self.conflicts = 0;
             longest = longest.max(took.max(Duration::from_millis(10)).saturating_mul(10));

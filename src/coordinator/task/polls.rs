@@ -9,6 +9,7 @@
 //! |---|---|---|---|
 //! | `Bound` | not at rest, and bound to the states of other instances | `tripped` | `tripped` |
 //! | `Eventful` | not at rest | `tripped`, at least 5 s | `tripped` |
+//! | `Crowded` | not at rest, with the entries of many instances | `tripped`, at least 15 s | `tripped` |
 //! | `AtRest` | at rest | `closed`, at least 60 s | `closed` |
 //!
 //! The polls of one pace go round its desks. Each poll loads one batch, and the batches are spread evenly over the interval.
@@ -35,7 +36,7 @@ pub(super) struct Polls {
     /// True while the watch reports every change.
     is_watched: bool,
     /// The rounds by pace.
-    rounds: [Round; 3],
+    rounds: [Round; PACES.len()],
 }
 
 /// The polls of the desks with one pace.
@@ -87,7 +88,8 @@ impl Polls {
             Pace::AtRest if self.is_watched => closed.max(AT_REST),
             Pace::AtRest => closed,
             Pace::Eventful if self.is_watched => tripped.max(EVENTFUL),
-            Pace::Eventful | Pace::Bound => tripped,
+            Pace::Crowded if self.is_watched => tripped.max(CROWDED),
+            Pace::Crowded | Pace::Eventful | Pace::Bound => tripped,
         }
     }
 
@@ -170,9 +172,11 @@ impl Task {
     }
 }
 
-const PACES: [Pace; 3] = [Pace::Bound, Pace::Eventful, Pace::AtRest];
+const PACES: [Pace; 4] = [Pace::Bound, Pace::Eventful, Pace::Crowded, Pace::AtRest];
 /// The shortest mean time between two polls of an eventful circuit while the watch reports every change.
 const EVENTFUL: Duration = Duration::from_secs(5);
+/// The shortest mean time between two polls of a crowded circuit while the watch reports every change.
+const CROWDED: Duration = Duration::from_secs(15);
 /// The shortest mean time between two polls of a circuit at rest while the watch reports every change.
 const AT_REST: Duration = Duration::from_secs(60);
 
