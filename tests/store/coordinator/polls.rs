@@ -1,5 +1,7 @@
 //! Polls, which are spread and seldom while a watch lives, and the changes that only a poll finds.
 
+#![expect(clippy::disallowed_types, reason = "loom runs no test of a store")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -10,9 +12,9 @@ use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::{
     AuditFilter, AuditRow, Etag, FaultyStore, Loaded, MemoryStore, Operation, Store, StoreError, Watch, Write, Written,
 };
-use tower_circuit_breaker::{Circuit, Registry};
+use tower_circuit_breaker::{Circuit, Failure, Registry, State};
 
-use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, secs, settings, succeed};
+use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, record, secs, settings, succeed};
 
 /// A store in memory that counts the names of all loads.
 #[derive(Debug, Clone)]
@@ -190,4 +192,55 @@ async fn counts_of_another_instance_cause_no_fast_polls() {
     }
     let names = store.names() - before;
     assert!((8..=13).contains(&names), "{names} loads in ten minutes");
+}
+
+/// Starts this number of instances, each of which has opened and is about to probe.
+async fn opened(store: &MemoryStore, count: usize, sharing: Sharing) -> Vec<Instance> {
+    let mut instances = Vec::new();
+    for number in 0..count {
+        let instance = Instance::start(store, &format!("orders-{number}"), sharing).await;
+        instances.push(instance);
+    }
+    for instance in &instances {
+        // A follower opens with the first instance.
+        if let Ok(permit) = instance.circuit.try_acquire() {
+            permit.failure(Failure::hard().trips_at_once());
+        }
+    }
+    pass(millis(100)).await;
+    if sharing == Sharing::Advise {
+        assert_eq!(entries(store, State::Open).await, count, "an opening does not wait");
+    }
+    pass(secs(5)).await;
+    instances
+}
+
+/// Returns the number of instances whose entry has this state.
+async fn entries(store: &MemoryStore, state: State) -> usize {
+    record(store, "payments").await.unwrap().instances.values().filter(|entry| entry.state == state).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_fleet_writes_its_openings_at_once_and_its_closes_within_four_seconds() {
+    let store = memory();
+    let instances = opened(&store, 20, Sharing::Advise).await;
+    for instance in &instances {
+        succeed(&instance.circuit, 3);
+        assert_eq!(instance.circuit.status().state, State::Closed);
+    }
+    pass(millis(10)).await;
+    let at_once = entries(&store, State::Closed).await;
+    assert!(at_once <= 12, "{at_once} instances write in the same moment");
+    pass(secs(4)).await;
+    assert_eq!(entries(&store, State::Closed).await, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_of_a_large_fleet_write_each_transition_at_once() {
+    let store = memory();
+    let instances = opened(&store, 20, Sharing::Follow).await;
+    succeed(&instances[3].circuit, 3);
+    pass(millis(100)).await;
+    let closed = instances.iter().filter(|instance| instance.circuit.status().state == State::Closed).count();
+    assert_eq!(closed, 20);
 }
