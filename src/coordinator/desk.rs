@@ -28,7 +28,8 @@
 //! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the
 //! write under way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings
 //! and holds by the clock of the store (`ends.rs`), and the relation to the registry (`registration.rs`). The steps
-//! of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`.
+//! of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`, and the reasons for a
+//! load in `news.rs`.
 
 mod acts;
 mod adopted;
@@ -37,6 +38,7 @@ mod ends;
 mod evidence;
 mod known;
 mod look;
+mod news;
 mod registration;
 mod sending;
 mod takeover;
@@ -59,6 +61,7 @@ use changes::Changes;
 use ends::Ends;
 use evidence::Evidence;
 use known::{Found, Known, Stored};
+pub(super) use news::Pace;
 use registration::Registration;
 use sending::Sending;
 pub(super) use write::Step;
@@ -73,6 +76,8 @@ pub(super) struct Who {
     /// The tiers of the store, as the entries name them. `None` if the store has no tiers.
     pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
+    /// The part of a common time after which this instance writes, from 0 to 1. Each start of an instance has another part.
+    pub(super) phase: f64,
 }
 
 /// One moment on two clocks. Waits are measured on the clock of this process. Records are dated by the clock of the
@@ -184,17 +189,11 @@ impl Desk {
         (!record.is_writable()).then_some(record.version)
     }
 
-    /// Returns true if the store must be polled often, because the circuit is tripped or held in this process or in the
-    /// record.
-    pub(super) fn is_eventful(&self, store: Option<Timestamp>) -> bool {
-        self.circuit.standing().is_tripped() || store.is_some_and(|now| self.known.record().is_eventful(now))
-    }
-
     /// Returns true if a change must be written now.
     pub(super) fn wants_write(&self, now: Tick) -> bool {
         self.changes.is_forgetting()
             || self.changes.has_act()
-            || self.changes.has_transition()
+            || self.changes.has_due_transition(now)
             || self.known.is_behind()
             || self.evidence.is_due(now)
     }
@@ -304,6 +303,7 @@ impl Desk {
     /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
+        self.changes.hurry(now);
         self.evidence.hurry(now);
     }
 

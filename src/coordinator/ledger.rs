@@ -53,7 +53,8 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Creates the knowledge of a first task, with no desks and a new incarnation.
     pub(super) fn new(terms: &Terms, store: &dyn DynStore) -> Self {
-        let incarnation = Dice::new(terms.seed).id();
+        let mut dice = Dice::new(terms.seed);
+        let (incarnation, phase) = (dice.id(), dice.share());
         Self {
             outbox: Outbox::new(&incarnation, terms.outbox),
             who: Who {
@@ -61,6 +62,7 @@ impl Ledger {
                 incarnation,
                 tiers: store.tiers().map(tiers_text),
                 sharing: terms.sharing,
+                phase,
             },
             named: terms.instance.clone(),
             names: 1,

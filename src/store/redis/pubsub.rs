@@ -12,8 +12,9 @@
 //! the watch fails and is tried again after a pause of at most two seconds, and the coordinator's poll finds the
 //! changes.
 //!
-//! A gap is reported after each subscription, because messages before the subscription are lost. Redis publishes no
-//! message when a flush or a TTL deletes a key, so only the poll finds such a loss.
+//! A gap is reported after each subscription, because messages before the subscription are lost. Until then, and after a
+//! lost connection, the watch is interrupted, so that the coordinator polls. Redis publishes no message when a flush or a
+//! TTL deletes a key, so only the poll finds such a loss.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +27,12 @@ use super::connection::{Connection, connected_within};
 use super::keys::Keys;
 use super::no_answer::NoAnswer;
 use super::opening;
+use super::script::TRANSITION;
 use super::servers::Servers;
 use crate::pattern::LONGEST_NAME;
 use crate::random;
 use crate::store::watch::pause;
-use crate::store::{Etag, StoreError, StoreErrorKind, Watch, WatchSender, limit};
+use crate::store::{Etag, Hint, StoreError, StoreErrorKind, Watch, WatchSender, limit};
 use crate::telemetry;
 
 /// Starts the task of the watch, which ends when the watch is dropped.
@@ -38,6 +40,7 @@ pub(super) fn watch(servers: &Arc<Servers>, keys: &Keys) -> Result<Watch, StoreE
     Connection::check_runtime()?;
     let (servers, keys, limits) = (Arc::clone(servers), keys.clone(), Limits::now());
     let (sender, watch) = Watch::channel();
+    sender.interrupt();
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
@@ -76,6 +79,7 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
         let source = &servers.watched(attempt);
         let mut steady = false;
         let error = follow(source, servers.source().nodes().is_some(), keys, limits, sender, &mut steady).await;
+        sender.interrupt();
         failures = if steady { 0 } else { failures + 1 };
         // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
         // subscription is logged, because the operations may still work.
@@ -147,8 +151,8 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
         match (&push.kind, &*push.data) {
             (PushKind::Disconnection, _) => lost.notify_one(),
             (PushKind::Message, [_channel, Value::BulkString(payload)]) => {
-                if let Some((name, etag)) = read(payload) {
-                    sender.changed(name, etag);
+                if let Some((name, etag, hint)) = read(payload) {
+                    sender.changed_with(name, etag, hint);
                 }
             }
             _ => {}
@@ -157,15 +161,17 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
     }
 }
 
-/// Reads `LENGTH ETAG\nNAME`, where the etag `-` stands for a deletion. Bytes behind the name are of a later version and
-/// are ignored.
-fn read(payload: &[u8]) -> Option<(&str, Option<Etag>)> {
+/// Reads `LENGTH ETAG\nNAME`, where the etag `-` stands for a deletion. The bytes behind the name are the word of a hint.
+/// Other bytes there are of a later version, and are read as [`Hint::Any`].
+fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
     let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
     let (length, etag) = str::from_utf8(&payload[..end]).ok()?.split_once(' ')?;
-    let name = str::from_utf8(payload[end + 1..].get(..length.parse().ok()?)?).ok()?;
+    let (name, word) = payload[end + 1..].split_at_checked(length.parse().ok()?)?;
+    let name = str::from_utf8(name).ok()?;
+    let hint = if word == TRANSITION.as_bytes() { Hint::Transition } else { Hint::Any };
     let is_digest = etag.len() == 40 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_hint = is_digest || etag == "-";
-    ((1..=LONGEST_NAME).contains(&name.len()) && is_hint).then(|| (name, is_digest.then(|| Etag::new(etag))))
+    ((1..=LONGEST_NAME).contains(&name.len()) && is_hint).then(|| (name, is_digest.then(|| Etag::new(etag)), hint))
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -185,8 +191,17 @@ mod tests {
     #[test]
     fn a_payload_gives_back_any_name_and_its_version() {
         let payload = format!("5 {ETAG}\na b\ncof a later version");
-        assert_eq!(read(payload.as_bytes()), Some(("a b\nc", Some(Etag::new(ETAG)))));
-        assert_eq!(read(b"3 -\nabc"), Some(("abc", None)));
+        assert_eq!(read(payload.as_bytes()), Some(("a b\nc", Some(Etag::new(ETAG)), Hint::Any)));
+        assert_eq!(read(b"3 -\nabc"), Some(("abc", None, Hint::Any)));
+    }
+
+    #[test]
+    fn only_the_word_of_a_transition_behind_the_name_is_a_transition() {
+        for (behind, hint) in
+            [("", Hint::Any), (" transition", Hint::Transition), (" transition ", Hint::Any), (" counts", Hint::Any)]
+        {
+            assert_eq!(read(format!("1 -\na{behind}").as_bytes()), Some(("a", None, hint)), "{behind:?}");
+        }
     }
 
     #[test]
