@@ -76,8 +76,6 @@ pub(super) struct Who {
     /// The tiers of the store, as the entries name them. `None` if the store has no tiers.
     pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
-    /// The part of a common time after which this instance writes, from 0 to 1. Each start of an instance has another part.
-    pub(super) phase: f64,
 }
 
 /// One moment on two clocks. Waits are measured on the clock of this process. Records are dated by the clock of the
@@ -193,7 +191,7 @@ impl Desk {
     pub(super) fn wants_write(&self, now: Tick) -> bool {
         self.changes.is_forgetting()
             || self.changes.has_act()
-            || self.changes.has_due_transition(now)
+            || self.changes.has_transition()
             || self.known.is_behind()
             || self.evidence.is_due(now)
     }
@@ -303,7 +301,6 @@ impl Desk {
     /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
-        self.changes.hurry(now);
         self.evidence.hurry(now);
     }
 

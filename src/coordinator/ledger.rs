@@ -53,8 +53,7 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Creates the knowledge of a first task, with no desks and a new incarnation.
     pub(super) fn new(terms: &Terms, store: &dyn DynStore) -> Self {
-        let mut dice = Dice::new(terms.seed);
-        let (incarnation, phase) = (dice.id(), dice.share());
+        let incarnation = Dice::new(terms.seed).id();
         Self {
             outbox: Outbox::new(&incarnation, terms.outbox),
             who: Who {
@@ -62,7 +61,6 @@ impl Ledger {
                 incarnation,
                 tiers: store.tiers().map(tiers_text),
                 sharing: terms.sharing,
-                phase,
             },
             named: terms.instance.clone(),
             names: 1,

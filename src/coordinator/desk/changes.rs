@@ -38,8 +38,6 @@ pub(super) struct Changes {
     /// The last transition of this process, until the store has it or a newer state has superseded it. Set by
     /// `transition`, and removed by `drop_transition`, `drop_transition_of` and `written`.
     transition: Option<Pending<TransitionCommand>>,
-    /// The earliest time of the write of the transition. Set by `transition` and `hurry`.
-    transition_at: Tick,
     /// The ids of the orders to delete the record. `forget` adds an id, and `forgotten` removes all.
     forgetting: Vec<String>,
 }
@@ -63,7 +61,6 @@ impl Changes {
             has_moved: false,
             act: None,
             transition: None,
-            transition_at: Tick::ZERO,
             forgetting: Vec::new(),
         }
     }
@@ -120,20 +117,9 @@ impl Changes {
         self.act = Some(Pending { at, command });
     }
 
-    /// Keeps a transition until the store has it. The write begins at the time `from`.
-    pub(super) fn transition(&mut self, at: Tick, command: TransitionCommand, from: Tick) {
+    /// Keeps a transition until the store has it.
+    pub(super) fn transition(&mut self, at: Tick, command: TransitionCommand) {
         self.transition = Some(Pending { at, command });
-        self.transition_at = from;
-    }
-
-    /// Makes a transition due now.
-    pub(super) fn hurry(&mut self, now: Tick) {
-        self.transition_at = self.transition_at.min(now);
-    }
-
-    /// Returns true if a transition must be written now.
-    pub(super) fn has_due_transition(&self, now: Tick) -> bool {
-        self.has_transition() && self.transition_at <= now
     }
 
     /// Returns the pending act as a command with its present age. `after` is the highest number that this process has

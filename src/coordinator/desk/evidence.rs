@@ -186,12 +186,12 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Makes the entry due at this time, because a restart would restore another state from the record. The entry stays due
-    /// until the store has an entry that was derived after this change.
-    pub(super) fn owe(&mut self, at: Tick) {
+    /// Makes the entry due now, because a restart would restore another state from the record. The entry stays due until
+    /// the store has an entry that was derived after this change.
+    pub(super) fn owe(&mut self, now: Tick) {
         self.owed += 1;
         self.has_only_mark = false;
-        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        self.due = Some(now);
     }
 
     /// Returns the number of changes of the state so far, which a ticket keeps for [`written`](Self::written).

@@ -3,11 +3,8 @@
 //! A transition that the desk itself has caused by taking over a state becomes neither a row nor a pending change. The
 //! record already has that state, and the instance that made the change has written the audit row.
 
-use std::time::Duration;
-
 use super::{Desk, Report, Who};
 use crate::clock::Tick;
-use crate::coordinator::Sharing;
 use crate::record::TransitionCommand;
 use crate::state::{Act, Reason, State, Transition};
 use crate::store::{AuditRow, row_id};
@@ -77,26 +74,11 @@ impl Desk {
                 era,
             };
             self.adopted.moved();
-            let from = now.saturating_add(self.postponed(who, edge));
-            self.changes.transition(edge.at, command, from);
+            self.changes.transition(edge.at, command);
             // The entry is due in its own right. The transition is dropped if the record has a newer state or a newer
             // act, and only the entry has the state of this instance then.
-            self.evidence.owe(from);
+            self.evidence.owe(now);
         }
-    }
-
-    /// Returns the time for which the write of a transition waits. The circuits of a fleet become half-open, open again and
-    /// close at the same time, and each conflict of their writes costs a whole record. With [`Sharing::Advise`] no other
-    /// instance waits for these transitions, so that the instances of a large fleet write one after the other. An opening
-    /// of a closed circuit never waits, because it advises the others, and a restart must find it.
-    fn postponed(&self, who: &Who, edge: &Transition) -> Duration {
-        let others = self.known.record().instances.len().saturating_sub(1);
-        let is_urgent = edge.from.state == State::Closed || matches!(edge.reason, Reason::Operator { .. });
-        if is_urgent || who.sharing == Sharing::Follow || !self.is_in_large_fleet() {
-            return Duration::ZERO;
-        }
-        let all = EACH_WRITES_WITHIN.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX));
-        all.min(POSTPONED_AT_MOST).mul_f64(who.phase)
     }
 }
 
@@ -109,8 +91,3 @@ pub(super) fn act_id(edge: &Transition, era: u64, who: &Who) -> String {
 fn changes_state(edge: &Transition) -> bool {
     edge.from.state != edge.to.state || edge.reason == Reason::AtOnce
 }
-
-/// The share of each instance in the time after which the last instance of a fleet writes.
-const EACH_WRITES_WITHIN: Duration = Duration::from_millis(40);
-/// The longest time for which a transition waits. The write begins with the next look, which comes up to a second later.
-const POSTPONED_AT_MOST: Duration = Duration::from_secs(3);

@@ -14,9 +14,6 @@ pub(in crate::coordinator) enum Pace {
     Bound,
     /// The circuit is not at rest.
     Eventful,
-    /// The circuit is not at rest, and the record has the entries of many instances. Such a record is large, and each of
-    /// the instances polls it.
-    Crowded,
     /// The circuit is closed in this process and in the record.
     AtRest,
 }
@@ -30,14 +27,8 @@ impl Desk {
         match sharing {
             _ if is_at_rest => Pace::AtRest,
             Sharing::Follow => Pace::Bound,
-            Sharing::Advise if self.is_in_large_fleet() => Pace::Crowded,
             Sharing::Advise => Pace::Eventful,
         }
-    }
-
-    /// Returns true if the record has the entries of many instances.
-    pub(super) fn is_in_large_fleet(&self) -> bool {
-        self.known.record().instances.len() > LARGE_FLEET
     }
 
     /// Returns true if the store has answered for the record after this time, so that a poll can wait.
@@ -57,6 +48,3 @@ impl Desk {
             || self.circuit.state() == State::Closed && !store.is_some_and(|now| self.adopted.is_advised(now))
     }
 }
-
-/// The largest number of entries of a small fleet.
-const LARGE_FLEET: usize = 8;

@@ -9,7 +9,6 @@
 //! |---|---|---|---|
 //! | `Bound` | not at rest, and bound to the states of other instances | `tripped` | `tripped` |
 //! | `Eventful` | not at rest | `tripped`, at least 5 s | `tripped` |
-//! | `Crowded` | not at rest, with the entries of many instances | `tripped`, at least 15 s | `tripped` |
 //! | `AtRest` | at rest | `closed`, at least 60 s | `closed` |
 //!
 //! The polls of one pace go round its desks. Each poll loads one batch, and the batches are spread evenly over the interval.
@@ -88,8 +87,7 @@ impl Polls {
             Pace::AtRest if self.is_watched => closed.max(AT_REST),
             Pace::AtRest => closed,
             Pace::Eventful if self.is_watched => tripped.max(EVENTFUL),
-            Pace::Crowded if self.is_watched => tripped.max(CROWDED),
-            Pace::Crowded | Pace::Eventful | Pace::Bound => tripped,
+            Pace::Eventful | Pace::Bound => tripped,
         }
     }
 
@@ -172,11 +170,9 @@ impl Task {
     }
 }
 
-const PACES: [Pace; 4] = [Pace::Bound, Pace::Eventful, Pace::Crowded, Pace::AtRest];
+const PACES: [Pace; 3] = [Pace::Bound, Pace::Eventful, Pace::AtRest];
 /// The shortest mean time between two polls of an eventful circuit while the watch reports every change.
 const EVENTFUL: Duration = Duration::from_secs(5);
-/// The shortest mean time between two polls of a crowded circuit while the watch reports every change.
-const CROWDED: Duration = Duration::from_secs(15);
 /// The shortest mean time between two polls of a circuit at rest while the watch reports every change.
 const AT_REST: Duration = Duration::from_secs(60);
 

@@ -221,22 +221,19 @@ async fn entries(store: &MemoryStore, state: State) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_fleet_writes_its_openings_at_once_and_its_closes_within_four_seconds() {
+async fn the_instances_of_a_large_fleet_write_each_transition_at_once() {
     let store = memory();
     let instances = opened(&store, 20, Sharing::Advise).await;
     for instance in &instances {
         succeed(&instance.circuit, 3);
         assert_eq!(instance.circuit.status().state, State::Closed);
     }
-    pass(millis(10)).await;
-    let at_once = entries(&store, State::Closed).await;
-    assert!(at_once <= 12, "{at_once} instances write in the same moment");
-    pass(secs(4)).await;
+    pass(millis(300)).await;
     assert_eq!(entries(&store, State::Closed).await, 20);
 }
 
 #[tokio::test(start_paused = true)]
-async fn followers_of_a_large_fleet_write_each_transition_at_once() {
+async fn the_followers_of_a_large_fleet_follow_each_transition_at_once() {
     let store = memory();
     let instances = opened(&store, 20, Sharing::Follow).await;
     succeed(&instances[3].circuit, 3);
