@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use tokio::runtime::Builder;
 use tower_circuit_breaker::coordinator::Sharing;
-use tower_circuit_breaker::store::{RedisStore, Store, Write};
+use tower_circuit_breaker::store::{Hint, RedisStore, Store, Write};
 use tower_circuit_breaker::{Circuit, Config, Outcome, Registry, State};
 
 use counting::Counting;
@@ -212,7 +212,8 @@ async fn loads() -> String {
     for (text, length) in [("absent", 0), ("450 B", 450), ("26 KB", 26_000)] {
         let names: Vec<String> = (0..1000).map(|number| format!("{length}-{number}")).collect();
         for name in names.iter().filter(|_| length > 0) {
-            let write = Write { name: name.clone(), expected: None, bytes: vec![b'x'; length], ttl: None };
+            let write =
+                Write { name: name.clone(), expected: None, bytes: vec![b'x'; length], ttl: None, hint: Hint::Any };
             store.compare_and_set(&write).await.expect("the server answers");
         }
         let (start, before) = (Instant::now(), gauge.read().await);

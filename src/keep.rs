@@ -13,6 +13,8 @@ use crate::shown::is_printable;
 #[cfg(feature = "postgres")]
 pub(crate) use address::decoded;
 pub(crate) use address::{Address, Wrong};
+#[cfg(feature = "redis")]
+pub(crate) use address::{MASTERS, is_master};
 
 /// The kind of store that an address selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +27,9 @@ pub enum StoreKind {
     /// A database of PostgreSQL, with an address that begins with `postgres://` or `postgresql://`.
     Postgres,
     /// A Redis or Valkey server, with an address that begins with `redis://` or `valkey://`, with `rediss://` or
-    /// `valkeys://` for TLS, or with `unix://`, `redis+unix://` or `valkey+unix://` for a socket.
+    /// `valkeys://` for TLS, or with `unix://`, `redis+unix://` or `valkey+unix://` for a socket. With `redis-sentinel://`,
+    /// and likewise for the other three, the address names the sentinels of a master, and with `redis-cluster://` the nodes
+    /// of a cluster.
     Redis,
 }
 
@@ -146,7 +150,7 @@ pub(crate) const PREFIXES: &str = "1 to 100 letters, digits and `.`, `_`, `-`, `
 pub(crate) const ROOT: &str = "circuit_breaker";
 const LONGEST_PREFIX: usize = 100;
 
-const SCHEMES: [(&str, StoreKind); 11] = [
+const SCHEMES: [(&str, StoreKind); 19] = [
     ("file", StoreKind::File),
     ("sqlite", StoreKind::Sqlite),
     ("postgres", StoreKind::Postgres),
@@ -158,6 +162,14 @@ const SCHEMES: [(&str, StoreKind); 11] = [
     ("unix", StoreKind::Redis),
     ("redis+unix", StoreKind::Redis),
     ("valkey+unix", StoreKind::Redis),
+    ("redis-sentinel", StoreKind::Redis),
+    ("rediss-sentinel", StoreKind::Redis),
+    ("valkey-sentinel", StoreKind::Redis),
+    ("valkeys-sentinel", StoreKind::Redis),
+    ("redis-cluster", StoreKind::Redis),
+    ("rediss-cluster", StoreKind::Redis),
+    ("valkey-cluster", StoreKind::Redis),
+    ("valkeys-cluster", StoreKind::Redis),
 ];
 /// The forms of addresses, for errors.
 pub(crate) const FORMS: &str = "file:FOLDER, sqlite://PATH, postgres://… or redis://…";

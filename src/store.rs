@@ -62,7 +62,7 @@ pub use redis::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use tiered::TieredStore;
-pub use watch::{Watch, WatchEvent, WatchSender};
+pub use watch::{Hint, Watch, WatchEvent, WatchSender};
 
 /// Stores circuit records by name, with compare-and-set and with a clock.
 ///
@@ -164,7 +164,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Begins to report changes. Returns `None` if the store cannot report changes, which is the default.
     ///
     /// A watch need not be reliable, because the coordinator also polls. But a watch must report a
-    /// [`Gap`](WatchEvent::Gap) when it may have missed a change.
+    /// [`Gap`](WatchEvent::Gap) when it may have missed a change, and must end when it can report no more changes. While a
+    /// watch lives, a circuit at rest is polled only once a minute.
     ///
     /// # Errors
     ///
@@ -254,6 +255,8 @@ pub struct Write {
     /// The time for which a store with expiry must keep the value at least. With `None` the store keeps the value until
     /// it is deleted. Stores without expiry ignore this field.
     pub ttl: Option<Duration>,
+    /// The hint for the watches, which a store may ignore. [`WatchSender::changed_with`] takes the hint as it is.
+    pub hint: Hint,
 }
 
 /// The result of a write.

@@ -118,10 +118,15 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the intervals in which the store is polled, first while any circuit is not closed, and second while all
-    /// circuits are closed. Each interval varies by up to 20 %, so that instances do not poll at the same time.
+    /// Sets the intervals in which the record of a circuit is polled if the store cannot report changes, first for a circuit
+    /// that is not closed here or in the record, and second for every other circuit. Each interval varies by up to 20 %, and
+    /// the polls of many circuits are spread over the interval.
     ///
-    /// Range: 10 ms to 1 h. Default: 2 s and 10 s. Changes that the store reports by itself do not wait for a poll.
+    /// While the store reports changes, changes do not wait for a poll, and polls only find changes whose report was lost. The
+    /// second interval is then at least 60 s. The first interval is then at least 5 s with [`Sharing::Advise`], and at least
+    /// 15 s if the record has the entries of more than 8 instances.
+    ///
+    /// Range: 10 ms to 1 h. Default: 2 s and 10 s.
     pub const fn poll_every(mut self, tripped: Duration, closed: Duration) -> Self {
         self.terms.poll = Polls { tripped, closed };
         self

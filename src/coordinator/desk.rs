@@ -28,7 +28,8 @@
 //! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the
 //! write under way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings
 //! and holds by the clock of the store (`ends.rs`), and the relation to the registry (`registration.rs`). The steps
-//! of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`.
+//! of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`, and the reasons for a
+//! load in `news.rs`.
 
 mod acts;
 mod adopted;
@@ -37,6 +38,7 @@ mod ends;
 mod evidence;
 mod known;
 mod look;
+mod news;
 mod registration;
 mod sending;
 mod takeover;
@@ -59,6 +61,7 @@ use changes::Changes;
 use ends::Ends;
 use evidence::Evidence;
 use known::{Found, Known, Stored};
+pub(super) use news::Pace;
 use registration::Registration;
 use sending::Sending;
 pub(super) use write::Step;
@@ -182,12 +185,6 @@ impl Desk {
     pub(super) fn unwritable(&self) -> Option<u32> {
         let record = self.known.record();
         (!record.is_writable()).then_some(record.version)
-    }
-
-    /// Returns true if the store must be polled often, because the circuit is tripped or held in this process or in the
-    /// record.
-    pub(super) fn is_eventful(&self, store: Option<Timestamp>) -> bool {
-        self.circuit.standing().is_tripped() || store.is_some_and(|now| self.known.record().is_eventful(now))
     }
 
     /// Returns true if a change must be written now.

@@ -35,6 +35,12 @@ impl Desks {
         id
     }
 
+    /// Returns this number of ids, without desks.
+    #[cfg(all(test, not(breaker_loom)))]
+    pub(super) fn ids_of(count: usize) -> Vec<DeskId> {
+        (0..count).map(DeskId).collect()
+    }
+
     /// Removes a desk and frees its place.
     pub(super) fn remove(&mut self, id: DeskId) -> Option<Desk> {
         let desk = self.places.get_mut(id.0)?.take()?;

@@ -137,7 +137,7 @@ pub struct StoreStatus {
     /// moment restores the same states.
     ///
     /// A transition and an act count immediately. Counts of failures count from the next look of the task, which is at
-    /// most a second later, until their write, which is at most 12 s later. In a [`TieredStore`](crate::store::TieredStore)
+    /// most a second later, until their write, which is at most 15 s later. In a [`TieredStore`](crate::store::TieredStore)
     /// the fast tier has the change, and the durable tier may not have it yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.

@@ -7,9 +7,9 @@
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
 //! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, hints of
-//! the store in `hints.rs`, new and evicted circuits in `leave.rs`, the batches of loads in `loads.rs`, the search for keyed
-//! circuits after a start in `survey.rs`, the deletion of old records in `sweep.rs`, the wake-up of a suspended machine in
-//! `slept.rs`, and the reports and the end of the task in `end.rs`.
+//! the store in `hints.rs`, the polls in `polls.rs`, new and evicted circuits in `leave.rs`, the batches of loads in
+//! `loads.rs`, the search for keyed circuits after a start in `survey.rs`, the deletion of old records in `sweep.rs`, the
+//! wake-up of a suspended machine in `slept.rs`, and the reports and the end of the task in `end.rs`.
 //!
 //! The file is longer than others, because the loop is read together with all that can wake it.
 
@@ -19,6 +19,7 @@ mod hints;
 mod jobs;
 mod leave;
 mod loads;
+mod polls;
 mod slept;
 #[cfg(feature = "keyed")]
 mod survey;
@@ -42,6 +43,7 @@ use crate::telemetry::lines::Omitted;
 use hints::Hints;
 use jobs::{Begun, Ended};
 use loads::Loads;
+use polls::Polls;
 use slept::Slept;
 use sweep::Sweep;
 
@@ -78,8 +80,8 @@ pub(super) struct Task {
     watch_at: Option<Tick>,
     /// The time of the next look at all circuits.
     next_look: Tick,
-    /// The time of the next load of all records.
-    next_poll: Tick,
+    /// The times at which records are loaded without an event.
+    polls: Polls,
     /// The time of the next deletion of old rows of the audit.
     next_trim: Tick,
     /// The deletion of records that no instance has needed for long.
@@ -122,7 +124,7 @@ impl Task {
             hints: Hints::new(now),
             watch_at: Some(now),
             next_look: now,
-            next_poll: now,
+            polls: Polls::new(hub.terms.poll),
             slept: Slept::default(),
             closing: false,
             finished: false,
@@ -170,9 +172,7 @@ impl Task {
         if self.next_look <= now {
             self.look_at_all(now);
         }
-        if self.next_poll <= now {
-            self.poll(now);
-        }
+        self.poll(now);
         self.follow_hints(now);
         self.launch(now);
         self.report();
@@ -182,7 +182,7 @@ impl Task {
         }
         // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
         // stayed due and could not begin.
-        let wait = self.next_wake().saturating_since(now).max(Duration::from_millis(1));
+        let wait = self.next_wake(now).saturating_since(now).max(Duration::from_millis(1));
         tokio::select! {
             biased;
             () = self.hub.called.notified() => {}
@@ -288,9 +288,10 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Plans the next write of a desk. Afterwards the desk is in `to_write` if and only if the desk has a change to write
-    /// now, and counts as unwritten if and only if the desk has a change to write now or later.
+    /// Plans the next write of a desk, and sets the pace of its polls. Afterwards the desk is in `to_write` if and only if
+    /// the desk has a change to write now, and counts as unwritten if and only if the desk has a change to write now or later.
     fn plan(&mut self, at: DeskId, now: Tick) {
+        self.set_pace(at, now);
         let desk = &mut self.ledger.desks[at];
         if self.closing {
             desk.hurry_counts(now);
@@ -366,21 +367,9 @@ impl Task {
         }
     }
 
-    /// Plans a load of all records, because a store without a watch reports no changes, and a watch can lose changes.
-    fn poll(&mut self, now: Tick) {
-        let store = self.ledger.link.time(now);
-        let eventful = self.ledger.desks.iter().any(|desk| desk.is_eventful(store));
-        let polls = self.hub.terms.poll;
-        let every = if eventful { polls.tripped } else { polls.closed };
-        // The interval varies from 80 % to 120 %, so that many instances do not poll the store at the same time.
-        let spread = 0.8 + 0.4 * self.ledger.dice.share();
-        self.next_poll = now.saturating_add(every.mul_f64(spread));
-        self.load_all(now);
-    }
-
     /// Returns the time at which the task must act without an event.
-    fn next_wake(&self) -> Tick {
-        let mut next = self.next_look.min(self.next_poll);
+    fn next_wake(&self, now: Tick) -> Tick {
+        let mut next = self.next_poll().map_or(self.next_look, |poll| poll.min(self.next_look));
         // While an operation is under way, its end wakes the task. If the store is down, no second operation may begin
         // before that end.
         let busy = self.under_way() > 0;
@@ -394,6 +383,11 @@ impl Task {
         }
         if let Some(at) = self.next_hint() {
             next = next.min(at);
+        }
+        if self.ledger.link.is_up() {
+            let desks = &self.ledger.desks;
+            let waiting = self.to_write.orders().chain(self.to_write.others());
+            next = waiting.filter_map(|at| desks[at].waits_until(now)).fold(next, Tick::min);
         }
         if let Some(at) = self.watch_at.filter(|_| self.ledger.link.is_up()) {
             next = next.min(at);

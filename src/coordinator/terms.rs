@@ -32,9 +32,9 @@ impl Terms {
 /// The time between two polls of the store.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Polls {
-    /// The time between two polls while a circuit is not closed.
+    /// The time between two polls of a circuit that is not closed, without a watch.
     pub(super) tripped: Duration,
-    /// The time between two polls while all circuits are closed.
+    /// The time between two polls of a closed circuit, without a watch.
     pub(super) closed: Duration,
 }
 

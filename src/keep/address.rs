@@ -5,13 +5,15 @@
 //! is repeated only if the name cannot be a part of a password.
 
 mod known;
+mod several;
 
 use std::fmt;
 
 use super::{PREFIXES, StoreKind, behind_scheme, is_prefix};
-use crate::nearest::nearest;
 use crate::shown::{forges, quoted};
-use known::{Known, OPTIONS, PREFIX};
+use known::{Known, OPTIONS, PREFIX, check_value};
+#[cfg(feature = "redis")]
+pub(crate) use several::{MASTERS, is_master};
 
 /// An address whose form and parameters are known.
 pub(crate) struct Address {
@@ -55,6 +57,7 @@ impl Address {
                 _ => "a `#` must be written as %23",
             }));
         }
+        several::check(scheme, place)?;
         let known = Known::of(kind, scheme);
         let mut parameters = Vec::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
@@ -79,7 +82,7 @@ impl Address {
             parameters.push((name, value));
         }
         let address = Self { kind, parameters };
-        address.check_tls()?;
+        address.check_pairs()?;
         Ok(address)
     }
 
@@ -88,9 +91,12 @@ impl Address {
         self.parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
-    /// Refuses files that would have no effect.
-    fn check_tls(&self) -> Result<(), Wrong> {
+    /// Refuses parameters that would have no effect.
+    fn check_pairs(&self) -> Result<(), Wrong> {
         let has = |name| self.get(name).is_some();
+        if has("sentinel_user") && !has("sentinel_pass") {
+            return Err(part("`sentinel_user` has an effect only with `sentinel_pass`"));
+        }
         for (certificate, key) in [("sslcert", "sslkey"), ("cert", "key")] {
             if has(certificate) != has(key) {
                 return Err(part(format!("`{certificate}` and `{key}` must be given together")));
@@ -107,28 +113,6 @@ impl Address {
     }
 }
 
-fn check_value(kind: StoreKind, name: &str, value: &str) -> Result<(), Wrong> {
-    let allowed: &[&str] = match (kind, name) {
-        (_, "sslmode") => &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
-        (_, "protocol") => &["2", "3", "resp2", "resp3"],
-        (StoreKind::Sqlite, "mode") => &["ro", "rw", "rwc"],
-        _ => &[],
-    };
-    if value.is_empty() {
-        return Err(part(format!("the parameter `{name}` has no value")));
-    }
-    if !allowed.is_empty() && !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(value)) {
-        let hint =
-            nearest(value, allowed.iter().copied()).map_or(":".to_owned(), |near| format!(", did you mean `{near}`?"));
-        let allowed = allowed.join(", ");
-        return Err(part(format!("the parameter `{name}` has an unknown value{hint} allowed are {allowed}")));
-    }
-    if FILES.contains(&name) && is_of_shell(value) {
-        return Err(part(format!("the file of `{name}` cannot begin with {SHELL}")));
-    }
-    Ok(())
-}
-
 /// Returns true if the text is a path that a shell would expand and a store would not.
 fn is_of_shell(path: &str) -> bool {
     path.starts_with(['~', '$'])
@@ -143,11 +127,11 @@ fn is_name(key: &str) -> bool {
 /// password.
 fn ends_as_host(place: &str) -> bool {
     let authority = place.split('/').next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    match host.rsplit_once(':') {
+    let hosts = authority.rsplit('@').next().unwrap_or_default();
+    hosts.split(',').all(|host| match host.rsplit_once(':') {
         Some((_, port)) => port.ends_with(']') || !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
         None => true,
-    }
+    })
 }
 
 /// Decodes `%XX` and `+`, as in the query of a URL. Returns `None` if the result is not UTF-8.
@@ -179,8 +163,6 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// The parameters whose values are files.
-const FILES: [&str; 6] = ["sslrootcert", "sslcert", "sslkey", "ca", "cert", "key"];
 const SHELL: &str = "`~` or `$`, because only a shell expands them: write the whole path";
 
 #[cfg(test)]
@@ -209,6 +191,14 @@ mod tests {
             "valkeys://db?ca=ca.crt",
             "redis+unix:///run/redis.sock?db=1&user=ana&pass=x&prefix=a%2Fb",
             "unix:///run/redis.sock",
+            "redis-sentinel://:s3cret@a:26379,b,[::1]:1/my.master-1_x/3?prefix=a&sentinel_user=ana&sentinel_pass=x",
+            "rediss-sentinel://a,b/m?ca=ca.crt&cert=c.crt&key=c.key&sentinel_pass=x&protocol=2",
+            "valkey-sentinel://a/m/",
+            "valkeys-sentinel://a/m",
+            "redis-cluster://ana:s3cret@a:7001,b:7002,[::1]/0?prefix=x&protocol=3",
+            "rediss-cluster://a?ca=ca.crt&prefix=x",
+            "valkey-cluster://a/",
+            "valkeys-cluster://a,b",
         ] {
             assert!(Address::parse(url).is_ok(), "{url}: {}", wrong(url));
         }
@@ -227,6 +217,12 @@ mod tests {
             ("redis://db?db=1", "unknown parameter `db`: allowed are prefix, protocol"),
             ("unix:///run/x.sock?pas=x", "did you mean `pass`?"),
             ("file:data?mode=ro", "has no parameters"),
+            ("redis-sentinel://a:1,b:1/m?prefixx=a", "did you mean `prefix`?"),
+            ("redis-sentinel://a/m?sentinel_pas=x", "did you mean `sentinel_pass`?"),
+            ("redis-sentinel://a/m?ca=ca.crt", "`ca`, which needs an address that begins with `rediss-sentinel://`"),
+            ("redis-cluster://a,b?ca=ca.crt", "`ca`, which needs an address that begins with `rediss-cluster://`"),
+            ("redis-cluster://a?sentinel_pass=x", "unknown parameter `sentinel_pass`: allowed are prefix, protocol"),
+            ("redis://a?sentinel_pass=x", "unknown parameter `sentinel_pass`: allowed are prefix, protocol"),
         ] {
             assert!(wrong(url).contains(near), "{url}: {}", wrong(url));
         }
@@ -244,6 +240,8 @@ mod tests {
             ("rediss://db?key=c.key", "given together"),
             ("rediss://db#insecure", "`?ca=FILE`"),
             ("rediss://db?ca=~/ca.crt", "whole path"),
+            ("redis-sentinel://a/m?sentinel_user=ana", "only with `sentinel_pass`"),
+            ("redis-sentinel://a/m?sentinel_pass=", "`sentinel_pass` has no value"),
         ] {
             assert!(wrong(url).contains(reason), "{url}: {}", wrong(url));
         }
@@ -321,6 +319,11 @@ mod tests {
             "postgres://db/x?passwort=s3cret",
             "postgres://db/x?sslmode=s3cret",
             "unix:///run/x.sock?pwd=s3cret",
+            "redis-sentinel://:s3cret@a,,b",
+            "redis-sentinel://ana:s3cret@a,b",
+            "redis-sentinel://ana:x,y?s3cret=1",
+            "redis-sentinel://ana:s3cret@a/m m",
+            "redis-sentinel://a/m?sentinel_user=s3cret",
         ] {
             assert!(!wrong(url).contains("s3cret"), "{url}: {}", wrong(url));
         }

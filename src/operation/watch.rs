@@ -83,8 +83,8 @@ impl Changes {
                 None => std::future::pending().await,
             }
         };
-        // A watch reports each write, even a write of counts. One list finds all changes, so the name in the event is
-        // not needed.
+        // One list finds all changes, so the name in the event is not needed. Most stores do not report a write of counts,
+        // which the poll finds.
         let reported = tokio::time::timeout(POLL, reported).await;
         // The flag is set before the pause, so that no change is lost if the future is dropped during the pause.
         self.due = true;

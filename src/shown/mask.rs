@@ -27,7 +27,7 @@ pub(crate) fn masked(text: &str) -> String {
         }
         // `user:password` without a host looks like a host and its port, except that a port has only digits.
         (None, Some(start)) => match text[start..].split_once(':') {
-            Some((host, behind)) if !host.starts_with('[') && !begins_with_port(behind) => {
+            Some((host, behind)) if !host.starts_with('[') && !are_ports(&text[..start], behind) => {
                 format!("{}{host}:***", &text[..start])
             }
             _ => text.to_owned(),
@@ -35,6 +35,20 @@ pub(crate) fn masked(text: &str) -> String {
         (None, None) => text.to_owned(),
     };
     shown + hidden
+}
+
+/// Returns true if the text behind the first colon begins with a port, or continues a list of hosts with their ports.
+fn are_ports(scheme: &str, text: &str) -> bool {
+    match text.split_once(',') {
+        Some((port, hosts)) if is_list(scheme) && is_port(port) => {
+            hosts.split_once(':').is_some_and(|(_, ports)| are_ports(scheme, ports))
+        }
+        _ => begins_with_port(text),
+    }
+}
+
+fn is_list(scheme: &str) -> bool {
+    scheme.ends_with("-sentinel://") || scheme.ends_with("-cluster://")
 }
 
 /// Returns true if the text behind a host and a colon is a port, with or without a path or a query.
@@ -60,12 +74,15 @@ pub(crate) fn up_to_a_secret(text: &str) -> Option<&str> {
             // error, as in `AuthorizationFailed: `.
             let in_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
             let rest_of_name = behind.bytes().take(LONGEST_REST).take_while(in_a_name).count();
+            // `pass` is the beginning and the end of many words.
+            let before = lower[..at].chars().next_back();
+            let in_a_word = rest_of_name > 0 || before.is_some_and(char::is_alphanumeric);
             let assigned = behind[rest_of_name..].trim_start_matches(SPACERS);
             let named = behind.trim_start_matches(SPACERS);
             let is_quoted = behind.len() > named.len() && !behind.starts_with(' ');
             let is_value = assigned.starts_with('=') || named.starts_with(':') && (is_quoted || has_plain_colon);
             let sign = if assigned.starts_with('=') { assigned } else { named };
-            is_value.then(|| lower.len() - sign.len() + 1)
+            (is_value && (name != "pass" || !in_a_word)).then(|| lower.len() - sign.len() + 1)
         })
     };
     let end = SECRETS.into_iter().filter_map(value).min()?;
@@ -74,10 +91,11 @@ pub(crate) fn up_to_a_secret(text: &str) -> Option<&str> {
 
 /// The names that stand for secrets. The flag is true if the text behind a plain colon is a secret too. After `token`
 /// it is no secret, as in `unexpected token: x`.
-const SECRETS: [(&str, bool); 10] = [
+const SECRETS: [(&str, bool); 11] = [
     ("password", true),
     ("passwd", true),
     ("pwd", true),
+    ("pass", false),
     ("secret", true),
     ("authorization", true),
     ("cookie", true),
@@ -127,6 +145,18 @@ mod tests {
             ("redis://ana:/s3cret", "redis://ana:***"),
             ("redis://ana:123456/s3cret", "redis://ana:***"),
             ("postgres://db:5432/x?sslmode=require", "postgres://db:5432/x?sslmode=require"),
+            ("unix:///run/x.sock?db=1&pass=s3cret&user=ana", "unix:///run/x.sock?db=1&pass=***"),
+            ("unix:///run/x.sock?pass=password=s3cret", "unix:///run/x.sock?pass=***"),
+            ("redis-sentinel://a:1,b:26379/m?x=1", "redis-sentinel://a:1,b:26379/m?x=1"),
+            ("redis-sentinel://ana:s3cret@a:1,b/m", "redis-sentinel://ana:***@a:1,b/m"),
+            ("redis-sentinel://a:1,s3cret/m", "redis-sentinel://a:***"),
+            ("redis-sentinel://a:1,b:s3cret/m", "redis-sentinel://a:***"),
+            ("rediss-cluster://a:1,b:2,c:3", "rediss-cluster://a:1,b:2,c:3"),
+            ("redis://ana:1,b:2", "redis://ana:***"),
+            (
+                "redis-sentinel://a/m?sentinel_user=ana&sentinel_pass=s3cret",
+                "redis-sentinel://a/m?sentinel_user=ana&sentinel_pass=***",
+            ),
             ("@", "***@"),
             ("@://", "***@://"),
             ("@:", "***@:"),

@@ -27,7 +27,8 @@ pub enum StoreErrorKind {
     /// The store did not answer in time. The operation has happened, or has not happened, or will still happen.
     TimedOut,
     /// The store answered, and refuses the operation every time, for example because a permission or a table is
-    /// missing.
+    /// missing. Also the failure of the part of a store that has the name, as one node of a cluster, while other parts
+    /// answer. Callers narrow a refused batch and go on with the other names.
     Refused,
     /// The data in the store are damaged, or were not written by this crate.
     Corrupt,

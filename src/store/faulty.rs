@@ -221,7 +221,7 @@ async fn forward(mut inner: Watch, sender: WatchSender, faults: Faults) {
         match event {
             None => return,
             Some(_) if faults.drops_events() => {}
-            Some(WatchEvent::Changed { name, etag }) => sender.changed(&name, etag),
+            Some(WatchEvent::Changed { name, etag, hint }) => sender.changed_with(&name, etag, hint),
             Some(WatchEvent::Gap) => sender.gap(),
         }
     }

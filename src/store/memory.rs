@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, WatchSender, Write, Written, check_length,
+    AuditFilter, AuditRow, Etag, Hint, Loaded, Store, StoreError, Versioned, Watch, WatchSender, Write, Written,
+    check_length,
 };
 use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::record::Timestamp;
@@ -88,9 +89,9 @@ impl Kept {
     }
 
     /// Reports a change to the watches, and forgets the watches that were dropped.
-    fn notify(&mut self, name: &str, etag: Option<&Etag>) {
+    fn notify(&mut self, name: &str, etag: Option<&Etag>, hint: Hint) {
         self.watchers.retain(|watcher| !watcher.is_closed());
-        self.watchers.iter().for_each(|watcher| watcher.changed(name, etag.cloned()));
+        self.watchers.iter().for_each(|watcher| watcher.changed_with(name, etag.cloned(), hint));
     }
 }
 
@@ -118,7 +119,7 @@ impl Store for MemoryStore {
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         let expires = write.ttl.map(|ttl: Duration| now.saturating_add(ttl));
         kept.entries.insert(write.name.clone(), Stored { value, expires });
-        kept.notify(&write.name, Some(&etag));
+        kept.notify(&write.name, Some(&etag), write.hint);
         Ok(Written::Applied { etag, now })
     }
 
@@ -128,7 +129,7 @@ impl Store for MemoryStore {
         let found = kept.live(name, now).is_some_and(|current| current.etag == *etag);
         if found {
             kept.entries.remove(name);
-            kept.notify(name, None);
+            kept.notify(name, None, Hint::Any);
         }
         Ok(found)
     }

@@ -21,6 +21,8 @@ impl AnyStore {
     /// | `sqlite://PATH` | `SqliteStore`; `sqlite:///PATH` for a path from the root |
     /// | `postgres://USER:PASSWORD@HOST/DATABASE` | `PostgresStore` |
     /// | `redis://HOST`, `rediss://HOST` (TLS), `unix:///PATH` (a socket) | `RedisStore`; also `valkey://`, `valkeys://`, `redis+unix://` and `valkey+unix://` |
+    /// | `redis-sentinel://HOST,HOST/MASTER`, `rediss-sentinel://…` (TLS) | `RedisStore`; also `valkey-sentinel://` and `valkeys-sentinel://` |
+    /// | `redis-cluster://HOST,HOST`, `rediss-cluster://…` (TLS) | `RedisStore`; also `valkey-cluster://` and `valkeys-cluster://` |
     ///
     /// The store documents the parameters of its address, such as `?prefix=orders` of Redis. A path cannot begin with `~`
     /// or `$`.

@@ -37,6 +37,7 @@ use connection::{Lanes, Lease};
 use server::Server;
 use statements::{
     APPEND, AUDIT, DELETE, INSERT, LIST, LOAD, TRIM, TRIMMED_AT_ONCE, UNWRITTEN, UPDATE, audited, listed, loaded, time,
+    version_with,
 };
 
 /// Keeps records in PostgreSQL. Clones share two connections.
@@ -210,7 +211,8 @@ impl Store for PostgresStore {
                 .bind(columns.generation)
                 .bind(etag.as_str())
                 .bind(record)
-                .bind(write.expected.as_ref().map(Etag::as_str));
+                .bind(write.expected.as_ref().map(Etag::as_str))
+                .bind(version_with(write.hint, &etag));
             let row = statement.fetch_one(lease.connection()).await.map_err(|error| self.failed(&error))?;
             if row.try_get::<i64, _>(0).map_err(|error| self.failed(&error))? == 1 {
                 let now = time(&row, 1).map_err(|error| self.failed(&error))?;

@@ -10,11 +10,17 @@
 
 mod address;
 mod audit;
+mod cluster;
 mod connection;
 mod keys;
 mod no_answer;
+mod opening;
 mod pubsub;
 mod script;
+mod sentinel;
+mod servers;
+mod slots;
+mod together;
 mod value;
 
 use std::collections::BTreeSet;
@@ -26,6 +32,7 @@ use self::address::Source;
 use self::connection::Connection;
 use self::keys::Keys;
 use self::no_answer::Access;
+use self::servers::Servers;
 use super::{
     AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length, limit, tls,
 };
@@ -38,16 +45,16 @@ use crate::telemetry;
 /// Stores in different databases of one server, or with a different [`prefix`](Self::prefix), do not affect each other.
 ///
 /// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
-/// coordinator's poll finds changes. The address names one server. Every new connection resolves the name again, so
-/// that the name may follow the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000
-/// rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended
-/// twice.
+/// coordinator's poll finds changes. The address names one server, the [sentinels](Self::sentinel) of a master, or nodes
+/// of a [cluster](Self::cluster). Every new connection resolves the name again or asks the sentinels again, so that the
+/// connection follows the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000 rows. The
+/// set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended twice.
 ///
 /// The [guide](crate::guide::stores#rights) has the rights of a separate Redis user. A client that may only
 /// publish to the channel can cause loads, at most 20 a second for each instance, and cannot change a circuit.
 ///
-/// One connection serves all operations, and each watch has its own. The first operation opens the connection. The
-/// connection is replaced when it breaks, when the server is not a master that accepts writes, when the server does not
+/// One connection serves all operations, or one connection to each node of a cluster, and each watch has its own. The
+/// first operation opens the connection. The connection is replaced when it breaks, when the server is not a master that accepts writes, when the server does not
 /// accept the password, and when three operations in a row got no answer. An answer takes at most nine tenths
 /// of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout), and a new connection eight, but at least
 /// 1 s.
@@ -73,7 +80,7 @@ use crate::telemetry;
 /// ```
 #[derive(Debug, Clone)]
 pub struct RedisStore {
-    connection: Arc<Connection>,
+    servers: Arc<Servers>,
     keys: Arc<Keys>,
     /// True after rows of the audit were appended.
     has_appended: Arc<AtomicBool>,
@@ -90,6 +97,9 @@ impl RedisStore {
     /// The scheme `rediss` or `valkeys` selects TLS, which needs the feature `tls-rustls`. The certificate of the server
     /// is verified with the public CAs, or only with those in the file of `?ca=FILE`. `?cert=FILE&key=FILE` names a
     /// client certificate. All files are in PEM format, and are read again for each new connection.
+    ///
+    /// `redis-sentinel://` is the address of [`sentinel`](Self::sentinel), and `redis-cluster://` that of
+    /// [`cluster`](Self::cluster). `rediss-sentinel://` and `rediss-cluster://` are the same with TLS.
     ///
     /// A password that would go to another host without TLS is logged as a warning.
     ///
@@ -110,19 +120,80 @@ impl RedisStore {
         Self::of(Source::from_client(client))
     }
 
+    /// Creates the store of the master that sentinels name. Does not connect and needs no runtime.
+    ///
+    /// `urls` are addresses of sentinels, `redis://host:26379`, and `master` is the name by which they know the master. User,
+    /// password, database and the parameters of [`new`](Self::new) are those of the master, and equal in all addresses. The
+    /// parameters `sentinel_user` and `sentinel_pass` are the user and the password of the sentinels, which have none by
+    /// default. With `rediss://` sentinels and master have TLS.
+    ///
+    /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
+    /// `redis-sentinel://[user:password@]host:26379,host:26379/MASTER[/database]`.
+    ///
+    /// Each new connection, also that of a watch, asks all sentinels for the master, and then the master for its role.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new), if there is no address or more than 32, or if
+    /// the name is not 1 to 100 letters, digits and `.`, `_` and `-`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_circuit_breaker::store::RedisStore;
+    ///
+    /// let one = RedisStore::sentinel(&["redis://s1.internal", "redis://s2.internal", "redis://s3.internal"], "mymaster")?;
+    /// let same = RedisStore::new("redis-sentinel://s1.internal,s2.internal,s3.internal/mymaster")?;
+    /// assert_eq!(format!("{one:?}"), format!("{same:?}"));
+    /// # Ok::<(), tower_circuit_breaker::store::StoreError>(())
+    /// ```
+    pub fn sentinel(urls: &[impl AsRef<str>], master: &str) -> Result<Self, StoreError> {
+        Self::new(&address::joined(urls, Some(master))?)
+    }
+
+    /// Creates the store of a cluster. Does not connect and needs no runtime.
+    ///
+    /// `urls` are addresses of some nodes, `redis://host:6379`, from which the store learns the others. User, password and the
+    /// parameters of [`new`](Self::new) are those of all nodes, and equal in all addresses. The database is 0. With `rediss://`
+    /// all nodes have TLS.
+    ///
+    /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
+    /// `redis-cluster://[user:password@]host:6379,host:6379`.
+    ///
+    /// A node that is down fails the operations on the names of its slots, as [`Refused`](super::StoreErrorKind::Refused), so
+    /// that the other names are loaded and written. The time is that of the node that answers, and the earliest of several
+    /// nodes, so let the clocks of the nodes agree to a second. A watch is at one of the nodes, and at the next node after
+    /// an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new), or if there is no address or more than 32.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_circuit_breaker::store::RedisStore;
+    ///
+    /// let one = RedisStore::cluster(&["redis://n1.internal:6379", "redis://n2.internal:6379"])?;
+    /// let same = RedisStore::new("redis-cluster://n1.internal,n2.internal")?;
+    /// assert_eq!(format!("{one:?}"), format!("{same:?}"));
+    /// # Ok::<(), tower_circuit_breaker::store::StoreError>(())
+    /// ```
+    pub fn cluster(urls: &[impl AsRef<str>]) -> Result<Self, StoreError> {
+        Self::new(&address::joined(urls, None)?)
+    }
+
     fn of(source: Source) -> Self {
         if source.exposes_password() {
-            tls::warn_of_password(&format!("redis at {}", source.info().addr()), "`rediss://`");
+            tls::warn_of_password(&format!("redis at {}", source.described()), &format!("`{}`", source.with_tls()));
         }
         Self::with(source)
     }
 
     fn with(source: Source) -> Self {
         let keys = source.keys();
-        let described = keys.described(&source.info().addr().to_string());
-        let connection = Arc::new(Connection::new(source, described));
         Self {
-            connection,
+            servers: Arc::new(Servers::new(source)),
             keys: Arc::new(keys),
             has_appended: Arc::new(AtomicBool::new(false)),
             warned: Arc::default(),
@@ -153,23 +224,23 @@ impl RedisStore {
     /// # Ok::<(), tower_circuit_breaker::store::StoreError>(())
     /// ```
     pub fn prefix(self, prefix: &str) -> Result<Self, StoreError> {
-        Ok(Self::with(self.connection.source().clone().with_prefix(prefix)?))
+        Ok(Self::with(self.servers.source().clone().with_prefix(prefix)?))
     }
 
     /// Returns true if the password of the store goes to another host whose certificate is not verified.
     #[must_use]
     pub fn exposes_password(&self) -> bool {
-        self.connection.source().exposes_password()
+        self.servers.source().exposes_password()
     }
 
     /// Decodes the answer for one name. The answer can be an error of the server, although the pipeline as a whole has
     /// succeeded.
     fn entry(&self, name: &str, answer: Value) -> Result<Option<Versioned>, StoreError> {
         if let Value::ServerError(error) = answer {
-            let fault = self.connection.fault(Access::Read, error.into());
+            let fault = self.servers.fault(Access::Read, error.into());
             return if fault.is_wrong_type() { Ok(self.absent(name)) } else { Err(fault.into()) };
         }
-        Ok(value::versioned(self.connection.decode(answer)?))
+        Ok(value::versioned(self.servers.decode(answer)?))
     }
 
     /// Treats a key that is not a string as a name without a value. No instance wrote that key, and an error would
@@ -187,7 +258,7 @@ impl RedisStore {
 
     /// Sends a command that changes a key. If the key is not a string, the error describes the repair.
     async fn changed(&self, name: &str, command: redis::Cmd) -> Result<Value, StoreError> {
-        self.connection.send_one(command, Access::Write).await.map_err(|fault| {
+        self.servers.send_one(&self.keys.record(name), command, Access::Write).await.map_err(|fault| {
             if !fault.is_wrong_type() {
                 return fault.into();
             }
@@ -204,30 +275,9 @@ impl Store for RedisStore {
     }
 
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
-        let mut entries = Vec::with_capacity(names.len());
-        let mut rest = names;
-        loop {
-            let (batch, later) = rest.split_at(rest.len().min(LOADED_AT_ONCE));
-            let mut pipeline = redis::pipe();
-            for name in batch {
-                pipeline.add_command(value::load(&self.keys, name));
-            }
-            pipeline.cmd("TIME");
-            let mut answers = self.connection.send(&pipeline, Access::Read).await?;
-            let time = answers.pop().unwrap_or(Value::Nil);
-            if let Value::ServerError(error) = time {
-                return Err(self.connection.fault(Access::Read, error.into()).into());
-            }
-            let (seconds, micros): (u64, u64) = self.connection.decode(time)?;
-            for (name, answer) in batch.iter().zip(answers) {
-                entries.push(self.entry(name, answer)?);
-            }
-            if later.is_empty() {
-                let now = Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000));
-                return Ok(Loaded { entries, now });
-            }
-            rest = later;
-        }
+        let (answers, now) = self.servers.load(&self.keys, names).await?;
+        let entries = names.iter().zip(answers).map(|(name, answer)| self.entry(name, answer));
+        Ok(Loaded { entries: entries.collect::<Result<_, _>>()?, now })
     }
 
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
@@ -239,7 +289,7 @@ impl Store for RedisStore {
         let etag = value::etag(&write.bytes);
         let command = script::compare_and_set(&self.keys, write, &etag);
         let answer = self.changed(&write.name, command).await?;
-        let (applied, now, current): (bool, u64, Vec<u8>) = self.connection.decode(answer)?;
+        let (applied, now, current): (bool, u64, Vec<u8>) = self.servers.decode(answer)?;
         let now = Timestamp::from_millis(now);
         Ok(if applied {
             Written::Applied { etag, now }
@@ -250,49 +300,35 @@ impl Store for RedisStore {
 
     async fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
         let answer = self.changed(name, script::delete(&self.keys, name, etag)).await?;
-        self.connection.decode(answer)
+        self.servers.decode(answer)
     }
 
     /// Scans all keys of the database, a thousand at a time. Keys whose name no circuit can have are left out.
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         Connection::check_runtime()?;
-        let everything = async {
-            let mut names = BTreeSet::new();
-            let mut cursor = "0".to_owned();
-            loop {
-                let answer = self.connection.send_one(script::scan(&self.keys, &cursor), Access::Read).await?;
-                let (next, keys): (String, Vec<Vec<u8>>) = self.connection.decode(answer)?;
-                names.extend(keys.iter().filter_map(|key| self.keys.name(key)));
-                if next == "0" {
-                    return Ok(names.into_iter().collect());
-                }
-                cursor = next;
-            }
-        };
+        let everything = async { Ok(self.servers.names(&self.keys).await?.into_iter().collect()) };
         let limit = limit::for_operation();
         tokio::time::timeout(limit, everything).await.unwrap_or_else(|_| {
-            let (address, within) = (self.connection.address(), limit::described(limit));
+            let (address, within) = (self.servers.address(), limit::described(limit));
             Err(StoreError::timed_out(format!("redis at {address} has more keys than can be listed {within}")))
         })
     }
 
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        pubsub::watch(self.connection.source(), &self.keys).map(Some)
+        pubsub::watch(&self.servers, &self.keys).map(Some)
     }
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
-        audit::append(&self.connection, &self.keys, &self.has_appended, rows).await
+        audit::append(&self.servers, &self.keys, &self.has_appended, rows).await
     }
 
     async fn trim_audit(&self, before: Timestamp) -> Result<bool, StoreError> {
-        audit::trim(&self.connection, &self.keys, before).await
+        audit::trim(&self.servers, &self.keys, before).await
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
-        audit::read(&self.connection, &self.keys, filter).await
+        audit::read(&self.servers, &self.keys, filter).await
     }
 }
 
-/// The number of names in a pipeline. All answers of a pipeline are in memory together and need at most 16 MiB.
-const LOADED_AT_ONCE: usize = 256;
 const MAX_WARNED: usize = 64;

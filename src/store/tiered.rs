@@ -107,7 +107,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         let here = self.clock.now();
         let Some(mut copy) = Copy::read(&write.name, &value, now, here) else { return true };
-        copy.ttl = write.ttl;
+        (copy.ttl, copy.hint) = (write.ttl, write.hint);
         let must_settle = self.note(&write.name, |note| note.wrote(etag, &copy.record, here)).unwrap_or(true);
         !must_settle || self.settle(&copy, durable_limit()).await
     }

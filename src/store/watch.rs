@@ -6,9 +6,14 @@
 //! The channel has a bound, so that a flood of changes cannot fill the memory. Events that do not fit are dropped, and
 //! one gap replaces all of them. A gap makes the receiver load everything, so that no dropped event is needed. A store
 //! can also report a gap itself.
+//!
+//! While a watch lives, the coordinator seldom polls circuits at rest. Therefore a store of this crate that cannot report
+//! changes for a while interrupts its watch, and the next gap ends the interruption. A store of an application lets its
+//! watch end.
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,6 +26,26 @@ use super::health::doubled;
 use crate::pattern::LONGEST_NAME;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 use crate::random;
+use crate::sync::{AtomicBool, Relaxed};
+
+/// The hint that a write sends to the watches of a store, by the importance of the write to other instances.
+///
+/// A hint decides only when an instance loads a record. Other programs can send hints, so that a false hint costs a load, or
+/// delays a change until the next poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Hint {
+    /// The write changes only counts, on which no other instance decides. A store that pushes hints sends none. A store that
+    /// finds changes by itself may report the change.
+    None,
+    /// The write publishes a state of the writer, and no act of an operator. An instance loads the record at once if the
+    /// state can matter for its circuit.
+    Transition,
+    /// The write has an act of an operator, or its content is unknown. Every instance loads the record at once. A store that
+    /// knows nothing about a change reports this hint.
+    #[default]
+    Any,
+}
 
 /// A report of a store that is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +59,8 @@ pub enum WatchEvent {
         /// The version of the new value. `None` if the value was deleted, or if the store reports only names. The
         /// receiver loads the value, unless the receiver has this version already.
         etag: Option<Etag>,
+        /// The hint of the write. [`Hint::Any`] if the store reports none.
+        hint: Hint,
     },
     /// Changes may have been missed, and the receiver must load every record.
     Gap,
@@ -47,7 +74,7 @@ pub struct Watch(Source);
 /// channel `lost`, because `lost` has room when `events` is full.
 #[derive(Debug)]
 enum Source {
-    Channel { events: mpsc::Receiver<WatchEvent>, lost: mpsc::Receiver<()> },
+    Channel { events: mpsc::Receiver<WatchEvent>, lost: mpsc::Receiver<()>, is_interrupted: Arc<AtomicBool> },
     Parts { parts: Vec<Part>, until: Option<Pin<Box<Sleep>>> },
 }
 
@@ -63,6 +90,8 @@ pub(super) struct Part {
 pub struct WatchSender {
     events: mpsc::Sender<WatchEvent>,
     lost: mpsc::Sender<()>,
+    /// True from an interruption to the next gap.
+    is_interrupted: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -71,7 +100,19 @@ impl Watch {
     pub fn channel() -> (WatchSender, Self) {
         let (events, receiver) = mpsc::channel(1024);
         let (lost, was_lost) = mpsc::channel(1);
-        (WatchSender { events, lost }, Self(Source::Channel { events: receiver, lost: was_lost }))
+        let is_interrupted = Arc::<AtomicBool>::default();
+        let source = Source::Channel { events: receiver, lost: was_lost, is_interrupted: Arc::clone(&is_interrupted) };
+        (WatchSender { events, lost, is_interrupted }, Self(source))
+    }
+
+    /// Returns true if the store reports every change at present. The merged watch of two tiers never counts as complete,
+    /// because the regular loads of a registry also compare the tiers.
+    pub(crate) fn is_complete(&self) -> bool {
+        match &self.0 {
+            // Relaxed, because the flag guards no other memory, and the gap after an interruption causes a load.
+            Source::Channel { is_interrupted, .. } => !is_interrupted.load(Relaxed),
+            Source::Parts { .. } => false,
+        }
     }
 
     /// Returns the next event, or `None` after the store has stopped reporting.
@@ -96,7 +137,7 @@ impl Watch {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
         match &mut self.0 {
             // The gap comes first, because the queued events are older than the load that the gap causes.
-            Source::Channel { events, lost } => match lost.poll_recv(cx) {
+            Source::Channel { events, lost, .. } => match lost.poll_recv(cx) {
                 Poll::Ready(Some(())) => Poll::Ready(Some(WatchEvent::Gap)),
                 Poll::Ready(None) | Poll::Pending => events.poll_recv(cx),
             },
@@ -121,16 +162,34 @@ impl WatchSender {
     ///
     /// A name that no circuit can have is ignored, so that other programs cannot fill the memory.
     pub fn changed(&self, name: &str, etag: Option<Etag>) {
-        if name.len() > LONGEST_NAME {
+        self.changed_with(name, etag, Hint::Any);
+    }
+
+    /// Reports that the value of a name has changed, as [`changed`](Self::changed) does, with the hint of the write.
+    /// [`Hint::None`] reports nothing.
+    pub fn changed_with(&self, name: &str, etag: Option<Etag>, hint: Hint) {
+        if name.len() > LONGEST_NAME || hint == Hint::None {
             return;
         }
-        if self.events.try_send(WatchEvent::Changed { name: name.to_owned(), etag }).is_err() {
+        if self.events.try_send(WatchEvent::Changed { name: name.to_owned(), etag, hint }).is_err() {
             self.gap();
         }
     }
 
-    /// Reports that changes may have been missed.
+    /// Notes that no change is reported until the next gap, so that the coordinator polls as without a watch.
+    #[cfg_attr(
+        not(any(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis")),
+        expect(dead_code, reason = "only stores outside the memory of this process lose their connection")
+    )]
+    pub(super) fn interrupt(&self) {
+        // Relaxed, as in `is_complete`.
+        self.is_interrupted.store(true, Relaxed);
+    }
+
+    /// Reports that changes may have been missed, and that changes are reported from now on.
     pub fn gap(&self) {
+        // Relaxed, as in `is_complete`.
+        self.is_interrupted.store(false, Relaxed);
         // If a gap is in the channel already, a second gap adds nothing.
         self.lost.try_send(()).ok();
     }

@@ -8,6 +8,7 @@ mod environment;
 mod evidence;
 mod life;
 mod outage;
+mod polls;
 mod presence;
 mod sharing;
 mod shutdown;

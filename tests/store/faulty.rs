@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tower_circuit_breaker::store::{
-    AuditFilter, Fault, FaultyStore, MemoryStore, Operation, Store, StoreErrorKind, WatchEvent, Write, Written,
+    AuditFilter, Fault, FaultyStore, Hint, MemoryStore, Operation, Store, StoreErrorKind, WatchEvent, Write, Written,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn writing(text: &str) -> Write {
-    Write { name: "a".to_owned(), expected: None, bytes: text.into(), ttl: None }
+    Write { name: "a".to_owned(), expected: None, bytes: text.into(), ttl: None, hint: Hint::Any }
 }
 
 async fn text(store: &impl Store) -> Option<String> {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tower_circuit_breaker::record::CircuitRecord;
 use tower_circuit_breaker::store::conformance::Suite;
-use tower_circuit_breaker::store::{Etag, FileStore, Store, StoreError, Versioned, Write, Written};
+use tower_circuit_breaker::store::{Etag, FileStore, Hint, Store, StoreError, Versioned, Write, Written};
 
 /// A folder of its own, deleted at the end.
 pub(crate) struct Folder(PathBuf);
@@ -71,7 +71,8 @@ fn assert_unreadable(entry: Option<&Versioned>, why: &str) {
 }
 
 async fn write(store: &FileStore, name: &str, expected: Option<&Etag>, bytes: &[u8]) -> Result<Written, StoreError> {
-    let write = Write { name: name.to_owned(), expected: expected.cloned(), bytes: bytes.to_vec(), ttl: None };
+    let write =
+        Write { name: name.to_owned(), expected: expected.cloned(), bytes: bytes.to_vec(), ttl: None, hint: Hint::Any };
     store.compare_and_set(&write).await
 }
 

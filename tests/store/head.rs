@@ -5,7 +5,7 @@ mod orders;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::{Restored, Sharing};
 use tower_circuit_breaker::operation::Kept;
-use tower_circuit_breaker::store::{AuditFilter, AuditRow, Fault, MemoryStore, Operation, Store};
+use tower_circuit_breaker::store::{AuditFilter, AuditRow, Fault, Hint, MemoryStore, Operation, Store};
 use tower_circuit_breaker::store::{StoreErrorKind, TieredStore};
 use tower_circuit_breaker::{By, Circuit, Registry, State};
 
@@ -236,8 +236,13 @@ async fn damaged_records_are_one_line_a_minute_and_circuit_with_a_count() {
 async fn put(store: &MemoryStore, name: &str, bytes: &[u8]) {
     let names = [name.to_owned()];
     let expected = store.load_many(&names).await.unwrap().entries.remove(0).map(|entry| entry.etag);
-    let write =
-        tower_circuit_breaker::store::Write { name: name.to_owned(), expected, bytes: bytes.to_vec(), ttl: None };
+    let write = tower_circuit_breaker::store::Write {
+        name: name.to_owned(),
+        expected,
+        bytes: bytes.to_vec(),
+        ttl: None,
+        hint: Hint::Any,
+    };
     store.compare_and_set(&write).await.unwrap();
 }
 

@@ -9,12 +9,12 @@ use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::record::Timestamp;
 use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::{
-    AnyStore, AuditFilter, AuditRow, Etag, Faults, FaultyStore, Loaded, MemoryStore, Operation, Store, StoreError,
-    Watch, WatchSender, Write, Written,
+    AnyStore, AuditFilter, AuditRow, Etag, Faults, FaultyStore, Hint, Loaded, MemoryStore, Operation, Store,
+    StoreError, Watch, WatchEvent, WatchSender, Write, Written,
 };
-use tower_circuit_breaker::{Registry, State};
+use tower_circuit_breaker::{Failure, Registry, State};
 
-use crate::rig::{DOWN, Instance, alice, builder, fail, memory, millis, pass, secs, settings, state};
+use crate::rig::{DOWN, Instance, alice, builder, fail, memory, millis, pass, record, secs, settings, state};
 
 /// A store in memory, whose only hints are those of the test.
 #[derive(Debug, Clone)]
@@ -32,6 +32,10 @@ impl Hinting {
 
     fn hint(&self, name: &str, etag: Option<&Etag>) {
         self.senders.lock().unwrap().iter().for_each(|sender| sender.changed(name, etag.cloned()));
+    }
+
+    fn hint_with(&self, name: &str, hint: Hint) {
+        self.senders.lock().unwrap().iter().for_each(|sender| sender.changed_with(name, None, hint));
     }
 
     fn gap(&self) {
@@ -89,7 +93,11 @@ impl Store for Hinting {
 
 /// A registry that almost never polls, so that every load follows from a hint.
 async fn quiet(store: &FaultyStore<Hinting>, circuits: usize) -> Registry {
-    let registry = builder(store, "a").poll_every(secs(3600), secs(3600)).build().unwrap();
+    quiet_with(store, circuits, Sharing::Advise).await
+}
+
+async fn quiet_with(store: &FaultyStore<Hinting>, circuits: usize, sharing: Sharing) -> Registry {
+    let registry = builder(store, "a").sharing(sharing).poll_every(secs(3600), secs(3600)).build().unwrap();
     for number in 0..circuits {
         registry.circuit(settings(&format!("circuit-{number}")).build().unwrap()).unwrap();
     }
@@ -240,4 +248,122 @@ async fn a_flood_of_hints_lets_an_operators_watch_list_at_most_twenty_times_a_se
     }
     let lists = store.faults().operations(Operation::List) - before;
     assert!((40..=81).contains(&lists), "{lists} lists in 4 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_is_not_closed_loads_nothing_for_a_transition() {
+    for (sharing, expected) in [(Sharing::Advise, 0), (Sharing::Follow, 1)] {
+        let store = Hinting::new();
+        let registry = quiet_with(&store, 1, sharing).await;
+        fail(&registry.get("circuit-0").unwrap(), 5);
+        pass(secs(1)).await;
+        let before = loads(&store.faults());
+        store.inner().hint_with("circuit-0", Hint::Transition);
+        pass(millis(100)).await;
+        assert_eq!(loads(&store.faults()) - before, expected, "{sharing:?}");
+        store.inner().hint_with("circuit-0", Hint::Any);
+        pass(millis(100)).await;
+        assert_eq!(loads(&store.faults()) - before, expected + 1, "an act is followed by every circuit");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_circuit_follows_a_transition_only_without_lasting_advice() {
+    let store = Hinting::new();
+    let registry = quiet(&store, 1).await;
+    let config = settings("circuit-0").build().unwrap();
+    let other = Instance::with(&store.inner().records, "b", Sharing::Advise, config).await;
+    fail(&other.circuit, 5);
+    pass(millis(100)).await;
+    let before = loads(&store.faults());
+    for (passed, expected) in [(0, 1), (1_000, 1), (3_000, 1), (1_000, 2)] {
+        pass(millis(passed)).await;
+        store.inner().hint_with("circuit-0", Hint::Transition);
+        pass(millis(10)).await;
+        assert_eq!(loads(&store.faults()) - before, expected, "the opening advises for five seconds");
+    }
+    drop(registry);
+}
+
+#[tokio::test(start_paused = true)]
+async fn merged_hints_of_two_kinds_are_followed_by_every_circuit() {
+    for hints in [[Hint::Transition, Hint::Any], [Hint::Any, Hint::Transition]] {
+        let store = Hinting::new();
+        let registry = quiet(&store, 1).await;
+        fail(&registry.get("circuit-0").unwrap(), 5);
+        pass(secs(1)).await;
+        let before = loads(&store.faults());
+        hints.into_iter().for_each(|hint| store.inner().hint_with("circuit-0", hint));
+        pass(millis(100)).await;
+        assert_eq!(loads(&store.faults()) - before, 1, "{hints:?}");
+    }
+}
+
+/// Returns the hints that come within a time.
+async fn heard(watch: &mut Watch, time: Duration) -> Vec<Hint> {
+    let mut hints = Vec::new();
+    tokio::time::timeout(time, async {
+        while let Some(WatchEvent::Changed { hint, .. }) = watch.next().await {
+            hints.push(hint);
+        }
+    })
+    .await
+    .ok();
+    hints
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_send_no_hint_and_the_hints_of_transitions_and_acts_differ() {
+    let store = memory();
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let b = Instance::start(&store, "b", Sharing::Advise).await;
+    let mut watch = store.watch().await.unwrap().unwrap();
+    fail(&a.circuit, 3);
+    pass(secs(5)).await;
+    assert!(
+        record(&store, "payments").await.is_some_and(|record| record.total_failures == 3),
+        "the counts are written"
+    );
+    assert_eq!(heard(&mut watch, millis(1)).await, []);
+    fail(&a.circuit, 2);
+    assert_eq!(heard(&mut watch, secs(1)).await, [Hint::Transition]);
+    b.circuit.trip(&alice(), None);
+    assert_eq!(heard(&mut watch, secs(2)).await.first(), Some(&Hint::Any));
+    assert_eq!(a.circuit.status().mode, Mode::ForcedOpen, "the act reaches an open circuit at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_behind_a_newer_state_still_sends_a_hint() {
+    let store = memory();
+    let way = FaultyStore::new(store.clone());
+    let a = Instance::start(&way, "a", Sharing::Advise).await;
+    let b = Instance::start(&store, "b", Sharing::Advise).await;
+    let c = Instance::start(&store, "c", Sharing::Advise).await;
+    way.faults().set(Operation::ALL, DOWN);
+    // The opening of `a` lasts longer than that of `b`, but `b` publishes a later state.
+    a.circuit.try_acquire().unwrap().record(Failure::hard().with_retry_after(secs(200)).trips_at_once().into());
+    pass(secs(1)).await;
+    fail(&b.circuit, 5);
+    pass(secs(8)).await;
+    way.faults().heal();
+    pass(secs(40)).await;
+    fail(&c.circuit, 2);
+    assert_eq!(state(&c.circuit), State::Open, "the longer opening advises");
+}
+
+#[tokio::test(start_paused = true)]
+async fn advice_that_has_ended_is_renewed_by_a_poll_if_the_hint_is_lost() {
+    let store = memory();
+    let way = FaultyStore::new(store.clone());
+    let a = Instance::start(&store, "a", Sharing::Advise).await;
+    let b = Instance::start(&way, "b", Sharing::Advise).await;
+    fail(&a.circuit, 5);
+    pass(millis(100)).await;
+    way.faults().drop_events();
+    pass(secs(5)).await;
+    // The failed probe opens for ten seconds.
+    fail(&a.circuit, 1);
+    pass(secs(9)).await;
+    fail(&b.circuit, 2);
+    assert_eq!(state(&b.circuit), State::Open, "the second opening advises");
 }

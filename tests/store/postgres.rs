@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tower_circuit_breaker::store::conformance::Suite;
 use tower_circuit_breaker::store::schema::{self, SchemaMode};
-use tower_circuit_breaker::store::{AuditFilter, PostgresStore, Store, StoreErrorKind, Watch, WatchEvent};
+use tower_circuit_breaker::store::{
+    AuditFilter, Hint, PostgresStore, Store, StoreErrorKind, Watch, WatchEvent, Write, Written,
+};
 
 use crate::servers::postgres::Postgres;
 use crate::sqlite::{put, record, row, write};
@@ -162,9 +164,34 @@ async fn a_watch_names_the_service_that_others_wrote_or_deleted() {
     let etag = put(&other, "o'rders {\u{e9}}", None, b"1").await;
     assert!(is_change_of(&next(&mut watch).await, "o'rders {\u{e9}}"));
     let conflict = other.compare_and_set(&write("o'rders {\u{e9}}", None, b"2")).await.unwrap();
-    assert!(matches!(conflict, tower_circuit_breaker::store::Written::Conflict { .. }));
+    assert!(matches!(conflict, Written::Conflict { .. }));
     assert!(other.delete("o'rders {\u{e9}}", &etag).await.unwrap());
     assert!(is_change_of(&next(&mut watch).await, "o'rders {\u{e9}}"), "the conflict was not told, the deletion is");
+}
+
+#[tokio::test]
+async fn a_write_of_counts_notifies_no_listener_and_a_transition_is_named() {
+    let (store, server) = fresh().await;
+    let mut watch = store.watch().await.unwrap().expect("the server notifies");
+    assert_eq!(next(&mut watch).await, WatchEvent::Gap);
+    let mut expected = None;
+    for hint in [Hint::None, Hint::Transition, Hint::None, Hint::Any] {
+        let write = Write { hint, ..write("a b", expected.take(), &record("a b", false)) };
+        let Written::Applied { etag, .. } = store.compare_and_set(&write).await.unwrap() else { panic!("{hint:?}") };
+        expected = Some(etag.clone());
+        if hint != Hint::None {
+            let WatchEvent::Changed { name, etag: hinted, hint: read, .. } = next(&mut watch).await else {
+                panic!("a change was reported as a gap")
+            };
+            assert_eq!((&*name, hinted, read), ("a b", Some(etag), hint));
+        }
+    }
+    // An older version of this crate sends the etag alone.
+    let notify =
+        "SELECT pg_notify('circuit_breaker:' || 'circuit_breaker_states'::regclass::oid::text, 'etag a b')::text";
+    server.value(notify).await;
+    let event = next(&mut watch).await;
+    assert!(matches!(&event, WatchEvent::Changed { name, hint: Hint::Any, .. } if name == "a b"), "{event:?}");
 }
 
 #[tokio::test]

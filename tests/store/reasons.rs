@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::outcome::FailureKind;
-use tower_circuit_breaker::store::{AuditFilter, FileStore, MemoryStore, SqliteStore, Store, Write};
+use tower_circuit_breaker::store::{AuditFilter, FileStore, Hint, MemoryStore, SqliteStore, Store, Write};
 use tower_circuit_breaker::{Circuit, Config, Failure, OpenDuration, State};
 
 use crate::lines::Lines;
@@ -176,7 +176,13 @@ async fn change(store: &MemoryStore, change: impl FnOnce(&mut Value)) {
     change(&mut json);
     let bytes = serde_json::to_vec(&json).unwrap();
     store
-        .compare_and_set(&Write { name: "payments".to_owned(), expected: Some(entry.etag), bytes, ttl: None })
+        .compare_and_set(&Write {
+            name: "payments".to_owned(),
+            expected: Some(entry.etag),
+            bytes,
+            ttl: None,
+            hint: Hint::Any,
+        })
         .await
         .unwrap();
 }

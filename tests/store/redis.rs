@@ -1,8 +1,10 @@
 //! `RedisStore` against real servers: what lies there, what happens when they fail, and what is pushed.
 
 mod audit;
+mod cluster;
 mod faults;
 mod keys;
+mod sentinel;
 mod tls;
 mod values;
 mod watch;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use tower_circuit_breaker::record::CircuitRecord;
 use tower_circuit_breaker::store::conformance::Suite;
-use tower_circuit_breaker::store::{Etag, RedisStore, Store, StoreError, Versioned, Write, Written};
+use tower_circuit_breaker::store::{Etag, Hint, RedisStore, Store, StoreError, Versioned, Write, Written};
 
 use crate::servers::redis::Redis;
 
@@ -25,7 +27,7 @@ pub(crate) async fn fresh() -> (Redis, RedisStore) {
 
 fn write(name: &str, expected: Option<&Etag>, bytes: &[u8]) -> Write {
     let ttl = Some(Duration::from_secs(60));
-    Write { name: name.to_owned(), expected: expected.cloned(), bytes: bytes.to_vec(), ttl }
+    Write { name: name.to_owned(), expected: expected.cloned(), bytes: bytes.to_vec(), ttl, hint: Hint::Any }
 }
 
 /// Writes what is not there yet.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::{Recovered, Restored, Sharing};
-use tower_circuit_breaker::store::{AuditFilter, Fault, FaultyStore, MemoryStore, Operation, Store};
+use tower_circuit_breaker::store::{AuditFilter, Fault, FaultyStore, Hint, MemoryStore, Operation, Store};
 use tower_circuit_breaker::{Circuit, Registry, State};
 
 use crate::rig::{
@@ -166,6 +166,7 @@ async fn corrupt_data_and_no_data_are_a_closed_circuit_and_no_error() {
                 expected: None,
                 bytes: bytes.as_bytes().to_vec(),
                 ttl: None,
+                hint: Hint::Any,
             };
             store.compare_and_set(&write).await.unwrap();
         }
@@ -215,6 +216,7 @@ async fn a_store_saves_loads_and_deletes_by_name() {
             expected: None,
             bytes: b"{}".to_vec(),
             ttl: None,
+            hint: Hint::Any,
         };
         store.compare_and_set(&write).await.unwrap();
         let loaded = store.load_many(&names).await.unwrap().entries.remove(0).unwrap();

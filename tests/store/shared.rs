@@ -19,7 +19,7 @@ use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
 
 /// An instance that almost never polls, so that it hears of others only by pushes.
-async fn instance(store: impl Store, id: &str) -> Registry {
+pub(crate) async fn instance(store: impl Store, id: &str) -> Registry {
     let builder = Registry::builder().store(store).instance(id).poll_every(secs(3600), secs(3600));
     let registry = builder.store_timeout(secs(10)).build().unwrap();
     for name in ["payments", "first", "second"] {
@@ -30,7 +30,7 @@ async fn instance(store: impl Store, id: &str) -> Registry {
     registry
 }
 
-fn mode(registry: &Registry, name: &str) -> Mode {
+pub(crate) fn mode(registry: &Registry, name: &str) -> Mode {
     registry.get(name).unwrap().status().mode
 }
 
@@ -41,7 +41,7 @@ async fn trip(registry: &Registry, name: &str) {
 
 /// Trips a circuit until another instance hears of that, because the watch of the other instance may begin a little
 /// later.
-async fn reaches(from: &Registry, to: &Registry, name: &str) {
+pub(crate) async fn reaches(from: &Registry, to: &Registry, name: &str) {
     let heard = async {
         while mode(to, name) == Mode::Automatic {
             trip(from, name).await;

@@ -13,7 +13,7 @@ use tower_circuit_breaker::state::Generation;
 use tower_circuit_breaker::store::conformance::Suite;
 use tower_circuit_breaker::store::schema::{self, SchemaMode};
 use tower_circuit_breaker::store::{
-    AuditFilter, AuditRow, Etag, SqliteStore, Store, StoreErrorKind, WatchEvent, Write, Written,
+    AuditFilter, AuditRow, Etag, Hint, SqliteStore, Store, StoreErrorKind, WatchEvent, Write, Written,
 };
 
 use crate::servers::folder::Folder;
@@ -25,7 +25,7 @@ fn fresh() -> (SqliteStore, Folder) {
 }
 
 pub(crate) fn write(name: &str, expected: Option<Etag>, bytes: &[u8]) -> Write {
-    Write { name: name.to_owned(), expected, bytes: bytes.to_vec(), ttl: None }
+    Write { name: name.to_owned(), expected, bytes: bytes.to_vec(), ttl: None, hint: Hint::Any }
 }
 
 pub(crate) async fn put(store: &impl Store, name: &str, expected: Option<Etag>, bytes: &[u8]) -> Etag {

@@ -12,7 +12,7 @@ use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::keyed::Keyed;
 use tower_circuit_breaker::record::Timestamp;
 use tower_circuit_breaker::store::{
-    AuditFilter, AuditRow, Etag, Fault, FaultyStore, FileStore, Loaded, MemoryStore, Operation, PostgresStore,
+    AuditFilter, AuditRow, Etag, Fault, FaultyStore, FileStore, Hint, Loaded, MemoryStore, Operation, PostgresStore,
     SqliteStore, Store, StoreError, StoreErrorKind, TieredStore, Write, Written,
 };
 
@@ -200,7 +200,7 @@ fn age(folder: &Folder, name: &str, by: Duration) {
 async fn put(store: &impl Store, names: &[&str]) {
     for name in names {
         let bytes = format!(r#"{{"service":"{name}","state":"closed"}}"#).into_bytes();
-        let write = Write { name: (*name).to_owned(), expected: None, bytes, ttl: None };
+        let write = Write { name: (*name).to_owned(), expected: None, bytes, ttl: None, hint: Hint::Any };
         assert!(matches!(store.compare_and_set(&write).await.unwrap(), Written::Applied { .. }));
     }
 }
@@ -267,6 +267,7 @@ async fn writers_and_deleters_of_one_name_lose_no_write() {
             expected: Some(now.etag.clone()),
             bytes: round.to_string().into_bytes(),
             ttl: None,
+            hint: Hint::Any,
         };
         let (wrote, deleted) = tokio::join!(writer.compare_and_set(&write), deleter.delete("a", &now.etag));
         let wrote = matches!(wrote.unwrap(), Written::Applied { .. });

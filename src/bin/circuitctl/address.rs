@@ -62,7 +62,7 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
         return Err(Failure::new(
             Code::Usage,
             "usage",
-            "a cache must be Redis, with an address that begins with `redis://`, `rediss://` or `unix://`",
+            "a cache must be Redis, with an address that begins with `redis://`, `rediss://`, `redis-sentinel://`, `redis-cluster://` or `unix://`",
         ));
     }
     let cache = opened(cache)?;
@@ -90,7 +90,14 @@ fn opened(address: &Address) -> Result<AnyStore, Failure> {
         }
         Some(StoreKind::Redis) => {
             let store = RedisStore::new(url).map_err(wrong)?;
-            warn_if(store.exposes_password(), "rediss://");
+            warn_if(
+                store.exposes_password(),
+                match url.split(':').next().and_then(|scheme| scheme.split_once('-')) {
+                    Some((_, "sentinel")) => "rediss-sentinel://",
+                    Some((_, "cluster")) => "rediss-cluster://",
+                    _ => "rediss://",
+                },
+            );
             Ok(AnyStore::new(store))
         }
         Some(StoreKind::File) => {

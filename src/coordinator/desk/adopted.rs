@@ -218,6 +218,11 @@ impl Adopted {
         is_later
     }
 
+    /// Returns true if the circuit has advice that lasts at this time.
+    pub(super) fn is_advised(&self, now: Timestamp) -> bool {
+        self.advised_until.is_some_and(|until| now < until)
+    }
+
     /// Notes that no other instance advises.
     pub(super) fn unadvised(&mut self) {
         self.advised_until = None;

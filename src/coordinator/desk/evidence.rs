@@ -12,6 +12,7 @@ use super::usual::Usual;
 use super::{Now, Who};
 use crate::circuit::{Circuit, Totals};
 use crate::clock::Tick;
+use crate::random::Dice;
 use crate::record::{InstanceEntry, Opening};
 use crate::state::{Reason, Snapshot, State, Transition};
 
@@ -57,8 +58,8 @@ pub(super) struct Evidence {
     /// The time at which the entry is due, if the entry has news. `look` and `refused` set the time, `owe`, `renew`, `stop`
     /// and `hurry` set the present time, and `written` and `go_on` clear it.
     due: Option<Tick>,
-    /// The time of the last write of an entry. Set by `written`.
-    last_write: Option<Tick>,
+    /// The earliest time of the next write of counts. Set by `written`.
+    next_write: Option<Tick>,
 }
 
 impl Evidence {
@@ -107,7 +108,7 @@ impl Evidence {
     /// Makes the entry due after the shortest time between two writes, unless the entry is due already.
     fn plan(&mut self, now: Tick) {
         let first = now.saturating_add(FIRST_AFTER);
-        let due = self.last_write.map_or(first, |last| first.max(last.saturating_add(AT_MOST_EVERY)));
+        let due = self.next_write.map_or(first, |next| first.max(next));
         self.due.get_or_insert(due);
     }
 
@@ -252,7 +253,7 @@ impl Evidence {
 
     /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change the
     /// next entry is due at once.
-    pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick) {
+    pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick, dice: &mut Dice) {
         // The write may have begun before the process was about to end, without the mark.
         let lacks_mark = self.is_stopping && !entry.is_stopped();
         let is_owed = self.owed != owed;
@@ -260,7 +261,8 @@ impl Evidence {
         self.due = (lacks_mark || is_owed).then_some(now);
         self.written = Some(entry);
         self.has_written = true;
-        self.last_write = Some(now);
+        // The instances of a fleet have their first failures at the same time, and must not write at the same time for ever.
+        self.next_write = Some(now.saturating_add(AT_MOST_EVERY.mul_f64(1.0 + dice.share() / 4.0)));
     }
 
     /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the
@@ -345,5 +347,5 @@ fn weight(reason: &Reason) -> Option<f64> {
 
 /// The shortest time from a change of the counts to their write, so that the failures of one moment share a write.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
-/// The shortest time between two writes of counts.
+/// The shortest time between two writes of counts. The actual time is up to a quarter longer.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);

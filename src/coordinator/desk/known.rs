@@ -5,6 +5,7 @@
 //! `write.rs` decides the content of the next write, and `takeover.rs` decides the effect on the circuit.
 
 use super::Now;
+use crate::clock::Tick;
 use crate::record::CircuitRecord;
 use crate::store::{Etag, Versioned};
 use crate::telemetry;
@@ -58,6 +59,8 @@ pub(super) struct Known {
     lines: Lines,
     /// The store, or the tier of a tiered store, that answered last. Set by `found`.
     from: &'static str,
+    /// The time of the last answer with a record or about a written record. Set by `found` and `written`.
+    answered: Option<Tick>,
 }
 
 impl Known {
@@ -65,7 +68,7 @@ impl Known {
     pub(super) fn new(circuit: &str) -> Self {
         let record = CircuitRecord::unknown(circuit);
         let (stored, lines) = (Stored::Unknown, Lines::default());
-        Self { record, stored, is_behind: false, lacking: None, corrupt: None, lines, from: "" }
+        Self { record, stored, is_behind: false, lacking: None, corrupt: None, lines, from: "", answered: None }
     }
 
     pub(super) const fn record(&self) -> &CircuitRecord {
@@ -78,6 +81,11 @@ impl Known {
 
     pub(super) const fn is_behind(&self) -> bool {
         self.is_behind
+    }
+
+    /// Returns true if the store has answered for the record after this time.
+    pub(super) fn was_answered_after(&self, time: Tick) -> bool {
+        self.answered.is_some_and(|answered| answered > time)
     }
 
     pub(super) const fn from(&self) -> &'static str {
@@ -120,7 +128,7 @@ impl Known {
             self.is_behind = self.record.is_eventful(now.store);
             self.stored = Stored::of(current);
         }
-        self.from = from;
+        (self.from, self.answered) = (from, Some(now.here));
         found
     }
 
@@ -144,7 +152,8 @@ impl Known {
     }
 
     /// Joins the record of a write that the store has made. `lacking` is the tier that does not have the write yet.
-    pub(super) fn written(&mut self, record: &CircuitRecord, etag: Etag, lacking: Option<&'static str>) {
+    pub(super) fn written(&mut self, record: &CircuitRecord, etag: Etag, lacking: Option<&'static str>, now: Tick) {
+        self.answered = Some(now);
         self.lacking = lacking;
         self.record = crate::record::join(&self.record, record);
         self.is_behind = self.record != *record;

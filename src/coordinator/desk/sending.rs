@@ -53,6 +53,11 @@ impl Sending {
         !self.in_flight && now >= self.retry_at
     }
 
+    /// Returns the time until which the next write waits, if it waits now.
+    pub(super) fn waits_until(&self, now: Tick) -> Option<Tick> {
+        (!self.in_flight && self.retry_at > now).then_some(self.retry_at)
+    }
+
     /// Notes the numbers of a record that a write proposes.
     pub(super) fn propose(&mut self, generation: u64, sequence: u64) {
         self.proposed = self.proposed.max(generation).max(sequence);
@@ -86,16 +91,21 @@ impl Sending {
         self.failures = 0;
     }
 
-    /// Notes that the write has met a conflict after the time `took`. After most conflicts the next write begins
-    /// immediately. After many conflicts in a row the desk waits a random time of up to ten times `took`, so that other
-    /// instances can write.
-    pub(super) fn conflicted(&mut self, took: Duration, now: Tick, dice: &mut Dice) {
+    /// Notes that the write has met a conflict after the time `took`, while `others` other instances write. After the first
+    /// conflict in a row, the next write begins immediately, because the conflict has brought the present version. After
+    /// each second conflict, the desk waits a random time in which each of the others can write twice. The version is old
+    /// after the wait, so that the next conflict only brings the present version again. After many conflicts in a row the
+    /// desk waits up to ten times `took` in every case.
+    pub(super) fn conflicted(&mut self, took: Duration, others: u32, now: Tick, dice: &mut Dice) {
         self.conflicts += 1;
+        let waits = others > 0 && self.conflicts.is_multiple_of(2);
+        let writers = if waits { others.max(1 << self.conflicts) } else { 0 };
+        let mut longest = took.saturating_mul(writers.saturating_mul(2));
         if self.conflicts >= MANY_CONFLICTS {
             self.conflicts = 0;
-            let took = took.max(Duration::from_millis(10));
-            self.retry_at = now.saturating_add(took.saturating_mul(10).mul_f64(dice.share()));
+            longest = longest.max(took.max(Duration::from_millis(10)).saturating_mul(10));
         }
+        self.retry_at = now.saturating_add(longest.min(LONGEST_WAY).mul_f64(dice.share()));
     }
 
     /// Notes that the write has failed. The desk has its own backoff. The store may fail this write while it answers
@@ -125,6 +135,8 @@ impl Sending {
 
 /// The conflicts in a row after which a desk lets other writers go first.
 const MANY_CONFLICTS: u32 = 8;
+/// The longest time for which a desk lets other writers go first.
+const LONGEST_WAY: Duration = Duration::from_secs(2);
 /// The mean wait after a refused write. The actual wait is 50 % to 150 % of this time.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 /// The wait after a write of a record that cannot be encoded, or that is of a later version.

@@ -350,7 +350,7 @@ fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 ///
 /// An opening that was made on advice does not advise. Otherwise two instances could keep each other's advice alive.
 /// The opening of an instance that has stopped does not advise either.
-fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
+pub(super) fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
     if entry.state != State::Open || entry.advised || entry.is_gone(now.store) {
         return None;
     }

@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use super::known::Stored;
+use super::takeover::advice;
 use super::{Desk, Now, Report, Ticket, Who};
 use crate::clock::Tick;
 use crate::coordinator::terms::Ttl;
 use crate::random::Dice;
-use crate::record::{Command, Effect, OperatorCommand, TransitionCommand, apply};
-use crate::store::{Etag, StoreErrorKind, Write};
+use crate::record::{Command, Effect, InstanceEntry, OperatorCommand, TransitionCommand, apply};
+use crate::store::{Etag, Hint, StoreErrorKind, Write};
 use crate::telemetry;
 
 /// The next operation on the store for a desk.
@@ -33,6 +34,11 @@ impl Desk {
     /// Returns true if a write may begin.
     pub(in crate::coordinator) fn may_write(&self, now: Tick) -> bool {
         self.sending.is_free(now)
+    }
+
+    /// Returns the time until which the next write waits, if it waits now.
+    pub(in crate::coordinator) fn waits_until(&self, now: Tick) -> Option<Tick> {
+        self.sending.waits_until(now)
     }
 
     /// Returns true if a write is due and can begin, so that its answer will have the present record.
@@ -147,9 +153,23 @@ impl Desk {
             self.sending.propose(record.generation.get(), sequence);
         }
         let ttl = record.ttl(ttl.open, ttl.other, now.store);
-        let write = Write { name: self.name().to_owned(), expected, bytes, ttl };
+        let hint = match &ticket_entry {
+            _ if ticket_act.is_some() || self.known.is_behind() => Hint::Any,
+            _ if ticket_transition.is_some() => Hint::Transition,
+            Some((entry, _)) => self.hint_of(entry, who, now),
+            None => Hint::Any,
+        };
+        let write = Write { name: self.name().to_owned(), expected, bytes, ttl, hint };
         let (act, transition, entry, era) = (ticket_act, ticket_transition, ticket_entry, self.circuit_era());
         Some((write, Ticket { record, act, transition, entry, era }))
+    }
+
+    /// Returns the hint of a write with this entry and nothing else. An entry whose advice lasts longer than that of the last
+    /// entry has the state of a transition that the record did not take. All other entries have only counts.
+    fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {
+        let ends = |entry| advice(entry, now).map(|(until, _)| until);
+        let before = self.known.record().instances.get(&who.id).and_then(ends);
+        if ends(entry) > before { Hint::Transition } else { Hint::None }
     }
 
     /// Notes that the store has made the write. `lacking` is the tier that does not have the write yet.
@@ -160,6 +180,7 @@ impl Desk {
         lacking: Option<&'static str>,
         who: &Who,
         now: Now,
+        dice: &mut Dice,
     ) -> Report {
         self.sending.end();
         if self.changes.is_forgetting() {
@@ -168,11 +189,11 @@ impl Desk {
             return self.look(who, now.here);
         }
         let was_behind = self.known.is_behind();
-        self.known.written(&ticket.record, etag, lacking);
+        self.known.written(&ticket.record, etag, lacking, now.here);
         self.sending.written();
         self.changes.written(ticket.act.as_ref(), ticket.transition);
         if let Some((entry, owed)) = ticket.entry {
-            self.evidence.written(entry, owed, now.here);
+            self.evidence.written(entry, owed, now.here, dice);
         }
         let mut report = self.take_over(false, who, now);
         self.end_by_the_store(ticket.era, now);
@@ -184,11 +205,22 @@ impl Desk {
         report
     }
 
-    /// Notes that the write met another version after the time `took`. The task passes the present version to
-    /// [`found`](Self::found).
-    pub(in crate::coordinator) fn conflicted(&mut self, took: Duration, now: Tick, dice: &mut Dice) {
+    /// Notes that the write met another version. The task passes the present version to [`found`](Self::found), and then
+    /// calls [`give_way`](Self::give_way).
+    pub(in crate::coordinator) fn conflicted(&mut self) {
         self.sending.end();
-        self.sending.conflicted(took, now, dice);
+    }
+
+    /// Lets other instances write first after a conflict, if the record shows that they write at present. In an outage
+    /// all instances write at the same time, and each conflict costs a whole record. An order of an operator does not wait.
+    /// `took` is the time from the write to its answer.
+    pub(in crate::coordinator) fn give_way(&mut self, took: Duration, who: &Who, now: Now, dice: &mut Dice) {
+        let entries = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
+        let others = || entries.clone().map(|(_, entry)| entry);
+        let is_busy = others().any(|entry| now.store.since(entry.updated_at) < BUSY);
+        let count =
+            if is_busy && !self.has_order() { others().filter(|entry| !entry.is_gone(now.store)).count() } else { 0 };
+        self.sending.conflicted(took, u32::try_from(count).unwrap_or(u32::MAX), now.here, dice);
     }
 
     /// Notes that the write or the deletion has failed. The store may have made the change nevertheless, because an
@@ -238,3 +270,6 @@ impl Desk {
         self.changes.transition_command(self.sending.proposed(), self.circuit.now())
     }
 }
+
+/// The age of the last write of another instance up to which the instances count as writing at the same time.
+const BUSY: Duration = Duration::from_secs(1);

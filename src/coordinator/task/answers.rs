@@ -205,12 +205,15 @@ impl Task {
         let report = match written {
             Written::Applied { etag, now: store } => {
                 let lacking = self.hub.store.lacking(&etag);
-                desk.written(ticket, etag, lacking, who, Now { here: now, store })
+                desk.written(ticket, etag, lacking, who, Now { here: now, store }, dice)
             }
             Written::Conflict { current, now: store } => {
-                desk.conflicted(now.saturating_since(begun.at), now, dice);
+                desk.conflicted();
                 let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));
-                desk.found(current.as_ref(), from, ticket.era(), who, Now { here: now, store })
+                let both = Now { here: now, store };
+                let report = desk.found(current.as_ref(), from, ticket.era(), who, both);
+                desk.give_way(now.saturating_since(begun.at), who, both, dice);
+                report
             }
         };
         self.settle(at, report, now);

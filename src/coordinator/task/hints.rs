@@ -5,28 +5,39 @@
 //! next [`MERGED_WITHIN`] share one load.
 //!
 //! Nothing is loaded for a circuit that this registry does not have, nor for a version that this process knows already,
-//! as after its own write.
+//! as after its own write. Nor is a record loaded for the transition of another instance that can have no effect on the
+//! circuit, so that an outage of many instances does not make each of them load each write.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use super::Task;
 use super::jobs::BATCH;
+use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
+use crate::coordinator::Sharing;
 use crate::coordinator::desks::{DeskId, Desks};
-use crate::store::{Etag, WatchEvent};
+use crate::record::Timestamp;
+use crate::store::{Etag, Hint, WatchEvent};
 
 /// The hints that no load has followed yet.
 #[derive(Debug)]
 pub(super) struct Hints {
-    /// The desks with a hint, each with the version in the hint. `None` if the hint has no version, or if two hints have
-    /// different versions.
-    changed: BTreeMap<DeskId, Option<Etag>>,
+    /// The desks with a hint.
+    changed: BTreeMap<DeskId, Hinted>,
     /// True if every desk has a hint.
     all: bool,
     /// The earliest time of the next load.
     at: Tick,
+}
+
+/// The hints for one desk.
+#[derive(Debug)]
+struct Hinted {
+    /// The version in the hint. `None` if the hint has no version, or if two hints have different versions.
+    etag: Option<Etag>,
+    /// The kind of the hint. [`Hint::Any`] if two hints have different kinds.
+    hint: Hint,
 }
 
 impl Hints {
@@ -34,16 +45,21 @@ impl Hints {
         Self { changed: BTreeMap::new(), all: false, at: now }
     }
 
-    fn add(&mut self, at: DeskId, etag: Option<Etag>) {
+    fn add(&mut self, at: DeskId, etag: Option<Etag>, hint: Hint) {
         match self.changed.entry(at) {
-            Entry::Vacant(first) => drop(first.insert(etag)),
-            Entry::Occupied(mut merged) if *merged.get() != etag => drop(merged.insert(None)),
-            Entry::Occupied(_) => {}
+            Entry::Vacant(first) => drop(first.insert(Hinted { etag, hint })),
+            Entry::Occupied(mut merged) => {
+                let merged = merged.get_mut();
+                merged.etag.take_if(|before| Some(&*before) != etag.as_ref());
+                if merged.hint != hint {
+                    merged.hint = Hint::Any;
+                }
+            }
         }
     }
 
-    /// Takes the desks to load now.
-    fn take(&mut self, desks: &Desks, now: Tick) -> Vec<DeskId> {
+    /// Takes the desks to load now. `store` is the time of the store.
+    fn take(&mut self, desks: &Desks, sharing: Sharing, now: Tick, store: Option<Timestamp>) -> Vec<DeskId> {
         if self.next(desks).is_none_or(|next| next > now) {
             return Vec::new();
         }
@@ -51,14 +67,17 @@ impl Hints {
         let mut changed = std::mem::take(&mut self.changed);
         if std::mem::take(&mut self.all) {
             // The answer of a write has the present record. Gaps must not keep a slow store so busy that no write begins.
-            changed.extend(desks.ids().filter(|at| !desks[*at].is_about_to_write(now)).map(|at| (at, None)));
+            let all = desks.ids().filter(|at| !desks[*at].is_about_to_write(now));
+            changed.extend(all.map(|at| (at, Hinted { etag: None, hint: Hint::Any })));
         }
-        for (at, etag) in changed {
+        for (at, hinted) in changed {
             let Some(desk) = desks.get(at) else { continue };
             if desk.is_writing() {
                 // The answer of the write may be older than the hint. The version is compared after the answer.
-                self.changed.insert(at, etag);
-            } else if etag.is_none_or(|etag| !desk.has_version(&etag)) {
+                self.changed.insert(at, hinted);
+            } else if hinted.etag.is_none_or(|etag| !desk.has_version(&etag))
+                && desk.follows(hinted.hint, sharing, store)
+            {
                 due.push(at);
             }
         }
@@ -80,9 +99,9 @@ impl Task {
         let mut next = Some(event);
         for _ in 0..HANDLED_AT_ONCE {
             match next.take() {
-                Some(Some(WatchEvent::Changed { name, etag })) => {
+                Some(Some(WatchEvent::Changed { name, etag, hint })) => {
                     if let Some(at) = self.ledger.index.get(&name) {
-                        self.hints.add(*at, etag);
+                        self.hints.add(*at, etag, hint);
                     }
                 }
                 // The watch may have lost hints for any circuit.
@@ -105,7 +124,8 @@ impl Task {
     /// the backoff ends.
     pub(super) fn follow_hints(&mut self, now: Tick) {
         let has_begun = self.hints.all;
-        let due = self.hints.take(&self.ledger.desks, now);
+        let Ledger { desks, who, link, .. } = &self.ledger;
+        let due = self.hints.take(desks, who.sharing, now, link.time(now));
         if has_begun && !due.is_empty() {
             self.ledger.link.hurry(now);
         }

@@ -116,6 +116,7 @@ impl Task {
         // number of an old command.
         ledger.eras = ledger.eras.max(desk.last_era());
         self.to_load.forget(at);
+        self.polls.forget(at);
         self.to_write.remove(at);
         let mut findings = self.hub.findings.lock();
         findings.unwritten.remove(&at);

@@ -112,15 +112,20 @@ impl Loads {
 }
 
 impl Task {
-    /// Plans a load of all records, except those that are about to be written, because the answer of a write has the
-    /// present record. Otherwise polls could keep a slow store so busy that no write begins. A record that is loaded alone
-    /// waits for its backoff.
+    /// Plans a load of all records, as polls of all desks.
     pub(super) fn load_all(&mut self, now: Tick) {
-        let Ledger { desks, .. } = &self.ledger;
-        let ids = desks.ids().filter(|at| !desks[*at].is_about_to_write(now));
-        let alone = &self.to_load.alone;
-        let ids: Vec<_> = ids.filter(|at| !alone.contains(at) || desks[*at].may_write(now)).collect();
-        self.to_load.extend(ids);
+        let all = self.ledger.desks.ids().collect();
+        self.load_polled(all, now);
+    }
+
+    /// Plans loads for polls of these desks, except of those that are about to be written, because the answer of a write has
+    /// the present record. Otherwise polls could keep a slow store so busy that no write begins. A record that is loaded
+    /// alone waits for its backoff.
+    pub(super) fn load_polled(&mut self, desks: Vec<DeskId>, now: Tick) {
+        let (alone, all) = (&self.to_load.alone, &self.ledger.desks);
+        let is_due = |at: &DeskId| !all[*at].is_about_to_write(now) && (!alone.contains(at) || all[*at].may_write(now));
+        let due: Vec<_> = desks.into_iter().filter(is_due).collect();
+        self.to_load.extend(due);
     }
 
     /// Handles a load that has failed.

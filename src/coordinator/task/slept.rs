@@ -35,7 +35,7 @@ impl Task {
         self.slept.wake_ups += 1;
         self.ledger.link.forget_time();
         self.ledger.link.hurry(now);
-        self.next_poll = now;
+        self.load_all(now);
     }
 }
 

@@ -1,25 +1,39 @@
-//! The parameters of each kind of address.
+//! The parameters of each kind of address, and their values.
 
-use super::{StoreKind, Wrong, part};
+use super::{SHELL, StoreKind, Wrong, is_of_shell, part};
 use crate::nearest::nearest;
 
 /// The parameters of the addresses of one kind and scheme.
 pub(super) struct Known {
     names: &'static [&'static str],
     kind: StoreKind,
+    /// The scheme of the same address with TLS, for Redis.
+    with_tls: &'static str,
 }
 
 impl Known {
     pub(super) fn of(kind: StoreKind, scheme: &str) -> Self {
+        let of_sentinels = scheme.ends_with("-sentinel");
         let names: &[&str] = match kind {
             StoreKind::File => &[],
             StoreKind::Sqlite => &["mode", "cache", "immutable", "vfs"],
             StoreKind::Postgres => &POSTGRES,
             StoreKind::Redis if scheme.contains("unix") => &["db", "user", "pass", PREFIX, "protocol"],
-            StoreKind::Redis if matches!(scheme, "rediss" | "valkeys") => &["ca", "cert", "key", PREFIX, "protocol"],
+            StoreKind::Redis if matches!(scheme, "rediss-sentinel" | "valkeys-sentinel") => {
+                &["ca", "cert", "key", PREFIX, "protocol", "sentinel_user", "sentinel_pass"]
+            }
+            StoreKind::Redis if of_sentinels => &[PREFIX, "protocol", "sentinel_user", "sentinel_pass"],
+            StoreKind::Redis if scheme.starts_with("rediss") || scheme.starts_with("valkeys") => {
+                &["ca", "cert", "key", PREFIX, "protocol"]
+            }
             StoreKind::Redis => &[PREFIX, "protocol"],
         };
-        Self { names, kind }
+        let with_tls = match scheme.rsplit_once('-') {
+            Some((_, "sentinel")) => "rediss-sentinel://",
+            Some((_, "cluster")) => "rediss-cluster://",
+            _ => "rediss://",
+        };
+        Self { names, kind, with_tls }
     }
 
     /// Returns the name of the parameter of which `key` is a spelling.
@@ -43,11 +57,34 @@ impl Known {
         let tls = ["ca", "cert", "key"].contains(&key) && self.kind == StoreKind::Redis;
         let hint = match nearest(key, self.names.iter().copied()) {
             Some(near) => format!(", did you mean `{near}`?"),
-            None if tls => ", which needs an address that begins with `rediss://`:".to_owned(),
+            None if tls => format!(", which needs an address that begins with `{}`:", self.with_tls),
             None => ":".to_owned(),
         };
         part(format!("the address has the unknown parameter `{key}`{hint} {allowed}"))
     }
+}
+
+/// Refuses a value that the parameter cannot have.
+pub(super) fn check_value(kind: StoreKind, name: &str, value: &str) -> Result<(), Wrong> {
+    let allowed: &[&str] = match (kind, name) {
+        (_, "sslmode") => &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+        (_, "protocol") => &["2", "3", "resp2", "resp3"],
+        (StoreKind::Sqlite, "mode") => &["ro", "rw", "rwc"],
+        _ => &[],
+    };
+    if value.is_empty() {
+        return Err(part(format!("the parameter `{name}` has no value")));
+    }
+    if !allowed.is_empty() && !allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(value)) {
+        let hint =
+            nearest(value, allowed.iter().copied()).map_or(":".to_owned(), |near| format!(", did you mean `{near}`?"));
+        let allowed = allowed.join(", ");
+        return Err(part(format!("the parameter `{name}` has an unknown value{hint} allowed are {allowed}")));
+    }
+    if FILES.contains(&name) && is_of_shell(value) {
+        return Err(part(format!("the file of `{name}` cannot begin with {SHELL}")));
+    }
+    Ok(())
 }
 
 /// The parameter with the prefix of the keys.
@@ -77,3 +114,5 @@ const ALIASES: [(&str, &str); 5] = [
     ("ssl-cert", "sslcert"),
     ("ssl-key", "sslkey"),
 ];
+/// The parameters whose values are files.
+const FILES: [&str; 6] = ["sslrootcert", "sslcert", "sslkey", "ca", "cert", "key"];

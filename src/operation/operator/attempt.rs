@@ -10,7 +10,7 @@ use crate::record::{CircuitRecord, Command, Effect, OperatorCommand, Timestamp, 
 use crate::state::State;
 use crate::state::admissible::{Facts, admissible};
 use crate::state::order_hash::Earlier;
-use crate::store::{Store, StoreError, StoreErrorKind, Versioned, Write, Written};
+use crate::store::{Hint, Store, StoreError, StoreErrorKind, Versioned, Write, Written};
 
 /// The order, and the knowledge that one attempt passes to the next.
 pub(super) struct Attempt<'a> {
@@ -134,7 +134,13 @@ impl Operator {
         let Ttl { open, other } = Ttl::default();
         let ttl = record.ttl(open, other, now);
         match self
-            .within_timeout(self.store.compare_and_set(&Write { name: name.to_owned(), expected, bytes, ttl }))
+            .within_timeout(self.store.compare_and_set(&Write {
+                name: name.to_owned(),
+                expected,
+                bytes,
+                ttl,
+                hint: Hint::Any,
+            }))
             .await
         {
             Ok(Written::Applied { etag, now }) => {

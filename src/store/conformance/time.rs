@@ -118,7 +118,7 @@ async fn await_report(
         loop {
             match watch.next().await {
                 Some(WatchEvent::Gap) => return Ok(()),
-                Some(WatchEvent::Changed { name: changed, etag })
+                Some(WatchEvent::Changed { name: changed, etag, .. })
                     if changed == name && (etag.is_none() || etag.as_ref() == version) =>
                 {
                     return Ok(());

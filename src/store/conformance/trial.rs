@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Case, Failure, Suite};
 use crate::record::CircuitRecord;
-use crate::store::{AnyStore, Etag, Store, StoreError, StoreErrorKind, Versioned, Write, Written};
+use crate::store::{AnyStore, Etag, Hint, Store, StoreError, StoreErrorKind, Versioned, Write, Written};
 
 pub(super) struct Trial<'s, 'a> {
     pub(super) suite: &'s Suite<'a>,
@@ -140,6 +140,7 @@ pub(super) fn writing(name: &str, expected: Option<&Etag>, bytes: &[u8]) -> Writ
         expected: expected.cloned(),
         bytes: bytes.to_vec(),
         ttl: Some(Duration::from_secs(600)),
+        hint: Hint::Any,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Reading metadata is cheap, needs no crate for each operating system, and sees the writes of other processes. The
 //! pause between two readings grows with their duration, so that a folder with very many files costs little, too. Each
-//! reading is compared with the previous reading. A change is found if it lasts until the next reading.
+//! reading is compared with the previous reading. A change is found if it lasts until the next reading. While the folder
+//! cannot be read, or only seldom, the watch is interrupted, so that the coordinator polls.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -44,7 +45,15 @@ pub(super) async fn watch(folder: Folder, disk: DiskThread, interval: Duration) 
 async fn keep_watching(folder: Folder, disk: DiskThread, interval: Duration, mut seen: Seen, sender: WatchSender) {
     let clock = MonotonicClock::new();
     let mut pause = interval;
+    let (mut has_failed, mut was_late) = (false, false);
     loop {
+        let is_late = has_failed || pause > PROMPT;
+        if is_late {
+            sender.interrupt();
+        } else if was_late {
+            sender.gap();
+        }
+        was_late = is_late;
         tokio::select! {
             () = sender.closed() => return,
             () = tokio::time::sleep(pause) => {}
@@ -54,7 +63,9 @@ async fn keep_watching(folder: Folder, disk: DiskThread, interval: Duration, mut
         // If the folder cannot be read, the next successful reading is compared with the last successful reading.
         let scan = move || scan(&folder, &before).map_err(|_| StoreError::unavailable("not now"));
         // A scan that hangs is given up, so that other operations do not wait for it.
-        let Ok(after) = answer_within(STORE_TIMEOUT, disk.run(scan)).await else { continue };
+        let scanned = answer_within(STORE_TIMEOUT, disk.run(scan)).await;
+        has_failed = scanned.is_err();
+        let Ok(after) = scanned else { continue };
         report(&seen, &after, &sender);
         seen = after;
         pause = pause_after(clock.precise().saturating_since(began), interval);
@@ -69,6 +80,9 @@ fn pause_after(reading: Duration, interval: Duration) -> Duration {
 /// The part of the time that a watch reads the folder, as one of so many. A folder with 50 000 files is read in about 60
 /// ms, and then every 3 s. Meanwhile the polls of the coordinator find the changes.
 const SHARE: u32 = 50;
+
+/// The longest pause of a prompt watch. A watch with a longer pause is interrupted, so that the coordinator polls.
+const PROMPT: Duration = Duration::from_secs(5);
 
 /// Reports the files that are new, different or gone.
 fn report(before: &Seen, after: &Seen, sender: &WatchSender) {

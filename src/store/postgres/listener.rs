@@ -6,7 +6,8 @@
 //!
 //! sqlx's listener reconnects after some errors and not after others, and does not notice a network that has become
 //! silent. Therefore this module never lets a listener reconnect. After any failure a new listener replaces the old
-//! one, after a pause that grows with each failure. The new listener begins with a gap. After 15 s without a
+//! one, after a pause that grows with each failure. The watch is interrupted until then, so that the coordinator polls. The
+//! new listener begins with a gap. After 15 s without a
 //! notification a query checks that the connection still listens.
 //!
 //! Behind a pooler there is no watch. In PgBouncer's transaction mode a `LISTEN` succeeds, but stays on a connection of
@@ -23,10 +24,10 @@ use tokio::time::{sleep, timeout};
 
 use super::error::{is_unknown_parameter, meaning};
 use super::server::Server;
-use super::statements::{CHANNEL, IS_LISTENING};
+use super::statements::{CHANNEL, IS_LISTENING, version_of};
 use crate::random;
 use crate::store::watch::pause;
-use crate::store::{Etag, StoreError, Watch, WatchSender, limit};
+use crate::store::{StoreError, Watch, WatchSender, limit};
 
 /// Begins to listen. Every commit after the return of this function is reported. Returns `None` behind a pooler.
 pub(super) async fn watch(server: &Server) -> Result<Option<Watch>, StoreError> {
@@ -55,6 +56,7 @@ async fn keep_listening(server: &Server, limit: Duration, first: PgListener, sen
         {
             failures = 0;
         }
+        sender.interrupt();
         sleep(pause(failures, LONGEST_PAUSE)).await;
         failures += 1;
         match listen(server, limit).await {
@@ -75,9 +77,9 @@ async fn relay(mut listener: PgListener, limit: Duration, sender: &WatchSender) 
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => {
-                if let Some((etag, name)) = notification.payload().split_once(' ') {
-                    let has_etag = (2..=LONGEST_ETAG).contains(&etag.len());
-                    sender.changed(name, has_etag.then(|| Etag::new(etag)));
+                if let Some((version, name)) = notification.payload().split_once(' ') {
+                    let (etag, hint) = version_of(version);
+                    sender.changed_with(name, etag, hint);
                 }
             }
             Ok(Ok(None) | Err(_)) => return alive,
@@ -130,8 +132,6 @@ async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
     matches!(timeout(limit, query).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
 }
 
-/// The longest etag in a hint. A hint with a longer one has no version.
-const LONGEST_ETAG: usize = 100;
 /// A parameter of this crate, which PostgreSQL accepts because the name has a dot.
 const MARK: &str = "circuit_breaker.listener";
 /// An act reaches this instance within two seconds after the server answers again, because the new listener ends the

@@ -2,18 +2,37 @@
 //!
 //! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name,
 //! where the number is that of the table. A channel belongs to a database and not to a schema, so that stores in two
-//! schemas would otherwise hear each other. Listeners receive the notification at the commit. Times are passed as
-//! milliseconds in both directions and stored as timestamps, which a person can read.
+//! schemas would otherwise hear each other. Listeners receive the notification at the commit. A write of counts notifies
+//! no listener, because a commit that notifies waits for a lock of the whole server.
+//!
+//! Times are passed as milliseconds in both directions and stored as timestamps, which a person can read.
 
 use sqlx::postgres::PgRow;
 use sqlx::{Row, ValueRef};
 
 use crate::record::{CircuitRecord, Timestamp};
 use crate::store::sql::unsigned;
-use crate::store::{AuditRow, Etag, Loaded, Versioned, too_long};
+use crate::store::{AuditRow, Etag, Hint, Loaded, Versioned, too_long};
 
 pub(super) fn time(row: &PgRow, index: usize) -> Result<Timestamp, sqlx::Error> {
     Ok(Timestamp::from_millis(unsigned(row.try_get(index)?)))
+}
+
+/// Returns the text before the name in the notification of a write, which is the etag and, for a transition, a mark. An
+/// older version of this crate takes both for an unknown etag, and loads the record. `None` if the write notifies no
+/// listener.
+pub(super) fn version_with(hint: Hint, etag: &Etag) -> Option<String> {
+    match hint {
+        Hint::None => None,
+        Hint::Transition => Some(format!("{}{TRANSITION}", etag.as_str())),
+        Hint::Any => Some(etag.as_str().to_owned()),
+    }
+}
+
+/// Reads the text before the name in a notification. A deletion, and a text that is no etag of a record, have no etag.
+pub(super) fn version_of(text: &str) -> (Option<Etag>, Hint) {
+    let (etag, hint) = text.strip_suffix(TRANSITION).map_or((text, Hint::Any), |etag| (etag, Hint::Transition));
+    ((2..=LONGEST_ETAG).contains(&etag.len()).then(|| Etag::new(etag)), hint)
 }
 
 /// Returns the values in the order of the names. Each row has the time of the server. If no name has a record, there is
@@ -105,9 +124,10 @@ pub(super) const INSERT: &str = concat!(
     SELECT $1, $2, $3, $4, to_timestamp($5 / 1000.0), to_timestamp($6 / 1000.0), $7, $8, clock_timestamp(), $9, $10, $11
     WHERE $12::text IS NULL
     ON CONFLICT (service) DO NOTHING RETURNING service)
-    SELECT count(pg_notify(",
+    SELECT count(*), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+        count(CASE WHEN $13::text IS NOT NULL THEN pg_notify(",
     channel!(),
-    ", $10 || ' ' || service)), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM written"
+    ", $13 || ' ' || service)::text END) FROM written"
 );
 pub(super) const UPDATE: &str = concat!(
     "WITH written AS (
@@ -117,9 +137,10 @@ pub(super) const UPDATE: &str = concat!(
     WHERE service = $1 AND ",
     version!(),
     " = $12 RETURNING service)
-    SELECT count(pg_notify(",
+    SELECT count(*), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+        count(CASE WHEN $13::text IS NOT NULL THEN pg_notify(",
     channel!(),
-    ", $10 || ' ' || service)), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM written"
+    ", $13 || ' ' || service)::text END) FROM written"
 );
 pub(super) const DELETE: &str = concat!(
     "WITH gone AS (DELETE FROM circuit_breaker_states WHERE service = $1 AND ",
@@ -164,3 +185,27 @@ pub(super) const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000) AS oldest
     WHERE \"timestamp\" < to_timestamp($1 / 1000.0))";
 pub(super) const TRIMMED_AT_ONCE: u64 = 5000;
+/// The end of the version in the notification of a transition.
+const TRANSITION: &str = ",transition";
+/// The longest etag in a hint. A hint with a longer one has no version.
+const LONGEST_ETAG: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_gives_back_the_etag_and_the_hint_also_to_older_readers() {
+        let etag = Etag::new("0a1b2c");
+        for hint in [Hint::Transition, Hint::Any] {
+            let version = version_with(hint, &etag).unwrap();
+            assert_eq!(version_of(&version), (Some(etag.clone()), hint));
+            // An older reader takes the text before the first blank for the etag, and the rest for the name.
+            assert_eq!(format!("{version} a b").split_once(' '), Some((&*version, "a b")));
+        }
+        assert_eq!(version_with(Hint::None, &etag), None);
+        for (text, hint) in [("-", Hint::Any), (",transition", Hint::Transition), (&*"x".repeat(101), Hint::Any)] {
+            assert_eq!(version_of(text), (None, hint), "{text}");
+        }
+    }
+}

@@ -1,31 +1,49 @@
-//! The source of connections to a Redis server, which is an address or a client. No message repeats an address, because
-//! a password may be in it.
+//! The source of connections to Redis, which is an address or a client. No message repeats an address, because a password
+//! may be in it.
 //!
-//! The crate `redis` parses addresses. This module adds a check for each address with which an error of that crate
-//! would leak a part of a password, or would not name the missing feature. The files of certificates are read for each
-//! new connection, so that a renewed certificate needs no restart.
+//! The crate `redis` parses addresses of one server. This module adds a check for each address with which an error of
+//! that crate would leak a part of a password, or would not name the missing feature. The files of certificates are read
+//! for each new connection, so that a renewed certificate needs no restart.
+
+mod several;
+
+use std::sync::Arc;
 
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo};
 
 use super::keys::Keys;
+use super::sentinel::Sentinels;
 use crate::keep::{Address, PREFIXES, StoreKind, is_prefix};
 use crate::shown::quoted;
 use crate::store::StoreError;
 use crate::store::tls::{Content, Pem, is_this_host};
+use several::Several;
+pub(super) use several::joined;
 
-/// The source of the clients of one server.
+/// The source of the clients of one server, of the master that sentinels name, or of the nodes of a cluster.
 #[derive(Clone)]
 pub(super) struct Source {
+    /// The server, or the settings of all servers of the place at the address of the first host.
     client: Client,
+    place: Place,
     ca: Option<Pem>,
     identity: Option<(Pem, Pem)>,
     prefix: String,
 }
 
+/// The servers that an address or a client leads to.
+#[derive(Clone)]
+enum Place {
+    Server,
+    Master(Sentinels),
+    /// The nodes from which the other nodes of a cluster are learnt.
+    Cluster(Arc<[ConnectionInfo]>),
+}
+
 impl Source {
     pub(super) fn from_client(client: Client) -> Self {
-        Self { client, ca: None, identity: None, prefix: String::new() }
+        Self { client, place: Place::Server, ca: None, identity: None, prefix: String::new() }
     }
 
     pub(super) fn from_url(url: &str) -> Result<Self, StoreError> {
@@ -41,30 +59,23 @@ impl Source {
         if address.kind != StoreKind::Redis {
             return Err(refused("it does not begin with redis://, rediss:// or unix://"));
         }
-        let info = match url.into_connection_info() {
-            Ok(info) if info.addr().is_supported() => info,
-            Ok(_) => return Err(unsupported()),
-            Err(error)
-                if error.kind() == ErrorKind::InvalidClientConfig
-                    && matches!(scheme, "rediss" | "valkeys")
-                    && !tls() =>
-            {
-                return Err(unsupported());
+        let (server, place) = match Several::of(scheme, rest) {
+            Some(several) => {
+                let password = address.get("sentinel_pass");
+                let sentinels = || several.sentinels(address.get("sentinel_user"), password).map(Place::Master);
+                let nodes = || several.nodes().map(|nodes| Place::Cluster(nodes.into()));
+                let place = if several.is_cluster() { nodes()? } else { sentinels()? };
+                (parsed(&several.first())?, place)
             }
-            // Only the kind of the crate's error is used, because its details may contain a part of the address.
-            Err(_) => return Err(refused("write it as redis://user:password@host:6379/0")),
+            None => (parsed(url)?, Place::Server),
         };
-        // By default the crate leaves Nagle's algorithm on, which delays a command while the answer to an earlier
-        // command is awaited.
-        let settings = TcpSettings::default().set_nodelay(true);
-        let client = Client::open(info.set_tcp_settings(settings))
-            .map_err(|_| refused("write it as redis://user:password@host:6379/0"))?;
+        let client = Client::open(server).map_err(|_| malformed())?;
         let file = |name, content| address.get(name).map(|path| Pem::new(name, path, content));
         let identity = file("cert", Content::Certificate).zip(file("key", Content::Key));
         let prefix = address.get("prefix").unwrap_or_default().to_owned();
-        let source = Self { client, ca: file("ca", Content::Ca), identity, prefix };
+        let source = Self { client, place, ca: file("ca", Content::Ca), identity, prefix };
         // The files are read here, so that a wrong path is refused at the start.
-        source.with_files()?;
+        source.with_files(source.info().clone())?;
         Ok(source)
     }
 
@@ -81,6 +92,58 @@ impl Source {
         Ok(Self { prefix: prefix.to_owned(), ..self })
     }
 
+    /// Returns the sentinels that name the server.
+    pub(super) fn sentinels(&self) -> Option<&Sentinels> {
+        match &self.place {
+            Place::Master(sentinels) => Some(sentinels),
+            Place::Server | Place::Cluster(_) => None,
+        }
+    }
+
+    /// Returns the nodes of the address, if it leads to a cluster.
+    pub(super) fn nodes(&self) -> Option<&[ConnectionInfo]> {
+        match &self.place {
+            Place::Cluster(nodes) => Some(nodes),
+            Place::Server | Place::Master(_) => None,
+        }
+    }
+
+    /// Returns the settings of a connection to another server of the place.
+    pub(super) fn server_at(&self, host: String, port: u16) -> ConnectionInfo {
+        let address = match self.info().addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_) | _ => ConnectionAddr::Tcp(host, port),
+        };
+        self.info().clone().set_addr(address)
+    }
+
+    /// Returns the source of one server of the place, with the same files and the same prefix.
+    pub(super) fn of(&self, server: ConnectionInfo) -> Result<Self, StoreError> {
+        let client = Client::open(server).map_err(|_| malformed())?;
+        Ok(Self { client, place: Place::Server, ..self.clone() })
+    }
+
+    /// Returns the beginning of the same address with TLS.
+    pub(super) fn with_tls(&self) -> &'static str {
+        match self.place {
+            Place::Server => "rediss://",
+            Place::Master(_) => "rediss-sentinel://",
+            Place::Cluster(_) => "rediss-cluster://",
+        }
+    }
+
+    /// Describes the place and the part of it for errors and logs, without a password.
+    pub(super) fn described(&self) -> String {
+        let place = match &self.place {
+            Place::Server => self.info().addr().to_string(),
+            Place::Master(sentinels) => sentinels.described(),
+            Place::Cluster(nodes) => format!("the cluster of {}", hosts(nodes)),
+        };
+        self.keys().described(&place)
+    }
+
     /// Returns the names of the keys and the channel.
     pub(super) fn keys(&self) -> Keys {
         Keys::new(&self.prefix, self.info().redis_settings().db())
@@ -91,23 +154,23 @@ impl Source {
         self.ca.as_ref()
     }
 
-    /// Returns a client with the present content of the files.
+    /// Returns a client of a server with the present content of the files.
     ///
     /// The files are read in a thread for blocking work, because a disk may hang.
-    pub(super) async fn client(&self) -> Result<Client, StoreError> {
+    pub(super) async fn client(&self, server: ConnectionInfo) -> Result<Client, StoreError> {
         if self.ca.is_none() && self.identity.is_none() {
-            return Ok(self.client.clone());
+            return self.with_files(server);
         }
         let source = self.clone();
-        let read = tokio::task::spawn_blocking(move || source.with_files()).await;
+        let read = tokio::task::spawn_blocking(move || source.with_files(server)).await;
         read.unwrap_or_else(|_| Err(StoreError::unavailable("the runtime ends while certificates are read")))
     }
 
     #[cfg(feature = "tls-rustls")]
-    fn with_files(&self) -> Result<Client, StoreError> {
+    fn with_files(&self, server: ConnectionInfo) -> Result<Client, StoreError> {
         use redis::{ClientTlsConfig, TlsCertificates};
         if self.ca.is_none() && self.identity.is_none() {
-            return Ok(self.client.clone());
+            return Client::open(server).map_err(|_| malformed());
         }
         let root_cert = self.ca.as_ref().map(Pem::read).transpose()?;
         let client_tls = match &self.identity {
@@ -116,7 +179,7 @@ impl Source {
             }
             None => None,
         };
-        Client::build_with_tls(self.info().clone(), TlsCertificates { client_tls, root_cert }).map_err(|error| {
+        Client::build_with_tls(server, TlsCertificates { client_tls, root_cert }).map_err(|error| {
             let files = self.ca.iter().chain(self.identity.iter().flat_map(|(certificate, key)| [certificate, key]));
             let files: Vec<_> = files.map(ToString::to_string).collect();
             StoreError::refused(format!("the certificates for redis cannot be used: {}", files.join(", ")))
@@ -125,22 +188,62 @@ impl Source {
     }
 
     #[cfg(not(feature = "tls-rustls"))]
-    fn with_files(&self) -> Result<Client, StoreError> {
+    fn with_files(&self, server: ConnectionInfo) -> Result<Client, StoreError> {
         match self.ca.iter().chain(self.identity.iter().map(|(certificate, _)| certificate)).next() {
             // A missing file is reported first, because it is the nearer mistake.
             Some(file) => file.read().and(Err(unsupported())),
-            None => Ok(self.client.clone()),
+            None => Client::open(server).map_err(|_| malformed()),
         }
     }
 
     /// Returns true if a password would go to another host whose certificate is not verified.
+    ///
+    /// The host of a master is unknown before the sentinels name it, and the other nodes of a cluster are unknown before
+    /// a node names them. The hosts of the address stand in for those hosts.
     pub(super) fn exposes_password(&self) -> bool {
-        let unverified = match self.info().addr() {
-            ConnectionAddr::Tcp(host, _) => !is_this_host(host),
-            ConnectionAddr::TcpTls { host, insecure, .. } => *insecure && !is_this_host(host),
-            ConnectionAddr::Unix(_) | _ => false,
+        let others = match &self.place {
+            Place::Server => &[],
+            Place::Master(sentinels) => sentinels.servers(),
+            Place::Cluster(nodes) => nodes,
         };
-        unverified && self.info().redis_settings().password().is_some()
+        let mut servers = others.iter().chain([self.info()]);
+        let any = servers.clone().any(|server| server.redis_settings().password().is_some());
+        any && servers.any(|server| is_unverified(server.addr()))
+    }
+}
+
+/// Returns the hosts and ports of servers as a list.
+pub(super) fn hosts(servers: &[ConnectionInfo]) -> String {
+    let hosts: Vec<_> = servers.iter().map(|server| server.addr().to_string()).collect();
+    hosts.join(", ")
+}
+
+/// Returns true if the text, which a server has sent, can be a host. Errors and logs repeat the host.
+pub(super) fn is_host(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
+    (1..=253).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+/// Returns true if the server is another host whose certificate is not verified.
+fn is_unverified(server: &ConnectionAddr) -> bool {
+    match server {
+        ConnectionAddr::Tcp(host, _) => !is_this_host(host),
+        ConnectionAddr::TcpTls { host, insecure, .. } => *insecure && !is_this_host(host),
+        ConnectionAddr::Unix(_) | _ => false,
+    }
+}
+
+/// Parses the address of one server.
+fn parsed(url: &str) -> Result<ConnectionInfo, StoreError> {
+    let wants_tls = url.starts_with("rediss:") || url.starts_with("valkeys:");
+    match url.into_connection_info() {
+        // By default the crate leaves Nagle's algorithm on, which delays a command while the answer to an earlier
+        // command is awaited.
+        Ok(info) if info.addr().is_supported() => Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))),
+        Ok(_) => Err(unsupported()),
+        Err(error) if error.kind() == ErrorKind::InvalidClientConfig && wants_tls && !tls() => Err(unsupported()),
+        // Only the kind of the crate's error is used, because its details may contain a part of the address.
+        Err(_) => Err(malformed()),
     }
 }
 
@@ -151,6 +254,13 @@ fn tls() -> bool {
 
 fn refused(reason: &str) -> StoreError {
     StoreError::refused(format!("not an address of redis: {reason}"))
+}
+
+fn malformed() -> StoreError {
+    refused(
+        "write it as redis://user:password@host:6379/0, or redis-sentinel://user:password@host:26379,host:26379/master/0, \
+         or redis-cluster://user:password@host:6379,host:6379",
+    )
 }
 
 fn unsupported() -> StoreError {
@@ -177,6 +287,13 @@ mod tests {
             "redis://:se/secret@host",
             "redis://se#secret@host",
             "redis://se?secret@host",
+            "redis-sentinel://:secret@host,host:port/m",
+            "redis-sentinel://:secret@host,/m",
+            "redis-sentinel://:se/secret@host/m",
+            "redis-sentinel://:secret@host/m m",
+            "redis-sentinel://h ost:1/secret?sentinel_pass=secret",
+            "redis-cluster://:secret@host,host:port",
+            "redis-cluster://:secret@host,host/1",
         ] {
             let error = Source::from_url(url).err().expect(url);
             assert!(!format!("{error} {error:?}").contains("secret"), "{url}: {error:?}");
@@ -191,6 +308,8 @@ mod tests {
             "redis://user:se%2Fcret@[::1]/3",
             "valkey://host",
             "unix:///run/redis.sock?db=1",
+            "redis-sentinel://user:se%2Fcret@host,[::1]:1,10.0.0.1:2/m/3?prefix=a&sentinel_pass=x",
+            "valkey-cluster://user:se%2Fcret@host,[::1]:1,10.0.0.1:2/0?prefix=a",
         ] {
             assert!(Source::from_url(url).is_ok(), "{url}");
         }
@@ -207,6 +326,13 @@ mod tests {
             ("redis://:secret@127.0.0.9", false),
             ("redis://:secret@[::1]", false),
             ("unix:///run/redis.sock?pass=secret", false),
+            ("redis-sentinel://:secret@localhost,db/m", true),
+            ("redis-sentinel://localhost,db/m?sentinel_pass=secret", true),
+            ("redis-sentinel://:secret@localhost/m", false),
+            ("redis-sentinel://db/m", false),
+            ("redis-cluster://:secret@localhost,db", true),
+            ("redis-cluster://:secret@localhost,127.0.0.1:1", false),
+            ("redis-cluster://localhost,db", false),
         ] {
             assert_eq!(Source::from_url(url).map(|source| source.exposes_password()).ok(), Some(exposed), "{url}");
         }

@@ -4,10 +4,10 @@
 //! up the id of each row in a sorted set of the newest 20 000 ids. The lookup is exact and costs a microsecond. A
 //! search in the last rows of the stream would be slower and not exact.
 
-use super::connection::Connection;
 use super::keys::Keys;
 use super::no_answer::{Access, NoAnswer};
 use super::script;
+use super::servers::Servers;
 use crate::random;
 use crate::record::Timestamp;
 use crate::store::{AuditFilter, AuditRow, StoreError};
@@ -30,7 +30,7 @@ const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 ///
 /// If the future is dropped, some of the rows may have been appended. The caller may append all of them again.
 pub(super) async fn append(
-    connection: &Connection,
+    servers: &Servers,
     keys: &Keys,
     has_appended: &AtomicBool,
     rows: &[AuditRow],
@@ -46,7 +46,7 @@ pub(super) async fn append(
                 command.arg(field).arg(value);
             }
         }
-        connection.send_one(command, Access::Write).await.map_err(|fault| refusal(keys, fault))?;
+        servers.send_one(&keys.audit(), command, Access::Write).await.map_err(|fault| refusal(keys, fault))?;
         // Relaxed, because the flag publishes no other data.
         has_appended.store(true, Relaxed);
     }
@@ -58,19 +58,16 @@ pub(super) async fn append(
 /// # Cancel safety
 ///
 /// Dropping the future has no effect.
-pub(super) async fn read(
-    connection: &Connection,
-    keys: &Keys,
-    filter: &AuditFilter,
-) -> Result<Vec<AuditRow>, StoreError> {
+pub(super) async fn read(servers: &Servers, keys: &Keys, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
     let mut rows = Vec::new();
     let mut last = String::new();
     for _ in 0..MAX_PAGES {
         // The next page begins with the last row, which is skipped below. An exclusive begin, `(`, needs Redis 6.2.
         let from = if last.is_empty() { "+" } else { &last };
         let command = script::audit_page(keys, "XREVRANGE", from, "-", READ_AT_ONCE);
-        let answer = connection.send_one(command, Access::Read).await.map_err(|fault| refusal(keys, fault))?;
-        let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
+        let answer =
+            servers.send_one(&keys.audit(), command, Access::Read).await.map_err(|fault| refusal(keys, fault))?;
+        let page: Vec<(String, Vec<Vec<u8>>)> = servers.decode(answer)?;
         let whole = page.len() == READ_AT_ONCE;
         for (id, values) in page {
             if id == last {
@@ -99,11 +96,12 @@ pub(super) async fn read(
 /// # Cancel safety
 ///
 /// If the future is dropped, some of the oldest rows may be gone.
-pub(super) async fn trim(connection: &Connection, keys: &Keys, before: Timestamp) -> Result<bool, StoreError> {
+pub(super) async fn trim(servers: &Servers, keys: &Keys, before: Timestamp) -> Result<bool, StoreError> {
     for _ in 0..TRIMMED_AT_MOST {
         let oldest = script::audit_page(keys, "XRANGE", "-", "+", READ_AT_ONCE);
-        let answer = connection.send_one(oldest, Access::Read).await.map_err(|fault| refusal(keys, fault))?;
-        let page: Vec<(String, Vec<Vec<u8>>)> = connection.decode(answer)?;
+        let answer =
+            servers.send_one(&keys.audit(), oldest, Access::Read).await.map_err(|fault| refusal(keys, fault))?;
+        let page: Vec<(String, Vec<Vec<u8>>)> = servers.decode(answer)?;
         // A row of another program has only the time at which it was appended. Such a row must not stop the deletion of
         // the rows behind it.
         let time =
@@ -112,7 +110,7 @@ pub(super) async fn trim(connection: &Connection, keys: &Keys, before: Timestamp
         if !old.is_empty() {
             let mut delete = redis::cmd("XDEL");
             delete.arg(keys.audit()).arg(&old);
-            connection.send_one(delete, Access::Write).await.map_err(|fault| refusal(keys, fault))?;
+            servers.send_one(&keys.audit(), delete, Access::Write).await.map_err(|fault| refusal(keys, fault))?;
         }
         if old.len() < READ_AT_ONCE {
             return Ok(false);

@@ -1,35 +1,38 @@
-//! The single connection to Redis, which is opened when it is needed and replaced when it cannot be used.
+//! The connection to one server of Redis, which is opened when it is needed and replaced when it cannot be used.
 //!
 //! The connection manager of the crate `redis` keeps a connection for ever, even if its password was wrong, its master
 //! was demoted or the server does not answer. That manager also lets each operation wait for seconds while the server
 //! is down. With this module, after a fault that makes the connection useless the next operation connects again,
-//! resolves the name again and sends the password again.
+//! resolves the name again or asks the sentinels again, and sends the password again.
 //!
 //! There is at most one attempt to connect at a time, in a separate task, and all operations that need the connection
 //! wait for that attempt. A dropped operation does not end the attempt, so that a slow handshake can succeed even
-//! if each waiting operation has a shorter deadline. For 100 ms after a failed attempt, its error is the answer to all
-//! operations.
+//! if each waiting operation has a shorter deadline. For 100 ms after a failed attempt, or 1 s at a node of a cluster,
+//! its error is the answer to all operations.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisError, Value};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::address::Source;
 use super::no_answer::{Access, NoAnswer};
+use super::opening;
 use crate::clock::{Clock, MonotonicClock, Tick};
-use crate::store::{StoreError, StoreErrorKind, limit};
+use crate::store::limit;
 use crate::sync::{AtomicU32, Mutex, Relaxed};
 
 pub(super) struct Connection {
     source: Source,
     address: Arc<str>,
     clock: MonotonicClock,
+    /// The time for which a failure to connect is the answer to further operations.
+    remembered_for: Duration,
     /// The last attempt to connect, which may still be under way. `None` before the first attempt and after a
     /// connection was discarded.
     attempt: Mutex<Option<watch::Receiver<Option<Ended>>>>,
@@ -47,7 +50,18 @@ struct Live {
 impl Connection {
     /// Creates the connection. Errors and logs name the server as `described`.
     pub(super) fn new(source: Source, described: String) -> Self {
-        Self { source, address: described.into(), clock: MonotonicClock::new(), attempt: Mutex::default() }
+        Self {
+            source,
+            address: described.into(),
+            clock: MonotonicClock::new(),
+            remembered_for: REMEMBERED_FOR,
+            attempt: Mutex::default(),
+        }
+    }
+
+    /// Sets the time for which a failure to connect is the answer to further operations.
+    pub(super) fn remembering(self, remembered_for: Duration) -> Self {
+        Self { remembered_for, ..self }
     }
 
     pub(super) fn source(&self) -> &Source {
@@ -116,14 +130,6 @@ impl Connection {
         }
     }
 
-    /// Converts an answer to the form that its script or command always returns.
-    pub(super) fn decode<T: FromRedisValue>(&self, answer: Value) -> Result<T, StoreError> {
-        redis::from_redis_value(answer).map_err(|error| {
-            let message = format!("redis at {} sent an answer of an unexpected form", self.address);
-            StoreError::new(StoreErrorKind::Corrupt, message).with_source(error)
-        })
-    }
-
     /// Returns the present connection, or waits for the attempt under way, or begins an attempt and waits for it.
     ///
     /// # Cancel safety
@@ -154,7 +160,7 @@ impl Connection {
             let again = match &*attempt.borrow() {
                 None => over,
                 Some(Ok(_)) => false,
-                Some(Err((_, at))) => self.clock.now().saturating_since(*at) >= REMEMBERED_FOR,
+                Some(Err((_, at))) => self.clock.now().saturating_since(*at) >= self.remembered_for,
             };
             if !again {
                 return Ok(attempt.clone());
@@ -166,11 +172,8 @@ impl Connection {
         let within = limit::described(limit);
         #[expect(clippy::disallowed_methods, reason = "one attempt at a time, which ends by itself")]
         tokio::spawn(async move {
-            let connected = async {
-                let client = source.client().await.map_err(|error| NoAnswer::without_files(&error))?;
-                let connected = client.get_multiplexed_async_connection_with_config(&settings()).await;
-                connected.map_err(|error| NoAnswer::connecting(&address, source.ca(), error))
-            };
+            let settings = settings();
+            let connected = opening::open(&source, &address, limit, &settings, None);
             let ended = match timeout(limit, connected).await {
                 Ok(Ok(connection)) => Ok(Arc::new(Live { connection, unanswered: AtomicU32::new(0) })),
                 Ok(Err(fault)) => Err((fault, clock.now())),

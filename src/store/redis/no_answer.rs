@@ -69,6 +69,61 @@ impl NoAnswer {
         Self { kind: error.kind(), message: error.chain(), cause: None, useless: true }
     }
 
+    /// Returns the reason why a sentinel names no master.
+    pub(super) fn unknown_master(sentinel: &str, master: &str) -> Self {
+        Self::refused(format!("{sentinel} knows no master `{master}`: is the name right?"))
+    }
+
+    /// Returns the reason why a server is left that sentinels have named.
+    pub(super) fn no_master(address: &str, server: &str) -> Self {
+        let message = format!("redis at {address}: {server} is no master any more; the sentinels are asked again");
+        Self { useless: true, ..Self::unavailable(message) }
+    }
+
+    /// Returns the reason why no node of a cluster was asked.
+    pub(super) fn unserved(address: &str) -> Self {
+        Self::unavailable(format!("redis at {address}: no node is known that serves the slot of the key"))
+    }
+
+    /// Returns the reason why a command has visited too many nodes.
+    pub(super) fn redirected(address: &str) -> Self {
+        Self::unavailable(format!("redis at {address} is moving the slot of the key from node to node"))
+    }
+
+    /// Returns the same fault as one of a node whose cluster answers. A write without an answer may have been made, so
+    /// such a fault stays as it is.
+    pub(super) fn of_one_node(self, access: Access) -> Self {
+        let is_away = match self.kind {
+            StoreErrorKind::Unavailable => true,
+            StoreErrorKind::TimedOut => access == Access::Read,
+            StoreErrorKind::Refused | StoreErrorKind::Corrupt => false,
+        };
+        if !is_away {
+            return self;
+        }
+        let message = format!("one node of the cluster fails while another node answers: {}", self.message);
+        Self { kind: StoreErrorKind::Refused, message, ..self }
+    }
+
+    /// Returns true if a node says that the whole cluster is down, and not only that no node serves the slot.
+    pub(super) fn is_of_the_cluster(&self) -> bool {
+        let says = |cause: &RedisError| {
+            let is_of_the_slot = cause.detail().is_some_and(|detail| detail.contains("slot not served"));
+            cause.code() == Some("CLUSTERDOWN") && !is_of_the_slot
+        };
+        self.cause.as_ref().is_some_and(says)
+    }
+
+    /// Returns true if the same operation would be refused again.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.kind == StoreErrorKind::Refused
+    }
+
+    /// Returns true if nothing was changed.
+    pub(super) fn has_no_effect(&self) -> bool {
+        self.kind == StoreErrorKind::Unavailable
+    }
+
     pub(super) fn abandoned(address: &str) -> Self {
         Self::unavailable(format!(
             "connecting to redis at {address} was broken off: its runtime has ended, or TLS has no crypto provider of rustls"
@@ -111,7 +166,7 @@ impl NoAnswer {
         let later = |message: &str| Self::unavailable(format!("redis at {address} {message}"));
         let never = |message: &str| Self::refused(format!("redis at {address} {message}"));
         Some(match code {
-            "READONLY" => useless("is a replica and takes no writes; the next connection resolves the name again"),
+            "READONLY" => useless("is a replica and takes no writes; the next connection looks for the master again"),
             "MASTERDOWN" => useless("is a replica that has lost its master"),
             "LOADING" => useless("is still loading its data"),
             "CLUSTERDOWN" => useless("is a node of a cluster that is down"),
@@ -119,10 +174,14 @@ impl NoAnswer {
             "TRYAGAIN" => later("is moving keys"),
             "OOM" => later("is out of memory: raise maxmemory, or let it evict"),
             "MISCONF" => later("cannot write its snapshot and takes no writes: check its log"),
-            "NOREPLICAS" => later("has too few replicas to take writes"),
+            "NOREPLICAS" => {
+                useless("has too few replicas to take writes; the next connection looks for the master again")
+            }
             "NOAUTH" | "WRONGPASS" => Self::wrong_password(address),
             "NOPERM" => Self::forbidden(address),
-            "MOVED" | "ASK" | "CROSSSLOT" => never("is one of several nodes of a cluster, which are not supported yet"),
+            "MOVED" | "ASK" | "CROSSSLOT" => {
+                never("is one of several nodes of a cluster: use an address that begins with `redis-cluster://`")
+            }
             _ => return None,
         })
     }

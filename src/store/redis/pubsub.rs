@@ -3,41 +3,50 @@
 //! The channel has the prefix and the database of the store, so that stores on one server do not hear each other. A
 //! message that is no hint is ignored, because another program has sent it.
 //!
+//! `PUBLISH` in one node of a cluster reaches the subscribers of all nodes, so that the watch has one connection to any
+//! node, and to the next node after an error.
+//!
 //! The watch has its own connection, so that a slow watch delays no operation. With RESP3 the crate `redis` passes each
 //! message to a function, which puts the message directly into the bounded channel of the watch. With RESP2 the crate
 //! would queue messages without bound if they come faster than they are read. RESP3 needs Redis 6. With an older server
 //! the watch fails and is tried again after a pause of at most two seconds, and the coordinator's poll finds the
 //! changes.
 //!
-//! A gap is reported after each subscription, because messages before the subscription are lost. Redis publishes no
-//! message when a flush or a TTL deletes a key, so only the poll finds such a loss.
+//! A gap is reported after each subscription, because messages before the subscription are lost. Until then, and after a
+//! lost connection, the watch is interrupted, so that the coordinator polls. Redis publishes no message when a flush or a
+//! TTL deletes a key, so only the poll finds such a loss.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value};
+use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
 use super::address::Source;
 use super::connection::{Connection, connected_within};
 use super::keys::Keys;
 use super::no_answer::NoAnswer;
+use super::opening;
+use super::script::TRANSITION;
+use super::servers::Servers;
 use crate::pattern::LONGEST_NAME;
+use crate::random;
 use crate::store::watch::pause;
-use crate::store::{Etag, StoreError, StoreErrorKind, Watch, WatchSender, limit};
+use crate::store::{Etag, Hint, StoreError, StoreErrorKind, Watch, WatchSender, limit};
 use crate::telemetry;
 
 /// Starts the task of the watch, which ends when the watch is dropped.
-pub(super) fn watch(source: &Source, keys: &Keys) -> Result<Watch, StoreError> {
+pub(super) fn watch(servers: &Arc<Servers>, keys: &Keys) -> Result<Watch, StoreError> {
     Connection::check_runtime()?;
-    let (source, keys, limits) = (source.clone(), keys.clone(), Limits::now());
+    let (servers, keys, limits) = (Arc::clone(servers), keys.clone(), Limits::now());
     let (sender, watch) = Watch::channel();
+    sender.interrupt();
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
     tokio::spawn(async move {
         tokio::select! {
             biased;
             () = sender.closed() => {}
-            () = subscribe(&source, &keys, limits, &sender) => {}
+            () = subscribe(&servers, &keys, limits, &sender) => {}
         }
     });
     Ok(watch)
@@ -61,12 +70,16 @@ impl Limits {
 /// # Cancel safety
 ///
 /// If the future is dropped, its connection is closed.
-async fn subscribe(source: &Source, keys: &Keys, limits: Limits, sender: &WatchSender) {
+async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
-    loop {
+    // The watches of many instances begin at different nodes of a cluster.
+    let first = usize::from(random::bits().to_le_bytes()[0]);
+    for attempt in first.. {
+        let source = &servers.watched(attempt);
         let mut steady = false;
-        let error = follow(source, keys, limits, sender, &mut steady).await;
+        let error = follow(source, servers.source().nodes().is_some(), keys, limits, sender, &mut steady).await;
+        sender.interrupt();
         failures = if steady { 0 } else { failures + 1 };
         // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
         // subscription is logged, because the operations may still work.
@@ -75,7 +88,7 @@ async fn subscribe(source: &Source, keys: &Keys, limits: Limits, sender: &WatchS
             && !warned
         {
             warned = true;
-            let (address, error) = (keys.described(&source.info().addr().to_string()), error.chain());
+            let (address, error) = (source.described(), error.chain());
             telemetry::lines::warn(format_args!(
                 "redis at {address} does not push changes, they are polled for: {error}"
             ));
@@ -92,31 +105,41 @@ async fn subscribe(source: &Source, keys: &Keys, limits: Limits, sender: &WatchS
 /// If the future is dropped, its connection is closed.
 async fn follow(
     source: &Source,
+    in_cluster: bool,
     keys: &Keys,
     limits: Limits,
     sender: &WatchSender,
     steady: &mut bool,
 ) -> Result<(), StoreError> {
-    let described = keys.described(&source.info().addr().to_string());
+    let described = source.described();
     let lost = Arc::new(Notify::new());
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(limits.connection))
         .set_response_timeout(Some(limits.answer))
         .set_push_sender(pusher(sender.clone(), Arc::clone(&lost)));
     let failed = |error| StoreError::from(NoAnswer::connecting(&described, source.ca(), error));
-    let info = source.info().redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let client = source.client().await?;
-    let client = Client::open(client.get_connection_info().clone().set_redis_settings(info)).map_err(failed)?;
-    let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await.map_err(failed)?;
+    let mut connection =
+        opening::open(source, &described, limits.connection, &settings, Some(ProtocolVersion::RESP3)).await?;
     connection.subscribe(keys.channel()).await.map_err(failed)?;
     sender.gap();
+    let mut heartbeat = redis::cmd(if in_cluster { "EXISTS" } else { "PING" });
+    if in_cluster {
+        // A node that does not serve the key names another node, which is an answer too.
+        heartbeat.arg(keys.audit());
+    }
     loop {
         tokio::select! {
             () = lost.notified() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
-        // The `PING` detects a connection that has died silently, on which no message would ever arrive.
-        connection.send_packed_command(&redis::cmd("PING")).await.map_err(failed)?;
+        // The heartbeat detects a connection that has died silently, on which no message would ever arrive.
+        let answer = connection.send_packed_command(&heartbeat).await.map_err(failed)?;
+        // A node that was cut off from its cluster gets no messages.
+        if let Value::ServerError(error) = answer
+            && error.code() == "CLUSTERDOWN"
+        {
+            return Err(failed(error.into()));
+        }
         *steady = true;
     }
 }
@@ -128,8 +151,8 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
         match (&push.kind, &*push.data) {
             (PushKind::Disconnection, _) => lost.notify_one(),
             (PushKind::Message, [_channel, Value::BulkString(payload)]) => {
-                if let Some((name, etag)) = read(payload) {
-                    sender.changed(name, etag);
+                if let Some((name, etag, hint)) = read(payload) {
+                    sender.changed_with(name, etag, hint);
                 }
             }
             _ => {}
@@ -138,15 +161,17 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
     }
 }
 
-/// Reads `LENGTH ETAG\nNAME`, where the etag `-` stands for a deletion. Bytes behind the name are of a later version and
-/// are ignored.
-fn read(payload: &[u8]) -> Option<(&str, Option<Etag>)> {
+/// Reads `LENGTH ETAG\nNAME`, where the etag `-` stands for a deletion. The bytes behind the name are the word of a hint.
+/// Other bytes there are of a later version, and are read as [`Hint::Any`].
+fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
     let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
     let (length, etag) = str::from_utf8(&payload[..end]).ok()?.split_once(' ')?;
-    let name = str::from_utf8(payload[end + 1..].get(..length.parse().ok()?)?).ok()?;
+    let (name, word) = payload[end + 1..].split_at_checked(length.parse().ok()?)?;
+    let name = str::from_utf8(name).ok()?;
+    let hint = if word == TRANSITION.as_bytes() { Hint::Transition } else { Hint::Any };
     let is_digest = etag.len() == 40 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_hint = is_digest || etag == "-";
-    ((1..=LONGEST_NAME).contains(&name.len()) && is_hint).then(|| (name, is_digest.then(|| Etag::new(etag))))
+    ((1..=LONGEST_NAME).contains(&name.len()) && is_hint).then(|| (name, is_digest.then(|| Etag::new(etag)), hint))
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -166,8 +191,17 @@ mod tests {
     #[test]
     fn a_payload_gives_back_any_name_and_its_version() {
         let payload = format!("5 {ETAG}\na b\ncof a later version");
-        assert_eq!(read(payload.as_bytes()), Some(("a b\nc", Some(Etag::new(ETAG)))));
-        assert_eq!(read(b"3 -\nabc"), Some(("abc", None)));
+        assert_eq!(read(payload.as_bytes()), Some(("a b\nc", Some(Etag::new(ETAG)), Hint::Any)));
+        assert_eq!(read(b"3 -\nabc"), Some(("abc", None, Hint::Any)));
+    }
+
+    #[test]
+    fn only_the_word_of_a_transition_behind_the_name_is_a_transition() {
+        for (behind, hint) in
+            [("", Hint::Any), (" transition", Hint::Transition), (" transition ", Hint::Any), (" counts", Hint::Any)]
+        {
+            assert_eq!(read(format!("1 -\na{behind}").as_bytes()), Some(("a", None, hint)), "{behind:?}");
+        }
     }
 
     #[test]

@@ -6,15 +6,17 @@
 //!
 //! A script compares the etag of the value that is there, and `value.rs` has the rule of etags.
 //!
-//! A change is published as a hint, `LENGTH ETAG\nNAME`, with the length of the name, so that a later version can append
-//! more. The hint has no content, because every client that may publish can send such a message.
+//! A change is published as a hint, `LENGTH ETAG\nNAME`, with the length of the name. Behind the name is the word
+//! `transition` if the write has no act of an operator. Readers ignore all other bytes there, so that a later version can
+//! append more. The hint has no content, because every client that may publish can send such a message. A write of counts
+//! is not published.
 
 use std::time::Duration;
 
 use redis::Cmd;
 
 use super::keys::Keys;
-use crate::store::{Etag, Write};
+use crate::store::{Etag, Hint, Write};
 
 /// The beginning of each script for a record, with `current` and `etag` of the key. Both are empty without a value. Of
 /// a value that is too long for a record only the beginning is read.
@@ -44,7 +46,7 @@ else
   done = redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 if done.err then return done end
-redis.pcall('PUBLISH', ARGV[4], #ARGV[5] .. ' ' .. ARGV[6] .. '\\n' .. ARGV[5])
+if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], ARGV[5]) end
 return {1, now, ''}"
 );
 
@@ -114,8 +116,21 @@ pub(super) fn compare_and_set(keys: &Keys, write: &Write, etag: &Etag) -> Cmd {
         Some(ttl) => command.arg(ttl),
         None => command.arg(""),
     };
-    command.arg(keys.channel()).arg(&write.name).arg(etag.as_str());
+    match payload(write, etag) {
+        Some(payload) => command.arg(keys.channel()).arg(payload),
+        None => command.arg("").arg(""),
+    };
     command
+}
+
+/// Returns the payload of the hint. `None` if the write is not published.
+fn payload(write: &Write, etag: &Etag) -> Option<String> {
+    let behind = match write.hint {
+        Hint::None => return None,
+        Hint::Transition => TRANSITION,
+        Hint::Any => "",
+    };
+    Some(format!("{} {}\n{}{behind}", write.name.len(), etag.as_str(), write.name))
 }
 
 pub(super) fn delete(keys: &Keys, name: &str, etag: &Etag) -> Cmd {
@@ -155,11 +170,23 @@ fn millis(ttl: Duration) -> Option<u64> {
     u64::try_from(millis).ok().filter(|millis| *millis < A_CENTURY)
 }
 
+/// The end of a payload whose write is a transition.
+pub(super) const TRANSITION: &str = " transition";
 const A_CENTURY: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_payload_begins_as_older_readers_expect() {
+        let write = |hint| Write { name: "a b".to_owned(), expected: None, bytes: vec![1], ttl: None, hint };
+        for (hint, expected) in
+            [(Hint::None, None), (Hint::Transition, Some("3 x\na b transition")), (Hint::Any, Some("3 x\na b"))]
+        {
+            assert_eq!(payload(&write(hint), &Etag::new("x")).as_deref(), expected);
+        }
+    }
 
     #[test]
     fn a_ttl_is_never_shorter_than_asked() {

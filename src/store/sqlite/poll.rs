@@ -4,7 +4,8 @@
 //! every commit of another connection. The query costs 6 µs and reads no table. The counter does not show which row has
 //! changed, and counts the commits of an application to its own tables too. Therefore the etags are compared after each
 //! change of the counter, so that only the changed records are loaded. A replaced or deleted file is reported as a gap,
-//! so that the instances load the new file and write their knowledge to it.
+//! so that the instances load the new file and write their knowledge to it. While the file cannot be read, the watch is
+//! interrupted, so that the coordinator polls.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,11 +67,16 @@ async fn poll(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>, sender: &WatchSender) {
         let looked = answer_within(STORE_TIMEOUT, look(lane, seen)).await;
         let is_lost = looked.is_err();
         match looked {
+            // A query that was given up may have read a change later, so that its change is unknown.
+            Ok(_) if was_lost => sender.gap(),
             Ok(Change::Nothing) => {}
             Ok(Change::Records(records)) => records.into_iter().for_each(|(name, etag)| sender.changed(&name, etag)),
             Ok(Change::All) => sender.gap(),
             Err(_) if was_lost => {}
-            Err(_) => sender.gap(),
+            Err(_) => {
+                sender.gap();
+                sender.interrupt();
+            }
         }
         was_lost = is_lost;
     }

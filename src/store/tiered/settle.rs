@@ -11,7 +11,7 @@ use crate::clock::{Clock, Tick};
 use crate::keep::Ttl;
 use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::limit::limit;
-use crate::store::{Etag, Store, StoreError, Versioned, Write, Written};
+use crate::store::{Etag, Hint, Store, StoreError, Versioned, Write, Written};
 
 /// The record of a name in the fast tier.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Copy {
     pub(super) kept: Versioned,
     /// The time for which a store with expiry must keep the record.
     pub(super) ttl: Option<Duration>,
+    /// The hint of the write that made the copy. A copy that was loaded has an unknown content.
+    pub(super) hint: Hint,
     /// The begin of the operation that loaded or wrote the record.
     pub(super) began: Tick,
 }
@@ -30,7 +32,7 @@ impl Copy {
     pub(super) fn read(name: &str, kept: &Versioned, now: Timestamp, began: Tick) -> Option<Self> {
         let record = CircuitRecord::decode(name, &kept.bytes, now).ok()?;
         let ttl = ttl(&record, now);
-        Some(Self { name: name.to_owned(), record, kept: kept.clone(), ttl, began })
+        Some(Self { name: name.to_owned(), record, kept: kept.clone(), ttl, hint: Hint::Any, began })
     }
 
     /// Returns the version of the record in the fast tier.
@@ -84,14 +86,14 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 return Ok(!strange);
             }
             let write = if joined == copy.record {
-                Ok((copy.kept.bytes.clone(), copy.ttl))
+                Ok((copy.kept.bytes.clone(), copy.ttl, copy.hint))
             } else {
-                encode(&joined).map(|bytes| (bytes, ttl(&joined, now)))
+                encode(&joined).map(|bytes| (bytes, ttl(&joined, now), Hint::Any))
             };
             let expected = current.map(|current| current.etag);
             let written = match write {
-                Ok((bytes, ttl)) => {
-                    let write = Write { name: copy.name.clone(), expected, bytes, ttl };
+                Ok((bytes, ttl, hint)) => {
+                    let write = Write { name: copy.name.clone(), expected, bytes, ttl, hint };
                     let writing = self.durable.store.compare_and_set(&write);
                     self.durable.run("compare_and_set", durable_limit(), writing).await
                 }
@@ -141,7 +143,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let written = match encode(joined) {
             Ok(bytes) => {
                 let expected = Some(copy.kept.etag.clone());
-                let write = Write { name: copy.name.clone(), expected, bytes, ttl: ttl(joined, now) };
+                let (name, ttl) = (copy.name.clone(), ttl(joined, now));
+                let write = Write { name, expected, bytes, ttl, hint: Hint::Any };
                 let writing = self.fast.store.compare_and_set(&write);
                 self.fast.run("compare_and_set", fast_limit(), writing).await
             }
@@ -182,7 +185,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 if !self.note(name, |note| note.may_try(here)).unwrap_or(true) {
                     continue;
                 }
-                let write = Write { name: name.clone(), expected: None, bytes: kept.bytes, ttl: copy.ttl };
+                let Copy { ttl, hint, .. } = copy;
+                let write = Write { name: name.clone(), expected: None, bytes: kept.bytes, ttl, hint };
                 let writing = self.fast.store.compare_and_set(&write);
                 match self.fast.run("compare_and_set", fast_limit(), writing).await {
                     Ok(Written::Applied { etag, .. }) => {

@@ -156,7 +156,9 @@ pub(super) fn of_durable(event: WatchEvent) -> WatchEvent {
 
 fn of(tier: char, event: WatchEvent) -> WatchEvent {
     match event {
-        WatchEvent::Changed { name, etag } => WatchEvent::Changed { name, etag: etag.map(|etag| tag(tier, &etag)) },
+        WatchEvent::Changed { name, etag, hint } => {
+            WatchEvent::Changed { name, etag: etag.map(|etag| tag(tier, &etag)), hint }
+        }
         WatchEvent::Gap => WatchEvent::Gap,
     }
 }

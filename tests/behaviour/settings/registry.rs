@@ -147,7 +147,16 @@ fn an_address_is_refused_by_settings_for_the_same_reason_as_by_its_store() {
 
 #[test]
 fn settings_and_stores_accept_the_same_schemes() {
-    for url in ["valkey://db", "redis+unix:///run/x.sock", "valkey+unix:///run/x.sock", "unix:///run/x.sock?db=1"] {
+    for url in [
+        "valkey://db",
+        "redis+unix:///run/x.sock",
+        "valkey+unix:///run/x.sock",
+        "unix:///run/x.sock?db=1",
+        "redis-sentinel://:s3cret@a:1,b/m/1?sentinel_pass=x",
+        "valkey-sentinel://a,b:2/m",
+        "redis-cluster://:s3cret@a:1,b/0?prefix=x",
+        "valkey-cluster://a",
+    ] {
         let kept = toml(&format!("[persistence]\nenabled = true\nstore = '{url}'\ncache = '{url}'"));
         assert_eq!(kept.persistence().unwrap().store().kind().as_str(), "redis", "{url}");
         assert!(kept.registry().is_ok(), "{url}");

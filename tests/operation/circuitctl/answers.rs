@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use serde_json::json;
-use tower_circuit_breaker::store::{FileStore, Store, Write};
+use tower_circuit_breaker::store::{FileStore, Hint, Store, Write};
 
 use super::{Circuitctl, files, said, sqlite};
 use crate::servers::postgres::Postgres;
@@ -281,7 +281,7 @@ async fn a_record_of_a_later_release_is_shown_but_not_overwritten() {
         ("strange", r#"{"version":2,"service":"strange","state":"molten"}"#),
         ("known", r#"{"version":2,"service":"known","state":"open","generation":7,"reason":"it was hot"}"#),
     ] {
-        let write = Write { name: name.to_owned(), expected: None, bytes: record.into(), ttl: None };
+        let write = Write { name: name.to_owned(), expected: None, bytes: record.into(), ttl: None, hint: Hint::Any };
         store.compare_and_set(&write).await.unwrap();
         let tripped = ctl.run(&["trip", name, "--reason", "x"]);
         assert!(tripped.code == 3 && tripped.err.contains("which a later release wrote"), "{tripped:?}");

@@ -1,6 +1,6 @@
 //! What somebody may type, or write into the store, to do harm.
 
-use tower_circuit_breaker::store::{FileStore, Store, Write};
+use tower_circuit_breaker::store::{FileStore, Hint, Store, Write};
 
 use super::{Circuitctl, Said, files, sqlite};
 use crate::servers::postgres::Postgres;
@@ -60,7 +60,13 @@ async fn control_characters_from_the_store_do_not_reach_the_terminal() {
     let (folder, ctl) = files();
     ctl.does(&["trip", "payments", "--reason", "maintenance", "--create"]);
     let store = FileStore::new(folder.path());
-    let garbage = Write { name: "bad".to_owned(), expected: None, bytes: b"garbage \x1b[2J".to_vec(), ttl: None };
+    let garbage = Write {
+        name: "bad".to_owned(),
+        expected: None,
+        bytes: b"garbage \x1b[2J".to_vec(),
+        ttl: None,
+        hint: Hint::Any,
+    };
     store.compare_and_set(&garbage).await.unwrap();
     let evil = tower_circuit_breaker::store::AuditRow {
         id: "evil".to_owned(),

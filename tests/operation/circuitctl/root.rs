@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tower_circuit_breaker::store::{FileStore, SqliteStore, Store, Write};
+use tower_circuit_breaker::store::{FileStore, Hint, SqliteStore, Store, Write};
 
 use super::{Circuitctl, said};
 use crate::servers::folder::Folder;
@@ -85,7 +85,8 @@ fn commands_by_root_leave_every_file_to_the_owner_of_the_folder() {
         every_command(&ctl);
         // A damaged record is kept as a copy when an instance replaces the record.
         let store = FileStore::new(folder.path());
-        let garbage = Write { name: "bad".to_owned(), expected: None, bytes: b"garbage".to_vec(), ttl: None };
+        let garbage =
+            Write { name: "bad".to_owned(), expected: None, bytes: b"garbage".to_vec(), ttl: None, hint: Hint::Any };
         store.compare_and_set(&garbage).await.unwrap();
         ctl.does(&["forget", "bad", "--reason", "garbage"]);
         belongs_to_stranger(folder.path());

@@ -5,7 +5,7 @@ use tower_circuit_breaker::store::AnyStore;
 use super::{Dice, SECRET, attack, is_fit_to_show, reached};
 
 /// Without files and SQLite, whose addresses are paths and have no passwords.
-const SCHEMES: [&str; 11] = [
+const SCHEMES: [&str; 15] = [
     "postgres",
     "postgresql",
     "redis",
@@ -14,17 +14,22 @@ const SCHEMES: [&str; 11] = [
     "valkeys",
     "unix",
     "redis+unix",
+    "redis-sentinel",
+    "redis-cluster",
+    "valkeys-cluster",
+    "valkeys-sentinel",
     "mysql",
     "http",
     "postgrs",
 ];
-const QUERIES: [&str; 10] = [
+const QUERIES: [&str; 11] = [
     "sslmode=verify-full",
     "sslMode=require",
     "sslrootcert=/etc/ca.crt",
     "ca=/etc/ca.crt",
     "prefix=a:",
     "db=7",
+    "sentinel_user=ana",
     "host=h",
     "password=",
     "user=ana",
@@ -38,10 +43,14 @@ fn address(dice: &mut Dice) -> String {
         if dice.once_in(4) { junk(dice) } else { String::new() },
     );
     let user = dice.pick(&["", "ana", "a%40b"]);
-    let host =
-        if dice.once_in(3) { junk(dice) } else { dice.pick(&["db", "127.0.0.1", "[::1]", "db.internal"]).to_owned() };
+    let host = if dice.once_in(3) {
+        junk(dice)
+    } else {
+        dice.pick(&["db", "127.0.0.1", "[::1]", "db.internal", "a:1,b,[::1]:2"]).to_owned()
+    };
     let port = dice.pick(&["", ":5432", ":0", ":99999", ":x"]);
-    let path = if dice.once_in(3) { dice.text() } else { dice.pick(&["", "/", "/0", "/circuits", "/a/b"]).to_owned() };
+    let path =
+        if dice.once_in(3) { dice.text() } else { dice.pick(&["", "/", "/0", "/circuits", "/a/b", "/m/1"]).to_owned() };
     let query = if dice.once_in(2) { format!("?{}", dice.pick(&QUERIES)) } else { String::new() };
     format!("{}://{user}:{before}{SECRET}{after}@{host}{port}{path}{query}", dice.pick(&SCHEMES))
 }

@@ -129,7 +129,8 @@ async fn an_instance_with_a_new_id_writes_its_opening_under_that_id() {
     fail(&a.circuit, 3);
     let clash = Instance::start(&store, "a", Sharing::Advise).await;
     pass(millis(100)).await;
-    fail(&clash.circuit, if state(&clash.circuit) == State::Closed { 5 } else { 0 });
+    // The clash has restored the opening, or the failures before the opening.
+    (0..5).for_each(|_| fail(&clash.circuit, u32::from(state(&clash.circuit) == State::Closed)));
     pass(secs(30)).await;
     let known = record(&store, "payments").await.unwrap();
     for instance in [&a, &clash] {

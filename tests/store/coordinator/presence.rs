@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_circuit_breaker::clock::{Clock, MockClock, Tick, TokioClock};
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::record::{CircuitRecord, Timestamp};
-use tower_circuit_breaker::store::{FaultyStore, MemoryStore, Operation, Store, Write, Written};
+use tower_circuit_breaker::store::{FaultyStore, Hint, MemoryStore, Operation, Store, Write, Written};
 use tower_circuit_breaker::{Circuit, State};
 
 use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state, succeed};
@@ -139,7 +139,7 @@ async fn instances_beyond_the_room_of_the_record_write_five_times_an_hour() {
     let others = (1..CircuitRecord::MAX_INSTANCES).map(|n| (format!("other-{n}"), other.clone()));
     crowded.instances.extend(others);
     let [name] = names;
-    let write = Write { name, expected: Some(full.etag), bytes: crowded.encode().unwrap(), ttl: None };
+    let write = Write { name, expected: Some(full.etag), bytes: crowded.encode().unwrap(), ttl: None, hint: Hint::Any };
     assert!(matches!(shared.compare_and_set(&write).await.unwrap(), Written::Applied { .. }));
     fail(&b.circuit, 2);
     assert_eq!((state(&a.circuit), state(&b.circuit)), (State::Open, State::Open));

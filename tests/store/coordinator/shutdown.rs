@@ -6,7 +6,7 @@ use std::time::Duration;
 use tower_circuit_breaker::clock::{Clock, TokioClock};
 use tower_circuit_breaker::coordinator::{Sharing, ShutdownReport};
 use tower_circuit_breaker::event::{Event, Observer};
-use tower_circuit_breaker::store::{Fault, Operation, Store, StoreErrorKind, Write};
+use tower_circuit_breaker::store::{Fault, Hint, Operation, Store, StoreErrorKind, Write};
 use tower_circuit_breaker::{Registry, State};
 
 use crate::rig::{
@@ -46,7 +46,7 @@ async fn is_stopped(store: &impl Store, circuit: &str, id: &str) -> bool {
 async fn put(store: &impl Store, bytes: &[u8]) {
     let names = ["payments".to_owned()];
     let expected = store.load_many(&names).await.unwrap().entries.remove(0).map(|entry| entry.etag);
-    let write = Write { name: names[0].clone(), expected, bytes: bytes.to_vec(), ttl: None };
+    let write = Write { name: names[0].clone(), expected, bytes: bytes.to_vec(), ttl: None, hint: Hint::Any };
     store.compare_and_set(&write).await.unwrap();
 }
 

@@ -5,7 +5,7 @@ use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::operation::{Kept, Operator, Order, Refused};
 use tower_circuit_breaker::state::Mode;
-use tower_circuit_breaker::store::{AnyStore, AuditFilter, Fault, Operation, Store, StoreErrorKind, Write};
+use tower_circuit_breaker::store::{AnyStore, AuditFilter, Fault, Hint, Operation, Store, StoreErrorKind, Write};
 
 use super::{acts, bob, is_stored, mode, order, reset};
 use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state};
@@ -136,7 +136,8 @@ async fn an_unavailable_store_refuses_orders_and_a_hanging_store_leaves_results_
 #[tokio::test(start_paused = true)]
 async fn an_unreadable_record_is_shown_as_such_and_can_only_be_forgotten() {
     let store = memory();
-    let write = Write { name: "payments".to_owned(), expected: None, bytes: b"garbage".to_vec(), ttl: None };
+    let write =
+        Write { name: "payments".to_owned(), expected: None, bytes: b"garbage".to_vec(), ttl: None, hint: Hint::Any };
     store.compare_and_set(&write).await.unwrap();
     let operator = operator(&store);
     let shown = operator.list().await.unwrap();

@@ -215,6 +215,7 @@ async fn a_record_of_a_later_version_is_not_written_over() {
         expected: None,
         bytes: br#"{"version":7,"state":"closed"}"#.to_vec(),
         ttl: None,
+        hint: tower_circuit_breaker::store::Hint::Any,
     };
     store.compare_and_set(&write).await.unwrap();
     let a = start(&store, "a").await;

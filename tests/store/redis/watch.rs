@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tower_circuit_breaker::store::{RedisStore, Store, Watch, WatchEvent};
+use tower_circuit_breaker::store::{Hint, RedisStore, Store, Watch, WatchEvent, Write, Written};
 
 use super::{fresh, get, put, write};
 use crate::servers::proxy::{Network, Proxy};
@@ -25,6 +25,35 @@ async fn a_hint_of_a_change_reaches_other_instances_in_milliseconds() {
     store.compare_and_set(&write("b", Some(&etag), b"x")).await.unwrap();
     let quiet = tokio::time::timeout(Duration::from_millis(50), watch.next()).await;
     assert!(quiet.is_err(), "a conflict changes nothing: {quiet:?}");
+}
+
+#[tokio::test]
+async fn a_write_of_counts_is_not_published_and_a_transition_is_named() {
+    let (server, store) = fresh().await;
+    let mut watch = watched(&server.store()).await;
+    let mut expected = None;
+    for (bytes, hint) in [(b"1", Hint::None), (b"2", Hint::Transition), (b"3", Hint::None), (b"4", Hint::Any)] {
+        let write = Write { hint, ..write("a b", expected.as_ref(), bytes) };
+        let Written::Applied { etag, .. } = store.compare_and_set(&write).await.unwrap() else { panic!("{hint:?}") };
+        expected = Some(etag.clone());
+        if hint != Hint::None {
+            let WatchEvent::Changed { name, etag: hinted, hint: read, .. } = next(&mut watch).await else {
+                panic!("a change was reported as a gap")
+            };
+            assert_eq!((&*name, hinted, read), ("a b", Some(etag), hint));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hint_of_an_older_or_a_later_version_is_followed() {
+    let (server, store) = fresh().await;
+    let mut watch = watched(&store).await;
+    for payload in ["1 -\na", "1 -\na of a later version"] {
+        server.cli::<()>(&["PUBLISH", "circuit_breaker:changes:0", payload]).await;
+        let event = next(&mut watch).await;
+        assert!(matches!(&event, WatchEvent::Changed { name, hint: Hint::Any, .. } if name == "a"), "{event:?}");
+    }
 }
 
 #[tokio::test]

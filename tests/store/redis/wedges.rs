@@ -97,6 +97,20 @@ async fn a_black_hole_is_noticed_although_every_caller_gives_up_first() {
 }
 
 #[tokio::test]
+async fn a_master_without_replicas_is_left_when_it_needs_them() {
+    let (server, _) = fresh().await;
+    let proxy = Proxy::to(server.port()).await;
+    let store = RedisStore::new(&proxy.url()).unwrap();
+    get(&store, "a").await.unwrap();
+    server.cli::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    let error = store.compare_and_set(&write("a", None, b"1")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("too few replicas"), "{error}");
+    get(&store, "a").await.unwrap();
+    assert_eq!(proxy.accepted(), 2, "another server may be the master now");
+}
+
+#[tokio::test]
 async fn pauses_far_apart_do_not_cost_the_connection() {
     let (server, _) = fresh().await;
     let proxy = Proxy::to(server.port()).await;

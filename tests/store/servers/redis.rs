@@ -32,14 +32,22 @@ impl Redis {
             if server.try_start().await {
                 return server;
             }
-            server.port = free_port();
+            server.port = free_for(options);
         }
         panic!("redis-server does not start: try it by hand with the options {options:?}");
     }
 
+    /// Starts a sentinel with the lines of its file, and with more options.
+    pub(crate) async fn sentinel(lines: &str, options: &[&str]) -> Self {
+        let mut sentinel = Self::stopped(options);
+        fs::write(sentinel.folder.join(SENTINEL), lines).unwrap();
+        sentinel.start_again().await;
+        sentinel
+    }
+
     /// Returns one that is not started yet.
     pub(crate) fn stopped(options: &[&str]) -> Self {
-        let port = free_port();
+        let port = free_for(options);
         let folder = std::env::temp_dir().join(format!("breaker-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let options = options.iter().map(ToString::to_string).collect();
@@ -114,9 +122,16 @@ impl Redis {
 
     fn spawn(&self) -> Child {
         // A test binary that is killed runs no `drop`: the kernel ends the server with the thread that started it.
-        Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", "", "--port"])
-            .arg(self.port.to_string())
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "redis-server"]);
+        let file = self.folder.join(SENTINEL);
+        if file.exists() {
+            command.arg(file).arg("--sentinel");
+        } else {
+            command.args(["--save", ""]);
+        }
+        command
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .arg("--dir")
             .arg(&self.folder)
             .args(&self.options)
@@ -134,6 +149,16 @@ impl Drop for Redis {
         fs::remove_dir_all(&self.folder).ok();
     }
 }
+
+/// Returns a free port. A node of a cluster has its bus at the port 10 000 above, which must be free too.
+pub(crate) fn free_for(options: &[&str]) -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let fits = |port: u16| !options.contains(&"--cluster-enabled") || port.checked_add(10_000).is_some_and(is_free);
+    std::iter::repeat_with(free_port).take(1000).find(|port| fits(*port)).expect("a free port with a free bus")
+}
+
+/// The file of a sentinel, which the sentinel itself rewrites.
+const SENTINEL: &str = "sentinel.conf";
 
 /// Returns a port that was free a moment ago. Nothing but a server of ours will listen there soon.
 pub(crate) fn free_port() -> u16 {

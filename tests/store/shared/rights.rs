@@ -10,8 +10,10 @@ use tower_circuit_breaker::store::{AnyStore, AuditFilter, PostgresStore, RedisSt
 
 use super::{instance, mode, reaches};
 use crate::rig::{alice, secs};
+use crate::servers::cluster::Cluster;
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
+use crate::servers::trio::{MASTER, watcher};
 use crate::sqlite::{row, write};
 
 const PAGE: &str = include_str!("../../../docs/stores.md");
@@ -117,6 +119,47 @@ async fn everything_works_with_the_documented_rights_for_a_database_and_a_prefix
     everything_works(&format!("{}/3?prefix=orders", server.url().replace("//", "//breaker:secret@"))).await;
     let keys: Vec<String> = server.cli(&["EVAL", "redis.call('SELECT', 3) return redis.call('KEYS', '*')", "0"]).await;
     assert!(!keys.is_empty() && keys.iter().all(|key| key.contains("orders:circuit_breaker")), "{keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_works_with_the_documented_rights_behind_a_sentinel() {
+    let server = Redis::start().await;
+    let (places, commands) = documented();
+    let role = between("Behind sentinels, `", "`");
+    grant(&server, "breaker", &[&places[..], &commands[..], &[role]].concat()).await;
+    let sentinel = watcher(server.port(), 1, &["--requirepass", "secret"]).await;
+    let rights = between("A user of the sentinels themselves needs `", "`").split_whitespace();
+    let user = ["ACL", "SETUSER", "ana", "reset", "on", ">s3cret"].into_iter().chain(rights);
+    sentinel.cli::<()>(&user.collect::<Vec<_>>()).await;
+    let (port, own) = (sentinel.port(), "sentinel_user=ana&sentinel_pass=s3cret");
+    everything_works(&format!("redis-sentinel://breaker:secret@127.0.0.1:{port}/{MASTER}?{own}")).await;
+    let without = format!("redis-sentinel://breaker:secret@127.0.0.1:{port}/{MASTER}?sentinel_pass=wr0ng");
+    let error = circuitctl(&without, &["status"]).unwrap_err();
+    assert!(error.contains("does not accept this user or password") && !error.contains("wr0ng"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_works_with_the_documented_rights_in_a_cluster() {
+    let cluster = Cluster::start().await;
+    let (places, commands) = documented();
+    let more: Vec<&str> = between("In a cluster, `", "`").split_whitespace().collect();
+    for node in &cluster.masters {
+        grant(node, "breaker", &[&places[..], &commands, &more].concat()).await;
+    }
+    let address = cluster.url().replace("//", "//breaker:secret@");
+    everything_works(&address).await;
+    // A command of a slot that is moved to a node without the key is sent there behind `ASKING`.
+    let store = RedisStore::new(&address).unwrap();
+    let (slot, from) = cluster.home("moved").await;
+    cluster.begin_move(&slot, from, (from + 1) % 3).await;
+    store.compare_and_set(&write("moved", None, b"1")).await.unwrap();
+    for node in &cluster.masters {
+        grant(node, "breaker", &[&places[..], &commands].concat()).await;
+    }
+    let error = store.load_many(&["moved".to_owned()]).await.unwrap_err().to_string();
+    assert!(error.contains("does not permit this user"), "without `+asking`: {error}");
+    let error = RedisStore::new(&address).unwrap().load_many(&[]).await.unwrap_err().to_string();
+    assert!(error.contains("does not permit this user"), "without `+cluster|slots`: {error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

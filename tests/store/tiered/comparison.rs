@@ -1,7 +1,7 @@
 //! The comparisons of the tiers: changes that come during a comparison, and tiers that refuse a record.
 
 use tower_circuit_breaker::record::InstanceEntry;
-use tower_circuit_breaker::store::{Etag, Versioned, Write, Written};
+use tower_circuit_breaker::store::{Etag, Hint, Versioned, Write, Written};
 
 use super::*;
 
@@ -33,7 +33,13 @@ async fn write(store: &impl Store, bytes: Vec<u8>) -> Etag {
 
 async fn write_over(store: &impl Store, mut expected: Option<Etag>, bytes: Vec<u8>) -> Etag {
     for _ in 0..2 {
-        let write = Write { name: names()[0].clone(), expected: expected.take(), bytes: bytes.clone(), ttl: None };
+        let write = Write {
+            name: names()[0].clone(),
+            expected: expected.take(),
+            bytes: bytes.clone(),
+            ttl: None,
+            hint: Hint::Any,
+        };
         match store.compare_and_set(&write).await.unwrap() {
             Written::Applied { etag, .. } => return etag,
             Written::Conflict { current, .. } => expected = current.map(|current| current.etag),
@@ -181,7 +187,7 @@ async fn a_record_that_the_fast_tier_refuses_holds_up_no_other_record() {
     let all = ["payments".to_owned(), "search".to_owned(), "stock".to_owned()];
     for name in &all {
         let bytes = bytes_of(&rig, name, State::Open, 1).await;
-        let write = Write { name: name.clone(), expected: None, bytes, ttl: None };
+        let write = Write { name: name.clone(), expected: None, bytes, ttl: None, hint: Hint::Any };
         rig.durable.inner().compare_and_set(&write).await.unwrap();
     }
     rig.fast.faults().set_for("payments", &[Operation::CompareAndSet], REFUSED);
@@ -201,6 +207,7 @@ async fn a_first_load_reads_the_durable_tier_once() {
         expected: None,
         bytes: br#"{"service":"search","state":"open","generation":1}"#.to_vec(),
         ttl: None,
+        hint: Hint::Any,
     };
     rig.durable.inner().compare_and_set(&other).await.unwrap();
     rig.fast.faults().delay(&[Operation::Load], millis(300));

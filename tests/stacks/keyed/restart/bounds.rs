@@ -1,6 +1,7 @@
 //! The keyed circuits that come back, and those that stay in the store.
 
 use super::*;
+use tower_circuit_breaker::store::Hint;
 
 #[tokio::test(start_paused = true)]
 async fn closed_keyed_circuits_stay_in_the_store_until_their_first_call() {
@@ -102,10 +103,11 @@ async fn hostile_names_in_the_store_make_no_circuits() {
         // The record names the same service, so that only the name is wrong.
         let service = serde_json::to_string(name).unwrap();
         let bytes = text.replace("\"host:dead\"", &service).into_bytes();
-        let write = Write { name: name.to_owned(), expected: None, bytes, ttl: None };
+        let write = Write { name: name.to_owned(), expected: None, bytes, ttl: None, hint: Hint::Any };
         store.compare_and_set(&write).await.unwrap();
     }
-    let broken = Write { name: "host:broken".to_owned(), expected: None, bytes: b"{".to_vec(), ttl: None };
+    let broken =
+        Write { name: "host:broken".to_owned(), expected: None, bytes: b"{".to_vec(), ttl: None, hint: Hint::Any };
     store.compare_and_set(&broken).await.unwrap();
     let registry = started(&store).build().unwrap();
     let _by = by_host(&registry, |builder| builder);

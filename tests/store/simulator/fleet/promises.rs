@@ -48,9 +48,10 @@ impl Fleet {
             let before = circuit.status();
             let copies: Vec<_> = self.registers.iter().map(Register::copied).collect();
             let records: Vec<_> = copies.iter().filter_map(|copy| copy.record("payments")).collect();
-            // An instance that has made no transition and has no entry begins with the published state again.
+            // An instance that has made no transition and has no entry begins with the published state again. With two
+            // registers, the instance may have been restored while only the register without its entry answered.
             let mut edges = before.transitions.iter();
-            let is_new = records.iter().all(|record| !record.instances.contains_key(id))
+            let is_new = records.iter().any(|record| !record.instances.contains_key(id))
                 && edges.all(|edge| matches!(edge.reason, Reason::Restored | Reason::Followed));
             let latest = records.iter().map(CircuitRecord::latest).max();
             // A change of another instance that this instance has not loaded yet is not a change of this instance. The

@@ -1,0 +1,50 @@
+//! The reasons to load a record, which are the pace of the polls, and the hints that can matter for the circuit.
+
+use super::Desk;
+use crate::clock::Tick;
+use crate::coordinator::Sharing;
+use crate::record::Timestamp;
+use crate::state::State;
+use crate::store::Hint;
+
+/// The speed at which the record of a circuit is polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::coordinator) enum Pace {
+    /// The circuit is not at rest, and adopts the states of other instances.
+    Bound,
+    /// The circuit is not at rest.
+    Eventful,
+    /// The circuit is closed in this process and in the record.
+    AtRest,
+}
+
+impl Desk {
+    /// Returns the pace of the polls. `store` is the time of the store. A circuit that is tripped or held in this process or
+    /// in the record is not at rest.
+    pub(in crate::coordinator) fn pace(&self, sharing: Sharing, store: Option<Timestamp>) -> Pace {
+        let is_at_rest =
+            !self.circuit.standing().is_tripped() && store.is_none_or(|now| !self.known.record().is_eventful(now));
+        match sharing {
+            _ if is_at_rest => Pace::AtRest,
+            Sharing::Follow => Pace::Bound,
+            Sharing::Advise => Pace::Eventful,
+        }
+    }
+
+    /// Returns true if the store has answered for the record after this time, so that a poll can wait.
+    pub(in crate::coordinator) fn was_answered_after(&self, time: Tick) -> bool {
+        self.known.was_answered_after(time)
+    }
+
+    /// Returns true if the record must be loaded because of a hint. `store` is the time of the store.
+    ///
+    /// With [`Sharing::Advise`] the transition of another instance can have an effect only on a closed circuit without
+    /// advice. The next write of a circuit that is not closed meets the new version and gets the record. A circuit under
+    /// advice is not at rest, so that the next poll renews advice that has ended.
+    pub(in crate::coordinator) fn follows(&self, hint: Hint, sharing: Sharing, store: Option<Timestamp>) -> bool {
+        hint != Hint::Transition
+            || sharing == Sharing::Follow
+            || self.is_waiting_for_restore()
+            || self.circuit.state() == State::Closed && !store.is_some_and(|now| self.adopted.is_advised(now))
+    }
+}

@@ -1,0 +1,248 @@
+//! The polls, which load records because a store without a watch reports no changes, and a watch can lose changes.
+//!
+//! Each desk has the pace of its circuit. A circuit is at rest if it is closed here and in the record. Counts of failures
+//! are no reason for a faster pace, because no decision depends on the counts of other instances. While the watch reports
+//! every change, a poll only finds changes whose hint was lost, so that the polls are slow. Otherwise a poll finds every
+//! change of another instance.
+//!
+//! | pace | circuits | interval with a watch | interval without a watch |
+//! |---|---|---|---|
+//! | `Bound` | not at rest, and bound to the states of other instances | `tripped` | `tripped` |
+//! | `Eventful` | not at rest | `tripped`, at least 5 s | `tripped` |
+//! | `AtRest` | at rest | `closed`, at least 60 s | `closed` |
+//!
+//! The polls of one pace go round its desks. Each poll loads one batch, and the batches are spread evenly over the interval.
+//! So a registry of ten thousand circuits makes small polls all the time, and a small registry makes one poll in an
+//! interval. A desk that joins the round is polled within one interval.
+
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Duration;
+
+use super::jobs::BATCH;
+use super::{Ledger, Task};
+use crate::clock::{Tick, nanos};
+use crate::coordinator::desk::Pace;
+use crate::coordinator::desks::DeskId;
+use crate::coordinator::terms;
+use crate::random::Dice;
+use crate::store::Watch;
+
+/// The polls of all desks.
+#[derive(Debug)]
+pub(super) struct Polls {
+    terms: terms::Polls,
+    /// True while the watch reports every change.
+    is_watched: bool,
+    /// The rounds by pace.
+    rounds: [Round; PACES.len()],
+}
+
+/// The polls of the desks with one pace.
+#[derive(Debug)]
+struct Round {
+    desks: BTreeSet<DeskId>,
+    /// The last desk that was polled, so that all of them have their turn.
+    last: Option<DeskId>,
+    /// The time of the next poll. `None` if the round has no desk.
+    next: Option<Tick>,
+}
+
+impl Polls {
+    pub(super) fn new(terms: terms::Polls) -> Self {
+        let rounds = std::array::from_fn(|_| Round { desks: BTreeSet::new(), last: None, next: None });
+        Self { terms, is_watched: false, rounds }
+    }
+
+    /// Returns the time of the next poll.
+    fn next(&self) -> Option<Tick> {
+        self.rounds.iter().filter_map(|round| round.next).min()
+    }
+
+    /// Sets the pace of a desk.
+    fn set(&mut self, at: DeskId, pace: Pace, now: Tick, dice: &mut Dice) {
+        if self.rounds[pace as usize].desks.contains(&at) {
+            return;
+        }
+        self.forget(at);
+        let interval = self.interval(pace);
+        let round = &mut self.rounds[pace as usize];
+        round.desks.insert(at);
+        round.plan_by(round.spread(interval, now, dice));
+    }
+
+    /// Removes a desk that is gone.
+    pub(super) fn forget(&mut self, at: DeskId) {
+        for round in &mut self.rounds {
+            if round.desks.remove(&at) && round.desks.is_empty() {
+                round.next = None;
+            }
+        }
+    }
+
+    /// Returns the mean time between two polls of a desk.
+    fn interval(&self, pace: Pace) -> Duration {
+        let terms::Polls { tripped, closed } = self.terms;
+        match pace {
+            Pace::AtRest if self.is_watched => closed.max(AT_REST),
+            Pace::AtRest => closed,
+            Pace::Eventful if self.is_watched => tripped.max(EVENTFUL),
+            Pace::Eventful | Pace::Bound => tripped,
+        }
+    }
+
+    /// Notes if the watch reports every change. The end of the reports brings the polls forward.
+    fn watched(&mut self, is_watched: bool, now: Tick, dice: &mut Dice) {
+        if std::mem::replace(&mut self.is_watched, is_watched) == is_watched {
+            return;
+        }
+        for pace in PACES {
+            let interval = self.interval(pace);
+            let round = &mut self.rounds[pace as usize];
+            if round.next.is_some() {
+                round.plan_by(round.spread(interval, now, dice));
+            }
+        }
+    }
+
+    /// Takes the desks to poll now, and plans the next polls. `is_fresh` is true for a desk with an answer of the store
+    /// after a time. An eventful circuit writes often, and an answer of the last half of the interval is as good as a poll.
+    fn take(&mut self, now: Tick, dice: &mut Dice, is_fresh: impl Fn(DeskId, Tick) -> bool) -> Vec<DeskId> {
+        let mut due = Vec::new();
+        for pace in PACES {
+            let interval = self.interval(pace);
+            let round = &mut self.rounds[pace as usize];
+            if round.next.is_none_or(|next| next > now) {
+                continue;
+            }
+            let batch = round.take();
+            round.next = Some(round.spread(interval, now, dice));
+            let recent = Tick::from_nanos(now.as_nanos().saturating_sub(nanos(interval / 2)));
+            due.extend(batch.into_iter().filter(|at| pace == Pace::AtRest || !is_fresh(*at, recent)));
+        }
+        due
+    }
+}
+
+impl Round {
+    /// Returns the time of the next poll after a poll now. Each wait varies from 80 % to 120 %, so that many instances do not
+    /// poll the store at the same time.
+    fn spread(&self, interval: Duration, now: Tick, dice: &mut Dice) -> Tick {
+        let batches = u32::try_from(self.desks.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
+        now.saturating_add((interval / batches).mul_f64(0.8 + 0.4 * dice.share()))
+    }
+
+    /// Plans the next poll at this time, or at an earlier time that is already planned.
+    fn plan_by(&mut self, by: Tick) {
+        self.next = Some(self.next.map_or(by, |next| next.min(by)));
+    }
+
+    /// Takes the next batch of the round.
+    fn take(&mut self) -> Vec<DeskId> {
+        let after = self.last.map_or(Unbounded, Excluded);
+        let later = self.desks.range((after, Unbounded));
+        let batch: Vec<_> = later.chain(&self.desks).take(BATCH.min(self.desks.len())).copied().collect();
+        self.last = batch.last().copied();
+        batch
+    }
+}
+
+impl Task {
+    /// Sets the pace of a desk, which may have changed with its circuit, with its record or with the time.
+    pub(super) fn set_pace(&mut self, at: DeskId, now: Tick) {
+        let store = self.ledger.link.time(now);
+        let pace = self.ledger.desks[at].pace(self.ledger.who.sharing, store);
+        self.polls.set(at, pace, now, &mut self.ledger.dice);
+    }
+
+    /// Plans the loads of the desks whose poll is due.
+    pub(super) fn poll(&mut self, now: Tick) {
+        let is_watched = self.watch.as_ref().is_some_and(Watch::is_complete);
+        self.polls.watched(is_watched, now, &mut self.ledger.dice);
+        let Ledger { desks, dice, .. } = &mut self.ledger;
+        let due = self.polls.take(now, dice, |at, time| desks[at].was_answered_after(time));
+        self.load_polled(due, now);
+    }
+
+    /// Returns the time of the next poll.
+    pub(super) fn next_poll(&self) -> Option<Tick> {
+        self.polls.next()
+    }
+}
+
+const PACES: [Pace; 3] = [Pace::Bound, Pace::Eventful, Pace::AtRest];
+/// The shortest mean time between two polls of an eventful circuit while the watch reports every change.
+const EVENTFUL: Duration = Duration::from_secs(5);
+/// The shortest mean time between two polls of a circuit at rest while the watch reports every change.
+const AT_REST: Duration = Duration::from_secs(60);
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::coordinator::desks::Desks;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Polls of this number of desks, each at rest.
+    fn at_rest(count: usize, is_watched: bool) -> (Polls, Vec<DeskId>, Dice) {
+        let terms = terms::Polls { tripped: SECOND * 2, closed: SECOND * 10 };
+        let (mut polls, mut dice) = (Polls::new(terms), Dice::new(Some(1)));
+        polls.watched(is_watched, Tick::ZERO, &mut dice);
+        let ids = Desks::ids_of(count);
+        ids.iter().for_each(|at| polls.set(*at, Pace::AtRest, Tick::ZERO, &mut dice));
+        (polls, ids, dice)
+    }
+
+    /// Plays the polls until this time. Returns the time of each poll with its desks.
+    fn play(polls: &mut Polls, until: Tick, dice: &mut Dice) -> Vec<(Tick, Vec<DeskId>)> {
+        let mut played = Vec::new();
+        while let Some(next) = polls.next().filter(|next| *next <= until) {
+            played.push((next, polls.take(next, dice, |_, _| false)));
+        }
+        played
+    }
+
+    fn tick(seconds: u64) -> Tick {
+        Tick::ZERO.saturating_add(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn each_desk_is_polled_in_each_interval_in_small_batches() {
+        for (count, is_watched, longest) in
+            [(1, true, 72), (256, true, 72), (257, true, 72), (10_000, true, 72), (10_000, false, 12)]
+        {
+            let (mut polls, ids, mut dice) = at_rest(count, is_watched);
+            let mut before: BTreeMap<_, _> = ids.iter().map(|at| (*at, Tick::ZERO)).collect();
+            for (when, desks) in play(&mut polls, tick(600), &mut dice) {
+                assert!(desks.len() <= BATCH, "{count} desks");
+                for at in desks {
+                    let waited = when.saturating_since(before.insert(at, when).unwrap());
+                    assert!(waited <= SECOND * longest, "{count} desks: {waited:?}");
+                }
+            }
+            for at in ids {
+                assert!(tick(600).saturating_since(before[&at]) <= SECOND * longest, "{count} desks: the polls end");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_reports_brings_the_polls_forward() {
+        let (mut polls, ids, mut dice) = at_rest(20, true);
+        polls.watched(false, tick(1), &mut dice);
+        let (when, desks) = play(&mut polls, tick(600), &mut dice).swap_remove(0);
+        assert!((tick(9)..=tick(13)).contains(&when), "{when:?}");
+        assert_eq!(desks, ids);
+    }
+
+    #[test]
+    fn a_round_without_desks_has_no_poll() {
+        let (mut polls, ids, mut dice) = at_rest(1, true);
+        polls.set(ids[0], Pace::Bound, tick(1), &mut dice);
+        assert!(polls.next() <= Some(tick(4)), "a desk that joins is polled within the interval of its pace");
+        polls.forget(ids[0]);
+        assert_eq!(polls.next(), None);
+    }
+}

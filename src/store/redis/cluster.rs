@@ -1,0 +1,254 @@
+//! A cluster, whose nodes serve the records by the slots of their keys.
+//!
+//! Each node has a [`Connection`], so that a node that died is noticed and found again like a single server. The cluster of
+//! the crate `redis` is not used, because its pipelines have one slot, and a load has names of all slots. `cluster/nodes.rs`
+//! learns the nodes.
+//!
+//! A failed node fails the operations on the keys of its slots only. While another node answers, such a failure counts as
+//! a refusal of these keys, because callers narrow refused batches and go on with other keys. If no node answers, or if
+//! all nodes say that the cluster is down, the store is unavailable.
+//!
+//! The keys of a slot that is moved while they are listed may be missing in the list.
+
+mod nodes;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use redis::{Cmd, Pipeline, Value};
+
+use super::address::Source;
+use super::connection::Connection;
+use super::keys::Keys;
+use super::no_answer::{Access, NoAnswer};
+use super::servers::{Answers, load};
+use super::slots::{Place, Redirection, slot};
+use super::together::together;
+use super::value;
+use crate::record::Timestamp;
+use nodes::{Node, Nodes};
+
+pub(super) struct Cluster {
+    nodes: Nodes,
+}
+
+impl Cluster {
+    pub(super) fn new(source: Source) -> Self {
+        Self { nodes: Nodes::new(source) }
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        self.nodes.source()
+    }
+
+    pub(super) fn address(&self) -> &str {
+        self.nodes.address()
+    }
+
+    /// Sends one command to the node of its key, and to the node that this node names. An error of the server is returned
+    /// as an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the command may or may not take effect.
+    pub(super) async fn send_one(&self, key: &str, command: Cmd, access: Access) -> Result<Value, NoAnswer> {
+        let slot = slot(key);
+        let mut node = self.node_of(slot).await?;
+        let mut asks = false;
+        let mut again = true;
+        for _ in 0..REDIRECTIONS {
+            let answer = node.connection.send(&commands(&command, asks), access).await.map(decisive);
+            if let Some(Redirection { place, asks: only_this }) =
+                answer.as_ref().ok().and_then(|answer| Redirection::of(answer, &node.place))
+            {
+                asks = only_this;
+                // A slot that is being moved keeps its node until the move is over.
+                if !only_this {
+                    self.nodes.doubt();
+                }
+                node = self.nodes.at(place)?;
+                continue;
+            }
+            let answer =
+                answer.and_then(|answer| answer.extract_error().map_err(|error| node.connection.fault(access, error)));
+            let fault = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(fault) if fault.is_refusal() => return Err(fault),
+                Err(fault) => fault,
+            };
+            let Ok(map) = self.nodes.fresh().await else { return Err(fault) };
+            let next = map.node(slot).cloned().filter(|next| !Arc::ptr_eq(next, &node));
+            match next {
+                // Nothing was changed, and another node serves the slot now.
+                Some(next) if again && fault.has_no_effect() => {
+                    (node, asks, again) = (next, false, false);
+                }
+                _ => return Err(fault.of_one_node(access)),
+            }
+        }
+        Err(NoAnswer::redirected(self.address()))
+    }
+
+    /// Reads the records of names, from all of their nodes at the same time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub(super) async fn load(&self, keys: &Keys, names: &[String]) -> Result<Answers, NoAnswer> {
+        let mut found = vec![Value::BulkString(Vec::new()); names.len()];
+        // The names that the node does not serve, or not any more. Each of them is loaded alone.
+        let mut elsewhere = Vec::new();
+        let mut now: Option<Timestamp> = None;
+        let mut wanted: Vec<usize> = (0..names.len()).collect();
+        let mut again = true;
+        loop {
+            let batches = self.batches(keys, names, &wanted).await?;
+            let mut loads = Vec::with_capacity(batches.len());
+            for (node, batch) in &batches {
+                loads.push(load(&node.connection, keys, batch.iter().map(|at| &*names[*at]).collect()));
+            }
+            let (mut failed, mut last) = (Vec::new(), None);
+            together(loads, |batch, loaded: Result<Answers, NoAnswer>| {
+                let (_, batch) = &batches[batch];
+                match loaded {
+                    Ok((answers, time)) => {
+                        // The earliest time, because an opening must not end early by the clock of another node.
+                        now = Some(now.map_or(time, |now| now.min(time)));
+                        // A load without names needs only the time of any node.
+                        if names.is_empty() {
+                            return ControlFlow::Break(());
+                        }
+                        for (at, answer) in batch.iter().zip(answers) {
+                            if matches!(&answer, Value::ServerError(error) if error.code() != "WRONGTYPE") {
+                                elsewhere.push(*at);
+                            } else {
+                                found[*at] = answer;
+                            }
+                        }
+                    }
+                    Err(fault) => {
+                        failed.extend_from_slice(batch);
+                        last = Some(fault);
+                    }
+                }
+                ControlFlow::Continue(())
+            })
+            .await;
+            let Some(fault) = last else { break };
+            if names.is_empty() && now.is_some() {
+                break;
+            }
+            if !again || !fault.has_no_effect() {
+                return Err(self.of_one_node(fault).await);
+            }
+            if self.nodes.fresh().await.is_err() {
+                return Err(fault);
+            }
+            (wanted, again) = (failed, false);
+        }
+        let mut singles = Vec::with_capacity(elsewhere.len());
+        for at in &elsewhere {
+            singles.push(self.load_one(keys, &names[*at]));
+        }
+        let fault = together(singles, |place, answer| match answer {
+            Ok(answer) => {
+                found[elsewhere[place]] = answer;
+                ControlFlow::Continue(())
+            }
+            Err(fault) if fault.is_wrong_type() => ControlFlow::Continue(()),
+            Err(fault) => ControlFlow::Break(fault),
+        })
+        .await;
+        match (fault, now) {
+            (Some(fault), _) => Err(fault),
+            (None, Some(now)) => Ok((found, now)),
+            (None, None) => Err(NoAnswer::unserved(self.address())),
+        }
+    }
+
+    async fn load_one(&self, keys: &Keys, name: &str) -> Result<Value, NoAnswer> {
+        self.send_one(&keys.record(name), value::load(keys, name), Access::Read).await
+    }
+
+    /// Returns the places of the names by the nodes that serve them. Without names, each node has an empty batch.
+    async fn batches(
+        &self,
+        keys: &Keys,
+        names: &[String],
+        wanted: &[usize],
+    ) -> Result<Vec<(Arc<Node>, Vec<usize>)>, NoAnswer> {
+        let map = self.nodes.map().await?;
+        let mut batches: BTreeMap<&Place, (Arc<Node>, Vec<usize>)> = BTreeMap::new();
+        if names.is_empty() {
+            batches.extend(map.nodes().map(|node| (&node.place, (Arc::clone(node), Vec::new()))));
+        }
+        for at in wanted {
+            let Some(node) = map.node(slot(&keys.record(&names[*at]))) else {
+                self.nodes.doubt();
+                return Err(NoAnswer::unserved(self.address()).of_one_node(Access::Read));
+            };
+            batches.entry(&node.place).or_insert_with(|| (Arc::clone(node), Vec::new())).1.push(*at);
+        }
+        Ok(batches.into_values().collect())
+    }
+
+    /// Returns a connection to each master that serves slots.
+    pub(super) async fn masters(&self) -> Result<Vec<Arc<Connection>>, NoAnswer> {
+        // A list without the names of a new node would not be complete.
+        let map = self.nodes.fresh().await?;
+        let masters: BTreeMap<_, _> = map.nodes().map(|node| (&node.place, &node.connection)).collect();
+        Ok(masters.into_values().cloned().collect())
+    }
+
+    /// Returns the source of one node, for a watch. A later attempt gets another node.
+    pub(super) fn any(&self, attempt: usize) -> Source {
+        self.nodes.any(attempt)
+    }
+
+    async fn node_of(&self, slot: u16) -> Result<Arc<Node>, NoAnswer> {
+        let node = self.nodes.map().await?.node(slot).cloned();
+        node.ok_or_else(|| {
+            self.nodes.doubt();
+            NoAnswer::unserved(self.address()).of_one_node(Access::Read)
+        })
+    }
+
+    /// Returns the fault of a read at one node, as a refusal if the cluster answers otherwise.
+    pub(super) async fn of_one_node(&self, fault: NoAnswer) -> NoAnswer {
+        if self.nodes.fresh().await.is_ok() { fault.of_one_node(Access::Read) } else { fault }
+    }
+}
+
+/// Shows the address only, because the rest contains the password.
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+/// Returns the first error in the answers to [`commands`], or the last answer.
+fn decisive(answers: Vec<Value>) -> Value {
+    let mut decisive = Value::Nil;
+    for answer in answers {
+        decisive = answer;
+        if matches!(decisive, Value::ServerError(_)) {
+            break;
+        }
+    }
+    decisive
+}
+
+/// Returns the commands that run a command, also at a node to which the slot is being moved.
+fn commands(command: &Cmd, asks: bool) -> Pipeline {
+    let mut commands = redis::pipe();
+    if asks {
+        commands.cmd("ASKING");
+    }
+    commands.add_command(command.clone());
+    commands
+}
+
+/// The number of nodes that one command may visit.
+const REDIRECTIONS: usize = 5;

@@ -1,0 +1,209 @@
+//! The nodes of a cluster, which are learnt from the first node that answers and that finds its cluster in order. A node
+//! that was cut off from the others may name former masters. The nodes are learnt again after a node has failed or has named
+//! another node.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{ConnectionAddr, ConnectionInfo, Value};
+
+use crate::clock::{Clock, MonotonicClock, Tick};
+use crate::random;
+use crate::store::redis::address::Source;
+use crate::store::redis::connection::Connection;
+use crate::store::redis::no_answer::{Access, NoAnswer};
+use crate::store::redis::slots::{Place, Slots, read};
+use crate::store::redis::together::together;
+use crate::sync::Mutex;
+
+pub(super) struct Nodes {
+    source: Source,
+    address: Arc<str>,
+    clock: MonotonicClock,
+    /// The nodes of the address, so that the cluster is found again after all of its other nodes were replaced.
+    seeds: Vec<Place>,
+    /// The nodes that are known, by their places.
+    all: Mutex<BTreeMap<Place, Arc<Node>>>,
+    known: Mutex<Known>,
+    /// Held while the nodes are learnt, so that operations that begin together ask once.
+    learning: tokio::sync::Mutex<()>,
+}
+
+/// A node of the cluster.
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) connection: Arc<Connection>,
+}
+
+type Map = Arc<Slots<Arc<Node>>>;
+
+/// The nodes of the slots, as they were learnt last.
+#[derive(Default)]
+struct Known {
+    map: Option<Map>,
+    /// The time at which the map was learnt.
+    since: Tick,
+    /// True if the map may be old, because a node has failed or has named another node.
+    is_stale: bool,
+}
+
+impl Nodes {
+    pub(super) fn new(source: Source) -> Self {
+        let address = source.described().into();
+        let mut nodes = Self {
+            source,
+            address,
+            clock: MonotonicClock::new(),
+            seeds: Vec::new(),
+            all: Mutex::default(),
+            known: Mutex::default(),
+            learning: tokio::sync::Mutex::default(),
+        };
+        for seed in nodes.source.nodes().into_iter().flatten() {
+            if let ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } = seed.addr() {
+                let place = (host.clone(), *port);
+                nodes.keep(place.clone(), seed.clone());
+                nodes.seeds.push(place);
+            }
+        }
+        nodes
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Returns the source of one node, for a watch. A later attempt gets another node.
+    pub(super) fn any(&self, attempt: usize) -> Source {
+        let nodes = self.all.lock();
+        let node = nodes.values().nth(attempt.checked_rem(nodes.len()).unwrap_or_default());
+        node.map_or_else(|| self.source.clone(), |node| node.connection.source().clone())
+    }
+
+    /// Notes that the nodes must be learnt again.
+    pub(super) fn doubt(&self) {
+        self.known.lock().is_stale = true;
+    }
+
+    /// Returns the nodes of the slots. An old map is used if no node answers, so that each operation has the error of
+    /// its own node.
+    pub(super) async fn map(&self) -> Result<Map, NoAnswer> {
+        let (present, is_current) = self.present();
+        match present {
+            Some(map) if is_current => Ok(map),
+            Some(map) => Ok(self.learnt().await.unwrap_or(map)),
+            None => self.learnt().await,
+        }
+    }
+
+    /// Learns the nodes again, for example after a fault. If a node answers, the fault is that of one node.
+    ///
+    /// # Errors
+    ///
+    /// If no node answers, or if no node finds its cluster in order.
+    pub(super) async fn fresh(&self) -> Result<Map, NoAnswer> {
+        self.doubt();
+        self.learnt().await
+    }
+
+    /// Returns the map, and true if the map need not be learnt.
+    fn present(&self) -> (Option<Map>, bool) {
+        let known = self.known.lock();
+        let is_young = self.clock.now().saturating_since(known.since) < LEARNT_AGAIN;
+        (known.map.clone(), !known.is_stale || is_young)
+    }
+
+    /// Learns the nodes of the slots, unless they were learnt a moment ago.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the next operation learns the nodes.
+    async fn learnt(&self) -> Result<Map, NoAnswer> {
+        let _alone = self.learning.lock().await;
+        if let (Some(map), true) = self.present() {
+            return Ok(map);
+        }
+        let asked: Vec<_> = {
+            let nodes = self.all.lock();
+            // Any node can be down, so that the questions begin at any node.
+            let first = usize::from(random::bits().to_le_bytes()[0]).checked_rem(nodes.len()).unwrap_or_default();
+            nodes.values().cycle().skip(first).take(nodes.len().min(ASKED_AT_ONCE)).cloned().collect()
+        };
+        let mut fault = None;
+        let questions: Vec<_> = asked.iter().map(|node| self.ranges(node)).collect();
+        let ranges = together(questions, |_, ranges| match ranges {
+            Ok(ranges) => ControlFlow::Break(ranges),
+            Err(error) => {
+                fault = Some(error);
+                ControlFlow::Continue(())
+            }
+        })
+        .await;
+        let Some(ranges) = ranges else {
+            return Err(fault.unwrap_or_else(|| NoAnswer::unserved(&self.address)));
+        };
+        let mut slots = Slots::default();
+        let mut named = Vec::new();
+        for (first, last, place) in ranges {
+            let node = self.at(place)?;
+            named.push(node.place.clone());
+            slots.insert(first, last, node);
+        }
+        self.all.lock().retain(|place, _| named.contains(place) || self.seeds.contains(place));
+        let map = Arc::new(slots);
+        *self.known.lock() = Known { map: Some(Arc::clone(&map)), since: self.clock.now(), is_stale: false };
+        Ok(map)
+    }
+
+    /// Asks a node for the slots, and for a key that shows whether the node finds its cluster in order.
+    async fn ranges(&self, node: &Node) -> Result<Vec<(u16, u16, Place)>, NoAnswer> {
+        let mut questions = redis::pipe();
+        questions.cmd("CLUSTER").arg("SLOTS").cmd("EXISTS").arg(self.source.keys().audit());
+        let answers = node.connection.send(&questions, Access::Read).await?;
+        let fault = |answer: Option<&Value>| match answer {
+            Some(Value::ServerError(error)) => Some(node.connection.fault(Access::Read, error.clone().into())),
+            _ => None,
+        };
+        if let Some(fault) = fault(answers.first()) {
+            return Err(fault);
+        }
+        if let Some(fault) = fault(answers.get(1)).filter(NoAnswer::is_of_the_cluster) {
+            return Err(fault);
+        }
+        let ranges = answers.first().and_then(|answer| read(answer, &node.place)).filter(|ranges| !ranges.is_empty());
+        ranges.ok_or_else(|| NoAnswer::unserved(&self.address))
+    }
+
+    /// Returns the node at a place that another node has named.
+    pub(super) fn at(&self, place: Place) -> Result<Arc<Node>, NoAnswer> {
+        let server = self.source.server_at(place.0.clone(), place.1);
+        self.keep(place, server).ok_or_else(|| NoAnswer::unserved(&self.address))
+    }
+
+    fn keep(&self, place: Place, server: ConnectionInfo) -> Option<Arc<Node>> {
+        let mut nodes = self.all.lock();
+        if let Some(node) = nodes.get(&place) {
+            return Some(Arc::clone(node));
+        }
+        let source = self.source.of(server).ok()?;
+        let described = source.described();
+        let connection = Arc::new(Connection::new(source, described).remembering(REMEMBERED_FOR));
+        let node = Arc::new(Node { place: place.clone(), connection });
+        nodes.insert(place, Arc::clone(&node));
+        Some(node)
+    }
+}
+
+/// The number of nodes that are asked for the slots at the same time.
+const ASKED_AT_ONCE: usize = 8;
+/// The shortest time between two questions for the slots.
+const LEARNT_AGAIN: Duration = Duration::from_millis(200);
+/// The time for which a failed connection is the answer to further operations. Many names of a dead node are loaded one
+/// by one, and each of them would otherwise wait for a connection.
+const REMEMBERED_FOR: Duration = Duration::from_secs(1);
