@@ -6,6 +6,7 @@
 
 #[cfg(feature = "metrics")]
 use std::collections::BTreeSet;
+#[cfg(any(feature = "keyed", feature = "tracing"))]
 use std::fmt;
 #[cfg(feature = "metrics")]
 use std::sync::LazyLock;
