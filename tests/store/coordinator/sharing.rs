@@ -6,7 +6,9 @@ use tower_circuit_breaker::state::Reason;
 use tower_circuit_breaker::store::{FaultyStore, Operation};
 use tower_circuit_breaker::{Failure, State};
 
-use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state, succeed};
+use crate::rig::{
+    DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, record, secs, settings, state, succeed,
+};
 
 #[tokio::test(start_paused = true)]
 async fn an_opening_on_advice_advises_no_other_instance() {
@@ -123,6 +125,27 @@ async fn a_follower_keeps_its_own_opening_if_that_ends_later() {
         pass(secs(10)).await;
         assert!(a.circuit.try_acquire().is_err(), "{:?}", a.circuit.status());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_older_state_is_published_over_a_reset_of_the_same_moment() {
+    let shared = memory();
+    let away = FaultyStore::new(shared.clone());
+    let a = Instance::start(&shared, "a", Sharing::Advise).await;
+    a.circuit.trip(&alice(), None);
+    pass(secs(1)).await;
+    away.faults().set(Operation::ALL, DOWN);
+    let registry = builder(&away, "b").sharing(Sharing::Advise).build().unwrap();
+    let b = registry.circuit(settings("payments").build().unwrap()).unwrap();
+    registry.start().unwrap();
+    pass(secs(1)).await;
+    fail(&b, 5);
+    a.circuit.reset(&alice(), To::Closed);
+    pass(secs(1)).await;
+    away.faults().heal();
+    pass(secs(40)).await;
+    let published = record(&shared, "payments").await.unwrap().state;
+    assert_eq!((state(&b), published), (State::Closed, State::Closed));
 }
 
 #[tokio::test(start_paused = true)]
