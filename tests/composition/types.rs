@@ -409,16 +409,16 @@ mod stores {
     };
     use tower_circuit_breaker::operation::{Change, Changes, Operator, Reach, Shown};
     use tower_circuit_breaker::record::{
-        CircuitRecord, Command, CorruptRecord, Effect, InstanceEntry, Opening, Operated, OperatorCommand, Timestamp,
-        TransitionCommand,
+        CircuitRecord, Command, CorruptRecord, Effect, Fleet, FleetChange, FleetCommand, InstanceEntry, Lease, Opening,
+        Operated, OperatorCommand, Timestamp, TransitionCommand, Vote,
     };
     use tower_circuit_breaker::settings::{Persistence, Settings, SettingsError, StoreKind, StoreUrl};
     use tower_circuit_breaker::store::conformance::{Case, Suite};
     use tower_circuit_breaker::store::schema::SchemaMode;
     use tower_circuit_breaker::store::{
-        AnyStore, AuditFilter, AuditRow, Etag, Fault, Faults, FaultyStore, FileStore, Loaded, MemoryStore, Operation,
-        PostgresStore, RedisStore, SqliteStore, StoreError, StoreErrorKind, TieredStore, Versioned, Watch, WatchEvent,
-        WatchSender, Write, Written,
+        AnyStore, AuditFilter, AuditRow, Etag, Fault, Faults, FaultyStore, FileStore, Hint, Loaded, MemoryStore,
+        Operation, PostgresStore, RedisStore, SqliteStore, StoreError, StoreErrorKind, TieredStore, Versioned, Watch,
+        WatchEvent, WatchSender, Write, Written,
     };
 
     use super::*;
@@ -438,7 +438,12 @@ mod stores {
     Faults: Send Sync Unpin Clone;
     FaultyStore<MemoryStore>: Send Sync Unpin Clone;
     FileStore: Send Sync Unpin Clone;
+    Fleet: Send Sync Unpin Clone;
+    FleetChange: Send Sync Unpin Clone;
+    FleetCommand: Send Sync Unpin Clone;
+    Hint: Send Sync Unpin Clone;
     InstanceEntry: Send Sync Unpin Clone;
+    Lease: Send Sync Unpin Clone;
     Loaded: Send Sync Unpin Clone;
     MemoryStore: Send Sync Unpin Clone;
     NoRuntime: Send Sync Unpin Clone;
@@ -472,6 +477,7 @@ mod stores {
     TransitionCommand: Send Sync Unpin Clone;
     Effect: Send Sync Unpin Clone;
     Versioned: Send Sync Unpin Clone;
+    Vote: Send Sync Unpin Clone;
     Watch: Send Sync Unpin !Clone;
     WatchEvent: Send Sync Unpin Clone;
     WatchSender: Send Sync Unpin Clone;
