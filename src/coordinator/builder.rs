@@ -123,8 +123,7 @@ impl RegistryBuilder {
     /// the polls of many circuits are spread over the interval.
     ///
     /// While the store reports changes, changes do not wait for a poll, and polls only find changes whose report was lost. The
-    /// second interval is then at least 60 s. The first interval is then at least 5 s with [`Sharing::Advise`], and at least
-    /// 15 s if the record has the entries of more than 8 instances.
+    /// second interval is then at least 60 s, and the first at least 5 s with [`Sharing::Advise`].
     ///
     /// Range: 10 ms to 1 h. Default: 2 s and 10 s.
     pub const fn poll_every(mut self, tripped: Duration, closed: Duration) -> Self {

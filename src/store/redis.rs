@@ -56,7 +56,7 @@ use crate::telemetry;
 /// One connection serves all operations, or one connection to each node of a cluster, and each watch has its own. The
 /// first operation opens the connection. The connection is replaced when it breaks, when the server is not a master that accepts writes, when the server does not
 /// accept the password, and when three operations in a row got no answer. An answer takes at most nine tenths
-/// of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout), and a new connection eight, but at least
+/// of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout), and a new connection eight tenths, but at least
 /// 1 s.
 ///
 /// Clones share the connection.

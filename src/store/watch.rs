@@ -30,13 +30,13 @@ use crate::sync::{AtomicBool, Relaxed};
 
 /// The hint that a write sends to the watches of a store, by the importance of the write to other instances.
 ///
-/// A hint decides only when an instance loads a record. Other programs can send hints, so that a false hint costs a load, or
-/// delays a change until the next poll.
+/// A hint decides only when an instance loads a record. Other programs can send hints, so that a forged hint costs a load. A
+/// write whose hint is too weak is found by the next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Hint {
-    /// The write changes only counts, on which no other instance decides. A store that pushes hints sends none. A store that
-    /// finds changes by itself may report the change.
+    /// The write changes only counts, on which no other instance decides. A store that pushes hints does not push this
+    /// write. A store that finds changes by itself may report the change.
     None,
     /// The write publishes a state of the writer, and no act of an operator. An instance loads the record at once if the
     /// state can matter for its circuit.
