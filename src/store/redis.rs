@@ -54,10 +54,10 @@ use crate::telemetry;
 /// publish to the channel can cause loads, at most 20 a second for each instance, and cannot change a circuit.
 ///
 /// One connection serves all operations, or one connection to each node of a cluster, and each watch has its own. The
-/// first operation opens the connection. The connection is replaced when it breaks, when the server is not a master that accepts writes, when the server does not
-/// accept the password, and when three operations in a row got no answer. An answer takes at most nine tenths
-/// of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout), and a new connection eight tenths, but at least
-/// 1 s.
+/// first operation opens the connection. The connection is replaced when it breaks, when the server is not a master that
+/// accepts writes, when the server does not accept the password, and when three operations in a row got no answer. An
+/// answer takes at most nine tenths of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout). A new
+/// connection takes at most eight tenths of it, but may take 1 s.
 ///
 /// Clones share the connection.
 ///
