@@ -22,11 +22,13 @@ pub(super) struct Link {
     pub(super) last_error: Option<(StoreErrorKind, String)>,
     /// The time of the store at a tick of the local clock. The present time of the store is estimated from this pair.
     clock: Option<(Tick, Timestamp)>,
+    /// The time of the last failure that lengthened the backoff.
+    counted: Tick,
 }
 
 impl Link {
     pub(super) fn new(kind: &'static str) -> Self {
-        Self { kind, health: Health::default(), last_error: None, clock: None }
+        Self { kind, health: Health::default(), last_error: None, clock: None, counted: Tick::ZERO }
     }
 
     pub(super) const fn kind(&self) -> &'static str {
@@ -67,10 +69,21 @@ impl Link {
         }
     }
 
-    /// Logs a failure and begins a backoff, which grows with the failures in a row.
-    pub(super) fn failed(&mut self, now: Tick, operation: &'static str, error: &StoreError, dice: &mut Dice) {
-        let failures = self.health.failed();
-        self.health.pause_until(now.saturating_add(backoff(failures, dice)));
+    /// Logs a failure and begins a backoff, which grows with the failures in a row. `began` is the begin of the operation.
+    /// Operations that run at the same time fail together, and count as one failure.
+    pub(super) fn failed(
+        &mut self,
+        began: Tick,
+        now: Tick,
+        operation: &'static str,
+        error: &StoreError,
+        dice: &mut Dice,
+    ) {
+        if self.is_up() || began >= self.counted {
+            let failures = self.health.failed();
+            self.health.pause_until(now.saturating_add(backoff(failures, dice)));
+            self.counted = now;
+        }
         self.note(now, operation, error);
     }
 
@@ -107,3 +120,25 @@ pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
 const CONCURRENT: usize = 16;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_that_fail_together_lengthen_the_backoff_once() {
+        let (mut link, mut dice) = (Link::new("memory"), Dice::new(Some(1)));
+        let at = |millis| Tick::ZERO.saturating_add(Duration::from_millis(millis));
+        let mut fail = |began, now| {
+            link.failed(at(began), at(now), "load", &StoreError::timed_out("no answer"), &mut dice);
+            link.next().unwrap().saturating_since(at(now))
+        };
+        for number in 0..12 {
+            assert!(fail(number, 2_000 + number) <= Duration::from_millis(150), "operation {number}");
+        }
+        assert!(fail(2_500, 4_500) <= Duration::from_millis(250), "the next attempt counts as the second failure");
+        assert!(
+            (0..8).map(|number| fail(5_000 + number * 3_000, 7_000 + number * 3_000)).max().unwrap() > FIRST_WAIT * 10
+        );
+    }
+}

@@ -29,7 +29,7 @@ impl Task {
         }
         match ended {
             Ended::Loaded { requested, result: Ok(loaded) } => self.loaded(begun, &requested, &loaded, now),
-            Ended::Loaded { requested, result: Err(error) } => self.not_loaded(name, &requested, &error, now),
+            Ended::Loaded { requested, result: Err(error) } => self.not_loaded(begun, &requested, &error, now),
             #[cfg(feature = "keyed")]
             Ended::Listed { result } => self.listed(result, now),
             #[cfg(feature = "keyed")]
@@ -61,7 +61,7 @@ impl Task {
                     self.ledger.link.note(now, name, &error);
                     self.close_for_next(at, now);
                 } else {
-                    self.failed(name, &error, now);
+                    self.failed(begun, &error, now);
                 }
             }
             Ended::Audited { sent, result: Ok(()) } => {
@@ -167,9 +167,9 @@ impl Task {
     }
 
     /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown.
-    pub(super) fn failed(&mut self, operation: &'static str, error: &StoreError, now: Tick) {
+    pub(super) fn failed(&mut self, begun: Begun, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
-        link.failed(now, operation, error, dice);
+        link.failed(begun.at, now, begun.name, error, dice);
         let stopping = self.closing.then(|| self.ledger.desks.places());
         for at in stopping.into_iter().flatten() {
             let Some(desk) = self.ledger.desks.get_mut(at) else { continue };

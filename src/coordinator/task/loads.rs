@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::jobs::{BATCH, Requested};
+use super::jobs::{BATCH, Begun, Requested};
 use super::{Ledger, Task};
 use crate::clock::Tick;
 use crate::coordinator::desks::DeskId;
@@ -129,13 +129,7 @@ impl Task {
     }
 
     /// Handles a load that has failed.
-    pub(super) fn not_loaded(
-        &mut self,
-        operation: &'static str,
-        requested: &[Requested],
-        error: &StoreError,
-        now: Tick,
-    ) {
+    pub(super) fn not_loaded(&mut self, begun: Begun, requested: &[Requested], error: &StoreError, now: Tick) {
         let desks = &self.ledger.desks;
         // The desks are loaded again, except those that were closed during the load.
         let again: Vec<_> = requested.iter().map(|wanted| wanted.at).filter(|at| desks.get(*at).is_some()).collect();
@@ -149,16 +143,16 @@ impl Task {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;
                     desks[*at].not_loaded(error.kind(), now, dice);
-                    link.note(now, operation, error);
+                    link.note(now, begun.name, error);
                     return self.give_up_mark(*at, now);
                 }
             }
             [_, _, ..] if error.kind().is_lasting() => {
                 self.to_load.width = again.len() / 2;
-                return self.ledger.link.note(now, operation, error);
+                return self.ledger.link.note(now, begun.name, error);
             }
             _ => {}
         }
-        self.failed(operation, error, now);
+        self.failed(begun, error, now);
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! The polls of one pace go round its desks. Each poll loads one batch, and the batches are spread evenly over the interval.
 //! So a registry of ten thousand circuits makes small polls all the time, and a small registry makes one poll in an
-//! interval. A desk that joins the round is polled within one interval.
+//! interval. A desk that joins the round is polled within 1.7 intervals.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};

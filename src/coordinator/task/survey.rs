@@ -153,7 +153,7 @@ impl Task {
                 }
                 self.survey.work = None;
                 self.survey_failed(now);
-                return self.failed("load", &error, now);
+                return self.failed(begun, &error, now);
             }
         };
         self.answered(begun, loaded.now, now);

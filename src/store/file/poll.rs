@@ -78,7 +78,7 @@ fn pause_after(reading: Duration, interval: Duration) -> Duration {
 }
 
 /// The part of the time that a watch reads the folder, as one of so many. A folder with 50 000 files is read in about 60
-/// ms, and then every 3 s. Meanwhile the polls of the coordinator find the changes.
+/// ms, and then every 3 s.
 const SHARE: u32 = 50;
 
 /// The longest pause of a prompt watch. A watch with a longer pause is interrupted, so that the coordinator polls.
