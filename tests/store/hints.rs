@@ -210,6 +210,21 @@ async fn a_watch_that_begins_again_ends_the_backoff_of_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_begins_again_ends_the_backoff_of_a_circuit_that_waits_to_write() {
+    let store = Hinting::new();
+    let registry = quiet(&store, 1).await;
+    store.faults().set(Operation::ALL, DOWN);
+    store.inner().hint("circuit-0", None);
+    pass(secs(300)).await;
+    fail(&registry.get("circuit-0").unwrap(), 5);
+    pass(secs(1)).await;
+    store.faults().heal();
+    store.inner().gap();
+    pass(millis(100)).await;
+    assert_eq!(registry.store_status().unwrap().unsaved, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hint_changes_no_circuit_if_the_store_has_no_change() {
     let store = Hinting::new();
     let registry = quiet(&store, 1).await;

@@ -123,10 +123,11 @@ impl Task {
     /// Plans the loads that follow from hints. A watch that has begun again shows that the store answers again, so that
     /// the backoff ends.
     pub(super) fn follow_hints(&mut self, now: Tick) {
-        let has_begun = self.hints.all;
+        let was_gap = self.hints.all;
         let Ledger { desks, who, link, .. } = &self.ledger;
         let due = self.hints.take(desks, who.sharing, now, link.time(now));
-        if has_begun && !due.is_empty() {
+        // A circuit that is about to write needs no load, but its write waits for the backoff too.
+        if was_gap && !self.hints.all {
             self.ledger.link.hurry(now);
         }
         self.to_load.extend(due);
