@@ -165,7 +165,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// A watch need not be reliable, because the coordinator also polls. But a watch must report a
     /// [`Gap`](WatchEvent::Gap) when it may have missed a change, and must end when it can report no more changes. While a
-    /// watch lives, a circuit at rest is polled only once a minute.
+    /// watch lives, a closed circuit is polled only once a minute, and with
+    /// [`Sharing::Advise`](crate::coordinator::Sharing::Advise) any other circuit every 5 s.
+    ///
+    /// After the end of a watch, the registry polls as without a watch, and requests the next watch 1 to 3 s later. After an
+    /// error the next request comes 2.5 to 7.5 s later. Report a gap at the start of a watch, if earlier changes may be
+    /// missing.
     ///
     /// # Errors
     ///

@@ -125,7 +125,7 @@ impl Case {
             Self::Clock => {
                 ("clock", "the time never goes back, does not stand still, and is no faster than the local clock")
             }
-            Self::Watch => ("watch", "a watch reports every change after watch() has returned, or a gap"),
+            Self::Watch => ("watch", "a watch reports every change with a hint after watch() has returned, or a gap"),
             Self::AuditOrder => ("audit_order", "the audit returns rows as they were written, oldest first"),
             Self::AuditOnce => ("audit_once", "a row that is appended again is there once"),
             Self::AuditLongest => {
