@@ -207,7 +207,7 @@ async fn opened(store: &MemoryStore, count: usize, sharing: Sharing) -> Vec<Inst
             permit.failure(Failure::hard().trips_at_once());
         }
     }
-    pass(millis(100)).await;
+    pass(millis(500)).await;
     if sharing == Sharing::Advise {
         assert_eq!(entries(store, State::Open).await, count, "an opening does not wait");
     }
@@ -228,7 +228,7 @@ async fn the_instances_of_a_large_fleet_write_each_transition_at_once() {
         succeed(&instance.circuit, 3);
         assert_eq!(instance.circuit.status().state, State::Closed);
     }
-    pass(millis(300)).await;
+    pass(millis(500)).await;
     assert_eq!(entries(&store, State::Closed).await, 20);
 }
 
@@ -237,7 +237,7 @@ async fn the_followers_of_a_large_fleet_follow_each_transition_at_once() {
     let store = memory();
     let instances = opened(&store, 20, Sharing::Follow).await;
     succeed(&instances[3].circuit, 3);
-    pass(millis(100)).await;
+    pass(millis(500)).await;
     let closed = instances.iter().filter(|instance| instance.circuit.status().state == State::Closed).count();
     assert_eq!(closed, 20);
 }
