@@ -47,6 +47,15 @@ async fn the_suite_passes_on_a_cluster_after_a_moved_slot_and_a_killed_master() 
         replica.cli::<String>(&["INFO", "replication"]).await.contains("role:master")
     })
     .await;
+    // A new store may ask any node for the slots.
+    let dead = format!("127.0.0.1:{}@", cluster.masters[0].port());
+    for node in cluster.masters[1..].iter().chain([replica]) {
+        eventually("the node knows that the dead master has no slots", async || {
+            let nodes = node.cli::<String>(&["CLUSTER", "NODES"]).await;
+            nodes.lines().all(|line| !line.contains(&dead) || line.split_whitespace().count() == 8)
+        })
+        .await;
+    }
     recovers(&store).await;
     eventually("all names are loaded", async || store.load_many(&names).await.is_ok()).await;
     let loaded = store.load_many(&names).await.unwrap().entries;
