@@ -172,7 +172,7 @@ impl WatchSender {
             return;
         }
         if self.events.try_send(WatchEvent::Changed { name: name.to_owned(), etag, hint }).is_err() {
-            self.gap();
+            self.lose();
         }
     }
 
@@ -190,7 +190,11 @@ impl WatchSender {
     pub fn gap(&self) {
         // Relaxed, as in `is_complete`.
         self.is_interrupted.store(false, Relaxed);
-        // If a gap is in the channel already, a second gap adds nothing.
+        self.lose();
+    }
+
+    /// Puts a gap into the channel, unless a gap is there already.
+    fn lose(&self) {
         self.lost.try_send(()).ok();
     }
 
@@ -229,5 +233,15 @@ mod tests {
             let pause = pause(failures, longest).as_millis();
             assert!((most / 2..=most).contains(&pause), "{failures}: {pause} ms");
         }
+    }
+
+    #[test]
+    fn an_overflow_does_not_end_an_interruption() {
+        let (sender, watch) = Watch::channel();
+        sender.interrupt();
+        (0..2_000).for_each(|_| sender.changed("payments", None));
+        assert!(!watch.is_complete());
+        sender.gap();
+        assert!(watch.is_complete());
     }
 }
