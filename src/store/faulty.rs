@@ -184,10 +184,7 @@ impl<S: Store> Store for FaultyStore<S> {
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         let fault = self.begin(Operation::Watch, std::iter::empty()).await?;
         let Some(inner) = self.pass(Operation::Watch, fault, self.inner.watch()).await? else { return Ok(None) };
-        let (sender, watch) = Watch::channel();
-        #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
-        tokio::spawn(forward(inner, sender, self.faults.clone()));
-        Ok(Some(watch))
+        Ok(Some(forwarded(inner, self.faults.clone())))
     }
 
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
@@ -209,6 +206,14 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 }
 
+/// Returns a watch with the events and the interruptions of the watch of the store.
+fn forwarded(inner: Watch, faults: Faults) -> Watch {
+    let (sender, watch) = Watch::channel_of(&inner);
+    #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]
+    tokio::spawn(forward(inner, sender, faults));
+    watch
+}
+
 /// Forwards the events of the store until the store, the receiver or the test ends the watch.
 async fn forward(mut inner: Watch, sender: WatchSender, faults: Faults) {
     let mut ended = faults.ended();
@@ -222,7 +227,7 @@ async fn forward(mut inner: Watch, sender: WatchSender, faults: Faults) {
             None => return,
             Some(_) if faults.drops_events() => {}
             Some(WatchEvent::Changed { name, etag, hint }) => sender.changed_with(&name, etag, hint),
-            Some(WatchEvent::Gap) => sender.gap(),
+            Some(WatchEvent::Gap) => sender.lose(),
         }
     }
 }
@@ -236,5 +241,26 @@ impl<S> Clone for FaultyStore<S> {
 impl<S: fmt::Debug> fmt::Debug for FaultyStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FaultyStore").field("inner", &self.inner).field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, any(feature = "postgres", feature = "redis")))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interruption_of_the_inner_watch_is_one_of_the_faulty_watch() {
+        let (sender, inner) = Watch::channel();
+        let mut watch = forwarded(inner, Faults::default());
+        assert!(watch.is_complete());
+        sender.gap();
+        sender.interrupt();
+        assert_eq!(watch.next().await, Some(WatchEvent::Gap));
+        assert!(!watch.is_complete(), "the interruption is later than the gap");
+        sender.gap();
+        assert_eq!(watch.next().await, Some(WatchEvent::Gap));
+        assert!(watch.is_complete());
+        let merged = forwarded(Watch::merged(Vec::new(), None), Faults::default());
+        assert!(!merged.is_complete(), "a merged watch never counts as complete");
     }
 }

@@ -98,9 +98,22 @@ impl Watch {
     /// Creates a channel with room for 1024 events.
     #[must_use]
     pub fn channel() -> (WatchSender, Self) {
+        Self::channel_with(Arc::default())
+    }
+
+    /// Creates a channel for the events of another watch. The new watch is complete whenever the other watch is, so that the
+    /// forwarder of the events passes on a gap by [`WatchSender::lose`].
+    #[cfg(feature = "test-util")]
+    pub(super) fn channel_of(other: &Self) -> (WatchSender, Self) {
+        Self::channel_with(match &other.0 {
+            Source::Channel { is_interrupted, .. } => Arc::clone(is_interrupted),
+            Source::Parts { .. } => Arc::new(AtomicBool::new(true)),
+        })
+    }
+
+    fn channel_with(is_interrupted: Arc<AtomicBool>) -> (WatchSender, Self) {
         let (events, receiver) = mpsc::channel(1024);
         let (lost, was_lost) = mpsc::channel(1);
-        let is_interrupted = Arc::<AtomicBool>::default();
         let source = Source::Channel { events: receiver, lost: was_lost, is_interrupted: Arc::clone(&is_interrupted) };
         (WatchSender { events, lost, is_interrupted }, Self(source))
     }
@@ -194,7 +207,7 @@ impl WatchSender {
     }
 
     /// Puts a gap into the channel, unless a gap is there already.
-    fn lose(&self) {
+    pub(super) fn lose(&self) {
         self.lost.try_send(()).ok();
     }
 
