@@ -16,6 +16,8 @@ pub struct StoreError {
     kind: StoreErrorKind,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// True if another part of the store answers, as another node of a cluster.
+    is_of_one_part: bool,
 }
 
 /// The meaning of a store's error for the caller.
@@ -67,7 +69,7 @@ impl StoreError {
     /// Creates an error of this kind. The message is in lower case and has no full stop.
     #[must_use]
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), source: None, is_of_one_part: false }
     }
 
     /// Creates the error of a store that cannot be reached.
@@ -99,6 +101,19 @@ impl StoreError {
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Marks the failure as one of the part of the store that has the name, while other parts answer. The kind stays, because
+    /// an operation without an answer may have happened in that part.
+    #[cfg(feature = "redis")]
+    pub(super) const fn of_one_part(mut self) -> Self {
+        self.is_of_one_part = true;
+        self
+    }
+
+    /// Returns true if only one part of the store fails, so that the operations on names of other parts need no pause.
+    pub(crate) const fn is_of_one_part(&self) -> bool {
+        self.is_of_one_part
     }
 
     /// Returns the kind of the error.

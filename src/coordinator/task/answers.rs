@@ -1,7 +1,8 @@
 //! The answers of the store, each passed to the desk of its operation and to the link.
 //!
 //! Each answer marks the link as up or down. A failure that concerns one operation only, such as a refused write or a
-//! failed write of the audit, does not mark the link as down, so that the other desks go on writing.
+//! failed write of the audit, does not mark the link as down, so that the other desks go on writing. Nor does a failure of
+//! one part of the store, as one node of a cluster, while another part answers.
 
 use std::time::Duration;
 
@@ -55,9 +56,9 @@ impl Task {
                 self.give_up_mark(at, now);
                 self.to_load.insert(at);
                 self.explain(at, &error);
-                if error.kind().is_lasting() {
+                if error.kind().is_lasting() || error.is_of_one_part() {
                     // The failure does not mark the link as down, so that the other desks do not wait because of one
-                    // refused write.
+                    // refused write, or because of one part of the store.
                     self.ledger.link.note(now, name, &error);
                     self.close_for_next(at, now);
                 } else {

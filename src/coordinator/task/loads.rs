@@ -2,7 +2,8 @@
 //!
 //! A store answers a batch as a whole. If it refuses the batch, smaller batches follow until the refused record is found.
 //! From then on that record is loaded alone, behind the others. A record that is refused alone counts as a failure of the
-//! store only if the store has loaded no other record since, because the store may refuse all records.
+//! store only if the store has loaded no other record since, because the store may refuse all records. A record of a part
+//! of the store that fails, while another part answers, is no failure of the store.
 
 use std::collections::BTreeSet;
 
@@ -101,6 +102,13 @@ impl Loads {
         batch
     }
 
+    /// Takes one of the records that may be refused. Returns false if none is left.
+    const fn spend(&mut self) -> bool {
+        let has_credit = self.credit > 0;
+        self.credit = self.credit.saturating_sub(1);
+        has_credit
+    }
+
     /// Notes that a batch was loaded.
     pub(super) fn loaded(&mut self, batch: &[Requested]) {
         for Requested { at, .. } in batch {
@@ -138,8 +146,8 @@ impl Task {
         match &again[..] {
             [at] if error.kind().is_lasting() => {
                 self.to_load.alone.insert(*at);
-                if self.to_load.credit > 0 {
-                    self.to_load.credit -= 1;
+                // Another part of the store answers, or the store has loaded another record.
+                if error.is_of_one_part() || self.to_load.spend() {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;
                     desks[*at].not_loaded(error.kind(), now, dice);

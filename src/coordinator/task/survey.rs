@@ -153,6 +153,9 @@ impl Task {
                 }
                 self.survey.work = None;
                 self.survey_failed(now);
+                if error.is_of_one_part() {
+                    return self.ledger.link.note(now, "load", &error);
+                }
                 return self.failed(begun, &error, now);
             }
         };

@@ -5,7 +5,8 @@
 //! learns the nodes.
 //!
 //! A failed node fails the operations on the keys of its slots only. While another node answers, such a failure counts as
-//! a refusal of these keys, because callers narrow refused batches and go on with other keys. If no node answers, or if
+//! a refusal of these keys, because callers narrow refused batches and go on with other keys. A write without an answer may
+//! have been made, so that its failure stays a timeout, with the mark of one part of the store. If no node answers, or if
 //! all nodes say that the cluster is down, the store is unavailable.
 //!
 //! The keys of a slot that is moved while they are listed may be missing in the list.
@@ -27,16 +28,19 @@ use super::servers::{Answers, load};
 use super::slots::{Place, Redirection, slot};
 use super::together::together;
 use super::value;
+use crate::clock::{Clock, MonotonicClock};
 use crate::record::Timestamp;
+use crate::store::limit;
 use nodes::{Node, Nodes};
 
 pub(super) struct Cluster {
     nodes: Nodes,
+    clock: MonotonicClock,
 }
 
 impl Cluster {
     pub(super) fn new(source: Source) -> Self {
-        Self { nodes: Nodes::new(source) }
+        Self { nodes: Nodes::new(source), clock: MonotonicClock::new() }
     }
 
     pub(super) fn source(&self) -> &Source {
@@ -88,7 +92,7 @@ impl Cluster {
                 _ => return Err(fault.of_one_node(access)),
             }
         }
-        Err(NoAnswer::redirected(self.address()))
+        Err(NoAnswer::redirected(self.address()).of_one_node(access))
     }
 
     /// Reads the records of names, from all of their nodes at the same time.
@@ -101,6 +105,7 @@ impl Cluster {
         // The names that the node does not serve, or not any more. Each of them is loaded alone.
         let mut elsewhere = Vec::new();
         let mut now: Option<Timestamp> = None;
+        let began = self.clock.now();
         let mut wanted: Vec<usize> = (0..names.len()).collect();
         let mut again = true;
         loop {
@@ -140,7 +145,10 @@ impl Cluster {
             if names.is_empty() && now.is_some() {
                 break;
             }
-            if !again || !fault.has_no_effect() {
+            // A node that hangs has left no time for another attempt. Without the answer of this attempt the caller would
+            // count the whole cluster as down.
+            let is_late = self.clock.now().saturating_since(began) > limit::limit() / 10;
+            if !again || is_late || !fault.has_no_effect() {
                 return Err(self.of_one_node(fault).await);
             }
             if self.nodes.fresh().await.is_err() {

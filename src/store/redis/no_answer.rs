@@ -25,6 +25,8 @@ pub(super) struct NoAnswer {
     cause: Option<RedisError>,
     /// True if the connection is dead or leads to a server that cannot be used.
     useless: bool,
+    /// True if another node of the cluster answers.
+    of_one_node: bool,
 }
 
 impl NoAnswer {
@@ -66,7 +68,7 @@ impl NoAnswer {
 
     /// Returns the reason why no connection was tried, which is a file of the address.
     pub(super) fn without_files(error: &StoreError) -> Self {
-        Self { kind: error.kind(), message: error.chain(), cause: None, useless: true }
+        Self { kind: error.kind(), message: error.chain(), cause: None, useless: true, of_one_node: false }
     }
 
     /// Returns the reason why a sentinel names no master.
@@ -90,19 +92,16 @@ impl NoAnswer {
         Self::unavailable(format!("redis at {address} is moving the slot of the key from node to node"))
     }
 
-    /// Returns the same fault as one of a node whose cluster answers. A write without an answer may have been made, so
-    /// such a fault stays as it is.
+    /// Returns the same fault as one of a node whose cluster answers. The kind of a write without an answer stays, because
+    /// the write may have been made.
     pub(super) fn of_one_node(self, access: Access) -> Self {
-        let is_away = match self.kind {
-            StoreErrorKind::Unavailable => true,
-            StoreErrorKind::TimedOut => access == Access::Read,
-            StoreErrorKind::Refused | StoreErrorKind::Corrupt => false,
+        let kind = match (self.kind, access) {
+            (StoreErrorKind::Refused | StoreErrorKind::Corrupt, _) => return self,
+            (StoreErrorKind::TimedOut, Access::Write) => StoreErrorKind::TimedOut,
+            (StoreErrorKind::Unavailable, _) | (StoreErrorKind::TimedOut, Access::Read) => StoreErrorKind::Refused,
         };
-        if !is_away {
-            return self;
-        }
         let message = format!("one node of the cluster fails while another node answers: {}", self.message);
-        Self { kind: StoreErrorKind::Refused, message, ..self }
+        Self { kind, message, of_one_node: true, ..self }
     }
 
     /// Returns true if a node says that the whole cluster is down, and not only that no node serves the slot.
@@ -198,7 +197,7 @@ impl NoAnswer {
     }
 
     fn unavailable(message: String) -> Self {
-        Self { kind: StoreErrorKind::Unavailable, message, cause: None, useless: false }
+        Self { kind: StoreErrorKind::Unavailable, message, cause: None, useless: false, of_one_node: false }
     }
 
     fn refused(message: String) -> Self {
@@ -217,6 +216,7 @@ impl NoAnswer {
 impl From<NoAnswer> for StoreError {
     fn from(fault: NoAnswer) -> Self {
         let error = Self::new(fault.kind, fault.message);
+        let error = if fault.of_one_node { error.of_one_part() } else { error };
         match fault.cause {
             Some(cause) => error.with_source(cause),
             None => error,

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use tower_circuit_breaker::operation::Kept;
 use tower_circuit_breaker::store::conformance::Suite;
-use tower_circuit_breaker::store::{AnyStore, RedisStore, Store, StoreErrorKind, Watch, WatchEvent, Written};
+use tower_circuit_breaker::store::{
+    AnyStore, MemoryStore, RedisStore, Store, StoreErrorKind, TieredStore, Watch, WatchEvent, Written,
+};
 
 use super::{get, put, recovers, write};
 use crate::rig::{alice, secs};
@@ -166,6 +169,83 @@ async fn instances_share_circuits_while_the_node_of_another_circuit_is_down() {
     eventually("the other names are restored", async || mode(&three, there) == Mode::ForcedOpen).await;
     cluster.masters[homes[0]].start_again().await;
     eventually("all names are restored", async || mode(&three, names[0]) == Mode::ForcedOpen).await;
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_holds_up_no_circuit_of_another_node() {
+    let cluster = Cluster::start().await;
+    // Braces put the names into one slot. The audit is on the first node.
+    let [first, second, third] = ["{z}first", "{z}second", "{z}third"];
+    assert_eq!(cluster.home(first).await.1, 1);
+    let here = &*cluster.name_at(0).await;
+    let launch = async |id: &str, names: &[&str]| {
+        let builder = Registry::builder().store(cluster.store()).instance(id).store_timeout(secs(1));
+        let registry = builder.build().unwrap();
+        for name in names {
+            registry.circuit(Config::new(name).unwrap()).unwrap();
+        }
+        registry
+    };
+    let one = launch("one", &[first, here]).await;
+    assert!(one.restore(secs(20)).await.unwrap().is_complete());
+    cluster.masters[1].hang();
+    let is_up = |registry: &Registry| {
+        let status = registry.store_status().unwrap();
+        assert!(status.up, "the other nodes answer: {status:?}");
+        status
+    };
+    let error = |registry: &Registry| is_up(registry).last_error;
+    // The write has no answer.
+    one.get(first).unwrap().trip(&alice(), None);
+    eventually("the write has failed", async || error(&one).is_some()).await;
+    let status = is_up(&one);
+    assert_eq!(status.last_error_kind, Some(StoreErrorKind::TimedOut), "the write may have been made: {status:?}");
+    assert!(status.last_error.unwrap().contains("another node answers"));
+    let done = one.trip(here, &alice(), None).await.unwrap();
+    assert!(matches!(done.kept, Kept::Stored { .. }), "{done:?}");
+
+    // Each of the three records is loaded alone.
+    let two = launch("two", &[first, second, third, here]).await;
+    assert!(!two.restore(secs(1)).await.unwrap().is_complete());
+    eventually("the record of the other node is restored", async || {
+        is_up(&two);
+        mode(&two, here) == Mode::ForcedOpen
+    })
+    .await;
+    for name in [first, second, third] {
+        two.get(name).unwrap().trip(&alice(), None);
+    }
+    eventually("all records were refused", async || is_up(&two).unsaved == 3).await;
+    cluster.masters[1].go_on();
+    eventually("the acts are stored", async || is_up(&one).unsaved + is_up(&two).unsaved == 0).await;
+}
+
+#[tokio::test]
+async fn a_dead_node_of_a_fast_tier_pauses_no_name_of_another_node() {
+    let mut cluster = Cluster::start().await;
+    let store = TieredStore::new(cluster.store(), MemoryStore::new());
+    let [here, dead] = [cluster.name_at(0).await, cluster.name_at(1).await];
+    cluster.masters[1].kill9();
+    let loaded = store.load_many(std::slice::from_ref(&dead)).await.unwrap();
+    assert_eq!(loaded.entries, [None], "the durable tier answers");
+    let written = store.compare_and_set(&write(&here, None, &super::record(&here))).await.unwrap();
+    assert!(matches!(&written, Written::Applied { .. }), "{written:?}");
+    assert!(get(&cluster.store(), &here).await.unwrap().is_some(), "the fast tier has the record");
+}
+
+#[tokio::test]
+async fn a_slot_that_no_node_takes_is_no_failure_of_the_cluster() {
+    let cluster = Cluster::start().await;
+    let store = cluster.store();
+    let [name, lost] = [cluster.name_at(0).await, cluster.name_at(1).await];
+    let slot = cluster.home(&lost).await.0;
+    // Each of two nodes names the other one.
+    cluster.disown(&slot, 1, 2).await;
+    let error = store.load_many(&[name.clone(), lost.clone()]).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
+    assert!(error.to_string().contains("from node to node"), "{error}");
+    assert_eq!(writes(&store, &lost).await.unwrap_err(), StoreErrorKind::Refused);
+    put(&store, &name, b"1").await;
 }
 
 #[tokio::test]

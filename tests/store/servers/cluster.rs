@@ -112,6 +112,14 @@ impl Cluster {
         from.cli::<()>(&["CLUSTER", "SETSLOT", slot, "MIGRATING", &id(to).await]).await;
     }
 
+    /// Lets two masters name each other for a slot of the first of them.
+    pub(crate) async fn disown(&self, slot: &str, from: usize, to: usize) {
+        let (from, to) = (&self.masters[from], &self.masters[to]);
+        for (node, other) in [(to, from), (from, to)] {
+            node.cli::<()>(&["CLUSTER", "SETSLOT", slot, "NODE", &id(other).await]).await;
+        }
+    }
+
     /// Moves the keys of a slot.
     pub(crate) async fn move_keys(&self, slot: &str, from: usize, to: usize) {
         let keys: Vec<String> = self.masters[from].cli(&["CLUSTER", "GETKEYSINSLOT", slot, "100"]).await;

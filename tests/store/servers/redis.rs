@@ -74,6 +74,22 @@ impl Redis {
         }
     }
 
+    /// Lets the server hang. Connections stay open, and get no answers.
+    pub(crate) fn hang(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a server that hangs go on.
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.server.as_ref().expect("the server runs").id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {signal}");
+    }
+
     /// Starts it at the same port, with what it had written to disk.
     pub(crate) async fn start_again(&mut self) {
         assert!(self.try_start().await, "redis-server does not start again");
