@@ -210,8 +210,8 @@ impl Cluster {
         Ok(masters.into_values().cloned().collect())
     }
 
-    /// Returns the source of one node, for a watch. A later attempt gets another node.
-    pub(super) fn any(&self, attempt: usize) -> Source {
+    /// Returns the connection to one node, for a watch. A later attempt gets another node.
+    pub(super) fn any(&self, attempt: usize) -> Arc<Connection> {
         self.nodes.any(attempt)
     }
 

@@ -9,6 +9,10 @@
 //! wait for that attempt. A dropped operation does not end the attempt, so that a slow handshake can succeed even
 //! if each waiting operation has a shorter deadline. For 100 ms after a failed attempt, or 1 s at a node of a cluster,
 //! its error is the answer to all operations.
+//!
+//! A connection that has replaced a useless one may lead to another server. The watch is notified then, because its own
+//! connection may still lead to the old server. A connection counts as the replacement after the answer to such an operation
+//! as the useless connection has failed. Otherwise a demoted master that refuses each write would cost a watch each time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,9 +37,26 @@ pub(super) struct Connection {
     clock: MonotonicClock,
     /// The time for which a failure to connect is the answer to further operations.
     remembered_for: Duration,
+    attempts: Mutex<Attempts>,
+    /// The number of connections that have replaced a useless one.
+    replaced: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Attempts {
     /// The last attempt to connect, which may still be under way. `None` before the first attempt and after a
     /// connection was discarded.
-    attempt: Mutex<Option<watch::Receiver<Option<Ended>>>>,
+    last: Option<watch::Receiver<Option<Ended>>>,
+    /// The operation that must get an answer, so that the next connection counts as the replacement of a useless one.
+    missing: Option<Access>,
+}
+
+impl Attempts {
+    /// Returns true if the present connection is this one.
+    fn has(&self, live: &Arc<Live>) -> bool {
+        let is_same = |last: &watch::Receiver<Option<Ended>>| matches!(&*last.borrow(), Some(Ok(present)) if Arc::ptr_eq(present, live));
+        self.last.as_ref().is_some_and(is_same)
+    }
 }
 
 /// The result of an attempt to connect. A failure includes the time at which the attempt failed.
@@ -55,7 +76,8 @@ impl Connection {
             address: described.into(),
             clock: MonotonicClock::new(),
             remembered_for: REMEMBERED_FOR,
-            attempt: Mutex::default(),
+            attempts: Mutex::default(),
+            replaced: watch::Sender::default(),
         }
     }
 
@@ -70,6 +92,11 @@ impl Connection {
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Returns the notifications of connections that replace a useless one from now on.
+    pub(super) fn replaced(&self) -> watch::Receiver<u64> {
+        self.replaced.subscribe()
     }
 
     /// Refuses to work outside a runtime, where every timer would panic.
@@ -104,14 +131,13 @@ impl Connection {
             Ok(answers) => answers.map_err(|error| self.fault(access, error)),
             Err(_) => Err(NoAnswer::late(&self.address, limit)),
         };
-        let useless = match &answers {
-            Ok(answers) => answers.iter().any(|answer| {
-                matches!(answer, Value::ServerError(error) if self.fault(access, error.clone().into()).makes_useless())
-            }),
-            Err(fault) => fault.makes_useless(),
-        };
-        if useless {
-            self.discard(&live);
+        let is_useless = |answer: &Value| matches!(answer, Value::ServerError(error) if self.fault(access, error.clone().into()).makes_useless());
+        match &answers {
+            // The server answers, and refuses such operations.
+            Ok(answers) if answers.iter().any(is_useless) => self.discard(&live, access),
+            Ok(_) => self.answered(&live, access),
+            Err(fault) if fault.makes_useless() => self.discard(&live, Access::Read),
+            Err(_) => {}
         }
         answers
     }
@@ -152,8 +178,8 @@ impl Connection {
     /// Returns the attempt that operations wait for. A new attempt begins if there is none, if the last attempt was
     /// abandoned, or if its failure is old enough.
     fn attempt(&self) -> Result<watch::Receiver<Option<Ended>>, NoAnswer> {
-        let mut last = self.attempt.lock();
-        if let Some(attempt) = last.as_ref() {
+        let mut attempts = self.attempts.lock();
+        if let Some(attempt) = attempts.last.as_ref() {
             // The end of the attempt is checked before its value is read. If the value were read first, an attempt that
             // ends between the two steps would look abandoned although it has left a value.
             let over = attempt.has_changed().is_err();
@@ -182,18 +208,26 @@ impl Connection {
             // The send fails if no operation waits any more, which is no error.
             sender.send(Some(ended)).ok();
         });
-        *last = Some(attempt.clone());
+        attempts.last = Some(attempt.clone());
         Ok(attempt)
     }
 
-    /// Removes this connection, unless another connection has replaced it already.
-    fn discard(&self, useless: &Arc<Live>) {
-        let mut last = self.attempt.lock();
-        let same = last
-            .as_ref()
-            .is_some_and(|attempt| matches!(&*attempt.borrow(), Some(Ok(live)) if Arc::ptr_eq(live, useless)));
-        if same {
-            *last = None;
+    /// Removes this connection, unless another connection has replaced it already. `missing` is the operation that its
+    /// server does not do.
+    fn discard(&self, useless: &Arc<Live>, missing: Access) {
+        let mut attempts = self.attempts.lock();
+        if attempts.has(useless) {
+            *attempts = Attempts { last: None, missing: Some(missing) };
+        }
+    }
+
+    /// Notes that an operation got its answer, and notifies the watch of a replacement.
+    fn answered(&self, live: &Arc<Live>, access: Access) {
+        let mut attempts = self.attempts.lock();
+        let is_enough = |missing| missing == Access::Read || access == Access::Write;
+        if attempts.missing.is_some_and(is_enough) && attempts.has(live) {
+            attempts.missing = None;
+            self.replaced.send_modify(|replaced| *replaced += 1);
         }
     }
 }
@@ -225,7 +259,7 @@ impl Drop for Waiting<'_> {
         }
         // Relaxed, because the count publishes no other data.
         if self.live.unanswered.fetch_add(1, Relaxed) + 1 >= MAX_UNANSWERED {
-            self.connection.discard(self.live);
+            self.connection.discard(self.live, Access::Read);
         }
     }
 }

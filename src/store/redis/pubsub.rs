@@ -13,7 +13,8 @@
 //! changes.
 //!
 //! A gap is reported after each subscription, because messages before the subscription are lost. Until then, and after a
-//! lost connection, the watch is interrupted, so that the coordinator polls. Redis publishes no message when a flush or a
+//! lost connection, the watch is interrupted, so that the coordinator polls. The watch also subscribes again after the
+//! connection of the operations was replaced, because the name may lead to another server since then. Redis publishes no message when a flush or a
 //! TTL deletes a key, so only the poll finds such a loss.
 
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use std::time::Duration;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
-use super::address::Source;
 use super::connection::{Connection, connected_within};
 use super::keys::Keys;
 use super::no_answer::NoAnswer;
@@ -76,9 +76,10 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
     // The watches of many instances begin at different nodes of a cluster.
     let first = usize::from(random::bits().to_le_bytes()[0]);
     for attempt in first.. {
-        let source = &servers.watched(attempt);
+        let operations = &servers.watched(attempt);
+        let source = operations.source();
         let mut steady = false;
-        let error = follow(source, servers.source().nodes().is_some(), keys, limits, sender, &mut steady).await;
+        let error = follow(operations, servers.source().nodes().is_some(), keys, limits, sender, &mut steady).await;
         sender.interrupt();
         failures = if steady { 0 } else { failures + 1 };
         // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
@@ -97,21 +98,23 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
     }
 }
 
-/// Subscribes and reports changes until the connection is lost. Sets `steady` if the connection lived to its first
+/// Subscribes and reports changes until the connection is lost, or until the connection of the operations was replaced. Sets `steady` if the connection lived to its first
 /// heartbeat. If it did not, the caller makes the next pause longer.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped, its connection is closed.
 async fn follow(
-    source: &Source,
+    operations: &Connection,
     in_cluster: bool,
     keys: &Keys,
     limits: Limits,
     sender: &WatchSender,
     steady: &mut bool,
 ) -> Result<(), StoreError> {
+    let source = operations.source();
     let described = source.described();
+    let mut replaced = operations.replaced();
     let lost = Arc::new(Notify::new());
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(limits.connection))
@@ -130,6 +133,8 @@ async fn follow(
     loop {
         tokio::select! {
             () = lost.notified() => return Ok(()),
+            // The operations may have reached another server, whose changes this connection does not get.
+            _ = replaced.changed() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
         // The heartbeat detects a connection that has died silently, on which no message would ever arrive.

@@ -119,10 +119,10 @@ impl Servers {
         }
     }
 
-    /// Returns the source of a server for a watch. A cluster has another server for the next attempt.
-    pub(super) fn watched(&self, attempt: usize) -> Source {
+    /// Returns the connection to the server of a watch. A cluster has another server for the next attempt.
+    pub(super) fn watched(&self, attempt: usize) -> Arc<Connection> {
         match self {
-            Self::One(connection) => connection.source().clone(),
+            Self::One(connection) => Arc::clone(connection),
             Self::Cluster(cluster) => cluster.any(attempt),
         }
     }

@@ -123,6 +123,45 @@ async fn a_silent_dead_subscription_is_noticed_by_its_heartbeat() {
 }
 
 #[tokio::test]
+async fn a_watch_follows_the_operations_to_another_server() {
+    let (old, _) = fresh().await;
+    let (new, _) = fresh().await;
+    let proxy = Proxy::to(old.port()).await;
+    let store = RedisStore::new(&proxy.url()).unwrap();
+    let mut watch = watched(&store).await;
+    put(&store, "a", b"x").await;
+    assert!(matches!(next(&mut watch).await, WatchEvent::Changed { .. }));
+    // The name leads to another server now, and the connection of the watch stays.
+    proxy.leads_to(new.port());
+    let killed: u64 = old.cli(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    assert!(killed >= 1);
+    super::recovers(&store).await;
+    assert_eq!(next(&mut watch).await, WatchEvent::Gap);
+    put(&new.store(), "b", b"x").await;
+    assert!(matches!(next(&mut watch).await, WatchEvent::Changed { name, .. } if name == "b"));
+}
+
+#[tokio::test]
+async fn a_watch_stays_while_a_demoted_master_takes_no_writes() {
+    let (server, _) = fresh().await;
+    let proxy = Proxy::to(server.port()).await;
+    let store = RedisStore::new(&proxy.url()).unwrap();
+    let mut watch = watched(&store).await;
+    let etag = put(&store, "a", b"1").await;
+    assert!(matches!(next(&mut watch).await, WatchEvent::Changed { .. }));
+    server.cli::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    for connections in 3..6 {
+        store.compare_and_set(&write("a", Some(&etag), b"2")).await.unwrap_err();
+        get(&store, "a").await.unwrap();
+        assert_eq!(proxy.accepted(), connections, "only the connection of the operations is replaced");
+    }
+    server.cli::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+    store.compare_and_set(&write("a", Some(&etag), b"2")).await.unwrap();
+    // The master has taken a write, so that its connection has replaced the others.
+    while next(&mut watch).await != WatchEvent::Gap {}
+}
+
+#[tokio::test]
 async fn a_stalled_watch_costs_operations_nothing_and_ends_when_dropped() {
     let server = Redis::start().await;
     let proxy = Proxy::to(server.port()).await;

@@ -23,6 +23,8 @@ struct State {
     network: Network,
     holes: usize,
     cuts: usize,
+    /// The port to which a new connection leads.
+    port: u16,
 }
 
 /// Ends with all its connections when it is dropped.
@@ -37,7 +39,7 @@ impl Proxy {
     /// Carries what comes to that port of this host.
     pub(crate) async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (network, state) = watch::channel(State { network: Network::Works, holes: 0, cuts: 0 });
+        let (network, state) = watch::channel(State { network: Network::Works, holes: 0, cuts: 0, port });
         let (count, accepted) = watch::channel(0);
         let own = listener.local_addr().unwrap().port();
         spawn(async move {
@@ -47,7 +49,7 @@ impl Proxy {
                     ended = stop.wait_for(|_| false) => drop(ended.expect_err("nothing passes")),
                     Ok((client, _)) = listener.accept() => {
                         count.send_modify(|accepted| *accepted += 1);
-                        spawn(carry(client, port, state.clone()));
+                        spawn(carry(client, state.clone()));
                         continue;
                     }
                 }
@@ -78,17 +80,22 @@ impl Proxy {
         self.network.send_modify(|state| state.cuts += 1);
     }
 
+    /// Lets new connections lead to another port. The connections there were stay.
+    pub(crate) fn leads_to(&self, port: u16) {
+        self.network.send_modify(|state| state.port = port);
+    }
+
     pub(crate) fn accepted(&self) -> usize {
         *self.accepted.borrow()
     }
 }
 
-async fn carry(client: TcpStream, port: u16, mut network: watch::Receiver<State>) {
+async fn carry(client: TcpStream, mut network: watch::Receiver<State>) {
     let at_first = *network.borrow_and_update();
     if at_first.network == Network::Refuses {
         return;
     }
-    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let Ok(server) = TcpStream::connect(("127.0.0.1", at_first.port)).await else { return };
     client.set_nodelay(true).and(server.set_nodelay(true)).ok();
     let (there, back) = (network.clone(), network.clone());
     tokio::select! {

@@ -79,11 +79,12 @@ impl Nodes {
         &self.address
     }
 
-    /// Returns the source of one node, for a watch. A later attempt gets another node.
-    pub(super) fn any(&self, attempt: usize) -> Source {
+    /// Returns the connection to one node, for a watch. A later attempt gets another node.
+    pub(super) fn any(&self, attempt: usize) -> Arc<Connection> {
         let nodes = self.all.lock();
         let node = nodes.values().nth(attempt.checked_rem(nodes.len()).unwrap_or_default());
-        node.map_or_else(|| self.source.clone(), |node| node.connection.source().clone())
+        let unknown = || Arc::new(Connection::new(self.source.clone(), self.address.to_string()));
+        node.map_or_else(unknown, |node| Arc::clone(&node.connection))
     }
 
     /// Notes that the nodes must be learnt again.
