@@ -285,7 +285,6 @@ impl Task {
             }
             self.look(at, now);
         }
-        self.load_away(now);
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 

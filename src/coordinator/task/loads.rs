@@ -3,7 +3,7 @@
 //! A store answers a batch as a whole. If it refuses the batch, smaller batches follow until the refused record is found.
 //! From then on that record is loaded alone, behind the others. A record that is refused alone counts as a failure of the
 //! store only if the store has loaded no other record since, because the store may refuse all records. A record of a part
-//! of the store that fails, while another part answers, is no failure of the store, and is loaded again after its backoff.
+//! of the store that fails, while another part answers, is no failure of the store.
 
 use std::collections::BTreeSet;
 
@@ -21,8 +21,6 @@ pub(super) struct Loads {
     under_way: BTreeSet<DeskId>,
     /// The desks whose record was refused when it was loaded alone.
     alone: BTreeSet<DeskId>,
-    /// The desks whose record was in a part of the store that failed, while another part answered.
-    away: BTreeSet<DeskId>,
     /// The last desk that was loaded alone, so that all of them have their turn.
     last_alone: Option<DeskId>,
     /// The length of the next batch. A refused batch halves the length, and a loaded batch doubles it.
@@ -33,8 +31,8 @@ pub(super) struct Loads {
 
 impl Loads {
     pub(super) fn new(wanted: BTreeSet<DeskId>) -> Self {
-        let (under_way, alone, away) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { wanted, under_way, alone, away, last_alone: None, width: BATCH, credit: 0 }
+        let (under_way, alone) = (BTreeSet::new(), BTreeSet::new());
+        Self { wanted, under_way, alone, last_alone: None, width: BATCH, credit: 0 }
     }
 
     pub(super) fn insert(&mut self, at: DeskId) {
@@ -69,7 +67,6 @@ impl Loads {
         self.wanted.remove(&at);
         self.under_way.remove(&at);
         self.alone.remove(&at);
-        self.away.remove(&at);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -139,17 +136,6 @@ impl Task {
         self.to_load.extend(due);
     }
 
-    /// Plans loads of the records of a part of the store that failed, each after its backoff, so that a circuit finds the
-    /// recovery of that part before its next poll.
-    pub(super) fn load_away(&mut self, now: Tick) {
-        let desks = &self.ledger.desks;
-        let due: Vec<_> = self.to_load.away.iter().copied().filter(|at| desks[*at].may_write(now)).collect();
-        for at in due {
-            self.to_load.away.remove(&at);
-            self.to_load.insert_unless_under_way(at);
-        }
-    }
-
     /// Handles a load that has failed.
     pub(super) fn not_loaded(&mut self, begun: Begun, requested: &[Requested], error: &StoreError, now: Tick) {
         let desks = &self.ledger.desks;
@@ -160,11 +146,8 @@ impl Task {
         match &again[..] {
             [at] if error.kind().is_lasting() => {
                 self.to_load.alone.insert(*at);
-                let is_away = error.is_of_one_part();
-                if is_away {
-                    self.to_load.away.insert(*at);
-                }
-                if is_away || self.to_load.spend() {
+                // Another part of the store answers, or the store has loaded another record.
+                if error.is_of_one_part() || self.to_load.spend() {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;
                     desks[*at].not_loaded(error.kind(), now, dice);
