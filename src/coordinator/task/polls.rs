@@ -245,4 +245,16 @@ mod tests {
         polls.forget(ids[0]);
         assert_eq!(polls.next(), None);
     }
+
+    #[test]
+    fn a_recent_answer_spares_the_poll_of_an_eventful_circuit_only() {
+        for (pace, polled) in [(Pace::Bound, 0), (Pace::Eventful, 0), (Pace::AtRest, 1)] {
+            let (mut polls, ids, mut dice) = at_rest(1, true);
+            polls.set(ids[0], pace, Tick::ZERO, &mut dice);
+            let next = polls.next().expect("the round has a desk");
+            let half = nanos(polls.interval(pace)) / 2;
+            let desks = polls.take(next, &mut dice, |_, time| next.as_nanos() - time.as_nanos() == half);
+            assert_eq!(desks.len(), polled, "{pace:?}");
+        }
+    }
 }
