@@ -7,7 +7,7 @@
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|
-//! | `Bound` | not at rest, and bound to the states of other instances | `tripped` | `tripped` |
+//! | `Bound` | not at rest and bound to the states of other instances, or without the present record | `tripped` | `tripped` |
 //! | `Eventful` | not at rest | `tripped`, at least 5 s | `tripped` |
 //! | `AtRest` | at rest | `closed`, at least 60 s | `closed` |
 //!
@@ -151,7 +151,8 @@ impl Task {
     /// Sets the pace of a desk, which may have changed with its circuit, with its record or with the time.
     pub(super) fn set_pace(&mut self, at: DeskId, now: Tick) {
         let store = self.ledger.link.time(now);
-        let pace = self.ledger.desks[at].pace(self.ledger.who.sharing, store);
+        let is_refused = self.to_load.is_alone(at);
+        let pace = if is_refused { Pace::Bound } else { self.ledger.desks[at].pace(self.ledger.who.sharing, store) };
         self.polls.set(at, pace, now, &mut self.ledger.dice);
     }
 
