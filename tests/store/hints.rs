@@ -10,7 +10,7 @@ use tower_circuit_breaker::record::Timestamp;
 use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::{
     AnyStore, AuditFilter, AuditRow, Etag, Faults, FaultyStore, Hint, Loaded, MemoryStore, Operation, Store,
-    StoreError, Watch, WatchEvent, WatchSender, Write, Written,
+    StoreError, TieredStore, Watch, WatchEvent, WatchSender, Write, Written,
 };
 use tower_circuit_breaker::{Failure, Registry, State};
 
@@ -345,6 +345,26 @@ async fn counts_send_no_hint_and_the_hints_of_transitions_and_acts_differ() {
     b.circuit.trip(&alice(), None);
     assert_eq!(heard(&mut watch, secs(2)).await.first(), Some(&Hint::Any));
     assert_eq!(a.circuit.status().mode, Mode::ForcedOpen, "the act reaches an open circuit at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_of_counts_that_brings_an_act_to_the_durable_tier_has_the_hint_of_the_act() {
+    let durable = FaultyStore::new(memory());
+    let store = TieredStore::new(memory(), durable.clone());
+    // Without a poll, no comparison of the tiers brings the act first.
+    let registry = builder(&store, "a").poll_every(secs(3600), secs(3600)).build().unwrap();
+    let circuit = registry.circuit(settings("payments").build().unwrap()).unwrap();
+    assert!(registry.restore(secs(5)).await.unwrap().is_complete());
+    fail(&circuit, 1);
+    pass(secs(100)).await;
+    durable.faults().set(Operation::ALL, DOWN);
+    circuit.disable(&alice(), Some(secs(600)));
+    pass(secs(1)).await;
+    durable.faults().heal();
+    let mut watch = durable.inner().watch().await.unwrap().unwrap();
+    fail(&circuit, 1);
+    let heard = heard(&mut watch, secs(200)).await;
+    assert_eq!(heard.first(), Some(&Hint::Any), "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]

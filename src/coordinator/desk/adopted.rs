@@ -4,6 +4,8 @@
 //! advice, so that each of them reaches the circuit once. `takeover.rs` decides the order and the effect of these
 //! steps.
 
+use std::time::Duration;
+
 use crate::circuit::NextCall;
 use crate::clock::Tick;
 use crate::coordinator::report::{Recovered, Restored};
@@ -67,7 +69,7 @@ pub(super) struct Adopted {
     /// The origin of the present state. `followed` and `moved` set the origin, `revert` makes the circuit follow the
     /// published state again, and `forget` sets `Here`.
     origin: Origin,
-    /// The time at which the advice of other instances ends. Set by `advised` and `unadvised`, and cleared by `forget`.
+    /// The time at which the advice of other instances ends. Set by `advised`.
     advised_until: Option<Timestamp>,
 }
 
@@ -208,14 +210,17 @@ impl Adopted {
         self.origin = Origin::Superseded;
     }
 
-    /// Notes the end of the advice. Returns true if the new end is later than the last end. The caller must pass a
-    /// later end to the circuit.
-    pub(super) fn advised(&mut self, until: Timestamp) -> bool {
-        let is_later = self.advised_until.is_none_or(|known| until > known);
-        if is_later {
-            self.advised_until = Some(until);
+    /// Notes the end of the advice, which is `None` if no other instance advises. Returns true if this end differs from the
+    /// last end, so that the caller must pass it to the circuit.
+    pub(super) fn advised(&mut self, until: Option<Timestamp>) -> bool {
+        let differs = match self.advised_until.zip(until) {
+            Some((known, until)) => until > known || known.since(until) > SAME_END,
+            None => self.advised_until != until,
+        };
+        if differs {
+            self.advised_until = until;
         }
-        is_later
+        differs
     }
 
     /// Returns true if the circuit has advice that lasts at this time.
@@ -223,16 +228,13 @@ impl Adopted {
         self.advised_until.is_some_and(|until| now < until)
     }
 
-    /// Notes that no other instance advises.
-    pub(super) fn unadvised(&mut self) {
-        self.advised_until = None;
-    }
-
     /// Forgets the content of the record, because an order deletes the record. The result of the restore stays, and so does
     /// the last act whose audit row was written again, because later sequences are higher.
     pub(super) fn forget(&mut self) {
         (self.act_sequence, self.act_id, self.last_act) = (0, None, None);
         (self.generation, self.origin) = (0, Origin::Here);
-        self.advised_until = None;
     }
 }
+
+/// The difference between two ends of the same advice, because the clocks of two tiers differ.
+const SAME_END: Duration = Duration::from_secs(2);

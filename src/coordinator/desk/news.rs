@@ -10,7 +10,7 @@ use crate::store::Hint;
 /// The speed at which the record of a circuit is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::coordinator) enum Pace {
-    /// The circuit is not at rest, and adopts the states of other instances.
+    /// The circuit is not at rest and adopts the states of other instances, or its present record is not known.
     Bound,
     /// The circuit is not at rest.
     Eventful,
@@ -25,6 +25,7 @@ impl Desk {
         let is_at_rest =
             !self.circuit.standing().is_tripped() && store.is_none_or(|now| !self.known.record().is_eventful(now));
         match sharing {
+            _ if !self.is_loaded() => Pace::Bound,
             _ if is_at_rest => Pace::AtRest,
             Sharing::Follow => Pace::Bound,
             Sharing::Advise => Pace::Eventful,

@@ -324,12 +324,14 @@ impl Desk {
     /// Lowers the thresholds of the circuit while another instance is open on evidence of its own, under
     /// `Sharing::Advise` only.
     fn apply_advice(&mut self, who: &Who, now: Now) {
-        let others = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
-        let Some((until, lasts)) = others.filter_map(|(_, entry)| advice(entry, now)).max() else {
-            self.adopted.unadvised();
-            return;
-        };
-        if self.adopted.advised(until) {
+        let record = self.known.record();
+        // A reset has ended the openings of all instances, also of those whose entry does not have the act yet.
+        let reset = record.operator.as_ref().filter(|operated| operated.act == Act::Reset);
+        let is_reset = |entry: &InstanceEntry| reset.is_some_and(|operated| entry.acts < operated.sequence);
+        let others = record.instances.iter().filter(|(id, entry)| **id != who.id && !is_reset(entry));
+        let advice = others.filter_map(|(_, entry)| advice(entry, now)).max();
+        if self.adopted.advised(advice.map(|(until, _)| until)) {
+            let lasts = advice.map_or(Duration::ZERO, |(_, lasts)| lasts);
             self.circuit.advise_beside(self.evidence.usual_rate(), lasts);
         }
     }

@@ -90,8 +90,7 @@ impl Desk {
     /// taken over.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
-            self.sending.pause(now.here);
-            return None;
+            return self.unwritten(now.here);
         }
         let mut record = self.known.record().clone();
         let mut ticket_act = None;
@@ -99,7 +98,7 @@ impl Desk {
         if let Some(command) = self.act_command() {
             match apply(&mut record, &Command::Operated(command.clone()), now.store) {
                 Effect::Applied => ticket_act = Some(command.id),
-                Effect::Unwritable => return None,
+                Effect::Unwritable => return self.unwritten(now.here),
                 Effect::Known => self.changes.drop_act(),
                 // The time since the load has changed the effect of the act. The desk loads the record again, because
                 // `judge_pending` drops the act and reports its result after each load.
@@ -115,7 +114,7 @@ impl Desk {
                 Effect::Applied => ticket_transition = Some(era),
                 // The reset in the same write has published this state already.
                 Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
-                Effect::Unwritable => return None,
+                Effect::Unwritable => return self.unwritten(now.here),
                 // The published state of another instance is newer. The entry below keeps the state of this instance,
                 // because the transition has made the entry due.
                 Effect::Known | Effect::Superseded | Effect::Expired => self.changes.drop_transition(),
@@ -133,7 +132,7 @@ impl Desk {
             let entry = self.evidence.entry(&self.circuit, who, acts, now);
             match apply(&mut record, &Command::Evidence(who.id.clone(), entry.clone()), now.store) {
                 Effect::Applied => ticket_entry = Some((entry, owed)),
-                Effect::Unwritable => return None,
+                Effect::Unwritable => return self.unwritten(now.here),
                 Effect::Known | Effect::Superseded | Effect::Expired => self.evidence.refused(now.here),
             }
         }
@@ -144,8 +143,7 @@ impl Desk {
             Ok(bytes) => bytes,
             Err(problem) => {
                 telemetry::lines::warn(format_args!("{problem}; the record is not written"));
-                self.sending.pause(now.here);
-                return None;
+                return self.unwritten(now.here);
             }
         };
         if moved {
@@ -162,6 +160,12 @@ impl Desk {
         let write = Write { name: self.name().to_owned(), expected, bytes, ttl, hint };
         let (act, transition, entry, era) = (ticket_act, ticket_transition, ticket_entry, self.circuit_era());
         Some((write, Ticket { record, act, transition, entry, era }))
+    }
+
+    /// Notes that the record cannot be written. The desk waits, because a desk that is about to write is not polled.
+    fn unwritten<T>(&mut self, now: Tick) -> Option<T> {
+        self.sending.pause(now);
+        None
     }
 
     /// Returns the hint of a write with this entry and nothing else. An entry whose advice lasts longer than that of the last
@@ -212,8 +216,8 @@ impl Desk {
     }
 
     /// Lets other instances write first after a conflict, if the record shows that they write at present. In an outage
-    /// all instances write at the same time, and each conflict costs a whole record. An order of an operator does not wait.
-    /// `took` is the time from the write to its answer.
+    /// all instances write at the same time, and each conflict costs a whole record. An order of an operator waits only
+    /// after many conflicts. `took` is the time from the write to its answer.
     pub(in crate::coordinator) fn give_way(&mut self, took: Duration, who: &Who, now: Now, dice: &mut Dice) {
         let entries = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
         let others = || entries.clone().map(|(_, entry)| entry);

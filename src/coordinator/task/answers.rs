@@ -213,7 +213,10 @@ impl Task {
                 let from = current.as_ref().map_or(link.kind(), |current| self.hub.store.origin(&current.etag));
                 let both = Now { here: now, store };
                 let report = desk.found(current.as_ref(), from, ticket.era(), who, both);
-                desk.give_way(now.saturating_since(begun.at), who, both, dice);
+                // The end of the process must not wait for other instances.
+                if !self.closing {
+                    desk.give_way(now.saturating_since(begun.at), who, both, dice);
+                }
                 report
             }
         };

@@ -69,6 +69,11 @@ impl Loads {
         self.alone.remove(&at);
     }
 
+    /// Returns true if the record of the desk was refused when it was loaded alone.
+    pub(super) fn is_alone(&self, at: DeskId) -> bool {
+        self.alone.contains(&at)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.wanted.is_empty()
     }

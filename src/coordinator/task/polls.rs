@@ -7,7 +7,7 @@
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|
-//! | `Bound` | not at rest, and bound to the states of other instances | `tripped` | `tripped` |
+//! | `Bound` | not at rest and bound to the states of other instances, or without the present record | `tripped` | `tripped` |
 //! | `Eventful` | not at rest | `tripped`, at least 5 s | `tripped` |
 //! | `AtRest` | at rest | `closed`, at least 60 s | `closed` |
 //!
@@ -151,7 +151,8 @@ impl Task {
     /// Sets the pace of a desk, which may have changed with its circuit, with its record or with the time.
     pub(super) fn set_pace(&mut self, at: DeskId, now: Tick) {
         let store = self.ledger.link.time(now);
-        let pace = self.ledger.desks[at].pace(self.ledger.who.sharing, store);
+        let is_refused = self.to_load.is_alone(at);
+        let pace = if is_refused { Pace::Bound } else { self.ledger.desks[at].pace(self.ledger.who.sharing, store) };
         self.polls.set(at, pace, now, &mut self.ledger.dice);
     }
 
@@ -244,5 +245,17 @@ mod tests {
         assert!(polls.next() <= Some(tick(4)), "a desk that joins is polled within the interval of its pace");
         polls.forget(ids[0]);
         assert_eq!(polls.next(), None);
+    }
+
+    #[test]
+    fn a_recent_answer_spares_the_poll_of_an_eventful_circuit_only() {
+        for (pace, polled) in [(Pace::Bound, 0), (Pace::Eventful, 0), (Pace::AtRest, 1)] {
+            let (mut polls, ids, mut dice) = at_rest(1, true);
+            polls.set(ids[0], pace, Tick::ZERO, &mut dice);
+            let next = polls.next().expect("the round has a desk");
+            let half = nanos(polls.interval(pace)) / 2;
+            let desks = polls.take(next, &mut dice, |_, time| next.as_nanos() - time.as_nanos() == half);
+            assert_eq!(desks.len(), polled, "{pace:?}");
+        }
     }
 }

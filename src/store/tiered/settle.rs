@@ -21,7 +21,7 @@ pub(super) struct Copy {
     pub(super) kept: Versioned,
     /// The time for which a store with expiry must keep the record.
     pub(super) ttl: Option<Duration>,
-    /// The hint of the write that made the copy. A copy that was loaded has an unknown content.
+    /// The hint of the write that made the copy. A copy that was loaded has unknown changes.
     pub(super) hint: Hint,
     /// The begin of the operation that loaded or wrote the record.
     pub(super) began: Tick,
@@ -33,6 +33,17 @@ impl Copy {
         let record = CircuitRecord::decode(name, &kept.bytes, now).ok()?;
         let ttl = ttl(&record, now);
         Some(Self { name: name.to_owned(), record, kept: kept.clone(), ttl, hint: Hint::Any, began })
+    }
+
+    /// Returns the hint of the copy for a tier with this record, which may also lack changes of earlier writes.
+    fn hint_beside(&self, theirs: Option<&CircuitRecord>) -> Hint {
+        let acts = |record: &CircuitRecord| record.operator.as_ref().map(|operated| operated.sequence);
+        match theirs {
+            Some(theirs) if acts(theirs) != acts(&self.record) => Hint::Any,
+            Some(theirs) if theirs.generation != self.record.generation && self.hint == Hint::None => Hint::Transition,
+            Some(_) => self.hint,
+            None => Hint::Any,
+        }
     }
 
     /// Returns the version of the record in the fast tier.
@@ -86,7 +97,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 return Ok(!strange);
             }
             let write = if joined == copy.record {
-                Ok((copy.kept.bytes.clone(), copy.ttl, copy.hint))
+                Ok((copy.kept.bytes.clone(), copy.ttl, copy.hint_beside(theirs.as_ref())))
             } else {
                 encode(&joined).map(|bytes| (bytes, ttl(&joined, now), Hint::Any))
             };

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::store::MemoryStore;
 use tower_circuit_breaker::{Circuit, Failure, Outcome, Registry, State};
 
 use crate::dice::Dice;
-use crate::rig::{Instance, call, fail, memory, millis, pass, record, secs, settings, state, succeed};
+use crate::rig::{Instance, alice, call, fail, memory, millis, pass, record, secs, settings, state, succeed};
 
 const INSTANCES: usize = 4;
 
@@ -193,4 +194,55 @@ async fn an_opening_on_evidence_advises_after_the_circuit_has_closed() {
     pass(millis(100)).await;
     let record = record(&store, "payments").await.unwrap();
     assert_eq!((state(&b.circuit), record.instances["b"].advised), (State::Open, false));
+}
+
+/// Three instances without any success. The first opens for five minutes, which advises the others.
+async fn advised_for_minutes(store: &MemoryStore) -> [Instance; 3] {
+    let a = Instance::start(store, "a", Sharing::Advise).await;
+    let b = Instance::start(store, "b", Sharing::Advise).await;
+    let c = Instance::start(store, "c", Sharing::Advise).await;
+    let permit = a.circuit.try_acquire().unwrap();
+    permit.failure(Failure::hard().trips_at_once().with_retry_after(secs(300)));
+    pass(secs(10)).await;
+    [a, b, c]
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_failures_open_a_circuit_under_advice_of_minutes() {
+    let store = memory();
+    let [_a, b, _c] = advised_for_minutes(&store).await;
+    fail(&b.circuit, 2);
+    assert_eq!(state(&b.circuit), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_takes_the_advice_of_an_opening_back() {
+    for is_killed in [false, true] {
+        let store = memory();
+        let [a, b, c] = advised_for_minutes(&store).await;
+        if is_killed {
+            // Its entry says open until the end of the opening. A circuit at rest has nothing to reset.
+            drop(a);
+            c.circuit.trip(&alice(), None);
+            pass(millis(100)).await;
+            c.circuit.reset(&alice(), To::Closed);
+        } else {
+            a.circuit.reset(&alice(), To::Closed);
+        }
+        pass(millis(100)).await;
+        fail(&b.circuit, 4);
+        assert_eq!(state(&b.circuit), State::Closed, "the instance that opened is killed: {is_killed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_stops_takes_its_advice_back_with_the_next_poll() {
+    let store = memory();
+    let [a, b, c] = advised_for_minutes(&store).await;
+    fail(&c.circuit, 2);
+    pass(millis(100)).await;
+    a.end().await;
+    pass(secs(20)).await;
+    fail(&b.circuit, 4);
+    assert_eq!(state(&b.circuit), State::Closed, "the opening of c was on advice");
 }

@@ -10,7 +10,8 @@ use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::record::Timestamp;
 use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::{
-    AuditFilter, AuditRow, Etag, FaultyStore, Loaded, MemoryStore, Operation, Store, StoreError, Watch, Write, Written,
+    AuditFilter, AuditRow, Etag, Fault, FaultyStore, Loaded, MemoryStore, Operation, Store, StoreError, StoreErrorKind,
+    Watch, Write, Written,
 };
 use tower_circuit_breaker::{Circuit, Failure, Registry, State};
 
@@ -240,4 +241,28 @@ async fn the_followers_of_a_large_fleet_follow_each_transition_at_once() {
     pass(millis(500)).await;
     let closed = instances.iter().filter(|instance| instance.circuit.status().state == State::Closed).count();
     assert_eq!(closed, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_record_is_loaded_again_within_seventeen_seconds_at_rest() {
+    const REFUSED: Fault = Fault::Fail(StoreErrorKind::Refused);
+    for is_known in [true, false] {
+        let store = faulty();
+        let registry = builder(&store, "a").build().unwrap();
+        let payments = registry.circuit(settings("payments").build().unwrap()).unwrap();
+        let _other = registry.circuit(settings("orders").build().unwrap()).unwrap();
+        if is_known {
+            assert!(registry.restore(secs(5)).await.unwrap().is_complete());
+        }
+        store.faults().set_for("payments", &[Operation::Load], REFUSED);
+        registry.start().unwrap();
+        store.faults().drop_events();
+        let operator = Instance::start(&store.inner().clone(), "b", Sharing::Advise).await;
+        operator.circuit.trip(&alice(), None);
+        pass(secs(100)).await;
+        assert_eq!(payments.status().mode, Mode::Automatic);
+        store.faults().heal();
+        pass(secs(17)).await;
+        assert_eq!(payments.status().mode, Mode::ForcedOpen, "the record was loaded before: {is_known}");
+    }
 }

@@ -209,3 +209,20 @@ async fn a_start_after_the_deadline_of_a_shutdown_runs_a_task() {
     pass(secs(60)).await;
     assert!(one.registry.store_status().unwrap().running);
 }
+
+#[tokio::test(start_paused = true)]
+async fn instances_that_stop_together_do_not_give_way_to_each_other() {
+    let store = faulty();
+    let mut instances = Vec::new();
+    for number in 0..20 {
+        instances.push(Instance::start(&store, &format!("orders-{number}"), Sharing::Advise).await);
+    }
+    // The 20 writes take 4 s, one after another.
+    store.faults().delay(Operation::ALL, millis(200));
+    instances.iter().for_each(|instance| fail(&instance.circuit, 5));
+    let mut ends = tokio::task::JoinSet::new();
+    for instance in instances {
+        ends.spawn(async move { instance.registry.shutdown(secs(5)).await.is_complete() });
+    }
+    assert_eq!(ends.join_all().await, [true; 20]);
+}

@@ -16,7 +16,8 @@ fn clock() -> std::time::Instant {
 async fn ten_thousand_circuits_are_restored_polled_and_flushed() {
     const MANY: usize = 10_000;
     let memory = || std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse::<usize>().ok();
-    let pages = |before: Option<usize>| before.zip(memory()).map(|(before, after)| (after - before) * 4096 / MANY);
+    let pages =
+        |before: Option<usize>| before.zip(memory()).map(|(before, after)| after.saturating_sub(before) * 4096 / MANY);
     let store = faulty();
     let registry = builder(&store, "a").limit(MANY).audit_waiting(2 * MANY).build().unwrap();
     let config = |n: usize| settings(&format!("service-{n}")).without_shipped_observers().build().unwrap();
