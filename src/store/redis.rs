@@ -161,10 +161,10 @@ impl RedisStore {
     /// `redis-cluster://[user:password@]host:6379,host:6379`.
     ///
     /// A node that is down or hangs fails the operations on the names of its slots, as
-    /// [`Refused`](super::StoreErrorKind::Refused), so that the other names are loaded and written. A write without an answer
-    /// is [`TimedOut`](super::StoreErrorKind::TimedOut), and does not pause the other names either. The time is that of the node that answers, and the earliest of several
-    /// nodes, so let the clocks of the nodes agree to a second. A watch is at one of the nodes, and at the next node after
-    /// an error.
+    /// [`Refused`](super::StoreErrorKind::Refused), so that the other names are loaded and written. A write without an
+    /// answer is [`TimedOut`](super::StoreErrorKind::TimedOut), and does not pause the other names either. The time is that
+    /// of the node that answers, and the earliest of several nodes, so let the clocks of the nodes agree to a second. A
+    /// watch is at one of the nodes, and at the next node after an error.
     ///
     /// # Errors
     ///

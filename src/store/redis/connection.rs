@@ -10,9 +10,10 @@
 //! if each waiting operation has a shorter deadline. For 100 ms after a failed attempt, or 1 s at a node of a cluster,
 //! its error is the answer to all operations.
 //!
-//! A connection that has replaced a useless one may lead to another server. The watch is notified then, because its own
-//! connection may still lead to the old server. A connection counts as the replacement after the answer to such an operation
-//! as the useless connection has failed. Otherwise a demoted master that refuses each write would cost a watch each time.
+//! A connection that has replaced a useless one may lead to another server. The watch is notified then, because the
+//! connection of the watch may still lead to the old server. The replacement counts from its first answer to an operation
+//! of the kind that the useless connection has failed. Otherwise a demoted master that refuses each write would cost a
+//! watch each time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,8 +55,8 @@ struct Attempts {
 impl Attempts {
     /// Returns true if the present connection is this one.
     fn has(&self, live: &Arc<Live>) -> bool {
-        let is_same = |last: &watch::Receiver<Option<Ended>>| matches!(&*last.borrow(), Some(Ok(present)) if Arc::ptr_eq(present, live));
-        self.last.as_ref().is_some_and(is_same)
+        let Some(last) = &self.last else { return false };
+        matches!(&*last.borrow(), Some(Ok(present)) if Arc::ptr_eq(present, live))
     }
 }
 
@@ -131,7 +132,10 @@ impl Connection {
             Ok(answers) => answers.map_err(|error| self.fault(access, error)),
             Err(_) => Err(NoAnswer::late(&self.address, limit)),
         };
-        let is_useless = |answer: &Value| matches!(answer, Value::ServerError(error) if self.fault(access, error.clone().into()).makes_useless());
+        let is_useless = |answer: &Value| {
+            let Value::ServerError(error) = answer else { return false };
+            self.fault(access, error.clone().into()).makes_useless()
+        };
         match &answers {
             // The server answers, and refuses such operations.
             Ok(answers) if answers.iter().any(is_useless) => self.discard(&live, access),

@@ -14,8 +14,8 @@
 //!
 //! A gap is reported after each subscription, because messages before the subscription are lost. Until then, and after a
 //! lost connection, the watch is interrupted, so that the coordinator polls. The watch also subscribes again after the
-//! connection of the operations was replaced, because the name may lead to another server since then. Redis publishes no message when a flush or a
-//! TTL deletes a key, so only the poll finds such a loss.
+//! connection of the operations was replaced, because the name may lead to another server since then. Redis publishes no
+//! message when a flush or a TTL deletes a key, so only the poll finds such a loss.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,8 +98,8 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
     }
 }
 
-/// Subscribes and reports changes until the connection is lost, or until the connection of the operations was replaced. Sets `steady` if the connection lived to its first
-/// heartbeat. If it did not, the caller makes the next pause longer.
+/// Subscribes and reports changes until the connection is lost, or until the connection of the operations was replaced.
+/// Sets `steady` if the connection lived to its first heartbeat. Otherwise the caller makes the next pause longer.
 ///
 /// # Cancel safety
 ///
