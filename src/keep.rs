@@ -61,7 +61,7 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
 
 /// The reaction of this instance when another instance opens a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[expect(clippy::exhaustive_enums, reason = "a third way must be looked at in every match")]
+#[expect(clippy::exhaustive_enums, reason = "a further way must be looked at in every match")]
 pub enum Sharing {
     /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
     /// quarter of the configured values, but at least 2, for failures that are unlikely at the usual error rate
@@ -69,16 +69,21 @@ pub enum Sharing {
     /// neither open nor close the circuits of other instances.
     #[default]
     Advise,
+    /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, and the fleet probes and closes
+    /// as one circuit. An instance whose own calls succeed stays closed. This is the right choice for two or more instances
+    /// of one service with one store.
+    Quorum,
     /// The opening is an order. This instance takes over the newest published state, even if its own evidence differs.
     Follow,
 }
 
 impl Sharing {
-    /// Returns the word in configuration files: `advise` or `follow`.
+    /// Returns the word in configuration files: `advise`, `quorum` or `follow`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Advise => "advise",
+            Self::Quorum => "quorum",
             Self::Follow => "follow",
         }
     }

@@ -239,7 +239,7 @@ fn numbers(reason: &Reason) -> Value {
         Reason::HoldEnded { held } => json!({ "held_ms": millis(*held) }),
         Reason::Operator { act, by } => json!({ "act": act.as_str(), "user": by.user(), "reason": by.reason() }),
         Reason::Advised { rule } => numbers(rule),
-        Reason::AtOnce | Reason::Restored | Reason::Followed | Reason::KillSwitch => json!({}),
+        Reason::AtOnce | Reason::Restored | Reason::Followed | Reason::Fleet | Reason::KillSwitch => json!({}),
     }
 }
 

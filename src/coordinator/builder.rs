@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use super::Sharing;
 use super::hub::{Coordinator, Hub};
 use super::instance::host_name;
+use super::membership::Quorum;
 use super::terms::{Polls, Terms, Ttl};
 use super::waiters::Waiters;
 use crate::config::{ConfigError, LONGEST_NAME};
@@ -53,6 +54,7 @@ impl RegistryBuilder {
             store: None,
             terms: Terms {
                 sharing: Sharing::default(),
+                quorum: Quorum { at_least: 2, share: 0.1 },
                 instance: host_name(),
                 first_call_waits: Duration::ZERO,
                 timeout: STORE_TIMEOUT,

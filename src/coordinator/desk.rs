@@ -49,6 +49,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Sharing;
+use super::membership::{Members, Quorum};
 use super::report::Restored;
 use super::waiters::Fate;
 use crate::circuit::Circuit;
@@ -76,6 +77,16 @@ pub(super) struct Who {
     /// The tiers of the store, as the entries name them. `None` if the store has no tiers.
     pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
+    pub(super) quorum: Quorum,
+    /// The members of the fleet, which the task counts.
+    pub(super) members: Members,
+}
+
+impl Who {
+    /// Returns the number of votes that open the fleet.
+    fn needed(&self) -> u32 {
+        self.quorum.needed(self.members)
+    }
 }
 
 /// One moment on two clocks. Waits are measured on the clock of this process. Records are dated by the clock of the

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use super::desk::{Desk, Who};
 use super::desks::{DeskId, Desks};
 use super::link::Link;
+use super::membership::Members;
 use super::outbox::Outbox;
 use super::terms::Terms;
 use crate::circuit::Circuit;
@@ -61,6 +62,8 @@ impl Ledger {
                 incarnation,
                 tiers: store.tiers().map(tiers_text),
                 sharing: terms.sharing,
+                quorum: terms.quorum,
+                members: Members::default(),
             },
             named: terms.instance.clone(),
             names: 1,

@@ -259,7 +259,8 @@ pub(super) const KEYS: [&str; 10] = [
     "ttl_other",
 ];
 
-const SHARING: [(&str, Sharing); 2] = [("advise", Sharing::Advise), ("follow", Sharing::Follow)];
+const SHARING: [(&str, Sharing); 3] =
+    [("advise", Sharing::Advise), ("quorum", Sharing::Quorum), ("follow", Sharing::Follow)];
 const SCHEMA: [(&str, SchemaMode); 3] =
     [("create", SchemaMode::Create), ("verify", SchemaMode::Verify), ("assume", SchemaMode::Assume)];
 const DEFAULT_STORE: &str = "sqlite://data/circuit_breaker.db";

@@ -68,7 +68,8 @@ impl Evidence {
         if edge.from.state == State::Closed {
             // Openings that came from other instances or from their advice do not advise until the circuit has closed.
             // Otherwise advice could keep itself alive.
-            let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
+            let borrowed =
+                matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed | Reason::Fleet);
             self.left_closed_on_own = !borrowed;
         }
         if edge.to.state != State::Open {

@@ -50,6 +50,7 @@ impl Desk {
             self.adopted.restored_to(self.after_restore(now.store));
         }
         match who.sharing {
+            Sharing::Quorum => {}
             Sharing::Follow => self.follow(who, now),
             Sharing::Advise => self.apply_advice(who, now),
         }
