@@ -79,10 +79,14 @@ mod decide;
 mod ends;
 mod failed;
 mod gate;
+#[cfg(feature = "store")]
+mod in_fleet;
 #[cfg(feature = "keyed")]
 mod inherit;
 mod inner;
 mod kill_switch;
+#[cfg(feature = "store")]
+mod lease;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
 mod mark;

@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::desk::{Desk, Report};
+use super::desk::{Desk, Now, Report};
 use super::desks::DeskId;
 use super::hub::Hub;
 use super::ledger::Ledger;
@@ -291,6 +291,7 @@ impl Task {
     /// Plans the next write of a desk, and sets the pace of its polls. Afterwards the desk is in `to_write` if and only if
     /// the desk has a change to write now, and counts as unwritten if and only if the desk has a change to write now or later.
     fn plan(&mut self, at: DeskId, now: Tick) {
+        self.check(at, now);
         self.set_pace(at, now);
         let desk = &mut self.ledger.desks[at];
         if self.closing {
@@ -310,6 +311,14 @@ impl Task {
             findings.unwritten.entry(at).or_insert_with(|| desk.name().to_owned());
         } else {
             findings.unwritten.remove(&at);
+        }
+    }
+
+    /// Lets a desk compare its circuit with the decision of the fleet.
+    fn check(&mut self, at: DeskId, now: Tick) {
+        let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
+        if let Some(store) = link.time(now) {
+            desks[at].check(who, link.is_up(), self.closing, Now { here: now, store }, dice);
         }
     }
 

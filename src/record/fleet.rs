@@ -5,7 +5,8 @@
 //! A vote and a lease are kept in the entry of the instance that holds them, because an entry has one writer and an order.
 //! Therefore the merge of two copies needs a rule for the decision only (`join.rs`), and an earlier version of this crate
 //! keeps all three as unknown fields. The commands are in `fleet/command.rs`, and their guards and effects in
-//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. An absent part is the decision of a fleet that has never decided: closed, with generation zero.
+//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. An absent part is the decision of a fleet that has
+//! never decided: closed, with generation zero.
 //!
 //! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore an end counts only if a
 //! command could have made the end: a vote or a lease that would last longer than any does not count, and the decision of a
@@ -156,14 +157,14 @@ impl Fleet {
 }
 
 impl Vote {
-    fn counts(&self, on: Generation, now: Timestamp) -> bool {
+    pub(crate) fn counts(&self, on: Generation, now: Timestamp) -> bool {
         self.on == on && is_running(self.until, LONGEST_VOTE, now)
     }
 }
 
 impl Lease {
     /// Returns true if the holder may probe, or is probing.
-    fn is_pending(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_pending(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| is_running(until, LONGEST_LEASE, now))
     }
 
@@ -195,6 +196,25 @@ impl CircuitRecord {
             extra: fleet.extra,
             ..Fleet::never()
         }
+    }
+
+    /// Returns the end of the vote of an instance for an opening of the fleet, if the vote counts.
+    pub(crate) fn own_vote(&self, id: &str, now: Timestamp) -> Option<Timestamp> {
+        let on = self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation);
+        let vote = self.instances.get(id)?.vote.as_ref()?;
+        vote.counts(on, now).then_some(vote.until)
+    }
+
+    /// Returns the lease of an instance in the present round.
+    pub(crate) fn own_lease(&self, id: &str) -> Option<&Lease> {
+        let round = self.fleet.as_ref().filter(|fleet| fleet.state == State::HalfOpen)?.generation;
+        self.instances.get(id)?.lease.as_ref().filter(|lease| lease.round == round)
+    }
+
+    /// Returns true if another instance has a lease in the present round.
+    pub(crate) fn others_probe(&self, id: &str, now: Timestamp) -> bool {
+        let round = self.fleet.as_ref().map(|fleet| fleet.generation);
+        round.is_some_and(|round| self.leases(round).any(|(other, lease)| other != id && lease.is_pending(now)))
     }
 
     /// Returns the entries whose instances vote for an opening of this generation.

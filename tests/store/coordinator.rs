@@ -10,6 +10,7 @@ mod life;
 mod outage;
 mod polls;
 mod presence;
+mod quorum;
 mod sharing;
 mod shutdown;
 mod size;

@@ -27,8 +27,10 @@ impl Desk {
         match sharing {
             _ if !self.is_loaded() => Pace::Bound,
             _ if is_at_rest => Pace::AtRest,
-            Sharing::Quorum | Sharing::Follow => Pace::Bound,
-            Sharing::Advise => Pace::Eventful,
+            Sharing::Follow => Pace::Bound,
+            // In a vote and in a round each change of another instance matters.
+            Sharing::Quorum if self.is_deciding() => Pace::Bound,
+            Sharing::Quorum | Sharing::Advise => Pace::Eventful,
         }
     }
 

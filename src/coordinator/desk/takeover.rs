@@ -50,7 +50,7 @@ impl Desk {
             self.adopted.restored_to(self.after_restore(now.store));
         }
         match who.sharing {
-            Sharing::Quorum => {}
+            Sharing::Quorum => self.row_of_decision(who, &mut report),
             Sharing::Follow => self.follow(who, now),
             Sharing::Advise => self.apply_advice(who, now),
         }
@@ -67,7 +67,7 @@ impl Desk {
     /// process keeps its newer state, but continues the totals of its earlier starts.
     fn restore(&mut self, corrupt: bool, who: &Who, now: Now) {
         let own = self.known.record().instances.get(&who.id).cloned();
-        let found = restoration(self.known.record(), &who.id, self.circuit.config(), now.store);
+        let found = restoration(self.known.record(), who, self.circuit.config(), now.store);
         let restore = match found {
             None if corrupt => Restore::Corrupt,
             None => Restore::Absent,

@@ -4,6 +4,8 @@
 //! the ledger contains every change that is not written yet. The drop of the task hands the ledger over, because a drop
 //! also happens after a panic and at the end of the runtime.
 
+use std::time::Duration;
+
 use super::{Ledger, Task};
 use crate::circuit::Circuit;
 use crate::clock::{Clock, Tick};
@@ -117,6 +119,8 @@ impl Drop for Task {
         #[cfg(feature = "keyed")]
         self.hub.prefixes.end_all_waits();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
+        // Without a task no lease comes.
+        circuits.iter().for_each(|circuit| circuit.lease_probes(Duration::ZERO));
         if died {
             telemetry::lines::warn(format_args!(
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"

@@ -1,0 +1,34 @@
+//! The questions of the coordinator about a circuit that belongs to a fleet. Decisions of the fleet come to the circuit by
+//! `adopt`, and its probes by `lease`.
+
+use std::time::Duration;
+
+use super::Circuit;
+use super::decide::{self, Situation};
+use crate::config::Recovery;
+use crate::state::Reason;
+use crate::window::{Tally, run};
+
+impl Circuit {
+    /// Returns true if the kill switch names the circuit.
+    pub(crate) fn is_bypassed(&self) -> bool {
+        self.inner().load().bypassed()
+    }
+
+    /// Returns the open duration of an opening with this number in a row, without its jitter. `None` if only a reset ends an
+    /// opening.
+    pub(crate) fn open_duration(&self, attempt: u32) -> Option<Duration> {
+        let config = self.config();
+        (config.recovery == Recovery::Automatic).then(|| config.open.of(attempt.min(config.open.last_attempt()), 0.5))
+    }
+
+    /// Returns the rule that the sums over the windows of several instances meet, with the number in a row that an opening
+    /// would have. Runs are left out, because a run belongs to one instance.
+    pub(crate) fn trips_with(&self, tally: Tally) -> Option<(u32, Reason)> {
+        let inner = self.inner();
+        let seen = Situation { run: run::Seen::default(), tally, age: Duration::MAX };
+        let rule = decide::trips(&inner.config.rules, inner.config.window, &seen)?;
+        let cold = inner.cold.lock();
+        Some((inner.openings_that_count(&cold, inner.load(), inner.now()).saturating_add(1), rule))
+    }
+}
