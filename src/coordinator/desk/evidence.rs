@@ -185,6 +185,11 @@ impl Evidence {
         }
     }
 
+    /// Returns true if the next entry gets the mark of an instance that stops.
+    pub(super) const fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
     pub(super) const fn has_only_mark(&self) -> bool {
         self.has_only_mark
     }

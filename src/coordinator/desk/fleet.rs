@@ -341,6 +341,10 @@ impl Desk {
             self.fleet.wanted = None;
             return None;
         }
+        if let Some(own) = record.instances.get_mut(&who.id).filter(|_| has_counts && self.evidence.is_stopping()) {
+            // The command has given the entry a new number.
+            own.stopped = Some(own.sequence);
+        }
         Some(self.propose(change, record, who))
     }
 

@@ -4,9 +4,9 @@ use tower_circuit_breaker::State;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::state::{Generation, Reason};
-use tower_circuit_breaker::store::{AuditFilter, MemoryStore, Store};
+use tower_circuit_breaker::store::{AuditFilter, FaultyStore, MemoryStore, Operation, Store};
 
-use crate::rig::{Instance, alice, fail, memory, millis, pass, record, secs, state, succeed};
+use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state, succeed};
 
 async fn three(store: &MemoryStore) -> [Instance; 3] {
     let mut instances = Vec::new();
@@ -164,4 +164,27 @@ async fn a_reset_closes_the_fleet_and_ends_all_votes() {
     for one in [&a, &b, &c] {
         assert_eq!(state(&one.circuit), State::Closed);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_is_newer_than_the_closing_of_the_fleet_stays() {
+    let store = faulty();
+    let a = Instance::start(&store, "a", Sharing::Quorum).await;
+    let b = Instance::start(&store, "b", Sharing::Quorum).await;
+    let elsewhere = FaultyStore::new(store.inner().clone());
+    let c = Instance::start(&elsewhere, "c", Sharing::Quorum).await;
+    fail(&a.circuit, 5);
+    fail(&b.circuit, 5);
+    pass(secs(1)).await;
+    assert_eq!(state(&c.circuit), State::Open);
+    elsewhere.faults().set(&Operation::ALL, DOWN);
+    a.circuit.reset(&alice(), To::Closed);
+    pass(secs(20)).await;
+    // Without the store, the circuit probes alone.
+    succeed(&c.circuit, 3);
+    fail(&c.circuit, 5);
+    elsewhere.faults().heal();
+    pass(secs(3)).await;
+    assert_eq!(state(&c.circuit), State::Open, "its evidence is newer than the closing");
+    assert_eq!([&a, &b].map(|one| state(&one.circuit)), [State::Closed; 2]);
 }

@@ -5,6 +5,7 @@
 //! | open | closed, and its own calls succeed | the instance *declines*: the opening is advice, and the next check decides again |
 //! | open | any other | the circuit opens until the end of the decision, or stays open for longer |
 //! | half-open | any | none, because the first call after the open duration begins to probe |
+//! | closed | has left closed after the decision | none, because its evidence is newer |
 //! | closed | not closed | the circuit closes |
 //!
 //! An instance declines if no call has failed since its last success, and this success is younger than its window and 10 s.
@@ -63,7 +64,10 @@ impl Desk {
             }
             State::Open => true,
             State::HalfOpen => false,
-            State::Closed => state != State::Closed,
+            State::Closed => {
+                let left_closed = self.circuit.snapshot().tripped_for.map(|ago| now.store.saturating_sub(ago));
+                state != State::Closed && left_closed.is_none_or(|at| at <= fleet.since)
+            }
         };
         if self.fleet.declined.take().is_some() {
             self.circuit.advise(Duration::ZERO);
