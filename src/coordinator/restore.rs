@@ -26,7 +26,7 @@ pub(super) struct Restoration {
 /// neither a state nor an act.
 pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, now: Timestamp) -> Option<Restoration> {
     let id = who.id.as_str();
-    let own = record.instances.get(id);
+    let own = record.instances.get(id).filter(|entry| who.sharing != Sharing::Quorum || is_newer(entry, record));
     let (mut snapshot, whose, acts, mode_before) = match own {
         Some(entry) => {
             let mut snapshot = Snapshot::closed();
@@ -49,8 +49,12 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
             (snapshot, Recovered::Own, entry.acts, entry.mode)
         }
         None if record.generation == Generation::new(0) && record.operator.is_none() => return None,
-        // The published state can be the state of one instance of an earlier version. The decision of the fleet follows.
-        None if who.sharing == Sharing::Quorum => (Snapshot::closed(), Recovered::Published, 0, Mode::Automatic),
+        // The published state can be the state of one instance of an earlier version.
+        None if who.sharing == Sharing::Quorum => {
+            let mut snapshot = Snapshot::closed();
+            decided(&mut snapshot, record, &record.decision(false), now);
+            (snapshot, Recovered::Published, 0, Mode::Automatic)
+        }
         None => (published(record, id, now), Recovered::Published, 0, Mode::Automatic),
     };
     snapshot.generation = record.generation;
@@ -104,6 +108,12 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
     snapshot
 }
 
+/// Returns true if the decision of the fleet has not made the entry obsolete.
+fn is_newer(entry: &InstanceEntry, record: &CircuitRecord) -> bool {
+    let Some(fleet) = &record.fleet else { return true };
+    entry.updated_at > fleet.since || entry.state == State::Closed && fleet.state == State::Closed
+}
+
 /// Writes the decision of a fleet into the snapshot of a circuit, whose counts and mode stay. The longer opening wins,
 /// because the service may have asked this instance for no calls until then.
 pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, fleet: &Fleet, now: Timestamp) {
@@ -120,9 +130,11 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, fleet: &F
     }
     let since = Some(fleet.since).filter(|at| *at <= now);
     let ago = since.map(|at| now.since(at));
+    snapshot.half_open_for = ago.filter(|_| fleet.state == State::HalfOpen);
     snapshot.tripped_for = snapshot.tripped_for.or(ago).filter(|_| fleet.state != State::Closed);
-    snapshot.half_open_for = None;
-    give(snapshot, Some((EarlierReason::new(&fleet.reason), since)), now);
+    if !fleet.reason.is_empty() {
+        give(snapshot, Some((EarlierReason::new(&fleet.reason), since)), now);
+    }
 }
 
 /// The urgency of the restore of a circuit before its first call. The greater urgency is restored first.
