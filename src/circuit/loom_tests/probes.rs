@@ -136,7 +136,7 @@ fn loom_the_late_end_of_an_overdue_probe_frees_no_slot_of_another() {
 fn half_open_with_an_overdue_probe() -> (Circuit, Probe) {
     let circuit = circuit(rules().probes(3));
     half_open(&circuit);
-    let overdue = circuit.inner().probes.take(2, Tick::ZERO, &circuit.inner().config.probes);
+    let overdue = circuit.inner().probes.take(2, Tick::ZERO, &circuit.inner().config.probes, false);
     (circuit, overdue.expect("a slot is free"))
 }
 
@@ -144,7 +144,7 @@ fn half_open_with_an_overdue_probe() -> (Circuit, Probe) {
 fn take_late(circuit: &Circuit) -> Option<Probe> {
     let (late, inner) = (Tick::from_nanos(60_000_000_000), circuit.inner());
     inner.probes.reclaim(2, late, inner.config.probes.deadline);
-    inner.probes.take(2, late, &inner.config.probes)
+    inner.probes.take(2, late, &inner.config.probes, false)
 }
 
 /// Forces the circuit open for no time at all.
