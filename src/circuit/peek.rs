@@ -77,7 +77,8 @@ impl Circuit {
     /// recovers. The answer is no permit. Another thread may take the last slot before the call.
     ///
     /// A half-open circuit that has waited too long for a success opens with the next call, and also with this question.
-    /// Otherwise callers who call only after a positive answer would never call again.
+    /// Otherwise callers who call only after a positive answer would never call again. For the same reason an open circuit
+    /// whose wait is over becomes half-open with this question while it needs a lease of its fleet for each probe.
     ///
     /// ```
     /// use tower_circuit_breaker::Circuit;
