@@ -24,8 +24,9 @@
 //! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
 //! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
 //! an operator or a snapshot. Time alone takes no edge. The first call that finds an edge due takes the edge. A wait, and
-//! a question such as [`would_admit`](Circuit::would_admit), also take a due edge from half-open to open, because a user
-//! who only waits or asks would be rejected for ever otherwise. A snapshot is a transition only if it changes the state,
+//! a question such as [`would_admit`](Circuit::would_admit), also take a due edge from half-open to open, and a due edge
+//! to half-open while other instances share the probes, because a user who only waits or asks would be rejected for ever
+//! otherwise. A snapshot is a transition only if it changes the state,
 //! the mode or a deadline, or if a restore adds successes of probes.
 //!
 //! | from | to | cause | [`Reason`](crate::state::Reason) |
@@ -85,7 +86,6 @@ mod in_fleet;
 mod inherit;
 mod inner;
 mod kill_switch;
-#[cfg(feature = "store")]
 mod lease;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
@@ -126,6 +126,9 @@ pub(crate) use inner::Start;
 pub(crate) use kill_switch::KILL_SWITCH;
 #[cfg(feature = "keyed")]
 pub(crate) use kill_switch::expect_names;
+#[cfg(feature = "store")]
+#[expect(unused_imports, reason = "the coordinator names it from its next change on")]
+pub(crate) use lease::Probed;
 pub(crate) use peek::Peek;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};

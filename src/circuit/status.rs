@@ -172,6 +172,9 @@ impl Circuit {
     /// again.
     #[must_use]
     pub fn status(&self) -> Status {
+        // A page or a desk that calls only `status_with` makes no such change, because it has no call to make, and must
+        // not request a lease.
+        self.inner().await_grant_if_due(self.now());
         self.status_with(usize::MAX)
     }
 
