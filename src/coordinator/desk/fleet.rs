@@ -391,7 +391,7 @@ impl Desk {
     pub(super) fn fleet_written(&mut self, sent: &Sent) {
         if is_result(&sent.change) {
             // A busy instance asks for its next lease at once. A lease without a call would hold up the other instances.
-            self.fleet.has_demand |= self.fleet.turn.was_used_soon();
+            self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
             self.fleet.turn = Turn::None;
         }
         if let FleetChange::Lease { .. } = sent.change {

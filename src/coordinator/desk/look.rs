@@ -54,7 +54,10 @@ impl Desk {
         if who.sharing == Sharing::Quorum && row.user.is_none() {
             row.reason.push_str("; this instance only");
         }
-        report.rows.push((age, row));
+        // The row of the round stands for the half-open circuits of all instances.
+        if edge.to.state != State::HalfOpen || row.user.is_some() || !self.is_common(who) {
+            report.rows.push((age, row));
+        }
         self.changes.moved();
         if let Reason::Operator { act, by } = &edge.reason {
             if *act == Act::Forget {

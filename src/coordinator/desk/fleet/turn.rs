@@ -97,8 +97,9 @@ impl Turn {
         matches!(self, Self::None)
     }
 
-    pub(super) const fn was_used_soon(&self) -> bool {
-        matches!(self, Self::Ended { was_soon: true, .. })
+    /// Returns true if a call used the grant soon, and the probe passed.
+    pub(super) const fn has_passed_soon(&self) -> bool {
+        matches!(self, Self::Ended { was_soon: true, outcome: Outcome::Passed, .. })
     }
 
     pub(super) const fn again(&self) -> u64 {
