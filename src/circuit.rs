@@ -127,8 +127,6 @@ pub(crate) use kill_switch::KILL_SWITCH;
 #[cfg(feature = "keyed")]
 pub(crate) use kill_switch::expect_names;
 #[cfg(feature = "store")]
-#[expect(unused_imports, reason = "the coordinator names it from its next change on")]
-pub(crate) use lease::Probed;
 pub(crate) use peek::Peek;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};

@@ -35,6 +35,6 @@ pub use crate::state::order::{Disable, Order};
 pub use crate::state::refused::Refused;
 pub use answer::{Done, Kept};
 #[cfg(feature = "store")]
-pub use operator::{Operator, Reach, Shown};
+pub use operator::{Membership, Operator, Reach, Shown};
 #[cfg(feature = "store")]
 pub use watch::{Change, Changes};

@@ -132,8 +132,11 @@ impl Scene<'_> {
         let probing = &self.config.probes;
         let Round { half_open_for, patience, leased_until, slots, in_probe } = self.round;
         let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
+        // The fleet ends a round of leased probes, because the circuit has waited for its leases too.
+        let is_leased = self.now < leased_until;
         if slots.overdue > 0 {
             return Err(match (successes, failures) {
+                _ if is_leased => Due::Overdue,
                 (0, _) if half_open_for >= patience => Due::GiveUp { has_success: false, half_open_for },
                 // This arm needs a failure, because a circuit with successes and without a failure closes after
                 // `quiet_after`.
@@ -143,10 +146,10 @@ impl Scene<'_> {
                 _ => Due::Overdue,
             });
         }
-        if successes > 0 && failures == 0 && half_open_for >= probing.quiet_after {
+        if successes > 0 && failures == 0 && half_open_for >= probing.quiet_after && !is_leased {
             return Err(Due::Quiet { successes, half_open_for });
         }
-        let needs_grant = self.now < leased_until && !slots.has_grant;
+        let needs_grant = is_leased && !slots.has_grant;
         Ok(match slots.verdict.can_use_another(probing) {
             _ if in_probe => Gate::Nested,
             true if needs_grant => Gate::Taken { oldest: slots.oldest, leased_until: Some(leased_until) },

@@ -13,6 +13,8 @@ pub(super) struct Terms {
     pub(super) sharing: Sharing,
     pub(super) quorum: Quorum,
     pub(super) instance: String,
+    /// The name of the fleet.
+    pub(super) fleet: String,
     pub(super) first_call_waits: Duration,
     pub(super) timeout: Duration,
     pub(super) poll: Polls,

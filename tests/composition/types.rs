@@ -407,10 +407,10 @@ mod stores {
     use tower_circuit_breaker::coordinator::{
         NoRuntime, Recovered, RegistryBuilder, RestoreReport, Restored, Sharing, ShutdownReport, StoreStatus,
     };
-    use tower_circuit_breaker::operation::{Change, Changes, Operator, Reach, Shown};
+    use tower_circuit_breaker::operation::{Change, Changes, Membership, Operator, Reach, Shown};
     use tower_circuit_breaker::record::{
-        CircuitRecord, Command, CorruptRecord, Effect, Fleet, FleetChange, FleetCommand, InstanceEntry, Lease, Opening,
-        Operated, OperatorCommand, Timestamp, TransitionCommand, Vote,
+        CircuitRecord, Command, CorruptRecord, Effect, Fleet, FleetChange, FleetCommand, InstanceEntry, Lease, Member,
+        Opening, Operated, OperatorCommand, Timestamp, TransitionCommand, Vote,
     };
     use tower_circuit_breaker::settings::{Persistence, Settings, SettingsError, StoreKind, StoreUrl};
     use tower_circuit_breaker::store::conformance::{Case, Suite};
@@ -445,6 +445,8 @@ mod stores {
     InstanceEntry: Send Sync Unpin Clone;
     Lease: Send Sync Unpin Clone;
     Loaded: Send Sync Unpin Clone;
+    Member: Send Sync Unpin Clone;
+    Membership: Send Sync Unpin Clone;
     MemoryStore: Send Sync Unpin Clone;
     NoRuntime: Send Sync Unpin Clone;
     Opening: Send Sync Unpin Clone;

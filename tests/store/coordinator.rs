@@ -7,6 +7,7 @@ mod durable;
 mod environment;
 mod evidence;
 mod life;
+mod members;
 mod outage;
 mod polls;
 mod presence;

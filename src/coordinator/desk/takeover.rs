@@ -39,6 +39,10 @@ impl Desk {
             self.evidence.renew(own, now);
         }
         let waiting = self.adopted.is_waiting_for_restore();
+        if who.sharing == Sharing::Quorum {
+            // A call that finds the restored circuit must find the leases.
+            self.lease_probes(&self.known.record().decision(false), true, now);
+        }
         if waiting {
             self.restore(corrupt, who, now);
         }
@@ -198,7 +202,7 @@ impl Desk {
             return;
         }
         let known_before = self.adopted.act_sequence();
-        let status = self.circuit.status();
+        let status = self.circuit.status_with(0);
         let is_over = operated.until.is_some() && !operated.holds(now.store);
         let id = operated.commands.last();
         let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));

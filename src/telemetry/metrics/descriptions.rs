@@ -50,6 +50,7 @@ fn describe() {
     describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");
     let took = "Duration of a store's operations.";
     describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);
+    describe_gauge!("circuit_breaker_instances", "Live instances of the fleet; NaN if unknown.");
     describe_counter!("circuit_breaker_evictions_total", "Keyed circuits that were evicted.");
     describe_counter!("circuit_breaker_unguarded_calls_total", "Calls of keys without a circuit, by reason.");
 }

@@ -37,8 +37,8 @@ struct Inside {
     entries: BTreeMap<String, Versioned>,
     backup: BTreeMap<String, Versioned>,
     writes: u64,
-    /// The number of the last version, of any name.
-    versions: u64,
+    /// The writes that are heartbeats of members, which come also when nothing happens.
+    heartbeats: u64,
     audit: Vec<AuditRow>,
     watchers: Vec<WatchSender>,
     faults: Faults,
@@ -79,7 +79,7 @@ impl Register {
             entries: BTreeMap::new(),
             backup: BTreeMap::new(),
             writes: 0,
-            versions: 0,
+            heartbeats: 0,
             audit: Vec::new(),
             watchers: Vec::new(),
             faults: Faults::default(),
@@ -111,8 +111,9 @@ impl Register {
         self.inside(|inside| (inside.entries, inside.lost) = (inside.backup.clone(), true));
     }
 
+    /// The number of writes of circuits.
     pub(super) fn writes(&self) -> u64 {
-        self.inside(|inside| inside.writes)
+        self.inside(|inside| inside.writes - inside.heartbeats)
     }
 
     /// Returns a register with the same content and without faults.
@@ -120,7 +121,7 @@ impl Register {
         let (kind, ahead) = self.inside(|inside| (inside.kind, inside.ahead));
         let (clock, entries) = self.inside(|inside| (inside.clock, inside.entries.clone()));
         let copy = Self::new(0, kind, ahead);
-        copy.inside(|inside| (inside.clock, inside.entries, inside.versions) = (clock, entries, 1 << 32));
+        copy.inside(|inside| (inside.clock, inside.entries, inside.writes) = (clock, entries, 1 << 32));
         copy
     }
 
@@ -206,14 +207,10 @@ impl Inside {
         if current.as_ref().map(|current| &current.etag) != write.expected.as_ref() {
             return Written::Conflict { current, now };
         }
-        // The members of a fleet write all the time, and their record is none of a circuit.
-        let is_of_circuit = !write.name.starts_with('@');
-        if is_of_circuit {
-            self.check(write, current.as_ref(), now);
-        }
-        self.writes += u64::from(is_of_circuit);
-        self.versions += 1;
-        let etag = Etag::new(self.versions.to_string());
+        self.check(write, current.as_ref(), now);
+        self.writes += 1;
+        self.heartbeats += u64::from(is_heartbeat(write));
+        let etag = Etag::new(self.writes.to_string());
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         self.trace =
             value.bytes.iter().fold(self.trace, |trace, byte| trace.wrapping_mul(31).wrapping_add(u64::from(*byte)));
@@ -258,7 +255,11 @@ impl Inside {
                 self.breaks(format!("{promise}: {before:?} then {record:?}"));
             }
         }
-        if record.generation.get() == 0 && record.operator.is_none() && record.total_failures == 0 {
+        if !is_heartbeat(write)
+            && record.generation.get() == 0
+            && record.operator.is_none()
+            && record.total_failures == 0
+        {
             self.breaks("it was written although nothing has happened".to_owned());
         }
         let failures =
@@ -293,6 +294,10 @@ impl Inside {
     fn breaks(&mut self, rule: String) {
         self.broken.get_or_insert(rule);
     }
+}
+
+fn is_heartbeat(write: &Write) -> bool {
+    write.name.starts_with("@fleet:")
 }
 
 impl Store for Register {

@@ -21,7 +21,7 @@ use crate::state::{Mode, Reason, State};
 
 impl Desk {
     /// Lets the half-open circuit probe by leases only, while the fleet is not closed and the store answers.
-    pub(super) fn lease_probes(&mut self, fleet: &Fleet, is_up: bool, now: Now) {
+    pub(in crate::coordinator::desk) fn lease_probes(&mut self, fleet: &Fleet, is_up: bool, now: Now) {
         let is_probing = fleet.state != State::Closed || self.forces_probes(fleet, now.store);
         // A shadow is a trial of one instance, which must not wait for others.
         let is_leased = is_probing && self.circuit.standing().mode != Mode::Shadow;

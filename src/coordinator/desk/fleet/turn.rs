@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::{Desk, LEASE, Now, Who};
-use crate::clock::Tick;
+use crate::clock::{Tick, nanos};
 use crate::record::{Fleet, FleetChange};
 use crate::state::{Generation, Reason, State, Transition};
 
@@ -38,7 +38,7 @@ pub(super) enum Turn {
         successes: u32,
         failures: u32,
         granted: Tick,
-        /// The time of the check that found the probe under way or ended.
+        /// The begin of the probe, once a check has found the probe under way.
         used: Option<Tick>,
     },
     Passive {
@@ -141,7 +141,8 @@ impl Desk {
                 } else if seen.successes > successes {
                     Outcome::Passed
                 } else if seen.under_way > 0 {
-                    let used = Some(used.unwrap_or(now.here));
+                    let began = Tick::from_nanos(now.here.as_nanos().saturating_sub(nanos(seen.oldest)));
+                    let used = Some(used.unwrap_or(began).max(granted));
                     self.fleet.turn = Turn::Probe { round, era, successes, failures, granted, used };
                     return;
                 } else if seen.granted > 0 {
@@ -149,8 +150,13 @@ impl Desk {
                         self.end_turn();
                     }
                     return;
-                } else if self.known.record().own_lease(&who.id).is_some_and(|lease| lease.overdue) {
-                    // The circuit has taken the slot of the overdue probe back.
+                } else if let Some(used) = used.filter(|used| self.is_overdue(*used, now.here)) {
+                    // A call has taken the slot of the overdue probe back. A probe that has not ended after the next deadline
+                    // was perhaps cancelled.
+                    let deadline = self.circuit.config().probes.deadline;
+                    if now.here.saturating_since(used) >= deadline.saturating_mul(2) {
+                        self.end_turn();
+                    }
                     return;
                 } else {
                     Outcome::Without
@@ -229,11 +235,14 @@ impl Desk {
 
     /// Returns the command that gives the lease of an overdue probe back.
     pub(super) fn overdue(&self, who: &Who, now: Now) -> Option<FleetChange> {
-        let Turn::Probe { era, .. } = self.fleet.turn else { return None };
-        let seen = self.circuit.probing().filter(|seen| seen.era == era && seen.under_way > 0)?;
-        let is_overdue = seen.oldest >= self.circuit.config().probes.deadline;
+        let Turn::Probe { used: Some(used), .. } = self.fleet.turn else { return None };
         let lease = self.known.record().own_lease(&who.id)?;
-        (is_overdue && lease.is_pending(now.store)).then_some(FleetChange::Overdue)
+        (self.is_overdue(used, now.here) && lease.is_pending(now.store)).then_some(FleetChange::Overdue)
+    }
+
+    /// Returns true if a probe that began at `used` has reached its deadline. The begin is exact to a millisecond.
+    fn is_overdue(&self, used: Tick, now: Tick) -> bool {
+        now.saturating_since(used).saturating_add(Duration::from_millis(1)) >= self.circuit.config().probes.deadline
     }
 
     /// Returns the command that extends the lease of a probe under way.
