@@ -108,10 +108,11 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
     snapshot
 }
 
-/// Returns true if the decision of the fleet has not made the entry obsolete.
+/// Returns true if the decision of the fleet has not made the entry obsolete. An entry of the same time was written with
+/// the decision.
 fn is_newer(entry: &InstanceEntry, record: &CircuitRecord) -> bool {
     let Some(fleet) = &record.fleet else { return true };
-    entry.updated_at > fleet.since || entry.state == State::Closed && fleet.state == State::Closed
+    entry.updated_at >= fleet.since || entry.state == State::Closed && fleet.state == State::Closed
 }
 
 /// Writes the decision of a fleet into the snapshot of a circuit, whose counts and mode stay. The longer opening wins,
