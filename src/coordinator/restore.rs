@@ -52,6 +52,11 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
         // The published state can be the state of one instance of an earlier version.
         None if who.sharing == Sharing::Quorum => {
             let mut snapshot = Snapshot::closed();
+            let is_open = |entry: &&InstanceEntry| entry.state == State::Open && record.state == State::Open;
+            if let Some(entry) = record.instances.get(id).filter(is_open) {
+                // The opening of this instance can be longer than that of the fleet.
+                (snapshot.state, snapshot.open_for) = (State::Open, entry.open_for(now));
+            }
             decided(&mut snapshot, record, &record.decision(false), now);
             (snapshot, Recovered::Published, 0, Mode::Automatic)
         }
