@@ -4,6 +4,7 @@ mod answers;
 mod bounds;
 mod fleet;
 mod hostile;
+mod quorum;
 mod root;
 mod runbook;
 mod stores;
