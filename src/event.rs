@@ -227,7 +227,7 @@ pub enum Event<'a> {
     /// and may still change the circuit.
     Forgotten,
     /// The decision of the fleet about the circuit, or a number of its votes and probes, has changed. The event comes from
-    /// the task of the registry, for the first time when the circuit has its first brief.
+    /// the task of the registry, for the first time when the store has answered for the circuit.
     #[non_exhaustive]
     Fleet {
         /// The decision, as this instance knows the decision.

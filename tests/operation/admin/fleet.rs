@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::json;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::store::{Fault, Operation, StoreErrorKind};
 use tower_circuit_breaker::store::{FaultyStore, MemoryStore, Store};
 use tower_circuit_breaker::{Circuit, Registry};
 
+use super::events::next;
 use super::rig::{Served, app, authorized, circuit, fail};
 
 /// One of the instances that share the store, when the store has answered for its circuit.
@@ -76,4 +78,24 @@ async fn a_circuit_without_a_fleet_has_null_and_a_fleet_that_never_decided() {
     assert_eq!(list["circuits"][0]["fleet"], json!(null));
     let (code, fleet) = served.get("/api/fleet?circuit=payments").await;
     assert_eq!((code, &fleet["state"], &fleet["generation"]), (200, &json!("closed"), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_change_of_the_fleet_is_sent_as_an_event_with_the_status() {
+    let store = MemoryStore::new();
+    let (_registry, first) = instance(&store, "orders-1").await;
+    let (registry, second) = instance(&store, "orders-2").await;
+    let served = Served::start(app(authorized(&registry))).await;
+    let mut events = served.request(Method::GET, "/api/events").send().await.unwrap();
+    let mut text = String::new();
+    fail(&first);
+    fail(&second);
+    loop {
+        let (name, data) = next(&mut events, &mut text).await;
+        if name == "fleet" && data["fleet"]["state"] == "open" {
+            assert_eq!((&data["circuit"], &data["fleet"]["votes"]), (&json!("payments"), &json!(2)));
+            assert_eq!(data["status"]["fleet"]["needed"], 2, "{data}");
+            return;
+        }
+    }
 }
