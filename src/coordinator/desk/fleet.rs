@@ -104,7 +104,7 @@ impl InFleet {
             }
             // The first call after the open duration was rejected.
             State::HalfOpen => {
-                self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. })
+                self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
             }
             State::Open => {}
         }

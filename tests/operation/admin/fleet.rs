@@ -64,7 +64,7 @@ async fn a_circuit_of_a_fleet_shows_its_decision_votes_and_instances() {
     );
     assert_eq!(served.get("/api/fleet?circuit=nothing").await.0, 404);
 
-    store.faults().set(&Operation::ALL, Fault::Fail(StoreErrorKind::Unavailable));
+    store.faults().set(Operation::ALL, Fault::Fail(StoreErrorKind::Unavailable));
     let (code, problem) = served.get("/api/fleet?circuit=payments").await;
     assert_eq!((code, &problem["kind"]), (503, &json!("store")), "{problem}");
 }

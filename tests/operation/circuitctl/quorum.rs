@@ -1,13 +1,15 @@
 //! The decision of a fleet, as `circuitctl` reads it from the store.
 
-use serde_json::json;
+use std::path::Path;
+
+use serde_json::{Value, json};
 use tower_circuit_breaker::clock::{Clock, MonotonicClock};
 use tower_circuit_breaker::record::Timestamp;
 
 use super::files;
 
 /// Writes a record of a fleet that votes, probes or is open.
-fn write_fleet(folder: &std::path::Path, name: &str, fleet: serde_json::Value, orders_1: serde_json::Value) {
+fn write_fleet(folder: &Path, name: &str, fleet: &Value, orders_1: &Value) {
     let now = Timestamp::from(MonotonicClock::default().wall()).as_millis();
     let mut entry = json!({ "sequence": 1, "state": "open", "updated_at": now, "run": 5.0 });
     entry.as_object_mut().unwrap().extend(orders_1.as_object().unwrap().clone());
@@ -26,12 +28,12 @@ fn circuitctl_shows_the_decision_the_votes_and_the_leases_of_a_fleet() {
     let reason = "2 of 6 instances opened, first orders-3: failures in a row weighed 5.0, the limit is 5.0";
     let open = json!({ "state": "open", "generation": 7, "since": now - 3_000, "until": now + 60_000, "open_ms": 63_000,
         "attempt": 1, "votes": 2, "needed": 2, "reason": reason, "instance": "orders-3" });
-    write_fleet(folder, "open", open, json!({}));
+    write_fleet(folder, "open", &open, &json!({}));
     let round = json!({ "state": "half_open", "generation": 7, "since": now, "attempt": 1 });
     let lease = json!({ "lease": { "round": 7, "until": now + 9_000, "passed": 1 } });
-    write_fleet(folder, "probing", round, lease);
+    write_fleet(folder, "probing", &round, &lease);
     let closed = json!({ "state": "closed", "generation": 7, "since": now });
-    write_fleet(folder, "voting", closed, json!({ "vote": { "on": 7, "until": now + 9_000 } }));
+    write_fleet(folder, "voting", &closed, &json!({ "vote": { "on": 7, "until": now + 9_000 } }));
 
     let status = ctl.does(&["status"]);
     for (name, words) in [("open", "open, 2 votes"), ("probing", "probing, 1 passed"), ("voting", "closed, 1 vote ")] {

@@ -184,7 +184,7 @@ async fn an_opening_that_is_newer_than_the_closing_of_the_fleet_stays() {
     fail(&b.circuit, 5);
     pass(secs(1)).await;
     assert_eq!(state(&c.circuit), State::Open);
-    elsewhere.faults().set(&Operation::ALL, DOWN);
+    elsewhere.faults().set(Operation::ALL, DOWN);
     a.circuit.reset(&alice(), To::Closed);
     pass(secs(20)).await;
     // Without the store, the circuit probes alone.

@@ -52,10 +52,13 @@ impl Desk {
     /// Counts the probes of a half-open era that has ended. A restored era brings the probes of an earlier process along,
     /// which were counted there.
     pub(super) fn count_last_probes(&mut self, edge: &Transition, taken_over: bool, had_lease: bool) {
-        let ended = match edge.reason {
-            Reason::ProbesPassed { successes, .. } | Reason::QuietService { successes, .. } => successes,
-            Reason::ProbeFailed { failures, successes, .. } => failures.saturating_add(successes),
-            _ => self.fleet.probed.ended,
+        let ended = if let Reason::ProbesPassed { successes, .. } | Reason::QuietService { successes, .. } = edge.reason
+        {
+            successes
+        } else if let Reason::ProbeFailed { failures, successes, .. } = edge.reason {
+            failures.saturating_add(successes)
+        } else {
+            self.fleet.probed.ended
         };
         if edge.from.state == State::HalfOpen && !taken_over {
             self.ended(self.fleet.probed.era, ended, had_lease);
@@ -86,7 +89,13 @@ impl Desk {
             FleetChange::Failed { .. } => FleetProbe::Failed,
             FleetChange::Returned => FleetProbe::Returned,
             FleetChange::Late { .. } => FleetProbe::Late,
-            _ => return,
+            FleetChange::Vote { .. }
+            | FleetChange::Merged { .. }
+            | FleetChange::Withdraw
+            | FleetChange::Lease { .. }
+            | FleetChange::Renew { .. }
+            | FleetChange::Unopposed { .. }
+            | FleetChange::Overdue => return,
         };
         self.circuit.report_fleet_probes(result, 1);
     }
