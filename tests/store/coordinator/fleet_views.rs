@@ -251,6 +251,69 @@ async fn a_probe_without_a_lease_is_counted_as_unleased() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leased_probe_is_counted_once_by_its_result() {
+    let store = memory();
+    let [a, b, c] = three(&store).await;
+    let (_guard, snapshotter) = recorder();
+    fail(&a.circuit, 5);
+    fail(&b.circuit, 5);
+    pass(secs(6)).await;
+    let (mut passed, mut brief) = (0, None);
+    for _ in 0..200 {
+        for one in [&a, &b, &c] {
+            if state(&c.circuit) != State::Closed
+                && let Ok(permit) = one.circuit.try_acquire()
+            {
+                // The first probe is cancelled.
+                if brief.is_none() {
+                    permit.cancel();
+                    brief = one.circuit.status().fleet;
+                } else {
+                    permit.success();
+                    passed += 1;
+                }
+            }
+            pass(millis(50)).await;
+        }
+    }
+    let brief = brief.unwrap();
+    assert_eq!((brief.state, brief.leases, brief.passed), (State::HalfOpen, 1, 0));
+    assert_eq!((state(&c.circuit), passed), (State::Closed, 3));
+    [&a, &b, &c].iter().for_each(|one| one.registry.refresh_metrics());
+    let shown = read(&snapshotter);
+    let results = ["passed", "failed", "returned", "late", "unleased"];
+    let counts = results.map(|result| shown[&format!("fleet_probes_total{{result={result}}}")].as_str());
+    assert_eq!(counts, ["3", "0", "1", "0", "0"]);
+    let last = c.registry.fleet("payments").await.unwrap();
+    assert_eq!((last.state, last.reason.as_str()), (State::Closed, "3 probes of the fleet succeeded"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_on_a_lapsed_lease_is_late_and_not_unleased() {
+    let store = memory();
+    let [a, b, c] = three(&store).await;
+    let (_guard, snapshotter) = recorder();
+    fail(&a.circuit, 5);
+    fail(&b.circuit, 5);
+    pass(secs(6)).await;
+    assert!(c.circuit.try_acquire().is_err(), "the first call after the open duration asks for a lease");
+    pass(secs(1)).await;
+    let leases = b.registry.fleet("payments").await.unwrap().leases;
+    assert_eq!((leases.len(), leases[0].instance.as_str(), leases[0].passed, leases[0].failed), (1, "c", 0, false));
+    assert!((secs(8)..=secs(10)).contains(&leases[0].left.unwrap()), "{leases:?}");
+    pass(secs(12)).await;
+    assert_eq!(c.circuit.status().fleet.unwrap().leases, 0);
+    succeed(&c.circuit, 1);
+    pass(secs(1)).await;
+    assert_eq!(b.circuit.status().fleet.unwrap().passed, 1);
+    [&a, &b, &c].iter().for_each(|one| one.registry.refresh_metrics());
+    let shown = read(&snapshotter);
+    let counts =
+        ["passed", "late", "unleased"].map(|result| shown[&format!("fleet_probes_total{{result={result}}}")].as_str());
+    assert_eq!(counts, ["0", "1", "0"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rejection_by_the_fleet_names_the_instances_that_opened() {
     let store = memory();
     let [a, b, c] = three(&store).await;
