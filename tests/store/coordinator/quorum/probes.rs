@@ -142,7 +142,7 @@ async fn a_dead_prober_costs_ten_seconds() {
 async fn instances_probe_alone_while_the_store_is_away() {
     let store = faulty();
     let instances = opened(&store).await;
-    store.faults().set(&Operation::ALL, DOWN);
+    store.faults().set(Operation::ALL, DOWN);
     let mut calls = Calls::default();
     let took = calls.run(&circuits(&instances), 100, 400, |_| Outcome::Success, || are_closed(&instances)).await;
     assert!((5_000..15_000).contains(&took), "{took} ms");
