@@ -20,6 +20,7 @@ pub mod stores {
     //! State that survives restarts and that instances share.
     //!
     //! [one of your own]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/custom_store.rs
+    //! [operation]: super::operation#the-fleet
     #![doc = include_str!("../docs/stores.md")]
 }
 
@@ -29,6 +30,7 @@ pub mod operation {
     //! [keys]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/config_file.toml
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png
     //! [refused rows]: super::stores#the-audit
+    //! [stores]: super::stores#when-another-instance-opens
     //! [runbook]: super::runbook
     //! [words]: super::words
     #![doc = include_str!("../docs/operation.md")]

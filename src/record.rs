@@ -58,9 +58,9 @@ pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 pub(crate) use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 pub(crate) use entry::tiers_text;
 pub use entry::{InstanceEntry, Opening};
-#[cfg(not(feature = "test-util"))]
-pub(crate) use fleet::FleetCommand;
 pub use fleet::{Fleet, Lease, Vote};
+#[cfg(not(feature = "test-util"))]
+pub(crate) use fleet::{FleetChange, FleetCommand};
 #[cfg(feature = "test-util")]
 pub use fleet::{FleetChange, FleetCommand};
 #[cfg(feature = "test-util")]

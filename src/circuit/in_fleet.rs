@@ -6,10 +6,41 @@ use std::time::Duration;
 use super::Circuit;
 use super::decide::{self, Situation};
 use crate::config::Recovery;
-use crate::state::Reason;
+use crate::event::Event;
+use crate::state::{FleetBrief, FleetProbe, Reason};
 use crate::window::{Tally, run};
 
 impl Circuit {
+    /// Keeps the decision of the fleet for the status, and reports a change to the observers.
+    pub(crate) fn show_fleet(&self, brief: FleetBrief) {
+        let inner = self.inner();
+        {
+            let mut cold = inner.cold.lock();
+            if cold.fleet() == Some(brief) {
+                return;
+            }
+            cold.past_mut().fleet = Some(Box::new(brief));
+        }
+        inner.notify(&Event::Fleet { brief });
+    }
+
+    /// Returns the decision of the fleet. `None` for a circuit without a fleet.
+    pub(crate) fn fleet(&self) -> Option<FleetBrief> {
+        self.inner().cold.lock().fleet()
+    }
+
+    /// Reports probes of this instance that have ended.
+    pub(crate) fn report_fleet_probes(&self, result: FleetProbe, number: u32) {
+        if number > 0 {
+            self.inner().notify(&Event::FleetProbes { result, number });
+        }
+    }
+
+    /// Reports an opening of the fleet that this instance declines.
+    pub(crate) fn report_declined(&self) {
+        self.inner().notify(&Event::FleetDeclined);
+    }
+
     /// Returns true if the kill switch names the circuit.
     pub(crate) fn is_bypassed(&self) -> bool {
         self.inner().load().bypassed()

@@ -149,6 +149,9 @@ impl Observer for Reporter {
             | Event::Sums { .. }
             | Event::Stale
             | Event::Forgotten
+            | Event::Fleet { .. }
+            | Event::FleetProbes { .. }
+            | Event::FleetDeclined
             | Event::SystemLoad { .. } => return,
         };
         self.0.send(report).expect("the model listens");

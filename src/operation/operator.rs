@@ -11,7 +11,7 @@ use self::attempt::{Attempt, Stored};
 pub use self::members::Membership;
 pub use self::reach::Reach;
 use super::watch::Changes;
-use super::{Done, Kept, Order, Refused};
+use super::{Done, FleetStatus, Kept, Order, Refused};
 use crate::config::{Config, RESET_COOLDOWN};
 use crate::coordinator::host_name;
 use crate::keep::STORE_TIMEOUT;
@@ -304,6 +304,12 @@ impl Operator {
 }
 
 impl Shown {
+    /// Returns the decision of the fleet in the record. `None` if the stored value is not a record.
+    #[must_use]
+    pub fn fleet(&self) -> Option<FleetStatus> {
+        self.record.as_ref().ok().map(|record| FleetStatus::of(record, self.now))
+    }
+
     fn of(name: &str, entry: &Versioned, now: Timestamp) -> Self {
         let record = CircuitRecord::decode(name, &entry.bytes, now);
         Self { name: name.to_owned(), record, now, etag: entry.etag.clone() }

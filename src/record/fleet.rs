@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::entry::left;
 use super::{CircuitRecord, InstanceEntry, Timestamp, is_default, words};
 use crate::state::{Generation, State};
 pub use command::{FleetChange, FleetCommand};
@@ -139,6 +140,13 @@ impl Fleet {
         longest.map_or(until, |longest| until.min(longest)) <= now || self.is_ahead(now)
     }
 
+    /// Returns the time until the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the
+    /// opening.
+    pub(crate) fn open_for(&self, now: Timestamp) -> Option<Duration> {
+        let until = self.until.filter(|_| self.state == State::Open);
+        if self.is_over(now) { Some(Duration::ZERO) } else { left(until, self.open_ms, now) }
+    }
+
     /// Returns true if the fleet decided at least this long ago.
     fn is_older_than(&self, age: Duration, now: Timestamp) -> bool {
         now.since(self.since) >= age || self.is_ahead(now)
@@ -215,6 +223,19 @@ impl CircuitRecord {
     pub(crate) fn others_probe(&self, id: &str, now: Timestamp) -> bool {
         let round = self.fleet.as_ref().map(|fleet| fleet.generation);
         round.is_some_and(|round| self.leases(round).any(|(other, lease)| other != id && lease.is_pending(now)))
+    }
+
+    /// Returns the instances that vote for an opening, each with the rest of its vote.
+    pub(crate) fn votes(&self, fleet: &Fleet, now: Timestamp) -> impl Iterator<Item = (&str, Duration)> {
+        let is_closed = fleet.state == State::Closed;
+        let voters = self.voters(fleet.generation, now).filter(move |_| is_closed);
+        voters.map(move |(id, _, vote)| (id.as_str(), vote.until.since(now)))
+    }
+
+    /// Returns the leases of the present round. A fleet that is not half-open has none.
+    pub(crate) fn round(&self, fleet: &Fleet) -> impl Iterator<Item = (&String, &Lease)> {
+        let is_round = fleet.state == State::HalfOpen;
+        self.leases(fleet.generation).filter(move |_| is_round)
     }
 
     /// Returns the entries whose instances vote for an opening of this generation.

@@ -5,6 +5,7 @@ mod bounds;
 mod fleet;
 mod hostile;
 mod members;
+mod quorum;
 mod root;
 mod runbook;
 mod stores;

@@ -6,6 +6,7 @@ mod again;
 mod durable;
 mod environment;
 mod evidence;
+mod fleet_views;
 mod life;
 mod members;
 mod outage;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use tower_circuit_breaker::State;
-use tower_circuit_breaker::operation::Shown;
+use tower_circuit_breaker::operation::{FleetLease, FleetStatus, Shown};
 use tower_circuit_breaker::record::{CircuitRecord, InstanceEntry, Timestamp};
 use tower_circuit_breaker::state::Mode;
 
@@ -18,6 +18,8 @@ pub(crate) struct View<'a> {
     pub(crate) now: Timestamp,
     /// The record, or the reason why it cannot be read.
     pub(crate) record: Result<&'a CircuitRecord, String>,
+    /// The decision of the fleet. `None` for a circuit that has neither decisions nor votes.
+    pub(crate) fleet: Option<FleetStatus>,
 }
 
 /// The event that ends a state.
@@ -46,7 +48,9 @@ impl<'a> View<'a> {
             Ok(record) => Ok(record),
             Err(corrupt) => Err(corrupt.to_string()),
         };
-        Self { name: &shown.name, now: shown.now, record }
+        let has_decided = |fleet: &FleetStatus| fleet.generation.get() > 0 || !fleet.votes.is_empty();
+        let fleet = shown.fleet().filter(|fleet| record.is_ok() && has_decided(fleet));
+        Self { name: &shown.name, now: shown.now, record, fleet }
     }
 
     fn mode_of(&self, record: &CircuitRecord) -> Mode {
@@ -117,6 +121,38 @@ impl<'a> View<'a> {
             },
             Err(problem) => problem.clone(),
         }
+    }
+
+    /// Returns the decision of the fleet in a few words. Empty for a circuit without a fleet.
+    pub(crate) fn fleet_words(&self) -> String {
+        let Some(fleet) = &self.fleet else { return String::new() };
+        let votes = |number: usize| format!("{number} vote{}", if number == 1 { "" } else { "s" });
+        let opened_by = fleet.opened_by.and_then(|number| usize::try_from(number).ok());
+        match (fleet.state, opened_by) {
+            (State::Closed, _) if fleet.votes.is_empty() => "closed".to_owned(),
+            (State::Closed, _) => format!("closed, {}", votes(fleet.votes.len())),
+            (State::Open, None) => "open".to_owned(),
+            (State::Open, Some(number)) => format!("open, {}", votes(number)),
+            (State::HalfOpen, _) => {
+                let passed = fleet.leases.iter().fold(0_u32, |sum, lease| sum.saturating_add(lease.passed));
+                format!("probing, {passed} passed")
+            }
+        }
+    }
+
+    /// Returns the event that ends the decision of the fleet.
+    pub(crate) fn end_of_fleet(&self) -> End {
+        self.fleet.as_ref().map_or(End::None, |fleet| end(fleet.state, fleet.open_for, self.now))
+    }
+
+    /// Returns the part of an instance in the present round.
+    pub(crate) fn lease(&self, id: &str) -> Option<&FleetLease> {
+        self.fleet.as_ref()?.leases.iter().find(|lease| lease.instance == id)
+    }
+
+    /// Returns the rest of the vote of an instance.
+    pub(crate) fn vote(&self, id: &str) -> Option<Duration> {
+        self.fleet.as_ref()?.votes.iter().find(|vote| vote.instance == id).map(|vote| vote.left)
     }
 
     /// Returns the numbers of instances. Under a forced opening all are tripped, and while the circuit is disabled none

@@ -22,6 +22,7 @@
 //! the kill switch neither vote nor probe for the fleet.
 
 mod adopt;
+mod shown;
 mod turn;
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ use crate::record::{CircuitRecord, Command, Effect, Fleet, FleetChange, FleetCom
 use crate::state::{Generation, Mode, Reason, State, Transition};
 use crate::store::{AuditRow, Hint};
 use crate::window::Tally;
+use shown::Probed;
 use turn::Turn;
 
 /// The knowledge of a desk about the part of its instance in the fleet.
@@ -59,6 +61,8 @@ pub(super) struct InFleet {
     is_leased: bool,
     /// The command of the last check, if the record would accept one.
     wanted: Option<FleetChange>,
+    /// The probes of the present half-open era that `shown.rs` has counted.
+    probed: Probed,
     /// The generation of the last decision that this instance proposed, until the record has it.
     decided: Option<Generation>,
 }
@@ -150,7 +154,10 @@ impl Desk {
         self.count_calls(fleet.state, now.here);
         self.lease_probes(&fleet, is_up, now);
         self.adopt_decision(&fleet, who, now);
+        let had_lease = self.fleet.turn.is_probe();
         self.take_turn(&fleet, who, now);
+        self.count_probes(had_lease);
+        self.show(&fleet, who, now.store);
         self.fleet.wanted = self.next_command(&fleet, who, closing, now);
         if !matches!(self.fleet.wanted, Some(FleetChange::Lease { .. })) {
             self.fleet.ask_at = None;
@@ -165,7 +172,9 @@ impl Desk {
     pub(super) fn note_for_fleet(&mut self, edge: &Transition, taken_over: bool, now: Tick) {
         let is_own = !taken_over && self.evidence.left_closed_on_own();
         let age = self.circuit.now().saturating_since(edge.at);
+        let had_lease = self.fleet.turn.is_probe();
         self.fleet.saw(edge, is_own, self.circuit.config().window.length(), age, now);
+        self.count_last_probes(edge, taken_over, had_lease);
     }
 
     /// Returns true if the state of the circuit is that of the fleet, so that the entry need not have the state.
@@ -389,6 +398,7 @@ impl Desk {
 
     /// Notes that the store has made the write with the command.
     pub(super) fn fleet_written(&mut self, sent: &Sent) {
+        self.count_result(&sent.change);
         if is_result(&sent.change) {
             // A busy instance asks for its next lease at once. A lease without a call would hold up the other instances.
             self.fleet.has_demand |= self.fleet.turn.has_passed_soon();

@@ -15,7 +15,7 @@ fn state(circuit: &Circuit) -> State {
     circuit.state()
 }
 
-async fn three(store: &(impl Store + Clone)) -> [Instance; 3] {
+pub(super) async fn three(store: &(impl Store + Clone)) -> [Instance; 3] {
     let mut instances = Vec::new();
     for id in ["a", "b", "c"] {
         instances.push(Instance::start(store, id, Sharing::Quorum).await);

@@ -59,7 +59,9 @@ impl Desk {
             State::Open if self.declines(now.here) => {
                 let left = fleet.until.map_or(MANUAL_ADVICE, |until| until.since(now.store));
                 self.circuit.advise_beside(self.evidence.usual_rate(), left);
-                self.fleet.declined = Some(fleet.generation);
+                if self.fleet.declined.replace(fleet.generation) != Some(fleet.generation) {
+                    self.circuit.report_declined();
+                }
                 return;
             }
             State::Open => true,

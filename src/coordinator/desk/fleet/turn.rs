@@ -92,6 +92,11 @@ impl Turn {
         if let Self::Ended { outcome, .. } = self { Some(*outcome) } else { None }
     }
 
+    /// Returns true if the instance may make a probe by a lease, or is making the probe.
+    pub(super) const fn is_probe(&self) -> bool {
+        matches!(self, Self::Probe { .. })
+    }
+
     /// Returns true if no probe is possible, under way or ended.
     pub(super) const fn is_free(&self) -> bool {
         matches!(self, Self::None)
