@@ -77,7 +77,7 @@ async fn the_answer_about_a_fleet_has_votes_and_instances_from_the_store() {
     let fleet = c.registry.fleet("payments").await.unwrap();
     assert_eq!((fleet.state, fleet.attempt, fleet.instance.as_str()), (State::Open, 1, "b"));
     assert_eq!((fleet.needed, fleet.opened_by, fleet.votes.len()), (Some(2), Some(2), 0));
-    assert!(fleet.reason.starts_with("2 instances opened, first a: failures in a row"), "{fleet:?}");
+    assert!(fleet.reason.contains("instances opened, first a: failures in a row"), "{fleet:?}");
     assert!((secs(3)..=secs(5)).contains(&fleet.open_for.unwrap()), "{fleet:?}");
     assert!(fleet.decided_for.unwrap() <= secs(2) && fleet.leases.is_empty(), "{fleet:?}");
     pass(secs(60)).await;
@@ -321,22 +321,25 @@ async fn a_rejection_by_the_fleet_names_the_instances_that_opened() {
     fail(&b.circuit, 5);
     pass(secs(1)).await;
     let rejected = c.circuit.try_acquire().unwrap_err().to_string();
-    let begin = "circuit `payments` is open: 2 instances opened, first ";
-    assert!(rejected.starts_with(begin), "{rejected}");
+    // The number of live instances is in the sentence if the members are known.
+    let is_open = |text: &str| {
+        text.starts_with("circuit `payments` is open: 2 ")
+            && text.contains(" instances opened, first a: failures in a row")
+    };
+    assert!(is_open(&rejected), "{rejected}");
     let cause =
         ": failures in a row weighed 5.0, the limit is 5.0, last a failure of kind error; it lets a probe through";
     assert!(rejected.contains(cause), "{rejected}");
     let status = c.circuit.status().to_string();
-    assert!(status.starts_with(begin), "{status}");
+    assert!(is_open(&status), "{status}");
     pass(secs(10)).await;
     // The first calls after the open duration make the circuit half-open, and take its probes.
     let _probes: Vec<_> = std::iter::from_fn(|| c.circuit.try_acquire().ok()).take(100).collect();
     let rejected = c.circuit.try_acquire().unwrap_err().to_string();
-    let taken =
-        "circuit `payments` is half-open and its probes are taken; it opened because 2 instances opened, first ";
+    let taken = "circuit `payments` is half-open and its probes are taken; it opened because 2 ";
     assert!(rejected.starts_with(taken), "{rejected}");
     let transition = c.circuit.status().transitions[0].to_string();
-    assert!(transition.starts_with("closed to open: 2 instances opened"), "{transition}");
+    assert!(transition.starts_with("closed to open: 2 "), "{transition}");
 }
 
 async fn plant(store: &MemoryStore, name: &str, bytes: &[u8]) {
