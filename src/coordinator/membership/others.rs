@@ -78,8 +78,9 @@ impl Others {
         self.expire(now);
         let Some(last) = self.answered else { return Members::default() };
         let others = self.seen.values().filter(|seen| seen.ends > now).count();
-        // An answer since then has shown that the other members have not come back.
-        let is_confirmed = last > self.accompanied;
+        // An answer of the second half of that time has shown that the other members have not come. Two answers at the start
+        // show nothing, because other members may have written their first heartbeats since.
+        let is_confirmed = last.saturating_since(self.accompanied) >= ALONE_AFTER / 2;
         let is_over = now.saturating_since(self.accompanied) >= ALONE_AFTER;
         let live = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
         Members { live: Some(live), is_alone: others == 0 && is_over && is_confirmed }
@@ -128,6 +129,17 @@ mod tests {
         for millis in (from..=until).step_by(10_000) {
             others.observe(&record(members), "a", at(millis));
         }
+    }
+
+    #[test]
+    fn an_instance_without_an_answer_since_its_start_is_not_alone() {
+        let mut others = Others::default();
+        for millis in [0, 12, 9_999] {
+            others.observe(&record(&[("a", 0)]), "a", at(millis));
+        }
+        assert_eq!(count(&mut others, 21_000), (1, false));
+        others.observe(&record(&[("a", 0)]), "a", at(21_000));
+        assert_eq!(count(&mut others, 21_000), (1, true));
     }
 
     #[test]
