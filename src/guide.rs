@@ -20,7 +20,16 @@ pub mod stores {
     //! State that survives restarts and that instances share.
     //!
     //! [one of your own]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/custom_store.rs
+    //! [fleets]: super::fleet
     #![doc = include_str!("../docs/stores.md")]
+}
+
+pub mod fleet {
+    //! Several instances that behave as one breaker: votes, leases, and a night of eight instances.
+    //!
+    //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/fleet.svg
+    //! [members]: super::stores#the-members-of-a-fleet
+    #![doc = include_str!("../docs/fleet.md")]
 }
 
 pub mod operation {

@@ -23,14 +23,14 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    pub(crate) const FULL: Self = Self::new(2, 6, 5);
-    pub(crate) const QUICK: Self = Self::new(1, 3, 3);
+    pub(crate) const FULL: Self = Self::new(1500, 6, 4);
+    pub(crate) const QUICK: Self = Self::new(1000, 3, 3);
 
-    const fn new(healthy: u64, outage: u64, bad_path: u64) -> Self {
+    const fn new(healthy_ms: u64, outage_s: u64, bad_path_s: u64) -> Self {
         Self {
-            healthy: Duration::from_secs(healthy),
-            outage: Duration::from_secs(outage),
-            bad_path: Duration::from_secs(bad_path),
+            healthy: Duration::from_millis(healthy_ms),
+            outage: Duration::from_secs(outage_s),
+            bad_path: Duration::from_secs(bad_path_s),
         }
     }
 }

@@ -9,9 +9,8 @@ use crate::{CALLS_PER_SECOND, INSTANCES};
 
 pub(crate) fn introduction(script: &Script, kind: &str) {
     println!(
-        "{INSTANCES} instances make {CALLS_PER_SECOND} calls a second each, and keep their circuits in one store ({kind}). A circuit opens \
-after 5
-failures in a row, for 1 s and then for 2 s, and closes after 3 probes. The outage lasts {:?}, the bad path {:?}.",
+        "{INSTANCES} instances make {CALLS_PER_SECOND} calls a second each, and keep their circuits in one store ({kind}). A circuit
+opens after 5 failures in a row, for 1 s and then for 2 s. The outage lasts {:?}, the bad path {:?}.",
         script.outage, script.bad_path
     );
 }
@@ -27,7 +26,7 @@ pub(crate) fn act(at: Duration, name: &str) {
 /// Prints a column for each night.
 pub(crate) fn table(nights: &[Night]) {
     let row = |title: &str, cell: &dyn Fn(&Night) -> String| {
-        print!("{title:<66}");
+        print!("{title:<62}");
         nights.iter().for_each(|night| print!("{:>12}", cell(night)));
         println!();
     };

@@ -109,8 +109,8 @@ impl Picture {
         // Each step is relative to the end of the line before, so that the picture stays small.
         let (mut path, mut last) = (format!("M0 {}", y + 1.0), 0.0);
         for note in requests.filter(|note| note.at >= start) {
-            let x = (self.x(note.at.saturating_sub(start)) * 10.0).round() / 10.0;
-            write!(path, "m{:.1} {}v11", x - last, if last > 0.0 { "-11" } else { "0" })?;
+            let x = self.x(note.at.saturating_sub(start)).round();
+            write!(path, "m{} {}v11", x - last, if last > 0.0 { "-11" } else { "0" })?;
             last = x;
         }
         writeln!(self.text, r##"<path d="{path}" fill="none" stroke="#102027"/>"##)
