@@ -69,7 +69,7 @@ async fn demonstrate(arguments: impl Iterator<Item = String>) -> Result<(), BoxE
     let sharings: &[Sharing] =
         if quick { &[Sharing::Quorum] } else { &[Sharing::Advise, Sharing::Follow, Sharing::Quorum] };
     let script = if quick { Script::QUICK } else { Script::FULL };
-    let place = Place::open(store)?;
+    let place = Place::open(store).await.map_err(|error| format!("{error}\nusage: {USAGE}"))?;
     report::introduction(&script, place.kind());
 
     let mut nights = Vec::new();

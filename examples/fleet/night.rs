@@ -56,8 +56,9 @@ pub(crate) struct Night {
 /// The numbers of a night.
 #[derive(Debug)]
 pub(crate) struct Numbers {
-    /// The requests that reached the dead service.
+    /// The requests that reached the dead service, and the probes among them.
     pub(crate) reached: usize,
+    pub(crate) in_vain: usize,
     /// The probes from the recovery until all circuits were closed, and the length of this time.
     pub(crate) probes: usize,
     pub(crate) closed_after: Duration,
@@ -153,6 +154,7 @@ impl Stage {
         let lost = good(What::Rejected) + good(What::Failed);
         Ok(Numbers {
             reached: self.log.count(&dead, What::Reached, |_| true),
+            in_vain: self.log.count(&dead, What::Probed, |_| true),
             probes: self.log.count(&back, What::Probed, |_| true),
             closed_after: closed_at.saturating_sub(back.start),
             calls: lost + good(What::Succeeded) + good(What::Probed),

@@ -19,8 +19,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Opens the store of that address, or SQLite in a new folder.
-    pub(crate) fn open(url: Option<String>) -> Result<Self, BoxError> {
+    /// Opens the store of that address, or SQLite in a new folder, and loads from the store, so that a wrong address is an
+    /// error before the first night.
+    pub(crate) async fn open(url: Option<String>) -> Result<Self, BoxError> {
         let run = format!("{}-{}", std::process::id(), SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis());
         let (url, folder) = match url {
             Some(url) => (url, None),
@@ -29,7 +30,9 @@ impl Place {
                 (format!("sqlite://{}", folder.0.join("circuit_breaker.db").display()), Some(folder))
             }
         };
-        Ok(Self { store: AnyStore::open(&url)?, url, run, _folder: folder })
+        let store = AnyStore::open(&url)?;
+        store.load_many(std::slice::from_ref(&run)).await?;
+        Ok(Self { store, url, run, _folder: folder })
     }
 
     pub(crate) fn kind(&self) -> &'static str {

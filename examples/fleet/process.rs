@@ -30,7 +30,7 @@ impl Process {
                     notes.add(number, what);
                 }
             }
-            notes.add(number, What::Gone);
+            notes.add(number, What::Changed(None));
         });
         Ok(Self { child, addresses })
     }
@@ -63,7 +63,7 @@ fn read(line: &str) -> Option<What> {
         "probe" => What::Probed,
         state => {
             let states = [State::Closed, State::Open, State::HalfOpen];
-            What::Changed(states.into_iter().find(|known| known.as_str() == state)?)
+            What::Changed(Some(states.into_iter().find(|known| known.as_str() == state)?))
         }
     })
 }

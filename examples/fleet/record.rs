@@ -14,6 +14,12 @@ pub(crate) struct Note {
     pub(crate) what: What,
 }
 
+impl Note {
+    fn change(&self) -> Option<Option<State>> {
+        if let What::Changed(state) = self.what { Some(state) } else { None }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     /// The instance has restored its circuit.
@@ -22,8 +28,8 @@ pub(crate) enum What {
     Reached,
     /// The request that the service keeps without an answer reached the service.
     Kept,
-    /// The circuit has changed its state.
-    Changed(State),
+    /// The circuit has changed its state, or the process has ended.
+    Changed(Option<State>),
     /// A call of the closed circuit succeeded, or failed.
     Succeeded,
     Failed,
@@ -31,8 +37,6 @@ pub(crate) enum What {
     Rejected,
     /// A probe has ended.
     Probed,
-    /// The process has ended.
-    Gone,
 }
 
 /// The writer of notes.
@@ -87,27 +91,20 @@ impl Log {
         self.notes.iter().find(|note| note.what == What::Kept).map(|note| (note.instance, note.at))
     }
 
-    /// Returns the present state of the circuit of an instance. `None` if its process has ended.
+    /// Returns the present state of the circuit of an instance. `None` after the end of its process.
     pub(crate) fn state(&self, instance: usize) -> Option<State> {
-        let last = self.notes.iter().rev().filter(|note| note.instance == instance).find_map(|note| match note.what {
-            What::Changed(state) => Some(Some(state)),
-            What::Gone => Some(None),
-            _ => None,
-        });
-        last.unwrap_or(Some(State::Closed))
+        let change = self.notes.iter().rev().filter(|note| note.instance == instance).find_map(Note::change);
+        change.unwrap_or(Some(State::Closed))
     }
 
     /// Returns the states of the circuit of an instance, each with its time.
     pub(crate) fn states(&self, instance: usize, end: Duration) -> Vec<(Range<Duration>, Option<State>)> {
         let (mut states, mut since, mut state) = (Vec::new(), Duration::ZERO, Some(State::Closed));
         for note in self.notes.iter().filter(|note| note.instance == instance) {
-            let next = match note.what {
-                What::Changed(next) => Some(next),
-                What::Gone => None,
-                _ => continue,
-            };
-            states.push((since..note.at, state));
-            (since, state) = (note.at, next);
+            if let Some(next) = note.change() {
+                states.push((since..note.at, state));
+                (since, state) = (note.at, next);
+            }
         }
         states.push((since..end, state));
         states

@@ -33,6 +33,7 @@ pub(crate) fn table(nights: &[Night]) {
     println!();
     row("", &|night| night.sharing.to_string());
     row("requests that reached the dead service", &|night| night.numbers.reached.to_string());
+    row("  probes among them", &|night| night.numbers.in_vain.to_string());
     row("probes until all circuits were closed", &|night| night.numbers.probes.to_string());
     row("time until all circuits were closed", &|night| seconds(night.numbers.closed_after));
     row("calls that good instances lost because of one bad instance", &|night| {
