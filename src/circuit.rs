@@ -126,7 +126,6 @@ pub(crate) use inner::Start;
 pub(crate) use kill_switch::KILL_SWITCH;
 #[cfg(feature = "keyed")]
 pub(crate) use kill_switch::expect_names;
-#[cfg(feature = "store")]
 pub(crate) use peek::Peek;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};

@@ -21,7 +21,16 @@ pub mod stores {
     //!
     //! [one of your own]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/custom_store.rs
     //! [operation]: super::operation#the-fleet
+    //! [fleets]: super::fleet
     #![doc = include_str!("../docs/stores.md")]
+}
+
+pub mod fleet {
+    //! Several instances that behave as one breaker: votes, leases, and a night of eight instances.
+    //!
+    //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/fleet.svg
+    //! [members]: super::stores#the-members-of-a-fleet
+    #![doc = include_str!("../docs/fleet.md")]
 }
 
 pub mod operation {

@@ -71,7 +71,8 @@ pub enum Sharing {
     Advise,
     /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, and the fleet probes and closes
     /// as one circuit. An instance whose own calls succeed stays closed. This is the right choice for two or more instances
-    /// of one service with one store. An instance writes a heartbeat every 10 s.
+    /// of one service with one store. An instance writes a heartbeat every 10 s. [`guide::fleet`](crate::guide::fleet) has the
+    /// whole.
     Quorum,
     /// The opening is an order. This instance takes over the newest published state, even if its own evidence differs.
     /// An instance writes a heartbeat every 10 s.

@@ -5,7 +5,7 @@
 //! number is never "alone".
 //!
 //! The record of the fleet (`record/member.rs`) has an entry for each instance. An instance writes its entry again at each
-//! heartbeat, every 10 s, and the answer of the store shows the entries of all others. An outage of the store, a conflict and a
+//! heartbeat, every 10 s and 2 s after the first one, and the answer of the store shows the entries of all others. An outage of the store, a conflict and a
 //! shutdown wait for no heartbeat.
 //!
 //! | knowledge | number of live members | alone |
@@ -87,6 +87,8 @@ pub(super) struct Membership {
     next: Tick,
     /// The number of conflicts since the last entry was written.
     conflicts: u32,
+    /// True once a heartbeat has begun.
+    has_begun: bool,
     /// The start of this instance, on the clock of this process and, since the first heartbeat, on that of the store.
     started: (Tick, Option<Timestamp>),
     phase: Phase,
@@ -124,6 +126,7 @@ impl Membership {
             is_under_way: false,
             next: started,
             conflicts: 0,
+            has_begun: false,
             started: (started, None),
             phase: Phase::Runs,
             failures: Lines::default(),
@@ -167,6 +170,10 @@ impl Membership {
             self.is_under_way = true;
             return Some(Heartbeat::Load(self.name.clone()));
         };
+        if !std::mem::replace(&mut self.has_begun, true) {
+            // The instances of a fleet often start together, and the first answer shows few of them.
+            self.next = now.saturating_add(SECOND_AFTER.mul_f64(0.8 + dice.share() * 0.4));
+        }
         let mut record = self.known.clone();
         record.keep_members(&who.id, store, |id| self.others.has(id, now));
         let entry = self.entry(who, Now { here: now, store });
@@ -337,6 +344,8 @@ impl Membership {
 
 /// The mean time between two heartbeats. The actual time is 80 % to 120 % of this time.
 const EVERY: Duration = Duration::from_secs(10);
+/// The mean time from the first heartbeat to the second one.
+const SECOND_AFTER: Duration = Duration::from_secs(2);
 /// The longest pause after a conflict.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The number of conflicts in a row after which a shutdown goes on without the mark.
