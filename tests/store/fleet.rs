@@ -5,6 +5,13 @@
 //! that reaches the service is a fault. The gate plays a few rounds; `scripts/fleet` plays twenty and prints the counts.
 //!
 //! Two more tests give an order after an outage of the server. `scripts/fleet` prints the time until each instance has the act.
+//!
+//! `fleet/one_breaker.rs` plays a fleet that behaves as one breaker, and `fleet/old.rs` a fleet of two versions.
+
+mod one_breaker;
+mod processes;
+mod service;
+mod worker;
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -65,6 +72,17 @@ async fn instance() {
             say(&format!("reached {}", reached.count()));
         }
     }
+}
+
+/// Not a test by itself: a process of a fleet that behaves as one breaker.
+#[tokio::test]
+async fn worker() {
+    let sharing = |word: &str| match word {
+        "quorum" => Sharing::Quorum,
+        "follow" => Sharing::Follow,
+        _ => Sharing::Advise,
+    };
+    worker::work(sharing).await;
 }
 
 fn say(line: &str) {
