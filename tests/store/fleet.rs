@@ -8,9 +8,11 @@
 //!
 //! `fleet/one_breaker.rs` plays a fleet that behaves as one breaker, and `fleet/old.rs` a fleet of two versions.
 
+mod old;
 mod one_breaker;
 mod processes;
 mod service;
+mod spread;
 mod worker;
 
 use std::io::{BufRead, BufReader, Write as _};
@@ -173,6 +175,11 @@ fn round(store: &str, sharing: &str, counts: &mut Counts) {
 /// The number of rounds, which `scripts/fleet` sets.
 fn rounds() -> usize {
     std::env::var("ROUNDS").map_or(3, |rounds| rounds.parse().expect("ROUNDS is a number"))
+}
+
+/// Returns the time between two times in µs.
+fn took(from: u64, to: u64) -> Duration {
+    Duration::from_micros(to.saturating_sub(from))
 }
 
 fn judge(store: &str, sharing: &str, counts: &Counts) {

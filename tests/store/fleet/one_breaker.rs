@@ -11,6 +11,7 @@ use tower_circuit_breaker::store::RedisStore;
 
 use super::processes::{Edge, Plan, Totals, Worker, all_become, command_all, edges, start};
 use super::service::{Call, Mode, Service, most_at_once};
+use super::took;
 use super::worker::micros;
 use crate::rig::{millis, record, secs};
 use crate::servers::proxy::{Network, Proxy};
@@ -65,10 +66,6 @@ async fn recorded(store: &RedisStore, state: State) -> CircuitRecord {
 /// Returns the time of the first closing.
 fn closed_at(edges: &[Edge]) -> u64 {
     edges.iter().find(|edge| edge.to == "closed").expect("a circuit has closed").at
-}
-
-fn took(from: u64, to: u64) -> Duration {
-    Duration::from_micros(to.saturating_sub(from))
 }
 
 /// Checks that three probes have closed the fleet, one at a time, and that all circuits have closed in time.
@@ -227,6 +224,8 @@ async fn a_rolling_restart_of_an_open_fleet_never_closes_it_early() {
         );
         new.command("rate 20");
         fleet.push(new);
+        // The restarts last longer than two rounds.
+        wait(millis(800)).await;
     }
     let recovered = service.set(Mode::Works);
     restarts.extend(edges(&fleet, began));

@@ -11,7 +11,6 @@ use super::worker;
 /// A transition of the circuit of a worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Edge {
-    pub(crate) from: String,
     pub(crate) to: String,
     /// In µs after the epoch.
     pub(crate) at: u64,
@@ -157,9 +156,9 @@ impl Seen {
         let words: Vec<&str> = line.splitn(5, ' ').collect();
         match words[..] {
             ["ready", state, ..] => self.ready = Some(state.to_owned()),
-            ["edge", from, to, at, reason] => {
-                let (from, to, reason) = (from.to_owned(), to.to_owned(), reason.to_owned());
-                self.edges.push(Edge { from, to, at: at.parse().unwrap(), reason });
+            ["edge", _, to, at, reason] => {
+                let (to, reason) = (to.to_owned(), reason.to_owned());
+                self.edges.push(Edge { to, at: at.parse().unwrap(), reason });
             }
             _ => self.answers.push(line.to_owned()),
         }

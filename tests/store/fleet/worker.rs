@@ -48,8 +48,9 @@ pub(crate) async fn work(sharing: impl FnOnce(&str) -> Sharing) {
         }
     });
     let open_for = OpenDuration::exponential(base, base * 12).jitter(0.0);
-    let circuit = Config::builder("payments").open_for(open_for).observer(observer).build().unwrap();
-    let circuit = registry.circuit(circuit).unwrap();
+    // The run of the design. The default lets a busy instance fail 20 calls before it opens, with or without a fleet.
+    let config = Config::builder("payments").consecutive_failures(5).open_for(open_for).observer(observer);
+    let circuit = registry.circuit(config.build().unwrap()).unwrap();
     let report = registry.restore(Duration::from_secs(60)).await.unwrap();
     say(&format!("ready {} {report}", circuit.status().state));
     let caller = Caller { id, port: port.parse().unwrap(), circuit };
