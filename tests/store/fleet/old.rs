@@ -75,6 +75,12 @@ fn unpack(folder: &Path) {
 fn build(folder: &Path, target: &Path) {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--all-features", "--example", "fleet_worker", "--target-dir"]).arg(target);
+    // The variables that cargo sets for a test would let build scripts run again, here and in the next build.
+    let set_for_test =
+        |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_"].iter().any(|set| name.starts_with(set));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(set_for_test)) {
+        cargo.env_remove(name);
+    }
     let built = cargo.current_dir(folder).output().expect("cargo is installed");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
 }

@@ -22,39 +22,38 @@ async fn twenty_processes_adopt_an_opening_soon_after_each_other() {
     let store = server.store();
     let plan = Plan { store: server.url(), sharing: "quorum", service: 0, open_for: secs(60) };
     let mut fleet = start(&plan, WORKERS).await;
-    let operator = Operator::new(AnyStore::open(&server.url()).unwrap());
-    let (mut spreads, mut delays) = (Vec::new(), Vec::new());
+    let operator = Operator::new(AnyStore::open(&server.url()).unwrap()).reset_cooldown(Duration::ZERO);
+    let (mut spreads, mut delays, mut waits) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds() {
         let began = micros();
         // Two other processes vote in each round.
-        for at in [0, 1] {
-            let voter = (2 * round + at) % WORKERS;
+        let voters = [2 * round % WORKERS, (2 * round + 1) % WORKERS];
+        for voter in voters {
             fleet[voter].command("fail");
             fleet[voter].becomes("open").await;
         }
-        let edges = all_become(&mut fleet, "open", began).await;
-        let record = record(&store, "payments").await.unwrap();
-        let decision = record.fleet.expect("the fleet has decided");
-        assert_eq!((decision.votes, edges.len()), (Some(2), WORKERS), "{edges:#?}");
+        let voted = micros();
+        all_become(&mut fleet, "open", began).await;
+        let decision = record(&store, "payments").await.unwrap().fleet.expect("the fleet has decided");
+        assert_eq!(decision.votes, Some(2), "{decision:#?}");
         // The voters have opened by themselves, before the fleet.
-        let adopted: Vec<_> = edges.iter().filter(|edge| !edge.reason.contains("in a row")).collect();
-        assert_eq!(adopted.len(), WORKERS - 2, "{edges:#?}");
-        let last = adopted.last().unwrap().at;
-        spreads.push(took(adopted[0].at, last));
+        let others = fleet.iter().enumerate().filter(|(at, _)| !voters.contains(at));
+        let mut opened: Vec<_> = others.map(|(_, worker)| worker.edges(began)[0].at).collect();
+        opened.sort_unstable();
+        let (first, last) = (opened[0], opened[opened.len() - 1]);
+        spreads.push(took(first, last));
         delays.push(took(decision.since.as_millis() * 1_000, last));
+        waits.push(took(voted, first));
         let reset = micros();
         operator.operate("payments", &Order::reset(&alice(), To::Closed).create()).await.unwrap();
         all_become(&mut fleet, "closed", reset).await;
     }
     println!(
-        "fleet: quorum: {WORKERS} processes, {} rounds, first to last instance open: {}",
+        "fleet: quorum: {WORKERS} processes, {} rounds: first to last instance open: {}; decision to last: {}; second vote to first: {}",
         rounds(),
-        shown(&mut spreads)
-    );
-    println!(
-        "fleet: quorum: {WORKERS} processes, {} rounds, decision to last instance open: {}",
-        rounds(),
-        shown(&mut delays)
+        shown(&mut spreads),
+        shown(&mut delays),
+        shown(&mut waits)
     );
     assert!(spreads.iter().all(|spread| *spread < secs(1)), "{spreads:?}");
 }
