@@ -245,3 +245,62 @@ async fn a_rolling_restart_of_an_open_fleet_never_closes_it_early() {
     assert!(most_at_once(&probes) <= 1, "{probes:#?}");
     assert_eq!(decision(&server.store()).await.state, State::Closed);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_loses_its_data_does_not_close_an_open_fleet() {
+    let mut server = Redis::start().await;
+    let service = Service::start(millis(30)).await;
+    let mut fleet = warm(&plan(&server, &service)).await;
+    let began = outage(&mut fleet, &service).await;
+    let all_open = micros();
+    server.kill9();
+    server.start_again().await;
+    recorded(&server.store(), State::Open).await;
+    wait(secs(4)).await;
+    let recovered = service.set(Mode::Works);
+    let mut early = edges(&fleet, began);
+    early.retain(|edge| edge.to == "closed" && edge.at < recovered);
+    assert!(early.is_empty(), "closed before the recovery: {early:#?}");
+    let reached = service.calls(all_open, recovered);
+    println!("fleet: quorum: {} calls reached the dead service after the loss of the data", reached.len());
+    let edges = all_become(&mut fleet, "closed", recovered).await;
+    let probes = service.calls(recovered, closed_at(&edges));
+    println!(
+        "fleet: quorum: {} probes, all closed after {:?}",
+        probes.len(),
+        took(recovered, edges.last().unwrap().at)
+    );
+    assert!(probes.len() <= 6, "{probes:#?}");
+    recorded(&server.store(), State::Closed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prober_that_stands_still_counts_as_dead_and_joins_the_fleet_afterwards() {
+    let server = Redis::start().await;
+    let service = Service::start(millis(30)).await;
+    let mut fleet = warm(&plan(&server, &service)).await;
+    outage(&mut fleet, &service).await;
+    let hangs = service.set(Mode::Hangs);
+    let prober = service.caller(hangs).await;
+    let prober = fleet.iter().position(|worker| worker.id == prober).unwrap();
+    let mut prober = fleet.remove(prober);
+    prober.stand_still();
+    let recovered = service.set(Mode::Works);
+    let edges = all_become(&mut fleet, "closed", recovered).await;
+    println!(
+        "fleet: quorum: all others closed {:?} after the stop of the prober",
+        took(recovered, edges.last().unwrap().at)
+    );
+    judge_recovery(&service.calls(recovered, closed_at(&edges)), &edges, recovered);
+    let back = micros();
+    prober.go_on();
+    prober.becomes("closed").await;
+    wait(secs(2)).await;
+    let opened: Vec<_> = super::processes::edges(&fleet, back)
+        .into_iter()
+        .chain(prober.edges(back))
+        .filter(|edge| edge.to == "open")
+        .collect();
+    assert!(opened.is_empty(), "{opened:#?}");
+    recorded(&server.store(), State::Closed).await;
+}

@@ -135,6 +135,21 @@ impl Worker {
         self.child.wait().unwrap();
     }
 
+    /// Stops the process, as a suspended machine does.
+    pub(crate) fn stand_still(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a stopped process go on.
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {signal}");
+    }
+
     pub(crate) fn state(&self) -> String {
         self.seen.borrow().state().to_owned()
     }
