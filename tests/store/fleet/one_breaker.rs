@@ -183,7 +183,7 @@ async fn a_process_that_is_cut_off_costs_the_others_no_call() {
     for (worker, before) in fleet.iter_mut().zip(before) {
         assert_eq!(worker.answer().await, "done");
         let Totals { successes, failures, rejected } = worker.totals().await;
-        assert_eq!((failures, rejected), (0, 0), "{} lost calls", worker.id);
+        assert_eq!((failures, rejected), (0, 0), "{} lost calls: {:?}", worker.id, worker.error());
         made += successes - before.successes;
     }
     assert!(made >= CALLS, "{made} calls");
@@ -211,9 +211,9 @@ async fn a_rolling_restart_of_an_open_fleet_never_closes_it_early() {
         let id = if number % 4 < 2 { old.id.clone() } else { format!("{}-again", old.id) };
         restarts.extend(old.edges(began));
         if number % 2 == 0 {
-            old.stop().await
+            old.stop().await;
         } else {
-            old.kill9()
+            old.kill9();
         }
         let mut new = Worker::start(&plan, &id);
         assert_ne!(

@@ -14,7 +14,9 @@ pub(crate) struct Edge {
     pub(crate) to: String,
     /// In µs after the epoch.
     pub(crate) at: u64,
-    pub(crate) reason: String,
+    /// For the messages of failed assertions.
+    #[expect(dead_code, reason = "read by `Debug` only")]
+    reason: String,
 }
 
 /// The lines of a worker so far.
@@ -23,6 +25,8 @@ struct Seen {
     /// The state after the restore.
     ready: Option<String>,
     edges: Vec<Edge>,
+    /// The last call that found no service.
+    error: Option<String>,
     /// The other lines, which are answers to commands.
     answers: Vec<String>,
 }
@@ -150,6 +154,10 @@ impl Worker {
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {signal}");
     }
 
+    pub(crate) fn error(&self) -> Option<String> {
+        self.seen.borrow().error.clone()
+    }
+
     pub(crate) fn state(&self) -> String {
         self.seen.borrow().state().to_owned()
     }
@@ -175,6 +183,7 @@ impl Seen {
                 let (to, reason) = (to.to_owned(), reason.to_owned());
                 self.edges.push(Edge { to, at: at.parse().unwrap(), reason });
             }
+            ["error", ..] => self.error = Some(line.to_owned()),
             _ => self.answers.push(line.to_owned()),
         }
     }

@@ -12,7 +12,7 @@
 //! | `stop` | shuts the registry down and ends the process |
 //!
 //! The first line is `ready` with the state after the restore. Each transition is a line `edge`: from, to, the time in µs after
-//! the epoch, and the reason. Only the public API of an older version is used, because the same file is built against that
+//! the epoch, and the reason. A call that finds no service is a line `error`. Only the public API of an older version is used, because the same file is built against that
 //! version (`old.rs`).
 
 use std::io::Write as _;
@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::event::{Event, observer_fn};
@@ -55,21 +55,20 @@ pub(crate) async fn work(sharing: impl FnOnce(&str) -> Sharing) {
     say(&format!("ready {} {report}", circuit.status().state));
     let caller = Caller { id, port: port.parse().unwrap(), circuit };
     let mut commands = commands();
+    // Each command ends the calls of the command before, except for the calls under way. A cancelled call could count as a
+    // failure.
+    let (number_of_commands, _) = watch::channel(0);
     let mut calls = JoinSet::new();
     while let Some(command) = commands.recv().await {
         let words: Vec<&str> = command.split(' ').collect();
         let number = |at: usize| words[at].parse::<u32>().unwrap();
         match words[0] {
-            "rate" => {
-                // Calls under way are cancelled, so that each rate begins without calls of the one before.
-                calls.shutdown().await;
+            "rate" | "calls" => {
+                number_of_commands.send_modify(|number| *number += 1);
+                let limit = if words[0] == "rate" { u32::MAX } else { number(2) };
                 if number(1) > 0 {
-                    calls.spawn(caller.clone().call_often(number(1), u32::MAX));
+                    calls.spawn(caller.clone().call_often(number(1), limit, number_of_commands.subscribe()));
                 }
-            }
-            "calls" => {
-                calls.shutdown().await;
-                calls.spawn(caller.clone().call_often(number(1), number(2)));
             }
             "fail" => {
                 while let Ok(permit) = caller.circuit.try_acquire() {
@@ -82,7 +81,6 @@ pub(crate) async fn work(sharing: impl FnOnce(&str) -> Sharing) {
                 say(&format!("totals {} {} {}", totals.successes, totals.failures, totals.rejected));
             }
             "stop" => {
-                calls.shutdown().await;
                 let report = registry.shutdown(Duration::from_secs(20)).await;
                 say(&format!("stopped {report}"));
                 return;
@@ -100,14 +98,17 @@ struct Caller {
 }
 
 impl Caller {
-    /// Begins a call at each tick, also while earlier calls are under way.
-    async fn call_often(self, rate: u32, limit: u32) {
+    /// Begins a call at each tick, also while earlier calls are under way, until the next command for calls.
+    async fn call_often(self, rate: u32, limit: u32, mut next: watch::Receiver<u32>) {
         let (sender, mut idle) = mpsc::unbounded_channel();
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut calls = JoinSet::new();
         for _ in 0..limit {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = next.changed() => break,
+            }
             while calls.try_join_next().is_some() {}
             let Ok(permit) = self.circuit.try_acquire() else { continue };
             let (stream, sender, caller) = (idle.try_recv().ok(), sender.clone(), self.clone());
@@ -117,12 +118,17 @@ impl Caller {
                         sender.send(stream).ok();
                         permit.record(if answer { Outcome::Success } else { Outcome::failure() });
                     }
-                    Err(_) => permit.record(Outcome::failure()),
+                    Err(error) => {
+                        permit.record(Outcome::failure());
+                        say(&format!("error {error}"));
+                    }
                 }
             });
         }
         while calls.join_next().await.is_some() {}
-        say("done");
+        if limit < u32::MAX {
+            say("done");
+        }
     }
 
     /// Calls the service, and returns true if the service has done its work.
