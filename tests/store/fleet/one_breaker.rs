@@ -157,43 +157,57 @@ async fn a_fleet_closes_while_redis_is_dead_and_is_one_afterwards() {
     without_store_at_the_recovery(async |server| server.kill9(), async |server| server.start_again().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_cut_off_costs_the_others_no_call() {
-    const CALLS: u64 = 10_000;
-    let server = Redis::start().await;
-    let service = Service::start(Duration::ZERO).await;
-    let proxy = Proxy::to(service.port()).await;
-    let plan = plan(&server, &service);
-    let mut cut = Worker::start(&Plan { service: proxy.port(), ..plan.clone() }, "cut");
-    let mut fleet = start(&plan, WORKERS - 1).await;
-    cut.ready().await;
-    cut.command("rate 20");
-    command_all(&mut fleet, "rate 20");
-    wait(secs(1)).await;
+/// Lets each worker make so many calls, none of which may be lost.
+async fn lose_nothing(fleet: &mut [Worker], each: u32, rate: u32) {
     let began = micros();
     let mut before = Vec::new();
-    for worker in &mut fleet {
+    for worker in fleet.iter_mut() {
         before.push(worker.totals().await);
     }
-    proxy.set(Network::Refuses);
-    cut.becomes("open").await;
-    let each = CALLS.div_ceil(fleet.len() as u64);
-    command_all(&mut fleet, &format!("calls 120 {each}"));
-    let mut made = 0;
+    command_all(fleet, &format!("calls {rate} {each}"));
     for (worker, before) in fleet.iter_mut().zip(before) {
         assert_eq!(worker.answer().await, "done");
         let Totals { successes, failures, rejected } = worker.totals().await;
         assert_eq!((failures, rejected), (0, 0), "{} lost calls: {:?}", worker.id, worker.error());
-        made += successes - before.successes;
+        assert!(successes - before.successes >= u64::from(each), "{}: {successes} after {before:?}", worker.id);
     }
-    assert!(made >= CALLS, "{made} calls");
-    let seen = edges(&fleet, began);
+    let seen = edges(fleet, began);
     assert!(seen.is_empty(), "{seen:#?}");
-    assert_ne!(cut.state(), "closed");
-    let record = record(&server.store(), "payments").await.unwrap();
-    assert!(record.fleet.is_none(), "one instance decides nothing: {record:#?}");
-    proxy.set(Network::Works);
-    cut.becomes("closed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_are_cut_off_cost_the_others_no_call() {
+    let server = Redis::start().await;
+    let service = Service::start(Duration::ZERO).await;
+    let proxies = [Proxy::to(service.port()).await, Proxy::to(service.port()).await];
+    let plan = plan(&server, &service);
+    let cut = proxies.each_ref().map(|proxy| Plan { service: proxy.port(), ..plan.clone() });
+    let mut first = Worker::start(&cut[0], "cut-1");
+    let mut fleet = start(&plan, WORKERS - 2).await;
+    fleet.push(Worker::start(&cut[1], "cut-2"));
+    for worker in fleet.iter_mut().chain([&mut first]) {
+        worker.ready().await;
+        worker.command("rate 20");
+    }
+    wait(secs(1)).await;
+    proxies[0].set(Network::Refuses);
+    first.becomes("open").await;
+    // 10 000 calls of seven processes.
+    lose_nothing(&mut fleet, 1_429, 140).await;
+    assert_ne!(first.state(), "closed");
+    let found = record(&server.store(), "payments").await.unwrap();
+    assert!(found.fleet.is_none(), "one instance decides nothing: {found:#?}");
+
+    // Two votes open the fleet, and the others decline.
+    let mut second = fleet.pop().unwrap();
+    second.command("rate 20");
+    proxies[1].set(Network::Refuses);
+    second.becomes("open").await;
+    lose_nothing(&mut fleet, 400, 50).await;
+    assert!(decision(&server.store()).await.attempt > 0, "the fleet has opened");
+    proxies.iter().for_each(|proxy| proxy.set(Network::Works));
+    first.becomes("closed").await;
+    second.becomes("closed").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
