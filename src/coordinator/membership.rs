@@ -87,8 +87,7 @@ pub(super) struct Membership {
     next: Tick,
     /// The number of conflicts since the last entry was written.
     conflicts: u32,
-    /// True once a heartbeat has begun.
-    has_begun: bool,
+
     /// The start of this instance, on the clock of this process and, since the first heartbeat, on that of the store.
     started: (Tick, Option<Timestamp>),
     phase: Phase,
@@ -126,7 +125,6 @@ impl Membership {
             is_under_way: false,
             next: started,
             conflicts: 0,
-            has_begun: false,
             started: (started, None),
             phase: Phase::Runs,
             failures: Lines::default(),
@@ -170,7 +168,7 @@ impl Membership {
             self.is_under_way = true;
             return Some(Heartbeat::Load(self.name.clone()));
         };
-        if !std::mem::replace(&mut self.has_begun, true) {
+        if self.written.is_none() {
             // The instances of a fleet often start together, and the first answer shows few of them.
             self.next = now.saturating_add(SECOND_AFTER.mul_f64(0.8 + dice.share() * 0.4));
         }

@@ -15,7 +15,7 @@ use crate::record::{CircuitRecord, LIVE_FOR, Member};
 /// The other instances of the fleet, as the answers of the store have shown them.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    /// The newest known entry of each other member in the record, and of members that still count.
+    /// The newest known entry of each other member in the record, and of members that counted a short time ago.
     seen: BTreeMap<String, Seen>,
     /// The time of the last answer. `None` if no answer counts any more.
     answered: Option<Tick>,
@@ -51,7 +51,9 @@ impl Others {
             self.seen.insert(other.clone(), Seen { sequence, ends });
         }
         self.expire(now.here);
-        self.seen.retain(|other, seen| seen.ends > now.here || record.instances.contains_key(other));
+        // Another member may bring an entry back that is dated in the future. Such an entry must not count again.
+        let is_recent = |seen: &Seen| now.here.saturating_since(seen.ends) < REMEMBERED_FOR;
+        self.seen.retain(|other, seen| is_recent(seen) || record.instances.contains_key(other));
         self.seen.remove(id);
     }
 
@@ -93,6 +95,8 @@ impl Others {
     }
 }
 
+/// The time for which a member is remembered that counts no longer.
+const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 /// The time without another live member after which this instance is alone.
 const ALONE_AFTER: Duration = Duration::from_secs(20);
 
@@ -129,6 +133,18 @@ mod tests {
         for millis in (from..=until).step_by(10_000) {
             others.observe(&record(members), "a", at(millis));
         }
+    }
+
+    #[test]
+    fn an_entry_from_before_a_step_of_the_clock_does_not_come_back_to_life() {
+        let mut others = Others::default();
+        // The clock of the store was set back by an hour after this heartbeat.
+        let hour = 3_600_000;
+        others.observe(&record(&[("a", 0), ("b", hour)]), "a", at(hour));
+        let after = |millis: u64| Now { here: at(hour + millis).here, store: at(millis).store };
+        others.observe(&record(&[("a", 40_000)]), "a", after(40_000));
+        others.observe(&record(&[("a", 50_000), ("b", hour)]), "a", after(50_000));
+        assert_eq!(others.count(after(50_000).here).live, Some(1));
     }
 
     #[test]
