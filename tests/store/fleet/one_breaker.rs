@@ -205,9 +205,6 @@ async fn processes_that_are_cut_off_cost_the_others_no_call() {
     second.becomes("open").await;
     lose_nothing(&mut fleet, 400, 50).await;
     assert!(decision(&server.store()).await.attempt > 0, "the fleet has opened");
-    proxies.iter().for_each(|proxy| proxy.set(Network::Works));
-    first.becomes("closed").await;
-    second.becomes("closed").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
