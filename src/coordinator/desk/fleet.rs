@@ -275,7 +275,7 @@ impl Desk {
     }
 
     fn unopposed(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
-        let lease = self.known.record().own_lease(&who.id)?;
+        let lease = self.own_lease(who)?;
         lease.failed_at.filter(|at| now.store.since(*at) >= Duration::from_secs(1))?;
         Some(FleetChange::Unopposed { open_for: self.open_again(fleet) })
     }

@@ -129,8 +129,10 @@ impl Desk {
             .map_or(self.adopted.act_sequence(), |operated| operated.sequence);
         let mut ticket_entry = None;
         let moved = ticket_act.is_some() || ticket_transition.is_some();
-        // A command makes an entry without a state, so that the first command brings an entry along.
-        let is_first = self.fleet.wants_write() && !record.instances.contains_key(&who.id);
+        // A command keeps the state of an entry, and makes an entry without a state. Therefore the first command of a start
+        // brings an entry along.
+        let is_own = |entry: &InstanceEntry| entry.incarnation == who.incarnation;
+        let is_first = self.fleet.wants_write() && !record.instances.get(&who.id).is_some_and(is_own);
         // The number of new counts would look like that of a command whose answer was lost.
         if moved || (is_first || self.evidence.is_due(now.here)) && !self.fleet.repeats() {
             let owed = self.evidence.owed();

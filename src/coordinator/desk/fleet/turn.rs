@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::{Desk, LEASE, Now, Who};
 use crate::clock::{Tick, nanos};
-use crate::record::{Fleet, FleetChange};
+use crate::record::{Fleet, FleetChange, Lease};
 use crate::state::{Generation, Reason, State, Transition};
 
 /// The result of a probe.
@@ -188,8 +188,7 @@ impl Desk {
 
     /// Lets the next call probe, if the record has a lease of this instance.
     fn begin_turn(&mut self, fleet: &Fleet, who: &Who, now: Now) {
-        let record = self.known.record();
-        if !record.own_lease(&who.id).is_some_and(|lease| lease.is_pending(now.store)) || !self.is_active() {
+        if !self.own_lease(who).is_some_and(|lease| lease.is_pending(now.store)) || !self.is_active() {
             return;
         }
         let round = fleet.generation;
@@ -204,11 +203,18 @@ impl Desk {
         }
     }
 
+    /// Returns the lease of this start of the instance in the present round. Another process can have the same id, until one of
+    /// them gets another id, and must not use the same lease.
+    pub(super) fn own_lease(&self, who: &Who) -> Option<&Lease> {
+        let record = self.known.record();
+        let is_own = record.instances.get(&who.id).is_some_and(|entry| entry.incarnation == who.incarnation);
+        record.own_lease(&who.id).filter(|_| is_own)
+    }
+
     /// Returns true if the lease of this instance has lapsed and another instance has a lease.
     fn is_overtaken(&self, who: &Who, now: Now) -> bool {
-        let record = self.known.record();
-        !record.own_lease(&who.id).is_some_and(|lease| lease.is_pending(now.store))
-            && record.others_probe(&who.id, now.store)
+        !self.own_lease(who).is_some_and(|lease| lease.is_pending(now.store))
+            && self.known.record().others_probe(&who.id, now.store)
     }
 
     /// Ends the turn without a result.
@@ -225,7 +231,7 @@ impl Desk {
         let (open_for, alone) = (self.open_again(fleet), who.members.is_alone);
         let (tolerated, in_flight) = (probes.failures_tolerated, probes.in_flight);
         let probes = probes.successes;
-        let lease = self.known.record().own_lease(&who.id)?;
+        let lease = self.own_lease(who)?;
         let is_pending = lease.is_pending(now.store);
         Some(match outcome {
             Outcome::Passed if is_pending => FleetChange::Passed { probes },
@@ -241,7 +247,7 @@ impl Desk {
     /// Returns the command that gives the lease of an overdue probe back.
     pub(super) fn overdue(&self, who: &Who, now: Now) -> Option<FleetChange> {
         let Turn::Probe { used: Some(used), .. } = self.fleet.turn else { return None };
-        let lease = self.known.record().own_lease(&who.id)?;
+        let lease = self.own_lease(who)?;
         (self.is_overdue(used, now.here) && lease.is_pending(now.store)).then_some(FleetChange::Overdue)
     }
 
@@ -253,7 +259,7 @@ impl Desk {
     /// Returns the command that extends the lease of a probe under way.
     pub(super) fn renew(&self, who: &Who, now: Now) -> Option<FleetChange> {
         let Turn::Probe { used: Some(_), .. } = self.fleet.turn else { return None };
-        let until = self.known.record().own_lease(&who.id)?.until?;
+        let until = self.own_lease(who)?.until?;
         (until.since(now.store) < LEASE / 2).then_some(FleetChange::Renew { lasts: LEASE })
     }
 
@@ -265,7 +271,7 @@ impl Desk {
             Turn::Passive { .. } => closing,
             Turn::Ended { .. } => false,
         };
-        let lease = self.known.record().own_lease(&who.id)?;
+        let lease = self.own_lease(who)?;
         (is_unused && lease.is_pending(now.store)).then_some(FleetChange::Returned)
     }
 }

@@ -267,3 +267,14 @@ async fn a_result_whose_answer_is_lost_counts_once() {
     assert_eq!(record.instances["d"].lease.as_ref().unwrap().passed, 1, "{record:?}");
     drop(c);
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_with_one_id_never_use_one_lease() {
+    let store = memory();
+    let [a, _b, _c] = opened(&store).await;
+    let twin = Instance::start(&store, "a", Sharing::Quorum).await;
+    pass(millis(4_600)).await;
+    let mut calls = Calls::default();
+    calls.run(&[&a.circuit, &twin.circuit], 3_000, 100, |_| Outcome::Success, || false).await;
+    assert_eq!(calls.most_at_once, 1);
+}
