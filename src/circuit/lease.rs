@@ -9,8 +9,9 @@
 //! probes by itself, as a circuit without a fleet does.
 //!
 //! In shadow probes are not leased, because every call passes in any case, and because an instance in shadow requests
-//! no lease. A round on this instance ends by the rules of every half-open circuit. Votes, leases and the meaning of a
-//! result for the fleet are left to the coordinator.
+//! no lease. While probes are leased, only their verdict ends the era of the circuit. The fleet ends a round without a
+//! verdict, because the era includes the waits for leases. Votes, leases and the meaning of a result for the fleet are left
+//! to the coordinator.
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests;

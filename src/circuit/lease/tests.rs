@@ -341,21 +341,31 @@ fn an_overdue_probe_shows_its_age_and_loses_its_slot_withheld() {
 }
 
 #[test]
-fn a_leased_round_ends_by_the_rules_of_every_round() {
-    let (circuit, clock) = leased(|settings| settings.probes(3).quiet_after(DEADLINE * 2));
-    circuit.lease_probes(DEADLINE * 20);
-    assert!(circuit.grant(circuit.status().era));
-    let overdue = probe(&circuit);
-    clock.advance(DEADLINE * 2);
-    assert!(!circuit.would_admit());
-    assert_eq!(circuit.status().transitions.last().map(|edge| edge.reason.as_str()), Some("no_success"));
+fn the_circuit_ends_no_round_without_a_verdict_while_probes_are_leased() {
+    let round = || {
+        let (circuit, clock) = leased(|settings| settings.probes(3).quiet_after(DEADLINE * 2));
+        circuit.lease_probes(DEADLINE * 4);
+        let era = circuit.status().era;
+        assert!(circuit.grant(era));
+        (circuit, clock, era)
+    };
+    let (slow, clock, era) = round();
+    let overdue = probe(&slow);
+    clock.advance(DEADLINE * 3);
+    rejects(&slow);
+    assert_eq!(slow.status().era, era, "the wait for leases is a part of the era");
+    clock.advance(DEADLINE);
+    assert!(slow.try_acquire().is_ok(), "without leases the circuit probes by itself");
     drop(overdue);
-    circuit.reset(&by(), To::HalfOpen);
-    assert!(circuit.grant(circuit.status().era));
-    probe(&circuit).success();
-    clock.advance(DEADLINE * 2);
-    circuit.try_acquire().expect("the service was quiet").success();
-    assert_eq!(circuit.status().transitions.last().map(|edge| edge.reason.as_str()), Some("quiet_service"));
+
+    let (quiet, clock, era) = round();
+    probe(&quiet).success();
+    clock.advance(DEADLINE * 3);
+    rejects(&quiet);
+    assert_eq!(quiet.status().era, era, "the fleet decides that a service is quiet");
+    clock.advance(DEADLINE);
+    quiet.try_acquire().expect("without leases the quiet service is well").success();
+    assert_eq!(quiet.status().transitions.last().map(|edge| edge.reason.as_str()), Some("quiet_service"));
 }
 
 #[test]
