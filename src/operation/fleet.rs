@@ -149,7 +149,7 @@ impl FleetStatus {
         });
         let instance = |(id, entry): (&String, &InstanceEntry)| FleetInstance {
             instance: id.clone(),
-            state: entry.state,
+            state: record.state_of(entry),
             mode: entry.mode,
             seen: now.since(entry.updated_at),
             gone: entry.is_gone(now),

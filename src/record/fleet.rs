@@ -183,6 +183,16 @@ impl Lease {
 }
 
 impl CircuitRecord {
+    /// Returns the state of an instance by its entry, without the mode.
+    ///
+    /// An instance writes its entry up to 15 s after a closing of the fleet. The older entry has the state before the closing,
+    /// which ends the opening of each instance.
+    #[must_use]
+    pub fn state_of(&self, entry: &InstanceEntry) -> State {
+        let is_ended = |fleet: &Fleet| fleet.state == State::Closed && entry.updated_at < fleet.since;
+        if self.fleet.as_ref().is_some_and(is_ended) { State::Closed } else { entry.state }
+    }
+
     /// Returns the decision of the fleet.
     ///
     /// For an instance that follows the published state, a published state with a higher generation is a decision too,

@@ -70,12 +70,12 @@ pub(crate) fn shown(view: &View<'_>) -> Value {
         let of = record.instances.iter().map(|(id, entry)| {
             json!({
                 "id": id,
-                "state": word(entry.state, mode),
-                "tripped": is_tripped(entry.state, mode) && !entry.is_gone(view.now),
+                "state": word(record.state_of(entry), mode),
+                "tripped": is_tripped(record.state_of(entry), mode) && !entry.is_gone(view.now),
                 "gone": entry.is_gone(view.now),
                 "stopped": entry.is_stopped(),
                 "silent": entry.is_silent(view.now),
-                "until": until(end_of(entry, mode, view.now)),
+                "until": until(end_of(record, entry, mode, view.now)),
                 "calls": entry.calls,
                 "failures_weigh": entry.score,
                 "slow": entry.slow,

@@ -111,12 +111,12 @@ impl Page {
             // A hold applies to every instance, also if an instance has not written its entry since.
             let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
-                let (word, shown) = match word(entry.state, mode) {
+                let (word, shown) = match word(record.state_of(entry), mode) {
                     _ if entry.is_gone(view.now) => ("gone", format!("gone, was {}", entry.state)),
                     word if entry.is_silent(view.now) => (word, format!("{word}, silent")),
                     word => (word, word.to_owned()),
                 };
-                let end = if word == "gone" { End::None } else { end_of(entry, mode, view.now) };
+                let end = if word == "gone" { End::None } else { end_of(record, entry, mode, view.now) };
                 let window = format!("{:.1} failed of {}", entry.score, entry.calls);
                 let slow = if entry.slow > 0 { format!(", {} slow", entry.slow) } else { String::new() };
                 let mut row = vec![

@@ -74,17 +74,27 @@ impl<'a> View<'a> {
     /// Returns the state for people, who must also see that a circuit is in shadow.
     pub(crate) fn words(&self) -> String {
         let shadow = if self.mode() == Some(Mode::Shadow) { " (shadow)" } else { "" };
-        format!("{}{shadow}", self.word())
+        let Instances { known, tripped, .. } = self.instances();
+        // The fleet has not decided, and callers of these instances are rejected.
+        let alone = if self.word() == State::Closed.as_str() && tripped > 0 {
+            format!(" ({tripped} of {known} tripped alone)")
+        } else {
+            String::new()
+        };
+        format!("{}{shadow}{alone}", self.word())
     }
 
     pub(crate) fn colour(&self) -> Colour {
         colour(self.word())
     }
 
-    /// Returns true if the published state is open, half-open or forced open.
+    /// Returns true if the published state is open, half-open or forced open, or if each live instance is tripped alone.
     pub(crate) fn tripped(&self) -> Result<bool, Failure> {
         match &self.record {
-            Ok(record) => Ok(is_tripped(record.state, self.mode_of(record))),
+            Ok(record) => {
+                let Instances { known, tripped, .. } = self.instances();
+                Ok(is_tripped(record.state, self.mode_of(record)) || known > 0 && tripped == known)
+            }
             Err(problem) => Err(Failure::new(Code::Refused, "corrupt", problem.clone())),
         }
     }
@@ -168,7 +178,7 @@ impl<'a> View<'a> {
                 continue;
             }
             instances.known += 1;
-            instances.tripped += usize::from(is_tripped(entry.state, mode));
+            instances.tripped += usize::from(is_tripped(record.state_of(entry), mode));
             instances.silent += usize::from(entry.is_silent(self.now));
         }
         instances
@@ -219,9 +229,9 @@ pub(crate) fn colour(word: &str) -> Colour {
 
 /// Returns the event that ends the state of one instance. The end of a hold is left out, because the hold is shown for
 /// the whole circuit.
-pub(crate) fn end_of(entry: &InstanceEntry, mode: Mode, now: Timestamp) -> End {
+pub(crate) fn end_of(record: &CircuitRecord, entry: &InstanceEntry, mode: Mode, now: Timestamp) -> End {
     match mode {
-        Mode::Automatic | Mode::Shadow => end(entry.state, entry.open_for(now), now),
+        Mode::Automatic | Mode::Shadow => end(record.state_of(entry), entry.open_for(now), now),
         Mode::ForcedOpen | Mode::Disabled => End::None,
     }
 }

@@ -77,3 +77,26 @@ fn a_circuit_without_a_fleet_is_shown_as_ever() {
     assert!(!shown.contains("  fleet ") && !shown.contains("LEASE"), "{shown}");
     assert_eq!(ctl.document(&["show", "payments"]).1["fleet"], json!(null));
 }
+
+#[test]
+fn a_circuit_that_all_its_instances_opened_alone_is_tripped() {
+    let (folder, ctl) = files();
+    let now = Timestamp::from(MonotonicClock::default().wall()).as_millis();
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let entry = |id: &str, updated_at: u64| json!({ id: { "sequence": 1, "state": "open", "updated_at": updated_at, "until": now + 60_000 } });
+    let write = |name: &str, fleet: &Value, instances: &Value| {
+        let record = json!({ "version": 1, "service": name, "state": "closed", "generation": 7, "fleet": fleet,
+            "instances": instances });
+        std::fs::write(folder.path().join(format!("{name}.json")), record.to_string()).unwrap();
+    };
+    let closed = json!({ "state": "closed", "generation": 7, "since": now - 5_000 });
+    write("alone", &closed, &entry("orders-1", now));
+    // The instance has not written its entry since the closing.
+    write("late", &closed, &entry("orders-1", now - 6_000));
+    let status = ctl.does(&["status"]);
+    let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap();
+    assert!(line("alone").contains("closed (1 of 1 tripped alone)"), "{status}");
+    assert!(!line("late").contains("tripped alone"), "{status}");
+    assert!(ctl.does(&["is-tripped", "alone"]).starts_with("alone is tripped: closed (1 of 1 tripped alone)"));
+    assert_eq!(ctl.run(&["is-tripped", "late"]).code, 1);
+}

@@ -9,7 +9,7 @@
 //! | closed | not closed | the circuit closes |
 //!
 //! An instance declines if no call has failed since its last success, and this success is younger than its window and 10 s.
-//! In an outage an instance declines until two calls have failed.
+//! In an outage an instance declines until its first call has failed, and adopts the opening at its next check.
 
 use std::time::Duration;
 
