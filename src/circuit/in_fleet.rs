@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Circuit;
 use super::decide::{self, Situation};
-use crate::config::Recovery;
+use crate::config::{Recovery, Rules};
 use crate::event::Event;
 use crate::state::{FleetBrief, FleetProbe, Reason};
 use crate::window::{Tally, run};
@@ -54,11 +54,12 @@ impl Circuit {
     }
 
     /// Returns the rule that the sums over the windows of several instances meet, with the number in a row that an opening
-    /// would have. Runs are left out, because a run belongs to one instance.
+    /// would have. Runs and scores are left out, because their limits are those of one instance.
     pub(crate) fn trips_with(&self, tally: Tally) -> Option<(u32, Reason)> {
         let inner = self.inner();
         let seen = Situation { run: run::Seen::default(), tally, age: Duration::MAX };
-        let rule = decide::trips(&inner.config.rules, inner.config.window, &seen)?;
+        let rules = Rules { failure_score: None, ..inner.config.rules };
+        let rule = decide::trips(&rules, inner.config.window, &seen)?;
         let cold = inner.cold.lock();
         Some((inner.openings_that_count(&cold, inner.load(), inner.now()).saturating_add(1), rule))
     }

@@ -43,6 +43,8 @@ use turn::Turn;
 pub(super) struct InFleet {
     /// The last opening of the circuit on evidence of its own. Set and cleared by `saw`.
     opening: Option<Opening>,
+    /// The time until which the service has asked this instance for no calls. Set by `saw`.
+    floor: Option<Tick>,
     /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` moves it.
     turn: Turn,
     /// True if a call could be a probe, so that a lease is worth a write.
@@ -174,6 +176,12 @@ impl Desk {
         let age = self.circuit.now().saturating_since(edge.at);
         let had_lease = self.fleet.turn.is_probe();
         self.fleet.saw(edge, is_own, self.circuit.config().window.length(), age, now);
+        // The jitter makes an opening half longer at most, so that a longer one has the time that the service has asked for.
+        let longest = self.circuit.open_duration(edge.attempt).map(|nominal| nominal.mul_f64(1.5));
+        let asked = edge.lasts.filter(|lasts| !taken_over && edge.to.state == State::Open && Some(*lasts) > longest);
+        if let Some(asked) = asked.filter(|_| longest.is_some()) {
+            self.fleet.floor = Some(now.saturating_add(asked.saturating_sub(age)));
+        }
         self.count_last_probes(edge, taken_over, had_lease);
     }
 
@@ -269,15 +277,17 @@ impl Desk {
         self.circuit.standing().mode == Mode::Automatic && !self.circuit.is_bypassed()
     }
 
-    /// Returns the open duration after another failed round.
-    fn open_again(&self, fleet: &Fleet) -> Option<Duration> {
-        self.circuit.open_duration(fleet.attempt.saturating_add(1))
+    /// Returns the open duration after another failed round, and at least the time for which the service has asked this instance
+    /// for no calls.
+    fn open_again(&self, fleet: &Fleet, now: Now) -> Option<Duration> {
+        let floor = self.fleet.floor.map_or(Duration::ZERO, |floor| floor.saturating_since(now.here));
+        self.circuit.open_duration(fleet.attempt.saturating_add(1)).map(|open_for| open_for.max(floor))
     }
 
     fn unopposed(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         let lease = self.own_lease(who)?;
         lease.failed_at.filter(|at| now.store.since(*at) >= Duration::from_secs(1))?;
-        Some(FleetChange::Unopposed { open_for: self.open_again(fleet) })
+        Some(FleetChange::Unopposed { open_for: self.open_again(fleet, now) })
     }
 
     fn vote(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
@@ -326,7 +336,7 @@ impl Desk {
             probes: probes.successes,
             in_flight: probes.in_flight,
             quiet_after: probes.quiet_after.max(patience),
-            open_for: self.open_again(fleet),
+            open_for: self.open_again(fleet, now),
         })
     }
 
@@ -343,7 +353,7 @@ impl Desk {
             return None;
         }
         let wanted = self.fleet.wanted.clone();
-        let change = wanted.or_else(|| has_counts.then(|| self.merged(record, now)).flatten())?;
+        let change = wanted.or_else(|| has_counts.then(|| self.merged(record, who, now)).flatten())?;
         let command = Command::Fleet(self.fleet_command(change.clone(), who));
         if apply(record, &command, now.store) != Effect::Applied {
             // The next check chooses again.
@@ -358,7 +368,7 @@ impl Desk {
     }
 
     /// Returns the command of a write with these counts, if the counts of several instances open the fleet together.
-    fn merged(&self, record: &CircuitRecord, now: Now) -> Option<FleetChange> {
+    fn merged(&self, record: &CircuitRecord, who: &Who, now: Now) -> Option<FleetChange> {
         let is_closed = record.fleet.as_ref().is_none_or(|fleet| fleet.state == State::Closed);
         if !is_closed || self.circuit.state() != State::Closed || !self.is_active() {
             return None;
@@ -366,13 +376,18 @@ impl Desk {
         let window = self.circuit.config().window.length().unwrap_or_default().max(MERGED_AT_LEAST);
         let fresh = record.instances.values().filter(|entry| now.store.since(entry.updated_at) < window);
         let since = record.fleet.as_ref().map(|fleet| fleet.since);
-        let (mut calls, mut score, mut slow) = (0_u64, 0.0, 0_u64);
+        let (mut entries, mut calls, mut score, mut slow) = (0_u64, 0_u64, 0.0, 0_u64);
         for entry in fresh.filter(|entry| Some(entry.updated_at) > since) {
+            entries += 1;
             calls = calls.saturating_add(entry.calls);
             score += entry.score;
             slow = slow.saturating_add(entry.slow);
         }
-        let (attempt, rule) = self.circuit.trips_with(Tally::new(calls, score, slow))?;
+        self.circuit.trips_with(Tally::new(calls, score, slow))?;
+        // An instance without a failure writes no counts. Each of these instances has perhaps made as many calls as the others.
+        let live = u64::from(who.members.live?).max(entries);
+        let all = calls.saturating_mul(live) / entries.max(1);
+        let (attempt, rule) = self.circuit.trips_with(Tally::new(all, score, slow))?;
         Some(FleetChange::Merged {
             needed: 2,
             window,

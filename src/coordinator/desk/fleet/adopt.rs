@@ -8,8 +8,8 @@
 //! | closed | has left closed after the decision | none, because its evidence is newer |
 //! | closed | not closed | the circuit closes |
 //!
-//! An instance declines if no call has failed since its last success, and this success is younger than its window and 10 s.
-//! In an outage an instance declines until its first call has failed, and adopts the opening at its next check.
+//! An instance declines if its last success is younger than its window and 10 s. Single failures between successes are no
+//! outage. In an outage the advice opens the circuit after a few failures in a row.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Desk {
     pub(super) fn declines(&self, now: Tick) -> bool {
         let window = at_least_ten_seconds(self.circuit.config().window.length());
         let is_recent = self.fleet.last_success.is_some_and(|at| now.saturating_since(at) < window);
-        is_recent && self.circuit.state() == State::Closed && self.circuit.snapshot().run <= 0.0
+        is_recent && self.circuit.state() == State::Closed
     }
 
     /// Adopts a decision that the circuit has not adopted yet.
@@ -66,6 +66,8 @@ impl Desk {
             }
             State::Open => true,
             State::HalfOpen => false,
+            // The service has asked this instance for no calls until then.
+            State::Closed if self.fleet.floor.is_some_and(|floor| now.here < floor) => return,
             State::Closed => {
                 let left_closed = self.circuit.snapshot().tripped_for.map(|ago| now.store.saturating_sub(ago));
                 state != State::Closed && left_closed.is_none_or(|at| at <= fleet.since)

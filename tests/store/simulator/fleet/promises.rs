@@ -89,7 +89,11 @@ impl Fleet {
                 State::HalfOpen => true,
                 State::Closed => false,
             };
-            let is_like = before.state == after.state || (is_over(&before) && is_over(&after));
+            // In a round an open circuit and a half-open one both wait for a lease.
+            let is_round = fleet.is_some_and(|fleet| fleet.state == State::HalfOpen);
+            let is_tripped = |status: &Status| status.state != State::Closed;
+            let both_wait = self.sharing == Sharing::Quorum && is_round && is_tripped(&before) && is_tripped(&after);
+            let is_like = before.state == after.state || both_wait || (is_over(&before) && is_over(&after));
             let same = before.mode == after.mode && (before.mode != Mode::Automatic || is_like);
             if !report.is_complete() || !same || differ > Duration::from_secs(4) {
                 return Err(self.told(&format!(
