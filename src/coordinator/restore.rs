@@ -130,8 +130,7 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, fleet: &F
     (snapshot.state, snapshot.generation) = (fleet.state, record.generation);
     snapshot.open_for = None;
     if fleet.state == State::Open {
-        let whole = fleet.open_ms.map_or(Duration::MAX, Duration::from_millis);
-        let left = fleet.until.map(|until| until.since(now).min(whole));
+        let left = fleet.open_for(now);
         snapshot.open_for = own_end.map_or(left, |own| own.zip(left).map(|(own, left)| own.max(left)));
         snapshot.attempt = fleet.attempt;
     }

@@ -57,6 +57,8 @@ pub(super) struct InFleet {
     successes: u64,
     /// The last check that found another success.
     last_success: Option<Tick>,
+    /// The last opening of the fleet, with its end by the clock of this process.
+    ends: Option<(Generation, Tick)>,
     /// The generation of the opening that the instance declined last.
     declined: Option<Generation>,
     /// True if probes need leases at present.
@@ -93,7 +95,7 @@ impl InFleet {
     pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
         self.turn.saw(edge);
         match edge.to.state {
-            State::Closed => self.opening = None,
+            State::Closed => (self.opening, self.floor) = (None, None),
             // An operator's order is no evidence.
             State::Open if is_own && !matches!(edge.reason, Reason::Operator { .. } | Reason::KillSwitch) => {
                 let left = at_least_ten_seconds(window).saturating_sub(age);
@@ -178,7 +180,9 @@ impl Desk {
         self.fleet.saw(edge, is_own, self.circuit.config().window.length(), age, now);
         // The jitter makes an opening half longer at most, so that a longer one has the time that the service has asked for.
         let longest = self.circuit.open_duration(edge.attempt).map(|nominal| nominal.mul_f64(1.5));
-        let asked = edge.lasts.filter(|lasts| !taken_over && edge.to.state == State::Open && Some(*lasts) > longest);
+        let is_opening = !taken_over && edge.to.is_open() && edge.to.mode == Mode::Automatic;
+        let is_by_calls = is_opening && !matches!(edge.reason, Reason::Operator { .. } | Reason::HoldEnded { .. });
+        let asked = edge.lasts.filter(|lasts| is_by_calls && Some(*lasts) > longest);
         if let Some(asked) = asked.filter(|_| longest.is_some()) {
             self.fleet.floor = Some(now.saturating_add(asked.saturating_sub(age)));
         }

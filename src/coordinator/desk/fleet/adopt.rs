@@ -24,13 +24,23 @@ impl Desk {
     pub(in crate::coordinator::desk) fn lease_probes(&mut self, fleet: &Fleet, is_up: bool, now: Now) {
         let is_probing = fleet.state != State::Closed || self.forces_probes(fleet, now.store);
         // A shadow is a trial of one instance, which must not wait for others.
-        let is_leased = is_probing && self.circuit.standing().mode != Mode::Shadow;
+        let is_leased = is_probing && !self.is_overdue_here(fleet, now) && self.circuit.standing().mode != Mode::Shadow;
         if is_leased && is_up {
             self.circuit.lease_probes(FALLBACK_TIMEOUT);
         } else if !is_leased && self.fleet.is_leased {
             self.circuit.lease_probes(Duration::ZERO);
         }
         self.fleet.is_leased = is_leased;
+    }
+
+    /// Returns true if an opening of the fleet should have ended a while ago by the clock of this process. The clock of the store
+    /// was perhaps set back, and allows no lease before its time has come again.
+    fn is_overdue_here(&mut self, fleet: &Fleet, now: Now) -> bool {
+        let Some(left) = fleet.open_for(now.store) else { return false };
+        if self.fleet.ends.is_none_or(|(generation, _)| generation != fleet.generation) {
+            self.fleet.ends = Some((fleet.generation, now.here.saturating_add(left)));
+        }
+        self.fleet.ends.is_some_and(|(_, end)| now.here >= end.saturating_add(FALLBACK_TIMEOUT) && !left.is_zero())
     }
 
     /// Returns true if a forced opening is in force, or has ended after the decision, so that the circuit probes next.
