@@ -26,11 +26,15 @@
 //! | `GET /api/status?circuit=NAME` | one circuit, with its settings in sentences |
 //! | `GET /api/transitions?circuit=NAME` | the last transitions of a circuit with the numbers that decided them, newest first |
 //! | `GET /api/audit?service=&user=&since=&limit=` | the rows of the audit, newest first, where `since` is in milliseconds since 1970 and `limit` is 1 to 1000 |
-//! | `GET /api/events` | server-sent events, which are `transition`, `rejections`, `introduced`, `missed` and `beat` |
+//! | `GET /api/fleet?circuit=NAME` | the decision of the fleet, read from the store, with its votes, its leases and its instances |
+//! | `GET /api/events` | server-sent events, which are `transition`, `rejections`, `introduced`, `fleet`, `missed` and `beat` |
 //! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`. Without `hold_ms` the circuit stays open until a reset |
 //! | `POST /api/reset?circuit=NAME` | `{"reason": "…", "to": "half_open" or "closed", "force": false}` |
 //! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
+//!
+//! A circuit of a registry with `Sharing::Quorum` has the decision of its fleet as `fleet`, with `state`, `votes`, `needed`,
+//! `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)). Other circuits have `null`.
 //!
 //! Every order also accepts `seen`, which is the `latest` of the status that the operator saw, and `id`, under which
 //! the order takes effect only once ([`Order`](crate::operation::Order)). The answer to a repeated order has
@@ -63,6 +67,7 @@
 mod auth;
 mod body;
 mod events;
+mod fleet;
 mod json;
 mod page;
 mod problem;
@@ -263,6 +268,7 @@ impl AdminRouter {
             .route("/api/status", get(read::status))
             .route("/api/transitions", get(read::transitions))
             .route("/api/audit", get(read::audit))
+            .route("/api/fleet", get(fleet::fleet))
             .route("/api/events", get(events::events))
             .route_layer(from_fn_with_state(Arc::clone(&panel), auth::reads));
         let writes = Router::new()

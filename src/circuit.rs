@@ -24,8 +24,9 @@
 //! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
 //! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
 //! an operator or a snapshot. Time alone takes no edge. The first call that finds an edge due takes the edge. A wait, and
-//! a question such as [`would_admit`](Circuit::would_admit), also take a due edge from half-open to open, because a user
-//! who only waits or asks would be rejected for ever otherwise. A snapshot is a transition only if it changes the state,
+//! a question such as [`would_admit`](Circuit::would_admit), also take a due edge from half-open to open, and a due edge
+//! to half-open while other instances share the probes, because a user who only waits or asks would be rejected for ever
+//! otherwise. A snapshot is a transition only if it changes the state,
 //! the mode or a deadline, or if a restore adds successes of probes.
 //!
 //! | from | to | cause | [`Reason`](crate::state::Reason) |
@@ -55,6 +56,7 @@
 //! | any | closed in its configured mode | An operator forgets the circuit. | `Operator`, `Act::Forget` |
 //! | any | the state and the mode of a snapshot | The circuit is restored. | `Restored` |
 //! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state. | `Followed` |
+//! | any | the state of a snapshot, in the same mode | The circuit adopts a decision of the fleet. | `Fleet` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `KillSwitch` |
 //!
 //! A circuit that is closed *on trust* has closed although some or all of its probes ended without a verdict, because
@@ -78,10 +80,13 @@ mod decide;
 mod ends;
 mod failed;
 mod gate;
+#[cfg(feature = "store")]
+mod in_fleet;
 #[cfg(feature = "keyed")]
 mod inherit;
 mod inner;
 mod kill_switch;
+mod lease;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
 mod mark;

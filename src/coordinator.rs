@@ -24,6 +24,7 @@ mod instance;
 mod ledger;
 mod lifecycle;
 mod link;
+mod membership;
 mod outbox;
 #[cfg(feature = "keyed")]
 mod prefixes;

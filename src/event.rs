@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::outcome::Failure;
-use crate::state::{RejectReason, Standing, Transition};
+use crate::state::{FleetBrief, FleetProbe, RejectReason, Standing, Transition};
 
 /// Receives the events of a circuit.
 ///
@@ -173,6 +173,8 @@ pub enum Event<'a> {
         era: u64,
         /// The present time.
         at: Tick,
+        /// The decision of the fleet, as this instance knows the decision. `None` for a circuit without a fleet.
+        fleet: Option<FleetBrief>,
     },
     /// An admitted call has ended.
     #[non_exhaustive]
@@ -224,6 +226,24 @@ pub enum Event<'a> {
     /// The circuit has left its registry, so that displays should drop the circuit. Calls under way still end,
     /// and may still change the circuit.
     Forgotten,
+    /// The decision of the fleet about the circuit, or a number of its votes and probes, has changed. The event comes from
+    /// the task of the registry, for the first time when the store has answered for the circuit.
+    #[non_exhaustive]
+    Fleet {
+        /// The decision, as this instance knows the decision.
+        brief: FleetBrief,
+    },
+    /// Probes of this instance have ended while the fleet was not closed. The event comes from the task of the registry.
+    #[non_exhaustive]
+    FleetProbes {
+        /// The result, which is written to the record except for probes without a lease.
+        result: FleetProbe,
+        /// The number of probes.
+        number: u32,
+    },
+    /// This instance stays closed although the fleet has opened, because its own calls succeed. The event comes once for each
+    /// opening of the fleet.
+    FleetDeclined,
     /// A load-shedding layer has measured the load of the system, at most every 250 ms. The event comes from
     /// the call that measured the load.
     #[non_exhaustive]

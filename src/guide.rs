@@ -20,7 +20,17 @@ pub mod stores {
     //! State that survives restarts and that instances share.
     //!
     //! [one of your own]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/custom_store.rs
+    //! [operation]: super::operation#the-fleet
+    //! [fleets]: super::fleet
     #![doc = include_str!("../docs/stores.md")]
+}
+
+pub mod fleet {
+    //! Several instances that behave as one breaker: votes, leases, and a night of eight instances.
+    //!
+    //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/fleet.svg
+    //! [members]: super::stores#the-members-of-a-fleet
+    #![doc = include_str!("../docs/fleet.md")]
 }
 
 pub mod operation {
@@ -29,6 +39,7 @@ pub mod operation {
     //! [keys]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/config_file.toml
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png
     //! [refused rows]: super::stores#the-audit
+    //! [stores]: super::stores#when-another-instance-opens
     //! [runbook]: super::runbook
     //! [words]: super::words
     #![doc = include_str!("../docs/operation.md")]

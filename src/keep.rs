@@ -61,7 +61,7 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
 
 /// The reaction of this instance when another instance opens a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[expect(clippy::exhaustive_enums, reason = "a third way must be looked at in every match")]
+#[expect(clippy::exhaustive_enums, reason = "a further way must be looked at in every match")]
 pub enum Sharing {
     /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
     /// quarter of the configured values, but at least 2, for failures that are unlikely at the usual error rate
@@ -69,16 +69,23 @@ pub enum Sharing {
     /// neither open nor close the circuits of other instances.
     #[default]
     Advise,
+    /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, and the fleet probes and closes
+    /// as one circuit. An instance whose own calls succeed stays closed. This is the right choice for two or more instances
+    /// of one service with one store. An instance writes a heartbeat every 10 s. [`guide::fleet`](crate::guide::fleet) has the
+    /// whole.
+    Quorum,
     /// The opening is an order. This instance takes over the newest published state, even if its own evidence differs.
+    /// An instance writes a heartbeat every 10 s.
     Follow,
 }
 
 impl Sharing {
-    /// Returns the word in configuration files: `advise` or `follow`.
+    /// Returns the word in configuration files: `advise`, `quorum` or `follow`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Advise => "advise",
+            Self::Quorum => "quorum",
             Self::Follow => "follow",
         }
     }
@@ -112,6 +119,12 @@ pub(crate) fn is_instance(id: &str) -> bool {
     (1..=100).contains(&id.len()) && id.chars().all(|c| is_printable(c) && c != '#') && !id.contains("//")
 }
 
+/// Returns true if the text can be the name of a fleet. A name has no `//`, for the reason that an id of an instance has
+/// none.
+pub(crate) fn is_fleet(name: &str) -> bool {
+    (1..=LONGEST_FLEET).contains(&name.len()) && name.chars().all(is_printable) && !name.contains("//")
+}
+
 /// Returns true if the text can be the prefix of a store's keys.
 ///
 /// The characters have no meaning in patterns and hash tags of Redis, and separate words nowhere. A prefix does not
@@ -142,6 +155,17 @@ impl Default for Ttl {
 
 /// The description of the ids that [`is_instance`] accepts, for the texts of errors.
 pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spaces, `#` and `//`";
+
+/// The description of the names that [`is_fleet`] accepts, for the texts of errors.
+pub(crate) const FLEETS: &str = "1 to 100 bytes of printable text without spaces and `//`";
+/// The length of the longest name of a fleet, in bytes. The name of its record has a beginning of 7 bytes more.
+pub(crate) const LONGEST_FLEET: usize = 100;
+/// The least number of votes for an opening of a fleet, unless the settings have another.
+pub(crate) const QUORUM_AT_LEAST: u32 = 2;
+/// The share of the members whose votes open a fleet, unless the settings have another.
+pub(crate) const QUORUM_SHARE: f64 = 0.1;
+/// The largest number of votes that are ever needed, because more votes are only slower.
+pub(crate) const MOST_VOTES: u32 = 10;
 
 /// The description of the prefixes that [`is_prefix`] accepts, for the texts of errors.
 pub(crate) const PREFIXES: &str = "1 to 100 letters, digits and `.`, `_`, `-`, `/` and `:`, without `:` at an end and \

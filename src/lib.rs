@@ -50,7 +50,7 @@
 //! | show circuits on a page, as JSON and as events, and take orders there | `admin`, with the feature `admin` |
 //! | receive events, metrics and logs | [`event`], [`telemetry`] |
 //! | shed heavy operations while the machine is busy | `shed`, with the feature `load-shed` |
-//! | read the guides: stacks, stores, operation, the runbook, words | [`guide`] |
+//! | read the guides: stacks, stores, fleets, operation, the runbook, words | [`guide`] |
 //! | test | `testing`, with the feature `test-util`; [`clock`]: `MockClock`, [`TokioClock`](clock::TokioClock) |
 //!
 //! # Names

@@ -24,6 +24,8 @@
 //! * Every act has a row in the audit. An act that a newer act has superseded has a row too.
 
 mod answer;
+#[cfg(feature = "store")]
+mod fleet;
 mod local;
 #[cfg(feature = "store")]
 mod operator;
@@ -35,6 +37,8 @@ pub use crate::state::order::{Disable, Order};
 pub use crate::state::refused::Refused;
 pub use answer::{Done, Kept};
 #[cfg(feature = "store")]
-pub use operator::{Operator, Reach, Shown};
+pub use fleet::{FleetInstance, FleetLease, FleetStatus, FleetVote};
+#[cfg(feature = "store")]
+pub use operator::{Membership, Operator, Reach, Shown};
 #[cfg(feature = "store")]
 pub use watch::{Change, Changes};

@@ -37,6 +37,16 @@ pub(crate) fn misused(entry: &str) -> Option<char> {
     })
 }
 
+/// Returns true if no circuit can have the name, because a record of this name lists the members of a fleet.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED)
+}
+
+/// The beginning of the names that no circuit can have.
+pub(crate) const RESERVED: &str = "@fleet:";
+/// The names that a circuit can have, for errors.
+pub(crate) const UNRESERVED: &str = "a name that does not begin with `@fleet:`, which names the members of a fleet";
+
 /// The allowed forms of an entry, for errors.
 #[cfg(any(feature = "settings", feature = "store"))]
 pub(crate) const ALLOWED: &str =

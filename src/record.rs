@@ -36,6 +36,7 @@ mod fit;
 mod fleet;
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod join;
+mod member;
 mod operated;
 mod presence;
 mod timestamp;
@@ -57,15 +58,17 @@ pub use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 pub(crate) use apply::{Command, Effect, OperatorCommand, TransitionCommand, apply};
 pub(crate) use entry::tiers_text;
 pub use entry::{InstanceEntry, Opening};
-#[cfg(not(feature = "test-util"))]
-pub(crate) use fleet::FleetCommand;
 pub use fleet::{Fleet, Lease, Vote};
+#[cfg(not(feature = "test-util"))]
+pub(crate) use fleet::{FleetChange, FleetCommand};
 #[cfg(feature = "test-util")]
 pub use fleet::{FleetChange, FleetCommand};
 #[cfg(feature = "test-util")]
 pub use join::join;
 #[cfg(not(feature = "test-util"))]
 pub(crate) use join::join;
+pub use member::Member;
+pub(crate) use member::{LIVE_FOR, MEMBERS_KEPT, record_of};
 pub use operated::Operated;
 pub use timestamp::Timestamp;
 
@@ -394,6 +397,11 @@ pub struct CorruptRecord {
 impl CorruptRecord {
     fn new(service: &str, problem: &str) -> Self {
         Self { service: quoted(service), problem: words::clean(problem, 300), is_unreadable: false }
+    }
+
+    /// Returns the error of a record that only a later version of this crate can read.
+    pub(crate) fn later(service: &str, version: u32) -> Self {
+        Self::new(service, &format!("is of version {version}, which a later release wrote"))
     }
 
     /// Returns true if the store cannot read the value and therefore cannot delete the value either.

@@ -14,7 +14,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::circuit::{NextCall, ProbeStatus, Status, Totals};
 use crate::outcome::FailureKind;
-use crate::state::{Generation, Mode, Standing, State, Transition};
+use crate::state::{FleetBrief, Generation, Mode, Standing, State, Transition};
 use crate::window::Tally;
 
 /// Implements `Serialize` for each type as one word or one number.
@@ -75,6 +75,14 @@ objects! {
         successes: probes.successes,
         failures: probes.failures,
     }
+    FleetBrief: fleet {
+        state: fleet.state,
+        votes: fleet.votes,
+        needed: fleet.needed,
+        live: fleet.live,
+        leases: fleet.leases,
+        passed: fleet.passed,
+    }
     Transition: edge {
         from: edge.from,
         to: edge.to,
@@ -113,6 +121,7 @@ objects! {
         failure_rate: status.failure_rate,
         slow_call_rate: status.slow_call_rate,
         probes: status.probes,
+        fleet: status.fleet,
         totals: status.totals,
         transitions: status.transitions,
     }

@@ -86,7 +86,7 @@
 //! |---|---|
 //! | `CIRCUIT_BREAKER_CONFIG` | a whole document, or the path of a file. The document overrides the file of the program, and the other variables override the document |
 //! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`, which is `true` or `false`. Without the key, a `store` is enabled |
-//! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_AUDIT_KEPT`, `…_TTL_OPEN`, `…_TTL_OTHER` | the other keys of `persistence` |
+//! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_FLEET`, `…_QUORUM_AT_LEAST`, `…_QUORUM_SHARE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_AUDIT_KEPT`, `…_TTL_OPEN`, `…_TTL_OTHER` | the other keys of `persistence` |
 //! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and each other key of `defaults` |
 //! | `CIRCUIT_BREAKER_GROUP_PARTNERS_FAILURE_RATE`, … | `groups.partners.failure_rate`, and each other key of each group |
 //! | `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_FAILURE_RATE`, … | `circuits.payments.failure_rate`, and each other key of each circuit and each pattern |

@@ -8,6 +8,7 @@ mod because;
 mod brief;
 mod by;
 mod earlier;
+mod fleet;
 pub(crate) mod order;
 pub(crate) mod order_hash;
 mod reason;
@@ -27,6 +28,7 @@ pub(crate) use because::opening;
 pub(crate) use brief::{Brief, Exact, Percent};
 pub use by::{By, InvalidBy};
 pub use earlier::EarlierReason;
+pub use fleet::{FleetBrief, FleetProbe};
 pub use reason::{Act, Reason, RejectReason};
 pub use shed::Shed;
 

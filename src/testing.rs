@@ -197,6 +197,9 @@ impl Observer for Recorder {
             | Event::Rejections { .. }
             | Event::Refresh { .. }
             | Event::Forgotten
+            | Event::Fleet { .. }
+            | Event::FleetProbes { .. }
+            | Event::FleetDeclined
             | Event::SystemLoad { .. } => return,
         };
         self.0.lock().push((circuit.to_owned(), recorded));

@@ -57,6 +57,8 @@ fn is_for_users(file: &str) -> bool {
         "deploy/prometheus/alertmanager.yml",
         "deploy/prometheus/rules.yml",
         "docs/admin.png",
+        "docs/fleet.md",
+        "docs/fleet.svg",
         "docs/operation.md",
         "docs/runbook.md",
         "docs/stacks.md",

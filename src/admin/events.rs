@@ -101,6 +101,7 @@ impl Feed {
                 json!({ "rejected": rejected, "over_ms": millis(*over), "retry_after_ms": retry_after.map(millis) }),
             ),
             What::Introduced => ("introduced", json!({})),
+            What::Fleet(brief) => ("fleet", json!({ "fleet": brief })),
             What::Missed { events } => return event("missed", &json!({ "events": events })),
         };
         data["circuit"] = circuit.as_str().into();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::circuit::{Circuit, Status};
 use crate::outcome::FailureKind;
 use crate::record::Timestamp;
-use crate::state::{Reason, Snapshot, State, Transition};
+use crate::state::{FleetBrief, Reason, Snapshot, State, Transition};
 use crate::window::Tally;
 
 /// A circuit in the list.
@@ -46,6 +46,8 @@ pub(super) struct CircuitJson {
     slow_call_rate: Option<f64>,
     limits: Limits,
     probes: Probes,
+    /// `null` for a circuit without a fleet.
+    fleet: Option<FleetBrief>,
     totals: Totals,
     /// The reason of the last opening, also of one before a restart or on another instance. `null` for a closed circuit.
     opened_because: Option<String>,
@@ -143,6 +145,7 @@ impl CircuitJson {
                 failures: status.probes.failures,
                 needed: config.probes.successes,
             },
+            fleet: status.fleet,
             totals: Totals {
                 successes: status.totals.successes,
                 failures: status.totals.failures,
@@ -239,7 +242,7 @@ fn numbers(reason: &Reason) -> Value {
         Reason::HoldEnded { held } => json!({ "held_ms": millis(*held) }),
         Reason::Operator { act, by } => json!({ "act": act.as_str(), "user": by.user(), "reason": by.reason() }),
         Reason::Advised { rule } => numbers(rule),
-        Reason::AtOnce | Reason::Restored | Reason::Followed | Reason::KillSwitch => json!({}),
+        Reason::AtOnce | Reason::Restored | Reason::Followed | Reason::Fleet | Reason::KillSwitch => json!({}),
     }
 }
 

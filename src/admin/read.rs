@@ -70,7 +70,7 @@ pub(super) async fn transitions(
     query: Sent<CircuitQuery>,
 ) -> Result<Response, Problem> {
     let circuit = panel.registry.find(&accepted(query)?.circuit)?;
-    let edges: Vec<Edge> = circuit.status().transitions.iter().rev().map(Edge::from).collect();
+    let edges: Vec<Edge> = circuit.status_with(usize::MAX).transitions.iter().rev().map(Edge::from).collect();
     Ok(ok(&json!({ "circuit": circuit.name(), "transitions": edges })))
 }
 

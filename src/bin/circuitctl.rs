@@ -19,6 +19,8 @@ mod calendar;
 mod document;
 #[path = "circuitctl/failure.rs"]
 mod failure;
+#[path = "circuitctl/members.rs"]
+mod members;
 #[path = "circuitctl/page.rs"]
 mod page;
 #[path = "../shown.rs"]
@@ -136,6 +138,7 @@ async fn run(arguments: Arguments) -> Answer {
             rows.truncate(*limit);
             Ok((page.audit(&rows, more), Code::Done))
         }
+        Command::Members { fleet, limit } => members::run(&operator, &page, fleet.as_deref(), *limit).await,
         Command::Watch { names, limit } => watch::run(&operator, &page, names, *limit).await,
         Command::Trip { .. }
         | Command::Reset { .. }

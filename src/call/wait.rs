@@ -306,7 +306,49 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
-    use crate::config::Config;
+    use crate::clock::TokioClock;
+    use crate::config::{Config, OpenDuration};
+    use crate::outcome::Failure;
+    use crate::state::State;
+
+    const OPEN_FOR: Duration = Duration::from_secs(10);
+
+    /// An open circuit whose probes are leased for this time.
+    fn leased(lasts: Duration) -> Circuit {
+        let settings = Config::builder("orders").consecutive_failures(1).clock(TokioClock::new());
+        let config = settings.open_for(OpenDuration::fixed(OPEN_FOR)).build();
+        let circuit = Circuit::new(config.expect("the settings are valid"));
+        circuit.try_acquire().expect("it is closed").failure(Failure::hard());
+        circuit.lease_probes(lasts);
+        circuit
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_task_requests_a_lease_and_gets_the_next_grant() {
+        let circuit = leased(Duration::from_secs(3600));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut permit = pin!(circuit.acquire());
+        assert!(permit.as_mut().poll(&mut context).is_pending());
+        tokio::time::advance(OPEN_FOR).await;
+        assert!(permit.as_mut().poll(&mut context).is_pending(), "the opening is over, and no grant is there");
+        assert_eq!(circuit.state(), State::HalfOpen, "the transition is the demand for a lease");
+        let (era, _) = circuit.era_and_standing();
+        assert!(circuit.grant(era));
+        assert!(permit.await.is_probe());
+        assert_eq!(circuit.totals().rejected, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_task_probes_when_the_leases_run_out() {
+        let leases = OPEN_FOR + Duration::from_secs(5);
+        let circuit = leased(leases);
+        let began = circuit.now();
+        assert!(circuit.acquire().await.is_probe());
+        let waited = circuit.now().saturating_since(began);
+        let exact = leases..leases + Duration::from_millis(5);
+        assert!(exact.contains(&waited), "the timer of the task is exact to a few milliseconds: {waited:?}");
+        assert_eq!(circuit.totals().rejected, 0);
+    }
 
     #[tokio::test]
     async fn a_waiting_task_and_a_thread_wait_for_the_restore() {

@@ -73,7 +73,8 @@ impl Branch {
                     return right(Right::Uncounted);
                 }
                 Gate::Probe => {
-                    if let Some(probe) = inner.probes.take(era, now, &inner.config.probes) {
+                    let leased = now < inner.leased_until(word.mode());
+                    if let Some(probe) = inner.probes.take(era, now, &inner.config.probes, leased) {
                         return right(Right::Probe(probe));
                     }
                     // No slot was free, because another caller was faster or because the era is over. After the end of
@@ -81,6 +82,8 @@ impl Branch {
                     if inner.load().era() != era {
                         continue;
                     }
+                    // This call was counted for a moment, and a task may have found no room for its own call meanwhile.
+                    inner.wakers.wake();
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
                 // The wait is not known, because a probe may end at any time.
@@ -183,10 +186,12 @@ impl Inner {
     pub(super) fn scene(&self, word: Word, now: Tick) -> Scene<'_> {
         let (mode, state, era) = (word.mode(), word.state(), word.era());
         let round = if state == State::HalfOpen && !mode.is_hold() {
+            let leased_until = self.leased_until(mode);
             Round {
                 half_open_for: now.saturating_since(self.entered()),
                 patience: self.probes.patience(),
-                slots: self.probes.occupancy(era, now, self.config.probes.deadline),
+                leased_until,
+                slots: self.probes.occupancy(era, now, self.config.probes.deadline, now < leased_until),
                 in_probe: nested::is_in_probe(self, era),
             }
         } else {

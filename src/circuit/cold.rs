@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::state::order_hash::{Earlier, OrderHash};
-use crate::state::{EarlierReason, Generation, Reason, State, Transition};
+use crate::state::{EarlierReason, FleetBrief, Generation, Reason, State, Transition};
 
 /// The data that no healthy call needs.
 #[derive(Debug)]
@@ -75,6 +75,17 @@ impl Cold {
         self.past()?.tripped.map(|since| since.passed(now))
     }
 
+    /// Returns the decision of the fleet. `None` for a circuit without a fleet.
+    #[cfg(feature = "store")]
+    pub(super) fn fleet(&self) -> Option<FleetBrief> {
+        self.past()?.fleet.as_deref().copied()
+    }
+
+    #[cfg(not(feature = "store"))]
+    pub(super) const fn fleet(&self) -> Option<FleetBrief> {
+        None
+    }
+
     pub(super) fn latest(&self) -> Generation {
         self.past().map_or_else(Generation::default, |past| past.latest)
     }
@@ -108,6 +119,9 @@ pub(super) struct Past {
     pub(super) is_reporting: bool,
     /// The ids and the hashes of the last orders of this and of other instances, the newest last.
     orders: VecDeque<(Arc<str>, Option<OrderHash>)>,
+    /// The decision of the fleet. Allocated by itself, so that a circuit without a fleet stays small.
+    #[cfg(feature = "store")]
+    pub(super) fleet: Option<Box<FleetBrief>>,
 }
 
 impl Past {

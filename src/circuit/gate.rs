@@ -36,6 +36,8 @@ pub(super) struct Round {
     pub(super) half_open_for: Duration,
     /// The time after which the era ends if a probe is overdue and no probe has succeeded.
     pub(super) patience: Duration,
+    /// The time until which a probe needs a grant. Zero if probes are not leased.
+    pub(super) leased_until: Tick,
     pub(super) slots: Occupancy,
     /// True if the call is made inside a probe of the era.
     pub(super) in_probe: bool,
@@ -56,8 +58,8 @@ pub(super) enum Gate {
     /// The call is a probe.
     Probe,
     /// The half-open circuit admits no further probe at present. `oldest` is the age of the oldest probe in
-    /// nanoseconds.
-    Taken { oldest: u64 },
+    /// nanoseconds. `leased_until` is the time from which the circuit probes without a grant, if only a grant is missing.
+    Taken { oldest: u64, leased_until: Option<Tick> },
     /// The gate is closed, and no call passes before this time. `None` if the time is not known.
     Closed(Option<Tick>),
 }
@@ -75,6 +77,17 @@ pub(super) enum Due {
     GiveUp { has_success: bool, half_open_for: Duration },
     /// The circuit has been half-open for `quiet_after` with some successes and no failure, so the circuit closes.
     Quiet { successes: u32, half_open_for: Duration },
+}
+
+impl Due {
+    /// Returns true if a half-open era without a hold begins with the change. `state` is the state before the change.
+    pub(super) fn begins_round(self, state: State) -> bool {
+        match self {
+            Self::Probing | Self::HoldEnded { probes: true } => true,
+            Self::HoldEnded { probes: false } => state == State::HalfOpen,
+            Self::Overdue | Self::GiveUp { .. } | Self::Quiet { .. } => false,
+        }
+    }
 }
 
 impl Scene<'_> {
@@ -117,10 +130,13 @@ impl Scene<'_> {
     #[inline(always)]
     fn half_open(&self) -> Result<Gate, Due> {
         let probing = &self.config.probes;
-        let Round { half_open_for, patience, slots, in_probe } = self.round;
+        let Round { half_open_for, patience, leased_until, slots, in_probe } = self.round;
         let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
+        // The fleet ends a round of leased probes, because the circuit has waited for its leases too.
+        let is_leased = self.now < leased_until;
         if slots.overdue > 0 {
             return Err(match (successes, failures) {
+                _ if is_leased => Due::Overdue,
                 (0, _) if half_open_for >= patience => Due::GiveUp { has_success: false, half_open_for },
                 // This arm needs a failure, because a circuit with successes and without a failure closes after
                 // `quiet_after`.
@@ -130,22 +146,28 @@ impl Scene<'_> {
                 _ => Due::Overdue,
             });
         }
-        if successes > 0 && failures == 0 && half_open_for >= probing.quiet_after {
+        if successes > 0 && failures == 0 && half_open_for >= probing.quiet_after && !is_leased {
             return Err(Due::Quiet { successes, half_open_for });
         }
+        let needs_grant = is_leased && !slots.has_grant;
         Ok(match slots.verdict.can_use_another(probing) {
             _ if in_probe => Gate::Nested,
+            true if needs_grant => Gate::Taken { oldest: slots.oldest, leased_until: Some(leased_until) },
             true => Gate::Probe,
-            false => Gate::Taken { oldest: slots.oldest },
+            false => Gate::Taken { oldest: slots.oldest, leased_until: None },
         })
     }
 
-    /// Returns the scene as it would be after the change.
-    fn after(self, due: Due) -> Self {
+    /// Returns the scene as it would be after the change. `leased_until` returns the time until which probes are leased
+    /// in a mode.
+    fn after(self, due: Due, leased_until: impl Fn(Mode) -> Tick) -> Self {
         let next = Self { mode: self.beneath, round: Round::default(), ..self };
         match due {
-            Due::HoldEnded { probes: false } => next,
-            Due::HoldEnded { probes: true } | Due::Probing => Self { state: State::HalfOpen, ..next },
+            Due::HoldEnded { .. } | Due::Probing if due.begins_round(self.state) => {
+                let round = Round { leased_until: leased_until(next.mode), ..next.round };
+                Self { state: State::HalfOpen, round, ..next }
+            }
+            Due::HoldEnded { .. } | Due::Probing => next,
             Due::Overdue => Self { round: Round { slots: self.round.slots.reclaimed(), ..self.round }, ..self },
             // The end of the opening is not known, because it is chosen when the circuit opens.
             Due::GiveUp { .. } => Self { state: State::Open, open_until: None, ..next },
@@ -153,18 +175,21 @@ impl Scene<'_> {
         }
     }
 
-    /// Returns the answer that a call would get after every change that is due.
-    pub(super) fn settled(mut self) -> Gate {
+    /// Returns the answer that a call would get after every change that is due. `leased_until` returns the time until
+    /// which probes are leased in a mode.
+    pub(super) fn settled(mut self, leased_until: impl Fn(Mode) -> Tick) -> Gate {
         loop {
             match self.gate() {
                 Ok(gate) => return gate,
-                Err(due) => self = self.after(due),
+                Err(due) => self = self.after(due, &leased_until),
             }
         }
     }
 
-    /// Returns the time until the oldest probe is overdue. `oldest` is the age of this probe in nanoseconds.
-    pub(super) fn until_overdue(&self, oldest: u64) -> Duration {
-        Duration::from_nanos(nanos(self.config.probes.deadline).saturating_sub(oldest))
+    /// Returns the time until the oldest probe is overdue, or until the circuit probes without a grant if that is
+    /// earlier. `oldest` is the age of the oldest probe in nanoseconds.
+    pub(super) fn until_slot(&self, oldest: u64, leased_until: Option<Tick>) -> Duration {
+        let until_overdue = Duration::from_nanos(nanos(self.config.probes.deadline).saturating_sub(oldest));
+        leased_until.map_or(until_overdue, |until| until_overdue.min(until.saturating_since(self.now)))
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     /// The end of the advice by which another instance lowers the thresholds. The field lies far from the word, because
     /// it is read only when evidence is weighed.
     pub(super) advised_until: AtomicU64,
+    /// The time until which a probe of this circuit needs a grant. Only the path of a half-open circuit reads it.
+    pub(super) leased_until: AtomicU64,
     /// The rate of failed calls in the last minutes, as the bits of a float. Only a circuit that is advised reads it.
     pub(super) usual: AtomicU64,
     pub(super) cold: Mutex<Cold>,
@@ -199,6 +201,7 @@ impl Inner {
             contention: Contention::default(),
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
+            leased_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             usual: AtomicU64::new(0),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new()),

@@ -31,8 +31,14 @@
 //! | `loom_a_round_admits_no_more_probes_than_its_verdict_can_use` | `can_use_another` ignores the successes |
 //! | `loom_an_overdue_slot_is_given_back_once` | `reclaim` also frees the slot of a probe that is not overdue |
 //! | `loom_the_late_end_of_an_overdue_probe_frees_no_slot_of_another` | a late end frees the slot of the next probe |
-//! | `loom_a_stragglers_probe_frees_no_later_slot` | a slot is freed by a store instead of an exchange |
+//! | `loom_a_stragglers_probe_frees_no_later_slot` | a change of a slot ignores the era |
 //! | `loom_a_stragglers_probe_stays_out_of_the_next_verdict` | `record` does not compare eras |
+//! | `loom_a_grant_reaches_no_later_era` | a change of a slot ignores the era, or an era begins with free slots |
+//! | `loom_two_callers_take_one_grant_once` | a slot is loaded and stored instead of exchanged, or a call ignores the leases |
+//! | `loom_a_grant_is_taken_or_taken_back` | `withhold` takes the slot of a probe |
+//! | `loom_a_grant_beside_the_end_of_a_probe_admits_one_call` | the slot of an ended probe is free |
+//! | `loom_leases_that_end_beside_a_grant_admit_no_extra_probe` | the probes under way are not counted |
+//! | `loom_a_call_of_a_later_era_finds_the_leases` | the word is stored Relaxed |
 //! | [`evidence`] | |
 //! | `loom_a_stragglers_failure_stays_out_of_the_next_era` | a number, a slot or a bucket ignores its era |
 //! | `loom_the_first_failure_of_an_era_is_counted` | the run of the era begins after the word is stored |
@@ -42,6 +48,9 @@
 //! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored instead of exchanged, is exchanged with a weaker ordering, or is raised before the task is added |
 //! | `loom_two_waiters_are_woken_or_see_the_change` | the flag is stored instead of exchanged, or is exchanged with a weaker ordering |
 //! | `loom_a_slot_waiter_is_woken_or_finds_the_slot` | `judge` wakes the tasks before the slot is free, or does not wake the tasks |
+//! | `loom_a_waiter_for_a_grant_is_woken_or_finds_the_slot` | `grant` wakes the tasks before the slot is free, or does not wake the tasks |
+//! | `loom_a_waiter_for_the_end_of_the_leases_is_woken_or_sees_it` | `lease_probes` wakes the tasks before the end, or does not wake the tasks |
+//! | `loom_a_waiter_sleeps_through_no_lost_race_for_a_grant` | a call that was counted without a slot does not wake the tasks |
 //! | `loom_a_poll_for_a_change_is_woken_or_sees_it` | `change_any` wakes the tasks before the word is stored, or `poll_changed` does not check again |
 //! | `loom_a_waiter_for_the_restore_is_woken_or_sees_it` | `restored` wakes the tasks before the word is stored, or does not wake the tasks |
 //! | `loom_a_rule_met_while_the_wait_ends_is_not_lost` | `change` compares words, or `restored` loads the word before the lock |
@@ -140,6 +149,9 @@ impl Observer for Reporter {
             | Event::Sums { .. }
             | Event::Stale
             | Event::Forgotten
+            | Event::Fleet { .. }
+            | Event::FleetProbes { .. }
+            | Event::FleetDeclined
             | Event::SystemLoad { .. } => return,
         };
         self.0.send(report).expect("the model listens");

@@ -130,7 +130,17 @@ impl Inner {
         self.report_sums();
         let word = self.load();
         let (era, standing, bypassed) = (word.era(), self.effective_standing(word), word.bypassed());
-        self.notify(&Event::Refresh { standing, bypassed, era, at: self.now() });
+        let mut fleet = self.cold.lock().fleet();
+        loop {
+            self.notify(&Event::Refresh { standing, bypassed, era, at: self.now(), fleet });
+            // A change during the report may have been shown before this report. The repetition shows the newest decision
+            // last.
+            let now = self.cold.lock().fleet();
+            if now == fleet {
+                return;
+            }
+            fleet = now;
+        }
     }
 }
 

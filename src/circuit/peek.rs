@@ -1,9 +1,10 @@
 //! Answers about the next call, without a call.
 //!
-//! All answers come from the gate, so that the next call gets the same answer. A question makes no change, with one
-//! exception. A half-open circuit whose patience is over rejects the next call, and opens again with that call. A
-//! caller who calls only if the circuit would admit the call would wait for ever. Therefore [`Inner::peek`],
-//! [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] open such a circuit.
+//! All answers come from the gate, so that the next call gets the same answer. A question makes no change, with two
+//! exceptions, because a caller who calls only if the circuit would admit the call would wait for ever otherwise. A
+//! half-open circuit whose patience is over rejects the next call, and opens again with that call. A circuit whose
+//! opening is over, while its probes are leased, rejects the next call, and requests a lease with that call. Therefore
+//! [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] make these changes.
 
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ pub(crate) enum Peek {
     /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
     Rejecting(Option<Duration>),
     /// The call will be rejected, until a transition, a freed slot, or until this time has passed. When the time has
-    /// passed, the oldest probe is overdue. The circuit wakes no task for an overdue probe, so the waiting caller needs
-    /// a timer.
+    /// passed, the oldest probe is overdue, or probes are no longer leased. The circuit wakes no task at such a time, so
+    /// the waiting caller needs a timer.
     ProbesTaken(Duration),
     /// The answer is unknown, because the first call waits until the circuit is restored.
     AwaitsRestore,
@@ -76,7 +77,8 @@ impl Circuit {
     /// recovers. The answer is no permit. Another thread may take the last slot before the call.
     ///
     /// A half-open circuit that has waited too long for a success opens with the next call, and also with this question.
-    /// Otherwise callers who call only after a positive answer would never call again.
+    /// Otherwise callers who call only after a positive answer would never call again. For the same reason an open circuit
+    /// whose wait is over becomes half-open with this question while it needs a lease of its fleet for each probe.
     ///
     /// ```
     /// use tower_circuit_breaker::Circuit;
@@ -88,8 +90,19 @@ impl Circuit {
     #[must_use]
     pub fn would_admit(&self) -> bool {
         let (inner, now) = (self.inner(), self.now());
-        inner.give_up_if_due(now);
+        inner.settle_for_caller(now);
         inner.next_call(inner.load(), now) != NextCall::Rejected
+    }
+
+    /// Returns the answer of [`would_admit`](Self::would_admit) as if probes were not leased. An unused circuit is evicted
+    /// by this answer, because an eviction must not request a lease, and must not wait for a lease.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn would_admit_without_leases(&self) -> bool {
+        let (inner, now) = (self.inner(), self.now());
+        inner.give_up_if_due(now);
+        let mut scene = inner.scene(inner.load(), now);
+        scene.round.leased_until = Tick::ZERO;
+        !matches!(scene.settled(|_| Tick::ZERO), Gate::Taken { .. } | Gate::Closed(_))
     }
 
     /// Returns the answer of the gate to a call that does not wait for a restore.
@@ -123,7 +136,7 @@ impl Circuit {
 impl Inner {
     /// Returns the answer that a call would get, without making a change.
     pub(super) fn next_call(&self, word: Word, now: Tick) -> NextCall {
-        match self.scene(word, now).settled() {
+        match self.settled(word, now) {
             Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow => NextCall::Admitted,
             Gate::Probe => NextCall::Probe,
             Gate::Taken { .. } | Gate::Closed(_) => NextCall::Rejected,
@@ -143,6 +156,17 @@ impl Inner {
     pub(super) fn held_for(&self, word: Word, now: Tick) -> Option<Duration> {
         let until = self.hold_until().known().filter(|_| word.mode().is_hold());
         until.map(|until| until.saturating_since(now))
+    }
+
+    /// Returns the answer of the gate after every change that is due.
+    pub(super) fn settled(&self, word: Word, now: Tick) -> Gate {
+        self.scene(word, now).settled(|mode| self.leased_until(mode))
+    }
+
+    /// Makes the changes without which a caller who only asks would be rejected for ever.
+    pub(super) fn settle_for_caller(&self, now: Tick) {
+        self.give_up_if_due(now);
+        self.await_grant_if_due(now);
     }
 
     /// Opens a half-open circuit again if its patience is over.
@@ -184,16 +208,16 @@ impl Inner {
     /// Returns the answer of the gate to a call that does not wait for a restore.
     pub(super) fn peek_at_gate(&self) -> Peek {
         let now = self.now();
-        self.give_up_if_due(now);
+        self.settle_for_caller(now);
         self.peek_at(self.load(), now)
     }
 
     /// Returns the answer of [`peek_at_gate`](Self::peek_at_gate) without making a change.
     pub(super) fn peek_at(&self, word: Word, now: Tick) -> Peek {
         let scene = self.scene(word, now);
-        match scene.settled() {
+        match scene.settled(|mode| self.leased_until(mode)) {
             Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow | Gate::Probe => Peek::MayPass,
-            Gate::Taken { oldest } => Peek::ProbesTaken(scene.until_overdue(oldest)),
+            Gate::Taken { oldest, leased_until } => Peek::ProbesTaken(scene.until_slot(oldest, leased_until)),
             Gate::Closed(until) => {
                 Peek::Rejecting(self.rejects_until(word, until).map(|until| until.saturating_since(now)))
             }

@@ -2,18 +2,21 @@
 //! be under way, and one verdict.
 //!
 //! ```text
-//! slot      63..50 era (low 14 bits) | 49..36 turn | 35..0 started, in ms of the clock modulo 2^36 - 1, plus 1; 0 is free
+//! slot      era | turn | withheld, free, or the start of a probe (`probes/slot.rs`)
 //! verdict   number of a `Tagged` word: 39..26 failures | 25..12 successes | 11..2 under way | 1..0 without a verdict
 //! ```
 //!
 //! The verdict also counts the probes under way, so that one exchange decides if the half-open era can use another
 //! probe. A slot has the start time of its probe, so that the circuit can take the slot of an overdue probe back.
 //!
-//! A slot is taken and freed by one exchange that compares era and turn. Therefore no race between callers creates or
-//! loses a slot, also if the circuit has become half-open a second time. The turn grows each time a slot is freed, so
-//! that a late probe cannot free a slot that another probe has taken since. The count of probes under way increases
-//! before a probe takes its slot, and decreases after the slot is free, so that a slot is free for each counted probe.
-//! The meaning of a verdict is left to `verdict`.
+//! A slot is taken and given back by one exchange that compares era and turn. Therefore no race between callers creates
+//! or loses a slot, also if the circuit has become half-open a second time. The turn grows each time a slot is given
+//! back, so that a late probe cannot give back a slot that another probe has taken since. The count of probes under way
+//! increases before a probe takes its slot, and decreases after the slot is given back, so that there is a slot for each
+//! counted probe. While probes are leased, a counted call also needs a grant, and is counted out again without one.
+//! The grants are given by `lease`, and the meaning of a verdict is left to `verdict`.
+
+mod slot;
 
 use std::time::Duration;
 
@@ -21,12 +24,13 @@ use crate::clock::{Tick, nanos};
 use crate::config::Probing;
 use crate::sync::{AtomicU64, Relaxed};
 use crate::window::tagged::Tagged;
+use slot::{Moment, Slot, Use};
 
 /// The slots and the verdict of a half-open circuit. Each word carries its era, so that an outcome of
 /// an earlier era changes nothing.
 #[derive(Debug)]
 pub(super) struct Probes {
-    slots: Box<[AtomicU64]>,
+    slots: Box<[Slot]>,
     verdict: Tagged,
     /// The time in nanoseconds after which the era ends if a probe is overdue and no probe has succeeded. The value is
     /// written before the era is published.
@@ -50,6 +54,8 @@ pub(super) struct Occupancy {
     /// The age of the oldest probe that is not overdue, in nanoseconds but exact to the millisecond. Zero if no such
     /// probe is under way.
     pub(super) oldest: u64,
+    /// True if probes are leased and a slot is free. False if probes are not leased, because no call needs a grant then.
+    pub(super) has_grant: bool,
     pub(super) verdict: Verdict,
 }
 
@@ -115,64 +121,49 @@ impl Verdict {
 impl Probes {
     pub(super) fn new(probing: &Probing) -> Self {
         Self {
-            slots: (0..probing.in_flight + EXTRA).map(|_| AtomicU64::new(0)).collect(),
+            slots: (0..probing.in_flight + EXTRA).map(|_| Slot::new()).collect(),
             verdict: Tagged::new(),
             patience: AtomicU64::new(0),
         }
     }
 
-    /// Frees every slot for a new era. The verdict of the era begins with the `successes` of a restore. The caller
+    /// Withholds every slot for a new era. The verdict of the era begins with the `successes` of a restore. The caller
     /// holds the cold mutex and publishes the era after this call.
     pub(super) fn begin(&self, era: u64, successes: u32, patience: Duration) {
         // Relaxed, because the Release store of the circuit's word publishes the patience with the era.
         self.patience.store(nanos(patience), Relaxed);
-        for slot in &self.slots {
-            // Relaxed, because the Release store of the circuit's word publishes the slot with the era. `swap` is used
-            // instead of `store` for the reason given in `Tagged::begin`.
-            slot.swap(tag(era), Relaxed);
-        }
+        self.slots.iter().for_each(|slot| slot.begin(era));
         self.verdict.begin(era, Verdict { successes, ..Verdict::default() }.into());
     }
 
-    /// Counts a probe and takes a free slot of `era`. Returns `None` if the verdict cannot use another probe, if other
-    /// callers have taken the free slots, or if the era is over.
-    pub(super) fn take(&self, era: u64, now: Tick, probing: &Probing) -> Option<Probe> {
+    /// Counts a probe and takes a slot of `era`. If probes are `leased`, only a free slot is taken. Returns `None` if the
+    /// verdict cannot use another probe, if other callers have taken the slots, or if the era is over.
+    pub(super) fn take(&self, era: u64, now: Tick, probing: &Probing, leased: bool) -> Option<Probe> {
         self.verdict.try_update(era, |number| {
             let verdict = Verdict::from(number);
             let counted = Verdict { under_way: verdict.under_way + 1, ..verdict };
             verdict.can_use_another(probing).then(|| counted.into())
         })?;
-        let probe = self.take_slot(era, now);
+        let now = Moment::at(now);
+        let probe = (0..).zip(&self.slots).find_map(|(index, slot)| {
+            let turn = slot.take(era, now, leased)?;
+            Some(Probe(turn << SLOT_BITS | index))
+        });
         if probe.is_none() {
-            // A slot was free, but another caller has taken the slot. A slot that this caller had already checked may
-            // have been freed since.
+            // A slot was there, but another caller has taken the slot. A slot that this caller had already checked may
+            // have been given back since.
             self.count_out(era, |verdict| verdict.without);
         }
         probe
     }
 
-    fn take_slot(&self, era: u64, now: Tick) -> Option<Probe> {
-        let started = started(now);
-        (0..).zip(&self.slots).find_map(|(index, slot)| {
-            // Relaxed, because the slot publishes no other data.
-            let mut seen = tag(era);
-            while is_free(seen, era) {
-                match slot.compare_exchange_weak(seen, seen | started, Relaxed, Relaxed) {
-                    Ok(_) => return Some(Probe(turn(seen) << SLOT_BITS | index)),
-                    Err(now) => seen = now,
-                }
-            }
-            None
-        })
-    }
-
-    /// Ends a probe. Frees the slot if the probe still has the slot, and returns the verdict with this probe. Returns
+    /// Ends a probe. Gives the slot back if the probe still has the slot, and returns the verdict with this probe. Returns
     /// `None` if the era is over. A count at its maximum does not wrap.
     ///
     /// An overdue probe that has lost its slot still counts if the probe succeeded or failed.
     pub(super) fn end(&self, era: u64, probe: Probe, judged: Judged) -> Option<Verdict> {
         let (slot, probe_turn) = (&self.slots[probe.0 as usize & MOST_SLOTS], probe.0 >> SLOT_BITS);
-        let had_slot = free(slot, era, |word| turn(word) == probe_turn);
+        let had_slot = slot.give_back(era, |turn, _| turn == probe_turn);
         let count = |number| {
             let mut verdict = Verdict::from(number);
             verdict.under_way = verdict.under_way.saturating_sub(u32::from(had_slot));
@@ -188,14 +179,45 @@ impl Probes {
 
     /// Takes the slots back whose probes have been under way for `deadline` or longer.
     pub(super) fn reclaim(&self, era: u64, now: Tick, deadline: Duration) {
-        let now = started(now);
+        let now = Moment::at(now);
         for slot in &self.slots {
-            if free(slot, era, |word| age(word & STARTED, now) >= nanos(deadline)) {
+            if slot.give_back(era, |_, start| start.age(now) >= nanos(deadline)) {
                 // An overdue probe is a sign of a slow service, so the number of probes without a verdict returns to
                 // zero.
                 self.count_out(era, |_| 0);
             }
         }
+    }
+
+    /// Frees a withheld slot of `era`, and one more for a hedge if a probe ended without a verdict. A slot for a hedge that
+    /// is left from an earlier grant counts for this grant. Returns true if a slot was freed.
+    #[cfg(any(feature = "store", test))]
+    pub(super) fn grant(&self, era: u64) -> bool {
+        let left = self.slots.iter().any(|slot| slot.get(era) == Some(Use::Free));
+        let extra = if self.verdict(era).has_gaps() && !left { EXTRA } else { 0 };
+        let mut granted = false;
+        for _ in 0..=extra {
+            granted |= self.slots.iter().any(|slot| slot.grant(era));
+        }
+        granted
+    }
+
+    /// Withholds the free slots of `era`.
+    #[cfg(any(feature = "store", test))]
+    pub(super) fn withhold(&self, era: u64) {
+        self.slots.iter().for_each(|slot| slot.withhold(era));
+    }
+
+    /// Returns the number of free slots of `era`, the number of probes that have a slot, and the age of the oldest of
+    /// these probes in nanoseconds.
+    #[cfg(any(feature = "store", test))]
+    pub(super) fn grants_and_probes(&self, era: u64, now: Tick) -> (u32, u32, u64) {
+        let now = Moment::at(now);
+        self.slots.iter().fold((0, 0, 0), |(free, taken, oldest), slot| match slot.get(era) {
+            Some(Use::Free) => (free + 1, taken, oldest),
+            Some(Use::Taken(start)) => (free, taken + 1, oldest.max(start.age(now))),
+            Some(Use::Withheld) | None => (free, taken, oldest),
+        })
     }
 
     /// Removes a probe that has no slot from the count of probes under way. `without` returns the new number of probes
@@ -209,27 +231,28 @@ impl Probes {
 
     /// Reads verdict and slots of `era` once. The answer is only a hint, because other threads may take slots during
     /// the read.
-    pub(super) fn occupancy(&self, era: u64, now: Tick, deadline: Duration) -> Occupancy {
-        let now = started(now);
+    pub(super) fn occupancy(&self, era: u64, now: Tick, deadline: Duration, leased: bool) -> Occupancy {
+        let now = Moment::at(now);
         // If the era has ended, the verdict is empty. The caller notices the end at its next load of the word.
         let verdict = self.verdict(era);
-        let (mut overdue, mut oldest, mut left) = (0, 0, verdict.under_way);
+        let (mut overdue, mut oldest, mut left, mut has_grant) = (0, 0, verdict.under_way, false);
         for slot in &self.slots {
             // The loop stops once all counted probes are found, because no slot is taken without a count.
-            if left == 0 {
+            if left == 0 && (has_grant || !leased) {
                 break;
             }
-            // Relaxed, because the load is only a hint and `take` decides. The word of the slot contains the start
-            // time.
-            let word = slot.load(Relaxed);
-            if is_taken(word, era) {
-                let age = age(word & STARTED, now);
-                (overdue, oldest) =
-                    if age >= nanos(deadline) { (overdue + 1, oldest) } else { (overdue, oldest.max(age)) };
-                left -= 1;
+            match slot.get(era) {
+                Some(Use::Taken(start)) if left > 0 => {
+                    let age = start.age(now);
+                    (overdue, oldest) =
+                        if age >= nanos(deadline) { (overdue + 1, oldest) } else { (overdue, oldest.max(age)) };
+                    left -= 1;
+                }
+                Some(Use::Free) => has_grant = leased,
+                Some(Use::Taken(_) | Use::Withheld) | None => {}
             }
         }
-        Occupancy { overdue, oldest, verdict }
+        Occupancy { overdue, oldest, has_grant, verdict }
     }
 
     /// Returns the time after which the era ends if a probe is overdue and no probe has succeeded.
@@ -240,8 +263,7 @@ impl Probes {
 
     /// Returns the number of probes of `era` that are under way.
     pub(super) fn in_flight(&self, era: u64) -> usize {
-        // Relaxed, because the number is only shown to people.
-        self.slots.iter().filter(|slot| is_taken(slot.load(Relaxed), era)).count()
+        self.slots.iter().filter(|slot| matches!(slot.get(era), Some(Use::Taken(_)))).count()
     }
 
     pub(super) fn verdict(&self, era: u64) -> Verdict {
@@ -271,22 +293,6 @@ impl From<Verdict> for u64 {
     }
 }
 
-/// Frees a taken slot of `era` if `expected` accepts the word of the slot. Returns true if this call has freed the
-/// slot.
-fn free(slot: &AtomicU64, era: u64, expected: impl Fn(u64) -> bool) -> bool {
-    // Relaxed, because the caller updates the verdict after this call, and the exchange of the verdict publishes the
-    // free slot to the next counted caller.
-    let mut seen = slot.load(Relaxed);
-    while is_taken(seen, era) && expected(seen) {
-        let next_turn = u64::from(turn(seen) + 1) & TURN;
-        match slot.compare_exchange_weak(seen, tag(era) | next_turn << TURN_SHIFT, Relaxed, Relaxed) {
-            Ok(_) => return true,
-            Err(now) => seen = now,
-        }
-    }
-    false
-}
-
 impl Probe {
     pub(super) const fn bits(self) -> u32 {
         self.0
@@ -297,46 +303,8 @@ impl Probe {
     }
 }
 
-const fn tag(era: u64) -> u64 {
-    era << ERA_SHIFT
-}
-
-fn turn(word: u64) -> u32 {
-    u32::try_from(word >> TURN_SHIFT & TURN).expect("14 bits")
-}
-
-fn started(now: Tick) -> u64 {
-    // The time is taken modulo 2^36 - 1 ms, which are 2.2 years, because the clock of a user may count from 1970. An
-    // age is known up to half of that range.
-    now.as_nanos() / NANOS_PER_MILLI % STARTED + 1
-}
-
-/// Returns the nanoseconds between two values of [`started`].
-fn age(began: u64, now: u64) -> u64 {
-    let age = if now >= began { now - began } else { now + STARTED - began };
-    // An age of more than half of the range means that the clock has jumped back.
-    if age > STARTED / 2 { 0 } else { age * NANOS_PER_MILLI }
-}
-
-fn is_of(word: u64, era: u64) -> bool {
-    word >> ERA_SHIFT << ERA_SHIFT == tag(era)
-}
-
-fn is_taken(word: u64, era: u64) -> bool {
-    is_of(word, era) && word & STARTED != 0
-}
-
-fn is_free(word: u64, era: u64) -> bool {
-    is_of(word, era) && word & STARTED == 0
-}
-
 const SLOT_BITS: u32 = 10;
 const MOST_SLOTS: usize = (1 << SLOT_BITS) - 1;
-const STARTED: u64 = (1 << TURN_SHIFT) - 1;
-const TURN_SHIFT: u32 = 36;
-const TURN: u64 = (1 << (ERA_SHIFT - TURN_SHIFT)) - 1;
-const ERA_SHIFT: u32 = 50;
-const NANOS_PER_MILLI: u64 = 1_000_000;
 /// The largest count of successes or of failures. The settings allow at most 10 000 successes and 10 001 failures.
 const MOST_COUNTED: u32 = (1 << 14) - 1;
 /// The largest count of probes under way. The settings allow at most 1 000, to which [`EXTRA`] is added.

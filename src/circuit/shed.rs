@@ -47,7 +47,7 @@ impl Inner {
     /// call inside a probe.
     fn may_shed(&self, now: Tick) -> bool {
         let word = self.load();
-        let lets_through = match self.scene(word, now).settled() {
+        let lets_through = match self.settled(word, now) {
             Gate::Counted | Gate::Probe => true,
             Gate::Uncounted | Gate::Nested | Gate::InShadow | Gate::Taken { .. } | Gate::Closed(_) => false,
         };

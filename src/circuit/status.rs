@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::inner::Inner;
 use super::{Circuit, Peek, decide};
 use crate::outcome::{number, score_from_units};
-use crate::state::{Generation, Mode, Standing, State, Transition};
+use crate::state::{FleetBrief, Generation, Mode, Standing, State, Transition};
 use crate::sync::{Acquire, AtomicU64, Relaxed};
 use crate::window::Tally;
 
@@ -79,6 +79,9 @@ pub struct Status {
     pub slow_call_rate: Option<f64>,
     /// The probes of a half-open circuit.
     pub probes: ProbeStatus,
+    /// The decision of the fleet, as this instance knows the decision. `None` for a circuit without a fleet, and before the
+    /// store has answered.
+    pub fleet: Option<FleetBrief>,
     /// The counts since the circuit was created.
     pub totals: Totals,
     /// The last transitions, oldest first, at most 128.
@@ -172,6 +175,9 @@ impl Circuit {
     /// again.
     #[must_use]
     pub fn status(&self) -> Status {
+        // A page or a desk that calls only `status_with` makes no such change, because it has no call to make, and must
+        // not request a lease.
+        self.inner().await_grant_if_due(self.now());
         self.status_with(usize::MAX)
     }
 
@@ -216,6 +222,7 @@ impl Circuit {
                 successes: verdict.successes,
                 failures: verdict.failures,
             },
+            fleet: cold.fleet(),
             totals: inner.totals(),
             transitions: cold.history.iter().skip(cold.history.len().saturating_sub(transitions)).cloned().collect(),
         }

@@ -80,7 +80,7 @@ impl Inner {
 
     /// Returns true if a probe has been under way for the probe deadline or longer.
     fn is_overdue(&self, era: u64, now: Tick) -> bool {
-        self.probes.occupancy(era, now, self.config.probes.deadline).overdue > 0
+        self.probes.occupancy(era, now, self.config.probes.deadline, false).overdue > 0
     }
 }
 

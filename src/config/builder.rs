@@ -10,6 +10,7 @@ use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
+use crate::pattern::{UNRESERVED, is_reserved};
 use crate::shown::{is_printable, quoted};
 use crate::state::Exact;
 #[cfg(feature = "keyed")]
@@ -334,6 +335,9 @@ impl ConfigBuilder {
     /// [`ConfigError`] names the first field that can never work, its value and the allowed range.
     pub fn build(mut self) -> Result<Config, ConfigError> {
         check_name(&self.config.name)?;
+        if is_reserved(&self.config.name) {
+            return Err(ConfigError::new("name", format_args!("\"{}\"", quoted(&self.config.name)), UNRESERVED));
+        }
         self.config.rules.slow_call_rate = self.slow_rule()?;
         let Config { rules, window, open, probes, .. } = &self.config;
         check_rules(rules, *window)?;

@@ -7,11 +7,12 @@ use tokio::sync::{Notify, watch};
 
 use super::Sharing;
 use super::hub::{Coordinator, Hub};
-use super::instance::host_name;
+use super::instance::{host_name, program_name};
+use super::membership::Quorum;
 use super::terms::{Polls, Terms, Ttl};
 use super::waiters::Waiters;
 use crate::config::{ConfigError, LONGEST_NAME};
-use crate::keep::{INSTANCES, STORE_TIMEOUT, is_instance};
+use crate::keep::{FLEETS, INSTANCES, MOST_VOTES, QUORUM_AT_LEAST, QUORUM_SHARE, STORE_TIMEOUT, is_fleet, is_instance};
 use crate::pattern::{ALLOWED, ByName, misused};
 use crate::registry::Registry;
 use crate::roll_call::{Call, Kind, expect};
@@ -53,7 +54,9 @@ impl RegistryBuilder {
             store: None,
             terms: Terms {
                 sharing: Sharing::default(),
+                quorum: Quorum { at_least: QUORUM_AT_LEAST, share: QUORUM_SHARE },
                 instance: host_name(),
+                fleet: program_name(),
                 first_call_waits: Duration::ZERO,
                 timeout: STORE_TIMEOUT,
                 poll: Polls { tripped: Duration::from_secs(2), closed: Duration::from_secs(10) },
@@ -93,6 +96,28 @@ impl RegistryBuilder {
     /// instance changes its id to `id#2` and logs a warning.
     pub fn instance(mut self, id: &str) -> Self {
         id.clone_into(&mut self.terms.instance);
+        self
+    }
+
+    /// Sets the name of the fleet, which is the instances that decide together with [`Sharing::Quorum`] and
+    /// [`Sharing::Follow`]. All instances of one application need the same name, and another application on the same store
+    /// needs another name, because the number of members decides on the quorum. Without effect with [`Sharing::Advise`].
+    ///
+    /// Range: 1 to 100 bytes of printable text without spaces and `//`. Default: the file name of the executable, or `service`
+    /// if the file name is not known.
+    pub fn fleet(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.terms.fleet);
+        self
+    }
+
+    /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. The number is the share of
+    /// the live members, rounded up, but at least `at_least` and at most 10. An instance that has been alone for 20 s needs
+    /// no vote but its own. While the members are not known, at least two votes are needed.
+    ///
+    /// Range: 1 to 10 votes, and a share of 0 to 1. Default: 2 votes, and a share of 0.1. With one vote, an instance on a bad
+    /// path opens the circuits of all instances whose calls do not succeed.
+    pub const fn quorum(mut self, at_least: u32, share: f64) -> Self {
+        self.terms.quorum = Quorum { at_least, share };
         self
     }
 
@@ -226,6 +251,15 @@ impl RegistryBuilder {
         }
         if !is_instance(&terms.instance) {
             return Err(ConfigError::new("instance", format_args!("`{}`", quoted(&terms.instance)), INSTANCES));
+        }
+        if !is_fleet(&terms.fleet) {
+            return Err(ConfigError::new("fleet", format_args!("`{}`", quoted(&terms.fleet)), FLEETS));
+        }
+        if !(1..=MOST_VOTES).contains(&terms.quorum.at_least) {
+            return Err(ConfigError::new("quorum.at_least", terms.quorum.at_least, format!("1 to {MOST_VOTES}")));
+        }
+        if !(0.0..=1.0).contains(&terms.quorum.share) {
+            return Err(ConfigError::new("quorum.share", terms.quorum.share, "0 to 1"));
         }
         let Some(store) = store else { return Ok(Registry::with_limit(limit)) };
         let ttls = terms.ttl_of.entries();

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | the registry has a new circuit | `new` | the restore is awaited, and the version in the store is unknown |
 //! | the bell rings, or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
+//! | after each of these steps | `check` | the decision of the fleet is adopted, and the next command to the fleet is chosen |
 //! | the store answers a load | `found` | the record is joined, and its restore, acts and advice are taken over |
 //! | an order is given again | `ordered_again` | the result of the order is reported again |
 //! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and a write in it is under way |
@@ -27,7 +28,8 @@
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
 //! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the
 //! write under way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings
-//! and holds by the clock of the store (`ends.rs`), and the relation to the registry (`registration.rs`). The steps
+//! and holds by the clock of the store (`ends.rs`), the part in the decisions of the fleet (`fleet.rs`), and the relation
+//! to the registry (`registration.rs`). The steps
 //! of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`, and the reasons for a
 //! load in `news.rs`.
 
@@ -36,6 +38,7 @@ mod adopted;
 mod changes;
 mod ends;
 mod evidence;
+mod fleet;
 mod known;
 mod look;
 mod news;
@@ -49,6 +52,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Sharing;
+use super::membership::{Members, Quorum};
 use super::report::Restored;
 use super::waiters::Fate;
 use crate::circuit::Circuit;
@@ -60,6 +64,7 @@ use adopted::Adopted;
 use changes::Changes;
 use ends::Ends;
 use evidence::Evidence;
+use fleet::{InFleet, Sent};
 use known::{Found, Known, Stored};
 pub(super) use news::Pace;
 use registration::Registration;
@@ -76,6 +81,16 @@ pub(super) struct Who {
     /// The tiers of the store, as the entries name them. `None` if the store has no tiers.
     pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
+    pub(super) quorum: Quorum,
+    /// The members of the fleet, which the task counts.
+    pub(super) members: Members,
+}
+
+impl Who {
+    /// Returns the number of votes that open the fleet.
+    fn needed(&self) -> u32 {
+        self.quorum.needed(self.members)
+    }
 }
 
 /// One moment on two clocks. Waits are measured on the clock of this process. Records are dated by the clock of the
@@ -108,6 +123,8 @@ pub(super) struct Ticket {
     /// The new entry of this instance in the write, if the write has one, and the number of changes of the state before
     /// the entry was derived.
     entry: Option<(InstanceEntry, u64)>,
+    /// The command to the fleet in the write, if the write has one.
+    sent: Option<Sent>,
 }
 
 impl Ticket {
@@ -151,6 +168,8 @@ pub(super) struct Desk {
     adopted: Adopted,
     /// The end of the opening by the clock of the store.
     ends: Ends,
+    /// The votes, the probes and the adopted decisions of the fleet.
+    fleet: InFleet,
     /// The relation to the registry.
     registration: Registration,
 }
@@ -166,6 +185,7 @@ impl Desk {
             sending: Sending::new(life.turn),
             adopted: Adopted::new(waits),
             ends: Ends::default(),
+            fleet: InFleet::default(),
             registration: Registration::Registered,
             circuit,
         }
@@ -193,6 +213,7 @@ impl Desk {
             || self.changes.has_act()
             || self.changes.has_transition()
             || self.known.is_behind()
+            || self.fleet.wants_write()
             || self.evidence.is_due(now)
     }
 
@@ -335,6 +356,7 @@ impl Desk {
     /// Notes that the instance has another id now, under which the record has no entry yet.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.evidence.renamed(now);
+        self.end_turn();
     }
 
     /// Creates a row for the audit without an id and a time. The outbox sets the id, and the time of the store is set

@@ -21,6 +21,7 @@ use super::report::{Restored, ShutdownReport, StoreStatus};
 use super::terms::Terms;
 use super::waiters::Waiters;
 use crate::circuit::Circuit;
+use crate::record::Member;
 use crate::registry::Companion;
 #[cfg(feature = "keyed")]
 use crate::registry::Prefixed;
@@ -97,6 +98,8 @@ impl Inbox {
 pub(super) struct Findings {
     pub(super) restored: BTreeMap<String, Restored>,
     pub(super) status: StoreStatus,
+    /// The members of the fleet. Empty while no task runs.
+    pub(super) members: Vec<Member>,
     /// The circuits whose records are of a later version, with that version.
     pub(super) unwritable: BTreeMap<String, u32>,
     /// The circuits with an order that could not be written yet, with the last reason.

@@ -6,10 +6,11 @@ use std::collections::{HashMap, VecDeque};
 use super::desk::{Desk, Who};
 use super::desks::{DeskId, Desks};
 use super::link::Link;
+use super::membership::{Members, Membership};
 use super::outbox::Outbox;
 use super::terms::Terms;
 use crate::circuit::Circuit;
-use crate::clock::TokioClock;
+use crate::clock::{Clock, TokioClock};
 use crate::random::Dice;
 use crate::record::tiers_text;
 use crate::store::DynStore;
@@ -25,6 +26,8 @@ pub(super) struct Ledger {
     /// The number of the present id, which is 1 for `named`.
     pub(super) names: u32,
     pub(super) desks: Desks,
+    /// The membership of this instance in its fleet.
+    pub(super) membership: Membership,
     /// The desk of each name.
     pub(super) index: HashMap<String, DeskId>,
     /// The desks of evicted circuits, oldest first.
@@ -54,6 +57,7 @@ impl Ledger {
     /// Creates the knowledge of a first task, with no desks and a new incarnation.
     pub(super) fn new(terms: &Terms, store: &dyn DynStore) -> Self {
         let incarnation = Dice::new(terms.seed).id();
+        let clock = TokioClock::new();
         Self {
             outbox: Outbox::new(&incarnation, terms.outbox),
             who: Who {
@@ -61,10 +65,13 @@ impl Ledger {
                 incarnation,
                 tiers: store.tiers().map(tiers_text),
                 sharing: terms.sharing,
+                quorum: terms.quorum,
+                members: Members::default(),
             },
             named: terms.instance.clone(),
             names: 1,
             desks: Desks::default(),
+            membership: Membership::new(terms, clock.now()),
             index: HashMap::new(),
             leaving: VecDeque::new(),
             given_up: Lines::default(),
@@ -76,7 +83,7 @@ impl Ledger {
             link: Link::new(store.kind()),
             audit_failures: 0,
             dice: Dice::new(terms.seed),
-            clock: TokioClock::new(),
+            clock,
         }
     }
 

@@ -7,13 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "keyed")]
 use super::Sharing;
-#[cfg(feature = "keyed")]
 use super::desk::Who;
 use super::report::Recovered;
 use crate::config::{Config, Recovery};
-use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
+use crate::record::{CircuitRecord, Fleet, InstanceEntry, Timestamp};
 use crate::state::{Act, EarlierReason, Generation, Mode, Snapshot, State};
 use crate::window::{Tally, Window};
 
@@ -26,8 +24,9 @@ pub(super) struct Restoration {
 
 /// Returns the state that a circuit adopts on the instance with this id. Returns `None` if the record has
 /// neither a state nor an act.
-pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now: Timestamp) -> Option<Restoration> {
-    let own = record.instances.get(id);
+pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, now: Timestamp) -> Option<Restoration> {
+    let id = who.id.as_str();
+    let own = record.instances.get(id).filter(|entry| who.sharing != Sharing::Quorum || is_newer(entry, record));
     let (mut snapshot, whose, acts, mode_before) = match own {
         Some(entry) => {
             let mut snapshot = Snapshot::closed();
@@ -50,6 +49,17 @@ pub(super) fn restoration(record: &CircuitRecord, id: &str, config: &Config, now
             (snapshot, Recovered::Own, entry.acts, entry.mode)
         }
         None if record.generation == Generation::new(0) && record.operator.is_none() => return None,
+        // The published state can be the state of one instance of an earlier version.
+        None if who.sharing == Sharing::Quorum => {
+            let mut snapshot = Snapshot::closed();
+            let is_open = |entry: &&InstanceEntry| entry.state == State::Open && record.state == State::Open;
+            if let Some(entry) = record.instances.get(id).filter(is_open) {
+                // The opening of this instance can be longer than that of the fleet.
+                (snapshot.state, snapshot.open_for) = (State::Open, entry.open_for(now));
+            }
+            decided(&mut snapshot, record, &record.decision(false), now);
+            (snapshot, Recovered::Published, 0, Mode::Automatic)
+        }
         None => (published(record, id, now), Recovered::Published, 0, Mode::Automatic),
     };
     snapshot.generation = record.generation;
@@ -103,6 +113,36 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
     snapshot
 }
 
+/// Returns true if the decision of the fleet has not made the entry obsolete. An entry of the same time was written with
+/// the decision.
+fn is_newer(entry: &InstanceEntry, record: &CircuitRecord) -> bool {
+    let Some(fleet) = &record.fleet else { return true };
+    entry.updated_at >= fleet.since || entry.state == State::Closed && fleet.state == State::Closed
+}
+
+/// Writes the decision of a fleet into the snapshot of a circuit, whose counts and mode stay. The longer opening wins,
+/// because the service may have asked this instance for no calls until then.
+pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, fleet: &Fleet, now: Timestamp) {
+    let own_end = (snapshot.state == State::Open).then_some(snapshot.open_for);
+    if snapshot.state != fleet.state {
+        snapshot.run = 0.0;
+    }
+    (snapshot.state, snapshot.generation) = (fleet.state, record.generation);
+    snapshot.open_for = None;
+    if fleet.state == State::Open {
+        let left = fleet.open_for(now);
+        snapshot.open_for = own_end.map_or(left, |own| own.zip(left).map(|(own, left)| own.max(left)));
+        snapshot.attempt = fleet.attempt;
+    }
+    let since = Some(fleet.since).filter(|at| *at <= now);
+    let ago = since.map(|at| now.since(at));
+    snapshot.half_open_for = ago.filter(|_| fleet.state == State::HalfOpen);
+    snapshot.tripped_for = snapshot.tripped_for.or(ago).filter(|_| fleet.state != State::Closed);
+    if !fleet.reason.is_empty() {
+        give(snapshot, Some((EarlierReason::new(&fleet.reason), since)), now);
+    }
+}
+
 /// The urgency of the restore of a circuit before its first call. The greater urgency is restored first.
 #[cfg(feature = "keyed")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,7 +164,7 @@ pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Ti
     let entry = record.instances.get(&who.id);
     let own = entry.map(|entry| (entry.state, entry.open_for(now), entry.updated_at, true));
     let published = (record.state, record.open_for(now), record.updated_at, false);
-    let states = [own, Some(published).filter(|_| entry.is_none() || who.sharing == Sharing::Follow)];
+    let states = [own, Some(published).filter(|_| entry.is_none() || who.sharing != Sharing::Advise)];
     let is_held = record.held(now).is_some();
     let urgency = |(state, open_for, updated_at, is_own): (State, Option<Duration>, Timestamp, bool)| {
         let rejects = state == State::Open && open_for.is_none_or(|left| !left.is_zero());

@@ -9,7 +9,8 @@
 //! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, hints of
 //! the store in `hints.rs`, the polls in `polls.rs`, new and evicted circuits in `leave.rs`, the batches of loads in
 //! `loads.rs`, the search for keyed circuits after a start in `survey.rs`, the deletion of old records in `sweep.rs`, the
-//! wake-up of a suspended machine in `slept.rs`, and the reports and the end of the task in `end.rs`.
+//! heartbeats for the fleet in `members.rs`, the wake-up of a suspended machine in `slept.rs`, and the reports and the end of
+//! the task in `end.rs`.
 //!
 //! The file is longer than others, because the loop is read together with all that can wake it.
 
@@ -19,6 +20,7 @@ mod hints;
 mod jobs;
 mod leave;
 mod loads;
+mod members;
 mod polls;
 mod slept;
 #[cfg(feature = "keyed")]
@@ -31,7 +33,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::desk::{Desk, Report};
+use super::desk::{Desk, Now, Report};
 use super::desks::DeskId;
 use super::hub::Hub;
 use super::ledger::Ledger;
@@ -104,6 +106,7 @@ impl Task {
             desk.restart();
         }
         let now = ledger.clock.now();
+        ledger.membership.restart(now);
         let next_trim = now.saturating_add(FIRST_TRIM.mul_f64(0.5 + ledger.dice.share()));
         let sweep = Sweep::new(now, &mut ledger.dice);
         Self {
@@ -216,6 +219,7 @@ impl Task {
         if self.closing && !shutdown {
             // A caller has started the task again since the request for a shutdown, so that the task does not end.
             self.closing = false;
+            self.ledger.membership.go_on(now);
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.go_on();
@@ -250,6 +254,7 @@ impl Task {
         if shutdown && !self.closing {
             self.closing = true;
             self.look_at_all(now);
+            self.ledger.membership.stop(now);
             let mut marks = 0;
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
@@ -279,6 +284,7 @@ impl Task {
     /// The function also reports the sums of the circuit to its observers, because a thread that makes no more calls
     /// reports no sums.
     fn look_at_all(&mut self, now: Tick) {
+        self.count_members(now);
         for at in self.ledger.desks.places() {
             if let Some(desk) = self.ledger.desks.get(at) {
                 desk.report_sums();
@@ -291,6 +297,7 @@ impl Task {
     /// Plans the next write of a desk, and sets the pace of its polls. Afterwards the desk is in `to_write` if and only if
     /// the desk has a change to write now, and counts as unwritten if and only if the desk has a change to write now or later.
     fn plan(&mut self, at: DeskId, now: Tick) {
+        self.check(at, now);
         self.set_pace(at, now);
         let desk = &mut self.ledger.desks[at];
         if self.closing {
@@ -310,6 +317,14 @@ impl Task {
             findings.unwritten.entry(at).or_insert_with(|| desk.name().to_owned());
         } else {
             findings.unwritten.remove(&at);
+        }
+    }
+
+    /// Lets a desk compare its circuit with the decision of the fleet.
+    fn check(&mut self, at: DeskId, now: Tick) {
+        let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
+        if let Some(store) = link.time(now) {
+            desks[at].check(who, link.is_up(), self.closing, Now { here: now, store }, dice);
         }
     }
 
@@ -381,7 +396,7 @@ impl Task {
             // A write needs a load first.
             return Tick::ZERO;
         }
-        if let Some(at) = self.next_hint() {
+        if let Some(at) = self.next_hint().into_iter().chain(self.next_beat()).min() {
             next = next.min(at);
         }
         if self.ledger.link.is_up() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Sharing;
+use super::membership::Quorum;
 pub(super) use crate::keep::Ttl;
 use crate::pattern::ByName;
 
@@ -10,7 +11,10 @@ use crate::pattern::ByName;
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) sharing: Sharing,
+    pub(super) quorum: Quorum,
     pub(super) instance: String,
+    /// The name of the fleet.
+    pub(super) fleet: String,
     pub(super) first_call_waits: Duration,
     pub(super) timeout: Duration,
     pub(super) poll: Polls,

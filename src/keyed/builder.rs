@@ -8,6 +8,7 @@ use super::Keyed;
 use super::circuits::{Circuits, Template};
 use crate::circuit::expect_names;
 use crate::config::{Config, ConfigBuilder, ConfigError};
+use crate::pattern::{RESERVED, is_reserved};
 use crate::registry::Registry;
 use crate::roll_call::{Call, note};
 use crate::shown::{is_printable, quoted};
@@ -134,6 +135,10 @@ impl KeyedBuilder {
         if prefix.len() > LONGEST_PREFIX || !separates {
             let value = format_args!("\"{}\" ({} bytes)", quoted(&prefix), prefix.len());
             return Err(ConfigError::new("prefix", value, allowed));
+        }
+        if RESERVED.starts_with(&prefix) || is_reserved(&prefix) {
+            let allowed = format!("a prefix that begins no name with `{RESERVED}`, which names the members of a fleet");
+            return Err(ConfigError::new("prefix", format_args!("\"{prefix}\""), allowed));
         }
         let sample: Config = (self.template)(&format!("{prefix}key")).build()?;
         self.registry.reserve(&prefix).map_err(|taken| {

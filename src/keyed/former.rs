@@ -45,7 +45,7 @@ impl Formers {
     /// as idle circuits are.
     pub(super) fn get(&self, stem: &str, now: u64) -> Option<Circuit> {
         let Former { circuit, since, .. } = self.circuits.get(stem)?;
-        let is_gone = now.saturating_sub(*since) >= self.idle && circuit.would_admit();
+        let is_gone = now.saturating_sub(*since) >= self.idle && circuit.would_admit_without_leases();
         (!is_gone).then(|| circuit.clone())
     }
 

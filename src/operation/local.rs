@@ -314,7 +314,7 @@ const AT_A_TIME: usize = 16;
 
 #[cfg(feature = "store")]
 fn rows_of(circuit: &Circuit) -> Vec<AuditRow> {
-    let status = circuit.status();
+    let status = circuit.status_with(usize::MAX);
     let edges = status.transitions.into_iter().filter(|edge| edge.reason != Reason::KillSwitch);
     let row = |edge: Transition| AuditRow {
         // Eras as hexadecimal digits of equal length sort like numbers.

@@ -1,20 +1,22 @@
 //! Orders that are written to a store only, for a command line that has no circuits in its process.
 
 mod attempt;
+mod members;
 mod reach;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::attempt::{Attempt, Stored};
+pub use self::members::Membership;
 pub use self::reach::Reach;
 use super::watch::Changes;
-use super::{Done, Kept, Order, Refused};
+use super::{Done, FleetStatus, Kept, Order, Refused};
 use crate::config::{Config, RESET_COOLDOWN};
 use crate::coordinator::host_name;
 use crate::keep::STORE_TIMEOUT;
 use crate::nearest::nearest;
-use crate::pattern::beginning;
+use crate::pattern::{UNRESERVED, beginning, is_reserved};
 use crate::random;
 use crate::record::{CircuitRecord, CorruptRecord, Timestamp};
 use crate::shown::{cut, one_line, quoted};
@@ -134,7 +136,8 @@ impl Operator {
         Ok(self.load("circuitctl").await?.1)
     }
 
-    /// Returns the records of all circuits in the store, sorted by name.
+    /// Returns the records of all circuits in the store, sorted by name. [`members`](Self::members) returns the members of
+    /// fleets.
     ///
     /// # Errors
     ///
@@ -144,12 +147,20 @@ impl Operator {
     ///
     /// Dropping the future changes nothing.
     pub async fn list(&self) -> Result<Vec<Shown>, StoreError> {
-        let names = self.within_timeout(self.store.list()).await?;
+        let names = self.names().await?;
+        self.load_all(names.iter().filter(|name| !is_reserved(name)).cloned().collect()).await
+    }
+
+    async fn names(&self) -> Result<Vec<String>, StoreError> {
+        self.within_timeout(self.store.list()).await
+    }
+
+    /// Loads the records of these names. A record that was deleted after the names were listed is left out.
+    async fn load_all(&self, names: Vec<String>) -> Result<Vec<Shown>, StoreError> {
         let mut shown = Vec::with_capacity(names.len());
         for names in names.chunks(BATCH) {
             let Loaded { entries, now } = self.within_timeout(self.store.load_many(names)).await?;
             for (name, entry) in names.iter().zip(entries) {
-                // A record that was deleted after the list of names was read is left out.
                 shown.extend(entry.map(|entry| Shown::of(name, &entry, now)));
             }
         }
@@ -160,12 +171,14 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// [`Refused::NoRecord`] with the most similar name, or [`Refused::Store`].
+    /// [`Refused::NoRecord`] with the most similar name, [`Refused::Store`], or [`Refused::Invalid`] for the name of the
+    /// members of a fleet.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future changes nothing.
     pub async fn show(&self, name: &str) -> Result<Shown, Refused> {
+        check_unreserved(name)?;
         match self.load(name).await.map_err(|error| store(&error, false))? {
             (Some(entry), now) => Ok(Shown::of(name, &entry, now)),
             (None, _) => Err(self.no_record(name).await),
@@ -211,6 +224,7 @@ impl Operator {
     /// same order can be given again, and takes effect only once in the store and in the audit.
     pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
         order.check()?;
+        check_unreserved(name)?;
         if order.create {
             Config::new(name).map_err(|error| Refused::Invalid { problem: error.to_string() })?;
             if beginning(name).is_some() {
@@ -275,8 +289,9 @@ impl Operator {
 
     async fn no_record(&self, name: &str) -> Refused {
         // A failure to list the names only means that the refusal suggests no name.
-        let names = self.within_timeout(self.store.list()).await.unwrap_or_default();
-        Refused::NoRecord { name: bounded(name), nearest: nearest(name, names.iter().map(String::as_str)) }
+        let names = self.names().await.unwrap_or_default();
+        let circuits = names.iter().map(String::as_str).filter(|name| !is_reserved(name));
+        Refused::NoRecord { name: bounded(name), nearest: nearest(name, circuits) }
     }
 
     pub(super) async fn store_watch(&self) -> Result<Option<crate::store::Watch>, StoreError> {
@@ -289,10 +304,24 @@ impl Operator {
 }
 
 impl Shown {
+    /// Returns the decision of the fleet in the record. `None` if the stored value is not a record.
+    #[must_use]
+    pub fn fleet(&self) -> Option<FleetStatus> {
+        self.record.as_ref().ok().map(|record| FleetStatus::of(record, self.now))
+    }
+
     fn of(name: &str, entry: &Versioned, now: Timestamp) -> Self {
         let record = CircuitRecord::decode(name, &entry.bytes, now);
         Self { name: name.to_owned(), record, now, etag: entry.etag.clone() }
     }
+}
+
+/// Refuses a name that no circuit can have.
+fn check_unreserved(name: &str) -> Result<(), Refused> {
+    if is_reserved(name) {
+        return Err(Refused::Invalid { problem: format!("`{}` is no circuit, allowed is {UNRESERVED}", quoted(name)) });
+    }
+    Ok(())
 }
 
 fn pattern(name: &str) -> Refused {

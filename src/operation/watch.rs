@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::operator::BATCH;
 use super::{Operator, Shown};
-use crate::store::{Etag, StoreError, Watch};
+use crate::pattern::is_reserved;
+use crate::store::{Etag, StoreError, Watch, WatchEvent};
 
 /// The changes of records in a store, beginning with all present records ([`Operator::watch`]).
 #[derive(Debug)]
@@ -79,7 +80,13 @@ impl Changes {
     async fn wait(&mut self) {
         let reported = async {
             match &mut self.watch {
-                Some(watch) => watch.next().await.is_some(),
+                // A heartbeat of a member of a fleet is no change of a circuit.
+                Some(watch) => loop {
+                    match watch.next().await {
+                        Some(WatchEvent::Changed { name, .. }) if is_reserved(&name) => {}
+                        event => break event.is_some(),
+                    }
+                },
                 None => std::future::pending().await,
             }
         };

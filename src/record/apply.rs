@@ -24,7 +24,6 @@ pub enum Command {
     /// Records an act of an operator.
     Operated(OperatorCommand),
     /// Votes, probes or decides for the fleet.
-    #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "the coordinator gives no such command yet"))]
     Fleet(FleetCommand),
 }
 

@@ -90,6 +90,13 @@ pub struct InstanceEntry {
     /// The last lease of the instance for a probe of its fleet, with the results of its probes in this round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// The start of the instance, in the record of a fleet's members. `None` in the record of a circuit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The version of this crate that the instance uses, in the record of a fleet's members. `None` in the record of a
+    /// circuit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Fields of a later version of the format, which are written again unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -146,6 +153,8 @@ impl InstanceEntry {
             tiers: None,
             vote: None,
             lease: None,
+            since: None,
+            version: None,
             extra: Map::new(),
         }
     }
@@ -183,6 +192,7 @@ impl InstanceEntry {
         if let Some(tiers) = &mut self.tiers {
             *tiers = words::clean(tiers, 60);
         }
+        self.version.take_if(|version| !is_version(version));
         if let Some(opening) = &mut self.opening {
             opening.reason = bounded(&opening.reason);
         }
@@ -199,6 +209,12 @@ impl InstanceEntry {
 /// Returns true if a record keeps the entry of an instance with this id.
 pub(super) fn is_id(id: &str) -> bool {
     (1..=200).contains(&id.len()) && !id.contains(forges)
+}
+
+/// Returns true if the text can be a version of this crate. No other text is shown in its place.
+fn is_version(version: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".+-".contains(&byte);
+    (1..=LONGEST_VERSION).contains(&version.len()) && version.bytes().all(is_allowed)
 }
 
 /// Returns the tiers of a store as an entry names them.
@@ -225,6 +241,7 @@ fn bounded(reason: &str) -> String {
     clean
 }
 
+const LONGEST_VERSION: usize = 20;
 /// The length of the longest reason in an entry, in bytes of JSON.
 const LONGEST_REASON: usize = 250;
 /// The largest weight that is accepted, which is more than the failures in a row of any real instance.

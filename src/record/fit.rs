@@ -104,7 +104,7 @@ fn length(part: &impl Serialize) -> usize {
     count.0
 }
 
-/// The number of entries that always fit. An entry has at most 2 000 bytes with its id, its vote and its lease, and the
+/// The number of entries that always fit. An entry has at most 2 100 bytes with its id, its vote and its lease, and the
 /// rest of a record 14 000 bytes with the decision of the fleet.
 const SURELY_FIT: usize = 24;
 /// The room for the sums. The longest weight has 24 digits and signs, and each of the other four sums has 20 digits.

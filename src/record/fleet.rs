@@ -5,7 +5,8 @@
 //! A vote and a lease are kept in the entry of the instance that holds them, because an entry has one writer and an order.
 //! Therefore the merge of two copies needs a rule for the decision only (`join.rs`), and an earlier version of this crate
 //! keeps all three as unknown fields. The commands are in `fleet/command.rs`, and their guards and effects in
-//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. An absent part is the decision of a fleet that has never decided: closed, with generation zero.
+//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. An absent part is the decision of a fleet that has
+//! never decided: closed, with generation zero.
 //!
 //! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore an end counts only if a
 //! command could have made the end: a vote or a lease that would last longer than any does not count, and the decision of a
@@ -22,6 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::entry::left;
 use super::{CircuitRecord, InstanceEntry, Timestamp, is_default, words};
 use crate::state::{Generation, State};
 pub use command::{FleetChange, FleetCommand};
@@ -138,6 +140,13 @@ impl Fleet {
         longest.map_or(until, |longest| until.min(longest)) <= now || self.is_ahead(now)
     }
 
+    /// Returns the time until the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the
+    /// opening.
+    pub(crate) fn open_for(&self, now: Timestamp) -> Option<Duration> {
+        let until = self.until.filter(|_| self.state == State::Open);
+        if self.is_over(now) { Some(Duration::ZERO) } else { left(until, self.open_ms, now) }
+    }
+
     /// Returns true if the fleet decided at least this long ago.
     fn is_older_than(&self, age: Duration, now: Timestamp) -> bool {
         now.since(self.since) >= age || self.is_ahead(now)
@@ -156,14 +165,14 @@ impl Fleet {
 }
 
 impl Vote {
-    fn counts(&self, on: Generation, now: Timestamp) -> bool {
+    pub(crate) fn counts(&self, on: Generation, now: Timestamp) -> bool {
         self.on == on && is_running(self.until, LONGEST_VOTE, now)
     }
 }
 
 impl Lease {
     /// Returns true if the holder may probe, or is probing.
-    fn is_pending(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_pending(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| is_running(until, LONGEST_LEASE, now))
     }
 
@@ -174,6 +183,16 @@ impl Lease {
 }
 
 impl CircuitRecord {
+    /// Returns the state of an instance by its entry, without the mode.
+    ///
+    /// An instance writes its entry up to 15 s after a closing of the fleet. The older entry has the state before the closing,
+    /// which ends the opening of each instance.
+    #[must_use]
+    pub fn state_of(&self, entry: &InstanceEntry) -> State {
+        let is_ended = |fleet: &Fleet| fleet.state == State::Closed && entry.updated_at < fleet.since;
+        if self.fleet.as_ref().is_some_and(is_ended) { State::Closed } else { entry.state }
+    }
+
     /// Returns the decision of the fleet.
     ///
     /// For an instance that follows the published state, a published state with a higher generation is a decision too,
@@ -195,6 +214,38 @@ impl CircuitRecord {
             extra: fleet.extra,
             ..Fleet::never()
         }
+    }
+
+    /// Returns the end of the vote of an instance for an opening of the fleet, if the vote counts.
+    pub(crate) fn own_vote(&self, id: &str, now: Timestamp) -> Option<Timestamp> {
+        let on = self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation);
+        let vote = self.instances.get(id)?.vote.as_ref()?;
+        vote.counts(on, now).then_some(vote.until)
+    }
+
+    /// Returns the lease of an instance in the present round.
+    pub(crate) fn own_lease(&self, id: &str) -> Option<&Lease> {
+        let round = self.fleet.as_ref().filter(|fleet| fleet.state == State::HalfOpen)?.generation;
+        self.instances.get(id)?.lease.as_ref().filter(|lease| lease.round == round)
+    }
+
+    /// Returns true if another instance has a lease in the present round.
+    pub(crate) fn others_probe(&self, id: &str, now: Timestamp) -> bool {
+        let round = self.fleet.as_ref().map(|fleet| fleet.generation);
+        round.is_some_and(|round| self.leases(round).any(|(other, lease)| other != id && lease.is_pending(now)))
+    }
+
+    /// Returns the instances that vote for an opening, each with the rest of its vote.
+    pub(crate) fn votes(&self, fleet: &Fleet, now: Timestamp) -> impl Iterator<Item = (&str, Duration)> {
+        let is_closed = fleet.state == State::Closed;
+        let voters = self.voters(fleet.generation, now).filter(move |_| is_closed);
+        voters.map(move |(id, _, vote)| (id.as_str(), vote.until.since(now)))
+    }
+
+    /// Returns the leases of the present round. A fleet that is not half-open has none.
+    pub(crate) fn round(&self, fleet: &Fleet) -> impl Iterator<Item = (&String, &Lease)> {
+        let is_round = fleet.state == State::HalfOpen;
+        self.leases(fleet.generation).filter(move |_| is_round)
     }
 
     /// Returns the entries whose instances vote for an opening of this generation.

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::Companion;
 use crate::event::{Event, Observer};
-use crate::state::{Brief, Transition};
+use crate::state::{Brief, FleetBrief, State, Transition};
 use crate::sync::Mutex;
 
 /// An observer of every circuit, which passes transitions and summaries of rejections to the subscribers.
@@ -99,7 +99,10 @@ impl Observer for Feed {
             Event::Rejections { rejected, over, retry_after } => {
                 self.send(circuit, || What::Rejections { rejected, over, retry_after });
             }
+            Event::Fleet { brief } => self.send(circuit, || What::Fleet(brief)),
             Event::Refresh { .. }
+            | Event::FleetProbes { .. }
+            | Event::FleetDeclined
             | Event::Finished { .. }
             | Event::Rejected { .. }
             | Event::Fallback { .. }
@@ -159,6 +162,13 @@ impl fmt::Display for News {
                 write!(f, "circuit `{circuit}`: {rejected} calls rejected in {}", Brief(*over))
             }
             What::Introduced => write!(f, "circuit `{circuit}` is new"),
+            What::Fleet(FleetBrief { state, votes, needed, passed, .. }) => {
+                write!(f, "circuit `{circuit}`: the fleet is {state}, ")?;
+                match state {
+                    State::HalfOpen => write!(f, "{passed} probes passed"),
+                    State::Closed | State::Open => write!(f, "{votes} votes, {needed} open the fleet"),
+                }
+            }
             What::Missed { events } => write!(f, "{events} events were missed"),
         }
     }
@@ -183,6 +193,8 @@ pub enum What {
     },
     /// The circuit is new.
     Introduced,
+    /// The decision of the fleet, or a number of its votes and probes, has changed.
+    Fleet(FleetBrief),
     /// The subscriber was too slow and lost events, so the subscriber should load the status of all circuits
     /// again.
     #[non_exhaustive]

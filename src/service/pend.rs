@@ -52,6 +52,7 @@ mod tests {
     use tower_test::mock::{self, Handle, Spawn};
 
     use super::*;
+    use crate::circuit::To;
     use crate::config::Config;
     use crate::layer::CircuitBreakerLayer;
     use crate::service::{CircuitBreaker, WhenOpen};
@@ -111,6 +112,25 @@ mod tests {
             assert!(service.is_woken());
             assert_eq!(service.poll_ready::<()>().is_ready(), when_open == WhenOpen::Reject, "open, as it would be");
         }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_pends_is_woken_by_a_grant() {
+        let circuit = circuit();
+        let (service, mut handle) = service(&circuit, WhenOpen::Pend);
+        let mut service = Spawn::new(service);
+        circuit.lease_probes(std::time::Duration::from_secs(3600));
+        circuit.reset(&by(), To::HalfOpen);
+        assert!(service.poll_ready::<()>().is_pending());
+        let (era, _) = circuit.era_and_standing();
+        assert!(circuit.grant(era));
+        assert!(service.is_woken());
+        assert!(service.poll_ready::<()>().is_ready());
+        let call = service.call(());
+        assert!(service.poll_ready::<()>().is_pending(), "the grant is used");
+        handle.next_request().await.expect("the probe is on its way").1.send_response(());
+        call.await.expect("the probe succeeds");
+        assert_eq!((circuit.totals().successes, circuit.totals().rejected), (1, 0));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
     /// Returns the builder of a registry with the settings of `[persistence]`, which are the store, its
-    /// cache and its tables, sharing, the name of this instance, the wait of first calls, the retention
+    /// cache and its tables, sharing, the names of this instance and its fleet, the quorum, the wait of first calls, the retention
     /// of the audit, and TTLs. If the table has neither `store` nor `enabled = true`, or has `enabled =
     /// false`, the registry has no store.
     ///
@@ -53,9 +53,16 @@ impl Settings {
             let cache = AnyStore::open(url.as_str()).map_err(|error| self.unusable("cache", url, &error))?;
             store = AnyStore::new(TieredStore::new(cache, store));
         }
-        let mut builder = builder.store(store).sharing(kept.sharing()).first_call_waits(kept.first_call_waits());
+        let mut builder = builder
+            .store(store)
+            .sharing(kept.sharing())
+            .quorum(kept.quorum_at_least(), kept.quorum_share())
+            .first_call_waits(kept.first_call_waits());
         if let Some(instance) = kept.instance() {
             builder = builder.instance(instance);
+        }
+        if let Some(fleet) = kept.fleet() {
+            builder = builder.fleet(fleet);
         }
         if let Some(audit_kept) = kept.audit_kept() {
             builder = builder.audit_kept(audit_kept);

@@ -7,7 +7,10 @@ use std::time::Duration;
 use super::circuit::Setting;
 use super::error::SettingsError;
 use super::field::{Field, Table};
-use crate::keep::{Address, FORMS, INSTANCES, SchemaMode, Sharing, StoreKind, Ttl, Wrong, behind_scheme, is_instance};
+use crate::keep::{
+    Address, FLEETS, FORMS, INSTANCES, MOST_VOTES, QUORUM_AT_LEAST, QUORUM_SHARE, SchemaMode, Sharing, StoreKind, Ttl,
+    Wrong, behind_scheme, is_fleet, is_instance,
+};
 use crate::pattern::ByName;
 use crate::shown::masked;
 
@@ -20,6 +23,9 @@ pub struct Persistence {
     sharing: Sharing,
     schema: SchemaMode,
     instance: Option<String>,
+    fleet: Option<String>,
+    quorum_at_least: u32,
+    quorum_share: Share,
     first_call_waits: Duration,
     audit_kept: Option<Duration>,
     ttl: Ttl,
@@ -58,6 +64,25 @@ impl Persistence {
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
+    }
+
+    /// Returns the name of the fleet, which all instances of one application share. `None`, the default, stands for the file
+    /// name of the executable.
+    #[must_use]
+    pub fn fleet(&self) -> Option<&str> {
+        self.fleet.as_deref()
+    }
+
+    /// Returns the least number of votes that open the fleet. Default: 2.
+    #[must_use]
+    pub const fn quorum_at_least(&self) -> u32 {
+        self.quorum_at_least
+    }
+
+    /// Returns the share of the live members whose votes open the fleet. Default: 0.1.
+    #[must_use]
+    pub const fn quorum_share(&self) -> f64 {
+        self.quorum_share.0
     }
 
     /// Returns the longest time for which the first call of a circuit waits for the record in the store. Default: 0.
@@ -117,6 +142,9 @@ impl Persistence {
             sharing: given("sharing").map_or(Ok(Sharing::default()), |field| field.choice(&SHARING))?,
             schema: given("schema").map_or(Ok(SchemaMode::default()), |field| field.choice(&SCHEMA))?,
             instance: given("instance").map(instance).transpose()?,
+            fleet: given("fleet").map(fleet).transpose()?,
+            quorum_at_least: given("quorum_at_least").map_or(Ok(QUORUM_AT_LEAST), votes)?,
+            quorum_share: given("quorum_share").map_or(Ok(Share(QUORUM_SHARE)), share)?,
             first_call_waits: given("first_call_waits")
                 .map_or(Ok(Duration::ZERO), |e| e.duration_within("0 s", "60 s"))?,
             audit_kept: given("audit_kept").map(|field| field.duration_within("1 h", "365 d")).transpose()?,
@@ -245,13 +273,37 @@ fn instance(field: &Field) -> Result<String, SettingsError> {
     name.map(str::to_owned).ok_or_else(|| field.refuse(INSTANCES))
 }
 
+fn fleet(field: &Field) -> Result<String, SettingsError> {
+    let name = field.text().filter(|name| is_fleet(name));
+    name.map(str::to_owned).ok_or_else(|| field.refuse(FLEETS))
+}
+
+fn votes(field: &Field) -> Result<u32, SettingsError> {
+    let allowed = || field.refuse(&format!("a whole number from 1 to {MOST_VOTES}"));
+    field.count().ok().filter(|votes| (1..=MOST_VOTES).contains(votes)).ok_or_else(allowed)
+}
+
+fn share(field: &Field) -> Result<Share, SettingsError> {
+    let share = field.number().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.map(Share).ok_or_else(|| field.refuse("a number from 0 to 1"))
+}
+
+/// A share from 0 to 1. A share is never NaN, so that each share equals itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Share(f64);
+
+impl Eq for Share {}
+
 /// The keys of `[persistence]`.
-pub(super) const KEYS: [&str; 10] = [
+pub(super) const KEYS: [&str; 13] = [
     "enabled",
     "store",
     "cache",
     "sharing",
     "instance",
+    "fleet",
+    "quorum_at_least",
+    "quorum_share",
     "schema",
     "first_call_waits",
     "audit_kept",
@@ -259,7 +311,8 @@ pub(super) const KEYS: [&str; 10] = [
     "ttl_other",
 ];
 
-const SHARING: [(&str, Sharing); 2] = [("advise", Sharing::Advise), ("follow", Sharing::Follow)];
+const SHARING: [(&str, Sharing); 3] =
+    [("advise", Sharing::Advise), ("quorum", Sharing::Quorum), ("follow", Sharing::Follow)];
 const SCHEMA: [(&str, SchemaMode); 3] =
     [("create", SchemaMode::Create), ("verify", SchemaMode::Verify), ("assume", SchemaMode::Assume)];
 const DEFAULT_STORE: &str = "sqlite://data/circuit_breaker.db";

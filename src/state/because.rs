@@ -94,6 +94,8 @@ impl fmt::Display for Because<'_> {
         let Self(edge) = self;
         match &edge.earlier {
             Some(earlier) if edge.is_taken_over() => edge.write_earlier(earlier, f)?,
+            // A decision belongs to no single instance, and its sentence names the instances.
+            Some(earlier) if edge.reason == Reason::Fleet => f.write_str(earlier.reason())?,
             _ => write!(f, "{}", edge.reason)?,
         }
         if let Some(kind) = edge.failure {

@@ -55,6 +55,9 @@ pub enum Reason {
     Restored,
     /// This instance took over a newer state that another instance published.
     Followed,
+    /// This instance adopted a decision of its fleet. The transition has the decision's sentence in
+    /// [`earlier`](super::Transition::earlier).
+    Fleet,
     /// A rule with lowered limits was met. The limits were lowered because another instance opened its
     /// circuit ([`advise`](crate::Circuit::advise)).
     Advised { rule: Arc<Self> },
@@ -83,6 +86,7 @@ impl Reason {
             Self::Operator { .. } => "operator",
             Self::Restored => "restored",
             Self::Followed => "followed",
+            Self::Fleet => "fleet",
             Self::Advised { .. } => "advised",
             Self::KillSwitch => "kill_switch",
         }
@@ -110,6 +114,7 @@ impl Reason {
             | Self::Operator { .. }
             | Self::Restored
             | Self::Followed
+            | Self::Fleet
             | Self::Advised { .. }
             | Self::KillSwitch => {}
         }
@@ -177,6 +182,7 @@ impl fmt::Display for Reason {
             Self::Operator { act, by } => write!(f, "{act} by {by}"),
             Self::Restored => f.write_str("restored from the store"),
             Self::Followed => f.write_str("another instance's newer state was followed"),
+            Self::Fleet => f.write_str("the fleet decided so"),
             Self::Advised { rule } => write!(f, "{rule}, thresholds lowered because another instance opened"),
             Self::KillSwitch => f.write_str("CIRCUIT_BREAKER_DISABLED names the circuit"),
         }

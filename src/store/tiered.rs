@@ -5,6 +5,7 @@
 //! durable tier costs little. There is no task and no queue. Each name has a note of the changes that the durable tier
 //! may still lack. The regular loads of a registry copy these changes.
 
+mod members;
 mod notes;
 mod read;
 mod settle;
@@ -17,6 +18,7 @@ use super::limit::limit;
 use super::watch::Part;
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length};
 use crate::clock::{Clock, TokioClock};
+use crate::pattern::is_reserved;
 use crate::record::Timestamp;
 use crate::sync::Mutex;
 use notes::{Note, Notes};
@@ -45,7 +47,7 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 /// instance restarts. Instances that reach different tiers agree only after they reach the same tier again, or after a
 /// watch reports the change.
 ///
-/// The audit is in the durable tier only. The time of an answer is the time of the tier that answered. `delete` needs
+/// The audit is in the durable tier only, and the members of fleets are in the fast tier only. The time of an answer is the time of the tier that answered. `delete` needs
 /// both tiers, and `list` needs the durable tier.
 ///
 /// # Cancel safety
@@ -162,6 +164,9 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
 
     async fn load_many(&self, names: &[String]) -> Result<Loaded, StoreError> {
         let shared = &*self.shared;
+        if !names.is_empty() && names.iter().all(|name| is_reserved(name)) {
+            return shared.load_members(names).await;
+        }
         let began = shared.clock.now();
         let tried = shared.fast.answers();
         if tried && let Ok(loaded) = shared.fast.run("load", fast_limit(), shared.fast.store.load_many(names)).await {
@@ -183,6 +188,9 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
         check_length(write)?;
         let shared = &*self.shared;
+        if is_reserved(&write.name) {
+            return shared.write_members(write).await;
+        }
         if !shared.fast.answers() {
             return shared.write_durable(write).await;
         }

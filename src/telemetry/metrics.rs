@@ -12,6 +12,7 @@
 
 mod born;
 mod descriptions;
+mod fleet;
 mod handles;
 mod kept;
 mod last;
@@ -26,7 +27,7 @@ use crate::clock::Tick;
 use crate::event::{Ended, Event, Observer};
 use crate::outcome::Failure;
 use crate::state::{Mode, RejectReason, Standing, State};
-use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed};
+use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Relaxed};
 use crate::telemetry::Label;
 use crate::window::time::TimeWindow;
 use crate::window::{Mark, Stamp};
@@ -41,7 +42,7 @@ use under::Under;
 ///
 /// Each metric has the label `service`, which is the name of the circuit, and the labels in this table. Keyed circuits
 /// can share one `service`. The gauges `circuit_breaker_tripped` and `circuit_breaker_state` are then numbers of
-/// circuits, and `circuit_breaker_failures_1m` is absent.
+/// circuits, and `circuit_breaker_failures_1m` and the gauges of a fleet are absent.
 ///
 /// | metric | labels | |
 /// |---|---|---|
@@ -56,11 +57,17 @@ use under::Under;
 /// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes that arrived after their era and were dropped |
 /// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, if the circuit measures durations |
 /// | `circuit_breaker_system_load_ratio` | | gauge, with a load-shedding layer: the last load that the layer polled; NaN if unknown |
+/// | `circuit_breaker_fleet_state` | `state` | gauge, with a fleet: 1 for the state that the fleet has decided (`closed`, `open`, `half_open`), 0 for the others |
+/// | `circuit_breaker_fleet_votes` | | gauge, with a fleet: the votes for an opening, or those that opened the fleet |
+/// | `circuit_breaker_fleet_votes_needed` | | gauge, with a fleet: the votes that open the fleet |
+/// | `circuit_breaker_fleet_probes_total` | `result` | counter, with a fleet: probes of this instance, `passed`, `failed`, `returned`, `late`, `unleased` |
+/// | `circuit_breaker_fleet_declined_total` | | counter, with a fleet: openings of the fleet that this instance declined |
 ///
 /// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every counter
 /// whose labels are known in advance begins at 0, so that `increase()` sees the first event. The known transitions are
 /// those that open the circuit or force it open. A kind of failure that a classifier names appears with its first
-/// failure.
+/// failure. The metrics of a fleet appear when the circuit of a registry with `Sharing::Quorum` knows the decision of
+/// the fleet. A probe is `unleased` if it ended without a lease while the fleet was not closed.
 ///
 /// Gauges change only with events. Therefore refresh the metrics of the circuit before each scrape, because without calls
 /// `circuit_breaker_failures_1m` would keep an old value. A refresh also keeps the series of an exporter with an idle
@@ -80,6 +87,8 @@ pub struct MetricsObserver {
     own: Kept,
     /// True if the circuit measures the durations of its calls.
     measures: bool,
+    /// True once the circuit has shown the decision of a fleet.
+    has_fleet: AtomicBool,
     /// The newest known standing of the circuit, as a [`Last`].
     last: AtomicU64,
     /// The failures of the last minute. Created by the first failure, because most circuits have none.
@@ -103,6 +112,7 @@ impl MetricsObserver {
         Self {
             own: Kept::new(),
             measures: false,
+            has_fleet: AtomicBool::new(false),
             last: AtomicU64::new(last.0 | Last::OWN),
             failures: OnceLock::new(),
             pool: None,
@@ -206,6 +216,7 @@ impl MetricsObserver {
             None => {
                 self.show(circuit);
                 handles::show_failures(circuit, 0.0);
+                self.leave_fleet(circuit);
             }
         }
     }
@@ -274,9 +285,15 @@ impl Observer for MetricsObserver {
                     under.kept.rare.count(under.label, Series::of(edge));
                     self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
                 }
-                Event::Refresh { standing, bypassed, era, at } => {
+                Event::Refresh { standing, bypassed, era, at, fleet } => {
                     self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
+                    if let Some(brief) = fleet {
+                        self.show_fleet(under, brief);
+                    }
                 }
+                Event::Fleet { brief } => self.show_fleet(under, brief),
+                Event::FleetProbes { result, number } => fleet::probes(under.label, result).increment(number.into()),
+                Event::FleetDeclined => fleet::declined(under.label).increment(1),
                 Event::Forgotten => self.go(circuit),
                 Event::SystemLoad { load, .. } => {
                     let load = load.unwrap_or(f64::NAN);

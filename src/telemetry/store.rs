@@ -75,6 +75,14 @@ pub(crate) fn operation(store: &'static str, operation: &'static str, result: &'
     let _unused = (store, operation, result, took);
 }
 
+/// Sets the number of live members of the fleet of this instance. An unknown number is NaN, so that a graph has a gap.
+pub(crate) fn members(live: Option<u32>) {
+    #[cfg(feature = "metrics")]
+    metrics::gauge!(INSTANCES).set(live.map_or(f64::NAN, f64::from));
+    #[cfg(not(feature = "metrics"))]
+    let _unused = live;
+}
+
 /// Logs the failure of a store. `untold` is the number of earlier failures that were not logged.
 pub(crate) fn failed(rank: Rank, store: &'static str, operation: &'static str, error: &str, untold: u64) {
     #[cfg(feature = "tracing")]
@@ -128,6 +136,8 @@ const RESULTS: [&str; 5] = ["ok", "unavailable", "timed_out", "refused", "corrup
 const COUNT: &str = "circuit_breaker_store_operations_total";
 #[cfg(feature = "metrics")]
 const DURATION: &str = "circuit_breaker_store_operation_duration_seconds";
+#[cfg(feature = "metrics")]
+const INSTANCES: &str = "circuit_breaker_instances";
 /// The largest number of kinds of stores whose metrics a refresh registers. A process uses one or two kinds.
 #[cfg(feature = "metrics")]
 const MOST_STORES: usize = 64;

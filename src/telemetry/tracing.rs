@@ -79,6 +79,9 @@ impl Observer for TracingObserver {
             | Event::Sums { .. }
             | Event::Stale
             | Event::Forgotten
+            | Event::Fleet { .. }
+            | Event::FleetProbes { .. }
+            | Event::FleetDeclined
             | Event::SystemLoad { .. } => {}
         }
     }

@@ -40,7 +40,7 @@ use tower_circuit_breaker::rejection::ReqwestRejection;
 use tower_circuit_breaker::rejection::{BoxedErrors, ErrorsAs, Fallback, Respond, TypedErrors};
 #[cfg(feature = "http")]
 use tower_circuit_breaker::rejection::{HeadersOnly, HttpRejection};
-use tower_circuit_breaker::state::{Act, EarlierReason, Generation, InvalidBy, Shed, Snapshot};
+use tower_circuit_breaker::state::{Act, EarlierReason, FleetBrief, FleetProbe, Generation, InvalidBy, Shed, Snapshot};
 #[cfg(feature = "metrics")]
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
@@ -118,6 +118,8 @@ table! {
     Event<'static>: Send Sync Unpin !Clone;
     Failure: Send Sync Unpin Clone;
     FailureKind: Send Sync Unpin Clone;
+    FleetBrief: Send Sync Unpin Clone;
+    FleetProbe: Send Sync Unpin Clone;
     Generation: Send Sync Unpin Clone;
     InvalidBy: Send Sync Unpin Clone;
     InvalidWeight: Send Sync Unpin Clone;
@@ -407,10 +409,12 @@ mod stores {
     use tower_circuit_breaker::coordinator::{
         NoRuntime, Recovered, RegistryBuilder, RestoreReport, Restored, Sharing, ShutdownReport, StoreStatus,
     };
-    use tower_circuit_breaker::operation::{Change, Changes, Operator, Reach, Shown};
+    use tower_circuit_breaker::operation::{
+        Change, Changes, FleetInstance, FleetLease, FleetStatus, FleetVote, Membership, Operator, Reach, Shown,
+    };
     use tower_circuit_breaker::record::{
-        CircuitRecord, Command, CorruptRecord, Effect, Fleet, FleetChange, FleetCommand, InstanceEntry, Lease, Opening,
-        Operated, OperatorCommand, Timestamp, TransitionCommand, Vote,
+        CircuitRecord, Command, CorruptRecord, Effect, Fleet, FleetChange, FleetCommand, InstanceEntry, Lease, Member,
+        Opening, Operated, OperatorCommand, Timestamp, TransitionCommand, Vote,
     };
     use tower_circuit_breaker::settings::{Persistence, Settings, SettingsError, StoreKind, StoreUrl};
     use tower_circuit_breaker::store::conformance::{Case, Suite};
@@ -441,10 +445,16 @@ mod stores {
     Fleet: Send Sync Unpin Clone;
     FleetChange: Send Sync Unpin Clone;
     FleetCommand: Send Sync Unpin Clone;
+    FleetInstance: Send Sync Unpin Clone;
+    FleetLease: Send Sync Unpin Clone;
+    FleetStatus: Send Sync Unpin Clone;
+    FleetVote: Send Sync Unpin Clone;
     Hint: Send Sync Unpin Clone;
     InstanceEntry: Send Sync Unpin Clone;
     Lease: Send Sync Unpin Clone;
     Loaded: Send Sync Unpin Clone;
+    Member: Send Sync Unpin Clone;
+    Membership: Send Sync Unpin Clone;
     MemoryStore: Send Sync Unpin Clone;
     NoRuntime: Send Sync Unpin Clone;
     Opening: Send Sync Unpin Clone;

@@ -2,6 +2,7 @@
 
 mod acts;
 mod events;
+pub(crate) mod fleet;
 mod refusals;
 pub(crate) mod rig;
 mod security;

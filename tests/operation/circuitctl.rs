@@ -4,6 +4,8 @@ mod answers;
 mod bounds;
 mod fleet;
 mod hostile;
+mod members;
+mod quorum;
 mod root;
 mod runbook;
 mod stores;

@@ -6,6 +6,7 @@
 //! The file is longer than others, because all tests share the steps in the browser that are defined at its top and end.
 
 mod browser;
+mod fleet;
 mod nginx;
 mod proxy;
 mod shutdown;

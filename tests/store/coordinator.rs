@@ -6,10 +6,13 @@ mod again;
 mod durable;
 mod environment;
 mod evidence;
+mod fleet_views;
 mod life;
+mod members;
 mod outage;
 mod polls;
 mod presence;
+mod quorum;
 mod sharing;
 mod shutdown;
 mod size;
@@ -74,14 +77,15 @@ async fn three_failures_a_restart_and_two_more_open_at_five() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_opening_elsewhere_is_advice_by_default_and_binds_followers() {
-    for sharing in [Sharing::Advise, Sharing::Follow] {
+async fn an_opening_elsewhere_is_advice_a_vote_or_an_order() {
+    for sharing in [Sharing::Advise, Sharing::Quorum, Sharing::Follow] {
         let store = memory();
         let a = Instance::start(&store, "a", sharing).await;
         let b = Instance::start(&store, "b", sharing).await;
         fail(&a.circuit, 5);
         pass(millis(100)).await;
         match sharing {
+            Sharing::Quorum => assert_eq!(state(&b.circuit), State::Closed, "one vote of two"),
             Sharing::Advise => {
                 assert_eq!(state(&b.circuit), State::Closed);
                 fail(&b.circuit, 2);

@@ -5,6 +5,15 @@
 //! that reaches the service is a fault. The gate plays a few rounds; `scripts/fleet` plays twenty and prints the counts.
 //!
 //! Two more tests give an order after an outage of the server. `scripts/fleet` prints the time until each instance has the act.
+//!
+//! `fleet/one_breaker.rs` plays a fleet that behaves as one breaker, and `fleet/old.rs` a fleet of two versions.
+
+mod old;
+mod one_breaker;
+mod processes;
+mod service;
+mod spread;
+mod worker;
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -65,6 +74,17 @@ async fn instance() {
             say(&format!("reached {}", reached.count()));
         }
     }
+}
+
+/// Not a test by itself: a process of a fleet that behaves as one breaker.
+#[tokio::test]
+async fn worker() {
+    let sharing = |word: &str| match word {
+        "quorum" => Sharing::Quorum,
+        "follow" => Sharing::Follow,
+        _ => Sharing::Advise,
+    };
+    worker::work(sharing).await;
 }
 
 fn say(line: &str) {
@@ -155,6 +175,11 @@ fn round(store: &str, sharing: &str, counts: &mut Counts) {
 /// The number of rounds, which `scripts/fleet` sets.
 fn rounds() -> usize {
     std::env::var("ROUNDS").map_or(3, |rounds| rounds.parse().expect("ROUNDS is a number"))
+}
+
+/// Returns the time between two times in µs.
+fn took(from: u64, to: u64) -> Duration {
+    Duration::from_micros(to.saturating_sub(from))
 }
 
 fn judge(store: &str, sharing: &str, counts: &Counts) {

@@ -290,3 +290,19 @@ async fn a_closed_instance_writes_its_record_again_after_its_deletion() {
     let record = crate::rig::record(&store, "payments").await.unwrap();
     assert_eq!(record.instances["one"].total_failures, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_sweep_deletes_the_members_of_a_fleet_that_is_gone() {
+    let store = keeps();
+    let now = store.load_many(&[]).await.unwrap().now;
+    for (name, age) in [("@fleet:gone", 31 * 24 * HOUR), ("@fleet:idle", HOUR)] {
+        let record = serde_json::json!({"service": name, "state": "closed", "updated_at": now.saturating_sub(age)});
+        let bytes = record.to_string().into_bytes();
+        let write = Write { name: name.to_owned(), expected: None, bytes, ttl: None, hint: Hint::None };
+        store.compare_and_set(&write).await.unwrap();
+    }
+    let registry = builder(&store, "a").sharing(Sharing::Quorum).fleet("orders").build().unwrap();
+    registry.start().unwrap();
+    pass(3 * HOUR).await;
+    assert_eq!(store.list().await.unwrap(), ["@fleet:idle", "@fleet:orders"]);
+}

@@ -76,6 +76,7 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
         | Command::Show { .. }
         | Command::IsTripped { .. }
         | Command::Audit { .. }
+        | Command::Members { .. }
         | Command::Watch { .. } => {
             unreachable!("`main` runs these commands, because they send no order")
         }

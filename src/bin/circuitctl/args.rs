@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tower_circuit_breaker::Config;
 use tower_circuit_breaker::state::Generation;
+use tower_circuit_breaker::{Config, Registry};
 
 use crate::address::Address;
 use crate::time::{Since, duration};
@@ -112,6 +112,16 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ROWS", default_value = "100", value_parser = limit)]
         limit: usize,
     },
+    /// List the instances that decide together, with the time of their last heartbeat. Instances with sharing "quorum" or
+    /// "follow" have one every 10 s
+    Members {
+        /// Only the members of this fleet
+        #[arg(value_name = "FLEET", value_parser = fleet)]
+        fleet: Option<String>,
+        /// At most this number of members
+        #[arg(long, value_name = "MEMBERS", default_value = "1000", value_parser = limit)]
+        limit: usize,
+    },
     /// Print a line for each change, until Ctrl-C
     Watch {
         /// Only these circuits, or the circuits whose names begin so: 'host:*'
@@ -176,6 +186,10 @@ pub(crate) enum Target {
 
 fn name(text: &str) -> Result<String, String> {
     Config::new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn fleet(text: &str) -> Result<String, String> {
+    Registry::builder().fleet(text).build().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn limit(text: &str) -> Result<usize, String> {

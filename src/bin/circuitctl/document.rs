@@ -38,6 +38,26 @@ pub(crate) fn circuit(view: &View<'_>) -> Value {
         "instances_silent": instances.silent,
         "instances_gone": instances.gone,
         "problem": view.record.as_ref().err(),
+        "fleet": fleet(view),
+    })
+}
+
+/// Returns the decision of the fleet. Null for a circuit that has neither decisions nor votes.
+fn fleet(view: &View<'_>) -> Value {
+    let Some(fleet) = &view.fleet else { return Value::Null };
+    json!({
+        "state": fleet.state.as_str(),
+        "generation": fleet.generation.get(),
+        "since": fleet.decided_for.map(|ago| view.now.saturating_sub(ago)),
+        "until": until(view.end_of_fleet()),
+        "ends": ends(view.end_of_fleet()),
+        "openings_in_a_row": fleet.attempt,
+        "votes": fleet.votes.len(),
+        "opened_by": fleet.opened_by,
+        "needed": fleet.needed,
+        "passed": fleet.leases.iter().map(|lease| u64::from(lease.passed)).sum::<u64>(),
+        "reason": fleet.reason,
+        "instance": fleet.instance,
     })
 }
 
@@ -50,12 +70,12 @@ pub(crate) fn shown(view: &View<'_>) -> Value {
         let of = record.instances.iter().map(|(id, entry)| {
             json!({
                 "id": id,
-                "state": word(entry.state, mode),
-                "tripped": is_tripped(entry.state, mode) && !entry.is_gone(view.now),
+                "state": word(record.state_of(entry), mode),
+                "tripped": is_tripped(record.state_of(entry), mode) && !entry.is_gone(view.now),
                 "gone": entry.is_gone(view.now),
                 "stopped": entry.is_stopped(),
                 "silent": entry.is_silent(view.now),
-                "until": until(end_of(entry, mode, view.now)),
+                "until": until(end_of(record, entry, mode, view.now)),
                 "calls": entry.calls,
                 "failures_weigh": entry.score,
                 "slow": entry.slow,
@@ -64,12 +84,28 @@ pub(crate) fn shown(view: &View<'_>) -> Value {
                 "total_successes": entry.total_successes,
                 "updated_at": entry.updated_at,
                 "opened_because": entry.opening().map(|opening| &opening.reason),
+                "vote_until": view.vote(id).map(|left| view.now.saturating_add(left)),
+                "lease_until": view.lease(id).and_then(|lease| lease.left).map(|left| view.now.saturating_add(left)),
+                "probes_passed": view.lease(id).map(|lease| lease.passed),
+                "probe_failed": view.lease(id).map(|lease| lease.failed),
                 "opened_at": entry.opening().and_then(|opening| opening.at),
             })
         });
         of.collect::<Vec<_>>()
     });
     shown["instances"] = json!(instances);
+    if let Some(fleet) = &view.fleet {
+        let at = |left| view.now.saturating_add(left);
+        let votes = fleet.votes.iter().map(|vote| json!({ "instance": vote.instance, "until": at(vote.left) }));
+        let leases = fleet.leases.iter().map(|lease| {
+            json!({
+                "instance": lease.instance, "until": lease.left.map(at),
+                "passed": lease.passed, "failed": lease.failed,
+            })
+        });
+        shown["votes"] = votes.collect();
+        shown["leases"] = leases.collect();
+    }
     shown["now"] = json!(view.now);
     shown
 }

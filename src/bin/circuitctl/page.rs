@@ -30,16 +30,22 @@ impl Page {
         if views.is_empty() && left_out == 0 {
             return "the store has no record, because a circuit that never failed has none\n".to_owned();
         }
-        let mut table = Table::new(&["CIRCUIT", "STATE", "UNTIL", "INSTANCES", "AGE", "REASON"]);
+        // Most stores have no fleet, and need no column of dashes.
+        let fleet = if views.iter().any(|view| view.fleet.is_some()) { &["FLEET"][..] } else { &[] };
+        let mut table = Table::new(&[&["CIRCUIT", "STATE", "UNTIL"], fleet, &["INSTANCES", "AGE", "REASON"]].concat());
         for view in views {
-            table.row(vec![
+            let mut row = vec![
                 (view.name.to_owned(), Colour::None),
                 (view.words(), view.colour()),
                 (until(view.end()), Colour::None),
+            ];
+            row.extend(fleet.iter().map(|_| (or_dash(view.fleet_words()), Colour::None)));
+            row.extend([
                 (instances(view), Colour::None),
                 (age(view.since(), view.now), Colour::None),
                 (or_dash(view.reason()), Colour::None),
             ]);
+            table.row(row);
         }
         let more = if left_out > 0 { format!("{left_out} more circuits: --limit shows more\n") } else { String::new() };
         table.lines(0, self.colour) + &more
@@ -82,33 +88,52 @@ impl Page {
         if record.half_open_attempts > 0 {
             line("openings", &format!("{} in a row", record.half_open_attempts));
         }
+        if let Some(fleet) = &view.fleet {
+            let end = match until(view.end_of_fleet()).as_str() {
+                "-" => String::new(),
+                until => format!(", until {until}"),
+            };
+            line("fleet", &format!("{}{end}", view.fleet_words()));
+            if let Some(decided_for) = fleet.decided_for {
+                let decided = format!("{}, by {}, {} ago", fleet.reason, fleet.instance, brief(decided_for));
+                line("decision", &plain(&decided));
+            }
+        }
         line("calls", &format!("{} failed, {} succeeded", record.total_failures, record.total_successes));
         line("last failure", &record.last_failure_at.map_or_else(|| "none".to_owned(), ago));
         line("generation", &record.latest().to_string());
         if !record.instances.is_empty() {
             text.push('\n');
-            let mut table =
-                Table::new(&["INSTANCE", "STATE", "UNTIL", "IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"]);
+            let fleet = if view.fleet.is_some() { &["VOTES", "LEASE"][..] } else { &[] };
+            let first = &["INSTANCE", "STATE", "UNTIL"][..];
+            let rest = &["IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"];
+            let mut table = Table::new(&[first, fleet, rest].concat());
             // A hold applies to every instance, also if an instance has not written its entry since.
             let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
-                let (word, shown) = match word(entry.state, mode) {
+                let (word, shown) = match word(record.state_of(entry), mode) {
                     _ if entry.is_gone(view.now) => ("gone", format!("gone, was {}", entry.state)),
                     word if entry.is_silent(view.now) => (word, format!("{word}, silent")),
                     word => (word, word.to_owned()),
                 };
-                let end = if word == "gone" { End::None } else { end_of(entry, mode, view.now) };
+                let end = if word == "gone" { End::None } else { end_of(record, entry, mode, view.now) };
                 let window = format!("{:.1} failed of {}", entry.score, entry.calls);
                 let slow = if entry.slow > 0 { format!(", {} slow", entry.slow) } else { String::new() };
-                table.row(vec![
+                let mut row = vec![
                     (id.clone(), Colour::None),
                     (shown, if word == "gone" { Colour::None } else { colour(word) }),
                     (until(end), Colour::None),
+                ];
+                if view.fleet.is_some() {
+                    row.extend([(vote(view, id), Colour::None), (lease(view, id), Colour::None)]);
+                }
+                row.extend([
                     (format!("{:.1} failed", entry.run), Colour::None),
                     (window + &slow, Colour::None),
                     (format!("{} ago", brief(view.now.since(entry.updated_at))), Colour::None),
                     (or_dash(entry.opening().map_or_else(String::new, |opening| opening.reason.clone())), Colour::None),
                 ]);
+                table.row(row);
             }
             text.push_str(&table.lines(2, self.colour));
             if record.instances.len() >= CircuitRecord::MAX_INSTANCES {
@@ -232,6 +257,20 @@ fn until(end: End) -> String {
         End::Reset => "a reset".to_owned(),
         End::Resume => "a resume".to_owned(),
     }
+}
+
+/// Returns the vote of an instance, with the rest of its time.
+fn vote(view: &View<'_>, id: &str) -> String {
+    view.vote(id).map_or_else(|| "-".to_owned(), |left| format!("yes, {} left", brief(left)))
+}
+
+/// Returns the part of an instance in the present round.
+fn lease(view: &View<'_>, id: &str) -> String {
+    let Some(lease) = view.lease(id) else { return "-".to_owned() };
+    let left = lease.left.map(|left| format!("{} left", brief(left)));
+    let passed = (lease.passed > 0).then(|| format!("{} passed", lease.passed));
+    let failed = lease.failed.then(|| "failed".to_owned());
+    or_dash([left, passed, failed].into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 fn instances(view: &View<'_>) -> String {

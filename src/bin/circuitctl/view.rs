@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use tower_circuit_breaker::State;
-use tower_circuit_breaker::operation::Shown;
+use tower_circuit_breaker::operation::{FleetLease, FleetStatus, Shown};
 use tower_circuit_breaker::record::{CircuitRecord, InstanceEntry, Timestamp};
 use tower_circuit_breaker::state::Mode;
 
@@ -18,6 +18,8 @@ pub(crate) struct View<'a> {
     pub(crate) now: Timestamp,
     /// The record, or the reason why it cannot be read.
     pub(crate) record: Result<&'a CircuitRecord, String>,
+    /// The decision of the fleet. `None` for a circuit that has neither decisions nor votes.
+    pub(crate) fleet: Option<FleetStatus>,
 }
 
 /// The event that ends a state.
@@ -46,7 +48,9 @@ impl<'a> View<'a> {
             Ok(record) => Ok(record),
             Err(corrupt) => Err(corrupt.to_string()),
         };
-        Self { name: &shown.name, now: shown.now, record }
+        let has_decided = |fleet: &FleetStatus| fleet.generation.get() > 0 || !fleet.votes.is_empty();
+        let fleet = shown.fleet().filter(|fleet| record.is_ok() && has_decided(fleet));
+        Self { name: &shown.name, now: shown.now, record, fleet }
     }
 
     fn mode_of(&self, record: &CircuitRecord) -> Mode {
@@ -70,17 +74,27 @@ impl<'a> View<'a> {
     /// Returns the state for people, who must also see that a circuit is in shadow.
     pub(crate) fn words(&self) -> String {
         let shadow = if self.mode() == Some(Mode::Shadow) { " (shadow)" } else { "" };
-        format!("{}{shadow}", self.word())
+        let Instances { known, tripped, .. } = self.instances();
+        // The fleet has not decided, and callers of these instances are rejected.
+        let alone = if self.word() == State::Closed.as_str() && tripped > 0 {
+            format!(" ({tripped} of {known} tripped alone)")
+        } else {
+            String::new()
+        };
+        format!("{}{shadow}{alone}", self.word())
     }
 
     pub(crate) fn colour(&self) -> Colour {
         colour(self.word())
     }
 
-    /// Returns true if the published state is open, half-open or forced open.
+    /// Returns true if the published state is open, half-open or forced open, or if each live instance is tripped alone.
     pub(crate) fn tripped(&self) -> Result<bool, Failure> {
         match &self.record {
-            Ok(record) => Ok(is_tripped(record.state, self.mode_of(record))),
+            Ok(record) => {
+                let Instances { known, tripped, .. } = self.instances();
+                Ok(is_tripped(record.state, self.mode_of(record)) || known > 0 && tripped == known)
+            }
             Err(problem) => Err(Failure::new(Code::Refused, "corrupt", problem.clone())),
         }
     }
@@ -119,6 +133,38 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Returns the decision of the fleet in a few words. Empty for a circuit without a fleet.
+    pub(crate) fn fleet_words(&self) -> String {
+        let Some(fleet) = &self.fleet else { return String::new() };
+        let votes = |number: usize| format!("{number} vote{}", if number == 1 { "" } else { "s" });
+        let opened_by = fleet.opened_by.and_then(|number| usize::try_from(number).ok());
+        match (fleet.state, opened_by) {
+            (State::Closed, _) if fleet.votes.is_empty() => "closed".to_owned(),
+            (State::Closed, _) => format!("closed, {}", votes(fleet.votes.len())),
+            (State::Open, None) => "open".to_owned(),
+            (State::Open, Some(number)) => format!("open, {}", votes(number)),
+            (State::HalfOpen, _) => {
+                let passed = fleet.leases.iter().fold(0_u32, |sum, lease| sum.saturating_add(lease.passed));
+                format!("probing, {passed} passed")
+            }
+        }
+    }
+
+    /// Returns the event that ends the decision of the fleet.
+    pub(crate) fn end_of_fleet(&self) -> End {
+        self.fleet.as_ref().map_or(End::None, |fleet| end(fleet.state, fleet.open_for, self.now))
+    }
+
+    /// Returns the part of an instance in the present round.
+    pub(crate) fn lease(&self, id: &str) -> Option<&FleetLease> {
+        self.fleet.as_ref()?.leases.iter().find(|lease| lease.instance == id)
+    }
+
+    /// Returns the rest of the vote of an instance.
+    pub(crate) fn vote(&self, id: &str) -> Option<Duration> {
+        self.fleet.as_ref()?.votes.iter().find(|vote| vote.instance == id).map(|vote| vote.left)
+    }
+
     /// Returns the numbers of instances. Under a forced opening all are tripped, and while the circuit is disabled none
     /// is, because a hold applies to every instance at once. The modes in the entries are left out, because an instance
     /// writes its entry only with its next failure.
@@ -132,7 +178,7 @@ impl<'a> View<'a> {
                 continue;
             }
             instances.known += 1;
-            instances.tripped += usize::from(is_tripped(entry.state, mode));
+            instances.tripped += usize::from(is_tripped(record.state_of(entry), mode));
             instances.silent += usize::from(entry.is_silent(self.now));
         }
         instances
@@ -183,9 +229,9 @@ pub(crate) fn colour(word: &str) -> Colour {
 
 /// Returns the event that ends the state of one instance. The end of a hold is left out, because the hold is shown for
 /// the whole circuit.
-pub(crate) fn end_of(entry: &InstanceEntry, mode: Mode, now: Timestamp) -> End {
+pub(crate) fn end_of(record: &CircuitRecord, entry: &InstanceEntry, mode: Mode, now: Timestamp) -> End {
     match mode {
-        Mode::Automatic | Mode::Shadow => end(entry.state, entry.open_for(now), now),
+        Mode::Automatic | Mode::Shadow => end(record.state_of(entry), entry.open_for(now), now),
         Mode::ForcedOpen | Mode::Disabled => End::None,
     }
 }

@@ -133,10 +133,98 @@ fn loom_the_late_end_of_an_overdue_probe_frees_no_slot_of_another() {
     });
 }
 
+#[test]
+fn loom_a_grant_reaches_no_later_era() {
+    in_every_order(|| {
+        let circuit = leased(rules());
+        let its = circuit.clone();
+        let (granted, _) = beside(move || its.grant(2), || half_open(&circuit));
+        let rejected = circuit.try_acquire();
+        assert!(rejected.is_err(), "era 3 has no grant, granted in era 2: {granted}");
+        assert!(circuit.grant(3) && call(&circuit).is_probe());
+    });
+}
+
+#[test]
+fn loom_two_callers_take_one_grant_once() {
+    in_every_order(|| {
+        let circuit = leased(rules().probes_in_flight(2).probes(2));
+        circuit.grant(2);
+        let both = acquire_two(&circuit);
+        assert!(matches!(both, [Ok(_), Err(_)] | [Err(_), Ok(_)]), "one grant, one probe: {both:?}");
+        assert_eq!(slots(&circuit), (0, 1));
+    });
+}
+
+#[test]
+fn loom_a_grant_is_taken_or_taken_back() {
+    in_every_order(|| {
+        let circuit = leased(rules());
+        circuit.grant(2);
+        let its = circuit.clone();
+        let (_, probe) = beside(move || its.withhold(2), || circuit.try_acquire());
+        assert_eq!(slots(&circuit), (0, u32::from(probe.is_ok())));
+        drop(probe);
+        assert!(circuit.try_acquire().is_err());
+    });
+}
+
+#[test]
+fn loom_a_grant_beside_the_end_of_a_probe_admits_one_call() {
+    in_every_order(|| {
+        let circuit = leased(rules().probes(3));
+        circuit.grant(2);
+        let held = call(&circuit);
+        let its = circuit.clone();
+        let (_, granted) = beside(|| held.success(), move || its.grant(2));
+        assert!(granted, "one slot is taken or withheld again, and the other is withheld");
+        assert_eq!(slots(&circuit), (1, 0), "the slot of the ended probe is withheld");
+        call(&circuit).success();
+        assert!(circuit.try_acquire().is_err());
+    });
+}
+
+#[test]
+fn loom_leases_that_end_beside_a_grant_admit_no_extra_probe() {
+    in_most_orders(|| {
+        let circuit = leased(rules().probes(3));
+        let (switch, granted) = (circuit.clone(), circuit.clone());
+        let threads = [
+            spawn(move || {
+                switch.lease_probes(Duration::ZERO);
+                switch.try_acquire()
+            }),
+            spawn(move || {
+                granted.grant(2);
+                granted.try_acquire()
+            }),
+        ];
+        begin();
+        let both = threads.map(joined);
+        assert!(matches!(both, [Ok(_), Err(_)] | [Err(_), Ok(_)]), "one probe at a time: {both:?}");
+        assert!(circuit.try_acquire().is_err());
+        assert_eq!(slots(&circuit).1, 1);
+    });
+}
+
+#[test]
+fn loom_a_call_of_a_later_era_finds_the_leases() {
+    in_every_order(|| {
+        let circuit = circuit(rules());
+        let its = circuit.clone();
+        let lease = move || {
+            its.lease_probes(TEN);
+            half_open(&its);
+        };
+        let (_, call) = beside(lease, || circuit.try_acquire());
+        assert!(!call.is_ok_and(|permit| permit.is_probe()), "no grant is there");
+    });
+}
+
 fn half_open_with_an_overdue_probe() -> (Circuit, Probe) {
     let circuit = circuit(rules().probes(3));
     half_open(&circuit);
-    let overdue = circuit.inner().probes.take(2, Tick::ZERO, &circuit.inner().config.probes);
+    let overdue = circuit.inner().probes.take(2, Tick::ZERO, &circuit.inner().config.probes, false);
     (circuit, overdue.expect("a slot is free"))
 }
 
@@ -144,10 +232,23 @@ fn half_open_with_an_overdue_probe() -> (Circuit, Probe) {
 fn take_late(circuit: &Circuit) -> Option<Probe> {
     let (late, inner) = (Tick::from_nanos(60_000_000_000), circuit.inner());
     inner.probes.reclaim(2, late, inner.config.probes.deadline);
-    inner.probes.take(2, late, &inner.config.probes)
+    inner.probes.take(2, late, &inner.config.probes, false)
 }
 
 /// Forces the circuit open for no time at all.
 fn held_no_longer(circuit: &Circuit) {
     circuit.trip(&by(), Some(Duration::ZERO));
+}
+
+/// A half-open circuit whose probes are leased.
+fn leased(config: ConfigBuilder) -> Circuit {
+    let circuit = circuit(config);
+    circuit.lease_probes(TEN);
+    half_open(&circuit);
+    circuit
+}
+
+/// The grants that no call has used, and the probes that have a slot.
+fn slots(circuit: &Circuit) -> (u32, u32) {
+    circuit.probing().map_or((0, 0), |probed| (probed.granted, probed.under_way))
 }

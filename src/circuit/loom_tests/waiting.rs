@@ -49,16 +49,52 @@ fn loom_two_waiters_are_woken_or_see_the_change() {
 #[test]
 fn loom_a_slot_waiter_is_woken_or_finds_the_slot() {
     in_every_order(|| {
-        let (waker, woken) = waker();
         let circuit = circuit(rules());
         half_open(&circuit);
         let held = call(&circuit);
+        is_woken_or_finds_the_slot(&circuit, |_| drop(held));
+    });
+}
+
+#[test]
+fn loom_a_waiter_for_a_grant_is_woken_or_finds_the_slot() {
+    in_every_order(|| {
+        let circuit = circuit(rules());
+        circuit.lease_probes(TEN);
+        half_open(&circuit);
+        is_woken_or_finds_the_slot(&circuit, |circuit| assert!(circuit.grant(2)));
+    });
+}
+
+#[test]
+fn loom_a_waiter_for_the_end_of_the_leases_is_woken_or_sees_it() {
+    in_every_order(|| {
+        let circuit = circuit(rules());
+        circuit.lease_probes(TEN);
+        half_open(&circuit);
+        is_woken_or_finds_the_slot(&circuit, |circuit| circuit.lease_probes(Duration::ZERO));
+    });
+}
+
+#[test]
+fn loom_a_waiter_sleeps_through_no_lost_race_for_a_grant() {
+    in_most_orders(|| {
+        let (waker, woken) = waker();
+        let circuit = circuit(rules().probes_in_flight(2).probes(2));
+        circuit.lease_probes(TEN);
+        half_open(&circuit);
+        circuit.grant(2);
+        let its = circuit.clone();
+        // Both threads may see the first grant, and the thread that loses it is counted for a moment.
         let look = || {
+            let first = circuit.try_acquire();
+            circuit.grant(2);
             circuit.register_at(&mut Place::default(), &Context::from_waker(&waker));
-            circuit.peek() == Peek::MayPass
+            (first, circuit.peek() == Peek::MayPass)
         };
-        let (_, seen) = beside(|| drop(held), look);
-        assert!(seen || woken.try_recv().is_ok(), "the slot is free, and the waiter sleeps");
+        let (other, (first, seen)) = beside(move || its.try_acquire(), look);
+        let admitted = usize::from(first.is_ok()) + usize::from(other.is_ok());
+        assert!(admitted == 2 || seen || woken.try_recv().is_ok(), "a grant is left, and the waiter sleeps");
     });
 }
 
@@ -147,4 +183,16 @@ fn change(changing: &Changing) {
 fn wait(changing: &Changing, waker: &Waker) -> u32 {
     changing.0.register(waker);
     changing.1.load(Relaxed)
+}
+
+/// Looks for a slot while another thread makes a slot free, and checks that the waiter finds the slot or is woken.
+fn is_woken_or_finds_the_slot(circuit: &Circuit, free: impl FnOnce(&Circuit) + Send + 'static) {
+    let (waker, woken) = waker();
+    let its = circuit.clone();
+    let look = || {
+        circuit.register_at(&mut Place::default(), &Context::from_waker(&waker));
+        circuit.peek() == Peek::MayPass
+    };
+    let (_, seen) = beside(move || free(&its), look);
+    assert!(seen || woken.try_recv().is_ok(), "the slot is free, and the waiter sleeps");
 }

@@ -60,6 +60,9 @@ impl Status {
             (NextCall::Admitted, State::Closed, _) => Ok(()),
             (NextCall::Admitted, State::Open | State::HalfOpen, _) => f.write_str("; calls go through all the same"),
             (NextCall::Probe, ..) => f.write_str("; the next call is a probe"),
+            (NextCall::Rejected, State::HalfOpen, _) if self.probes.in_flight == 0 => {
+                f.write_str("; its next probe waits for a lease")
+            }
             (NextCall::Rejected, State::HalfOpen, _) => f.write_str("; its probes are taken"),
             (NextCall::Rejected, _, Some(wait)) => write!(f, "; it lets a probe through in {}", Brief(wait)),
             (NextCall::Rejected, _, None) => f.write_str("; it stays open until an operator resets it"),

@@ -65,6 +65,7 @@ impl Desk {
         report.fates.extend(dropped.map(|(id, _)| (id, Fate::Superseded { why: why.clone() })));
         self.changes.drop_transition();
         self.adopted.forget();
+        self.fleet.forget();
         self.changes.forget(id);
         self.sending.hurry(now);
     }

@@ -68,7 +68,8 @@ impl Evidence {
         if edge.from.state == State::Closed {
             // Openings that came from other instances or from their advice do not advise until the circuit has closed.
             // Otherwise advice could keep itself alive.
-            let borrowed = matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed);
+            let borrowed =
+                matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed | Reason::Fleet);
             self.left_closed_on_own = !borrowed;
         }
         if edge.to.state != State::Open {
@@ -86,7 +87,9 @@ impl Evidence {
     }
 
     /// Checks the counts of the circuit for news, and plans a write of the entry if there is news.
-    pub(super) fn look(&mut self, circuit: &Circuit, now: Tick) {
+    ///
+    /// The state is no news if `is_common` is true, because the record has the decision of the fleet.
+    pub(super) fn look(&mut self, circuit: &Circuit, is_common: bool, now: Tick) {
         let totals = circuit.totals();
         let (before, is_closed) = circuit.calls_before();
         self.usual.look(before, is_closed, now);
@@ -94,7 +97,7 @@ impl Evidence {
             self.failures = totals.failures;
             self.last_failure = Some(now);
         }
-        if (self.due.is_none() || self.has_only_mark) && self.differs(circuit) {
+        if (self.due.is_none() || self.has_only_mark) && self.differs(circuit, is_common) {
             self.has_only_mark = false;
             self.plan(now);
         } else if self.due.is_none()
@@ -114,17 +117,17 @@ impl Evidence {
 
     /// Returns true if the counts that matter after a restart differ from the counts in the record. Successes alone do
     /// not matter, so that a healthy circuit writes nothing.
-    fn differs(&self, circuit: &Circuit) -> bool {
+    fn differs(&self, circuit: &Circuit, is_common: bool) -> bool {
         let (failures, snapshot) = (self.total_failures(), circuit.snapshot());
         let (run, probe_successes) = (self.run(&snapshot), snapshot.probe_successes);
         match &self.written {
-            None => self.failures > self.forgotten.0 || probe_successes > 0,
+            None => self.failures > self.forgotten.0 || probe_successes > 0 && !is_common,
             Some(written) => {
                 // An act or another instance may have changed the state since the last write.
-                snapshot.state != written.state
-                    || failures != written.total_failures
+                let differs = snapshot.state != written.state
                     || (run - written.run).abs() > f64::EPSILON
-                    || probe_successes != written.probe_successes
+                    || probe_successes != written.probe_successes;
+                failures != written.total_failures || differs && !is_common
             }
         }
     }
@@ -182,6 +185,11 @@ impl Evidence {
         }
     }
 
+    /// Returns true if the next entry gets the mark of an instance that stops.
+    pub(super) const fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
     pub(super) const fn has_only_mark(&self) -> bool {
         self.has_only_mark
     }
@@ -212,9 +220,22 @@ impl Evidence {
         self.due = Some(now.saturating_add(AT_MOST_EVERY));
     }
 
-    /// Returns the entry with the present state and counts. `acts` is the sequence of the last act that the circuit has
+    /// Returns true if this instance has left closed on evidence of its own.
+    pub(super) const fn left_closed_on_own(&self) -> bool {
+        self.left_closed_on_own
+    }
+
+    /// Returns the entry with the present state and counts. `own` is the entry in the record, whose vote and lease stay.
+    /// `acts` is the sequence of the last act that the circuit has
     /// taken over, so that a restore recognises a later reset.
-    pub(super) fn entry(&mut self, circuit: &Circuit, who: &Who, acts: u64, now: Now) -> InstanceEntry {
+    pub(super) fn entry(
+        &mut self,
+        circuit: &Circuit,
+        own: Option<&InstanceEntry>,
+        who: &Who,
+        acts: u64,
+        now: Now,
+    ) -> InstanceEntry {
         let (snapshot, totals) = (circuit.snapshot(), circuit.totals());
         self.has_proposed = true;
         self.sequence = self.sequence.saturating_add(1).max(now.store.as_millis());
@@ -248,6 +269,7 @@ impl Evidence {
         entry.stopped = self.is_stopping.then_some(entry.sequence);
         entry.acts = acts;
         entry.tiers.clone_from(&who.tiers);
+        (entry.vote, entry.lease) = own.map(|own| (own.vote.clone(), own.lease.clone())).unwrap_or_default();
         entry
     }
 

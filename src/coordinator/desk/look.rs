@@ -5,6 +5,7 @@
 
 use super::{Desk, Report, Who};
 use crate::clock::Tick;
+use crate::coordinator::Sharing;
 use crate::record::TransitionCommand;
 use crate::state::{Act, Reason, State, Transition};
 use crate::store::{AuditRow, row_id};
@@ -26,12 +27,13 @@ impl Desk {
             if changes_state(&edge) && !restored {
                 self.evidence.moved(&edge);
             }
+            self.note_for_fleet(&edge, taken_over, now);
             if taken_over {
                 continue;
             }
             self.happened(who, &edge, now, &mut report);
         }
-        self.evidence.look(&self.circuit, now);
+        self.evidence.look(&self.circuit, self.is_common(who), now);
         report
     }
 
@@ -49,7 +51,13 @@ impl Desk {
             let (id, user) = (act_id(edge, era, who), row.user.as_deref().unwrap_or_default());
             row.id = row_id([self.name(), &id, &row.action, user, &row.reason]);
         }
-        report.rows.push((age, row));
+        if who.sharing == Sharing::Quorum && row.user.is_none() {
+            row.reason.push_str("; this instance only");
+        }
+        // The row of the round stands for the half-open circuits of all instances.
+        if edge.to.state != State::HalfOpen || row.user.is_some() || !self.is_common(who) {
+            report.rows.push((age, row));
+        }
         self.changes.moved();
         if let Reason::Operator { act, by } = &edge.reason {
             if *act == Act::Forget {
@@ -60,7 +68,9 @@ impl Desk {
         }
         // A reset becomes a transition too. If another act of this process replaces the reset before the write, the
         // state that the reset led to is still published.
-        if changes_state(edge) {
+        if changes_state(edge) && who.sharing == Sharing::Quorum {
+            self.owe_in_fleet(edge, who, now);
+        } else if changes_state(edge) {
             let command = TransitionCommand {
                 on: edge.generation,
                 after: 0,

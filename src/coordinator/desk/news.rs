@@ -28,7 +28,9 @@ impl Desk {
             _ if !self.is_loaded() => Pace::Bound,
             _ if is_at_rest => Pace::AtRest,
             Sharing::Follow => Pace::Bound,
-            Sharing::Advise => Pace::Eventful,
+            // In a vote and in a round each change of another instance matters.
+            Sharing::Quorum if self.is_deciding() => Pace::Bound,
+            Sharing::Quorum | Sharing::Advise => Pace::Eventful,
         }
     }
 
@@ -44,7 +46,7 @@ impl Desk {
     /// advice is not at rest, so that the next poll renews advice that has ended.
     pub(in crate::coordinator) fn follows(&self, hint: Hint, sharing: Sharing, store: Option<Timestamp>) -> bool {
         hint != Hint::Transition
-            || sharing == Sharing::Follow
+            || matches!(sharing, Sharing::Quorum | Sharing::Follow)
             || self.is_waiting_for_restore()
             || self.circuit.state() == State::Closed && !store.is_some_and(|now| self.adopted.is_advised(now))
     }

@@ -127,6 +127,11 @@ impl Sending {
         self.retry_at = now.saturating_add(UNWRITABLE_AGAIN);
     }
 
+    /// Lets the next write begin at this time or later.
+    pub(super) fn wait_until(&mut self, at: Tick) {
+        self.retry_at = self.retry_at.max(at);
+    }
+
     /// Lets the next write begin now.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.retry_at = self.retry_at.min(now);

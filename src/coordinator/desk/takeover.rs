@@ -39,6 +39,10 @@ impl Desk {
             self.evidence.renew(own, now);
         }
         let waiting = self.adopted.is_waiting_for_restore();
+        if who.sharing == Sharing::Quorum {
+            // A call that finds the restored circuit must find the leases.
+            self.lease_probes(&self.known.record().decision(false), true, now);
+        }
         if waiting {
             self.restore(corrupt, who, now);
         }
@@ -50,6 +54,7 @@ impl Desk {
             self.adopted.restored_to(self.after_restore(now.store));
         }
         match who.sharing {
+            Sharing::Quorum => self.row_of_decision(who, &mut report),
             Sharing::Follow => self.follow(who, now),
             Sharing::Advise => self.apply_advice(who, now),
         }
@@ -66,7 +71,7 @@ impl Desk {
     /// process keeps its newer state, but continues the totals of its earlier starts.
     fn restore(&mut self, corrupt: bool, who: &Who, now: Now) {
         let own = self.known.record().instances.get(&who.id).cloned();
-        let found = restoration(self.known.record(), &who.id, self.circuit.config(), now.store);
+        let found = restoration(self.known.record(), who, self.circuit.config(), now.store);
         let restore = match found {
             None if corrupt => Restore::Corrupt,
             None => Restore::Absent,
@@ -197,7 +202,7 @@ impl Desk {
             return;
         }
         let known_before = self.adopted.act_sequence();
-        let status = self.circuit.status();
+        let status = self.circuit.status_with(0);
         let is_over = operated.until.is_some() && !operated.holds(now.store);
         let id = operated.commands.last();
         let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use super::fleet::Sent;
 use super::known::Stored;
 use super::takeover::advice;
 use super::{Desk, Now, Report, Ticket, Who};
 use crate::clock::Tick;
+use crate::coordinator::Sharing;
 use crate::coordinator::terms::Ttl;
 use crate::random::Dice;
 use crate::record::{Command, Effect, InstanceEntry, OperatorCommand, TransitionCommand, apply};
@@ -85,9 +87,9 @@ impl Desk {
     /// Derives the record that the store should have. Returns `None` if the store has that record already, or if the
     /// record cannot be written now.
     ///
-    /// The act is applied first, then the transition, then the entry. The transition comes after the act, because a
-    /// reset is an act and a transition in one. The entry comes last, because it names the act that the circuit has
-    /// taken over.
+    /// The act is applied first, then the transition, then the entry, then the command to the fleet. The transition comes
+    /// after the act, because a reset is an act and a transition in one. The entry comes after both, because it names the
+    /// act that the circuit has taken over. The command comes last, because its number orders the entry.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
             return self.unwritten(now.here);
@@ -104,6 +106,8 @@ impl Desk {
                 // `judge_pending` drops the act and reports its result after each load.
                 Effect::Superseded | Effect::Expired => {
                     self.known.unload();
+                    // The answer can have an earlier time than the last answer, and must not begin a loop of loads.
+                    self.sending.wait_until(now.here.saturating_add(LOADED_AGAIN));
                     return None;
                 }
             }
@@ -127,16 +131,23 @@ impl Desk {
             .map_or(self.adopted.act_sequence(), |operated| operated.sequence);
         let mut ticket_entry = None;
         let moved = ticket_act.is_some() || ticket_transition.is_some();
-        if moved || self.evidence.is_due(now.here) {
+        // A command keeps the state of an entry, and makes an entry without a state. Therefore the first command of a start
+        // brings an entry along.
+        let is_own = |entry: &InstanceEntry| entry.incarnation == who.incarnation;
+        let is_first = self.fleet.wants_write() && !record.instances.get(&who.id).is_some_and(is_own);
+        // The number of new counts would look like that of a command whose answer was lost.
+        if moved || (is_first || self.evidence.is_due(now.here)) && !self.fleet.repeats() {
             let owed = self.evidence.owed();
-            let entry = self.evidence.entry(&self.circuit, who, acts, now);
+            let own = record.instances.get(&who.id);
+            let entry = self.evidence.entry(&self.circuit, own, who, acts, now);
             match apply(&mut record, &Command::Evidence(who.id.clone(), entry.clone()), now.store) {
                 Effect::Applied => ticket_entry = Some((entry, owed)),
                 Effect::Unwritable => return self.unwritten(now.here),
                 Effect::Known | Effect::Superseded | Effect::Expired => self.evidence.refused(now.here),
             }
         }
-        if !moved && ticket_entry.is_none() && !self.known.is_behind() {
+        let sent = self.command_fleet(&mut record, ticket_entry.is_some(), who, now);
+        if !moved && ticket_entry.is_none() && sent.is_none() && !self.known.is_behind() {
             return None;
         }
         let bytes = match record.encode() {
@@ -154,12 +165,13 @@ impl Desk {
         let hint = match &ticket_entry {
             _ if ticket_act.is_some() || self.known.is_behind() => Hint::Any,
             _ if ticket_transition.is_some() => Hint::Transition,
+            _ if who.sharing == Sharing::Quorum => sent.as_ref().map_or(Hint::None, Sent::hint),
             Some((entry, _)) => self.hint_of(entry, who, now),
             None => Hint::Any,
         };
         let write = Write { name: self.name().to_owned(), expected, bytes, ttl, hint };
         let (act, transition, entry, era) = (ticket_act, ticket_transition, ticket_entry, self.circuit_era());
-        Some((write, Ticket { record, act, transition, entry, era }))
+        Some((write, Ticket { record, act, transition, entry, sent, era }))
     }
 
     /// Notes that the record cannot be written. The desk waits, because a desk that is about to write is not polled.
@@ -199,6 +211,9 @@ impl Desk {
         if let Some((entry, owed)) = ticket.entry {
             self.evidence.written(entry, owed, now.here, dice);
         }
+        if let Some(sent) = &ticket.sent {
+            self.fleet_written(sent);
+        }
         let mut report = self.take_over(false, who, now);
         self.end_by_the_store(ticket.era, now);
         if ticket.act.is_some() {
@@ -232,6 +247,7 @@ impl Desk {
     pub(in crate::coordinator) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.sending.end();
         self.known.unload();
+        self.fleet.unanswered();
         self.sending.failed(kind, self.has_order(), now, dice);
     }
 
@@ -249,6 +265,7 @@ impl Desk {
     /// load.
     pub(in crate::coordinator) fn restart(&mut self) {
         self.sending.abandon();
+        self.fleet.unanswered();
         self.evidence.go_on();
         self.known.unload();
     }
@@ -275,5 +292,7 @@ impl Desk {
     }
 }
 
+/// The wait after an act that the time since the load has changed.
+const LOADED_AGAIN: Duration = Duration::from_millis(100);
 /// The age of the last write of another instance up to which the instances count as writing at the same time.
 const BUSY: Duration = Duration::from_secs(1);

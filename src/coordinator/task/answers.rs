@@ -82,6 +82,7 @@ impl Task {
             }
             Ended::Trimmed { result: Err(error) } => self.ledger.link.note(now, name, &error),
             Ended::Swept(swept) => self.swept(swept, now),
+            Ended::Beaten(beaten) => self.beaten(begun, beaten, now),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
                 // The new watch does not report changes that were made before the watch began.
@@ -111,6 +112,7 @@ impl Task {
         self.ledger.link.succeeded(now, store);
         if was_down {
             self.audit_at = now;
+            self.ledger.membership.answers_again(now);
             for at in self.to_write.orders() {
                 self.ledger.desks[at].end_backoff(now);
             }

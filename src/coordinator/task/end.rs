@@ -4,6 +4,8 @@
 //! the ledger contains every change that is not written yet. The drop of the task hands the ledger over, because a drop
 //! also happens after a panic and at the end of the runtime.
 
+use std::time::Duration;
+
 use super::{Ledger, Task};
 use crate::circuit::Circuit;
 use crate::clock::{Clock, Tick};
@@ -86,7 +88,8 @@ impl Task {
         let written = || {
             let is_writing = self.audit_under_way || self.ledger.desks.iter().any(Desk::is_writing);
             let is_empty = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
-            !is_writing && is_empty && self.hub.unsaved() == 0
+            let owes_mark = self.ledger.membership.owes_mark() && self.ledger.link.is_up();
+            !is_writing && is_empty && !owes_mark && self.hub.unsaved() == 0
         };
         self.finished || self.closing && written()
     }
@@ -101,6 +104,10 @@ impl Drop for Task {
             let mut findings = self.hub.findings.lock();
             findings.status.audit_rows = self.ledger.outbox.len();
             findings.status.deaths += u64::from(died);
+            findings.members.clear();
+        }
+        if self.ledger.membership.is_kept() {
+            telemetry::store::members(None);
         }
         let rest = Ledger::new(&self.hub.terms, &*self.hub.store);
         *self.hub.ledger.lock() = Some(std::mem::replace(&mut self.ledger, rest));
@@ -117,6 +124,8 @@ impl Drop for Task {
         #[cfg(feature = "keyed")]
         self.hub.prefixes.end_all_waits();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
+        // Without a task no lease comes.
+        circuits.iter().for_each(|circuit| circuit.lease_probes(Duration::ZERO));
         if died {
             telemetry::lines::warn(format_args!(
                 "the task that keeps circuits in the store has died of a panic; circuits go on in memory until `restore`"

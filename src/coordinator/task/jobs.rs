@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::members::Beaten;
 use super::sweep::Swept;
 use super::{Ledger, Task};
 use crate::clock::{Clock, Tick};
@@ -60,6 +61,8 @@ pub(super) enum Ended {
     Trimmed { result: Result<bool, StoreError> },
     /// An operation of the deletion of old records.
     Swept(Swept),
+    /// A heartbeat in the membership of the fleet.
+    Beaten(Beaten),
     /// A request for a watch. The result is `None` if the store has no watches.
     Watching { result: Result<Option<Watch>, StoreError> },
 }
@@ -121,6 +124,7 @@ impl Task {
                 result,
             });
         }
+        self.beat(now);
     }
 
     /// Begins the operations for orders of operators, in the order of the orders, and then the write of their rows in the
@@ -273,10 +277,11 @@ impl Task {
         self.jobs.spawn(async move { (begun, ended(caught(operation).await)) });
     }
 
-    /// Returns the number of operations under way. The request for a watch is left out, because the limit of the link
-    /// does not count it.
+    /// Returns the number of operations under way. The request for a watch and a heartbeat are left out, because the limit
+    /// of the link does not count them.
     pub(super) fn under_way(&self) -> usize {
-        self.jobs.len().saturating_sub(usize::from(self.watch_under_way))
+        let others = usize::from(self.watch_under_way) + usize::from(self.ledger.membership.is_under_way());
+        self.jobs.len().saturating_sub(others)
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! A store answers a batch as a whole. If it refuses the batch, smaller batches follow until the refused record is found.
 //! From then on that record is loaded alone, behind the others. A record that is refused alone counts as a failure of the
-//! store only if the store has loaded no other record since, because the store may refuse all records. A record of a part
-//! of the store that fails, while another part answers, is no failure of the store.
+//! store only if the store has loaded no other record since, because the store may refuse all records. Another record is
+//! loaded before the store counts as down, because circuits at rest are loaded seldom. A record of a part of the store that
+//! fails, while another part answers, is no failure of the store.
 
 use std::collections::BTreeSet;
 
@@ -27,12 +28,14 @@ pub(super) struct Loads {
     width: usize,
     /// The number of records that may be refused before the store counts as down. A load sets the number.
     credit: usize,
+    /// True if another record was requested since the last load, because the credit was used up.
+    has_asked: bool,
 }
 
 impl Loads {
     pub(super) fn new(wanted: BTreeSet<DeskId>) -> Self {
         let (under_way, alone) = (BTreeSet::new(), BTreeSet::new());
-        Self { wanted, under_way, alone, last_alone: None, width: BATCH, credit: 0 }
+        Self { wanted, under_way, alone, last_alone: None, width: BATCH, credit: 0, has_asked: false }
     }
 
     pub(super) fn insert(&mut self, at: DeskId) {
@@ -114,13 +117,22 @@ impl Loads {
         has_credit
     }
 
+    /// Requests another record, whose answer shows that the store does not refuse all records. Returns false if the store has
+    /// loaded no record since the last such request.
+    fn ask(&mut self, mut others: impl Iterator<Item = DeskId>) -> bool {
+        let other = others.find(|other| !self.alone.contains(other)).filter(|_| !self.has_asked);
+        self.has_asked |= other.is_some();
+        self.wanted.extend(other);
+        other.is_some()
+    }
+
     /// Notes that a batch was loaded.
     pub(super) fn loaded(&mut self, batch: &[Requested]) {
         for Requested { at, .. } in batch {
             self.alone.remove(at);
         }
         self.width = (self.width * 2).min(BATCH);
-        self.credit = self.alone.len() + 1;
+        (self.credit, self.has_asked) = (self.alone.len() + 1, false);
     }
 }
 
@@ -151,8 +163,8 @@ impl Task {
         match &again[..] {
             [at] if error.kind().is_lasting() => {
                 self.to_load.alone.insert(*at);
-                // Another part of the store answers, or the store has loaded another record.
-                if error.is_of_one_part() || self.to_load.spend() {
+                // Another part of the store answers, or the store has loaded another record or is asked for one.
+                if error.is_of_one_part() || self.to_load.spend() || self.to_load.ask(self.ledger.desks.ids()) {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;
                     desks[*at].not_loaded(error.kind(), now, dice);

@@ -34,6 +34,7 @@ impl Task {
     pub(super) fn wake_up(&mut self, now: Tick) {
         self.slept.wake_ups += 1;
         self.ledger.link.forget_time();
+        self.ledger.membership.wake_up(now);
         self.ledger.link.hurry(now);
         self.load_all(now);
     }

@@ -28,7 +28,6 @@ pub struct FleetCommand {
 
 /// The change that a [`FleetCommand`] requests. Its guards and effects are in `fleet/rules.rs`.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "the coordinator gives no such command yet"))]
 #[non_exhaustive]
 pub enum FleetChange {
     /// The circuit of the instance opened on evidence of its own. Enough votes open the fleet.

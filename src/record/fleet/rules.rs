@@ -3,7 +3,7 @@
 //! | command | guard, otherwise the command is superseded | effect |
 //! |---|---|---|
 //! | `Vote` | closed | the vote counts until its end; enough votes open the fleet |
-//! | `Merged` | closed; enough fresh entries have failures | the fleet opens |
+//! | `Merged` | closed; enough entries that are fresh and newer than the last decision have failures | the fleet opens |
 //! | `Withdraw` | an own vote of this generation | the vote ends |
 //! | `Lease` | open, and the opening is over; or closed, and a forced opening ended after the decision | a round begins with this lease |
 //! | `Lease` | half-open for `quiet_after`, no own lease pending | closes if a probe passed and none failed; otherwise reopens once no lease is pending |
@@ -119,7 +119,13 @@ impl Judge<'_> {
                 }))
             }
             FleetChange::Merged { needed, window, open_for, attempt, ref reason } => {
-                let is_fresh = |entry: &&InstanceEntry| self.now.since(entry.updated_at) < window && entry.score > 0.0;
+                // The calls before the last decision were the evidence for this decision.
+                let is_later = |entry: &InstanceEntry| {
+                    Some(entry.updated_at) > self.record.fleet.as_ref().map(|fleet| fleet.since)
+                };
+                let is_fresh = |entry: &&InstanceEntry| {
+                    self.now.since(entry.updated_at) < window && is_later(entry) && entry.score > 0.0
+                };
                 let failing = self.record.instances.values().filter(is_fresh).count();
                 allow(self.fleet.state == State::Closed && count(failing) >= needed.max(1))?;
                 let (origin, reason) = (Origin::Merged, reason.clone());

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::clock::Tick;
+use crate::pattern::is_reserved;
 use crate::record::CircuitRecord;
 use crate::store::Etag;
 
@@ -209,8 +210,11 @@ impl Note {
 
 /// Returns a hash of the content that must outlive the fast tier, which is the published state, the last act, and the
 /// state of each instance. Returns `None` if the circuit has no history, because all copies of such a record are
-/// equally new.
+/// equally new. The members of a fleet are of the present only, and stay in the fast tier.
 fn settled(record: &CircuitRecord) -> Option<u64> {
+    if is_reserved(&record.service) {
+        return None;
+    }
     let act = record.operator.as_ref().map(|operated| operated.sequence);
     if record.generation.get() == 0 && act.is_none() && record.instances.is_empty() {
         return None;

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+use super::fleet::{FLEET_DECLINED, FLEET_PROBES, FLEET_STATE, FLEET_VOTES, FLEET_VOTES_NEEDED};
 use super::handles::{
     CALLS, DURATION, FAILURES, FAILURES_1M, FALLBACKS, REJECTED, STALE, STATE, SYSTEM_LOAD, TRANSITIONS, TRIPPED,
 };
@@ -45,11 +46,20 @@ fn describe() {
     describe_counter!(STALE, "Outcomes that arrived after their era had ended, and were dropped.");
     describe_gauge!(SYSTEM_LOAD, "The last load of the system that load shedding polled; 1 is the capacity.");
     describe_histogram!(DURATION, Unit::Seconds, "Duration of admitted calls.");
+    describe_gauge!(FLEET_STATE, "1 for the state that the fleet has decided, 0 for the others.");
+    describe_gauge!(FLEET_VOTES, "Votes for an opening of the fleet, or the votes that opened the fleet.");
+    describe_gauge!(FLEET_VOTES_NEEDED, "Votes that open the fleet.");
+    describe_counter!(FLEET_PROBES, "Probes of this instance while the fleet was not closed, by result.");
+    describe_counter!(
+        FLEET_DECLINED,
+        "Openings of the fleet that this instance declined, because its calls succeeded."
+    );
     // The metrics of `telemetry::store` and `telemetry::keyed` are described here too, because an application that uses
     // them has circuits.
     describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");
     let took = "Duration of a store's operations.";
     describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);
+    describe_gauge!("circuit_breaker_instances", "Live instances of the fleet; NaN if unknown.");
     describe_counter!("circuit_breaker_evictions_total", "Keyed circuits that were evicted.");
     describe_counter!("circuit_breaker_unguarded_calls_total", "Calls of keys without a circuit, by reason.");
 }

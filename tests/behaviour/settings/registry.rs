@@ -62,6 +62,7 @@ fn the_store_matches_the_address_and_is_not_opened() {
 fn each_key_is_the_method_of_the_builder() {
     let settings = toml(
         "[persistence]\nenabled = true\nstore = 'sqlite://data/x.db'\nsharing = 'follow'\ninstance = 'host-7'\n\
+         fleet = 'orders'\nquorum_at_least = 3\nquorum_share = 0.25\n\
          first_call_waits = '250 ms'\naudit_kept = '90 d'\nttl_open = '2 d'\nttl_other = '10 min'\n\
          [defaults]\nttl_other = '20 min'\n[circuits.payments]\nttl_open = '3 d'",
     );
@@ -70,6 +71,8 @@ fn each_key_is_the_method_of_the_builder() {
         .store(AnyStore::open("sqlite://data/x.db").unwrap())
         .sharing(Sharing::Follow)
         .instance("host-7")
+        .fleet("orders")
+        .quorum(3, 0.25)
         .first_call_waits(Duration::from_millis(250))
         .audit_kept(secs(90 * day))
         .ttl(secs(2 * day), secs(20 * minute))
@@ -78,6 +81,13 @@ fn each_key_is_the_method_of_the_builder() {
     let plain = Registry::builder().store(AnyStore::open("sqlite://data/x.db").unwrap());
     let settings = toml("[persistence]\nenabled = true\nstore = 'sqlite://data/x.db'");
     assert_eq!(format!("{:?}", settings.registry().unwrap()), format!("{plain:?}"), "all else is the default");
+}
+
+#[test]
+fn settings_of_a_reserved_name_make_no_circuit() {
+    let error = Settings::from_toml("[circuits.'@fleet:orders']").unwrap_err();
+    assert!(error.to_string().contains("which names the members of a fleet"), "{error}");
+    assert!(toml("").circuit("@fleet:orders").is_err());
 }
 
 #[tokio::test]

@@ -38,6 +38,9 @@ fn a_key_of_persistence_without_a_store_is_refused_when_it_is_used() {
         ("cache", "'redis://:s3cret@db'"),
         ("sharing", "'follow'"),
         ("instance", "'host-7'"),
+        ("fleet", "'orders'"),
+        ("quorum_at_least", "3"),
+        ("quorum_share", "0.5"),
         ("schema", "'verify'"),
         ("first_call_waits", "'1 s'"),
         ("audit_kept", "'1 d'"),
@@ -66,6 +69,7 @@ fn persistence_settings_come_from_the_file_or_the_defaults() {
     assert_eq!(kept.store().path(), Some(Path::new("data/circuit_breaker.db")));
     assert_eq!((kept.cache(), kept.instance(), kept.first_call_waits()), (None, None, Duration::ZERO));
     assert_eq!((kept.sharing(), kept.schema()), (Sharing::Advise, SchemaMode::Create));
+    assert_eq!((kept.fleet(), kept.quorum_at_least(), kept.quorum_share()), (None, 2, 0.1));
     assert_eq!((kept.ttl_open("x"), kept.ttl_other("x")), (secs(24 * 3600), secs(3600)));
 
     let settings = toml(
@@ -79,6 +83,10 @@ fn persistence_settings_come_from_the_file_or_the_defaults() {
     assert_eq!((cache.kind(), cache.as_str()), (StoreKind::Redis, "rediss://:s3cret@db"));
     assert_eq!((kept.sharing(), kept.schema()), (Sharing::Follow, SchemaMode::Verify));
     assert_eq!((kept.instance(), kept.first_call_waits()), (Some("host-7"), millis(250)));
+    let settings = settings.with_vars([("CIRCUIT_BREAKER_FLEET", "orders"), ("CIRCUIT_BREAKER_QUORUM_AT_LEAST", "3")]);
+    let settings = settings.unwrap().with_vars([("CIRCUIT_BREAKER_QUORUM_SHARE", "1")]).unwrap();
+    let kept = settings.persistence().unwrap();
+    assert_eq!((kept.fleet(), kept.quorum_at_least(), kept.quorum_share()), (Some("orders"), 3, 1.0));
     let ttls = |name| (kept.ttl_open(name).as_secs() / 3600, kept.ttl_other(name).as_secs() / 60);
     assert_eq!([ttls("payments"), ttls("orders"), ttls("other")], [(72, 20), (48, 5), (48, 20)]);
 }
@@ -125,11 +133,20 @@ fn a_store_has_an_address_of_a_known_kind() {
             "\"redis://db/1?prefix=a*\": the parameter `prefix` is \"a*\" and must be",
         ),
         ("store", "7", "7, allowed is file:FOLDER"),
-        ("sharing", "'both'", "\"both\", allowed is \"advise\" or \"follow\""),
+        ("sharing", "'both'", "\"both\", allowed is \"advise\" or \"quorum\" or \"follow\""),
         ("schema", "'drop'", "\"drop\", allowed is \"create\" or \"verify\" or \"assume\""),
         ("instance", "'two words'", "\"two words\", allowed is 1 to 100 bytes"),
         ("instance", "'host#2'", "\"host#2\", allowed is 1 to 100 bytes"),
         ("instance", "''", "\"\", allowed is 1 to 100 bytes"),
+        ("fleet", "'two words'", "\"two words\", allowed is 1 to 100 bytes of printable text without spaces and `//`"),
+        ("fleet", "''", "\"\", allowed is 1 to 100 bytes"),
+        ("quorum_at_least", "0", "0, allowed is a whole number from 1 to 10"),
+        ("quorum_at_least", "11", "11, allowed is a whole number from 1 to 10"),
+        ("quorum_at_least", "2.5", "2.5, allowed is a whole number from 1 to 10"),
+        ("quorum_share", "1.1", "1.1, allowed is a number from 0 to 1"),
+        ("quorum_share", "-0.1", "-0.1, allowed is a number from 0 to 1"),
+        ("quorum_share", "nan", "NaN, allowed is a number from 0 to 1"),
+        ("quorum_share", "'0.5'", "\"0.5\", allowed is a number from 0 to 1"),
         ("first_call_waits", "'61 s'", "\"61 s\", allowed is 0 s to 60 s"),
         ("audit_kept", "'59 min'", "\"59 min\", allowed is 1 h to 365 d"),
         ("ttl_open", "'0 s'", "\"0 s\", allowed is 1 s to 365 d"),

@@ -13,7 +13,7 @@ use tower_circuit_breaker::{By, Registry};
 use super::rig::{Served, TOKEN, answer, app, authorized, circuit, fail};
 
 /// The next event but for beats: its name and data.
-async fn next(response: &mut Response, text: &mut String) -> (String, Value) {
+pub(super) async fn next(response: &mut Response, text: &mut String) -> (String, Value) {
     loop {
         while let Some((event, rest)) = text.split_once("\n\n").map(|(event, rest)| (event.to_owned(), rest.to_owned()))
         {

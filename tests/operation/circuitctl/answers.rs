@@ -98,9 +98,16 @@ fn an_absent_store_is_not_created() {
         ("postgres://127.0.0.1:1/x".to_owned(), "the store is unavailable: the database cannot be reached"),
     ] {
         let ctl = Circuitctl::on(store);
-        for command in
-            [&["status"][..], &["show", "a"], &["is-tripped", "a"], &["audit"], &["audit", "--since", "1h"], &["watch"]]
-        {
+        for command in [
+            &["status"][..],
+            &["show", "a"],
+            &["is-tripped", "a"],
+            &["audit"],
+            &["audit", "--since", "1h"],
+            &["members"],
+            &["members", "orders"],
+            &["watch"],
+        ] {
             let said = ctl.run(command);
             assert_eq!((said.code, said.out.as_str()), (4, ""), "{command:?} {said:?}");
         }
@@ -133,7 +140,7 @@ async fn a_reader_that_goes_away_is_no_panic() {
     for name in ["a", "b", "c"] {
         ctl.does(&["trip", name, "--reason", "x", "--create"]);
     }
-    for command in [&["status"][..], &["audit"], &["--help"], &["is-tripped", "a"], &["watch"]] {
+    for command in [&["status"][..], &["audit"], &["--help"], &["is-tripped", "a"], &["members"], &["watch"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let said = said(ctl.command(command).stdout(Stdio::from(writer)).output().unwrap());
@@ -295,7 +302,9 @@ async fn a_record_of_a_later_release_is_shown_but_not_overwritten() {
 #[test]
 fn the_help_describes_every_argument() {
     let (_folder, ctl) = files();
-    for command in ["status", "show", "is-tripped", "trip", "reset", "disable", "resume", "forget", "audit", "watch"] {
+    for command in
+        ["status", "show", "is-tripped", "trip", "reset", "disable", "resume", "forget", "audit", "members", "watch"]
+    {
         let help = ctl.does(&[command, "--help"]);
         let bare = |line: &&str| line.starts_with("  ") && line.trim().ends_with('>') && !line.contains("Usage");
         let lines: Vec<_> = help.lines().collect();

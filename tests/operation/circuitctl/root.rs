@@ -23,6 +23,7 @@ fn every_command(ctl: &Circuitctl) {
         &["disable", "payments", "--reason", "x", "--indefinitely", "--user", "the boss"],
         &["resume", "payments", "--reason", "x"],
         &["audit", "--since", "1h"],
+        &["members"],
         &["forget", "orders", "--reason", "x"],
     ] {
         ctl.does(command);

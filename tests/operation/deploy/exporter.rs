@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::keyed::Keyed;
 use tower_circuit_breaker::shed::LoadSheddingLayer;
 use tower_circuit_breaker::store::MemoryStore;
@@ -25,7 +26,7 @@ pub(super) struct Exporter {
 impl Exporter {
     pub(super) async fn start() -> Self {
         let handle = recorder();
-        let registry = Registry::builder().store(MemoryStore::new()).build().unwrap();
+        let registry = Registry::builder().store(MemoryStore::new()).sharing(Sharing::Quorum).build().unwrap();
         let failing = Config::builder("payments").measure_durations().build().unwrap();
         let failing = registry.circuit(failing).unwrap();
         registry.circuit(Config::new("orders").unwrap()).unwrap();

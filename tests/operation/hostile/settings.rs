@@ -6,12 +6,14 @@ use super::{Dice, SECRET, attack, is_fit_to_show, reached};
 
 const FILE: &str = include_str!("../../../examples/config_file.toml");
 
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 11] = [
     "CIRCUIT_BREAKER_CONFIG",
     "CIRCUIT_BREAKER_STORE",
     "CIRCUIT_BREAKER_CACHE",
     "CIRCUIT_BREAKER_PERSISTENCE",
     "CIRCUIT_BREAKER_INSTANCE",
+    "CIRCUIT_BREAKER_FLEET",
+    "CIRCUIT_BREAKER_QUORUM_SHARE",
     "CIRCUIT_BREAKER_DEFAULT_WINDOW",
     "CIRCUIT_BREAKER_DEFAULT_PROBES",
     "CIRCUIT_BREAKER_DISABLED",

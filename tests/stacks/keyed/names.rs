@@ -76,3 +76,20 @@ fn a_name_is_the_same_in_every_process() {
     // `printf 'a b' | sha256sum`: a record that is kept under it must be found by every later version.
     assert_eq!(by.circuit("a b").unwrap().name(), "k:a_b~c8687a08aa5d6ed2044328fa6a697ab8");
 }
+
+#[test]
+fn no_prefix_gives_a_key_the_name_of_a_fleet() {
+    let registry = Registry::new();
+    for prefix in ["@", "@fleet:", "@fleet:orders/"] {
+        let by = Keyed::builder(&registry, |_| Config::builder("fixed")).prefix(prefix);
+        let error = by.by(BY_TEXT).unwrap_err();
+        assert_eq!(error.field(), "prefix", "{error}");
+        assert!(
+            error.to_string().ends_with("begins no name with `@fleet:`, which names the members of a fleet"),
+            "{error}"
+        );
+    }
+    for prefix in ["@host:", "@fleets:", "fleet:"] {
+        drop(Keyed::builder(&registry, Config::builder).prefix(prefix).by(BY_TEXT).unwrap());
+    }
+}

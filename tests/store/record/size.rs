@@ -94,6 +94,7 @@ fn twenty_four_entries_of_long_characters_and_numbers_can_be_written() {
             for field in ["until", "left_closed_at", "last_failure_at", "updated_at", "acts"] {
                 value[field] = u64::MAX.into();
             }
+            (value["since"], value["version"]) = (u64::MAX.into(), "9".repeat(20).into());
             (value["incarnation"], value["tiers"]) = (text.clone().into(), text.clone().into());
             (value["opening"]["reason"], value["opening"]["at"]) = (text.clone().into(), u64::MAX.into());
             value["vote"] = json!({"on": u64::MAX, "until": u64::MAX});
@@ -104,7 +105,7 @@ fn twenty_four_entries_of_long_characters_and_numbers_can_be_written() {
         let whole = record.encode().unwrap().len();
         assert!(record.instances.len() == 24 && record.instances.values().all(has_opening));
         let each = (whole - empty) / 24;
-        assert!(each < 2_000 && empty < 14_000, "an entry of {text:.1} has {each} bytes, the rest {empty}");
+        assert!(each < 2_100 && empty < 14_000, "an entry of {text:.1} has {each} bytes, the rest {empty}");
     }
 }
 

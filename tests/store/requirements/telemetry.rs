@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::store::{Operation, TieredStore};
 use tower_circuit_breaker::{Registry, State};
 use tracing::Level;
 
 use super::start;
 use crate::lines::Lines;
-use crate::rig::{DOWN, fail, faulty, memory, millis, pass, secs, state};
+use crate::rig::{DOWN, Instance, fail, faulty, memory, millis, pass, secs, state};
 
 // C4
 #[tokio::test(start_paused = true)]
@@ -117,4 +118,45 @@ fn counters_of_both_tiers_begin_at_zero() {
         is_refused && *value == DebugValue::Counter(0)
     });
     assert!(refused.count() >= 7, "a load, a list, a write..");
+}
+
+#[test]
+fn the_live_instances_of_a_fleet_are_a_gauge() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let instances = || {
+        let series = snapshotter.snapshot().into_vec();
+        series.into_iter().find_map(|(key, _, help, value)| {
+            let DebugValue::Gauge(value) = value else { return None };
+            let is_it = key.key().name() == "circuit_breaker_instances";
+            assert!(!is_it || key.key().labels().count() == 0 && help.is_some());
+            is_it.then(|| value.into_inner())
+        })
+    };
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let store = faulty();
+            let _advised = Instance::start(&store, "advised", Sharing::Advise).await;
+            pass(secs(2)).await;
+            assert_eq!(instances(), None, "without a fleet");
+            let one = Instance::start(&store, "a", Sharing::Quorum).await;
+            pass(secs(1)).await;
+            assert_eq!(instances(), Some(1.0));
+            let two = Instance::start(&store, "b", Sharing::Quorum).await;
+            pass(secs(13)).await;
+            assert_eq!(instances(), Some(2.0));
+            two.end().await;
+            pass(secs(13)).await;
+            assert_eq!(instances(), Some(1.0));
+            store.faults().set(Operation::ALL, DOWN);
+            pass(secs(32)).await;
+            assert!(instances().is_some_and(f64::is_nan), "unknown");
+            store.faults().heal();
+            pass(secs(40)).await;
+            assert_eq!(instances(), Some(1.0));
+            one.end().await;
+            assert!(instances().is_some_and(f64::is_nan), "no task runs");
+        });
+    });
 }

@@ -72,7 +72,11 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) async fn play(seed: u64, which: Registers) -> Result<u64, String> {
         let mut dice = Dice::new(seed);
-        let sharing = if dice.chance(50) { Sharing::Advise } else { Sharing::Follow };
+        let sharing = match dice.roll(3) {
+            0 => Sharing::Advise,
+            1 => Sharing::Follow,
+            _ => Sharing::Quorum,
+        };
         let registers = match which {
             Registers::One => vec![Register::new(dice.next(), "register", Duration::ZERO)],
             Registers::Two => ["fast", "durable"]
@@ -250,6 +254,9 @@ impl Fleet {
         // The longest backoff, what is applied late, the slowest poll, and some; with two, the longest pauses of both, and what
         // reaches the durable one last.
         tokio::time::sleep(Duration::from_secs(if self.registers.len() > 1 { 180 } else { 60 })).await;
+        if self.sharing == Sharing::Quorum {
+            self.recover().await?;
+        }
         self.hold("calm")?;
         let writes: u64 = self.registers.iter().map(Register::writes).sum();
         let states: Vec<_> = self.instances.iter().map(|instance| instance.circuit.status().standing()).collect();
@@ -270,6 +277,29 @@ impl Fleet {
             .iter()
             .fold(0u64, |sum, instance| sum.wrapping_mul(31).wrapping_add(instance.circuit.status().era));
         Ok(self.registers.iter().fold(eras, |sum, register| sum.wrapping_mul(31).wrapping_add(register.trace())))
+    }
+
+    /// The service is well, and each instance calls: the fleet must close, whatever it went through.
+    async fn recover(&mut self) -> Result<(), String> {
+        for _ in 0..300 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            for instance in &self.instances {
+                if let Ok(permit) = instance.circuit.try_acquire() {
+                    permit.success();
+                }
+            }
+            self.hold("recovery")?;
+        }
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let fleets = self.registers.iter().filter_map(|register| register.record("payments")?.fleet);
+        let is_closed = fleets.clone().all(|fleet| fleet.state == State::Closed);
+        let is_held = |status: &Status| matches!(status.mode, Mode::ForcedOpen | Mode::Disabled);
+        let statuses: Vec<_> = self.instances.iter().map(|instance| instance.circuit.status()).collect();
+        let are_closed = statuses.iter().all(|status| is_held(status) || status.state == State::Closed);
+        if !are_closed || !is_closed && !statuses.iter().any(is_held) {
+            return Err(self.told("calls succeed everywhere, and the fleet does not close"));
+        }
+        Ok(())
     }
 
     /// What is broken, with what led to it.

@@ -6,6 +6,8 @@
     reason = "loom does not come here, and news must come late"
 )]
 
+mod decided;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,6 +37,8 @@ struct Inside {
     entries: BTreeMap<String, Versioned>,
     backup: BTreeMap<String, Versioned>,
     writes: u64,
+    /// The writes that are heartbeats of members, which come also when nothing happens.
+    heartbeats: u64,
     audit: Vec<AuditRow>,
     watchers: Vec<WatchSender>,
     faults: Faults,
@@ -75,6 +79,7 @@ impl Register {
             entries: BTreeMap::new(),
             backup: BTreeMap::new(),
             writes: 0,
+            heartbeats: 0,
             audit: Vec::new(),
             watchers: Vec::new(),
             faults: Faults::default(),
@@ -106,8 +111,9 @@ impl Register {
         self.inside(|inside| (inside.entries, inside.lost) = (inside.backup.clone(), true));
     }
 
+    /// The number of writes of circuits.
     pub(super) fn writes(&self) -> u64 {
-        self.inside(|inside| inside.writes)
+        self.inside(|inside| inside.writes - inside.heartbeats)
     }
 
     /// Returns a register with the same content and without faults.
@@ -203,6 +209,7 @@ impl Inside {
         }
         self.check(write, current.as_ref(), now);
         self.writes += 1;
+        self.heartbeats += u64::from(is_heartbeat(write));
         let etag = Etag::new(self.writes.to_string());
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         self.trace =
@@ -244,8 +251,15 @@ impl Inside {
         // With two registers what is newer here may have come by way of the other, whose clock is another.
         if self.alone {
             self.check_order(&before, &record);
+            if let Some(promise) = decided::broken(&before, &record, now).filter(|_| !self.lost) {
+                self.breaks(format!("{promise}: {before:?} then {record:?}"));
+            }
         }
-        if record.generation.get() == 0 && record.operator.is_none() && record.total_failures == 0 {
+        if !is_heartbeat(write)
+            && record.generation.get() == 0
+            && record.operator.is_none()
+            && record.total_failures == 0
+        {
             self.breaks("it was written although nothing has happened".to_owned());
         }
         let failures =
@@ -280,6 +294,10 @@ impl Inside {
     fn breaks(&mut self, rule: String) {
         self.broken.get_or_insert(rule);
     }
+}
+
+fn is_heartbeat(write: &Write) -> bool {
+    write.name.starts_with("@fleet:")
 }
 
 impl Store for Register {

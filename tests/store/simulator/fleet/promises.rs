@@ -18,13 +18,18 @@ impl Fleet {
             }
             instance.generation = generation;
             for edge in status.transitions.iter().filter(|edge| edge.era > instance.seen_era) {
-                let taken_over = matches!(edge.reason, Reason::Restored | Reason::Followed | Reason::Operator { .. });
+                let taken_over = matches!(
+                    edge.reason,
+                    Reason::Restored | Reason::Followed | Reason::Fleet | Reason::Operator { .. }
+                );
                 let opened = edge.to.state == State::Open && edge.from.state == State::Closed;
                 if instance.good && opened && !taken_over {
                     return Err(format!("{when}: {} opened because {}", instance.id, edge.reason));
                 }
-                if instance.good && opened && edge.reason == Reason::Followed && self.sharing == Sharing::Advise {
-                    return Err(format!("{when}: {} followed under advice", instance.id));
+                let is_foreign = edge.reason == Reason::Followed && self.sharing != Sharing::Follow
+                    || edge.reason == Reason::Fleet && self.sharing != Sharing::Quorum;
+                if is_foreign {
+                    return Err(format!("{when}: {} took over because {}", instance.id, edge.reason));
                 }
                 let closed = edge.to.state == State::Closed && edge.from.state != State::Closed;
                 if closed && edge.reason == Reason::Restored {
@@ -43,7 +48,7 @@ impl Fleet {
         if self.lost_data.is_some() || self.seed >= RESTARTED {
             return Ok(());
         }
-        for Instance { id, registry, circuit, .. } in &self.instances {
+        for Instance { id, registry, circuit, born, .. } in &self.instances {
             let saved = registry.store_status().is_some_and(|status| status.unsaved == 0);
             let before = circuit.status();
             let copies: Vec<_> = self.registers.iter().map(Register::copied).collect();
@@ -52,13 +57,20 @@ impl Fleet {
             // registers, the instance may have been restored while only the register without its entry answered.
             let mut edges = before.transitions.iter();
             let is_new = records.iter().any(|record| !record.instances.contains_key(id))
-                && edges.all(|edge| matches!(edge.reason, Reason::Restored | Reason::Followed));
+                && edges.all(|edge| matches!(edge.reason, Reason::Restored | Reason::Followed | Reason::Fleet));
             let latest = records.iter().map(CircuitRecord::latest).max();
             // A change of another instance that this instance has not loaded yet is not a change of this instance. The
             // latest number does not show an act that is older than the published state, as in one of two stores.
             let act = records.iter().filter_map(|record| record.operator.as_ref()).max_by_key(|act| act.sequence);
             let is_foreign = act.is_some_and(|act| act.acted_on() != Some(id) && act.mode != before.mode);
-            if !saved || is_new || is_foreign || latest.is_some_and(|latest| latest != before.latest) {
+            // An instance whose own calls succeed declines an opening, and does not know of calls before its start.
+            let fleet = records.iter().filter_map(|record| record.fleet.as_ref()).max_by_key(|fleet| fleet.generation);
+            let is_common = fleet.is_some_and(|fleet| fleet.state != State::Closed);
+            let declines = is_common && before.state == State::Closed && self.sharing == Sharing::Quorum;
+            // A record without a decision has no number by which an instance that has loaded nothing yet is known.
+            let is_early = fleet.is_none() && self.clock.now().saturating_since(*born) < Duration::from_secs(30);
+            let may_differ = self.sharing == Sharing::Quorum && is_early || declines;
+            if !saved || is_new || is_foreign || may_differ || latest.is_some_and(|latest| latest != before.latest) {
                 continue;
             }
             let again = Registry::builder().store(Self::store_of(&copies)).instance(id).sharing(self.sharing);
@@ -77,7 +89,11 @@ impl Fleet {
                 State::HalfOpen => true,
                 State::Closed => false,
             };
-            let is_like = before.state == after.state || (is_over(&before) && is_over(&after));
+            // In a round an open circuit and a half-open one both wait for a lease.
+            let is_round = fleet.is_some_and(|fleet| fleet.state == State::HalfOpen);
+            let is_tripped = |status: &Status| status.state != State::Closed;
+            let both_wait = self.sharing == Sharing::Quorum && is_round && is_tripped(&before) && is_tripped(&after);
+            let is_like = before.state == after.state || both_wait || (is_over(&before) && is_over(&after));
             let same = before.mode == after.mode && (before.mode != Mode::Automatic || is_like);
             if !report.is_complete() || !same || differ > Duration::from_secs(4) {
                 return Err(self.told(&format!(

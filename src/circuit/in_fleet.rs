@@ -1,0 +1,66 @@
+//! The questions of the coordinator about a circuit that belongs to a fleet. Decisions of the fleet come to the circuit by
+//! `adopt`, and its probes by `lease`.
+
+use std::time::Duration;
+
+use super::Circuit;
+use super::decide::{self, Situation};
+use crate::config::{Recovery, Rules};
+use crate::event::Event;
+use crate::state::{FleetBrief, FleetProbe, Reason};
+use crate::window::{Tally, run};
+
+impl Circuit {
+    /// Keeps the decision of the fleet for the status, and reports a change to the observers.
+    pub(crate) fn show_fleet(&self, brief: FleetBrief) {
+        let inner = self.inner();
+        {
+            let mut cold = inner.cold.lock();
+            if cold.fleet() == Some(brief) {
+                return;
+            }
+            cold.past_mut().fleet = Some(Box::new(brief));
+        }
+        inner.notify(&Event::Fleet { brief });
+    }
+
+    /// Returns the decision of the fleet. `None` for a circuit without a fleet.
+    pub(crate) fn fleet(&self) -> Option<FleetBrief> {
+        self.inner().cold.lock().fleet()
+    }
+
+    /// Reports probes of this instance that have ended.
+    pub(crate) fn report_fleet_probes(&self, result: FleetProbe, number: u32) {
+        if number > 0 {
+            self.inner().notify(&Event::FleetProbes { result, number });
+        }
+    }
+
+    /// Reports an opening of the fleet that this instance declines.
+    pub(crate) fn report_declined(&self) {
+        self.inner().notify(&Event::FleetDeclined);
+    }
+
+    /// Returns true if the kill switch names the circuit.
+    pub(crate) fn is_bypassed(&self) -> bool {
+        self.inner().load().bypassed()
+    }
+
+    /// Returns the open duration of an opening with this number in a row, without its jitter. `None` if only a reset ends an
+    /// opening.
+    pub(crate) fn open_duration(&self, attempt: u32) -> Option<Duration> {
+        let config = self.config();
+        (config.recovery == Recovery::Automatic).then(|| config.open.of(attempt.min(config.open.last_attempt()), 0.5))
+    }
+
+    /// Returns the rule that the sums over the windows of several instances meet, with the number in a row that an opening
+    /// would have. Runs and scores are left out, because their limits are those of one instance.
+    pub(crate) fn trips_with(&self, tally: Tally) -> Option<(u32, Reason)> {
+        let inner = self.inner();
+        let seen = Situation { run: run::Seen::default(), tally, age: Duration::MAX };
+        let rules = Rules { failure_score: None, ..inner.config.rules };
+        let rule = decide::trips(&rules, inner.config.window, &seen)?;
+        let cold = inner.cold.lock();
+        Some((inner.openings_that_count(&cold, inner.load(), inner.now()).saturating_add(1), rule))
+    }
+}

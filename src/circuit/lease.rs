@@ -1,0 +1,131 @@
+//! Probes that are leased, which a half-open circuit starts only with a grant.
+//!
+//! The instances of a fleet probe a service with a few probes in all. Therefore an instance requests a lease for each
+//! probe, and the coordinator grants the probe to the circuit when it holds the lease. A grant is a slot that the next
+//! call finds free (`probes/slot.rs`), so that no call waits for the store.
+//!
+//! The time until which probes are leased is a dead man's switch. The coordinator renews the time again and again. If
+//! the store is down, the task is dead, the runtime stalls or the registry is gone, no renewal comes, and the circuit
+//! probes by itself, as a circuit without a fleet does.
+//!
+//! In shadow probes are not leased, because every call passes in any case, and because an instance in shadow requests
+//! no lease. While probes are leased, only their verdict ends the era of the circuit. The fleet ends a round without a
+//! verdict, because the era includes the waits for leases. Votes, leases and the meaning of a result for the fleet are left
+//! to the coordinator.
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests;
+
+#[cfg(any(feature = "store", test))]
+use std::time::Duration;
+
+#[cfg(any(feature = "store", test))]
+use super::Circuit;
+use super::inner::Inner;
+#[cfg(any(feature = "store", test))]
+use super::word::Word;
+use crate::clock::Tick;
+use crate::state::Mode;
+#[cfg(any(feature = "store", test))]
+use crate::state::State;
+use crate::sync::Relaxed;
+
+/// The probes of a half-open era at one moment.
+#[cfg(any(feature = "store", test))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Probed {
+    pub(crate) era: u64,
+    pub(crate) successes: u32,
+    pub(crate) failures: u32,
+    /// The grants that no call has used.
+    pub(crate) granted: u32,
+    /// The probes that hold a slot.
+    pub(crate) under_way: u32,
+    /// The age of the oldest probe that holds a slot, overdue probes included. Zero if no probe holds a slot.
+    pub(crate) oldest: Duration,
+}
+
+#[cfg(any(feature = "store", test))]
+impl Circuit {
+    /// Lets a half-open era start probes only with a grant until `lasts` has passed. Zero ends the leases at once. A
+    /// renewal wakes no task and takes no lock.
+    ///
+    /// A call that finds an era which began after this function also finds the leases.
+    pub(crate) fn lease_probes(&self, lasts: Duration) {
+        let inner = self.inner();
+        let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
+        // Relaxed, because the time publishes no other data. A thread that reads the time before decides as if the
+        // leases had come later. The store of the word publishes the time to the calls of a later era.
+        let before = inner.leased_until.swap(until.as_nanos(), Relaxed);
+        if until.as_nanos() < before {
+            // The tasks have timers for the later end, and must look again.
+            inner.wakers.wake();
+        }
+    }
+
+    /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, the call
+    /// after that may be a probe as well, because of hedges. Returns false if the era is over, if the circuit starts no
+    /// probes, or if no slot is withheld.
+    pub(crate) fn grant(&self, era: u64) -> bool {
+        let inner = self.inner();
+        // The word is checked so that the answer is right. If another thread begins an era after the check, the grant is
+        // lost with its slot, because the slot names its era.
+        let word = inner.load();
+        let granted = word.era() == era && is_probing(word) && inner.probes.grant(era);
+        if granted {
+            // After the slot is free, so that a woken task finds the slot.
+            inner.wakers.wake();
+        }
+        granted
+    }
+
+    /// Takes the grants of `era` back that no call has used.
+    pub(crate) fn withhold(&self, era: u64) {
+        self.inner().probes.withhold(era);
+    }
+
+    /// Returns the probes of the present half-open era. `None` if the circuit is not half-open, or starts no probes
+    /// because of a hold or the kill switch.
+    pub(crate) fn probing(&self) -> Option<Probed> {
+        let inner = self.inner();
+        let (word, now) = (inner.load(), inner.now());
+        is_probing(word).then(|| {
+            let era = word.era();
+            let verdict = inner.probes.verdict(era);
+            let (granted, under_way, oldest) = inner.probes.grants_and_probes(era, now);
+            let (successes, failures) = (verdict.successes, verdict.failures);
+            Probed { era, successes, failures, granted, under_way, oldest: Duration::from_nanos(oldest) }
+        })
+    }
+}
+
+impl Inner {
+    /// Returns the time until which a probe needs a grant, in this mode.
+    #[inline(always)]
+    pub(super) fn leased_until(&self, mode: Mode) -> Tick {
+        if mode == Mode::Shadow {
+            return Tick::ZERO;
+        }
+        // Relaxed, because the time publishes no other data. `Circuit::lease_probes` describes the effect of a late read.
+        Tick::from_nanos(self.leased_until.load(Relaxed))
+    }
+
+    /// Makes the circuit half-open if that is due and probes are leased. The transition is the demand for a lease.
+    pub(super) fn await_grant_if_due(&self, now: Tick) {
+        let word = self.load();
+        if word.is_flowing() || self.rejects_plainly(word, now) || now >= self.leased_until(word.beneath()) {
+            return;
+        }
+        if let Err(due) = self.scene(word, now).gate()
+            && due.begins_round(word.state())
+        {
+            self.carry_out(word, now, due);
+        }
+    }
+}
+
+/// Returns true if calls may be probes.
+#[cfg(any(feature = "store", test))]
+fn is_probing(word: Word) -> bool {
+    word.state() == State::HalfOpen && !word.mode().is_hold() && !word.bypassed()
+}

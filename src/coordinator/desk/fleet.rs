@@ -1,0 +1,472 @@
+//! The part of an instance in the decisions of its fleet, under [`Sharing::Quorum`].
+//!
+//! A fleet is the instances that share a store and a fleet name. Its decision about a circuit is a part of the record. This
+//! file chooses the next command of this instance to the fleet. `adopt.rs` takes decisions over into the circuit, and
+//! `turn.rs` follows the probe that a lease allows. The guards and effects of the commands are in `record/fleet/rules.rs`.
+//!
+//! A *check* is the moment at which the desk compares the circuit with the record. The task makes a check after each look
+//! and after each answer of the store, and once a second. A check chooses the first of these commands that the record would
+//! accept:
+//!
+//! | command | reason |
+//! |---|---|
+//! | `Passed`, `Failed`, `Returned`, `Late` | the probe of this instance has ended |
+//! | `Overdue` | the probe of this instance has reached its deadline |
+//! | `Unopposed` | the probe of this instance failed a second ago, and no other instance has probed since |
+//! | `Vote` | the circuit opened on evidence of its own, at most a window or 10 s ago |
+//! | `Withdraw` | the circuit of a voter is closed again, or must not vote any more |
+//! | `Lease` | the next call could be a probe |
+//! | `Renew` | the probe is under way for half of its lease |
+//!
+//! A seventh command, `Merged`, goes with a write of the counts. A circuit in shadow, a disabled circuit and a circuit under
+//! the kill switch neither vote nor probe for the fleet.
+
+mod adopt;
+mod shown;
+mod turn;
+
+use std::time::Duration;
+
+use super::{Desk, Now, Report, Who};
+use crate::clock::Tick;
+use crate::coordinator::Sharing;
+use crate::random::Dice;
+use crate::record::{CircuitRecord, Command, Effect, Fleet, FleetChange, FleetCommand, apply};
+use crate::state::{Generation, Mode, Reason, State, Transition};
+use crate::store::{AuditRow, Hint};
+use crate::window::Tally;
+use shown::Probed;
+use turn::Turn;
+
+/// The knowledge of a desk about the part of its instance in the fleet.
+#[derive(Debug, Default)]
+pub(super) struct InFleet {
+    /// The last opening of the circuit on evidence of its own. Set and cleared by `saw`.
+    opening: Option<Opening>,
+    /// The time until which the service has asked this instance for no calls. Set by `saw`.
+    floor: Option<Tick>,
+    /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` moves it.
+    turn: Turn,
+    /// True if a call could be a probe, so that a lease is worth a write.
+    has_demand: bool,
+    /// The time of the first request for a lease after the demand. The instances of a fleet have their demand at the same
+    /// time, and must not all write at that time.
+    ask_at: Option<Tick>,
+    /// The rejections and the successes of the circuit at the last check, by which the next check finds calls.
+    rejected: u64,
+    successes: u64,
+    /// The last check that found another success.
+    last_success: Option<Tick>,
+    /// The last opening of the fleet, with its end by the clock of this process.
+    ends: Option<(Generation, Tick)>,
+    /// The generation of the opening that the instance declined last.
+    declined: Option<Generation>,
+    /// True if probes need leases at present.
+    is_leased: bool,
+    /// The command of the last check, if the record would accept one.
+    wanted: Option<FleetChange>,
+    /// The probes of the present half-open era that `shown.rs` has counted.
+    probed: Probed,
+    /// The generation of the last decision that this instance proposed, until the record has it.
+    decided: Option<Generation>,
+}
+
+/// An opening of the circuit on evidence of its own.
+#[derive(Debug)]
+struct Opening {
+    /// The time until which the opening is a reason to vote.
+    votes_until: Tick,
+    open_for: Option<Duration>,
+    attempt: u32,
+    reason: String,
+}
+
+/// The content for the fleet in a write.
+#[derive(Debug)]
+pub(super) struct Sent {
+    change: FleetChange,
+    /// True if the command decides the fleet.
+    is_decision: bool,
+}
+
+impl InFleet {
+    /// Notes a transition of the circuit. `age` is the time since then. `is_own` is true if this instance has left closed on
+    /// evidence of its own, and made the transition by itself.
+    pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
+        self.turn.saw(edge);
+        match edge.to.state {
+            State::Closed => (self.opening, self.floor) = (None, None),
+            // An operator's order is no evidence.
+            State::Open if is_own && !matches!(edge.reason, Reason::Operator { .. } | Reason::KillSwitch) => {
+                let left = at_least_ten_seconds(window).saturating_sub(age);
+                self.opening = Some(Opening {
+                    votes_until: now.saturating_add(left),
+                    open_for: edge.lasts,
+                    attempt: edge.attempt,
+                    reason: edge.because().to_string(),
+                });
+            }
+            // The first call after the open duration was rejected.
+            State::HalfOpen => {
+                self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
+            }
+            State::Open => {}
+        }
+    }
+
+    /// Notes that the answer to a write was lost.
+    pub(super) const fn unanswered(&mut self) {
+        self.turn.unanswered();
+    }
+
+    /// Forgets everything but the counts, because an order deletes the record.
+    pub(super) fn forget(&mut self) {
+        let (rejected, successes, last_success) = (self.rejected, self.successes, self.last_success);
+        *self = Self { rejected, successes, last_success, ..Self::default() };
+    }
+
+    /// Returns true if the store lacks a command of this instance.
+    pub(super) const fn wants_write(&self) -> bool {
+        self.wanted.is_some()
+    }
+
+    /// Returns true if the answer to the result of a probe was lost, so that the store may have the result.
+    pub(super) const fn repeats(&self) -> bool {
+        self.turn.again() > 0
+    }
+}
+
+impl Sent {
+    /// Returns the hint of a write with the command and without an act. Votes need no hint, because the next voter learns of
+    /// them by a conflict.
+    pub(super) const fn hint(&self) -> Hint {
+        if self.is_decision || !matches!(self.change, FleetChange::Vote { .. } | FleetChange::Withdraw) {
+            Hint::Transition
+        } else {
+            Hint::None
+        }
+    }
+}
+
+impl Desk {
+    /// Makes a check. `is_up` is true if the store answers at present, and `closing` if the process is about to end.
+    pub(in crate::coordinator) fn check(&mut self, who: &Who, is_up: bool, closing: bool, now: Now, dice: &mut Dice) {
+        if who.sharing != Sharing::Quorum || self.adopted.is_waiting_for_restore() {
+            return;
+        }
+        let fleet = self.known.record().decision(false);
+        self.count_calls(fleet.state, now.here);
+        self.lease_probes(&fleet, is_up, now);
+        self.adopt_decision(&fleet, who, now);
+        let had_lease = self.fleet.turn.is_probe();
+        self.take_turn(&fleet, who, now);
+        self.count_probes(had_lease);
+        self.show(&fleet, who, now.store);
+        self.fleet.wanted = self.next_command(&fleet, who, closing, now);
+        if !matches!(self.fleet.wanted, Some(FleetChange::Lease { .. })) {
+            self.fleet.ask_at = None;
+        } else if self.fleet.ask_at.is_none() {
+            let ask_at = now.here.saturating_add(REQUEST_JITTER.mul_f64(dice.share()));
+            self.fleet.ask_at = Some(ask_at);
+            self.sending.wait_until(ask_at);
+        }
+    }
+
+    /// Passes a transition of the circuit to the part in the fleet.
+    pub(super) fn note_for_fleet(&mut self, edge: &Transition, taken_over: bool, now: Tick) {
+        let is_own = !taken_over && self.evidence.left_closed_on_own();
+        let age = self.circuit.now().saturating_since(edge.at);
+        let had_lease = self.fleet.turn.is_probe();
+        self.fleet.saw(edge, is_own, self.circuit.config().window.length(), age, now);
+        // The jitter makes an opening half longer at most, so that a longer one has the time that the service has asked for.
+        let longest = self.circuit.open_duration(edge.attempt).map(|nominal| nominal.mul_f64(1.5));
+        let is_opening = !taken_over && edge.to.is_open() && edge.to.mode == Mode::Automatic;
+        let is_by_calls = is_opening && !matches!(edge.reason, Reason::Operator { .. } | Reason::HoldEnded { .. });
+        let asked = edge.lasts.filter(|lasts| is_by_calls && Some(*lasts) > longest);
+        if let Some(asked) = asked.filter(|_| longest.is_some()) {
+            self.fleet.floor = Some(now.saturating_add(asked.saturating_sub(age)));
+        }
+        self.count_last_probes(edge, taken_over, had_lease);
+    }
+
+    /// Returns true if the state of the circuit is that of the fleet, so that the entry need not have the state.
+    pub(super) fn is_common(&self, who: &Who) -> bool {
+        let fleet = self.known.record().fleet.as_ref();
+        who.sharing == Sharing::Quorum && fleet.is_some_and(|fleet| fleet.state != State::Closed)
+    }
+
+    /// Makes the entry due after a change of the state that a restart must not lose. The record of a fleet that is not closed
+    /// needs only openings and closings of single instances.
+    pub(super) fn owe_in_fleet(&mut self, edge: &Transition, who: &Who, now: Tick) {
+        if edge.to.state != State::HalfOpen && self.evidence.left_closed_on_own() || !self.is_common(who) {
+            self.evidence.owe(now);
+        }
+    }
+
+    /// Returns true if the fleet is not closed, or if this instance votes.
+    pub(super) fn is_deciding(&self) -> bool {
+        let fleet = self.known.record().fleet.as_ref();
+        self.fleet.opening.is_some() || fleet.is_some_and(|fleet| fleet.state != State::Closed)
+    }
+
+    /// Counts the calls since the last check, which are the demand for a lease and the reason to decline an opening.
+    fn count_calls(&mut self, decided: State, now: Tick) {
+        let (totals, state) = (self.circuit.totals(), self.circuit.state());
+        let fleet = &mut self.fleet;
+        let (is_rejecting, has_success) = (totals.rejected != fleet.rejected, totals.successes != fleet.successes);
+        (fleet.rejected, fleet.successes) = (totals.rejected, totals.successes);
+        if has_success {
+            fleet.last_success = Some(now);
+        }
+        match state {
+            State::HalfOpen => fleet.has_demand |= is_rejecting,
+            // The traffic of a circuit that declines the opening is its probe.
+            State::Closed => fleet.has_demand = decided != State::Closed && (fleet.has_demand || has_success),
+            State::Open => {}
+        }
+    }
+
+    /// Returns the first command that the record would accept.
+    fn next_command(&mut self, fleet: &Fleet, who: &Who, closing: bool, now: Now) -> Option<FleetChange> {
+        let record = self.known.record();
+        if !record.is_writable() || self.changes.has_act() || self.changes.is_forgetting() {
+            return None;
+        }
+        if let Some(outcome) = self.fleet.turn.outcome() {
+            let result = self.result(outcome, fleet, who, now);
+            if let Some(result) = result
+                && self.would_apply(&result, who, now)
+            {
+                return Some(result);
+            }
+            // The result cannot count any more.
+            self.fleet.turn = Turn::None;
+        }
+        let commands = [
+            self.overdue(who, now),
+            self.unopposed(fleet, who, now),
+            self.vote(fleet, who, now),
+            self.withdraw(fleet, who, now),
+            self.request(fleet, now).filter(|_| !closing),
+            self.renew(who, now).filter(|_| !closing),
+            self.give_back(who, closing, now),
+        ];
+        commands.into_iter().flatten().find(|change| self.would_apply(change, who, now))
+    }
+
+    fn would_apply(&self, change: &FleetChange, who: &Who, now: Now) -> bool {
+        let command = Command::Fleet(self.fleet_command(change.clone(), who));
+        apply(&mut self.known.record().clone(), &command, now.store) == Effect::Applied
+    }
+
+    fn fleet_command(&self, change: FleetChange, who: &Who) -> FleetCommand {
+        FleetCommand {
+            on: self.fleet.turn.round().filter(|_| is_result(&change)).unwrap_or_else(|| self.generation()),
+            after: self.sending.proposed(),
+            again: if is_result(&change) { self.fleet.turn.again() } else { 0 },
+            instance: who.id.clone(),
+            incarnation: who.incarnation.clone(),
+            follows: false,
+            change,
+        }
+    }
+
+    /// Returns the generation of the fleet.
+    fn generation(&self) -> Generation {
+        self.known.record().fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
+    }
+
+    /// Returns true if the circuit may vote and probe for the fleet.
+    fn is_active(&self) -> bool {
+        self.circuit.standing().mode == Mode::Automatic && !self.circuit.is_bypassed()
+    }
+
+    /// Returns the open duration after another failed round, and at least the time for which the service has asked this instance
+    /// for no calls.
+    fn open_again(&self, fleet: &Fleet, now: Now) -> Option<Duration> {
+        let floor = self.fleet.floor.map_or(Duration::ZERO, |floor| floor.saturating_since(now.here));
+        self.circuit.open_duration(fleet.attempt.saturating_add(1)).map(|open_for| open_for.max(floor))
+    }
+
+    fn unopposed(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
+        let lease = self.own_lease(who)?;
+        lease.failed_at.filter(|at| now.store.since(*at) >= Duration::from_secs(1))?;
+        Some(FleetChange::Unopposed { open_for: self.open_again(fleet, now) })
+    }
+
+    fn vote(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
+        let opening = self.fleet.opening.as_ref()?;
+        if fleet.state != State::Closed || !self.is_active() || self.circuit.state() == State::Closed {
+            return None;
+        }
+        let left = opening.votes_until.saturating_since(now.here);
+        // The ends of one vote differ by the differences between clocks. Such a vote is given again only if the votes in the
+        // record are enough.
+        let given = self.known.record().own_vote(&who.id, now.store).map(|until| until.since(now.store));
+        let lasts = given.filter(|given| left <= given.saturating_add(SAME_END)).unwrap_or(left);
+        Some(FleetChange::Vote {
+            lasts,
+            needed: who.needed(),
+            live: who.members.live,
+            open_for: opening.open_for,
+            attempt: opening.attempt,
+            reason: opening.reason.clone(),
+        })
+    }
+
+    fn withdraw(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
+        self.known.record().own_vote(&who.id, now.store)?;
+        let is_void = fleet.state == State::Closed && self.circuit.state() == State::Closed || !self.is_active();
+        is_void.then_some(FleetChange::Withdraw)
+    }
+
+    /// Returns the request for a lease, if the next call could be a probe.
+    fn request(&self, fleet: &Fleet, now: Now) -> Option<FleetChange> {
+        let Self { fleet: own, circuit, .. } = self;
+        let can_probe = match circuit.state() {
+            State::HalfOpen => true,
+            State::Closed => fleet.state != State::Closed && self.declines(now.here),
+            State::Open => false,
+        };
+        if !own.has_demand || !own.turn.is_free() || !can_probe || !self.is_active() {
+            return None;
+        }
+        let probes = circuit.config().probes;
+        // A round of a slow service must last as long as its calls, so that each round is longer than the round before.
+        let doublings = fleet.attempt.saturating_sub(1).min(MOST_DOUBLINGS);
+        let patience = probes.deadline.saturating_mul(2 << doublings);
+        Some(FleetChange::Lease {
+            lasts: LEASE,
+            probes: probes.successes,
+            in_flight: probes.in_flight,
+            quiet_after: probes.quiet_after.max(patience),
+            open_for: self.open_again(fleet, now),
+        })
+    }
+
+    /// Applies the command of the last check to a record that is about to be written. `has_counts` is true if the record has
+    /// new counts of this instance, which may open the fleet together with other counts.
+    pub(super) fn command_fleet(
+        &mut self,
+        record: &mut CircuitRecord,
+        has_counts: bool,
+        who: &Who,
+        now: Now,
+    ) -> Option<Sent> {
+        if who.sharing != Sharing::Quorum {
+            return None;
+        }
+        let wanted = self.fleet.wanted.clone();
+        let change = wanted.or_else(|| has_counts.then(|| self.merged(record, who, now)).flatten())?;
+        let command = Command::Fleet(self.fleet_command(change.clone(), who));
+        if apply(record, &command, now.store) != Effect::Applied {
+            // The next check chooses again.
+            self.fleet.wanted = None;
+            return None;
+        }
+        if let Some(own) = record.instances.get_mut(&who.id).filter(|_| has_counts && self.evidence.is_stopping()) {
+            // The command has given the entry a new number.
+            own.stopped = Some(own.sequence);
+        }
+        Some(self.propose(change, record, who))
+    }
+
+    /// Returns the command of a write with these counts, if the counts of several instances open the fleet together.
+    fn merged(&self, record: &CircuitRecord, who: &Who, now: Now) -> Option<FleetChange> {
+        let is_closed = record.fleet.as_ref().is_none_or(|fleet| fleet.state == State::Closed);
+        if !is_closed || self.circuit.state() != State::Closed || !self.is_active() {
+            return None;
+        }
+        let window = self.circuit.config().window.length().unwrap_or_default().max(MERGED_AT_LEAST);
+        let fresh = record.instances.values().filter(|entry| now.store.since(entry.updated_at) < window);
+        let since = record.fleet.as_ref().map(|fleet| fleet.since);
+        let (mut entries, mut calls, mut score, mut slow) = (0_u64, 0_u64, 0.0, 0_u64);
+        for entry in fresh.filter(|entry| Some(entry.updated_at) > since) {
+            entries += 1;
+            calls = calls.saturating_add(entry.calls);
+            score += entry.score;
+            slow = slow.saturating_add(entry.slow);
+        }
+        self.circuit.trips_with(Tally::new(calls, score, slow))?;
+        // An instance without a failure writes no counts. Each of these instances has perhaps made as many calls as the others.
+        let live = u64::from(who.members.live?).max(entries);
+        let all = calls.saturating_mul(live) / entries.max(1);
+        let (attempt, rule) = self.circuit.trips_with(Tally::new(all, score, slow))?;
+        Some(FleetChange::Merged {
+            needed: 2,
+            window,
+            open_for: self.circuit.open_duration(attempt),
+            attempt,
+            reason: format!("the calls of several instances: {rule}"),
+        })
+    }
+
+    /// Notes the command of a write that is about to begin.
+    fn propose(&mut self, change: FleetChange, record: &CircuitRecord, who: &Who) -> Sent {
+        if let Some(own) = record.instances.get(&who.id) {
+            self.evidence.observed(own);
+            if is_result(&change) {
+                self.fleet.turn.proposed(own.sequence);
+            }
+            self.sending.propose(record.generation.get(), own.sequence);
+        }
+        let decided = record.fleet.as_ref().map(|fleet| fleet.generation).filter(|after| *after != self.generation());
+        self.fleet.decided = decided.or(self.fleet.decided);
+        Sent { change, is_decision: decided.is_some() }
+    }
+
+    /// Notes that the store has made the write with the command.
+    pub(super) fn fleet_written(&mut self, sent: &Sent) {
+        self.count_result(&sent.change);
+        if is_result(&sent.change) {
+            // A busy instance asks for its next lease at once. A lease without a call would hold up the other instances.
+            self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
+            self.fleet.turn = Turn::None;
+        }
+        if let FleetChange::Lease { .. } = sent.change {
+            self.fleet.has_demand = false;
+        }
+    }
+
+    /// Adds the audit row of a decision that this instance has written. The instances that adopt the decision add no row.
+    pub(super) fn row_of_decision(&mut self, who: &Who, report: &mut Report) {
+        let Some(fleet) = &self.known.record().fleet else { return };
+        let Some(generation) = self.fleet.decided else { return };
+        if fleet.generation >= generation {
+            if fleet.generation == generation && fleet.instance == who.id {
+                let action = match fleet.state {
+                    State::Open => "opened",
+                    State::HalfOpen => "half_opened",
+                    State::Closed => "closed",
+                };
+                let row =
+                    AuditRow { generation: generation.get(), ..self.row(who, action, fleet.reason.clone(), None) };
+                report.rows.push((Duration::ZERO, row));
+            }
+            self.fleet.decided = None;
+        }
+    }
+}
+
+const fn is_result(change: &FleetChange) -> bool {
+    matches!(
+        change,
+        FleetChange::Passed { .. } | FleetChange::Failed { .. } | FleetChange::Late { .. } | FleetChange::Returned
+    )
+}
+
+/// Returns the length of a window, and at least the time for which a success or an opening counts in a fleet.
+fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
+    window.unwrap_or_default().max(Duration::from_secs(10))
+}
+
+/// The duration of a lease, which is the cost of an instance that dies with its lease.
+const LEASE: Duration = Duration::from_secs(10);
+/// The longest delay of a first request for a lease.
+const REQUEST_JITTER: Duration = Duration::from_millis(250);
+/// The least age up to which the counts of an entry are fresh. Counts are written every 12 to 15 s.
+const MERGED_AT_LEAST: Duration = Duration::from_secs(15);
+/// The difference between two ends of one vote.
+const SAME_END: Duration = Duration::from_secs(1);
+/// The largest number of doublings of the time of a round, as in one circuit.
+const MOST_DOUBLINGS: u32 = 5;

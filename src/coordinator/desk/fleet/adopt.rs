@@ -1,0 +1,106 @@
+//! The decisions of the fleet, taken over into the circuit.
+//!
+//! | decision that the circuit has not adopted | circuit of this instance | effect |
+//! |---|---|---|
+//! | open | closed, and its own calls succeed | the instance *declines*: the opening is advice, and the next check decides again |
+//! | open | any other | the circuit opens until the end of the decision, or stays open for longer |
+//! | half-open | any | none, because the first call after the open duration begins to probe |
+//! | closed | has left closed after the decision | none, because its evidence is newer |
+//! | closed | not closed | the circuit closes |
+//!
+//! An instance declines if its last success is younger than its window and 10 s. Single failures between successes are no
+//! outage. In an outage the advice opens the circuit after a few failures in a row.
+
+use std::time::Duration;
+
+use super::{Desk, Now, Who, at_least_ten_seconds};
+use crate::clock::Tick;
+use crate::coordinator::restore::decided;
+use crate::record::{Fleet, Timestamp};
+use crate::state::{Mode, Reason, State};
+
+impl Desk {
+    /// Lets the half-open circuit probe by leases only, while the fleet is not closed and the store answers.
+    pub(in crate::coordinator::desk) fn lease_probes(&mut self, fleet: &Fleet, is_up: bool, now: Now) {
+        let is_probing = fleet.state != State::Closed || self.forces_probes(fleet, now.store);
+        // A shadow is a trial of one instance, which must not wait for others.
+        let is_leased = is_probing && !self.is_overdue_here(fleet, now) && self.circuit.standing().mode != Mode::Shadow;
+        if is_leased && is_up {
+            self.circuit.lease_probes(FALLBACK_TIMEOUT);
+        } else if !is_leased && self.fleet.is_leased {
+            self.circuit.lease_probes(Duration::ZERO);
+        }
+        self.fleet.is_leased = is_leased;
+    }
+
+    /// Returns true if an opening of the fleet should have ended a while ago by the clock of this process. The clock of the store
+    /// was perhaps set back, and allows no lease before its time has come again.
+    fn is_overdue_here(&mut self, fleet: &Fleet, now: Now) -> bool {
+        let Some(left) = fleet.open_for(now.store) else { return false };
+        if self.fleet.ends.is_none_or(|(generation, _)| generation != fleet.generation) {
+            self.fleet.ends = Some((fleet.generation, now.here.saturating_add(left)));
+        }
+        self.fleet.ends.is_some_and(|(_, end)| now.here >= end.saturating_add(FALLBACK_TIMEOUT) && !left.is_zero())
+    }
+
+    /// Returns true if a forced opening is in force, or has ended after the decision, so that the circuit probes next.
+    fn forces_probes(&self, fleet: &Fleet, now: Timestamp) -> bool {
+        let operator = self.known.record().operator.as_ref();
+        let forced = operator.filter(|operated| operated.mode == Mode::ForcedOpen);
+        forced.is_some_and(|forced| forced.holds(now) || forced.until.is_some_and(|until| until > fleet.since))
+    }
+
+    /// Returns true if the circuit stays closed although the fleet is open, because its own calls succeed.
+    pub(super) fn declines(&self, now: Tick) -> bool {
+        let window = at_least_ten_seconds(self.circuit.config().window.length());
+        let is_recent = self.fleet.last_success.is_some_and(|at| now.saturating_since(at) < window);
+        is_recent && self.circuit.state() == State::Closed
+    }
+
+    /// Adopts a decision that the circuit has not adopted yet.
+    pub(super) fn adopt_decision(&mut self, fleet: &Fleet, who: &Who, now: Now) {
+        let generation = fleet.generation.get();
+        // A pending reset is newer than the decision.
+        if generation == 0 || self.changes.has_reset() || self.adopted.has_followed(generation) {
+            return;
+        }
+        let state = self.circuit.state();
+        let is_adopted = match fleet.state {
+            State::Open if self.declines(now.here) => {
+                let left = fleet.until.map_or(MANUAL_ADVICE, |until| until.since(now.store));
+                self.circuit.advise_beside(self.evidence.usual_rate(), left);
+                if self.fleet.declined.replace(fleet.generation) != Some(fleet.generation) {
+                    self.circuit.report_declined();
+                }
+                return;
+            }
+            State::Open => true,
+            State::HalfOpen => false,
+            // The service has asked this instance for no calls until then.
+            State::Closed if self.fleet.floor.is_some_and(|floor| now.here < floor) => return,
+            State::Closed => {
+                let left_closed = self.circuit.snapshot().tripped_for.map(|ago| now.store.saturating_sub(ago));
+                state != State::Closed && left_closed.is_none_or(|at| at <= fleet.since)
+            }
+        };
+        if self.fleet.declined.take().is_some() {
+            self.circuit.advise(Duration::ZERO);
+        }
+        if is_adopted {
+            let mut snapshot = self.circuit.snapshot();
+            decided(&mut snapshot, self.known.record(), fleet, now.store);
+            let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Fleet) else {
+                // The circuit has made a transition since the look. The next check adopts the decision.
+                return;
+            };
+            self.changes.taken_over(edge);
+        }
+        self.adopted.followed(generation, fleet.instance == who.id);
+    }
+}
+
+/// The time after the last check at which a half-open circuit probes without leases, because the store, the task or the
+/// runtime may be gone.
+const FALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time for which a declined opening without an end advises.
+const MANUAL_ADVICE: Duration = Duration::from_secs(60);

@@ -1,0 +1,284 @@
+//! The probe that a lease allows, from the grant to its result in the record.
+//!
+//! | turn | the instance | next |
+//! |---|---|---|
+//! | `None` | has no lease | the record has a lease of this instance: `Probe`, or `Passive` if the circuit is closed |
+//! | `Probe` | may make a probe, or is making the probe | the probe ends, or its era ends: `Ended` |
+//! | `Passive` | counts the calls of its closed circuit as the probe | a call succeeds or fails: `Ended` |
+//! | `Ended` | has a result for the record | the record has the result: `None` |
+//!
+//! The end of a round ends each turn, because no result of another round counts. A lease that has lapsed before a call came
+//! keeps its grant until another instance has a lease, so that a caller with few calls can close the fleet.
+
+use std::time::Duration;
+
+use super::{Desk, LEASE, Now, Who};
+use crate::clock::{Tick, nanos};
+use crate::record::{Fleet, FleetChange, Lease};
+use crate::state::{Generation, Reason, State, Transition};
+
+/// The result of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Passed,
+    Failed,
+    /// The probe was cancelled or ignored.
+    Without,
+}
+
+/// The probe of this instance in a round.
+#[derive(Debug, Default)]
+pub(super) enum Turn {
+    #[default]
+    None,
+    Probe {
+        round: Generation,
+        /// The half-open era of the circuit, and the results that the era had before the grant.
+        era: u64,
+        successes: u32,
+        failures: u32,
+        granted: Tick,
+        /// The begin of the probe, once a check has found the probe under way.
+        used: Option<Tick>,
+    },
+    Passive {
+        round: Generation,
+        successes: u64,
+        failures: u64,
+    },
+    Ended {
+        round: Generation,
+        outcome: Outcome,
+        /// True if a call used the grant within a second.
+        was_soon: bool,
+        /// The sequence of the entry in the first proposal of the result. Zero if no write with the result has lost its
+        /// answer.
+        again: u64,
+        /// The sequence of the entry in the last proposal.
+        proposed: u64,
+    },
+}
+
+impl Turn {
+    /// Notes a transition of the circuit, which may end the era of the probe.
+    pub(super) fn saw(&mut self, edge: &Transition) {
+        let Self::Probe { round, era, granted, used, .. } = *self else { return };
+        if edge.era <= era {
+            return;
+        }
+        let outcome = match (&edge.reason, edge.to.state) {
+            (Reason::ProbesPassed { .. } | Reason::QuietService { .. }, _) => Outcome::Passed,
+            (Reason::ProbeFailed { .. } | Reason::NoSuccess { .. } | Reason::NoVerdict { .. }, State::Open) => {
+                Outcome::Failed
+            }
+            _ => Outcome::Without,
+        };
+        *self = Self::ended(round, outcome, used.is_some_and(|used| is_soon(granted, used)));
+    }
+
+    const fn ended(round: Generation, outcome: Outcome, was_soon: bool) -> Self {
+        Self::Ended { round, outcome, was_soon, again: 0, proposed: 0 }
+    }
+
+    /// Returns the round of the turn.
+    pub(super) const fn round(&self) -> Option<Generation> {
+        match self {
+            Self::None => None,
+            Self::Probe { round, .. } | Self::Passive { round, .. } | Self::Ended { round, .. } => Some(*round),
+        }
+    }
+
+    pub(super) const fn outcome(&self) -> Option<Outcome> {
+        if let Self::Ended { outcome, .. } = self { Some(*outcome) } else { None }
+    }
+
+    /// Returns true if the instance may make a probe by a lease, or is making the probe.
+    pub(super) const fn is_probe(&self) -> bool {
+        matches!(self, Self::Probe { .. })
+    }
+
+    /// Returns true if no probe is possible, under way or ended.
+    pub(super) const fn is_free(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Returns true if a call used the grant soon, and the probe passed.
+    pub(super) const fn has_passed_soon(&self) -> bool {
+        matches!(self, Self::Ended { was_soon: true, outcome: Outcome::Passed, .. })
+    }
+
+    pub(super) const fn again(&self) -> u64 {
+        if let Self::Ended { again, .. } = self { *again } else { 0 }
+    }
+
+    /// Notes the sequence of the own entry in a write with the result.
+    pub(super) const fn proposed(&mut self, sequence: u64) {
+        if let Self::Ended { proposed, .. } = self {
+            *proposed = sequence;
+        }
+    }
+
+    /// Notes that the answer to the write with the result was lost.
+    pub(super) const fn unanswered(&mut self) {
+        if let Self::Ended { again, proposed, .. } = self
+            && *again == 0
+        {
+            *again = *proposed;
+        }
+    }
+}
+
+impl Desk {
+    /// Moves the turn by the record and by the circuit.
+    pub(super) fn take_turn(&mut self, fleet: &Fleet, who: &Who, now: Now) {
+        if self.fleet.turn.round().is_some_and(|round| round != fleet.generation) {
+            self.end_turn();
+        }
+        match self.fleet.turn {
+            Turn::None => self.begin_turn(fleet, who, now),
+            Turn::Probe { round, era, successes, failures, granted, used } => {
+                let Some(seen) = self.circuit.probing().filter(|seen| seen.era == era) else {
+                    // The look has not read the transition that ended the era.
+                    return;
+                };
+                let outcome = if seen.failures > failures {
+                    Outcome::Failed
+                } else if seen.successes > successes {
+                    Outcome::Passed
+                } else if seen.under_way > 0 {
+                    let began = Tick::from_nanos(now.here.as_nanos().saturating_sub(nanos(seen.oldest)));
+                    let used = Some(used.unwrap_or(began).max(granted));
+                    self.fleet.turn = Turn::Probe { round, era, successes, failures, granted, used };
+                    return;
+                } else if seen.granted > 0 {
+                    if self.is_overtaken(who, now) {
+                        self.end_turn();
+                    }
+                    return;
+                } else if let Some(used) = used.filter(|used| self.is_overdue(*used, now.here)) {
+                    // A call has taken the slot of the overdue probe back. A probe that has not ended after the next deadline
+                    // was perhaps cancelled.
+                    let deadline = self.circuit.config().probes.deadline;
+                    if now.here.saturating_since(used) >= deadline.saturating_mul(2) {
+                        self.end_turn();
+                    }
+                    return;
+                } else {
+                    Outcome::Without
+                };
+                self.circuit.withhold(era);
+                self.fleet.turn = Turn::ended(round, outcome, is_soon(granted, used.unwrap_or(now.here)));
+            }
+            Turn::Passive { round, successes, failures } => {
+                let totals = self.circuit.totals();
+                let outcome = if totals.failures > failures {
+                    Outcome::Failed
+                } else if totals.successes > successes {
+                    Outcome::Passed
+                } else if self.is_overtaken(who, now) || self.circuit.state() != State::Closed {
+                    return self.end_turn();
+                } else {
+                    return;
+                };
+                self.fleet.turn = Turn::ended(round, outcome, true);
+            }
+            Turn::Ended { .. } => {}
+        }
+    }
+
+    /// Lets the next call probe, if the record has a lease of this instance.
+    fn begin_turn(&mut self, fleet: &Fleet, who: &Who, now: Now) {
+        if !self.own_lease(who).is_some_and(|lease| lease.is_pending(now.store)) || !self.is_active() {
+            return;
+        }
+        let round = fleet.generation;
+        if let Some(seen) = self.circuit.probing() {
+            if self.circuit.grant(seen.era) {
+                let (era, successes, failures) = (seen.era, seen.successes, seen.failures);
+                self.fleet.turn = Turn::Probe { round, era, successes, failures, granted: now.here, used: None };
+            }
+        } else if self.circuit.state() == State::Closed {
+            let totals = self.circuit.totals();
+            self.fleet.turn = Turn::Passive { round, successes: totals.successes, failures: totals.failures };
+        }
+    }
+
+    /// Returns the lease of this start of the instance in the present round. Another process can have the same id, until one of
+    /// them gets another id, and must not use the same lease.
+    pub(super) fn own_lease(&self, who: &Who) -> Option<&Lease> {
+        let record = self.known.record();
+        let is_own = record.instances.get(&who.id).is_some_and(|entry| entry.incarnation == who.incarnation);
+        record.own_lease(&who.id).filter(|_| is_own)
+    }
+
+    /// Returns true if the lease of this instance has lapsed and another instance has a lease.
+    fn is_overtaken(&self, who: &Who, now: Now) -> bool {
+        !self.own_lease(who).is_some_and(|lease| lease.is_pending(now.store))
+            && self.known.record().others_probe(&who.id, now.store)
+    }
+
+    /// Ends the turn without a result.
+    pub(in crate::coordinator::desk) fn end_turn(&mut self) {
+        if let Turn::Probe { era, .. } = self.fleet.turn {
+            self.circuit.withhold(era);
+        }
+        self.fleet.turn = Turn::None;
+    }
+
+    /// Returns the command for a result. `None` if the result changes nothing.
+    pub(super) fn result(&self, outcome: Outcome, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
+        let probes = self.circuit.config().probes;
+        let (open_for, alone) = (self.open_again(fleet, now), who.members.is_alone);
+        let (tolerated, in_flight) = (probes.failures_tolerated, probes.in_flight);
+        let probes = probes.successes;
+        let lease = self.own_lease(who)?;
+        let is_pending = lease.is_pending(now.store);
+        Some(match outcome {
+            Outcome::Passed if is_pending => FleetChange::Passed { probes },
+            Outcome::Failed if is_pending => FleetChange::Failed { open_for, alone, tolerated },
+            Outcome::Without => FleetChange::Returned,
+            Outcome::Passed | Outcome::Failed => {
+                let passed = outcome == Outcome::Passed;
+                FleetChange::Late { passed, probes, in_flight, open_for, alone, tolerated }
+            }
+        })
+    }
+
+    /// Returns the command that gives the lease of an overdue probe back.
+    pub(super) fn overdue(&self, who: &Who, now: Now) -> Option<FleetChange> {
+        let Turn::Probe { used: Some(used), .. } = self.fleet.turn else { return None };
+        let lease = self.own_lease(who)?;
+        (self.is_overdue(used, now.here) && lease.is_pending(now.store)).then_some(FleetChange::Overdue)
+    }
+
+    /// Returns true if a probe that began at `used` has reached its deadline. The begin is exact to a millisecond.
+    fn is_overdue(&self, used: Tick, now: Tick) -> bool {
+        now.saturating_since(used).saturating_add(Duration::from_millis(1)) >= self.circuit.config().probes.deadline
+    }
+
+    /// Returns the command that extends the lease of a probe under way.
+    pub(super) fn renew(&self, who: &Who, now: Now) -> Option<FleetChange> {
+        let Turn::Probe { used: Some(_), .. } = self.fleet.turn else { return None };
+        let until = self.own_lease(who)?.until?;
+        (until.since(now.store) < LEASE / 2).then_some(FleetChange::Renew { lasts: LEASE })
+    }
+
+    /// Returns the command that gives back a lease that this instance cannot use.
+    pub(super) fn give_back(&self, who: &Who, closing: bool, now: Now) -> Option<FleetChange> {
+        let is_unused = match self.fleet.turn {
+            Turn::None => true,
+            Turn::Probe { used, .. } => closing && used.is_none(),
+            Turn::Passive { .. } => closing,
+            Turn::Ended { .. } => false,
+        };
+        let lease = self.own_lease(who)?;
+        (is_unused && lease.is_pending(now.store)).then_some(FleetChange::Returned)
+    }
+}
+
+fn is_soon(granted: Tick, used: Tick) -> bool {
+    used.saturating_since(granted) <= SOON
+}
+
+/// The time from a grant to its use within which an instance counts as busy.
+const SOON: Duration = Duration::from_secs(1);

@@ -1,0 +1,366 @@
+//! The members of a fleet, which are the instances that share a store and a fleet name.
+//!
+//! The number of members decides on the quorum. A count that is too high delays the fleet and endangers no instance, because
+//! each instance still opens by itself. A count that is too low lets few instances decide for all. Therefore an unknown
+//! number is never "alone".
+//!
+//! The record of the fleet (`record/member.rs`) has an entry for each instance. An instance writes its entry again at each
+//! heartbeat, every 10 s and 2 s after the first one, and the answer of the store shows the entries of all others. An outage of the store, a conflict and a
+//! shutdown wait for no heartbeat.
+//!
+//! | knowledge | number of live members | alone |
+//! |---|---|---|
+//! | no answer yet, or none for 30 s | unknown | no |
+//! | an answer names another live member | that member counts until its entry is 30 s old or marked as stopped | no |
+//! | answers name no other live member for 20 s | 1 | yes |
+//!
+//! A record of a later version, and bytes that are no record, say nothing about the members.
+
+mod others;
+
+use std::time::Duration;
+
+use super::Sharing;
+use super::desk::{Now, Who};
+use super::terms::Terms;
+use crate::clock::Tick;
+use crate::keep::MOST_VOTES;
+use crate::random::Dice;
+use crate::record::{
+    CircuitRecord, Command, Effect, InstanceEntry, MEMBERS_KEPT, Member, Timestamp, apply, join, record_of,
+};
+use crate::store::{Etag, Hint, Versioned, Write};
+use crate::telemetry;
+use crate::telemetry::lines::{Lines, Omitted};
+use others::Others;
+
+/// The live members, as the record of the members shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Members {
+    /// The number of live members with this instance. `None` before the store has answered.
+    pub(super) live: Option<u32>,
+    /// True if the record has shown no other live member for long enough.
+    pub(super) is_alone: bool,
+}
+
+/// The rule for the number of votes that open a fleet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Quorum {
+    /// The least number of votes, unless the instance is alone.
+    pub(super) at_least: u32,
+    /// The share of the live members.
+    pub(super) share: f64,
+}
+
+impl Quorum {
+    /// Returns the number of votes that open a fleet with these members.
+    pub(super) fn needed(self, members: Members) -> u32 {
+        match members.live {
+            _ if members.is_alone => 1,
+            None => self.at_least.max(2),
+            Some(live) => {
+                let share = f64::from(live) * self.share;
+                (self.at_least..MOST_VOTES).find(|votes| f64::from(*votes) >= share).unwrap_or(MOST_VOTES)
+            }
+        }
+    }
+}
+
+/// The membership of this instance, with its heartbeat.
+#[derive(Debug)]
+pub(super) struct Membership {
+    /// The name of the record.
+    name: String,
+    /// False under [`Sharing::Advise`], where no decision needs the number of members and an idle instance writes nothing.
+    is_kept: bool,
+    /// The join of all copies of the record that this process has loaded or written.
+    known: CircuitRecord,
+    /// The version in the store, which the next write expects. `None` before a load and after a failure.
+    stored: Option<Option<Etag>>,
+    others: Others,
+    /// The last entry that the store has taken from this instance, with its id.
+    written: Option<(String, InstanceEntry)>,
+    /// The record of the write under way.
+    sent: Option<CircuitRecord>,
+    is_under_way: bool,
+    /// The time of the next operation.
+    next: Tick,
+    /// The number of conflicts since the last entry was written.
+    conflicts: u32,
+
+    /// The start of this instance, on the clock of this process and, since the first heartbeat, on that of the store.
+    started: (Tick, Option<Timestamp>),
+    phase: Phase,
+    /// The log lines about failures.
+    failures: Lines,
+}
+
+/// The phase of an instance between its start and its shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Runs,
+    /// The last entry of this instance is not written yet, which says that the instance has stopped.
+    Stops,
+    Stopped,
+}
+
+/// The next operation on the record.
+#[derive(Debug)]
+pub(super) enum Heartbeat {
+    Load(String),
+    Write(Write),
+}
+
+impl Membership {
+    pub(super) fn new(terms: &Terms, started: Tick) -> Self {
+        let name = record_of(&terms.fleet);
+        Self {
+            is_kept: terms.sharing != Sharing::Advise,
+            known: CircuitRecord::unknown(&name),
+            name,
+            stored: None,
+            others: Others::default(),
+            written: None,
+            sent: None,
+            is_under_way: false,
+            next: started,
+            conflicts: 0,
+            started: (started, None),
+            phase: Phase::Runs,
+            failures: Lines::default(),
+        }
+    }
+
+    pub(super) const fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.is_under_way
+    }
+
+    /// Returns the time of the next operation. `None` if no operation follows, or if the end of an operation comes first.
+    pub(super) fn next(&self) -> Option<Tick> {
+        (self.is_kept && !self.is_under_way && self.phase != Phase::Stopped).then_some(self.next)
+    }
+
+    /// Returns the live members.
+    pub(super) fn count(&mut self, now: Tick) -> Members {
+        self.others.count(now)
+    }
+
+    /// Returns the members in the record.
+    pub(super) fn members(&self, id: &str, now: Tick) -> Vec<Member> {
+        self.others.members(&self.known, id, now)
+    }
+
+    /// Returns the next operation and counts it as under way. `store` is the time of the store, if it is known. Returns
+    /// `None` if the entry cannot be written.
+    pub(super) fn begin(
+        &mut self,
+        who: &Who,
+        now: Tick,
+        store: Option<Timestamp>,
+        dice: &mut Dice,
+    ) -> Option<Heartbeat> {
+        self.next = now.saturating_add(EVERY.mul_f64(0.8 + dice.share() * 0.4));
+        let (Some(expected), Some(store)) = (self.stored.clone(), store) else {
+            self.is_under_way = true;
+            return Some(Heartbeat::Load(self.name.clone()));
+        };
+        if self.written.is_none() {
+            // The instances of a fleet often start together, and the first answer shows few of them.
+            self.next = now.saturating_add(SECOND_AFTER.mul_f64(0.8 + dice.share() * 0.4));
+        }
+        let mut record = self.known.clone();
+        record.keep_members(&who.id, store, |id| self.others.has(id, now));
+        let entry = self.entry(who, Now { here: now, store });
+        let is_applied = apply(&mut record, &Command::Evidence(who.id.clone(), entry), store) == Effect::Applied;
+        let Some(bytes) = record.encode().ok().filter(|_| is_applied) else {
+            self.give_up_mark();
+            return None;
+        };
+        self.is_under_way = true;
+        self.sent = Some(record);
+        let (name, ttl) = (self.name.clone(), Some(MEMBERS_KEPT));
+        // No instance waits for a heartbeat, so the write sends no hint.
+        Some(Heartbeat::Write(Write { name, expected, bytes, ttl, hint: Hint::None }))
+    }
+
+    fn entry(&mut self, who: &Who, now: Now) -> InstanceEntry {
+        let (started, since) = &mut self.started;
+        let since = *since.get_or_insert_with(|| now.store.saturating_sub(now.here.saturating_since(*started)));
+        let known = self.known.instances.get(&who.id).map_or(0, |entry| entry.sequence);
+        let last = self.written.as_ref().map_or(0, |(_, entry)| entry.sequence);
+        let mut entry = InstanceEntry::closed(&who.incarnation);
+        entry.sequence = known.max(last).saturating_add(1).max(now.store.as_millis());
+        entry.updated_at = now.store;
+        entry.stopped = (self.phase == Phase::Stops).then_some(entry.sequence);
+        entry.since = Some(since);
+        entry.version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        entry
+    }
+
+    /// Notes that the store has made the write.
+    pub(super) fn written(&mut self, etag: Etag, who: &Who, now: Now) {
+        self.is_under_way = false;
+        self.conflicts = 0;
+        self.stored = Some(Some(etag));
+        let Some(record) = self.sent.take() else { return };
+        if let Some((id, entry)) = record.instances.get_key_value(&who.id) {
+            self.written = Some((id.clone(), entry.clone()));
+            if self.phase == Phase::Stops && entry.is_stopped() {
+                self.phase = Phase::Stopped;
+            }
+        }
+        self.known = record;
+        self.others.observe(&self.known, &who.id, now);
+    }
+
+    /// Notes the answer to a load.
+    ///
+    /// Returns true if another living instance has the id of this instance.
+    pub(super) fn loaded(&mut self, value: Option<&Versioned>, who: &Who, now: Now) -> bool {
+        self.is_under_way = false;
+        if self.found(value, who, now) {
+            self.next = now.here;
+        }
+        self.is_contested(who)
+    }
+
+    /// Notes that another instance has written the record first. The second attempt follows at once. Each further attempt
+    /// waits a random time, because many instances may write at the same time.
+    ///
+    /// Returns true if another living instance has the id of this instance.
+    pub(super) fn conflicted(&mut self, value: Option<&Versioned>, who: &Who, now: Now, dice: &mut Dice) -> bool {
+        (self.is_under_way, self.sent) = (false, None);
+        self.conflicts = self.conflicts.saturating_add(1);
+        if self.found(value, who, now) {
+            // The end of the process must not wait for other instances.
+            let is_at_once = self.conflicts == 1 || self.phase == Phase::Stops;
+            let wait = if is_at_once { Duration::ZERO } else { PAUSE.mul_f64(dice.share()) };
+            self.next = now.here.saturating_add(wait);
+        }
+        if self.conflicts >= ENDED_AFTER {
+            self.give_up_mark();
+        }
+        self.is_contested(who)
+    }
+
+    /// Joins the present record with the known one. Returns false if the record cannot be written.
+    fn found(&mut self, value: Option<&Versioned>, who: &Who, now: Now) -> bool {
+        self.stored = Some(value.map(|value| value.etag.clone()));
+        match value.map(|value| CircuitRecord::decode(&self.name, &value.bytes, now.store)) {
+            None => {}
+            Some(Ok(record)) if record.is_writable() => self.known = join(&self.known, &record),
+            Some(Ok(_later)) => {
+                self.stored = None;
+                self.others.forget(now.here);
+                self.give_up_mark();
+                return false;
+            }
+            Some(Err(_)) => {
+                // The next write replaces the bytes, and the answer to that write shows the members.
+                self.others.forget(now.here);
+                return true;
+            }
+        }
+        self.others.observe(&self.known, &who.id, now);
+        self.known.keep_members(&who.id, now.store, |id| self.others.has(id, now.here));
+        // The record may have no room for this instance, which counts all the same.
+        if let Some((id, own)) = self.written.as_ref().filter(|(id, _)| *id == who.id) {
+            self.known.instances.entry(id.clone()).or_insert_with(|| own.clone());
+        }
+        true
+    }
+
+    /// Returns true if another start of an instance has replaced the entry that this instance wrote.
+    fn is_contested(&self, who: &Who) -> bool {
+        let Some((id, own)) = self.written.as_ref().filter(|(id, _)| *id == who.id) else { return false };
+        let present = self.known.instances.get(id);
+        present.is_some_and(|entry| entry.incarnation != who.incarnation && entry.sequence > own.sequence)
+    }
+
+    /// Notes that the operation has failed. The next heartbeat comes at its usual time, and begins with a load, because the
+    /// store may have made the write. Logs the reason at most once a minute, unless `error` is `None`.
+    pub(super) fn failed(&mut self, error: Option<&str>, now: Tick) {
+        (self.is_under_way, self.sent, self.stored) = (false, None, None);
+        self.give_up_mark();
+        if let Some(error) = error
+            && let Some(more) = self.failures.next(now)
+        {
+            telemetry::lines::warn(format_args!(
+                "the members of the fleet are not known, so that an opening of the fleet needs at least two votes: {error}{}",
+                Omitted(more)
+            ));
+        }
+    }
+
+    /// Takes the first heartbeat forward, because the store answers again.
+    pub(super) fn answers_again(&mut self, now: Tick) {
+        if self.written.is_none() {
+            self.next = self.next.min(now);
+        }
+    }
+
+    /// Takes the next heartbeat forward and forgets the members, because the clock of this process may have stood still.
+    pub(super) fn wake_up(&mut self, now: Tick) {
+        self.others.forget(now);
+        (self.stored, self.next) = (None, now);
+    }
+
+    /// Begins again for the next task, because the answers to the operations of the last task are lost.
+    pub(super) fn restart(&mut self, now: Tick) {
+        (self.is_under_way, self.sent, self.stored) = (false, None, None);
+        (self.phase, self.next) = (Phase::Runs, now);
+    }
+
+    /// Lets the next entry say that the instance has stopped, if the store has an entry of this instance.
+    pub(super) fn stop(&mut self, now: Tick) {
+        let has_entry = self.written.is_some() || self.sent.is_some();
+        self.phase = if has_entry { Phase::Stops } else { Phase::Stopped };
+        self.next = now;
+    }
+
+    /// Takes back a stop, because the task goes on.
+    pub(super) fn go_on(&mut self, now: Tick) {
+        (self.phase, self.next) = (Phase::Runs, now);
+    }
+
+    /// Returns true if the last entry of this instance is not written yet.
+    pub(super) fn owes_mark(&self) -> bool {
+        self.phase == Phase::Stops
+    }
+
+    /// Lets the instance stop without the mark. The other instances notice its end after 30 s.
+    pub(super) fn give_up_mark(&mut self) {
+        if self.phase == Phase::Stops {
+            self.phase = Phase::Stopped;
+        }
+    }
+}
+
+/// The mean time between two heartbeats. The actual time is 80 % to 120 % of this time.
+const EVERY: Duration = Duration::from_secs(10);
+/// The mean time from the first heartbeat to the second one.
+const SECOND_AFTER: Duration = Duration::from_secs(2);
+/// The longest pause after a conflict.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The number of conflicts in a row after which a shutdown goes on without the mark.
+const ENDED_AFTER: u32 = 8;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quorum_is_a_tenth_at_least_two_and_at_most_ten_unless_alone() {
+        let quorum = Quorum { at_least: 2, share: 0.1 };
+        let needed = |live| quorum.needed(Members { live: Some(live), is_alone: false });
+        for (live, votes) in [(1, 2), (2, 2), (3, 2), (20, 2), (21, 3), (30, 3), (50, 5), (100, 10), (1_000, 10)] {
+            assert_eq!(needed(live), votes, "{live} members");
+        }
+        assert_eq!(quorum.needed(Members::default()), 2, "an unknown number");
+        assert_eq!(quorum.needed(Members { live: Some(1), is_alone: true }), 1, "alone");
+    }
+}

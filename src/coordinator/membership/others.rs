@@ -1,0 +1,226 @@
+//! The other instances of a fleet, as the answers of the store have shown them.
+//!
+//! An entry counts for 30 s by the clock of the store. The same entry counts for 30 s at most by the clock of this process,
+//! too, so that an entry does not count for ever if the clock of the store was set back. A member that an answer does not
+//! name any more counts until its time is over, because a store that lost its data says nothing about the members.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Members;
+use crate::clock::Tick;
+use crate::coordinator::desk::Now;
+use crate::record::{CircuitRecord, LIVE_FOR, Member};
+
+/// The other instances of the fleet, as the answers of the store have shown them.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    /// The newest known entry of each other member in the record, and of members that counted a short time ago.
+    seen: BTreeMap<String, Seen>,
+    /// The time of the last answer. `None` if no answer counts any more.
+    answered: Option<Tick>,
+    /// The last time at which another member was live, or at which nothing was known.
+    accompanied: Tick,
+}
+
+/// The newest known entry of another member.
+#[derive(Debug)]
+struct Seen {
+    sequence: u64,
+    /// The time until which the entry counts. An entry that has never counted has the time zero.
+    ends: Tick,
+}
+
+impl Others {
+    /// Notes the entries in an answer of the store. `id` is the id of this instance.
+    pub(super) fn observe(&mut self, record: &CircuitRecord, id: &str, now: Now) {
+        self.expire(now.here);
+        if self.answered.is_none() {
+            self.accompanied = now.here;
+        }
+        self.answered = Some(now.here);
+        for (other, entry) in &record.instances {
+            let (sequence, left) = (entry.sequence, entry.lives_for(now.store));
+            let latest = now.here.saturating_add(left);
+            let ends = match self.seen.get(other) {
+                // The time of an entry never grows, although its instance may date it in the future.
+                Some(seen) if seen.sequence == sequence || left.is_zero() => seen.ends.min(latest),
+                None if left.is_zero() => Tick::ZERO,
+                _ => latest,
+            };
+            self.seen.insert(other.clone(), Seen { sequence, ends });
+        }
+        self.expire(now.here);
+        // Another member may bring an entry back that is dated in the future. Such an entry must not count again.
+        let is_recent = |seen: &Seen| now.here.saturating_since(seen.ends) < REMEMBERED_FOR;
+        self.seen.retain(|other, seen| is_recent(seen) || record.instances.contains_key(other));
+        self.seen.remove(id);
+    }
+
+    /// Returns true if this other member counts.
+    pub(super) fn has(&self, id: &str, now: Tick) -> bool {
+        self.seen.get(id).is_some_and(|seen| seen.ends > now)
+    }
+
+    /// Notes the members that count no longer, and forgets an answer that is too old.
+    fn expire(&mut self, now: Tick) {
+        if self.answered.is_some_and(|last| now.saturating_since(last) >= LIVE_FOR) {
+            self.forget(now);
+        }
+        let ended = self.seen.values().map(|seen| seen.ends).filter(|ends| *ends <= now).max();
+        self.accompanied = self.accompanied.max(ended.unwrap_or_default());
+    }
+
+    /// Notes that the members are not known from now on.
+    pub(super) fn forget(&mut self, now: Tick) {
+        (self.answered, self.accompanied) = (None, now);
+    }
+
+    pub(super) fn count(&mut self, now: Tick) -> Members {
+        self.expire(now);
+        let Some(last) = self.answered else { return Members::default() };
+        let others = self.seen.values().filter(|seen| seen.ends > now).count();
+        // An answer of the second half of that time has shown that the other members have not come. Two answers at the start
+        // show nothing, because other members may have written their first heartbeats since.
+        let is_confirmed = last.saturating_since(self.accompanied) >= ALONE_AFTER / 2;
+        let is_over = now.saturating_since(self.accompanied) >= ALONE_AFTER;
+        let live = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
+        Members { live: Some(live), is_alone: others == 0 && is_over && is_confirmed }
+    }
+
+    /// Returns the members in the record. No member is live if the last answer is too old.
+    pub(super) fn members(&self, record: &CircuitRecord, id: &str, now: Tick) -> Vec<Member> {
+        let is_known = self.answered.is_some_and(|last| now.saturating_since(last) < LIVE_FOR);
+        record.members(|other, _| is_known && (other == id || self.has(other, now)))
+    }
+}
+
+/// The time for which a member is remembered that counts no longer.
+const REMEMBERED_FOR: Duration = Duration::from_secs(300);
+/// The time without another live member after which this instance is alone.
+const ALONE_AFTER: Duration = Duration::from_secs(20);
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+    use crate::record::{InstanceEntry, Timestamp};
+
+    /// A moment so many milliseconds after the start, on both clocks.
+    fn at(millis: u64) -> Now {
+        let here = Tick::ZERO.saturating_add(Duration::from_millis(1_000_000 + millis));
+        Now { here, store: Timestamp::from_millis(1_790_000_000_000 + millis) }
+    }
+
+    /// The record with the last heartbeats of these members.
+    fn record(members: &[(&str, u64)]) -> CircuitRecord {
+        let mut record = CircuitRecord::unknown("@fleet:orders");
+        for (id, millis) in members {
+            let mut entry = InstanceEntry::closed(id);
+            (entry.updated_at, entry.sequence) = (at(*millis).store, at(*millis).store.as_millis());
+            record.instances.insert((*id).to_owned(), entry);
+        }
+        record
+    }
+
+    /// Returns the number of live members and whether this instance is alone, with 0 for an unknown number.
+    fn count(others: &mut Others, millis: u64) -> (u32, bool) {
+        let Members { live, is_alone } = others.count(at(millis).here);
+        (live.unwrap_or(0), is_alone)
+    }
+
+    /// Observes heartbeats of this instance, `a`, every ten seconds.
+    fn observe_until(others: &mut Others, members: &[(&str, u64)], from: u64, until: u64) {
+        for millis in (from..=until).step_by(10_000) {
+            others.observe(&record(members), "a", at(millis));
+        }
+    }
+
+    #[test]
+    fn an_entry_from_before_a_step_of_the_clock_does_not_come_back_to_life() {
+        let mut others = Others::default();
+        // The clock of the store was set back by an hour after this heartbeat.
+        let hour = 3_600_000;
+        others.observe(&record(&[("a", 0), ("b", hour)]), "a", at(hour));
+        let after = |millis: u64| Now { here: at(hour + millis).here, store: at(millis).store };
+        others.observe(&record(&[("a", 40_000)]), "a", after(40_000));
+        others.observe(&record(&[("a", 50_000), ("b", hour)]), "a", after(50_000));
+        assert_eq!(others.count(after(50_000).here).live, Some(1));
+    }
+
+    #[test]
+    fn an_instance_without_an_answer_since_its_start_is_not_alone() {
+        let mut others = Others::default();
+        for millis in [0, 12, 9_999] {
+            others.observe(&record(&[("a", 0)]), "a", at(millis));
+        }
+        assert_eq!(count(&mut others, 21_000), (1, false));
+        others.observe(&record(&[("a", 0)]), "a", at(21_000));
+        assert_eq!(count(&mut others, 21_000), (1, true));
+    }
+
+    #[test]
+    fn an_instance_is_alone_after_twenty_seconds_without_others() {
+        let mut others = Others::default();
+        assert_eq!(count(&mut others, 0), (0, false), "unknown is not alone");
+        observe_until(&mut others, &[("a", 0)], 0, 20_000);
+        assert_eq!(count(&mut others, 19_999), (1, false));
+        assert_eq!(count(&mut others, 20_000), (1, true));
+    }
+
+    #[test]
+    fn an_instance_is_alone_fifty_seconds_after_the_last_heartbeat_of_another() {
+        let mut others = Others::default();
+        for (millis, expected) in
+            [(32_999, (2, false)), (33_000, (1, false)), (52_999, (1, false)), (53_000, (1, true))]
+        {
+            let from = millis / 10_000 * 10_000;
+            observe_until(&mut others, &[("b", 3_000)], from.max(5_000), millis);
+            assert_eq!(count(&mut others, millis), expected, "at {millis}");
+        }
+    }
+
+    #[test]
+    fn one_answer_alone_never_shows_that_an_instance_is_alone() {
+        let mut others = Others::default();
+        others.observe(&record(&[]), "a", at(0));
+        assert_eq!(count(&mut others, 29_999), (1, false), "no later answer confirms the first one");
+        assert_eq!(count(&mut others, 30_000), (0, false), "the answer is too old");
+        observe_until(&mut others, &[], 40_000, 50_000);
+        assert_eq!((count(&mut others, 59_999), count(&mut others, 60_000)), ((1, false), (1, true)), "since the gap");
+    }
+
+    #[test]
+    fn a_stopped_member_counts_no_longer_at_once() {
+        let mut others = Others::default();
+        others.observe(&record(&[("b", 0)]), "a", at(1_000));
+        assert_eq!(count(&mut others, 1_000), (2, false));
+        let mut stopped = record(&[("b", 8_000)]);
+        let entry = stopped.instances.get_mut("b").unwrap();
+        entry.stopped = Some(entry.sequence);
+        for millis in [10_000, 20_000, 29_999] {
+            others.observe(&stopped, "a", at(millis));
+            assert_eq!(count(&mut others, millis), (1, false));
+        }
+        assert_eq!(count(&mut others, 30_000), (1, true), "twenty seconds after the answer with the mark");
+    }
+
+    #[test]
+    fn a_heartbeat_dated_in_the_future_counts_for_thirty_seconds_once() {
+        let mut others = Others::default();
+        observe_until(&mut others, &[("b", 3_600_000)], 0, 20_000);
+        assert_eq!(count(&mut others, 29_999), (2, false));
+        observe_until(&mut others, &[("b", 3_600_000)], 30_000, 40_000);
+        assert_eq!((count(&mut others, 49_999), count(&mut others, 50_000)), ((1, false), (1, true)));
+    }
+
+    #[test]
+    fn a_clock_set_ahead_makes_no_instance_alone_within_two_heartbeats() {
+        let mut others = Others::default();
+        others.observe(&record(&[("b", 0)]), "a", at(0));
+        let ahead = |millis| Now { here: at(millis).here, store: at(3_600_000 + millis).store };
+        others.observe(&record(&[("b", 0)]), "a", ahead(10_000));
+        assert_eq!(count(&mut others, 10_000), (1, false), "the entry of the other is an hour old");
+        others.observe(&record(&[("b", 3_612_000)]), "a", ahead(22_000));
+        assert_eq!(count(&mut others, 30_000), (2, false));
+    }
+}

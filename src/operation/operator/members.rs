@@ -1,0 +1,51 @@
+//! The members of fleets, as the store names them.
+
+use super::{Operator, Shown};
+use crate::pattern::{RESERVED, is_reserved};
+use crate::record::{CorruptRecord, Member, Timestamp, record_of};
+use crate::store::StoreError;
+
+/// The content of a store for one fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Membership {
+    /// The name of the fleet.
+    pub fleet: String,
+    /// The instances that the store has seen within the last hour, sorted by id, or the reason why the stored value cannot
+    /// be read.
+    pub members: Result<Vec<Member>, CorruptRecord>,
+    /// The time of the store at the load.
+    pub now: Timestamp,
+}
+
+impl Operator {
+    /// Returns the members of a fleet, or of all fleets in the store, sorted by the name of the fleet. The result is empty if
+    /// the fleet has no members.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store failed or did not answer in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn members(&self, fleet: Option<&str>) -> Result<Vec<Membership>, StoreError> {
+        let names = match fleet {
+            Some(fleet) => vec![record_of(fleet)],
+            None => self.names().await?.into_iter().filter(|name| is_reserved(name)).collect(),
+        };
+        Ok(self.load_all(names).await?.into_iter().map(Membership::of).collect())
+    }
+}
+
+impl Membership {
+    fn of(shown: Shown) -> Self {
+        let Shown { name, record, now, .. } = shown;
+        let members = match record {
+            Ok(record) if !record.is_writable() => Err(CorruptRecord::later(&name, record.version)),
+            Ok(record) => Ok(record.members(|_, entry| entry.is_live(now))),
+            Err(error) => Err(error),
+        };
+        Self { fleet: name.strip_prefix(RESERVED).unwrap_or(&name).to_owned(), members, now }
+    }
+}

@@ -1,0 +1,90 @@
+//! The members of a fleet, which are the entries in a record of their own.
+//!
+//! The record `@fleet:orders` lists the instances of the fleet `orders`. The record is a record like any other, with the
+//! state closed and an entry for each instance. An instance writes its entry again every ten seconds, so that the age of the
+//! entry shows whether the instance lives. The rules of presence for circuits (`presence.rs`) do not hold here, because
+//! circuits have no heartbeat.
+//!
+//! All times are those of the clock of the store. If that clock was set back, an entry from before the step is dated in the
+//! future. Such an entry leaves the record, unless its instance is known to live.
+
+use std::time::Duration;
+
+use super::{CircuitRecord, InstanceEntry, Timestamp};
+use crate::pattern::RESERVED;
+
+/// One instance of a fleet, as the record of the fleet names it. All times are those of the clock of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// The id of the instance.
+    pub id: String,
+    /// The start of the instance. `None` if its entry does not name the start.
+    pub since: Option<Timestamp>,
+    /// The last heartbeat of the instance.
+    pub last_seen: Timestamp,
+    /// The version of this crate that the instance uses. `None` if its entry does not name the version.
+    pub version: Option<String>,
+    /// True if the instance counts, because its last heartbeat is younger than 30 s and it has not stopped.
+    pub live: bool,
+    /// True if the instance was shut down.
+    pub stopped: bool,
+}
+
+impl InstanceEntry {
+    /// Returns the rest of the time for which the entry of a member counts. Zero if the member counts no longer.
+    pub(crate) fn lives_for(&self, now: Timestamp) -> Duration {
+        if self.is_stopped() { Duration::ZERO } else { LIVE_FOR.saturating_sub(now.since(self.updated_at)) }
+    }
+
+    /// Returns true if the entry shows at this time that its instance lives.
+    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
+        !self.lives_for(now).is_zero() && !self.is_ahead(now)
+    }
+
+    /// Returns true if the entry of a member is dated so far in the future that the clock of the store was set back since.
+    fn is_ahead(&self, now: Timestamp) -> bool {
+        self.updated_at > now.saturating_add(LIVE_FOR)
+    }
+}
+
+impl CircuitRecord {
+    /// Returns the members in the record of a fleet, sorted by id. `is_live` decides which of them are live.
+    pub(crate) fn members(&self, is_live: impl Fn(&str, &InstanceEntry) -> bool) -> Vec<Member> {
+        let member = |(id, entry): (&String, &InstanceEntry)| Member {
+            id: id.clone(),
+            since: entry.since,
+            last_seen: entry.updated_at,
+            version: entry.version.clone(),
+            live: is_live(id, entry),
+            stopped: entry.is_stopped(),
+        };
+        self.instances.iter().map(member).collect()
+    }
+
+    /// Drops the entries in the record of a fleet that are of no use any more, and makes room for the entry of `id`. The
+    /// entries of members that `is_live` names stay. Each copy is treated in this way before it is written, so that no copy
+    /// brings an entry back.
+    pub(crate) fn keep_members(&mut self, id: &str, now: Timestamp, is_live: impl Fn(&str) -> bool) {
+        self.instances.retain(|other, entry| {
+            is_live(other) || now.since(entry.updated_at) < MEMBERS_KEPT && !entry.is_ahead(now)
+        });
+        // The age decides and not the sequence, because an entry from before a step of the clock may have a high sequence.
+        while self.instances.keys().filter(|other| *other != id).count() >= Self::MAX_INSTANCES {
+            let others = self.instances.iter().filter(|(other, _)| *other != id);
+            let oldest = others.min_by_key(|(_, entry)| entry.updated_at).map(|(other, _)| other.clone());
+            oldest.and_then(|other| self.instances.remove(&other));
+        }
+    }
+}
+
+/// Returns the name of the record of a fleet.
+pub(crate) fn record_of(fleet: &str) -> String {
+    format!("{RESERVED}{fleet}")
+}
+
+/// The time for which an instance counts after a heartbeat.
+pub(crate) const LIVE_FOR: Duration = Duration::from_secs(30);
+/// The time for which an entry stays in the record of a fleet after its last heartbeat, so that people see the instances
+/// that have gone. Also the time to live of the record.
+pub(crate) const MEMBERS_KEPT: Duration = Duration::from_secs(3600);
