@@ -27,6 +27,8 @@
 //! in all (`fit.rs`).
 //!
 //! The file is longer than others, because the fields of a record, their names in JSON and their limits are read together.
+//!
+//! The file is longer than others, because the record, its fields and their JSON are read together.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod apply;

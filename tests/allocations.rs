@@ -2,6 +2,8 @@
 //!
 //! A binary of its own, because `allocation_counter` brings a global allocator. It counts by thread, so that tests may run side
 //! by side. Long, because the allocator makes one binary of all. All runs with the shipped observers, where their features are on, and without a recorder or subscriber.
+//!
+//! The file is longer than others, because the global allocator needs a binary of its own.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 

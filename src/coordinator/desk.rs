@@ -32,6 +32,8 @@
 //! to the registry (`registration.rs`). The steps
 //! of the table, which need several parts, are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`, and the reasons for a
 //! load in `news.rs`.
+//!
+//! The file is longer than others, because the table above, the parts and the simple answers of a desk are read together.
 
 mod acts;
 mod adopted;

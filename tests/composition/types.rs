@@ -2,6 +2,8 @@
 //! is a promise.
 //!
 //! Long, as it is a table: a line or more for each public type.
+//!
+//! The file is longer than others, because a table of all public types is easier to check than parts of it.
 
 mod spawned;
 

@@ -1,4 +1,6 @@
 //! Hints of a store, which are merged, bounded and never believed. On paused time, with a watch that the test drives.
+//!
+//! The file is longer than others, because all tests share the watch that they drive.
 
 #![expect(clippy::disallowed_types, reason = "loom runs no test of a store")]
 

@@ -1,4 +1,6 @@
 //! Tests of leased probes: the calls that may be probes, the answers beforehand, and the waits.
+//!
+//! The file is longer than others, because all tests share the helpers at its top.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -2,7 +2,7 @@
 //!
 //! A fleet is the instances that share a store and a fleet name. Its decision about a circuit is a part of the record. This
 //! file chooses the next command of this instance to the fleet. `adopt.rs` takes decisions over into the circuit, and
-//! `turn.rs` follows the probe that a lease allows. The guards and effects of the commands are in `record/fleet/rules.rs`.
+//! `turn.rs` follows the probe that a lease allows, and `sent.rs` puts a command into a write. The guards and effects of the commands are in `record/fleet/rules.rs`.
 //!
 //! A *check* is the moment at which the desk compares the circuit with the record. The task makes a check after each look
 //! and after each answer of the store, and once a second. A check chooses the first of these commands that the record would
@@ -22,6 +22,7 @@
 //! the kill switch neither vote nor probe for the fleet.
 
 mod adopt;
+mod sent;
 mod shown;
 mod turn;
 
@@ -31,10 +32,9 @@ use super::{Desk, Now, Report, Who};
 use crate::clock::Tick;
 use crate::coordinator::Sharing;
 use crate::random::Dice;
-use crate::record::{CircuitRecord, Command, Effect, Fleet, FleetChange, FleetCommand, apply};
-use crate::state::{Generation, Mode, Reason, State, Transition};
-use crate::store::{AuditRow, Hint};
-use crate::window::Tally;
+use crate::record::{Command, Effect, Fleet, FleetChange, FleetCommand, apply};
+use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
+pub(super) use sent::Sent;
 use shown::Probed;
 use turn::Turn;
 
@@ -79,14 +79,6 @@ struct Opening {
     open_for: Option<Duration>,
     attempt: u32,
     reason: String,
-}
-
-/// The content for the fleet in a write.
-#[derive(Debug)]
-pub(super) struct Sent {
-    change: FleetChange,
-    /// True if the command decides the fleet.
-    is_decision: bool,
 }
 
 impl InFleet {
@@ -136,18 +128,6 @@ impl InFleet {
     }
 }
 
-impl Sent {
-    /// Returns the hint of a write with the command and without an act. Votes need no hint, because the next voter learns of
-    /// them by a conflict.
-    pub(super) const fn hint(&self) -> Hint {
-        if self.is_decision || !matches!(self.change, FleetChange::Vote { .. } | FleetChange::Withdraw) {
-            Hint::Transition
-        } else {
-            Hint::None
-        }
-    }
-}
-
 impl Desk {
     /// Makes a check. `is_up` is true if the store answers at present, and `closing` if the process is about to end.
     pub(in crate::coordinator) fn check(&mut self, who: &Who, is_up: bool, closing: bool, now: Now, dice: &mut Dice) {
@@ -179,12 +159,11 @@ impl Desk {
         let had_lease = self.fleet.turn.is_probe();
         self.fleet.saw(edge, is_own, self.circuit.config().window.length(), age, now);
         // The jitter makes an opening half longer at most, so that a longer one has the time that the service has asked for.
-        let longest = self.circuit.open_duration(edge.attempt).map(|nominal| nominal.mul_f64(1.5));
-        let is_opening = !taken_over && edge.to.is_open() && edge.to.mode == Mode::Automatic;
-        let is_by_calls = is_opening && !matches!(edge.reason, Reason::Operator { .. } | Reason::HoldEnded { .. });
-        let asked = edge.lasts.filter(|lasts| is_by_calls && Some(*lasts) > longest);
-        if let Some(asked) = asked.filter(|_| longest.is_some()) {
-            self.fleet.floor = Some(now.saturating_add(asked.saturating_sub(age)));
+        let is_by_calls = !taken_over && edge.to == Standing::new(State::Open, Mode::Automatic);
+        let is_ordered = matches!(edge.reason, Reason::Operator { .. } | Reason::HoldEnded { .. });
+        let lasts = edge.lasts.zip(self.circuit.open_duration(edge.attempt)).filter(|_| is_by_calls && !is_ordered);
+        if let Some((lasts, _)) = lasts.filter(|(lasts, nominal)| *lasts > nominal.mul_f64(1.5)) {
+            self.fleet.floor = Some(now.saturating_add(lasts.saturating_sub(age)));
         }
         self.count_last_probes(edge, taken_over, had_lease);
     }
@@ -343,109 +322,6 @@ impl Desk {
             open_for: self.open_again(fleet, now),
         })
     }
-
-    /// Applies the command of the last check to a record that is about to be written. `has_counts` is true if the record has
-    /// new counts of this instance, which may open the fleet together with other counts.
-    pub(super) fn command_fleet(
-        &mut self,
-        record: &mut CircuitRecord,
-        has_counts: bool,
-        who: &Who,
-        now: Now,
-    ) -> Option<Sent> {
-        if who.sharing != Sharing::Quorum {
-            return None;
-        }
-        let wanted = self.fleet.wanted.clone();
-        let change = wanted.or_else(|| has_counts.then(|| self.merged(record, who, now)).flatten())?;
-        let command = Command::Fleet(self.fleet_command(change.clone(), who));
-        if apply(record, &command, now.store) != Effect::Applied {
-            // The next check chooses again.
-            self.fleet.wanted = None;
-            return None;
-        }
-        if let Some(own) = record.instances.get_mut(&who.id).filter(|_| has_counts && self.evidence.is_stopping()) {
-            // The command has given the entry a new number.
-            own.stopped = Some(own.sequence);
-        }
-        Some(self.propose(change, record, who))
-    }
-
-    /// Returns the command of a write with these counts, if the counts of several instances open the fleet together.
-    fn merged(&self, record: &CircuitRecord, who: &Who, now: Now) -> Option<FleetChange> {
-        let is_closed = record.fleet.as_ref().is_none_or(|fleet| fleet.state == State::Closed);
-        if !is_closed || self.circuit.state() != State::Closed || !self.is_active() {
-            return None;
-        }
-        let window = self.circuit.config().window.length().unwrap_or_default().max(MERGED_AT_LEAST);
-        let fresh = record.instances.values().filter(|entry| now.store.since(entry.updated_at) < window);
-        let since = record.fleet.as_ref().map(|fleet| fleet.since);
-        let (mut entries, mut calls, mut score, mut slow) = (0_u64, 0_u64, 0.0, 0_u64);
-        for entry in fresh.filter(|entry| Some(entry.updated_at) > since) {
-            entries += 1;
-            calls = calls.saturating_add(entry.calls);
-            score += entry.score;
-            slow = slow.saturating_add(entry.slow);
-        }
-        self.circuit.trips_with(Tally::new(calls, score, slow))?;
-        // An instance without a failure writes no counts. Each of these instances has perhaps made as many calls as the others.
-        let live = u64::from(who.members.live?).max(entries);
-        let all = calls.saturating_mul(live) / entries.max(1);
-        let (attempt, rule) = self.circuit.trips_with(Tally::new(all, score, slow))?;
-        Some(FleetChange::Merged {
-            needed: 2,
-            window,
-            open_for: self.circuit.open_duration(attempt),
-            attempt,
-            reason: format!("the calls of several instances: {rule}"),
-        })
-    }
-
-    /// Notes the command of a write that is about to begin.
-    fn propose(&mut self, change: FleetChange, record: &CircuitRecord, who: &Who) -> Sent {
-        if let Some(own) = record.instances.get(&who.id) {
-            self.evidence.observed(own);
-            if is_result(&change) {
-                self.fleet.turn.proposed(own.sequence);
-            }
-            self.sending.propose(record.generation.get(), own.sequence);
-        }
-        let decided = record.fleet.as_ref().map(|fleet| fleet.generation).filter(|after| *after != self.generation());
-        self.fleet.decided = decided.or(self.fleet.decided);
-        Sent { change, is_decision: decided.is_some() }
-    }
-
-    /// Notes that the store has made the write with the command.
-    pub(super) fn fleet_written(&mut self, sent: &Sent) {
-        self.count_result(&sent.change);
-        if is_result(&sent.change) {
-            // A busy instance asks for its next lease at once. A lease without a call would hold up the other instances.
-            self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
-            self.fleet.turn = Turn::None;
-        }
-        if let FleetChange::Lease { .. } = sent.change {
-            self.fleet.has_demand = false;
-        }
-    }
-
-    /// Adds the audit row of a decision that this instance has written. The instances that adopt the decision add no row.
-    pub(super) fn row_of_decision(&mut self, who: &Who, report: &mut Report) {
-        let Some(fleet) = &self.known.record().fleet else { return };
-        let Some(generation) = self.fleet.decided else { return };
-        if fleet.generation >= generation {
-            if fleet.generation == generation && fleet.instance == who.id {
-                let action = match fleet.state {
-                    State::Open => "opened",
-                    State::HalfOpen => "half_opened",
-                    State::Closed => "closed",
-                };
-                let row =
-                    AuditRow { generation: generation.get(), ..self.row(who, action, fleet.reason.clone(), None) };
-                report.rows.push((Duration::ZERO, row));
-            }
-            self.fleet.decided = None;
-        }
-    }
 }
 
 const fn is_result(change: &FleetChange) -> bool {
@@ -464,8 +340,6 @@ fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
 const LEASE: Duration = Duration::from_secs(10);
 /// The longest delay of a first request for a lease.
 const REQUEST_JITTER: Duration = Duration::from_millis(250);
-/// The least age up to which the counts of an entry are fresh. Counts are written every 12 to 15 s.
-const MERGED_AT_LEAST: Duration = Duration::from_secs(15);
 /// The difference between two ends of one vote.
 const SAME_END: Duration = Duration::from_secs(1);
 /// The largest number of doublings of the time of a round, as in one circuit.

@@ -27,7 +27,9 @@ impl Desk {
             if changes_state(&edge) && !restored {
                 self.evidence.moved(&edge);
             }
-            self.note_for_fleet(&edge, taken_over, now);
+            if who.sharing == Sharing::Quorum {
+                self.note_for_fleet(&edge, taken_over, now);
+            }
             if taken_over {
                 continue;
             }

@@ -1,4 +1,6 @@
 //! The members of a fleet, as instances on one store in virtual time count them.
+//!
+//! The file is longer than others, because all tests share the instances and the clock that it defines.
 
 use std::time::Duration;
 

@@ -1,0 +1,142 @@
+//! The command to the fleet in a write of the record, from its proposal to the answer of the store.
+//!
+//! A write has the command of the last check. A write with new counts and without such a command may open the fleet by the
+//! counts of several instances. The audit gets one row for each decision, from the instance that wrote the decision.
+
+use std::time::Duration;
+
+use super::turn::Turn;
+use super::{Desk, Now, Report, Who, is_result};
+use crate::coordinator::Sharing;
+use crate::record::{CircuitRecord, Command, Effect, FleetChange, apply};
+use crate::state::State;
+use crate::store::{AuditRow, Hint};
+use crate::window::Tally;
+
+/// The content for the fleet in a write.
+#[derive(Debug)]
+pub(in crate::coordinator::desk) struct Sent {
+    change: FleetChange,
+    /// True if the command decides the fleet.
+    is_decision: bool,
+}
+
+impl Sent {
+    /// Returns the hint of a write with the command and without an act. Votes need no hint, because the next voter learns of
+    /// them by a conflict.
+    pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
+        if self.is_decision || !matches!(self.change, FleetChange::Vote { .. } | FleetChange::Withdraw) {
+            Hint::Transition
+        } else {
+            Hint::None
+        }
+    }
+}
+
+impl Desk {
+    /// Applies the command of the last check to a record that is about to be written. `has_counts` is true if the record has
+    /// new counts of this instance, which may open the fleet together with other counts.
+    pub(in crate::coordinator::desk) fn command_fleet(
+        &mut self,
+        record: &mut CircuitRecord,
+        has_counts: bool,
+        who: &Who,
+        now: Now,
+    ) -> Option<Sent> {
+        if who.sharing != Sharing::Quorum {
+            return None;
+        }
+        let wanted = self.fleet.wanted.clone();
+        let change = wanted.or_else(|| has_counts.then(|| self.merged(record, who, now)).flatten())?;
+        let command = Command::Fleet(self.fleet_command(change.clone(), who));
+        if apply(record, &command, now.store) != Effect::Applied {
+            // The next check chooses again.
+            self.fleet.wanted = None;
+            return None;
+        }
+        if let Some(own) = record.instances.get_mut(&who.id).filter(|_| has_counts && self.evidence.is_stopping()) {
+            // The command has given the entry a new number.
+            own.stopped = Some(own.sequence);
+        }
+        Some(self.propose(change, record, who))
+    }
+
+    /// Returns the command of a write with these counts, if the counts of several instances open the fleet together.
+    fn merged(&self, record: &CircuitRecord, who: &Who, now: Now) -> Option<FleetChange> {
+        let is_closed = record.fleet.as_ref().is_none_or(|fleet| fleet.state == State::Closed);
+        if !is_closed || self.circuit.state() != State::Closed || !self.is_active() {
+            return None;
+        }
+        let window = self.circuit.config().window.length().unwrap_or_default().max(MERGED_AT_LEAST);
+        let fresh = record.instances.values().filter(|entry| now.store.since(entry.updated_at) < window);
+        let since = record.fleet.as_ref().map(|fleet| fleet.since);
+        let (mut entries, mut calls, mut score, mut slow) = (0_u64, 0_u64, 0.0, 0_u64);
+        for entry in fresh.filter(|entry| Some(entry.updated_at) > since) {
+            entries += 1;
+            calls = calls.saturating_add(entry.calls);
+            score += entry.score;
+            slow = slow.saturating_add(entry.slow);
+        }
+        self.circuit.trips_with(Tally::new(calls, score, slow))?;
+        // An instance without a failure writes no counts. Each of these instances has perhaps made as many calls as the others.
+        let live = u64::from(who.members.live?).max(entries);
+        let all = calls.saturating_mul(live) / entries.max(1);
+        let (attempt, rule) = self.circuit.trips_with(Tally::new(all, score, slow))?;
+        Some(FleetChange::Merged {
+            needed: 2,
+            window,
+            open_for: self.circuit.open_duration(attempt),
+            attempt,
+            reason: format!("the calls of several instances: {rule}"),
+        })
+    }
+
+    /// Notes the command of a write that is about to begin.
+    fn propose(&mut self, change: FleetChange, record: &CircuitRecord, who: &Who) -> Sent {
+        if let Some(own) = record.instances.get(&who.id) {
+            self.evidence.observed(own);
+            if is_result(&change) {
+                self.fleet.turn.proposed(own.sequence);
+            }
+            self.sending.propose(record.generation.get(), own.sequence);
+        }
+        let decided = record.fleet.as_ref().map(|fleet| fleet.generation).filter(|after| *after != self.generation());
+        self.fleet.decided = decided.or(self.fleet.decided);
+        Sent { change, is_decision: decided.is_some() }
+    }
+
+    /// Notes that the store has made the write with the command.
+    pub(in crate::coordinator::desk) fn fleet_written(&mut self, sent: &Sent) {
+        self.count_result(&sent.change);
+        if is_result(&sent.change) {
+            // A busy instance asks for its next lease at once. A lease without a call would hold up the other instances.
+            self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
+            self.fleet.turn = Turn::None;
+        }
+        if let FleetChange::Lease { .. } = sent.change {
+            self.fleet.has_demand = false;
+        }
+    }
+
+    /// Adds the audit row of a decision that this instance has written. The instances that adopt the decision add no row.
+    pub(in crate::coordinator::desk) fn row_of_decision(&mut self, who: &Who, report: &mut Report) {
+        let Some(fleet) = &self.known.record().fleet else { return };
+        let Some(generation) = self.fleet.decided else { return };
+        if fleet.generation >= generation {
+            if fleet.generation == generation && fleet.instance == who.id {
+                let action = match fleet.state {
+                    State::Open => "opened",
+                    State::HalfOpen => "half_opened",
+                    State::Closed => "closed",
+                };
+                let row =
+                    AuditRow { generation: generation.get(), ..self.row(who, action, fleet.reason.clone(), None) };
+                report.rows.push((Duration::ZERO, row));
+            }
+            self.fleet.decided = None;
+        }
+    }
+}
+
+/// The least age up to which the counts of an entry are fresh. Counts are written every 12 to 15 s.
+const MERGED_AT_LEAST: Duration = Duration::from_secs(15);
