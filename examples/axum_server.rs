@@ -29,6 +29,7 @@ struct Warehouse {
 }
 
 async fn stock(State(warehouse): State<Arc<Warehouse>>) -> Result<&'static str, StatusCode> {
+    // Relaxed, because the count and the switch publish no other data.
     warehouse.asked.fetch_add(1, Ordering::Relaxed);
     if warehouse.down.load(Ordering::Relaxed) { Err(StatusCode::BAD_GATEWAY) } else { Ok("17 in stock") }
 }
@@ -60,6 +61,7 @@ async fn main() -> Result<(), BoxError> {
         expect(502, "the warehouse is down", ask(&uri, "/stock").await?)?;
     }
 
+    // Relaxed, because the server has answered, and the counts are compared with themselves.
     let asked = warehouse.asked.load(Ordering::Relaxed);
     let rejected = ask(&uri, "/stock").await?;
     let wait = rejected.retry_after.ok_or("a rejection says when to come again")?;
@@ -70,6 +72,7 @@ async fn main() -> Result<(), BoxError> {
     expect(200, "the route outside the layer", ask(&uri, "/health").await?)?;
 
     println!("\nThe warehouse is up again; the caller waits for {wait} s, as Retry-After asked.\n");
+    // Relaxed, because the next request carries no other data of this thread.
     warehouse.down.store(false, Ordering::Relaxed);
     sleep(Duration::from_secs(wait)).await;
     for _ in 0..3 {

@@ -47,6 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("down: {:?}, {}", status.code(), status.message());
     }
 
+    // Relaxed, because the server has answered, and the counts are compared with themselves.
     let asked = prices.asked.load(Relaxed);
     let status = watch(&mut client).await.err().ok_or("the circuit is open")?;
     let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).ok_or("it says when to come back")?;
@@ -100,6 +101,7 @@ impl Service<http::Request<Body>> for Prices {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // Relaxed, because the count and the switch publish no other data.
         self.asked.fetch_add(1, Relaxed);
         let second =
             if self.down.load(Relaxed) { Err(Status::unavailable("no prices")) } else { Ok(Price { cents: 2 }) };

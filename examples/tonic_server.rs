@@ -43,6 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("down: {:?}, {}", status.code(), status.message());
     }
 
+    // Relaxed, because the server has answered, and the counts are compared with themselves.
     let asked = stock.asked.load(Relaxed);
     let status = count(&mut client).await.err().ok_or("the circuit is open")?;
     let info = status.get_details_error_info().ok_or("it says why")?;
@@ -103,6 +104,7 @@ impl Service<http::Request<Body>> for Stock {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // Relaxed, because the count and the switch publish no other data.
         self.asked.fetch_add(1, Relaxed);
         let answer =
             if self.down.load(Relaxed) { Err(Status::unavailable("no database")) } else { Ok(Number { count: 7 }) };

@@ -72,6 +72,7 @@ impl Service {
 
 async fn answer(State(switches): State<Arc<Switches>>, Path(instance): Path<usize>) -> StatusCode {
     switches.notes.add(instance, What::Reached);
+    // Relaxed, because the two switches publish no other data.
     if switches.keeps_next.swap(false, Ordering::Relaxed) {
         switches.notes.add(instance, What::Kept);
         return pending().await;
