@@ -120,6 +120,20 @@ async fn the_failed_probes_of_two_instances_reopen_the_fleet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failed_probe_that_no_instance_contradicts_reopens_the_fleet() {
+    let store = memory();
+    let instances = opened(&store).await;
+    // The other instances have no calls, so that they make no probe.
+    let mut calls = Calls::default();
+    calls.run(&circuits(&instances[..1]), 100, 160, |_| Outcome::failure(), || false).await;
+    assert_eq!(calls.reached, 1);
+    let record = fleet(&store).await;
+    let fleet = record.fleet.as_ref().unwrap();
+    assert_eq!((fleet.state, fleet.attempt), (State::Open, 2), "{fleet:?}");
+    assert!(fleet.reason.ends_with("no other instance has probed"), "{}", fleet.reason);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_prober_costs_ten_seconds() {
     let store = memory();
     let mut instances = Vec::from(opened(&store).await);
