@@ -136,6 +136,42 @@ async fn the_counts_of_several_instances_open_the_fleet_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_counts_from_before_a_decision_do_not_open_the_fleet_again() {
+    let store = memory();
+    let d = Instance::start(&store, "d", Sharing::Quorum).await;
+    let e = Instance::start(&store, "e", Sharing::Quorum).await;
+    let [a, b, c] = three(&store).await;
+    let fail_two_thirds = |circuit: &Circuit, times: u32| {
+        for _ in 0..times {
+            succeed(circuit, 1);
+            fail(circuit, 2);
+        }
+    };
+    // A rate needs 20 calls.
+    fail_two_thirds(&c.circuit, 6);
+    pass(secs(3)).await;
+    fail(&a.circuit, 5);
+    fail(&b.circuit, 5);
+    let decided = async || record(&store, "payments").await.unwrap().fleet.map(|fleet| fleet.state);
+    pass(millis(100)).await;
+    while decided().await != Some(State::Closed) {
+        if let Ok(permit) = a.circuit.try_acquire() {
+            permit.success();
+        }
+        pass(millis(50)).await;
+    }
+    pass(millis(100)).await;
+    fail_two_thirds(&d.circuit, 2);
+    fail_two_thirds(&e.circuit, 2);
+    pass(secs(3)).await;
+    let record = record(&store, "payments").await.unwrap();
+    let has_counts = |id: &str| record.instances[id].score > 0.0;
+    assert!(has_counts("c") && has_counts("d") && has_counts("e"), "{record:?}");
+    let fleet = record.fleet.as_ref().unwrap();
+    assert_eq!((fleet.state, fleet.merged), (State::Closed, false), "{fleet:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_decision_has_one_row_in_the_audit() {
     let store = memory();
     let [a, b, c] = three(&store).await;
