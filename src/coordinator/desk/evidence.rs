@@ -24,8 +24,9 @@ pub(super) struct Evidence {
     /// The entry that this start of the instance has restored or has written last. Set by `continues` and `written`,
     /// and removed by `forget` and `renamed`.
     written: Option<InstanceEntry>,
-    /// True if this start has written an entry under the present id. Set by `written`, and cleared by `renamed`.
-    has_written: bool,
+    /// The sequence of the last entry that the store has taken from this start under the present id. Set by `written`, and
+    /// cleared by `renamed`.
+    taken: Option<u64>,
     /// True if this desk has derived an entry for a write. If false, an entry of this start in the record belongs to an
     /// earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
     has_proposed: bool,
@@ -281,8 +282,8 @@ impl Evidence {
         let is_owed = self.owed != owed;
         self.has_only_mark = lacks_mark && !is_owed;
         self.due = (lacks_mark || is_owed).then_some(now);
+        self.taken = Some(entry.sequence);
         self.written = Some(entry);
-        self.has_written = true;
         // The instances of a fleet have their first failures at the same time, and must not write at the same time for ever.
         self.next_write = Some(now.saturating_add(AT_MOST_EVERY.mul_f64(1.0 + dice.share() / 4.0)));
     }
@@ -312,16 +313,17 @@ impl Evidence {
     }
 
     /// Returns true if another living instance has written the entry under the id of this instance. An entry that is
-    /// newer than the last own entry cannot come from an earlier start.
+    /// newer than the last own entry in the store cannot come from an earlier start. An entry of a write that has met a
+    /// conflict does not count, because it can be newer than the entry of the other instance.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
-        self.has_written && entry.incarnation != who.incarnation && entry.sequence > self.sequence
+        entry.incarnation != who.incarnation && self.taken.is_some_and(|taken| entry.sequence > taken)
     }
 
     /// Begins with empty evidence after an order to forget. Calls that were counted until now are left out.
     pub(super) fn forget(&mut self, counted: Totals) {
         *self = Self {
             sequence: self.sequence,
-            has_written: self.has_written,
+            taken: self.taken,
             usual: std::mem::take(&mut self.usual),
             failures: counted.failures,
             forgotten: (counted.failures, counted.successes),
@@ -333,7 +335,7 @@ impl Evidence {
     /// belongs to the other instance from now on.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
-        self.has_written = false;
+        self.taken = None;
         // A write under way may still add an entry under the old id, so a derived entry counts as well.
         if self.written.take().is_some() || self.has_proposed {
             self.owe(now);

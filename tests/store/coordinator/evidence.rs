@@ -35,6 +35,25 @@ async fn a_duplicate_instance_id_is_changed_with_a_warning_and_overwrites_nothin
     assert!(totals[0] >= 4 && totals[1] >= 8, "{totals:?}");
 }
 
+/// The polls of the two instances come at other times in each round, and often after their writes.
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_instance_id_is_found_by_the_conflict_of_two_writes() {
+    for round in 0..100 {
+        let store = memory();
+        let one = Instance::start(&store, "a", Sharing::Advise).await;
+        let two = Instance::start(&store, "a", Sharing::Advise).await;
+        for _ in 0..3 {
+            fail(&one.circuit, 1);
+            fail(&two.circuit, 1);
+            succeed(&one.circuit, 1);
+            succeed(&two.circuit, 1);
+            pass(secs(16)).await;
+        }
+        let id = |instance: &Instance| instance.registry.store_status().unwrap().instance;
+        assert_ne!(id(&one), id(&two), "round {round}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_restarts_is_not_taken_for_another_one() {
     let store = memory();
