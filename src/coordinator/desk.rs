@@ -324,7 +324,7 @@ impl Desk {
     /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
-        self.evidence.hurry(now);
+        self.evidence.hurry(&self.circuit, now);
     }
 
     /// Lets the last entry say that the instance stops, so that other instances do not count it any more. `any` is true if
@@ -352,7 +352,7 @@ impl Desk {
 
     /// Makes counts that are due later due now, because the process will soon be gone.
     pub(super) fn hurry_counts(&mut self, now: Tick) {
-        self.evidence.hurry(now);
+        self.evidence.hurry(&self.circuit, now);
     }
 
     /// Notes that the instance has another id now, under which the record has no entry yet.

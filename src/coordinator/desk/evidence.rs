@@ -56,6 +56,8 @@ pub(super) struct Evidence {
     has_only_mark: bool,
     /// The number of changes of the state that a restart must not lose. `owe` counts them.
     owed: u64,
+    /// The number of these changes that a restart would not lose any more. Set by `written` and `settle`.
+    settled: u64,
     /// The time at which the entry is due, if the entry has news. `look` and `refused` set the time, `owe`, `renew`, `stop`
     /// and `hurry` set the present time, and `written` and `go_on` clear it.
     due: Option<Tick>,
@@ -89,7 +91,8 @@ impl Evidence {
 
     /// Checks the counts of the circuit for news, and plans a write of the entry if there is news.
     ///
-    /// The state is no news if `is_common` is true, because the record has the decision of the fleet.
+    /// If `is_common` is true, the record has the decision of the fleet, and a restart restores that decision. The counts
+    /// then wait for the closing, because counts of all instances would make the record long in an outage.
     pub(super) fn look(&mut self, circuit: &Circuit, is_common: bool, now: Tick) {
         let totals = circuit.totals();
         let (before, is_closed) = circuit.calls_before();
@@ -98,7 +101,7 @@ impl Evidence {
             self.failures = totals.failures;
             self.last_failure = Some(now);
         }
-        if (self.due.is_none() || self.has_only_mark) && self.differs(circuit, is_common) {
+        if !is_common && (self.due.is_none() || self.has_only_mark) && self.differs(circuit) {
             self.has_only_mark = false;
             self.plan(now);
         } else if self.due.is_none()
@@ -118,17 +121,17 @@ impl Evidence {
 
     /// Returns true if the counts that matter after a restart differ from the counts in the record. Successes alone do
     /// not matter, so that a healthy circuit writes nothing.
-    fn differs(&self, circuit: &Circuit, is_common: bool) -> bool {
+    fn differs(&self, circuit: &Circuit) -> bool {
         let (failures, snapshot) = (self.total_failures(), circuit.snapshot());
         let (run, probe_successes) = (self.run(&snapshot), snapshot.probe_successes);
         match &self.written {
-            None => self.failures > self.forgotten.0 || probe_successes > 0 && !is_common,
+            None => self.failures > self.forgotten.0 || probe_successes > 0,
+            // An act or another instance may have changed the state since the last write.
             Some(written) => {
-                // An act or another instance may have changed the state since the last write.
-                let differs = snapshot.state != written.state
+                snapshot.state != written.state
+                    || failures != written.total_failures
                     || (run - written.run).abs() > f64::EPSILON
-                    || probe_successes != written.probe_successes;
-                failures != written.total_failures || differs && !is_common
+                    || probe_successes != written.probe_successes
             }
         }
     }
@@ -203,14 +206,38 @@ impl Evidence {
         self.due = Some(now);
     }
 
+    /// Returns true if the entry is due because of a change of the state.
+    pub(super) const fn is_owed(&self) -> bool {
+        self.owed != self.settled
+    }
+
+    /// Takes back the changes of the state so far, because a restart would restore the present state without the entry.
+    pub(super) fn settle(&mut self) {
+        self.settled = self.owed;
+        self.due = None;
+    }
+
+    /// Lets the next counts wait for a random time, which grows with the number of instances, because all instances of a
+    /// fleet have news at the same time.
+    pub(super) fn spread(&mut self, instances: u32, now: Tick, dice: &mut Dice) {
+        let longest = FOR_EACH.saturating_mul(instances).min(AT_MOST_EVERY);
+        let next = now.saturating_add(longest.mul_f64(dice.share()));
+        let next = self.next_write.map_or(next, |before| before.max(next));
+        self.next_write = Some(next);
+        if !self.is_owed() && !self.has_only_mark {
+            self.due = self.due.map(|due| due.max(next));
+        }
+    }
+
     /// Returns the number of changes of the state so far, which a ticket keeps for [`written`](Self::written).
     pub(super) const fn owed(&self) -> u64 {
         self.owed
     }
 
-    /// Makes an entry that is due later due now.
-    pub(super) fn hurry(&mut self, now: Tick) {
-        if self.due.is_some() {
+    /// Makes an entry that is due later due now, also if its counts wait for the closing of the fleet.
+    pub(super) fn hurry(&mut self, circuit: &Circuit, now: Tick) {
+        if self.due.is_some() || self.differs(circuit) {
+            self.has_only_mark &= self.due.is_some();
             self.due = Some(now);
         }
     }
@@ -279,7 +306,8 @@ impl Evidence {
     pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick, dice: &mut Dice) {
         // The write may have begun before the process was about to end, without the mark.
         let lacks_mark = self.is_stopping && !entry.is_stopped();
-        let is_owed = self.owed != owed;
+        self.settled = owed;
+        let is_owed = self.is_owed();
         self.has_only_mark = lacks_mark && !is_owed;
         self.due = (lacks_mark || is_owed).then_some(now);
         self.taken = Some(entry.sequence);
@@ -373,3 +401,5 @@ fn weight(reason: &Reason) -> Option<f64> {
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 /// The shortest time between two writes of counts. The actual time is up to a quarter longer.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);
+/// The time for each instance of a fleet within which the counts are written after a closing of the fleet.
+const FOR_EACH: Duration = Duration::from_millis(100);

@@ -31,8 +31,9 @@ use std::time::Duration;
 use super::{Desk, Now, Report, Who};
 use crate::clock::Tick;
 use crate::coordinator::Sharing;
+use crate::coordinator::restore::restoration;
 use crate::random::Dice;
-use crate::record::{Command, Effect, Fleet, FleetChange, FleetCommand, apply};
+use crate::record::{Command, Effect, Fleet, FleetChange, FleetCommand, InstanceEntry, apply};
 use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
 pub(super) use sent::Sent;
 use shown::Probed;
@@ -137,7 +138,14 @@ impl Desk {
         let fleet = self.known.record().decision(false);
         self.count_calls(fleet.state, now.here);
         self.lease_probes(&fleet, is_up, now);
+        let had_adopted = self.adopted.has_followed(fleet.generation.get());
         self.adopt_decision(&fleet, who, now);
+        if !had_adopted && fleet.state == State::Closed {
+            self.evidence.spread(who.members.live.unwrap_or(0), now.here, dice);
+        }
+        if self.evidence.is_owed() && self.restores_the_same(who, now) {
+            self.evidence.settle();
+        }
         let had_lease = self.fleet.turn.is_probe();
         self.take_turn(&fleet, who, now);
         self.count_probes(had_lease);
@@ -174,6 +182,26 @@ impl Desk {
         who.sharing == Sharing::Quorum && fleet.is_some_and(|fleet| fleet.state != State::Closed)
     }
 
+    /// Returns true if a restart would restore the present state from the decision of the fleet. The entry must also name an
+    /// act that this instance has taken over, so that the operator sees the act here.
+    fn restores_the_same(&self, who: &Who, now: Now) -> bool {
+        let (record, circuit) = (self.known.record(), &self.circuit);
+        let names = |entry: &InstanceEntry| entry.acts >= self.adopted.act_sequence();
+        if !self.is_common(who)
+            || circuit.standing().mode != Mode::Automatic
+            || !record.instances.get(&who.id).map_or(self.adopted.act_sequence() == 0, names)
+        {
+            return false;
+        }
+        let Some(again) = restoration(record, who, circuit.config(), now.store) else { return false };
+        let (again, present) = (again.snapshot, circuit.snapshot());
+        let ends_alike = || match (again.open_for, present.open_for) {
+            (Some(again), Some(present)) => again.abs_diff(present) < SAME_END,
+            (again, present) => again == present,
+        };
+        again.state == present.state && (again.state != State::Open || ends_alike())
+    }
+
     /// Makes the entry due after a change of the state that a restart must not lose. The record of a fleet that is not closed
     /// needs only openings and closings of single instances.
     pub(super) fn owe_in_fleet(&mut self, edge: &Transition, who: &Who, now: Tick) {
@@ -182,10 +210,14 @@ impl Desk {
         }
     }
 
-    /// Returns true if the fleet is not closed, or if this instance votes.
+    /// Returns true in a vote of this instance and in a round, where each change of another instance matters. An open fleet
+    /// changes nothing before its end, when the first request for a lease meets the present record.
     pub(super) fn is_deciding(&self) -> bool {
-        let fleet = self.known.record().fleet.as_ref();
-        self.fleet.opening.is_some() || fleet.is_some_and(|fleet| fleet.state != State::Closed)
+        match self.known.record().decision(false).state {
+            State::Closed => self.fleet.opening.is_some(),
+            State::Open => false,
+            State::HalfOpen => true,
+        }
     }
 
     /// Counts the calls since the last check, which are the demand for a lease and the reason to decline an opening.
@@ -340,7 +372,7 @@ fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
 const LEASE: Duration = Duration::from_secs(10);
 /// The longest delay of a first request for a lease.
 const REQUEST_JITTER: Duration = Duration::from_millis(250);
-/// The difference between two ends of one vote.
+/// The difference between two ends of one vote or of one opening.
 const SAME_END: Duration = Duration::from_secs(1);
 /// The largest number of doublings of the time of a round, as in one circuit.
 const MOST_DOUBLINGS: u32 = 5;

@@ -17,19 +17,26 @@ use crate::window::Tally;
 #[derive(Debug)]
 pub(in crate::coordinator::desk) struct Sent {
     change: FleetChange,
-    /// True if the command decides the fleet.
-    is_decision: bool,
+    /// True if the command opens or closes the fleet.
+    ends: bool,
 }
 
 impl Sent {
-    /// Returns the hint of a write with the command and without an act. Votes need no hint, because the next voter learns of
-    /// them by a conflict.
+    /// Returns the hint of a write with the command and without an act.
+    ///
+    /// Openings and closings have a hint, and the ends of probes after which another instance must probe. Votes and requests
+    /// for leases need no hint, because the next vote and the next request meet a conflict, whose answer has the record. The
+    /// instance whose probe passed asks for the next lease itself. A hint costs a whole record for each instance.
     pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
-        if self.is_decision || !matches!(self.change, FleetChange::Vote { .. } | FleetChange::Withdraw) {
-            Hint::Transition
-        } else {
-            Hint::None
-        }
+        let is_met = matches!(
+            self.change,
+            FleetChange::Vote { .. }
+                | FleetChange::Withdraw
+                | FleetChange::Lease { .. }
+                | FleetChange::Renew { .. }
+                | FleetChange::Passed { .. }
+        );
+        if is_met && !self.ends { Hint::None } else { Hint::Transition }
     }
 }
 
@@ -102,7 +109,8 @@ impl Desk {
         }
         let decided = record.fleet.as_ref().map(|fleet| fleet.generation).filter(|after| *after != self.generation());
         self.fleet.decided = decided.or(self.fleet.decided);
-        Sent { change, is_decision: decided.is_some() }
+        let is_round = record.fleet.as_ref().is_some_and(|fleet| fleet.state == State::HalfOpen);
+        Sent { change, ends: decided.is_some() && !is_round }
     }
 
     /// Notes that the store has made the write with the command.
