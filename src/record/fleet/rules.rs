@@ -283,8 +283,10 @@ impl Judge<'_> {
         Decision { state: State::Open, open_for, attempt, origin: Origin::Kept, reason }
     }
 
-    /// Gives the instance a lease in the present round, or extends its lease.
+    /// Gives the instance a lease in the present round, or extends its lease. The result of an earlier probe that is overdue
+    /// does not count any more, because the result of the next probe could count in its place a second time.
     fn lend(&mut self, lasts: Duration) {
+        self.lease.overdue = false;
         self.lease.until = Some(self.now.saturating_add(lasts.min(LONGEST_LEASE)));
     }
 

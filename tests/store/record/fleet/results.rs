@@ -198,6 +198,17 @@ fn an_overdue_probe_frees_its_lease_and_its_result_still_counts() {
 }
 
 #[test]
+fn the_next_lease_ends_the_right_of_an_overdue_probe() {
+    let mut stored = Stored::round("a");
+    assert_eq!(stored.give("a", FleetChange::Overdue), Effect::Applied);
+    // The overdue probe was cancelled.
+    assert_eq!(stored.give("a", lease()), Effect::Applied);
+    assert_eq!(stored.give("a", passed()), Effect::Applied);
+    assert_eq!(stored.give("a", late(true)), Effect::Superseded, "the answer was lost");
+    assert_eq!(stored.lease("a").passed, 1);
+}
+
+#[test]
 fn a_service_that_takes_31_seconds_a_call_closes_the_fleet() {
     // Each probe is overdue after 30 s and passes 1 s later, when the next probe is under way.
     let mut stored = Stored::due();
