@@ -106,11 +106,6 @@ impl InFleet {
         }
     }
 
-    /// Notes that the answer to a write was lost.
-    pub(super) const fn unanswered(&mut self) {
-        self.turn.unanswered();
-    }
-
     /// Forgets everything but the counts, because an order deletes the record.
     pub(super) fn forget(&mut self) {
         let (rejected, successes, last_success) = (self.rejected, self.successes, self.last_success);
@@ -120,11 +115,6 @@ impl InFleet {
     /// Returns true if the store lacks a command of this instance.
     pub(super) const fn wants_write(&self) -> bool {
         self.wanted.is_some()
-    }
-
-    /// Returns true if the answer to the result of a probe was lost, so that the store may have the result.
-    pub(super) const fn repeats(&self) -> bool {
-        self.turn.again() > 0
     }
 }
 
@@ -242,7 +232,6 @@ impl Desk {
         FleetCommand {
             on: self.fleet.turn.round().filter(|_| is_result(&change)).unwrap_or_else(|| self.generation()),
             after: self.sending.proposed(),
-            again: if is_result(&change) { self.fleet.turn.again() } else { 0 },
             instance: who.id.clone(),
             incarnation: who.incarnation.clone(),
             follows: false,

@@ -13,9 +13,6 @@ pub struct FleetCommand {
     /// The highest number that the instance has ever proposed, for a generation or for its entry. New numbers are higher,
     /// because a proposal that got no answer can still reach a store.
     pub after: u64,
-    /// The sequence that the entry of the instance would have after an earlier proposal of this same change, if the proposal
-    /// got no answer. Zero for the first proposal. A change that the entry shows is known, so that no result counts twice.
-    pub again: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
     /// The id of this start of the instance, for an entry that does not exist yet.

@@ -19,10 +19,12 @@
 //! fewer than `probes`. A hold of an operator supersedes every command, because the hold decides alone. Each decision of the
 //! fleet is also the published state, under the same generation.
 //!
-//! Four rules are added to the plan of this design. A proposal that is repeated names the sequence of its first form, because
-//! a result whose answer was lost would count twice otherwise. A late result needs a lapsed lease or an overdue probe of its
-//! round, because a finished lease would be worth any number of results otherwise. The result of an overdue probe counts beside
-//! the lease of another instance, because a service that is slower than the deadline would never recover otherwise. A round that
+//! Each result ends its lease. Therefore a result that is sent again after a lost answer does not count twice, because an
+//! instance requests no lease before it knows the end of its last result.
+//!
+//! Three rules are added to the plan of this design. A late result needs a lapsed lease or an overdue probe of its round,
+//! because a finished lease would be worth any number of results otherwise. The result of an overdue probe counts beside the
+//! lease of another instance, because a service that is slower than the deadline would never recover otherwise. A round that
 //! has lasted for `quiet_after` gives no more leases and does not reopen while a probe is under way, because the probe may be as
 //! slow. The model in `tests/store/record/fleet_model.rs` plays all of them.
 
@@ -40,15 +42,12 @@ use crate::state::{Brief, Mode, State};
 
 /// Applies the command of an instance.
 pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetCommand, now: Timestamp) -> Effect {
-    let FleetCommand { on, after, again, instance: id, incarnation, follows, change } = command;
+    let FleetCommand { on, after, instance: id, incarnation, follows, change } = command;
     // A reader would drop the entry.
     if !is_id(id) {
         return Effect::Unwritable;
     }
     let present = record.instances.get(id);
-    if *again > 0 && present.is_some_and(|entry| entry.sequence >= *again) {
-        return Effect::Known;
-    }
     let fleet = record.decision(*follows);
     let is_held = record.held(now).is_some_and(|operated| operated.mode.is_hold());
     if *on != fleet.generation || is_held {

@@ -105,7 +105,6 @@ fn command(on: Generation, id: &str, change: FleetChange) -> FleetCommand {
     FleetCommand {
         on,
         after: 0,
-        again: 0,
         instance: id.to_owned(),
         incarnation: format!("start-of-{id}"),
         follows: false,

@@ -95,9 +95,6 @@ impl Desk {
     fn propose(&mut self, change: FleetChange, record: &CircuitRecord, who: &Who) -> Sent {
         if let Some(own) = record.instances.get(&who.id) {
             self.evidence.observed(own);
-            if is_result(&change) {
-                self.fleet.turn.proposed(own.sequence);
-            }
             self.sending.propose(record.generation.get(), own.sequence);
         }
         let decided = record.fleet.as_ref().map(|fleet| fleet.generation).filter(|after| *after != self.generation());
