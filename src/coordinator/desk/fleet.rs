@@ -14,7 +14,7 @@
 //! | `Overdue` | the probe of this instance has reached its deadline |
 //! | `Unopposed` | the probe of this instance failed a second ago, and no other instance has probed since |
 //! | `Vote` | the circuit opened on evidence of its own, at most a window or 10 s ago |
-//! | `Withdraw` | the circuit of a voter is closed again, or must not vote any more |
+//! | `Withdraw` | the circuit of a voter is closed again, or must not vote any more, or the vote lasts longer than here |
 //! | `Lease` | the next call could be a probe |
 //! | `Renew` | the probe is under way for half of its lease |
 //!
@@ -79,6 +79,13 @@ struct Opening {
     open_for: Option<Duration>,
     attempt: u32,
     reason: String,
+}
+
+impl Opening {
+    /// Returns true if the vote for the opening has ended by the clock of this process.
+    fn is_over(&self, now: Tick) -> bool {
+        now >= self.votes_until.saturating_add(SAME_END)
+    }
 }
 
 impl InFleet {
@@ -263,7 +270,7 @@ impl Desk {
     }
 
     fn vote(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
-        let opening = self.fleet.opening.as_ref()?;
+        let opening = self.fleet.opening.as_ref().filter(|opening| !opening.is_over(now.here))?;
         if fleet.state != State::Closed || !self.is_active() || self.circuit.state() == State::Closed {
             return None;
         }
@@ -285,7 +292,9 @@ impl Desk {
     fn withdraw(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         self.known.record().own_vote(&who.id, now.store)?;
         let is_void = fleet.state == State::Closed && self.circuit.state() == State::Closed || !self.is_active();
-        is_void.then_some(FleetChange::Withdraw)
+        // The vote is longer if the clock of the store was set back.
+        let is_over = self.fleet.opening.as_ref().is_some_and(|opening| opening.is_over(now.here));
+        (is_void || is_over).then_some(FleetChange::Withdraw)
     }
 
     /// Returns the request for a lease, if the next call could be a probe.
