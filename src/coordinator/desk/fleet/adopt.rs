@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::{Desk, Now, Who, at_least_ten_seconds};
 use crate::clock::Tick;
+use crate::config::Recovery;
 use crate::coordinator::restore::decided;
 use crate::record::{Fleet, Timestamp};
 use crate::state::{Mode, Reason, State};
@@ -24,13 +25,22 @@ impl Desk {
     pub(in crate::coordinator::desk) fn lease_probes(&mut self, fleet: &Fleet, is_up: bool, now: Now) {
         let is_probing = fleet.state != State::Closed || self.forces_probes(fleet, now.store);
         // A shadow is a trial of one instance, which must not wait for others.
-        let is_leased = is_probing && !self.is_overdue_here(fleet, now) && self.circuit.standing().mode != Mode::Shadow;
+        let is_leased = is_probing
+            && !self.is_endless(fleet)
+            && !self.is_overdue_here(fleet, now)
+            && self.circuit.standing().mode != Mode::Shadow;
         if is_leased && is_up {
             self.circuit.lease_probes(FALLBACK_TIMEOUT);
         } else if !is_leased && self.fleet.is_leased {
             self.circuit.lease_probes(Duration::ZERO);
         }
         self.fleet.is_leased = is_leased;
+    }
+
+    /// Returns true if no lease ends the opening of the fleet, because an instance with manual recovery gave the last vote. A
+    /// circuit that recovers by itself must not wait for the reset of the other circuit.
+    fn is_endless(&self, fleet: &Fleet) -> bool {
+        fleet.state == State::Open && fleet.until.is_none() && self.circuit.config().recovery == Recovery::Automatic
     }
 
     /// Returns true if an opening of the fleet should have ended a while ago by the clock of this process. The clock of the store
