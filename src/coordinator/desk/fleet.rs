@@ -317,6 +317,7 @@ impl Desk {
             probes: probes.successes,
             in_flight: probes.in_flight,
             quiet_after: probes.quiet_after.max(patience),
+            longest: circuit.config().open.longest(),
             open_for: self.open_again(fleet, now),
         })
     }

@@ -69,6 +69,9 @@ pub enum FleetChange {
         in_flight: u32,
         /// The time after which a round ends without a verdict.
         quiet_after: Duration,
+        /// The longest opening that the settings of the instance allow. A round may begin after this time, so that a damaged
+        /// end does not keep the fleet open.
+        longest: Duration,
         /// The open duration if the round ends with an opening.
         open_for: Option<Duration>,
     },

@@ -5,7 +5,7 @@
 //! | `Vote` | closed | the vote counts until its end; enough votes open the fleet |
 //! | `Merged` | closed; enough entries that are fresh and newer than the last decision have failures | the fleet opens |
 //! | `Withdraw` | an own vote of this generation | the vote ends |
-//! | `Lease` | open, and the opening is over; or closed, and a forced opening ended after the decision | a round begins with this lease |
+//! | `Lease` | open with an end, and the opening is over or has lasted for `longest`; or closed, and a forced opening ended after the decision | a round begins with this lease |
 //! | `Lease` | half-open for `quiet_after`, no own lease pending | closes if a probe passed and none failed; otherwise reopens once no lease is pending |
 //! | `Lease` | half-open, no own lease pending, room for a lease | the instance has a lease |
 //! | `Renew` | own lease pending | the lease ends later |
@@ -134,10 +134,10 @@ impl Judge<'_> {
                 allow(self.vote.take().is_some_and(|vote| vote.on == self.fleet.generation))?;
                 Ok(None)
             }
-            FleetChange::Lease { lasts, probes, in_flight, quiet_after, open_for } => {
+            FleetChange::Lease { lasts, probes, in_flight, quiet_after, longest, open_for } => {
                 let decision = match self.fleet.state {
                     State::HalfOpen => self.end_of_round(quiet_after, open_for)?,
-                    State::Open | State::Closed => Some(self.begin()?),
+                    State::Open | State::Closed => Some(self.begin(longest)?),
                 };
                 if decision.as_ref().is_none_or(|decision| decision.state == State::HalfOpen) {
                     allow(decision.is_some() || self.has_room(probes, in_flight))?;
@@ -216,9 +216,10 @@ impl Judge<'_> {
     }
 
     /// Begins a round.
-    fn begin(&self) -> Result<Decision, Effect> {
+    fn begin(&self, longest: Duration) -> Result<Decision, Effect> {
         let reason = if self.fleet.state == State::Open {
-            allow(self.fleet.is_over(self.now))?;
+            let is_longest = self.fleet.until.is_some() && self.fleet.is_older_than(longest, self.now);
+            allow(self.fleet.is_over(self.now) || is_longest)?;
             "the open duration of the fleet is over"
         } else {
             let last = self.record.operator.as_ref().filter(|last| last.mode == Mode::ForcedOpen);

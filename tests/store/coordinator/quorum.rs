@@ -2,6 +2,7 @@
 
 use tower_circuit_breaker::{Circuit, Failure, State};
 mod clocks;
+mod faults;
 mod leases;
 mod probes;
 

@@ -47,6 +47,7 @@ impl Desk {
     /// was perhaps set back, and allows no lease before its time has come again.
     fn is_overdue_here(&mut self, fleet: &Fleet, now: Now) -> bool {
         let Some(left) = fleet.open_for(now.store) else { return false };
+        let left = left.min(self.circuit.config().open.longest());
         if self.fleet.ends.is_none_or(|(generation, _)| generation != fleet.generation) {
             self.fleet.ends = Some((fleet.generation, now.here.saturating_add(left)));
         }
@@ -77,7 +78,8 @@ impl Desk {
         let state = self.circuit.state();
         let is_adopted = match fleet.state {
             State::Open if self.declines(now.here) => {
-                let left = fleet.until.map_or(MANUAL_ADVICE, |until| until.since(now.store));
+                // The next check renews the advice.
+                let left = fleet.until.map_or(LONGEST_ADVICE, |until| until.since(now.store).min(LONGEST_ADVICE));
                 self.circuit.advise_beside(self.evidence.usual_rate(), left);
                 if self.fleet.declined.replace(fleet.generation) != Some(fleet.generation) {
                     self.circuit.report_declined();
@@ -112,5 +114,5 @@ impl Desk {
 /// The time after the last check at which a half-open circuit probes without leases, because the store, the task or the
 /// runtime may be gone.
 const FALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time for which a declined opening without an end advises.
-const MANUAL_ADVICE: Duration = Duration::from_secs(60);
+/// The longest advice of a declined opening.
+const LONGEST_ADVICE: Duration = Duration::from_secs(60);

@@ -240,6 +240,7 @@ impl Member {
             probes: PROBES,
             in_flight: self.in_flight,
             quiet_after: Duration::from_millis(QUIET_MS),
+            longest: Duration::from_secs(300),
             open_for,
         };
         // The result of the last probe ends the lease of this probe only. A member that requested the next lease before it knew
