@@ -235,6 +235,12 @@ impl CircuitRecord {
         round.is_some_and(|round| self.leases(round).any(|(other, lease)| other != id && lease.is_pending(now)))
     }
 
+    /// Returns true if the lease of another instance has lapsed in the present round.
+    pub(crate) fn others_have_lapsed(&self, id: &str, now: Timestamp) -> bool {
+        let round = self.fleet.as_ref().map(|fleet| fleet.generation);
+        round.is_some_and(|round| self.leases(round).any(|(other, lease)| other != id && lease.has_lapsed(now)))
+    }
+
     /// Returns the instances that vote for an opening, each with the rest of its vote.
     pub(crate) fn votes(&self, fleet: &Fleet, now: Timestamp) -> impl Iterator<Item = (&str, Duration)> {
         let is_closed = fleet.state == State::Closed;

@@ -135,7 +135,7 @@ proptest! {
 
     #[test]
     fn every_command_to_a_fleet_leaves_a_newer_record_that_can_be_read(
-        record in record(), id in "[a-d]", on in number(), after in number(), again in number(), follows in any::<bool>(),
+        record in record(), id in "[a-d]", on in number(), after in number(), follows in any::<bool>(),
         change in fleet::change(), now in end(),
     ) {
         let now = Timestamp::from_millis(now);
@@ -143,7 +143,7 @@ proptest! {
         let Ok(before) = CircuitRecord::decode("payments", &record.encode().unwrap(), now) else { return Ok(()) };
         let mut after_it = before.clone();
         let (on, incarnation) = (Generation::new(on), "start".to_owned());
-        let command = FleetCommand { on, after, again, instance: id.clone(), incarnation, follows, change };
+        let command = FleetCommand { on, after, instance: id.clone(), incarnation, follows, change };
         let effect = apply(&mut after_it, &Command::Fleet(command.clone()), now);
         if effect == Effect::Applied {
             let bytes = after_it.encode().unwrap();

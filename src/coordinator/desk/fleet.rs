@@ -14,7 +14,7 @@
 //! | `Overdue` | the probe of this instance has reached its deadline |
 //! | `Unopposed` | the probe of this instance failed a second ago, and no other instance has probed since |
 //! | `Vote` | the circuit opened on evidence of its own, at most a window or 10 s ago |
-//! | `Withdraw` | the circuit of a voter is closed again, or must not vote any more |
+//! | `Withdraw` | the circuit of a voter is closed again, or must not vote any more, or the vote lasts longer than here |
 //! | `Lease` | the next call could be a probe |
 //! | `Renew` | the probe is under way for half of its lease |
 //!
@@ -82,6 +82,13 @@ struct Opening {
     reason: String,
 }
 
+impl Opening {
+    /// Returns true if the vote for the opening has ended by the clock of this process.
+    fn is_over(&self, now: Tick) -> bool {
+        now >= self.votes_until.saturating_add(SAME_END)
+    }
+}
+
 impl InFleet {
     /// Notes a transition of the circuit. `age` is the time since then. `is_own` is true if this instance has left closed on
     /// evidence of its own, and made the transition by itself.
@@ -107,11 +114,6 @@ impl InFleet {
         }
     }
 
-    /// Notes that the answer to a write was lost.
-    pub(super) const fn unanswered(&mut self) {
-        self.turn.unanswered();
-    }
-
     /// Forgets everything but the counts, because an order deletes the record.
     pub(super) fn forget(&mut self) {
         let (rejected, successes, last_success) = (self.rejected, self.successes, self.last_success);
@@ -121,11 +123,6 @@ impl InFleet {
     /// Returns true if the store lacks a command of this instance.
     pub(super) const fn wants_write(&self) -> bool {
         self.wanted.is_some()
-    }
-
-    /// Returns true if the answer to the result of a probe was lost, so that the store may have the result.
-    pub(super) const fn repeats(&self) -> bool {
-        self.turn.again() > 0
     }
 }
 
@@ -274,7 +271,6 @@ impl Desk {
         FleetCommand {
             on: self.fleet.turn.round().filter(|_| is_result(&change)).unwrap_or_else(|| self.generation()),
             after: self.sending.proposed(),
-            again: if is_result(&change) { self.fleet.turn.again() } else { 0 },
             instance: who.id.clone(),
             incarnation: who.incarnation.clone(),
             follows: false,
@@ -306,7 +302,7 @@ impl Desk {
     }
 
     fn vote(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
-        let opening = self.fleet.opening.as_ref()?;
+        let opening = self.fleet.opening.as_ref().filter(|opening| !opening.is_over(now.here))?;
         if fleet.state != State::Closed || !self.is_active() || self.circuit.state() == State::Closed {
             return None;
         }
@@ -328,7 +324,9 @@ impl Desk {
     fn withdraw(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         self.known.record().own_vote(&who.id, now.store)?;
         let is_void = fleet.state == State::Closed && self.circuit.state() == State::Closed || !self.is_active();
-        is_void.then_some(FleetChange::Withdraw)
+        // The vote is longer if the clock of the store was set back.
+        let is_over = self.fleet.opening.as_ref().is_some_and(|opening| opening.is_over(now.here));
+        (is_void || is_over).then_some(FleetChange::Withdraw)
     }
 
     /// Returns the request for a lease, if the next call could be a probe.
@@ -351,6 +349,7 @@ impl Desk {
             probes: probes.successes,
             in_flight: probes.in_flight,
             quiet_after: probes.quiet_after.max(patience),
+            longest: circuit.config().open.longest(),
             open_for: self.open_again(fleet, now),
         })
     }

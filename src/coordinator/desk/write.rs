@@ -135,8 +135,7 @@ impl Desk {
         // brings an entry along.
         let is_own = |entry: &InstanceEntry| entry.incarnation == who.incarnation;
         let is_first = self.fleet.wants_write() && !record.instances.get(&who.id).is_some_and(is_own);
-        // The number of new counts would look like that of a command whose answer was lost.
-        if moved || (is_first || self.evidence.is_due(now.here)) && !self.fleet.repeats() {
+        if moved || is_first || self.evidence.is_due(now.here) {
             let owed = self.evidence.owed();
             let own = record.instances.get(&who.id);
             let entry = self.evidence.entry(&self.circuit, own, who, acts, now);
@@ -247,7 +246,6 @@ impl Desk {
     pub(in crate::coordinator) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.sending.end();
         self.known.unload();
-        self.fleet.unanswered();
         self.sending.failed(kind, self.has_order(), now, dice);
     }
 
@@ -265,7 +263,6 @@ impl Desk {
     /// load.
     pub(in crate::coordinator) fn restart(&mut self) {
         self.sending.abandon();
-        self.fleet.unanswered();
         self.evidence.go_on();
         self.known.unload();
     }

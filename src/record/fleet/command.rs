@@ -13,9 +13,6 @@ pub struct FleetCommand {
     /// The highest number that the instance has ever proposed, for a generation or for its entry. New numbers are higher,
     /// because a proposal that got no answer can still reach a store.
     pub after: u64,
-    /// The sequence that the entry of the instance would have after an earlier proposal of this same change, if the proposal
-    /// got no answer. Zero for the first proposal. A change that the entry shows is known, so that no result counts twice.
-    pub again: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
     /// The id of this start of the instance, for an entry that does not exist yet.
@@ -72,6 +69,9 @@ pub enum FleetChange {
         in_flight: u32,
         /// The time after which a round ends without a verdict.
         quiet_after: Duration,
+        /// The longest opening that the settings of the instance allow. A round may begin after this time, so that a damaged
+        /// end does not keep the fleet open.
+        longest: Duration,
         /// The open duration if the round ends with an opening.
         open_for: Option<Duration>,
     },

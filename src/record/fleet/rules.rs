@@ -5,7 +5,7 @@
 //! | `Vote` | closed | the vote counts until its end; enough votes open the fleet |
 //! | `Merged` | closed; enough entries that are fresh and newer than the last decision have failures | the fleet opens |
 //! | `Withdraw` | an own vote of this generation | the vote ends |
-//! | `Lease` | open, and the opening is over; or closed, and a forced opening ended after the decision | a round begins with this lease |
+//! | `Lease` | open with an end, and the opening is over or has lasted for `longest`; or closed, and a forced opening ended after the decision | a round begins with this lease |
 //! | `Lease` | half-open for `quiet_after`, no own lease pending | closes if a probe passed and none failed; otherwise reopens once no lease is pending |
 //! | `Lease` | half-open, no own lease pending, room for a lease | the instance has a lease |
 //! | `Renew` | own lease pending | the lease ends later |
@@ -19,10 +19,12 @@
 //! fewer than `probes`. A hold of an operator supersedes every command, because the hold decides alone. Each decision of the
 //! fleet is also the published state, under the same generation.
 //!
-//! Four rules are added to the plan of this design. A proposal that is repeated names the sequence of its first form, because
-//! a result whose answer was lost would count twice otherwise. A late result needs a lapsed lease or an overdue probe of its
-//! round, because a finished lease would be worth any number of results otherwise. The result of an overdue probe counts beside
-//! the lease of another instance, because a service that is slower than the deadline would never recover otherwise. A round that
+//! Each result ends its lease. Therefore a result that is sent again after a lost answer does not count twice, because an
+//! instance requests no lease before it knows the end of its last result.
+//!
+//! Three rules are added to the plan of this design. A late result needs a lapsed lease or an overdue probe of its round,
+//! because a finished lease would be worth any number of results otherwise. The result of an overdue probe counts beside the
+//! lease of another instance, because a service that is slower than the deadline would never recover otherwise. A round that
 //! has lasted for `quiet_after` gives no more leases and does not reopen while a probe is under way, because the probe may be as
 //! slow. The model in `tests/store/record/fleet_model.rs` plays all of them.
 
@@ -40,15 +42,12 @@ use crate::state::{Brief, Mode, State};
 
 /// Applies the command of an instance.
 pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetCommand, now: Timestamp) -> Effect {
-    let FleetCommand { on, after, again, instance: id, incarnation, follows, change } = command;
+    let FleetCommand { on, after, instance: id, incarnation, follows, change } = command;
     // A reader would drop the entry.
     if !is_id(id) {
         return Effect::Unwritable;
     }
     let present = record.instances.get(id);
-    if *again > 0 && present.is_some_and(|entry| entry.sequence >= *again) {
-        return Effect::Known;
-    }
     let fleet = record.decision(*follows);
     let is_held = record.held(now).is_some_and(|operated| operated.mode.is_hold());
     if *on != fleet.generation || is_held {
@@ -135,10 +134,10 @@ impl Judge<'_> {
                 allow(self.vote.take().is_some_and(|vote| vote.on == self.fleet.generation))?;
                 Ok(None)
             }
-            FleetChange::Lease { lasts, probes, in_flight, quiet_after, open_for } => {
+            FleetChange::Lease { lasts, probes, in_flight, quiet_after, longest, open_for } => {
                 let decision = match self.fleet.state {
                     State::HalfOpen => self.end_of_round(quiet_after, open_for)?,
-                    State::Open | State::Closed => Some(self.begin()?),
+                    State::Open | State::Closed => Some(self.begin(longest)?),
                 };
                 if decision.as_ref().is_none_or(|decision| decision.state == State::HalfOpen) {
                     allow(decision.is_some() || self.has_room(probes, in_flight))?;
@@ -217,9 +216,10 @@ impl Judge<'_> {
     }
 
     /// Begins a round.
-    fn begin(&self) -> Result<Decision, Effect> {
+    fn begin(&self, longest: Duration) -> Result<Decision, Effect> {
         let reason = if self.fleet.state == State::Open {
-            allow(self.fleet.is_over(self.now))?;
+            let is_longest = self.fleet.until.is_some() && self.fleet.is_older_than(longest, self.now);
+            allow(self.fleet.is_over(self.now) || is_longest)?;
             "the open duration of the fleet is over"
         } else {
             let last = self.record.operator.as_ref().filter(|last| last.mode == Mode::ForcedOpen);
@@ -283,8 +283,10 @@ impl Judge<'_> {
         Decision { state: State::Open, open_for, attempt, origin: Origin::Kept, reason }
     }
 
-    /// Gives the instance a lease in the present round, or extends its lease.
+    /// Gives the instance a lease in the present round, or extends its lease. The result of an earlier probe that is overdue
+    /// does not count any more, because the result of the next probe could count in its place a second time.
     fn lend(&mut self, lasts: Duration) {
+        self.lease.overdue = false;
         self.lease.until = Some(self.now.saturating_add(lasts.min(LONGEST_LEASE)));
     }
 

@@ -105,7 +105,6 @@ fn command(on: Generation, id: &str, change: FleetChange) -> FleetCommand {
     FleetCommand {
         on,
         after: 0,
-        again: 0,
         instance: id.to_owned(),
         incarnation: format!("start-of-{id}"),
         follows: false,
@@ -129,7 +128,7 @@ fn lease() -> FleetChange {
 }
 
 fn lease_of(probes: u32, in_flight: u32) -> FleetChange {
-    FleetChange::Lease { lasts: TEN, probes, in_flight, quiet_after: secs(60), open_for: Some(TEN) }
+    FleetChange::Lease { lasts: TEN, probes, in_flight, quiet_after: secs(60), longest: secs(300), open_for: Some(TEN) }
 }
 
 const fn passed() -> FleetChange {
@@ -160,7 +159,9 @@ pub(super) fn change() -> impl Strategy<Value = FleetChange> {
                 0 | 1 => FleetChange::Vote { lasts, needed: probes, live, open_for, attempt, reason },
                 2 => FleetChange::Merged { needed: probes, window, open_for, attempt, reason },
                 3 => FleetChange::Withdraw,
-                4 | 5 => FleetChange::Lease { lasts, probes, in_flight, quiet_after: window, open_for },
+                4 | 5 => {
+                    FleetChange::Lease { lasts, probes, in_flight, quiet_after: window, longest: window, open_for }
+                }
                 6 => FleetChange::Renew { lasts },
                 7 => FleetChange::Passed { probes },
                 8 => FleetChange::Failed { open_for, alone: yes, tolerated: in_flight },

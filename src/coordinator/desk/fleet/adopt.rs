@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::{Desk, Now, Who, at_least_ten_seconds};
 use crate::clock::Tick;
+use crate::config::Recovery;
 use crate::coordinator::restore::decided;
 use crate::record::{Fleet, Timestamp};
 use crate::state::{Mode, Reason, State};
@@ -24,7 +25,10 @@ impl Desk {
     pub(in crate::coordinator::desk) fn lease_probes(&mut self, fleet: &Fleet, is_up: bool, now: Now) {
         let is_probing = fleet.state != State::Closed || self.forces_probes(fleet, now.store);
         // A shadow is a trial of one instance, which must not wait for others.
-        let is_leased = is_probing && !self.is_overdue_here(fleet, now) && self.circuit.standing().mode != Mode::Shadow;
+        let is_leased = is_probing
+            && !self.is_endless(fleet)
+            && !self.is_overdue_here(fleet, now)
+            && self.circuit.standing().mode != Mode::Shadow;
         if is_leased && is_up {
             self.circuit.lease_probes(FALLBACK_TIMEOUT);
         } else if !is_leased && self.fleet.is_leased {
@@ -33,10 +37,17 @@ impl Desk {
         self.fleet.is_leased = is_leased;
     }
 
+    /// Returns true if no lease ends the opening of the fleet, because an instance with manual recovery gave the last vote. A
+    /// circuit that recovers by itself must not wait for the reset of the other circuit.
+    fn is_endless(&self, fleet: &Fleet) -> bool {
+        fleet.state == State::Open && fleet.until.is_none() && self.circuit.config().recovery == Recovery::Automatic
+    }
+
     /// Returns true if an opening of the fleet should have ended a while ago by the clock of this process. The clock of the store
     /// was perhaps set back, and allows no lease before its time has come again.
     fn is_overdue_here(&mut self, fleet: &Fleet, now: Now) -> bool {
         let Some(left) = fleet.open_for(now.store) else { return false };
+        let left = left.min(self.circuit.config().open.longest());
         if self.fleet.ends.is_none_or(|(generation, _)| generation != fleet.generation) {
             self.fleet.ends = Some((fleet.generation, now.here.saturating_add(left)));
         }
@@ -67,7 +78,8 @@ impl Desk {
         let state = self.circuit.state();
         let is_adopted = match fleet.state {
             State::Open if self.declines(now.here) => {
-                let left = fleet.until.map_or(MANUAL_ADVICE, |until| until.since(now.store));
+                // The next check renews the advice.
+                let left = fleet.until.map_or(LONGEST_ADVICE, |until| until.since(now.store).min(LONGEST_ADVICE));
                 self.circuit.advise_beside(self.evidence.usual_rate(), left);
                 if self.fleet.declined.replace(fleet.generation) != Some(fleet.generation) {
                     self.circuit.report_declined();
@@ -102,5 +114,5 @@ impl Desk {
 /// The time after the last check at which a half-open circuit probes without leases, because the store, the task or the
 /// runtime may be gone.
 const FALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time for which a declined opening without an end advises.
-const MANUAL_ADVICE: Duration = Duration::from_secs(60);
+/// The longest advice of a declined opening.
+const LONGEST_ADVICE: Duration = Duration::from_secs(60);

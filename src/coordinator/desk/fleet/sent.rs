@@ -17,16 +17,17 @@ use crate::window::Tally;
 #[derive(Debug)]
 pub(in crate::coordinator::desk) struct Sent {
     change: FleetChange,
-    /// True if the command opens or closes the fleet.
-    ends: bool,
+    /// True if the command opens or closes the fleet, or gives a lease while that of another instance has lapsed.
+    wakes: bool,
 }
 
 impl Sent {
     /// Returns the hint of a write with the command and without an act.
     ///
     /// Openings and closings have a hint, and the ends of probes after which another instance must probe. Votes and requests
-    /// for leases need no hint, because the next vote and the next request meet a conflict, whose answer has the record. The
-    /// instance whose probe passed asks for the next lease itself. A hint costs a whole record for each instance.
+    /// for leases need no hint, because the next vote and the next request meet a conflict, whose answer has the record. Only
+    /// an instance whose lease has lapsed must learn of another lease. The instance whose probe passed asks for the next lease
+    /// itself. A hint costs a whole record for each instance.
     pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
         let is_met = matches!(
             self.change,
@@ -36,7 +37,7 @@ impl Sent {
                 | FleetChange::Renew { .. }
                 | FleetChange::Passed { .. }
         );
-        if is_met && !self.ends { Hint::None } else { Hint::Transition }
+        if is_met && !self.wakes { Hint::None } else { Hint::Transition }
     }
 }
 
@@ -65,7 +66,7 @@ impl Desk {
             // The command has given the entry a new number.
             own.stopped = Some(own.sequence);
         }
-        Some(self.propose(change, record, who))
+        Some(self.propose(change, record, who, now))
     }
 
     /// Returns the command of a write with these counts, if the counts of several instances open the fleet together.
@@ -99,18 +100,17 @@ impl Desk {
     }
 
     /// Notes the command of a write that is about to begin.
-    fn propose(&mut self, change: FleetChange, record: &CircuitRecord, who: &Who) -> Sent {
+    fn propose(&mut self, change: FleetChange, record: &CircuitRecord, who: &Who, now: Now) -> Sent {
         if let Some(own) = record.instances.get(&who.id) {
             self.evidence.observed(own);
-            if is_result(&change) {
-                self.fleet.turn.proposed(own.sequence);
-            }
             self.sending.propose(record.generation.get(), own.sequence);
         }
         let decided = record.fleet.as_ref().map(|fleet| fleet.generation).filter(|after| *after != self.generation());
         self.fleet.decided = decided.or(self.fleet.decided);
         let is_round = record.fleet.as_ref().is_some_and(|fleet| fleet.state == State::HalfOpen);
-        Sent { change, ends: decided.is_some() && !is_round }
+        let is_lease = matches!(change, FleetChange::Lease { .. });
+        let wakes = decided.is_some() && !is_round || is_lease && record.others_have_lapsed(&who.id, now.store);
+        Sent { change, wakes }
     }
 
     /// Notes that the store has made the write with the command.

@@ -7,7 +7,8 @@
 //! | `Passive` | counts the calls of its closed circuit as the probe | a call succeeds or fails: `Ended` |
 //! | `Ended` | has a result for the record | the record has the result: `None` |
 //!
-//! The end of a round ends each turn, because no result of another round counts. A lease that has lapsed before a call came
+//! The end of a round ends each turn, because no result of another round counts. No lease is requested before the turn is
+//! `None`, so that a result whose answer was lost meets a finished lease and does not count twice. A lease that has lapsed before a call came
 //! keeps its grant until another instance has a lease, so that a caller with few calls can close the fleet.
 
 use std::time::Duration;
@@ -51,11 +52,6 @@ pub(super) enum Turn {
         outcome: Outcome,
         /// True if a call used the grant within a second.
         was_soon: bool,
-        /// The sequence of the entry in the first proposal of the result. Zero if no write with the result has lost its
-        /// answer.
-        again: u64,
-        /// The sequence of the entry in the last proposal.
-        proposed: u64,
     },
 }
 
@@ -77,7 +73,7 @@ impl Turn {
     }
 
     const fn ended(round: Generation, outcome: Outcome, was_soon: bool) -> Self {
-        Self::Ended { round, outcome, was_soon, again: 0, proposed: 0 }
+        Self::Ended { round, outcome, was_soon }
     }
 
     /// Returns the round of the turn.
@@ -105,26 +101,6 @@ impl Turn {
     /// Returns true if a call used the grant soon, and the probe passed.
     pub(super) const fn has_passed_soon(&self) -> bool {
         matches!(self, Self::Ended { was_soon: true, outcome: Outcome::Passed, .. })
-    }
-
-    pub(super) const fn again(&self) -> u64 {
-        if let Self::Ended { again, .. } = self { *again } else { 0 }
-    }
-
-    /// Notes the sequence of the own entry in a write with the result.
-    pub(super) const fn proposed(&mut self, sequence: u64) {
-        if let Self::Ended { proposed, .. } = self {
-            *proposed = sequence;
-        }
-    }
-
-    /// Notes that the answer to the write with the result was lost.
-    pub(super) const fn unanswered(&mut self) {
-        if let Self::Ended { again, proposed, .. } = self
-            && *again == 0
-        {
-            *again = *proposed;
-        }
     }
 }
 

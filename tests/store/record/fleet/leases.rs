@@ -39,6 +39,25 @@ fn a_damaged_end_does_not_outlast_the_open_duration() {
 }
 
 #[test]
+fn no_end_keeps_the_fleet_open_for_longer_than_the_longest_opening() {
+    let at = NOW.as_millis();
+    let far = at + 100 * 365 * 24 * 3_600_000;
+    for open_ms in [None, Some(far), Some(u64::MAX)] {
+        let fleet = json!({"state": "open", "generation": at, "since": at, "until": far, "open_ms": open_ms});
+        let mut stored = Stored::of(&json!({"state": "open", "generation": at, "fleet": fleet}));
+        stored.wait(secs(299));
+        assert_eq!(stored.give("a", lease()), Effect::Superseded, "{open_ms:?}");
+        stored.wait(secs(1));
+        assert_eq!(stored.give("a", lease()), Effect::Applied, "{open_ms:?}");
+    }
+    // Only a reset ends an opening without an end.
+    let fleet = json!({"state": "open", "generation": at, "since": at});
+    let mut stored = Stored::of(&json!({"state": "open", "generation": at, "fleet": fleet}));
+    stored.wait(secs(3_000));
+    assert_eq!(stored.give("a", lease()), Effect::Superseded);
+}
+
+#[test]
 fn a_pending_lease_is_known_and_is_given_to_no_other_instance() {
     let mut stored = Stored::round("a");
     assert_eq!(stored.give("a", lease()), Effect::Known);

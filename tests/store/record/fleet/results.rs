@@ -59,22 +59,6 @@ fn the_same_result_does_not_count_twice() {
 }
 
 #[test]
-fn a_repeated_proposal_that_the_entry_shows_is_known() {
-    let before = Stored::round("a");
-    let mut stored = before.clone();
-    assert_eq!(stored.give("a", passed()), Effect::Applied);
-    let again = stored.record.instances["a"].sequence;
-    assert_eq!(stored.give("a", lease()), Effect::Applied);
-    let repeat = |stored: &mut Stored| {
-        let command = FleetCommand { again, ..command(before.generation(), "a", passed()) };
-        apply(&mut stored.record, &Command::Fleet(command), stored.now)
-    };
-    assert_eq!(repeat(&mut stored), Effect::Known, "the next lease is pending, and its result is another");
-    assert_eq!(stored.lease("a").passed, 1);
-    assert_eq!(repeat(&mut before.clone()), Effect::Applied, "the first proposal never arrived");
-}
-
-#[test]
 fn the_failures_of_two_instances_reopen_the_fleet() {
     let mut stored = Stored::round("a");
     assert_eq!(stored.give("a", failed()), Effect::Applied);
@@ -195,6 +179,17 @@ fn an_overdue_probe_frees_its_lease_and_its_result_still_counts() {
     assert_eq!(stored.give("b", FleetChange::Overdue), Effect::Applied);
     assert_eq!(stored.give("b", late(false)), Effect::Applied);
     assert!(stored.lease("b").failed_at.is_some());
+}
+
+#[test]
+fn the_next_lease_ends_the_right_of_an_overdue_probe() {
+    let mut stored = Stored::round("a");
+    assert_eq!(stored.give("a", FleetChange::Overdue), Effect::Applied);
+    // The overdue probe was cancelled.
+    assert_eq!(stored.give("a", lease()), Effect::Applied);
+    assert_eq!(stored.give("a", passed()), Effect::Applied);
+    assert_eq!(stored.give("a", late(true)), Effect::Superseded, "the answer was lost");
+    assert_eq!(stored.lease("a").passed, 1);
 }
 
 #[test]

@@ -34,8 +34,6 @@ pub(super) struct Probe {
     held_until: u64,
     passes: bool,
     deadline: u64,
-    /// The sequence of the entry in the first proposal of the result.
-    proposed: u64,
 }
 
 #[derive(Debug)]
@@ -153,7 +151,6 @@ impl Member {
         let command = FleetCommand {
             on: Generation::new(on),
             after: self.after,
-            again: if is_result(&change) { probe.map_or(0, |probe| probe.proposed) } else { 0 },
             instance: self.name(),
             incarnation: format!("start-{}", self.start),
             follows: false,
@@ -173,10 +170,6 @@ impl Member {
         }
         let sequence = record.instances[&self.name()].sequence;
         self.after = self.after.max(generation(&record)).max(sequence);
-        if is_result(&change) {
-            let own = self.probes.iter_mut().filter(|other| probe.is_some_and(|probe| probe.id == other.id));
-            own.for_each(|probe| probe.proposed = sequence);
-        }
         Some(Proposal { who: self.id, at: now, record, change: Some(change), probe })
     }
 
@@ -197,15 +190,7 @@ impl Member {
         };
         let ends = now + dice.roll(length);
         let held_until = if faulty && dice.chance(20) { ends + dice.roll(40_000) } else { ends };
-        self.probes.push(Probe {
-            id: dice.next(),
-            round,
-            ends,
-            held_until,
-            passes: is_up,
-            deadline: now + 20_000,
-            proposed: 0,
-        });
+        self.probes.push(Probe { id: dice.next(), round, ends, held_until, passes: is_up, deadline: now + 20_000 });
     }
 
     fn choose(
@@ -255,8 +240,12 @@ impl Member {
             probes: PROBES,
             in_flight: self.in_flight,
             quiet_after: Duration::from_millis(QUIET_MS),
+            longest: Duration::from_secs(300),
             open_for,
         };
+        // The result of the last probe ends the lease of this probe only. A member that requested the next lease before it knew
+        // the end of the result could send the result twice.
+        let is_free = self.probes.iter().all(|probe| probe.round != present);
         let has_failed = self.own_lease().is_some_and(|lease| lease.failed_at.is_some());
         match state(&self.known) {
             State::Closed if !is_up && faulty && dice.chance(30) => {
@@ -282,7 +271,7 @@ impl Member {
             }
             // The end of a forced opening also begins a round.
             State::Closed => dice.chance(20).then(|| (present, lease(), None)),
-            State::Open | State::HalfOpen => dice.chance(60).then(|| (present, lease(), None)),
+            State::Open | State::HalfOpen => (is_free && dice.chance(60)).then(|| (present, lease(), None)),
         }
     }
 
@@ -292,11 +281,4 @@ impl Member {
             self.probes.remove(0);
         }
     }
-}
-
-const fn is_result(change: &FleetChange) -> bool {
-    matches!(
-        change,
-        FleetChange::Passed { .. } | FleetChange::Failed { .. } | FleetChange::Late { .. } | FleetChange::Returned
-    )
 }

@@ -1,0 +1,234 @@
+//! A fleet under faults: damaged decisions, different settings, acts during a probe, hedges, and the loss of a tier.
+
+use serde_json::json;
+use tower_circuit_breaker::config::{ConfigBuilder, Recovery};
+use tower_circuit_breaker::state::Act;
+use tower_circuit_breaker::store::{Hint, MemoryStore, TieredStore, Write};
+use tower_circuit_breaker::{OpenDuration, Outcome};
+
+use super::leases::{lease, lend, probe};
+use super::probes::{Calls, are_closed, circuits, fleet, opened};
+use super::*;
+use crate::rig::settings;
+
+/// Starts an instance whose settings differ from those of the others.
+async fn with(store: &MemoryStore, id: &str, change: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Instance {
+    Instance::with(store, id, Sharing::Quorum, change(settings("payments")).build().unwrap()).await
+}
+
+/// Lets all instances call a service that is well, until all are closed.
+async fn recover(instances: &[Instance], steps: u64) -> Calls {
+    let mut calls = Calls::default();
+    calls.run(&circuits(instances), 100, steps, |_| Outcome::Success, || are_closed(instances)).await;
+    calls
+}
+
+/// Writes a record whose fleet is open with this end, in ms from now.
+async fn damage(store: &MemoryStore, until: Option<u64>, open_ms: Option<u64>) {
+    let now = store.load_many(&[]).await.unwrap().now.as_millis();
+    let mut fleet = json!({"state": "open", "generation": now, "since": now});
+    if let Some(until) = until {
+        fleet["until"] = json!(now.saturating_add(until));
+    }
+    if let Some(open_ms) = open_ms {
+        fleet["open_ms"] = json!(open_ms);
+    }
+    let record = json!({"service": "payments", "state": "open", "generation": now, "fleet": fleet});
+    let (name, bytes) = ("payments".to_owned(), record.to_string().into_bytes());
+    store.compare_and_set(&Write { name, expected: None, bytes, ttl: None, hint: Hint::Any }).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_end_keeps_the_fleet_open_for_the_longest_opening_at_most() {
+    const CENTURY: u64 = 100 * 365 * 24 * 3_600_000;
+    for (until, open_ms) in [(CENTURY, None), (CENTURY, Some(CENTURY)), (u64::MAX, Some(u64::MAX))] {
+        let store = memory();
+        damage(&store, Some(until), open_ms).await;
+        let instances = three(&store).await;
+        // The longest opening of the settings is that of a `Retry-After`, which is 300 s.
+        let calls = recover(&instances, 6_400).await;
+        assert!(are_closed(&instances), "{until}, {open_ms:?}: {:?}", fleet(&store).await);
+        assert!(calls.reached <= 5, "{} calls", calls.reached);
+        pass(secs(1)).await;
+        assert_eq!(fleet(&store).await.fleet.unwrap().state, State::Closed, "{until}, {open_ms:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_with_manual_recovery_keeps_no_other_instance_open() {
+    let store = memory();
+    let manual = with(&store, "m", |config| config.recovery(Recovery::Manual)).await;
+    let [a, b, c] = three(&store).await;
+    fail(&a.circuit, 5);
+    pass(millis(500)).await;
+    fail(&manual.circuit, 5);
+    pass(millis(500)).await;
+    let decided = fleet(&store).await.fleet.unwrap();
+    assert_eq!((decided.state, decided.until), (State::Open, None), "the last vote decides");
+    let automatic = [a, b, c];
+    assert!(automatic.iter().all(|one| state(&one.circuit) == State::Open));
+    recover(&automatic, 400).await;
+    assert!(are_closed(&automatic), "each probes by itself");
+    pass(secs(60)).await;
+    assert_eq!(state(&manual.circuit), State::Open, "only a reset ends its opening");
+    manual.circuit.reset(&alice(), To::Closed);
+    pass(secs(1)).await;
+    assert_eq!(state(&manual.circuit), State::Closed);
+    assert_eq!(fleet(&store).await.fleet.unwrap().state, State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_with_longer_openings_keeps_no_other_instance_open_longer_than_its_own() {
+    let store = memory();
+    let day = |config: ConfigBuilder| config.open_for(OpenDuration::fixed(secs(86_400)));
+    let long = with(&store, "l", day).await;
+    let [a, b, c] = three(&store).await;
+    fail(&a.circuit, 5);
+    pass(millis(500)).await;
+    fail(&long.circuit, 5);
+    pass(millis(500)).await;
+    let instances = [a, b, c];
+    assert!(instances.iter().all(|one| state(&one.circuit) == State::Open));
+    recover(&instances, 6_400).await;
+    assert!(are_closed(&instances), "{:?}", fleet(&store).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_in_shadow_neither_votes_nor_probes_for_the_fleet() {
+    let store = memory();
+    let shadow = with(&store, "s", ConfigBuilder::shadow).await;
+    let [a, b, c] = three(&store).await;
+    fail(&shadow.circuit, 5);
+    fail(&a.circuit, 5);
+    pass(secs(1)).await;
+    let record = fleet(&store).await;
+    assert!(record.fleet.is_none(), "{record:?}");
+    assert!(record.instances.get("s").is_none_or(|entry| entry.vote.is_none()));
+    fail(&b.circuit, 5);
+    pass(secs(5)).await;
+    for _ in 0..20 {
+        succeed(&shadow.circuit, 1);
+        pass(millis(100)).await;
+    }
+    assert_eq!(fleet(&store).await.fleet.unwrap().state, State::Open, "no other instance has calls");
+    drop(c);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_act_during_a_probe_does_not_end_the_round_for_ever() {
+    for act in [Act::Shadow, Act::Disable, Act::Trip] {
+        let store = memory();
+        let instances = opened(&store).await;
+        pass(millis(4_600)).await;
+        let slow = probe(&instances[0]).await;
+        pass(millis(100)).await;
+        let other = &instances[1].circuit;
+        match act {
+            Act::Shadow => drop(other.shadow(&alice())),
+            Act::Disable => drop(other.disable(&alice(), None)),
+            _ => drop(other.trip(&alice(), None)),
+        }
+        pass(secs(2)).await;
+        let lease_then = lease(&store, "a").await;
+        assert_eq!((lease_then.passed, lease_then.failed_at), (0, None), "{act:?}");
+        other.resume(&alice()).unwrap();
+        pass(millis(100)).await;
+        slow.success();
+        pass(secs(20)).await;
+        recover(&instances, 800).await;
+        assert!(are_closed(&instances), "{act:?}: {:?}", fleet(&store).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_act_during_a_vote_opens_nothing_after_the_end_of_the_vote() {
+    for act in [Act::Shadow, Act::Disable] {
+        let store = memory();
+        let [a, b, c] = three(&store).await;
+        fail(&a.circuit, 5);
+        pass(millis(500)).await;
+        assert!(fleet(&store).await.instances["a"].vote.is_some());
+        if act == Act::Shadow {
+            drop(b.circuit.shadow(&alice()))
+        } else {
+            drop(b.circuit.disable(&alice(), None))
+        }
+        pass(secs(2)).await;
+        if act == Act::Shadow {
+            assert_eq!(fleet(&store).await.instances["a"].vote, None, "a circuit in shadow votes no more");
+        }
+        c.circuit.resume(&alice()).unwrap();
+        pass(secs(10)).await;
+        fail(&b.circuit, 5);
+        pass(secs(1)).await;
+        assert_eq!(state(&c.circuit), State::Closed, "{act:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_calls_of_two_instances_open_the_fleet() {
+    let store = memory();
+    let slow = |config: ConfigBuilder| config.slow_call_rate(0.5).slower_than(secs(1));
+    let [a, b, c] = [with(&store, "a", slow).await, with(&store, "b", slow).await, with(&store, "c", slow).await];
+    pass(secs(15)).await;
+    for one in [&a, &b] {
+        let calls: Vec<_> = (0..30).map(|_| one.circuit.try_acquire().unwrap()).collect();
+        pass(secs(2)).await;
+        calls.into_iter().for_each(tower_circuit_breaker::circuit::Permit::success);
+        pass(millis(500)).await;
+    }
+    let reason = fleet(&store).await.fleet.unwrap().reason;
+    assert!(reason.starts_with("2 of 3 instances opened, first a: "), "{reason}");
+    assert_eq!(state(&c.circuit), State::Open);
+    // A probe that is slow has failed.
+    pass(millis(4_600)).await;
+    let slow = probe(&a).await;
+    pass(secs(2)).await;
+    slow.success();
+    pass(millis(100)).await;
+    assert!(lease(&store, "a").await.failed_at.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_cancelled_probe_one_lease_allows_both_requests_of_a_hedge() {
+    let store = memory();
+    let [a, b, _c] = opened(&store).await;
+    pass(millis(4_600)).await;
+    probe(&a).await.cancel();
+    pass(millis(100)).await;
+    lend(&a).await;
+    // A rejection without a transition is seen at the next check.
+    pass(secs(1)).await;
+    let (first, second) = (a.circuit.try_acquire().unwrap(), a.circuit.try_acquire().unwrap());
+    assert!(a.circuit.try_acquire().is_err() && b.circuit.try_acquire().is_err());
+    first.success();
+    second.success();
+    pass(millis(100)).await;
+    assert_eq!(lease(&store, "a").await.passed, 1, "a lease is worth one result");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loss_of_the_fast_tier_in_a_round_costs_a_few_probes_at_most() {
+    let (fast, durable) = (faulty(), memory());
+    let store = || TieredStore::new(fast.clone(), durable.clone());
+    let mut instances = Vec::new();
+    for id in ["a", "b", "c"] {
+        instances.push(Instance::start(&store(), id, Sharing::Quorum).await);
+    }
+    pass(secs(15)).await;
+    fail(&instances[0].circuit, 5);
+    fail(&instances[1].circuit, 5);
+    pass(secs(5)).await;
+    probe(&instances[2]).await.success();
+    pass(millis(300)).await;
+    assert_eq!(fleet(fast.inner()).await.instances["c"].lease.as_ref().unwrap().passed, 1);
+    fast.faults().set(Operation::ALL, DOWN);
+    fast.inner().flush();
+    let calls = recover(&instances, 400).await;
+    assert!(are_closed(&instances), "{:?}", fleet(&durable).await);
+    assert!(calls.reached <= 9, "{} probes", calls.reached);
+    fast.faults().heal();
+    pass(secs(60)).await;
+    assert_eq!(fleet(fast.inner()).await.fleet.unwrap().state, State::Closed);
+    assert!(are_closed(&instances));
+}
