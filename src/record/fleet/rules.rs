@@ -4,27 +4,29 @@
 //! |---|---|---|
 //! | `Vote` | closed | the vote counts until its end; enough votes open the fleet |
 //! | `Merged` | closed; enough entries that are fresh and newer than the last decision have failures | the fleet opens |
-//! | `Withdraw` | an own vote of this generation | the vote ends |
+//! | `Withdraw` | the instance has a vote of this generation | the vote ends |
 //! | `Lease` | open, and the opening is over; or closed, and a forced opening ended after the decision | a round begins with this lease |
 //! | `Lease` | half-open for `quiet_after`, no own lease pending | closes if a probe passed and none failed; otherwise reopens once no lease is pending |
 //! | `Lease` | half-open, no own lease pending, room for a lease | the instance has a lease |
 //! | `Renew` | own lease pending | the lease ends later |
 //! | `Passed` | own lease pending | the probe counts; enough passed probes close the fleet |
 //! | `Failed` | own lease pending | the failure counts; two instances, or the only one, reopen the fleet |
-//! | `Unopposed` | an own failure that is a second old; no lease pending; no other instance passed | the fleet reopens |
-//! | `Late` | an own overdue probe; or an own lapsed lease, and room for a lease | the result counts |
+//! | `Unopposed` | a probe of the instance failed at least a second ago; no lease pending; no other instance passed | the fleet reopens |
+//! | `Late` | the instance has an overdue probe; or a lapsed lease, and room for a lease | the result counts |
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
-//! Room for a lease: no own failure in this round, fewer pending leases than `in_flight`, and passed and pending probes together
-//! fewer than `probes`. A hold of an operator supersedes every command, because the hold decides alone. Each decision of the
+//! *Own* means that the instance of the command has the lease. There is room for a lease if the instance has no failure
+//! in this round, if fewer than `in_flight` leases are pending, and if passed and pending probes together are fewer
+//! than `probes`. A hold of an operator supersedes every command, because the hold decides alone. Each decision of the
 //! fleet is also the published state, under the same generation.
 //!
-//! Four rules are added to the plan of this design. A proposal that is repeated names the sequence of its first form, because
-//! a result whose answer was lost would count twice otherwise. A late result needs a lapsed lease or an overdue probe of its
-//! round, because a finished lease would be worth any number of results otherwise. The result of an overdue probe counts beside
-//! the lease of another instance, because a service that is slower than the deadline would never recover otherwise. A round that
-//! has lasted for `quiet_after` gives no more leases and does not reopen while a probe is under way, because the probe may be as
-//! slow. The model in `tests/store/record/fleet_model.rs` plays all of them.
+//! Four rules have reasons that the table does not show. A repeated proposal names the sequence of the first proposal,
+//! because a result that was stored without an answer would count twice otherwise. A late result needs a lapsed lease
+//! or an overdue probe of its round, because one lease could give any number of results otherwise. The result of an
+//! overdue probe counts even while another instance has a lease, because a fleet whose service is slower than the
+//! deadline would never close otherwise. A round that has lasted for `quiet_after` gives no more leases and does not
+//! reopen while a lease is pending, because the probe under way may be slow and pass. The model in
+//! `tests/store/record/fleet_model.rs` tests all four rules.
 
 use std::time::Duration;
 
@@ -41,7 +43,7 @@ use crate::state::{Brief, Mode, State};
 /// Applies the command of an instance.
 pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetCommand, now: Timestamp) -> Effect {
     let FleetCommand { on, after, again, instance: id, incarnation, follows, change } = command;
-    // A reader would drop the entry.
+    // A reader would drop an entry with such an id.
     if !is_id(id) {
         return Effect::Unwritable;
     }
@@ -55,7 +57,7 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
         return Effect::Superseded;
     }
     let previous = present.map_or(0, |entry| entry.sequence).max(*after);
-    // The next load would drop an expired entry.
+    // The next load would drop an expired entry, so that the command begins with a new entry.
     let mut own = present
         .filter(|entry| !entry.is_expired(now))
         .cloned()
@@ -79,8 +81,9 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
     if lease != present {
         own.lease = Some(lease);
     }
-    // The counts and the time of the entry stay, so that old counts do not look fresh. The opening still belongs to the
-    // entry, and the mark of a stop does not.
+    // The command does not change the counts and the time of the entry, so that old counts do not look fresh. The
+    // opening gets the new sequence and so stays a part of the entry. The mark of a stop keeps the old sequence and so
+    // ends, because the instance runs.
     let opening = own.opening.as_mut().filter(|opening| opening.sequence == own.sequence);
     own.sequence = sequence.get();
     if let Some(opening) = opening {
@@ -119,7 +122,7 @@ impl Judge<'_> {
                 }))
             }
             FleetChange::Merged { needed, window, open_for, attempt, ref reason } => {
-                // The calls before the last decision were the evidence for this decision.
+                // Counts from before the last decision do not count again, because the last decision was made on them.
                 let is_later = |entry: &InstanceEntry| {
                     Some(entry.updated_at) > self.record.fleet.as_ref().map(|fleet| fleet.since)
                 };
@@ -236,7 +239,8 @@ impl Judge<'_> {
         })
     }
 
-    /// Ends a round that has lasted for long. Returns an error if the instance has a lease, or waits for the end of others.
+    /// Ends a round that has lasted for `quiet_after`. Returns `None` if the round is younger. Returns an error if the
+    /// instance has a pending lease, or if pending leases of other instances delay the end.
     fn end_of_round(&self, quiet_after: Duration, open_for: Option<Duration>) -> Result<Option<Decision>, Effect> {
         if self.lease.is_pending(self.now) {
             return Err(Effect::Known);
@@ -322,7 +326,7 @@ fn allow(guard: bool) -> Result<(), Effect> {
     if guard { Ok(()) } else { Err(Effect::Superseded) }
 }
 
-/// Returns the number of instances, of which a record has few.
+/// Converts a number of instances, which always fits, because a record has few instances.
 fn count(instances: usize) -> u32 {
     u32::try_from(instances).unwrap_or(u32::MAX)
 }
