@@ -13,9 +13,9 @@ pub struct FleetCommand {
     /// The highest number that the instance has ever proposed, as a generation or as the sequence of its entry. New
     /// numbers are higher, because a proposal that got no answer can still reach a store.
     pub after: u64,
-    /// The sequence of the instance's entry in the first proposal of this change, if that proposal got no answer. Zero
-    /// for the first proposal. If the stored entry has this sequence or a higher one, the record already has the
-    /// change, so that no result counts twice.
+    /// The sequence of the instance's entry in the first proposal of this change that got no answer. Zero if there is
+    /// no such proposal. If the stored entry has this sequence or a higher one, the record already has the change, so
+    /// that no result counts twice.
     pub again: u64,
     /// The id of the instance that gives the command.
     pub instance: String,

@@ -83,7 +83,7 @@ impl Desk {
         }
     }
 
-    /// Counts the result of a probe, because the record has the result now.
+    /// Counts the result of a probe, after the record has taken the result.
     pub(super) fn count_result(&self, change: &FleetChange) {
         let result = match change {
             FleetChange::Passed { .. } => FleetProbe::Passed,

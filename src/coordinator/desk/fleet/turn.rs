@@ -51,8 +51,8 @@ pub(super) enum Turn {
         outcome: Outcome,
         /// True if a call used the grant within a second.
         was_soon: bool,
-        /// The sequence of the entry in the first proposal of the result. Zero if no write with the result has lost its
-        /// answer.
+        /// The sequence of the entry in the first proposal of the result that got no answer. Zero if every
+        /// proposal got an answer.
         again: u64,
         /// The sequence of the entry in the last proposal.
         proposed: u64,
