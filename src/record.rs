@@ -420,8 +420,8 @@ impl fmt::Display for CorruptRecord {
 
 impl std::error::Error for CorruptRecord {}
 
-/// The begin of a value that a store returns in place of a value that cannot be read. The reason follows. Without such a
-/// value the circuit would look like a circuit without a record.
+/// The beginning of a value that a store returns in place of a value that cannot be read. The reason follows. Without
+/// such a value the circuit would look like a circuit without a record.
 pub(crate) const UNREADABLE_VALUE: &[u8] = b"unreadable: ";
 
 /// The only field of a record of a later version that must be readable.

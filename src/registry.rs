@@ -294,7 +294,7 @@ impl Registry {
         self.shared.feed.has_ended()
     }
 
-    /// Updates the gauges of all circuits, for a `/metrics` handler. Registers the series again that the exporter has
+    /// Updates the gauges of all circuits, for a `/metrics` handler. Registers again the series that the exporter has
     /// dropped because they were idle, including the series of stores and of keyed circuits.
     pub fn refresh_metrics(&self) {
         telemetry::refresh();

@@ -94,7 +94,7 @@ pub trait Rejection<Req, Res, E> {
 pub struct BoxedErrors;
 
 impl BoxedErrors {
-    /// Returns the rejection of a layer for which no other one is set, for code that names its type.
+    /// Creates the default rejection of a layer. Only code that names the type needs this function.
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -123,7 +123,7 @@ impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
 pub struct TypedErrors;
 
 impl TypedErrors {
-    /// Returns the rejection of a layer with `.typed_errors()`, for code that names its type.
+    /// Creates the rejection that `.typed_errors()` sets on a layer. Only code that names the type needs this function.
     #[must_use]
     pub const fn new() -> Self {
         Self

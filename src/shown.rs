@@ -11,7 +11,8 @@ pub(crate) mod mask;
 
 pub(crate) use mask::masked;
 
-/// Returns true if the character ends a line, changes the direction of the text, or cannot be seen.
+/// Returns true if the character ends a line, changes the direction of the text, or cannot be seen. A text with such a
+/// deceptive character can look like another text.
 ///
 /// The list has the general categories Cc, Cf, Zl and Zp of Unicode, the property `Default_Ignorable_Code_Point`, and
 /// the characters whose glyph is blank although they are no white space. Spaces are not in the list, because a reason
@@ -33,7 +34,7 @@ pub(crate) fn is_printable(c: char) -> bool {
     !c.is_whitespace() && !forges(c)
 }
 
-/// Returns the first `limit` characters of the text. Characters that forge are replaced by spaces.
+/// Returns the first `limit` characters of the text. Deceptive characters are replaced by spaces.
 pub(crate) fn one_line(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(|c| if forges(c) { ' ' } else { c }).collect()
 }
@@ -46,7 +47,7 @@ pub(crate) fn quoted(text: &str) -> String {
     if start.contains("//") { escaped(&masked(start), LONGEST_QUOTED) } else { escaped(start, LONGEST_QUOTED) }
 }
 
-/// Returns the text with escapes for quotes, backslashes and characters that forge. If the result would be longer
+/// Returns the text with escapes for quotes, backslashes and deceptive characters. If the result would be longer
 /// than `limit` characters, it ends earlier, with `…`.
 pub(crate) fn escaped(text: &str, limit: usize) -> String {
     let (mut shown, mut length) = (String::new(), 0);

@@ -66,7 +66,7 @@ pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::
     let _unused = (circuit, store, edge);
 }
 
-/// Registers the metrics that belong to no circuit again, so that series that an exporter has dropped come back.
+/// Registers again the metrics that belong to no circuit, so that series that an exporter has dropped come back.
 pub(crate) fn refresh() {
     #[cfg(feature = "keyed")]
     keyed::refresh();

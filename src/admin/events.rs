@@ -52,7 +52,7 @@ pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, 
     Ok(response)
 }
 
-/// The source of one client's events, with the seat of the client.
+/// The source of one client's events. `_seat` counts the client towards the limit of clients.
 struct Feed {
     panel: Arc<Panel>,
     subscription: Subscription,

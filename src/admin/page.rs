@@ -54,8 +54,8 @@ fn inside(element: &str) -> &'static str {
     behind.split_once(&close).expect("the element is closed").0
 }
 
-/// Encodes the bytes as Base64 (RFC 4648, section 4), as the policy requires. The function replaces a dependency,
-/// because no other part of Base64 is needed.
+/// Encodes the bytes as Base64 (RFC 4648, section 4), in which a Content-Security-Policy contains hashes. The function
+/// replaces a dependency, because no other part of Base64 is needed.
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {

@@ -185,11 +185,11 @@ async fn operate(
     Ok(response)
 }
 
-/// The begin of the answer to a repeated order. The answer does not say that the act applies, because another act may have
-/// come since.
+/// The beginning of the answer to a repeated order. The answer does not say that the act applies, because another act
+/// may have come since.
 const REPEATED: &str = "the same order was carried out before, so that nothing was done now";
 
-/// Returns the part that is still missing of an order that was carried out.
+/// Describes the step that is still missing after an order was carried out.
 fn unfinished(kept: &Kept) -> String {
     match kept {
         Kept::Nowhere | Kept::Stored { .. } => String::new(),

@@ -251,7 +251,7 @@ impl Circuit {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
     }
 
-    /// Returns the transitions after the begin of `era`, oldest first, and the number of such transitions that the
+    /// Returns the transitions after the start of `era`, oldest first, and the number of such transitions that the
     /// circuit has forgotten.
     pub(crate) fn transitions_since(&self, era: u64) -> (Vec<Transition>, u64) {
         let inner = self.inner();

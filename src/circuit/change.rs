@@ -47,11 +47,11 @@ pub(super) struct Plan {
     pub(super) hold_for: Option<Duration>,
     /// The failure that completed the evidence.
     pub(super) failure: Option<Failed>,
-    /// The weight of the run at the begin of the era. The weight is zero unless it comes from a snapshot.
+    /// The weight of the run at the start of the era. The weight is zero unless it comes from a snapshot.
     pub(super) run: u64,
-    /// The sums of the window at the begin of the era. The sums are empty unless they come from a snapshot.
+    /// The sums of the window at the start of the era. The sums are empty unless they come from a snapshot.
     pub(super) tally: Tally,
-    /// The successes of probes at the begin of the era. The number is zero unless it comes from a snapshot.
+    /// The successes of probes at the start of the era. The number is zero unless it comes from a snapshot.
     pub(super) successes: u32,
     /// The time since the circuit left closed or was tripped, if that happened on another instance or before a restart.
     pub(super) tripped_for: Option<Duration>,

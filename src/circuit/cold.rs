@@ -104,8 +104,8 @@ pub(super) struct Past {
     /// circuit and the changes loaded from the store.
     pub(super) latest: Generation,
     /// The time that the present state lasted before the present era, on another instance or before a restart, and if
-    /// the state is open also under another mode. Reasons add this time, so that their durations count from the begin of
-    /// the state.
+    /// the state is open also under another mode. Reasons add this time, so that their durations count from the start
+    /// of the state.
     pub(super) state_before: Duration,
     /// The time that the present hold lasted before the present era, for example on the instance where the operator
     /// acted.

@@ -9,9 +9,9 @@
 //! probes by itself, as a circuit without a fleet does.
 //!
 //! In shadow probes are not leased, because every call passes in any case, and because an instance in shadow requests
-//! no lease. While probes are leased, only their verdict ends the era of the circuit. The fleet ends a round without a
-//! verdict, because the era includes the waits for leases. Votes, leases and the meaning of a result for the fleet are left
-//! to the coordinator.
+//! no lease. While probes are leased, neither the quiet rule nor the patience with overdue probes ends the era of the
+//! circuit, because the era includes the waits for leases. The fleet has such rules for its rounds. Votes, leases and
+//! the meaning of a result for the fleet are left to the coordinator.
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests;
@@ -54,32 +54,32 @@ impl Circuit {
     pub(crate) fn lease_probes(&self, lasts: Duration) {
         let inner = self.inner();
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
-        // Relaxed, because the time publishes no other data. A thread that reads the time before decides as if the
-        // leases had come later. The store of the word publishes the time to the calls of a later era.
+        // Relaxed, because the time publishes no other data. A thread that still reads the old time decides as if this
+        // function had been called later. The store of the word publishes the time to the calls of a later era.
         let before = inner.leased_until.swap(until.as_nanos(), Relaxed);
         if until.as_nanos() < before {
-            // The tasks have timers for the later end, and must look again.
+            // The waiting tasks have timers for the later end, and must check the circuit again.
             inner.wakers.wake();
         }
     }
 
-    /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, the call
-    /// after that may be a probe as well, because of hedges. Returns false if the era is over, if the circuit starts no
-    /// probes, or if no slot is withheld.
+    /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, one
+    /// more call may be a probe, because the next call may be one of the two requests of a hedge. Returns false if the
+    /// era is over, if the circuit starts no probes, or if no slot is withheld.
     pub(crate) fn grant(&self, era: u64) -> bool {
         let inner = self.inner();
-        // The word is checked so that the answer is right. If another thread begins an era after the check, the grant is
-        // lost with its slot, because the slot names its era.
+        // The word is checked, so that the answer is false for an era that is over or starts no probes. If another
+        // thread begins an era after the check, the grant has no effect, because the slot names its era.
         let word = inner.load();
         let granted = word.era() == era && is_probing(word) && inner.probes.grant(era);
         if granted {
-            // After the slot is free, so that a woken task finds the slot.
+            // The tasks are woken after the slot is free, so that a woken task finds the slot.
             inner.wakers.wake();
         }
         granted
     }
 
-    /// Takes the grants of `era` back that no call has used.
+    /// Takes back the grants of `era` that no call has used.
     pub(crate) fn withhold(&self, era: u64) {
         self.inner().probes.withhold(era);
     }

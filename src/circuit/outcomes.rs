@@ -229,7 +229,7 @@ impl Inner {
     /// time.
     pub(super) fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
         if let Some(after) = failure.retry_after() {
-            // The time counts from the begin of the era, so that its milliseconds fit into 40 bits with any clock. If
+            // The time counts from the start of the era, so that its milliseconds fit into 40 bits with any clock. If
             // the era has ended, the update does nothing.
             let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER)).saturating_since(self.entered());
             let until = nanos(until).div_ceil(1_000_000).min(tagged::MAX);

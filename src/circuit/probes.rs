@@ -177,7 +177,7 @@ impl Probes {
         self.verdict.update(era, count).map(Verdict::from)
     }
 
-    /// Takes the slots back whose probes have been under way for `deadline` or longer.
+    /// Takes back the slots whose probes have been under way for `deadline` or longer.
     pub(super) fn reclaim(&self, era: u64, now: Tick, deadline: Duration) {
         let now = Moment::at(now);
         for slot in &self.slots {

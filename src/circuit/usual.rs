@@ -39,8 +39,8 @@ impl Inner {
         Some(before.max(f64::from_bits(self.usual.load(Relaxed))))
     }
 
-    /// Returns the calls before the window and the run. A run can be longer than the window. Restored evidence is not in
-    /// the totals, so that fewer calls than there were are returned until that evidence has expired.
+    /// Returns the calls before the window and the run. A run can be longer than the window. The result is too low
+    /// until restored evidence has expired, because that evidence is subtracted and is not in the totals.
     fn before(&self, totals: Totals, window: Tally, run: u64) -> Before {
         // Relaxed, because the sum publishes no other data.
         let units = self.counts.units.load(Relaxed).saturating_sub(window.units.max(run));

@@ -144,8 +144,8 @@ impl<U> HttpClassifier<U> {
     /// Sets the outcome of a status. The last setting of a status applies.
     ///
     /// If `outcome` is a failure without a [`retry_after`](Failure::retry_after), the failure takes the
-    /// `Retry-After` of the response, if the response has that header. If an outcome was changed, each call
-    /// changes a reference count.
+    /// `Retry-After` of the response, if the response has that header. After this setting each call costs
+    /// a little more, because the call counts a reference to the table of outcomes.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         let others = self.overrides.iter().flat_map(|all| all.iter()).filter(|(other, _)| *other != status);

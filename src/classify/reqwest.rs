@@ -159,7 +159,7 @@ impl ReqwestClassifier {
         self.error_within(self.deadline, error)
     }
 
-    /// Judges the head of a response. `deadline` is the timeout that the request has of its own.
+    /// Judges the head of a response. `deadline` is the timeout that is set on the request itself.
     fn head(
         &self,
         deadline: Option<Duration>,

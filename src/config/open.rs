@@ -81,7 +81,7 @@ impl OpenDuration {
         nominal.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).clamp(SHORTEST, LONGEST)
     }
 
-    /// Returns the number of the attempt after which openings get no longer, or `u32::MAX` if the count of
+    /// Returns the number of the first attempt with the longest opening, or `u32::MAX` if the count of
     /// attempts has no limit. The circuit counts attempts only up to this number.
     ///
     /// The count falls while the circuit is closed. Without this limit, a count that grew during a long

@@ -148,7 +148,7 @@ impl Hub {
         let ledger = self.ledger.lock();
         let findings = self.findings.lock();
         let rung = inbox.rung.iter().filter(|(desk, _)| !findings.unwritten.contains_key(desk));
-        // Without a task the desks are here, and a bell without a transition is recognised.
+        // Without a task the ledger is in the hub, so that a bell that rang without a transition can be left out.
         let rung = rung.filter(|(desk, _)| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk)));
         let without_desk =
             inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());
@@ -218,8 +218,8 @@ impl Companion for Coordinator {
         let waits = inbox.introduced.get(circuit.name()).is_some_and(|waiting| waiting.is(circuit));
         let unseen = waits && inbox.introduced.remove(circuit.name()).is_some();
         if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
-            // The task has never seen this circuit. Without a history or without room the circuit is dropped, because
-            // millions of keys may come and go before the task runs again.
+            // The task has never seen this circuit. If the circuit has no history, or if there is no room, the circuit
+            // is dropped, because millions of keys may come and go before the task runs again.
             return;
         }
         inbox.forgotten.push(circuit.clone());

@@ -69,7 +69,7 @@ impl Link {
         }
     }
 
-    /// Logs a failure and begins a backoff, which grows with the failures in a row. `began` is the begin of the operation.
+    /// Logs a failure and begins a backoff, which grows with the failures in a row. The operation began at `began`.
     /// Operations that run at the same time fail together, and count as one failure.
     pub(super) fn failed(
         &mut self,

@@ -1,12 +1,13 @@
 //! The members of a fleet, which are the instances that share a store and a fleet name.
 //!
-//! The number of members decides on the quorum. A count that is too high delays the fleet and endangers no instance, because
-//! each instance still opens by itself. A count that is too low lets few instances decide for all. Therefore an unknown
-//! number is never "alone".
+//! The number of members determines the quorum. A count that is too high delays the fleet and endangers no instance,
+//! because each instance still opens by itself. A count that is too low lets few instances decide for all. Therefore an
+//! instance that does not know the number never counts as alone.
 //!
-//! The record of the fleet (`record/member.rs`) has an entry for each instance. An instance writes its entry again at each
-//! heartbeat, every 10 s and 2 s after the first one, and the answer of the store shows the entries of all others. An outage of the store, a conflict and a
-//! shutdown wait for no heartbeat.
+//! The record of the fleet (`record/member.rs`) has an entry for each instance. An instance writes its entry again at
+//! each heartbeat, which is 2 s after the first heartbeat and then every 10 s. The answer of the store shows the
+//! entries of all others. After a conflict and at a shutdown, the instance writes before its next heartbeat. A first
+//! heartbeat that an outage has delayed is written as soon as the store answers.
 //!
 //! | knowledge | number of live members | alone |
 //! |---|---|---|
@@ -37,9 +38,9 @@ use others::Others;
 /// The live members, as the record of the members shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Members {
-    /// The number of live members with this instance. `None` before the store has answered.
+    /// The number of live members, including this instance. `None` without an answer of the store in the last 30 s.
     pub(super) live: Option<u32>,
-    /// True if the record has shown no other live member for long enough.
+    /// True if the record has shown no other live member for 20 s.
     pub(super) is_alone: bool,
 }
 
@@ -48,7 +49,7 @@ pub(super) struct Members {
 pub(super) struct Quorum {
     /// The least number of votes, unless the instance is alone.
     pub(super) at_least: u32,
-    /// The share of the live members.
+    /// The share of the live members that must vote.
     pub(super) share: f64,
 }
 
@@ -99,7 +100,7 @@ pub(super) struct Membership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Runs,
-    /// The last entry of this instance is not written yet, which says that the instance has stopped.
+    /// The last entry of this instance, which marks its stop, is not written yet.
     Stops,
     Stopped,
 }
@@ -169,7 +170,8 @@ impl Membership {
             return Some(Heartbeat::Load(self.name.clone()));
         };
         if self.written.is_none() {
-            // The instances of a fleet often start together, and the first answer shows few of them.
+            // The instances of a fleet often start together, so that the first answer shows few of them. The second
+            // heartbeat comes early and shows the others.
             self.next = now.saturating_add(SECOND_AFTER.mul_f64(0.8 + dice.share() * 0.4));
         }
         let mut record = self.known.clone();
@@ -296,14 +298,15 @@ impl Membership {
         }
     }
 
-    /// Takes the first heartbeat forward, because the store answers again.
+    /// Brings the first heartbeat forward, because the store answers again.
     pub(super) fn answers_again(&mut self, now: Tick) {
         if self.written.is_none() {
             self.next = self.next.min(now);
         }
     }
 
-    /// Takes the next heartbeat forward and forgets the members, because the clock of this process may have stood still.
+    /// Brings the next heartbeat forward and forgets the members, because the clock of this process may have stood
+    /// still.
     pub(super) fn wake_up(&mut self, now: Tick) {
         self.others.forget(now);
         (self.stored, self.next) = (None, now);
@@ -332,7 +335,7 @@ impl Membership {
         self.phase == Phase::Stops
     }
 
-    /// Lets the instance stop without the mark. The other instances notice its end after 30 s.
+    /// Gives up the entry that would mark the stop of this instance. The other instances notice the stop after 30 s.
     pub(super) fn give_up_mark(&mut self) {
         if self.phase == Phase::Stops {
             self.phase = Phase::Stopped;
@@ -346,7 +349,7 @@ const EVERY: Duration = Duration::from_secs(10);
 const SECOND_AFTER: Duration = Duration::from_secs(2);
 /// The longest pause after a conflict.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The number of conflicts in a row after which a shutdown goes on without the mark.
+/// The number of conflicts in a row after which a shutdown goes on without an entry that marks the stop.
 const ENDED_AFTER: u32 = 8;
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -53,7 +53,8 @@ pub(super) struct Outbox {
     trust: usize,
     /// The notice whose result is not known yet.
     notice: Option<AuditRow>,
-    /// Set after a refused notice, until the store takes a row. Perhaps the store refuses all rows.
+    /// The choice of the next row, after the store has refused a notice and perhaps refuses all rows. `None` once the
+    /// store takes a row.
     stuck: Option<Stuck>,
 }
 
@@ -296,14 +297,14 @@ impl Outbox {
         Next::Later
     }
 
-    /// Forgets that rows were refused, because the store refused all rows.
+    /// Forgets which rows were refused, because the store probably refused all rows, and no single row was at fault.
     fn clear_suspects(&mut self) {
         for waiting in self.queues.iter_mut() {
             waiting.trial = Trial::None;
         }
     }
 
-    /// Lets the suspects be sent once more that were refused before the store had taken `before` batches. Returns true if
+    /// Sends those suspects once more that were refused before the store had taken `before` batches. Returns true if
     /// there is such a row.
     fn retry_suspects(&mut self, before: u64) -> bool {
         let mut found = false;

@@ -3,15 +3,15 @@
 //! The fleet has a circuit of its own. [`Fleet`] is the state of this circuit, and its `generation` orders the decisions. The
 //! fleet opens when enough instances vote, probes with leases, and closes after enough successful probes of all instances.
 //! A vote and a lease are kept in the entry of the instance that holds them, because an entry has one writer and an order.
-//! Therefore the merge of two copies needs a rule for the decision only (`join.rs`), and an earlier version of this crate
-//! keeps all three as unknown fields. The commands are in `fleet/command.rs`, and their guards and effects in
-//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. An absent part is the decision of a fleet that has
-//! never decided: closed, with generation zero.
+//! Therefore the merge of two copies needs a rule for the decision only (`join.rs`), and an earlier version of this
+//! crate keeps all three as unknown fields. The commands are in `fleet/command.rs`, their guards and effects in
+//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. A record without this part stands for a fleet
+//! that has never decided, which is closed with generation zero.
 //!
-//! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore an end counts only if a
-//! command could have made the end: a vote or a lease that would last longer than any does not count, and the decision of a
-//! time that is far ahead of the clock is over. Otherwise one damaged entry could vote for ever, and a fleet could stay in a
-//! round until the clock reaches the time before the step.
+//! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore a vote or a lease that
+//! would last longer than a command allows does not count. A decision that is dated far ahead of the clock counts as
+//! old, so that its opening or its round may end. Otherwise one damaged entry could vote for ever, and a fleet could
+//! stay in a round until a clock that was set back has caught up.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod command;
@@ -95,7 +95,7 @@ pub struct Lease {
     /// The generation of the round.
     #[serde(default, with = "words::generation")]
     pub round: Generation,
-    /// The time when the lease ends. `None` if the probe has ended. A lease that has ended by its time has lapsed, and its
+    /// The time when the lease ends. `None` if the probe has ended. A lease has lapsed if this time has passed, and its
     /// holder may still make the probe if no other instance probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -106,7 +106,8 @@ pub struct Lease {
     /// round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
-    /// True if a probe of this instance took so long that the probe gave its lease back. The result of the probe still counts.
+    /// True if a probe of this instance took so long that the instance gave the lease back. The result of the probe
+    /// still counts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overdue: bool,
     /// Fields of a later version of the format, which are written again unchanged.
@@ -183,10 +184,10 @@ impl Lease {
 }
 
 impl CircuitRecord {
-    /// Returns the state of an instance by its entry, without the mode.
+    /// Returns the state of an instance according to its entry, without the mode.
     ///
-    /// An instance writes its entry up to 15 s after a closing of the fleet. The older entry has the state before the closing,
-    /// which ends the opening of each instance.
+    /// A closing of the fleet closes the circuit of each instance, but the instance writes its entry up to 15 s later.
+    /// Therefore an entry that is older than the closing counts as closed.
     #[must_use]
     pub fn state_of(&self, entry: &InstanceEntry) -> State {
         let is_ended = |fleet: &Fleet| fleet.state == State::Closed && entry.updated_at < fleet.since;
@@ -267,7 +268,8 @@ impl CircuitRecord {
     }
 }
 
-/// Returns true if a vote or a lease that ends at `until` is in force, and is no longer than any that a command makes.
+/// Returns true if a vote or a lease that ends at `until` has not ended, and does not last longer than a command
+/// allows.
 fn is_running(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
     until > now && until.since(now) <= longest.saturating_add(SLACK)
 }
@@ -276,5 +278,5 @@ fn is_running(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
 const LONGEST_VOTE: Duration = Duration::from_secs(24 * 3600);
 /// The longest lease without a renewal, which is the cost of a dead instance.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
-/// The largest difference between the clocks of a store that is no step of its clock.
+/// The largest difference between two clock readings of a store that is not taken for a step of its clock.
 const SLACK: Duration = Duration::from_secs(60);

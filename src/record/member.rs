@@ -2,8 +2,8 @@
 //!
 //! The record `@fleet:orders` lists the instances of the fleet `orders`. The record is a record like any other, with the
 //! state closed and an entry for each instance. An instance writes its entry again every ten seconds, so that the age of the
-//! entry shows whether the instance lives. The rules of presence for circuits (`presence.rs`) do not hold here, because
-//! circuits have no heartbeat.
+//! entry shows whether the instance lives. The rules of presence for circuits (`presence.rs`) do not apply to members,
+//! because circuits have no heartbeat.
 //!
 //! All times are those of the clock of the store. If that clock was set back, an entry from before the step is dated in the
 //! future. Such an entry leaves the record, unless its instance is known to live.
@@ -32,7 +32,7 @@ pub struct Member {
 }
 
 impl InstanceEntry {
-    /// Returns the rest of the time for which the entry of a member counts. Zero if the member counts no longer.
+    /// Returns the time for which the entry of a member still counts. Zero if the member no longer counts.
     pub(crate) fn lives_for(&self, now: Timestamp) -> Duration {
         if self.is_stopped() { Duration::ZERO } else { LIVE_FOR.saturating_sub(now.since(self.updated_at)) }
     }
@@ -62,9 +62,9 @@ impl CircuitRecord {
         self.instances.iter().map(member).collect()
     }
 
-    /// Drops the entries in the record of a fleet that are of no use any more, and makes room for the entry of `id`. The
-    /// entries of members that `is_live` names stay. Each copy is treated in this way before it is written, so that no copy
-    /// brings an entry back.
+    /// Removes the entries that are an hour old or dated far in the future, unless `is_live` accepts their members.
+    /// Then removes the oldest entries, until the record has room for the entry of `id`. Every copy is treated in this
+    /// way before a write, so that no copy brings back a removed entry.
     pub(crate) fn keep_members(&mut self, id: &str, now: Timestamp, is_live: impl Fn(&str) -> bool) {
         self.instances.retain(|other, entry| {
             is_live(other) || now.since(entry.updated_at) < MEMBERS_KEPT && !entry.is_ahead(now)

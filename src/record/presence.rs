@@ -98,7 +98,8 @@ impl CircuitRecord {
 
 /// The time for which an instance counts after a write of an entry that is not closed.
 const SEEN_FOR: Duration = Duration::from_secs(15 * 60);
-/// The time after which an instance writes an entry again that is not closed. Some minutes are left for a slow store.
+/// The time after which an instance repeats the write of an entry that is not closed. Some minutes are left for a slow
+/// store.
 const RENEWED_AFTER: Duration = Duration::from_secs(12 * 60);
 /// The time for which an instance counts after a write of a closed entry.
 const SILENT_FOR: Duration = Duration::from_secs(24 * 3600);

@@ -22,7 +22,7 @@ pub(super) struct Gauge {
     due: AtomicU64,
     seen: AtomicU64,
     looking: AtomicBool,
-    /// The state of shedding that was last reported as news, and the earliest time of the next news. Only the elected
+    /// The `shedding` of the last event with `news`, and the earliest time of the next such event. Only the elected
     /// call uses these two fields.
     reported: AtomicBool,
     next_news: AtomicU64,
@@ -152,5 +152,5 @@ pub(super) const EVERY: Duration = Duration::from_millis(250);
 const BACK: Duration = Duration::from_secs(1);
 /// The time after `due` for which the last reading still counts.
 const STALE: Duration = Duration::from_secs(2);
-/// The shortest time between two reports of shedding as news.
+/// The shortest time between two events of `Event::SystemLoad` with `news`.
 const NEWS_EVERY: Duration = Duration::from_secs(10);

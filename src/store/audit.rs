@@ -93,7 +93,7 @@ impl AuditRow {
         }
     }
 
-    /// Replaces the characters that forge by spaces, for a page that people read.
+    /// Replaces deceptive characters by spaces, for a page that people read.
     #[cfg(feature = "admin")]
     pub(crate) fn tame(&mut self) {
         self.texts().for_each(|(text, _)| *text = one_line(text, usize::MAX));

@@ -185,7 +185,7 @@ fn private_folders() -> fs::DirBuilder {
     fs::DirBuilder::new()
 }
 
-/// Adds the flags that follow no link and wait for no pipe.
+/// Adds the flags with which the system refuses to follow a link and does not wait for the other end of a pipe.
 #[cfg(unix)]
 fn guarded(options: &OpenOptions) -> OpenOptions {
     let mut options = options.clone();

@@ -98,7 +98,7 @@ impl PostgresStore {
         Self { shared: Arc::new(shared), mode: SchemaMode::Create }
     }
 
-    /// Returns true if the password of the store goes to another host whose certificate is not verified.
+    /// Returns true if the password of the store goes over a network to a host whose certificate is not verified.
     #[must_use]
     pub fn exposes_password(&self) -> bool {
         self.shared.server.exposes_password()

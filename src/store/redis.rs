@@ -228,7 +228,7 @@ impl RedisStore {
         Ok(Self::with(self.servers.source().clone().with_prefix(prefix)?))
     }
 
-    /// Returns true if the password of the store goes to another host whose certificate is not verified.
+    /// Returns true if the password of the store goes over a network to a host whose certificate is not verified.
     #[must_use]
     pub fn exposes_password(&self) -> bool {
         self.servers.source().exposes_password()

@@ -71,7 +71,7 @@ use under::Under;
 ///
 /// Gauges change only with events. Therefore refresh the metrics of the circuit before each scrape, because without calls
 /// `circuit_breaker_failures_1m` would keep an old value. A refresh also keeps the series of an exporter with an idle
-/// timeout alive, and registers the series anew that the exporter has dropped. A dropped counter begins at 0 again.
+/// timeout alive, and registers anew the series that the exporter has dropped. A dropped counter begins at 0 again.
 ///
 /// Successes and rejections come in [sums](Event::Sums). A sum goes to the recorder of the thread that reports the sum.
 /// This matters only if threads have recorders of their own (`metrics::with_local_recorder`). Then refresh inside the
@@ -136,7 +136,7 @@ impl MetricsObserver {
         observer
     }
 
-    /// Registers the series again that the exporter has dropped. Does nothing for a circuit that has left its registry.
+    /// Registers again the series that the exporter has dropped. Does nothing for a circuit that has left its registry.
     fn renew(&self, under: Under<'_>) {
         if self.is_gone() || under.pool.is_some_and(|pool| !pool.renews(&self.seen)) {
             return;

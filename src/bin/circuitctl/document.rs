@@ -149,7 +149,7 @@ pub(crate) fn failed(failure: &Failure) -> String {
 }
 
 /// Returns a document in one line. Each text in the document is cut, because other programs may have written the content
-/// of the store. All characters that forge are escaped, because a terminal may show the document, and JSON escapes only
+/// of the store. All deceptive characters are escaped, because a terminal may show the document, and JSON escapes only
 /// the characters below U+0020.
 pub(crate) fn line(document: &Value) -> String {
     let mut line = String::new();

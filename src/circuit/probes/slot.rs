@@ -29,7 +29,7 @@ pub(super) enum Use {
     Withheld,
     /// The slot is granted to the next call.
     Free,
-    /// A probe has the slot since this moment.
+    /// A probe has held the slot since this moment.
     Taken(Moment),
 }
 
@@ -86,8 +86,8 @@ impl Slot {
         is_of(word, era).then(|| used(word))
     }
 
-    /// Changes the word and returns the word before. Returns `None` if `change` returns `None`, or if the slot belongs
-    /// to another era.
+    /// Changes the word and returns the previous word. Returns `None` if `change` returns `None`, or if the slot
+    /// belongs to another era.
     fn exchange(&self, era: u64, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         // Relaxed, because the slot publishes no other data. A slot that was given back is visible to the next caller
         // that `Probes::take` counts, because the exchange of the verdict comes after the exchange of the slot. A

@@ -17,7 +17,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Applies the earlier end of both clocks after an answer. `asked` is the era of the circuit at the begin of the
+    /// Applies the earlier end of both clocks after an answer. `asked` is the era of the circuit at the start of the
     /// operation. `hold` is the act that is in force, if there is one.
     pub(super) fn answered(&mut self, circuit: &Circuit, asked: u64, hold: Option<&Operated>, now: Now) {
         let (era, left) = circuit.opening_ends_in();

@@ -1,25 +1,27 @@
 //! The part of an instance in the decisions of its fleet, under [`Sharing::Quorum`].
 //!
-//! A fleet is the instances that share a store and a fleet name. Its decision about a circuit is a part of the record. This
-//! file chooses the next command of this instance to the fleet. `adopt.rs` takes decisions over into the circuit, and
-//! `turn.rs` follows the probe that a lease allows, and `sent.rs` puts a command into a write. The guards and effects of the commands are in `record/fleet/rules.rs`.
+//! A fleet is the instances that share a store and a fleet name. The decision of the fleet about a circuit is a part of
+//! the record. This file chooses the next command of this instance to the fleet. `adopt.rs` takes decisions over into
+//! the circuit, `turn.rs` follows the probe that a lease allows, `sent.rs` puts a command into a write, and `shown.rs`
+//! shows the decision to people. The guards and effects of the commands are in `record/fleet/rules.rs`.
 //!
-//! A *check* is the moment at which the desk compares the circuit with the record. The task makes a check after each look
-//! and after each answer of the store, and once a second. A check chooses the first of these commands that the record would
-//! accept:
+//! A *check* is the moment at which the desk compares the circuit with the record. The task makes a check after each
+//! look and after each answer of the store, and once a second. A check chooses the first of these commands that the
+//! record would accept:
 //!
 //! | command | reason |
 //! |---|---|
 //! | `Passed`, `Failed`, `Returned`, `Late` | the probe of this instance has ended |
 //! | `Overdue` | the probe of this instance has reached its deadline |
 //! | `Unopposed` | the probe of this instance failed a second ago, and no other instance has probed since |
-//! | `Vote` | the circuit opened on evidence of its own, at most a window or 10 s ago |
-//! | `Withdraw` | the circuit of a voter is closed again, or must not vote any more, or the vote lasts longer than here |
+//! | `Vote` | the circuit opened on evidence of its own, within its window, or within 10 s if the window is shorter |
+//! | `Withdraw` | the circuit of a voter has closed again, or may no longer vote, or its vote is over by the clock of this process |
 //! | `Lease` | the next call could be a probe |
-//! | `Renew` | the probe is under way for half of its lease |
+//! | `Renew` | the probe is under way, and half of its lease is over |
+//! | `Returned` | this instance has a lease that it cannot use |
 //!
-//! A seventh command, `Merged`, goes with a write of the counts. A circuit in shadow, a disabled circuit and a circuit under
-//! the kill switch neither vote nor probe for the fleet.
+//! If a check has chosen no command, a write of new counts can have the command `Merged`. A circuit in shadow, a
+//! disabled circuit and a circuit under the kill switch neither vote nor probe for the fleet.
 
 mod adopt;
 mod sent;
@@ -44,16 +46,18 @@ use turn::Turn;
 pub(super) struct InFleet {
     /// The last opening of the circuit on evidence of its own. Set and cleared by `saw`.
     opening: Option<Opening>,
-    /// The time until which the service has asked this instance for no calls. Set by `saw`.
+    /// The time before which the service has asked this instance not to call. Set by `note_for_fleet`, cleared by
+    /// `saw`.
     floor: Option<Tick>,
     /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` moves it.
     turn: Turn,
     /// True if a call could be a probe, so that a lease is worth a write.
     has_demand: bool,
-    /// The time of the first request for a lease after the demand. The instances of a fleet have their demand at the same
-    /// time, and must not all write at that time.
+    /// The time from which the first request for a lease may be written. The time is random within `REQUEST_JITTER`,
+    /// because all instances of a fleet get their demand at the same time, and must not all write at once.
     ask_at: Option<Tick>,
-    /// The rejections and the successes of the circuit at the last check, by which the next check finds calls.
+    /// The rejections and the successes of the circuit at the last check. The next check compares, and so finds new
+    /// calls.
     rejected: u64,
     successes: u64,
     /// The last check that found another success.
@@ -90,8 +94,8 @@ impl Opening {
 }
 
 impl InFleet {
-    /// Notes a transition of the circuit. `age` is the time since then. `is_own` is true if this instance has left closed on
-    /// evidence of its own, and made the transition by itself.
+    /// Notes a transition of the circuit. `age` is the time since the transition. `is_own` is true if this instance has
+    /// left closed on evidence of its own, and made the transition by itself.
     pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
         self.turn.saw(edge);
         match edge.to.state {
@@ -106,7 +110,8 @@ impl InFleet {
                     reason: edge.because().to_string(),
                 });
             }
-            // The first call after the open duration was rejected.
+            // A call or a waiting task has made the circuit half-open, but needs a grant to be a probe. So a lease is
+            // worth a write.
             State::HalfOpen => {
                 self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
             }
@@ -157,13 +162,14 @@ impl Desk {
         }
     }
 
-    /// Passes a transition of the circuit to the part in the fleet.
+    /// Notes a transition of the circuit for the fleet.
     pub(super) fn note_for_fleet(&mut self, edge: &Transition, taken_over: bool, now: Tick) {
         let is_own = !taken_over && self.evidence.left_closed_on_own();
         let age = self.circuit.now().saturating_since(edge.at);
         let had_lease = self.fleet.turn.is_probe();
         self.fleet.saw(edge, is_own, self.circuit.config().window.length(), age, now);
-        // The jitter makes an opening half longer at most, so that a longer one has the time that the service has asked for.
+        // Jitter makes an opening at most 1.5 times as long. Therefore a longer opening has a delay that the service
+        // has asked for.
         let is_by_calls = !taken_over && edge.to == Standing::new(State::Open, Mode::Automatic);
         let is_ordered = matches!(edge.reason, Reason::Operator { .. } | Reason::HoldEnded { .. });
         let lasts = edge.lasts.zip(self.circuit.open_duration(edge.attempt)).filter(|_| is_by_calls && !is_ordered);
@@ -173,14 +179,15 @@ impl Desk {
         self.count_last_probes(edge, taken_over, had_lease);
     }
 
-    /// Returns true if the state of the circuit is that of the fleet, so that the entry need not have the state.
+    /// Returns true while the decision of the fleet is not closed. After a restart the state of the circuit comes from
+    /// that decision, so that the entry need not have the state.
     pub(super) fn is_common(&self, who: &Who) -> bool {
         let fleet = self.known.record().fleet.as_ref();
         who.sharing == Sharing::Quorum && fleet.is_some_and(|fleet| fleet.state != State::Closed)
     }
 
-    /// Returns true if a restart would restore the present state from the decision of the fleet. The entry must also name an
-    /// act that this instance has taken over, so that the operator sees the act here.
+    /// Returns true if a restart would restore the present state from the decision of the fleet. The entry must also
+    /// name the last act that this instance has taken over, because entries show operators which instances have an act.
     fn restores_the_same(&self, who: &Who, now: Now) -> bool {
         let (record, circuit) = (self.known.record(), &self.circuit);
         let names = |entry: &InstanceEntry| entry.acts >= self.adopted.act_sequence();
@@ -199,16 +206,18 @@ impl Desk {
         again.state == present.state && (again.state != State::Open || ends_alike())
     }
 
-    /// Makes the entry due after a change of the state that a restart must not lose. The record of a fleet that is not closed
-    /// needs only openings and closings of single instances.
+    /// Makes the entry due after a change of the state that a restart must not lose. While the fleet is not closed,
+    /// such a change is only an opening or a closing of a circuit that left closed on evidence of its own, because the
+    /// decision of the fleet covers all other changes.
     pub(super) fn owe_in_fleet(&mut self, edge: &Transition, who: &Who, now: Tick) {
         if edge.to.state != State::HalfOpen && self.evidence.left_closed_on_own() || !self.is_common(who) {
             self.evidence.owe(now);
         }
     }
 
-    /// Returns true in a vote of this instance and in a round, where each change of another instance matters. An open fleet
-    /// changes nothing before its end, when the first request for a lease meets the present record.
+    /// Returns true while this instance has a reason to vote, and during a round, because then each change of another
+    /// instance matters. An open fleet does not change before its opening ends. Then the first request for a lease
+    /// succeeds, or conflicts and gets the present record as the answer.
     pub(super) fn is_deciding(&self) -> bool {
         match self.known.record().decision(false).state {
             State::Closed => self.fleet.opening.is_some(),
@@ -228,7 +237,7 @@ impl Desk {
         }
         match state {
             State::HalfOpen => fleet.has_demand |= is_rejecting,
-            // The traffic of a circuit that declines the opening is its probe.
+            // A circuit that declines the opening stays closed, so that its ordinary calls serve as the probe.
             State::Closed => fleet.has_demand = decided != State::Closed && (fleet.has_demand || has_success),
             State::Open => {}
         }
@@ -247,7 +256,7 @@ impl Desk {
             {
                 return Some(result);
             }
-            // The result cannot count any more.
+            // The record no longer accepts the result.
             self.fleet.turn = Turn::None;
         }
         let commands = [
@@ -288,8 +297,8 @@ impl Desk {
         self.circuit.standing().mode == Mode::Automatic && !self.circuit.is_bypassed()
     }
 
-    /// Returns the open duration after another failed round, and at least the time for which the service has asked this instance
-    /// for no calls.
+    /// Returns the open duration after another failed round, which is not shorter than the delay that the service has
+    /// asked this instance for.
     fn open_again(&self, fleet: &Fleet, now: Now) -> Option<Duration> {
         let floor = self.fleet.floor.map_or(Duration::ZERO, |floor| floor.saturating_since(now.here));
         self.circuit.open_duration(fleet.attempt.saturating_add(1)).map(|open_for| open_for.max(floor))
@@ -307,8 +316,8 @@ impl Desk {
             return None;
         }
         let left = opening.votes_until.saturating_since(now.here);
-        // The ends of one vote differ by the differences between clocks. Such a vote is given again only if the votes in the
-        // record are enough.
+        // The clocks of this process and of the store give slightly different ends for one vote. A difference below
+        // `SAME_END` makes no new vote, so that the record accepts the command only if the votes are enough now.
         let given = self.known.record().own_vote(&who.id, now.store).map(|until| until.since(now.store));
         let lasts = given.filter(|given| left <= given.saturating_add(SAME_END)).unwrap_or(left);
         Some(FleetChange::Vote {
@@ -341,7 +350,8 @@ impl Desk {
             return None;
         }
         let probes = circuit.config().probes;
-        // A round of a slow service must last as long as its calls, so that each round is longer than the round before.
+        // A round must last longer than a call, and the calls of this service may be slow. Therefore the longest round
+        // doubles with each opening in a row.
         let doublings = fleet.attempt.saturating_sub(1).min(MOST_DOUBLINGS);
         let patience = probes.deadline.saturating_mul(2 << doublings);
         Some(FleetChange::Lease {
@@ -362,16 +372,17 @@ const fn is_result(change: &FleetChange) -> bool {
     )
 }
 
-/// Returns the length of a window, and at least the time for which a success or an opening counts in a fleet.
+/// Returns the time for which a success or an opening counts in a fleet, which is the length of the window, at least 10
+/// s.
 fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
     window.unwrap_or_default().max(Duration::from_secs(10))
 }
 
-/// The duration of a lease, which is the cost of an instance that dies with its lease.
+/// The duration of a lease. An instance that dies keeps its lease from other instances for this time.
 const LEASE: Duration = Duration::from_secs(10);
 /// The longest delay of a first request for a lease.
 const REQUEST_JITTER: Duration = Duration::from_millis(250);
-/// The difference between two ends of one vote or of one opening.
+/// The largest difference between two computed ends of one vote or of one opening.
 const SAME_END: Duration = Duration::from_secs(1);
-/// The largest number of doublings of the time of a round, as in one circuit.
+/// The largest number of doublings of the longest round, which a single circuit has for its patience too.
 const MOST_DOUBLINGS: u32 = 5;

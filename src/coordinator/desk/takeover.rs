@@ -132,7 +132,7 @@ impl Desk {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
-            // An order that the record has already was stored by another instance.
+            // If the record already has an order, another instance has stored the order.
             let operated = self.known.record().operator.as_ref();
             let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
             let generation = self.known.record().latest();

@@ -106,7 +106,8 @@ impl Desk {
                 // `judge_pending` drops the act and reports its result after each load.
                 Effect::Superseded | Effect::Expired => {
                     self.known.unload();
-                    // The answer can have an earlier time than the last answer, and must not begin a loop of loads.
+                    // The next answer can show the act as valid again, because its time can be earlier. The pause
+                    // prevents a fast loop of loads.
                     self.sending.wait_until(now.here.saturating_add(LOADED_AGAIN));
                     return None;
                 }
@@ -291,5 +292,5 @@ impl Desk {
 
 /// The wait after an act that the time since the load has changed.
 const LOADED_AGAIN: Duration = Duration::from_millis(100);
-/// The age of the last write of another instance up to which the instances count as writing at the same time.
+/// If the last write of another instance is younger than this, the instances count as writing at the same time.
 const BUSY: Duration = Duration::from_secs(1);

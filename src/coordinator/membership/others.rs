@@ -1,8 +1,9 @@
 //! The other instances of a fleet, as the answers of the store have shown them.
 //!
-//! An entry counts for 30 s by the clock of the store. The same entry counts for 30 s at most by the clock of this process,
-//! too, so that an entry does not count for ever if the clock of the store was set back. A member that an answer does not
-//! name any more counts until its time is over, because a store that lost its data says nothing about the members.
+//! An entry counts for 30 s by the clock of the store. The same entry counts for 30 s at most by the clock of this
+//! process, too, so that an entry does not count for ever if the clock of the store was set back. A member that is
+//! missing in an answer still counts until its 30 s are over, because a store that lost its data says nothing about the
+//! members.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub(super) struct Others {
     seen: BTreeMap<String, Seen>,
     /// The time of the last answer. `None` if no answer counts any more.
     answered: Option<Tick>,
-    /// The last time at which another member was live, or at which nothing was known.
+    /// The last time at which another member was live, or at which the members were not known.
     accompanied: Tick,
 }
 
@@ -43,7 +44,8 @@ impl Others {
             let (sequence, left) = (entry.sequence, entry.lives_for(now.store));
             let latest = now.here.saturating_add(left);
             let ends = match self.seen.get(other) {
-                // The time of an entry never grows, although its instance may date it in the future.
+                // A repeated entry counts no longer than before, even if its instance has dated the entry in the
+                // future.
                 Some(seen) if seen.sequence == sequence || left.is_zero() => seen.ends.min(latest),
                 None if left.is_zero() => Tick::ZERO,
                 _ => latest,
@@ -51,7 +53,8 @@ impl Others {
             self.seen.insert(other.clone(), Seen { sequence, ends });
         }
         self.expire(now.here);
-        // Another member may bring an entry back that is dated in the future. Such an entry must not count again.
+        // Another member may write back an old entry that is dated in the future. The entry must not count again, so
+        // its end is remembered for a time.
         let is_recent = |seen: &Seen| now.here.saturating_since(seen.ends) < REMEMBERED_FOR;
         self.seen.retain(|other, seen| is_recent(seen) || record.instances.contains_key(other));
         self.seen.remove(id);
@@ -62,7 +65,7 @@ impl Others {
         self.seen.get(id).is_some_and(|seen| seen.ends > now)
     }
 
-    /// Notes the members that count no longer, and forgets an answer that is too old.
+    /// Forgets an answer that is too old, and notes the time at which the last of the other members stopped counting.
     fn expire(&mut self, now: Tick) {
         if self.answered.is_some_and(|last| now.saturating_since(last) >= LIVE_FOR) {
             self.forget(now);
@@ -80,8 +83,8 @@ impl Others {
         self.expire(now);
         let Some(last) = self.answered else { return Members::default() };
         let others = self.seen.values().filter(|seen| seen.ends > now).count();
-        // An answer of the second half of that time has shown that the other members have not come. Two answers at the start
-        // show nothing, because other members may have written their first heartbeats since.
+        // An answer in the second half of `ALONE_AFTER` is needed to show that no other member has come. Answers at the
+        // start show nothing, because other members may have written their first heartbeats since.
         let is_confirmed = last.saturating_since(self.accompanied) >= ALONE_AFTER / 2;
         let is_over = now.saturating_since(self.accompanied) >= ALONE_AFTER;
         let live = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
@@ -95,7 +98,7 @@ impl Others {
     }
 }
 
-/// The time for which a member is remembered that counts no longer.
+/// The time for which a member that no longer counts is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 /// The time without another live member after which this instance is alone.
 const ALONE_AFTER: Duration = Duration::from_secs(20);

@@ -99,8 +99,8 @@ impl Task {
         }
     }
 
-    /// Marks the link as up, and notes the time of the store in an answer, unless the machine was suspended since the begin
-    /// of the operation.
+    /// Marks the link as up, and notes the time of the store in an answer, unless the machine was suspended since the
+    /// start of the operation.
     pub(super) fn answered(&mut self, begun: Begun, store: Timestamp, now: Tick) {
         self.succeeded(now, Some(store).filter(|_| begun.wake_ups == self.slept.wake_ups));
     }

@@ -116,7 +116,7 @@ impl Drop for Task {
         let mut inbox = self.hub.inbox.lock();
         let next = inbox.next.take();
         (inbox.running, inbox.task, inbox.ending) = (next.is_some(), None, false);
-        // The death of the task has a warning of its own.
+        // A panic of the task is logged below, so that no other warning about the missing task is needed.
         inbox.warned |= died;
         let introduced = inbox.introduced.clone();
         drop(inbox);

@@ -19,14 +19,14 @@ use crate::event::guarded;
 use crate::store::{Loaded, StoreError, Watch, Written, answer_within};
 use crate::telemetry;
 
-/// The begin of an operation.
+/// The start of an operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
     /// The name of the operation in logs and metrics.
     pub(super) name: &'static str,
     pub(super) lane: Lane,
     pub(super) at: Tick,
-    /// The number of wake-ups of the machine until the begin.
+    /// The number of wake-ups of the machine until the start.
     pub(super) wake_ups: u64,
 }
 

@@ -49,7 +49,7 @@ impl Loads {
         }
     }
 
-    /// Notes the begin of a load.
+    /// Notes the start of a load.
     pub(super) fn begun(&mut self, batch: impl Iterator<Item = DeskId>) {
         self.under_way.extend(batch);
     }

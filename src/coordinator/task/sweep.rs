@@ -26,7 +26,7 @@ use crate::store::{Etag, Loaded, StoreError, Versioned};
 pub(super) struct Sweep {
     /// The time of the next operation.
     at: Tick,
-    /// The last name that the store has listed. Empty at the begin of a sweep.
+    /// The last name that the store has listed. Empty at the start of a sweep.
     after: String,
     /// The listed names whose records are still to be judged.
     names: VecDeque<String>,

@@ -10,8 +10,8 @@ use crate::state::Generation;
 pub struct FleetCommand {
     /// The generation of the fleet on which the command was based. A command on another generation is superseded.
     pub on: Generation,
-    /// The highest number that the instance has ever proposed, for a generation or for its entry. New numbers are higher,
-    /// because a proposal that got no answer can still reach a store.
+    /// The highest number that the instance has ever proposed, as a generation or as the sequence of its entry. New
+    /// numbers are higher, because a proposal that got no answer can still reach a store.
     pub after: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
@@ -33,7 +33,7 @@ pub enum FleetChange {
         lasts: Duration,
         /// The number of votes that open the fleet.
         needed: u32,
-        /// The number of live instances for the reason, if known.
+        /// The number of live instances, for the text of the reason. `None` if the number is not known.
         live: Option<u32>,
         /// The open duration. `None` if only a reset ends the opening.
         open_for: Option<Duration>,
@@ -42,12 +42,12 @@ pub enum FleetChange {
         /// The reason of the opening on this instance.
         reason: String,
     },
-    /// The sums of the windows in fresh entries meet a rule, so that the fleet opens without votes. The instance has evaluated
-    /// the sums.
+    /// The sums of the windows in fresh entries meet a rule, so that the fleet opens without votes. The instance has
+    /// evaluated the sums.
     Merged {
         /// The number of instances with failures that the opening needs.
         needed: u32,
-        /// The age up to which an entry is fresh.
+        /// The time for which an entry is fresh after its write.
         window: Duration,
         /// The open duration. `None` if only a reset ends the opening.
         open_for: Option<Duration>,
@@ -58,8 +58,8 @@ pub enum FleetChange {
     },
     /// Ends the vote of the instance.
     Withdraw,
-    /// Requests the right to make one probe. The first lease after an opening begins a round, and a lease in a round that has
-    /// lasted for long ends the round.
+    /// Requests the right to make one probe. The first request after an opening begins a round. A request in a round
+    /// that has lasted for `quiet_after` ends the round.
     Lease {
         /// The duration of the lease, at most a minute.
         lasts: Duration,

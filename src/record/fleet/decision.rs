@@ -51,7 +51,8 @@ impl Decision {
         record.reason.clone_from(&reason);
         record.half_open_attempts = attempt;
         id.clone_into(&mut record.instance);
-        // The decision is the transition of no single circuit.
+        // The published state names no start of an instance and no era, because a decision is not the transition of one
+        // circuit.
         (record.incarnation, record.era) = (String::new(), 0);
         record.fleet = Some(Fleet {
             state,
@@ -70,9 +71,9 @@ impl Decision {
     }
 }
 
-/// Decides the fleet by the reset of an operator, under the generation of the published state.
+/// Writes the reset of an operator as a decision of the fleet, under the generation of the published state.
 ///
-/// A record without votes, leases and decisions belongs to no fleet, so that a reset leaves such a record as ever.
+/// A record without votes, leases and decisions belongs to no fleet, so that a reset writes no decision into it.
 pub(in crate::record) fn reset(record: &mut CircuitRecord, to: State, now: Timestamp) {
     let is_of_fleet =
         record.fleet.is_some() || record.instances.values().any(|entry| entry.vote.is_some() || entry.lease.is_some());

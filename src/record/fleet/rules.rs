@@ -11,18 +11,19 @@
 //! | `Renew` | own lease pending | the lease ends later |
 //! | `Passed` | own lease pending | the probe counts; enough passed probes close the fleet |
 //! | `Failed` | own lease pending | the failure counts; two instances, or the only one, reopen the fleet |
-//! | `Unopposed` | an own failure that is a second old; no lease pending; no other instance passed | the fleet reopens |
-//! | `Late` | an own overdue probe; or an own lapsed lease, and room for a lease | the result counts |
+//! | `Unopposed` | a probe of the instance failed at least a second ago; no lease pending; no other instance passed | the fleet reopens |
+//! | `Late` | the instance has an overdue probe; or a lapsed lease, and room for a lease | the result counts |
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
-//! Room for a lease: no own failure in this round, fewer pending leases than `in_flight`, and passed and pending probes together
-//! fewer than `probes`. A hold of an operator supersedes every command, because the hold decides alone. Each decision of the
+//! *Own* means that the instance of the command has the lease. There is room for a lease if the instance has no failure
+//! in this round, if fewer than `in_flight` leases are pending, and if passed and pending probes together are fewer
+//! than `probes`. A hold of an operator supersedes every command, because the hold decides alone. Each decision of the
 //! fleet is also the published state, under the same generation.
 //!
 //! Each result ends its lease. Therefore a result that is sent again after a lost answer does not count twice, because an
 //! instance requests no lease before it knows the end of its last result.
 //!
-//! Three rules are added to the plan of this design. A late result needs a lapsed lease or an overdue probe of its round,
+//! Three guards have a reason of their own. A late result needs a lapsed lease or an overdue probe of its round,
 //! because a finished lease would be worth any number of results otherwise. The result of an overdue probe counts beside the
 //! lease of another instance, because a service that is slower than the deadline would never recover otherwise. A round that
 //! has lasted for `quiet_after` gives no more leases and does not reopen while a probe is under way, because the probe may be as
@@ -54,7 +55,7 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
         return Effect::Superseded;
     }
     let previous = present.map_or(0, |entry| entry.sequence).max(*after);
-    // The next load would drop an expired entry.
+    // The next load would drop an expired entry, so that the command begins with a new entry.
     let mut own = present
         .filter(|entry| !entry.is_expired(now))
         .cloned()
@@ -78,8 +79,9 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
     if lease != present {
         own.lease = Some(lease);
     }
-    // The counts and the time of the entry stay, so that old counts do not look fresh. The opening still belongs to the
-    // entry, and the mark of a stop does not.
+    // The command does not change the counts and the time of the entry, so that old counts do not look fresh. The
+    // opening gets the new sequence and so stays a part of the entry. The mark of a stop keeps the old sequence and so
+    // ends, because the instance runs.
     let opening = own.opening.as_mut().filter(|opening| opening.sequence == own.sequence);
     own.sequence = sequence.get();
     if let Some(opening) = opening {
@@ -118,7 +120,7 @@ impl Judge<'_> {
                 }))
             }
             FleetChange::Merged { needed, window, open_for, attempt, ref reason } => {
-                // The calls before the last decision were the evidence for this decision.
+                // Counts from before the last decision do not count again, because the last decision was made on them.
                 let is_later = |entry: &InstanceEntry| {
                     Some(entry.updated_at) > self.record.fleet.as_ref().map(|fleet| fleet.since)
                 };
@@ -236,7 +238,8 @@ impl Judge<'_> {
         })
     }
 
-    /// Ends a round that has lasted for long. Returns an error if the instance has a lease, or waits for the end of others.
+    /// Ends a round that has lasted for `quiet_after`. Returns `None` if the round is younger. Returns an error if the
+    /// instance has a pending lease, or if pending leases of other instances delay the end.
     fn end_of_round(&self, quiet_after: Duration, open_for: Option<Duration>) -> Result<Option<Decision>, Effect> {
         if self.lease.is_pending(self.now) {
             return Err(Effect::Known);
@@ -324,7 +327,7 @@ fn allow(guard: bool) -> Result<(), Effect> {
     if guard { Ok(()) } else { Err(Effect::Superseded) }
 }
 
-/// Returns the number of instances, of which a record has few.
+/// Converts a number of instances, which always fits, because a record has few instances.
 fn count(instances: usize) -> u32 {
     u32::try_from(instances).unwrap_or(u32::MAX)
 }

@@ -125,7 +125,7 @@ impl Source {
         Ok(Self { client, place: Place::Server, ..self.clone() })
     }
 
-    /// Returns the beginning of the same address with TLS.
+    /// Returns the scheme that selects TLS for this kind of address.
     pub(super) fn with_tls(&self) -> &'static str {
         match self.place {
             Place::Server => "rediss://",

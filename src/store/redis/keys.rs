@@ -63,8 +63,8 @@ impl Keys {
         format!("{}changes:{}", self.root(), self.database)
     }
 
-    /// Describes the store for errors and logs, by the address of the server and the parts that separate two stores of
-    /// one server.
+    /// Describes the store for errors and logs by the address of the server. The database and the prefix are added if
+    /// they are not the default, because they distinguish the stores on one server.
     pub(super) fn described(&self, address: &str) -> String {
         match (self.database, &*self.prefix) {
             (0, "") => address.to_owned(),

@@ -73,7 +73,7 @@ fn of<T: FromRedisValue>(value: &Value) -> Option<T> {
     from_redis_value_ref(value).ok()
 }
 
-/// Another node that a node names in place of an answer.
+/// The answer of a node that does not have the key, with the node that has the key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Redirection {
     pub(super) place: Place,

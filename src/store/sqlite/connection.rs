@@ -101,7 +101,7 @@ impl Lane {
         self.disk.run(work).await
     }
 
-    /// Runs work on the thread of the store that does not use the connection.
+    /// Runs work that does not use the connection, on the thread of the store.
     pub(super) async fn run_aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,

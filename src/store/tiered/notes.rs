@@ -50,7 +50,7 @@ pub(super) struct Version<'a> {
     pub(super) etag: &'a Etag,
     /// The version that this version has replaced, if the writer knows it.
     pub(super) replaced: Option<&'a Etag>,
-    /// The begin of the operation that loaded or wrote the version.
+    /// The start of the operation that loaded or wrote the version.
     pub(super) began: Tick,
 }
 

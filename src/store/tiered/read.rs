@@ -11,7 +11,7 @@ use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::limit::limit;
 use crate::store::{Loaded, Store, StoreError, Versioned};
 
-/// A name whose value in the durable tier a load needs.
+/// A name that a load must also look up in the durable tier.
 #[derive(Debug)]
 struct Wanted {
     /// The place of the name among the names of the load.

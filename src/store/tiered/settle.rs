@@ -23,7 +23,7 @@ pub(super) struct Copy {
     pub(super) ttl: Option<Duration>,
     /// The hint of the write that made the copy. A copy that was loaded has unknown changes.
     pub(super) hint: Hint,
-    /// The begin of the operation that loaded or wrote the record.
+    /// The start of the operation that loaded or wrote the record.
     pub(super) began: Tick,
 }
 

@@ -28,7 +28,7 @@ pub(super) fn register(recorder: usize) -> Arc<()> {
     let described = Arc::new(());
     recorders.retain(|(_, described)| described.strong_count() > 0);
     recorders.push((recorder, Arc::downgrade(&described)));
-    // No code of a recorder runs under the lock.
+    // The lock is released first, because `describe` calls the recorder, which is foreign code.
     drop(recorders);
     describe();
     described

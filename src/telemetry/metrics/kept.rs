@@ -49,7 +49,7 @@ impl Kept {
         let recorder = recorder();
         let mut act = Some(act);
         let at_hand = AT_HAND.try_with(|places| {
-            // The borrow is shared, so that a recorder that calls a circuit finds the place as well.
+            // The borrow is shared, because a recorder may call a circuit, and that call borrows the place again.
             let Ok(place) = self.place(places).try_borrow() else { return };
             // Acquire: pairs with the Release in `put`, so that a thread that sees a new version takes the new set.
             let version = self.version.load(Acquire);

@@ -1,8 +1,8 @@
 //! Series without a kept handle, which are the [named](crate::outcome::FailureKind::Named) kinds of failures, and the
 //! transitions. Except for the transitions in `born`, such a series begins with its first event.
 //!
-//! These series are registered on every use. [`Rare`] remembers the series, so that a refresh registers the series
-//! again that an exporter has dropped.
+//! These series are registered on every use. [`Rare`] remembers the series, so that a refresh registers again the
+//! series that an exporter has dropped.
 
 use std::collections::BTreeSet;
 

@@ -8,8 +8,8 @@
 //! | closed | has left closed after the decision | none, because its evidence is newer |
 //! | closed | not closed | the circuit closes |
 //!
-//! An instance declines if its last success is younger than its window and 10 s. Single failures between successes are no
-//! outage. In an outage the advice opens the circuit after a few failures in a row.
+//! An instance declines if its last success is younger than its window, or than 10 s if the window is shorter. Single
+//! failures between successes are no outage. In an outage the advice opens the circuit after a few failures in a row.
 
 use std::time::Duration;
 
@@ -43,8 +43,9 @@ impl Desk {
         fleet.state == State::Open && fleet.until.is_none() && self.circuit.config().recovery == Recovery::Automatic
     }
 
-    /// Returns true if an opening of the fleet should have ended a while ago by the clock of this process. The clock of the store
-    /// was perhaps set back, and allows no lease before its time has come again.
+    /// Returns true if an opening of the fleet has ended by the clock of this process, but not by the clock of the
+    /// store. The clock of the store was perhaps set back, and the record accepts no lease before the opening ends by
+    /// that clock.
     fn is_overdue_here(&mut self, fleet: &Fleet, now: Now) -> bool {
         let Some(left) = fleet.open_for(now.store) else { return false };
         let left = left.min(self.circuit.config().open.longest());
@@ -88,7 +89,7 @@ impl Desk {
             }
             State::Open => true,
             State::HalfOpen => false,
-            // The service has asked this instance for no calls until then.
+            // The service has asked this instance not to call before `floor`.
             State::Closed if self.fleet.floor.is_some_and(|floor| now.here < floor) => return,
             State::Closed => {
                 let left_closed = self.circuit.snapshot().tripped_for.map(|ago| now.store.saturating_sub(ago));

@@ -24,10 +24,11 @@ pub(in crate::coordinator::desk) struct Sent {
 impl Sent {
     /// Returns the hint of a write with the command and without an act.
     ///
-    /// Openings and closings have a hint, and the ends of probes after which another instance must probe. Votes and requests
-    /// for leases need no hint, because the next vote and the next request meet a conflict, whose answer has the record. Only
-    /// an instance whose lease has lapsed must learn of another lease. The instance whose probe passed asks for the next lease
-    /// itself. A hint costs a whole record for each instance.
+    /// An opening, a closing, and the end of a probe after which another instance must probe send a hint. A vote and a
+    /// request for a lease send no hint, because the next vote or request conflicts, and the answer to a conflict has
+    /// the record. A lease sends a hint only if the lease of another instance has lapsed, because that instance could
+    /// still use its grant. A probe that passed sends no hint, because its instance requests the next lease itself.
+    /// Hints are saved, because each instance loads the whole record after a hint.
     pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
         let is_met = matches!(
             self.change,
@@ -63,7 +64,7 @@ impl Desk {
             return None;
         }
         if let Some(own) = record.instances.get_mut(&who.id).filter(|_| has_counts && self.evidence.is_stopping()) {
-            // The command has given the entry a new number.
+            // The command has given the entry a new sequence, and the mark of a stop must be equal to that sequence.
             own.stopped = Some(own.sequence);
         }
         Some(self.propose(change, record, who, now))
@@ -86,7 +87,8 @@ impl Desk {
             slow = slow.saturating_add(entry.slow);
         }
         self.circuit.trips_with(Tally::new(calls, score, slow))?;
-        // An instance without a failure writes no counts. Each of these instances has perhaps made as many calls as the others.
+        // An instance without a failure writes no counts, but its successes must lower the failure rate. So each such
+        // instance is assumed to have made as many calls as the others on average.
         let live = u64::from(who.members.live?).max(entries);
         let all = calls.saturating_mul(live) / entries.max(1);
         let (attempt, rule) = self.circuit.trips_with(Tally::new(all, score, slow))?;
@@ -117,7 +119,8 @@ impl Desk {
     pub(in crate::coordinator::desk) fn fleet_written(&mut self, sent: &Sent) {
         self.count_result(&sent.change);
         if is_result(&sent.change) {
-            // A busy instance asks for its next lease at once. A lease without a call would hold up the other instances.
+            // Only an instance whose call came soon requests its next lease at once, because a lease that waits for a
+            // call would hold up the other instances.
             self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
             self.fleet.turn = Turn::None;
         }
@@ -126,7 +129,8 @@ impl Desk {
         }
     }
 
-    /// Adds the audit row of a decision that this instance has written. The instances that adopt the decision add no row.
+    /// Adds the audit row of a decision that this instance has written. Instances that only adopt the decision add no
+    /// row.
     pub(in crate::coordinator::desk) fn row_of_decision(&mut self, who: &Who, report: &mut Report) {
         let Some(fleet) = &self.known.record().fleet else { return };
         let Some(generation) = self.fleet.decided else { return };
@@ -146,5 +150,6 @@ impl Desk {
     }
 }
 
-/// The least age up to which the counts of an entry are fresh. Counts are written every 12 to 15 s.
+/// The shortest time for which the counts of an entry are fresh. Counts are written every 12 to 15 s, so that a shorter
+/// window would find few entries.
 const MERGED_AT_LEAST: Duration = Duration::from_secs(15);

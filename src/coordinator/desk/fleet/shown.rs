@@ -1,8 +1,9 @@
 //! The decision of the fleet for people, in the status and the metrics of the circuit.
 //!
-//! Probes without a lease are counted here, because only the desk knows both the probes and the leases. A lease allows one
-//! probe. Therefore the probes of a half-open era that have ended, without those that ended a turn, had no lease. A probe
-//! without a lease shows that the store is away. A circuit in shadow is left out, because a trial never needs a lease.
+//! This module counts the probes without a lease, because only the desk knows both the probes and the leases. A lease
+//! allows one probe, whose end ends the turn. Therefore every other probe of the half-open era had no lease. A probe
+//! without a lease shows that the store does not answer. A circuit in shadow is left out, because a trial never needs a
+//! lease.
 
 use super::turn::Outcome;
 use super::{Desk, Who};
@@ -49,8 +50,8 @@ impl Desk {
         }
     }
 
-    /// Counts the probes of a half-open era that has ended. A restored era brings the probes of an earlier process along,
-    /// which were counted there.
+    /// Counts the probes of a half-open era that has ended. The probes that a restored era has from an earlier process
+    /// are left out, because that process has counted them.
     pub(super) fn count_last_probes(&mut self, edge: &Transition, taken_over: bool, had_lease: bool) {
         let ended = if let Reason::ProbesPassed { successes, .. } | Reason::QuietService { successes, .. } = edge.reason
         {
@@ -82,7 +83,7 @@ impl Desk {
         }
     }
 
-    /// Counts the result of a probe that the record has now.
+    /// Counts the result of a probe, after the record has taken the result.
     pub(super) fn count_result(&self, change: &FleetChange) {
         let result = match change {
             FleetChange::Passed { .. } => FleetProbe::Passed,

@@ -8,8 +8,9 @@
 //! | `Ended` | has a result for the record | the record has the result: `None` |
 //!
 //! The end of a round ends each turn, because no result of another round counts. No lease is requested before the turn is
-//! `None`, so that a result whose answer was lost meets a finished lease and does not count twice. A lease that has lapsed before a call came
-//! keeps its grant until another instance has a lease, so that a caller with few calls can close the fleet.
+//! `None`, so that a result whose answer was lost meets a finished lease and does not count twice. If a lease lapses
+//! before a call comes, the grant stays until another instance has a lease, so that an instance with few calls can close
+//! the fleet.
 
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub(super) enum Turn {
         successes: u32,
         failures: u32,
         granted: Tick,
-        /// The begin of the probe, once a check has found the probe under way.
+        /// The start of the probe, once a check has found the probe under way.
         used: Option<Tick>,
     },
     Passive {
@@ -88,12 +89,12 @@ impl Turn {
         if let Self::Ended { outcome, .. } = self { Some(*outcome) } else { None }
     }
 
-    /// Returns true if the instance may make a probe by a lease, or is making the probe.
+    /// Returns true if the instance may make a probe with a lease, or is making the probe.
     pub(super) const fn is_probe(&self) -> bool {
         matches!(self, Self::Probe { .. })
     }
 
-    /// Returns true if no probe is possible, under way or ended.
+    /// Returns true if there is no turn, so that the instance may request a lease.
     pub(super) const fn is_free(&self) -> bool {
         matches!(self, Self::None)
     }
@@ -105,7 +106,7 @@ impl Turn {
 }
 
 impl Desk {
-    /// Moves the turn by the record and by the circuit.
+    /// Begins, continues or ends the turn, as the record and the circuit require.
     pub(super) fn take_turn(&mut self, fleet: &Fleet, who: &Who, now: Now) {
         if self.fleet.turn.round().is_some_and(|round| round != fleet.generation) {
             self.end_turn();
@@ -114,7 +115,7 @@ impl Desk {
             Turn::None => self.begin_turn(fleet, who, now),
             Turn::Probe { round, era, successes, failures, granted, used } => {
                 let Some(seen) = self.circuit.probing().filter(|seen| seen.era == era) else {
-                    // The look has not read the transition that ended the era.
+                    // The desk has not yet read the transition that ended the era. `saw` then ends the turn.
                     return;
                 };
                 let outcome = if seen.failures > failures {
@@ -132,8 +133,8 @@ impl Desk {
                     }
                     return;
                 } else if let Some(used) = used.filter(|used| self.is_overdue(*used, now.here)) {
-                    // A call has taken the slot of the overdue probe back. A probe that has not ended after the next deadline
-                    // was perhaps cancelled.
+                    // A call has taken back the slot of the overdue probe. After a second deadline no result is
+                    // expected, because the probe was perhaps cancelled.
                     let deadline = self.circuit.config().probes.deadline;
                     if now.here.saturating_since(used) >= deadline.saturating_mul(2) {
                         self.end_turn();
@@ -179,8 +180,8 @@ impl Desk {
         }
     }
 
-    /// Returns the lease of this start of the instance in the present round. Another process can have the same id, until one of
-    /// them gets another id, and must not use the same lease.
+    /// Returns the lease of this start of the instance in the present round. Two processes can have the same id for a
+    /// time, and must not both use the lease.
     pub(super) fn own_lease(&self, who: &Who) -> Option<&Lease> {
         let record = self.known.record();
         let is_own = record.instances.get(&who.id).is_some_and(|entry| entry.incarnation == who.incarnation);
@@ -227,7 +228,8 @@ impl Desk {
         (self.is_overdue(used, now.here) && lease.is_pending(now.store)).then_some(FleetChange::Overdue)
     }
 
-    /// Returns true if a probe that began at `used` has reached its deadline. The begin is exact to a millisecond.
+    /// Returns true if a probe that began at `used` has reached its deadline. A millisecond is added, because a slot
+    /// keeps the start of a probe in whole milliseconds.
     fn is_overdue(&self, used: Tick, now: Tick) -> bool {
         now.saturating_since(used).saturating_add(Duration::from_millis(1)) >= self.circuit.config().probes.deadline
     }

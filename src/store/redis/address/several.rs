@@ -42,7 +42,7 @@ impl<'a> Several<'a> {
         self.master.is_none()
     }
 
-    /// Returns the address of the first host as that of one server.
+    /// Returns the address of a single server, which is the first host.
     pub(super) fn first(&self) -> String {
         self.with(self.hosts.first().copied().unwrap_or_default())
     }
