@@ -48,7 +48,6 @@ impl Desk {
     /// that clock.
     fn is_overdue_here(&mut self, fleet: &Fleet, now: Now) -> bool {
         let Some(left) = fleet.open_for(now.store) else { return false };
-        let left = left.min(self.circuit.config().open.longest());
         if self.fleet.ends.is_none_or(|(generation, _)| generation != fleet.generation) {
             self.fleet.ends = Some((fleet.generation, now.here.saturating_add(left)));
         }

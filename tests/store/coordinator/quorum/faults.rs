@@ -165,6 +165,41 @@ async fn an_act_during_a_vote_opens_nothing_after_the_end_of_the_vote() {
     }
 }
 
+const KILLED: &str = "killed-in-a-fleet";
+
+/// Variables of the own process cannot be set, because other tests read them at the same time.
+#[test]
+fn an_instance_under_the_kill_switch_withdraws_its_vote_and_votes_no_more() {
+    let name = "coordinator::quorum::faults::under_the_kill_switch";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env("CIRCUIT_BREAKER_DISABLED", KILLED)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_the_kill_switch() {
+    // Proves something only as the child of the test above, whose environment names the circuit.
+    if std::env::var("CIRCUIT_BREAKER_DISABLED").as_deref() != Ok(KILLED) {
+        return;
+    }
+    let store = memory();
+    let now = store.load_many(&[]).await.unwrap().now.as_millis();
+    let voter = json!({"sequence": now, "state": "open", "updated_at": now, "vote": {"on": 0, "until": now + 600_000}});
+    let bytes = json!({"service": KILLED, "state": "closed", "instances": {"a": voter}}).to_string().into_bytes();
+    let write = Write { name: KILLED.to_owned(), expected: None, bytes, ttl: None, hint: Hint::Any };
+    store.compare_and_set(&write).await.unwrap();
+    let a = Instance::with(&store, "a", Sharing::Quorum, settings(KILLED).build().unwrap()).await;
+    pass(secs(2)).await;
+    fail(&a.circuit, 20);
+    pass(secs(2)).await;
+    let written = record(&store, KILLED).await.unwrap();
+    assert_eq!((written.instances["a"].vote.as_ref(), written.fleet), (None, None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn slow_calls_of_two_instances_open_the_fleet() {
     let store = memory();
