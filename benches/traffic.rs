@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::event::{Event, observer_fn};
+use tower_circuit_breaker::state::Reason;
 use tower_circuit_breaker::store::{Hint, RedisStore, Store, Write};
 use tower_circuit_breaker::{Circuit, Config, Outcome, Registry, State};
 
@@ -28,6 +31,7 @@ const SCENARIOS: &[(&str, &str)] = &[
     ("names-rest", "the names that a registry of 10 000 closed circuits loads; 65 s"),
     ("names-open", "the same with one open circuit"),
     ("idle", "the writes of 20 idle registries with `Sharing::Advise`; 125 s"),
+    ("spread", "the time from the write that opens a fleet of 20 registries to their openings, 100 times; 60 s"),
     ("loads", "the cost of 10 000 loaded names for Redis; 10 s"),
 ];
 
@@ -50,6 +54,7 @@ fn main() {
                 "names-rest" => names(false).await,
                 "names-open" => names(true).await,
                 "idle" => idle().await,
+                "spread" => spread().await,
                 _ => loads().await,
             }
         });
@@ -67,11 +72,31 @@ struct Member {
 
 impl Member {
     async fn start(server: &Redis, number: usize, sharing: Sharing, names: &[String]) -> Self {
+        Self::observed(server, number, sharing, names, None).await
+    }
+
+    /// Starts a registry whose circuits send the time of each opening that they adopt from the fleet.
+    async fn observed(
+        server: &Redis,
+        number: usize,
+        sharing: Sharing,
+        names: &[String],
+        adopted: Option<UnboundedSender<(String, Instant)>>,
+    ) -> Self {
         let store = Counting::new(server.store());
         let builder = Registry::builder().store(store.clone()).instance(&format!("instance-{number}")).sharing(sharing);
         let registry = builder.build().expect("settings that can work");
         let circuit = |name: &String| {
-            let config = Config::builder(name).without_shipped_observers();
+            let mut config = Config::builder(name).without_shipped_observers();
+            if let Some(adopted) = adopted.clone() {
+                config = config.observer(observer_fn(move |circuit, event| match event {
+                    Event::Transition(edge) if edge.from.state == State::Closed && edge.reason == Reason::Fleet => {
+                        // The receiver is gone at the end of the scenario.
+                        drop(adopted.send((circuit.to_owned(), Instant::now())));
+                    }
+                    _ => {}
+                }));
+            }
             registry.circuit(config.build().expect("settings that can work")).expect("there is room")
         };
         let circuits = names.iter().map(circuit).collect();
@@ -203,6 +228,51 @@ async fn idle() -> String {
     pause(secs(120)).await;
     let after = total(&fleet);
     format!("{} writes of 20 registries in 120 s, {} names loaded", after.0 - before.0, after.1 - before.1)
+}
+
+/// Opens one circuit after the other by the votes of two registries.
+async fn spread() -> String {
+    const REGISTRIES: usize = 20;
+    const ROUNDS: usize = 100;
+    let server = Redis::start().await;
+    let names: Vec<String> = (0..ROUNDS).map(|round| format!("payments-{round}")).collect();
+    let (sender, mut opened) = unbounded_channel();
+    let mut fleet = Vec::new();
+    for number in 0..REGISTRIES {
+        fleet.push(Member::observed(&server, number, Sharing::Quorum, &names, Some(sender.clone())).await);
+    }
+    // Until then each registry has read the heartbeats of the others.
+    pause(secs(25)).await;
+    let (mut firsts, mut lasts) = (Vec::new(), Vec::new());
+    for (round, name) in names.iter().enumerate() {
+        for voter in &fleet[..2] {
+            while let Ok(permit) = voter.circuits[round].try_acquire() {
+                permit.record(Outcome::failure());
+            }
+        }
+        let mut times = Vec::new();
+        while times.len() < REGISTRIES - 2 {
+            let (circuit, at) = opened.recv().await.expect("the registries keep a sender");
+            times.extend((circuit == *name).then_some(at));
+        }
+        let first = times.iter().min().expect("there are others");
+        let decided = fleet[..2].iter().filter_map(|voter| voter.store.last_write(name, *first)).max();
+        let decided = decided.expect("a voter has decided");
+        let after = |at: &Instant| at.saturating_duration_since(decided).as_secs_f64() * 1e3;
+        firsts.push(times.iter().map(after).fold(f64::MAX, f64::min));
+        lasts.push(times.iter().map(after).fold(0.0, f64::max));
+        pause(Duration::from_millis(200)).await;
+    }
+    firsts.sort_by(f64::total_cmp);
+    lasts.sort_by(f64::total_cmp);
+    format!(
+        "{ROUNDS} openings of {REGISTRIES} registries; ms after the start of the write of the quorum: the first opens at {:.2} \
+         (median), the last at {:.2} (median), {:.2} (p99), {:.2} (longest)",
+        firsts[ROUNDS / 2],
+        lasts[ROUNDS / 2],
+        lasts[ROUNDS * 99 / 100 - 1],
+        lasts[ROUNDS - 1]
+    )
 }
 
 /// Loads 10 000 names, a thousand names ten times, so that the server needs little memory.

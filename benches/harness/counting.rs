@@ -1,7 +1,8 @@
 //! A store that counts the operations on records, on top of another store.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tower_circuit_breaker::store::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written};
 
@@ -11,11 +12,13 @@ pub(crate) struct Counting<S> {
     store: S,
     /// Writes, loads, and names in loads.
     counts: Arc<[AtomicU64; 3]>,
+    /// The start of each write, with its name.
+    writes: Arc<Mutex<Vec<(String, Instant)>>>,
 }
 
 impl<S: Store> Counting<S> {
     pub(crate) fn new(store: S) -> Self {
-        Self { store, counts: Arc::default() }
+        Self { store, counts: Arc::default(), writes: Arc::default() }
     }
 
     /// Returns the numbers of writes of a record, of loads, and of names in these loads, since the start.
@@ -23,6 +26,12 @@ impl<S: Store> Counting<S> {
         // Relaxed, because the counts publish no other data.
         let [writes, loads, names] = self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
         (writes, loads, names)
+    }
+
+    /// Returns the start of the last write of this name before a time.
+    pub(crate) fn last_write(&self, name: &str, before: Instant) -> Option<Instant> {
+        let writes = self.writes.lock().expect("no thread panics with the lock");
+        writes.iter().filter(|(written, at)| written == name && *at < before).map(|(_, at)| *at).max()
     }
 
     fn add(&self, kind: usize, count: usize) {
@@ -44,6 +53,7 @@ impl<S: Store> Store for Counting<S> {
 
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
         self.add(0, 1);
+        self.writes.lock().expect("no thread panics with the lock").push((write.name.clone(), Instant::now()));
         self.store.compare_and_set(write).await
     }
 
