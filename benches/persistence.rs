@@ -5,6 +5,7 @@
 mod calls;
 #[path = "harness/cli.rs"]
 mod cli;
+#[expect(dead_code, reason = "only the bench of the traffic needs the times of writes")]
 #[path = "harness/counting.rs"]
 mod counting;
 #[path = "harness/hanging.rs"]

@@ -89,12 +89,14 @@ impl Member {
         let circuit = |name: &String| {
             let mut config = Config::builder(name).without_shipped_observers();
             if let Some(adopted) = adopted.clone() {
-                config = config.observer(observer_fn(move |circuit, event| match event {
-                    Event::Transition(edge) if edge.from.state == State::Closed && edge.reason == Reason::Fleet => {
+                config = config.observer(observer_fn(move |circuit, event| {
+                    if let Event::Transition(edge) = event
+                        && edge.from.state == State::Closed
+                        && edge.reason == Reason::Fleet
+                    {
                         // The receiver is gone at the end of the scenario.
                         drop(adopted.send((circuit.to_owned(), Instant::now())));
                     }
-                    _ => {}
                 }));
             }
             registry.circuit(config.build().expect("settings that can work")).expect("there is room")
