@@ -110,7 +110,8 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. The number is the share of
+    /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. Without effect with
+    /// [`Sharing::Follow`], where one vote is enough. The number is the share of
     /// the live members, rounded up, but at least `at_least` and at most 10. An instance that has been alone for 20 s needs
     /// no vote but its own. While the members are not known, at least two votes are needed.
     ///

@@ -1,4 +1,4 @@
-//! The part of an instance in the decisions of its fleet, under [`Sharing::Quorum`].
+//! The part of an instance in the decisions of its fleet, under `Sharing::Quorum` and `Sharing::Follow`.
 //!
 //! A fleet is the instances that share a store and a fleet name. Its decision about a circuit is a part of the record. This
 //! file chooses the next command of this instance to the fleet. `adopt.rs` takes decisions over into the circuit, and
@@ -20,6 +20,9 @@
 //!
 //! A seventh command, `Merged`, goes with a write of the counts. A circuit in shadow, a disabled circuit and a circuit under
 //! the kill switch neither vote nor probe for the fleet.
+//!
+//! `Sharing::Follow` is a quorum of one vote whose instances never decline. A state that one instance has published, as
+//! earlier versions of this crate do, is a decision for such an instance.
 
 mod adopt;
 mod sent;
@@ -30,7 +33,6 @@ use std::time::Duration;
 
 use super::{Desk, Now, Report, Who};
 use crate::clock::Tick;
-use crate::coordinator::Sharing;
 use crate::random::Dice;
 use crate::record::{Command, Effect, Fleet, FleetChange, FleetCommand, apply};
 use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
@@ -131,16 +133,16 @@ impl InFleet {
 impl Desk {
     /// Makes a check. `is_up` is true if the store answers at present, and `closing` if the process is about to end.
     pub(in crate::coordinator) fn check(&mut self, who: &Who, is_up: bool, closing: bool, now: Now, dice: &mut Dice) {
-        if who.sharing != Sharing::Quorum || self.adopted.is_waiting_for_restore() {
+        if !who.sharing.is_of_fleet() || self.adopted.is_waiting_for_restore() {
             return;
         }
-        let fleet = self.known.record().decision(false);
+        let fleet = self.known.record().decision(who.follows());
         self.count_calls(fleet.state, now.here);
         self.lease_probes(&fleet, is_up, now);
         self.adopt_decision(&fleet, who, now);
         let had_lease = self.fleet.turn.is_probe();
         self.take_turn(&fleet, who, now);
-        self.count_probes(had_lease);
+        self.count_probes(had_lease, who);
         self.show(&fleet, who, now.store);
         self.fleet.wanted = self.next_command(&fleet, who, closing, now);
         if !matches!(self.fleet.wanted, Some(FleetChange::Lease { .. })) {
@@ -153,7 +155,7 @@ impl Desk {
     }
 
     /// Passes a transition of the circuit to the part in the fleet.
-    pub(super) fn note_for_fleet(&mut self, edge: &Transition, taken_over: bool, now: Tick) {
+    pub(super) fn note_for_fleet(&mut self, edge: &Transition, taken_over: bool, who: &Who, now: Tick) {
         let is_own = !taken_over && self.evidence.left_closed_on_own();
         let age = self.circuit.now().saturating_since(edge.at);
         let had_lease = self.fleet.turn.is_probe();
@@ -165,13 +167,13 @@ impl Desk {
         if let Some((lasts, _)) = lasts.filter(|(lasts, nominal)| *lasts > nominal.mul_f64(1.5)) {
             self.fleet.floor = Some(now.saturating_add(lasts.saturating_sub(age)));
         }
-        self.count_last_probes(edge, taken_over, had_lease);
+        self.count_last_probes(edge, taken_over, had_lease, who);
     }
 
     /// Returns true if the state of the circuit is that of the fleet, so that the entry need not have the state.
     pub(super) fn is_common(&self, who: &Who) -> bool {
-        let fleet = self.known.record().fleet.as_ref();
-        who.sharing == Sharing::Quorum && fleet.is_some_and(|fleet| fleet.state != State::Closed)
+        let (state, _) = self.known.record().decided(who.follows());
+        who.sharing.is_of_fleet() && state != State::Closed
     }
 
     /// Makes the entry due after a change of the state that a restart must not lose. The record of a fleet that is not closed
@@ -183,9 +185,9 @@ impl Desk {
     }
 
     /// Returns true if the fleet is not closed, or if this instance votes.
-    pub(super) fn is_deciding(&self) -> bool {
-        let fleet = self.known.record().fleet.as_ref();
-        self.fleet.opening.is_some() || fleet.is_some_and(|fleet| fleet.state != State::Closed)
+    pub(super) fn is_deciding(&self, follows: bool) -> bool {
+        let (state, _) = self.known.record().decided(follows);
+        self.fleet.opening.is_some() || state != State::Closed
     }
 
     /// Counts the calls since the last check, which are the demand for a lease and the reason to decline an opening.
@@ -240,19 +242,20 @@ impl Desk {
 
     fn fleet_command(&self, change: FleetChange, who: &Who) -> FleetCommand {
         FleetCommand {
-            on: self.fleet.turn.round().filter(|_| is_result(&change)).unwrap_or_else(|| self.generation()),
+            on: self.fleet.turn.round().filter(|_| is_result(&change)).unwrap_or_else(|| self.generation(who)),
             after: self.sending.proposed(),
             again: if is_result(&change) { self.fleet.turn.again() } else { 0 },
             instance: who.id.clone(),
             incarnation: who.incarnation.clone(),
-            follows: false,
+            follows: who.follows(),
             change,
         }
     }
 
     /// Returns the generation of the fleet.
-    fn generation(&self) -> Generation {
-        self.known.record().fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
+    fn generation(&self, who: &Who) -> Generation {
+        let (_, generation) = self.known.record().decided(who.follows());
+        generation
     }
 
     /// Returns true if the circuit may vote and probe for the fleet.
@@ -281,7 +284,7 @@ impl Desk {
         let left = opening.votes_until.saturating_since(now.here);
         // The ends of one vote differ by the differences between clocks. Such a vote is given again only if the votes in the
         // record are enough.
-        let given = self.known.record().own_vote(&who.id, now.store).map(|until| until.since(now.store));
+        let given = self.known.record().own_vote(&who.id, who.follows(), now.store).map(|until| until.since(now.store));
         let lasts = given.filter(|given| left <= given.saturating_add(SAME_END)).unwrap_or(left);
         Some(FleetChange::Vote {
             lasts,
@@ -294,7 +297,7 @@ impl Desk {
     }
 
     fn withdraw(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
-        self.known.record().own_vote(&who.id, now.store)?;
+        self.known.record().own_vote(&who.id, who.follows(), now.store)?;
         let is_void = fleet.state == State::Closed && self.circuit.state() == State::Closed || !self.is_active();
         is_void.then_some(FleetChange::Withdraw)
     }
@@ -304,7 +307,7 @@ impl Desk {
         let Self { fleet: own, circuit, .. } = self;
         let can_probe = match circuit.state() {
             State::HalfOpen => true,
-            State::Closed => fleet.state != State::Closed && self.declines(now.here),
+            State::Closed => fleet.state != State::Closed && self.succeeds(now.here),
             State::Open => false,
         };
         if !own.has_demand || !own.turn.is_free() || !can_probe || !self.is_active() {

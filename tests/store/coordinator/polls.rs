@@ -234,10 +234,14 @@ async fn the_instances_of_a_large_fleet_write_each_transition_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_followers_of_a_large_fleet_follow_each_transition_at_once() {
+async fn the_followers_of_a_large_fleet_adopt_each_decision_at_once() {
     let store = memory();
     let instances = opened(&store, 20, Sharing::Follow).await;
-    succeed(&instances[3].circuit, 3);
+    drop(instances[3].circuit.try_acquire());
+    for _ in 0..3 {
+        pass(millis(300)).await;
+        succeed(&instances[3].circuit, 1);
+    }
     pass(millis(500)).await;
     let closed = instances.iter().filter(|instance| instance.circuit.status().state == State::Closed).count();
     assert_eq!(closed, 20);

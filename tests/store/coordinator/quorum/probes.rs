@@ -9,10 +9,12 @@ use super::*;
 
 /// Calls to a service from all instances, each with its end.
 #[derive(Default)]
-struct Calls {
+pub(super) struct Calls {
     /// The calls that reached the service.
-    reached: usize,
-    most_at_once: usize,
+    pub(super) reached: usize,
+    /// The probes among these calls.
+    pub(super) probes: usize,
+    pub(super) most_at_once: usize,
 }
 
 /// The step in which calls begin and end.
@@ -21,7 +23,7 @@ const STEP: u64 = 50;
 impl Calls {
     /// Lets every instance make a call in each step, until `done`, for at most `steps` steps. A call takes `takes` ms, and
     /// ends as `outcome` says for the index of its instance.
-    async fn run(
+    pub(super) async fn run(
         &mut self,
         circuits: &[&Circuit],
         takes: u64,
@@ -41,6 +43,7 @@ impl Calls {
             for (which, circuit) in circuits.iter().enumerate() {
                 if let Ok(permit) = circuit.try_acquire() {
                     self.reached += 1;
+                    self.probes += usize::from(permit.is_probe());
                     ends.push((now + takes, which, permit));
                 }
             }
@@ -61,15 +64,15 @@ async fn opened(store: &(impl Store + Clone)) -> [Instance; 3] {
     instances
 }
 
-fn circuits(instances: &[Instance]) -> Vec<&Circuit> {
+pub(super) fn circuits(instances: &[Instance]) -> Vec<&Circuit> {
     instances.iter().map(|one| &one.circuit).collect()
 }
 
-fn are_closed(instances: &[Instance]) -> bool {
+pub(super) fn are_closed(instances: &[Instance]) -> bool {
     instances.iter().all(|one| state(&one.circuit) == State::Closed)
 }
 
-async fn fleet(store: &impl Store) -> CircuitRecord {
+pub(super) async fn fleet(store: &impl Store) -> CircuitRecord {
     record(store, "payments").await.unwrap()
 }
 
