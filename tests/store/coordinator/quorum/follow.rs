@@ -114,7 +114,7 @@ async fn a_rolling_restart_of_followers_keeps_the_opening() {
         assert!(are_open(&instances), "after the restart of {id}");
     }
     assert_eq!(calls.reached, 0);
-    calls.run(&circuits(&instances), 100, 400, |_| Outcome::Success, || are_closed(&instances)).await;
+    calls.run(&circuits(&instances), 100, 1_000, |_| Outcome::Success, || are_closed(&instances)).await;
     assert!(are_closed(&instances));
     assert_eq!((calls.probes, calls.most_at_once), (3, 1));
 }
