@@ -1,6 +1,7 @@
 //! The parts of the record that the circuit has already taken over.
 //!
-//! [`Adopted`] remembers the restore, the operators' act in force, the last decision of the fleet, and the advice, so that each of them reaches the circuit once. `takeover.rs` decides the order and the effect of these
+//! [`Adopted`] remembers the restore, the operators' act in force, the last decision of the fleet, and the advice, so
+//! that each of them reaches the circuit once. `takeover.rs` and `fleet/adopt.rs` decide the order and the effect of these
 //! steps.
 
 use std::time::Duration;

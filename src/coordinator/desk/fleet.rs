@@ -21,8 +21,7 @@
 //! A seventh command, `Merged`, goes with a write of the counts. A circuit in shadow, a disabled circuit and a circuit under
 //! the kill switch neither vote nor probe for the fleet.
 //!
-//! `Sharing::Follow` is a quorum of one vote whose instances never decline. A state that one instance has published, as
-//! earlier versions of this crate do, is a decision for such an instance.
+//! `Sharing::Follow` is a quorum of one vote without declining, for which a state that one instance publishes is a decision.
 
 mod adopt;
 mod sent;
@@ -179,7 +178,9 @@ impl Desk {
     /// Makes the entry due after a change of the state that a restart must not lose. The record of a fleet that is not closed
     /// needs only openings and closings of single instances.
     pub(super) fn owe_in_fleet(&mut self, edge: &Transition, who: &Who, now: Tick) {
-        if edge.to.state != State::HalfOpen && self.evidence.left_closed_on_own() || !self.is_common(who) {
+        // A failure with a time that the service asks for makes an opening of the fleet longer on this instance.
+        let is_single = self.evidence.left_closed_on_own() || edge.reason == Reason::AtOnce;
+        if edge.to.state != State::HalfOpen && is_single || !self.is_common(who) {
             self.evidence.owe(now);
         }
     }

@@ -8,8 +8,9 @@
 //! | closed | has left closed after the decision | none, because its evidence is newer |
 //! | closed | not closed | the circuit closes |
 //!
-//! The calls of an instance succeed if its last success is younger than its window and 10 s. Single failures between successes are no
-//! outage. In an outage the advice opens the circuit after a few failures in a row.
+//! The calls of an instance succeed if its last success is younger than its window and 10 s. Single failures between
+//! successes are no outage. In an outage the advice opens the circuit after a few failures in a row. A state that one
+//! instance has published is a decision under `Sharing::Follow`, with the reason `Followed`.
 
 use std::time::Duration;
 

@@ -229,6 +229,29 @@ async fn an_instance_whose_reset_was_overtaken_opens_again_with_its_fleet() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_time_that_the_service_asks_for_outlasts_a_kill_under_an_adopted_opening() {
+    for sharing in [Sharing::Quorum, Sharing::Follow] {
+        let store = memory();
+        let [a, b, c] = ["a", "b", "c"].map(|id| Instance::start(&store, id, sharing));
+        let (a, b, c) = (a.await, b.await, c.await);
+        let late = c.circuit.try_acquire().unwrap();
+        for one in [&a, &b] {
+            while let Ok(permit) = one.circuit.try_acquire() {
+                permit.failure(Failure::hard());
+            }
+        }
+        pass(secs(1)).await;
+        assert!(adopted(&c.circuit), "{sharing:?}");
+        late.failure(Failure::hard().trips_at_once().with_retry_after(secs(120)));
+        pass(secs(1)).await;
+        drop(c);
+        let c = Instance::start(&store, "c", sharing).await;
+        let left = c.circuit.status().retry_after.unwrap();
+        assert!(left > secs(110), "{sharing:?}: {left:?}");
+    }
+}
+
 async fn plant(store: &MemoryStore, record: &Value) {
     let (name, bytes) = ("payments".to_owned(), record.to_string().into_bytes());
     store.compare_and_set(&Write { name, expected: None, bytes, ttl: None, hint: Hint::Any }).await.unwrap();
