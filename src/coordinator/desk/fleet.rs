@@ -185,10 +185,14 @@ impl Desk {
         }
     }
 
-    /// Returns true if the fleet is not closed, or if this instance votes.
+    /// Returns true in a vote of this instance and in a round, where each change of another instance matters. An open fleet
+    /// changes nothing before its end, when the first request for a lease meets the present record.
     pub(super) fn is_deciding(&self, follows: bool) -> bool {
-        let (state, _) = self.known.record().decided(follows);
-        self.fleet.opening.is_some() || state != State::Closed
+        match self.known.record().decided(follows) {
+            (State::Closed, _) => self.fleet.opening.is_some(),
+            (State::Open, _) => false,
+            (State::HalfOpen, _) => true,
+        }
     }
 
     /// Counts the calls since the last check, which are the demand for a lease and the reason to decline an opening.

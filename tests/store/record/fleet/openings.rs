@@ -314,35 +314,25 @@ fn the_end_of_a_disabling_begins_no_round() {
 }
 
 #[test]
-fn a_published_state_of_one_instance_is_a_decision_for_followers_only() {
+fn a_published_round_of_one_instance_has_leases_of_followers_only() {
     let at = NOW.as_millis();
-    let published = |state: &str| {
-        let (begin, end) = (at - 5_000, (state == "open").then_some(at));
-        Stored::of(
-            &json!({"state": state, "generation": begin, "last_state_change": begin, "until": end, "open_ms": 5_000,
-            "half_open_attempts": 2, "instance": "old", "incarnation": "earlier"}),
-        )
-    };
-    let follow = |stored: &mut Stored, id: &str, change: FleetChange| {
-        let on = stored.generation().max(stored.record.generation);
-        let command = FleetCommand { follows: true, ..command(on, id, change) };
+    let mut stored =
+        Stored::of(&json!({"state": "half_open", "generation": at - 5_000, "last_state_change": at - 5_000,
+        "half_open_attempts": 2, "instance": "old", "incarnation": "earlier"}));
+    let round = stored.record.generation;
+    assert_eq!(stored.give_on(round, "a", lease()), Effect::Superseded, "no decision of the fleet");
+    let mut follow = |id: &str, change: FleetChange| {
+        let command = FleetCommand { follows: true, ..command(round, id, change) };
         apply(&mut stored.record, &Command::Fleet(command), stored.now)
     };
-    for (state, change, decided) in
-        [("open", lease(), State::HalfOpen), ("closed", vote(1), State::Open), ("half_open", passed(), State::HalfOpen)]
-    {
-        let mut stored = published(state);
-        let on = stored.record.generation;
-        assert_eq!(stored.give_on(on, "a", change.clone()), Effect::Superseded, "{state} is no decision of the fleet");
-        if state == "half_open" {
-            assert_eq!(follow(&mut stored, "a", lease()), Effect::Applied);
-            assert_eq!((stored.record.fleet.is_none(), stored.lease("a").round), (true, on), "the published round");
-        }
-        assert_eq!(follow(&mut stored, "a", change), Effect::Applied, "{state}");
-        if let Some(fleet) = &stored.record.fleet {
-            assert!(fleet.state == decided && fleet.generation > on, "{fleet:?}");
-            assert_eq!((stored.record.state, stored.record.generation), (fleet.state, fleet.generation));
-        }
-        assert_eq!(stored.record.state, decided);
+    for id in ["a", "b"] {
+        assert_eq!(follow(id, lease()), Effect::Applied);
+        assert_eq!(follow("c", lease()), Effect::Superseded, "one probe at a time");
+        assert_eq!(follow(id, passed()), Effect::Applied);
     }
+    assert_eq!(follow("c", lease()), Effect::Applied);
+    assert_eq!(follow("c", passed()), Effect::Applied);
+    let fleet = stored.fleet();
+    assert!(fleet.state == State::Closed && fleet.generation > round, "{fleet:?}");
+    assert_eq!((stored.record.state, stored.record.generation), (State::Closed, fleet.generation));
 }
