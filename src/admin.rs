@@ -33,8 +33,8 @@
 //! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
 //!
-//! A circuit of a registry with `Sharing::Quorum` has the decision of its fleet as `fleet`, with `state`, `votes`, `needed`,
-//! `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)). Other circuits have `null`.
+//! A circuit of a registry with `Sharing::Quorum` or `Sharing::Follow` has the decision of its fleet as `fleet`, with `state`,
+//! `votes`, `needed`, `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)). Other circuits have `null`.
 //!
 //! Every order also accepts `seen`, which is the `latest` of the status that the operator saw, and `id`, under which
 //! the order takes effect only once ([`Order`](crate::operation::Order)). The answer to a repeated order has

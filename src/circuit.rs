@@ -55,7 +55,7 @@
 //! | any | closed in its configured mode | An operator resets the circuit to [`To::Closed`]. | `Operator`, `Act::Reset` |
 //! | any | closed in its configured mode | An operator forgets the circuit. | `Operator`, `Act::Forget` |
 //! | any | the state and the mode of a snapshot | The circuit is restored. | `Restored` |
-//! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state. | `Followed` |
+//! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state of an instance without a fleet. | `Followed` |
 //! | any | the state of a snapshot, in the same mode | The circuit adopts a decision of the fleet. | `Fleet` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `KillSwitch` |
 //!

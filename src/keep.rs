@@ -74,12 +74,20 @@ pub enum Sharing {
     /// of one service with one store. An instance writes a heartbeat every 10 s. [`guide::fleet`](crate::guide::fleet) has the
     /// whole.
     Quorum,
-    /// The opening is an order. This instance takes over the newest published state, even if its own evidence differs.
-    /// An instance writes a heartbeat every 10 s.
+    /// The opening is an order. The first instance that opens opens the circuits of all instances of the fleet, even of those
+    /// whose own calls succeed, and the fleet probes and closes as one circuit, as with [`Quorum`](Self::Quorum). This is the
+    /// right choice for instances with little traffic, and for a service that fails for all instances or for none. An
+    /// instance writes a heartbeat every 10 s.
     Follow,
 }
 
 impl Sharing {
+    /// Returns true if the instances decide together.
+    #[cfg(feature = "store")]
+    pub(crate) const fn is_of_fleet(self) -> bool {
+        matches!(self, Self::Quorum | Self::Follow)
+    }
+
     /// Returns the word in configuration files: `advise`, `quorum` or `follow`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -112,7 +112,8 @@ impl RegistryBuilder {
 
     /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. The number is the share of
     /// the live members, rounded up, but at least `at_least` and at most 10. An instance that has been alone for 20 s needs
-    /// no vote but its own. While the members are not known, at least two votes are needed.
+    /// no vote but its own. While the members are not known, at least two votes are needed. Without effect with
+    /// [`Sharing::Follow`], where one vote is always enough.
     ///
     /// Range: 1 to 10 votes, and a share of 0 to 1. Default: 2 votes, and a share of 0.1. With one vote, an instance on a bad
     /// path opens the circuits of all instances whose calls do not succeed.

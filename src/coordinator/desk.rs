@@ -88,9 +88,14 @@ pub(super) struct Who {
 }
 
 impl Who {
+    /// Returns true if one opening opens all instances, so that a published state of one instance is a decision too.
+    pub(super) fn follows(&self) -> bool {
+        self.sharing == Sharing::Follow
+    }
+
     /// Returns the number of votes that open the fleet.
     fn needed(&self) -> u32 {
-        self.quorum.needed(self.members)
+        if self.follows() { 1 } else { self.quorum.needed(self.members) }
     }
 }
 

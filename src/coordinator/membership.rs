@@ -21,7 +21,6 @@ mod others;
 
 use std::time::Duration;
 
-use super::Sharing;
 use super::desk::{Now, Who};
 use super::terms::Terms;
 use crate::clock::Tick;
@@ -72,7 +71,7 @@ impl Quorum {
 pub(super) struct Membership {
     /// The name of the record.
     name: String,
-    /// False under [`Sharing::Advise`], where no decision needs the number of members and an idle instance writes nothing.
+    /// False under `Sharing::Advise`, where no decision needs the number of members and an idle instance writes nothing.
     is_kept: bool,
     /// The join of all copies of the record that this process has loaded or written.
     known: CircuitRecord,
@@ -116,7 +115,7 @@ impl Membership {
     pub(super) fn new(terms: &Terms, started: Tick) -> Self {
         let name = record_of(&terms.fleet);
         Self {
-            is_kept: terms.sharing != Sharing::Advise,
+            is_kept: terms.sharing.is_of_fleet(),
             known: CircuitRecord::unknown(&name),
             name,
             stored: None,

@@ -7,11 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Sharing;
 use super::desk::Who;
 use super::report::Recovered;
 use crate::config::{Config, Recovery};
-use crate::record::{CircuitRecord, Fleet, InstanceEntry, Timestamp};
+use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
 use crate::state::{Act, EarlierReason, Generation, Mode, Snapshot, State};
 use crate::window::{Tally, Window};
 
@@ -26,7 +25,7 @@ pub(super) struct Restoration {
 /// neither a state nor an act.
 pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, now: Timestamp) -> Option<Restoration> {
     let id = who.id.as_str();
-    let own = record.instances.get(id).filter(|entry| who.sharing != Sharing::Quorum || is_newer(entry, record));
+    let own = record.instances.get(id).filter(|entry| !who.sharing.is_of_fleet() || is_newer(entry, record, who));
     let (mut snapshot, whose, acts, mode_before) = match own {
         Some(entry) => {
             let mut snapshot = Snapshot::closed();
@@ -50,14 +49,14 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
         }
         None if record.generation == Generation::new(0) && record.operator.is_none() => return None,
         // The published state can be the state of one instance of an earlier version.
-        None if who.sharing == Sharing::Quorum => {
+        None if who.sharing.is_of_fleet() => {
             let mut snapshot = Snapshot::closed();
             let is_open = |entry: &&InstanceEntry| entry.state == State::Open && record.state == State::Open;
             if let Some(entry) = record.instances.get(id).filter(is_open) {
                 // The opening of this instance can be longer than that of the fleet.
                 (snapshot.state, snapshot.open_for) = (State::Open, entry.open_for(now));
             }
-            decided(&mut snapshot, record, &record.decision(false), now);
+            decided(&mut snapshot, record, who, now);
             (snapshot, Recovered::Published, 0, Mode::Automatic)
         }
         None => (published(record, id, now), Recovered::Published, 0, Mode::Automatic),
@@ -115,14 +114,15 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
 
 /// Returns true if the decision of the fleet has not made the entry obsolete. An entry of the same time was written with
 /// the decision.
-fn is_newer(entry: &InstanceEntry, record: &CircuitRecord) -> bool {
-    let Some(fleet) = &record.fleet else { return true };
+fn is_newer(entry: &InstanceEntry, record: &CircuitRecord, who: &Who) -> bool {
+    let fleet = record.decision(who.follows());
     entry.updated_at >= fleet.since || entry.state == State::Closed && fleet.state == State::Closed
 }
 
 /// Writes the decision of a fleet into the snapshot of a circuit, whose counts and mode stay. The longer opening wins,
 /// because the service may have asked this instance for no calls until then.
-pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, fleet: &Fleet, now: Timestamp) {
+pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who, now: Timestamp) {
+    let fleet = record.decision(who.follows());
     let own_end = (snapshot.state == State::Open).then_some(snapshot.open_for);
     if snapshot.state != fleet.state {
         snapshot.run = 0.0;
@@ -139,7 +139,10 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, fleet: &F
     snapshot.half_open_for = ago.filter(|_| fleet.state == State::HalfOpen);
     snapshot.tripped_for = snapshot.tripped_for.or(ago).filter(|_| fleet.state != State::Closed);
     if !fleet.reason.is_empty() {
-        give(snapshot, Some((EarlierReason::new(&fleet.reason), since)), now);
+        let reason = EarlierReason::new(&fleet.reason);
+        // The sentence of a fleet names the instances, and that of one instance does not.
+        let is_of_another = record.is_decided_by_one(who.follows()) && ![&who.id, ""].contains(&&*fleet.instance);
+        give(snapshot, Some((if is_of_another { reason.on(&fleet.instance) } else { reason }, since)), now);
     }
 }
 
@@ -164,7 +167,7 @@ pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Ti
     let entry = record.instances.get(&who.id);
     let own = entry.map(|entry| (entry.state, entry.open_for(now), entry.updated_at, true));
     let published = (record.state, record.open_for(now), record.updated_at, false);
-    let states = [own, Some(published).filter(|_| entry.is_none() || who.sharing != Sharing::Advise)];
+    let states = [own, Some(published).filter(|_| entry.is_none() || who.sharing.is_of_fleet())];
     let is_held = record.held(now).is_some();
     let urgency = |(state, open_for, updated_at, is_own): (State, Option<Duration>, Timestamp, bool)| {
         let rejects = state == State::Open && open_for.is_none_or(|left| !left.is_zero());

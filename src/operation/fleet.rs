@@ -38,7 +38,7 @@ pub struct FleetStatus {
     /// The number of votes that opened the fleet. `None` if the fleet is closed, or if no votes opened the fleet.
     pub opened_by: Option<u32>,
     /// The number of votes that open the fleet, or that were needed for the present opening. `None` if the number is not
-    /// known, because the fleet is closed and this process has no such circuit under `Sharing::Quorum`.
+    /// known, because the fleet is closed and this process has no such circuit in a fleet.
     pub needed: Option<u32>,
     /// The votes in force for an opening, by instance. An opening ends its votes.
     pub votes: Vec<FleetVote>,

@@ -194,13 +194,26 @@ impl CircuitRecord {
         if self.fleet.as_ref().is_some_and(is_ended) { State::Closed } else { entry.state }
     }
 
+    /// Returns true if the published state is a decision that is newer than the fleet's part. `follows` is true for an
+    /// instance that follows the published state. An earlier version of this crate, and an instance that advises, publish
+    /// their openings there.
+    pub(crate) fn is_decided_by_one(&self, follows: bool) -> bool {
+        follows && self.generation > self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
+    }
+
+    /// Returns the state and the generation of the decision of the fleet.
+    pub(crate) fn decided(&self, follows: bool) -> (State, Generation) {
+        match &self.fleet {
+            _ if self.is_decided_by_one(follows) => (self.state, self.generation),
+            Some(fleet) => (fleet.state, fleet.generation),
+            None => (State::Closed, Generation::new(0)),
+        }
+    }
+
     /// Returns the decision of the fleet.
-    ///
-    /// For an instance that follows the published state, a published state with a higher generation is a decision too,
-    /// because an earlier version of this crate publishes its openings there.
     pub(crate) fn decision(&self, follows: bool) -> Fleet {
         let fleet = self.fleet.clone().unwrap_or_else(Fleet::never);
-        if !follows || self.generation <= fleet.generation {
+        if !self.is_decided_by_one(follows) {
             return fleet;
         }
         Fleet {
@@ -218,22 +231,23 @@ impl CircuitRecord {
     }
 
     /// Returns the end of the vote of an instance for an opening of the fleet, if the vote counts.
-    pub(crate) fn own_vote(&self, id: &str, now: Timestamp) -> Option<Timestamp> {
-        let on = self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation);
+    pub(crate) fn own_vote(&self, id: &str, follows: bool, now: Timestamp) -> Option<Timestamp> {
+        let (_, on) = self.decided(follows);
         let vote = self.instances.get(id)?.vote.as_ref()?;
         vote.counts(on, now).then_some(vote.until)
     }
 
     /// Returns the lease of an instance in the present round.
-    pub(crate) fn own_lease(&self, id: &str) -> Option<&Lease> {
-        let round = self.fleet.as_ref().filter(|fleet| fleet.state == State::HalfOpen)?.generation;
-        self.instances.get(id)?.lease.as_ref().filter(|lease| lease.round == round)
+    pub(crate) fn own_lease(&self, id: &str, follows: bool) -> Option<&Lease> {
+        let (state, round) = self.decided(follows);
+        let lease = self.instances.get(id)?.lease.as_ref()?;
+        (state == State::HalfOpen && lease.round == round).then_some(lease)
     }
 
     /// Returns true if another instance has a lease in the present round.
-    pub(crate) fn others_probe(&self, id: &str, now: Timestamp) -> bool {
-        let round = self.fleet.as_ref().map(|fleet| fleet.generation);
-        round.is_some_and(|round| self.leases(round).any(|(other, lease)| other != id && lease.is_pending(now)))
+    pub(crate) fn others_probe(&self, id: &str, follows: bool, now: Timestamp) -> bool {
+        let (_, round) = self.decided(follows);
+        self.leases(round).any(|(other, lease)| other != id && lease.is_pending(now))
     }
 
     /// Returns true if the lease of another instance has lapsed in the present round.

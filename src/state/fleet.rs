@@ -6,7 +6,7 @@
 use super::State;
 
 /// The decision of the fleet about one circuit, as this instance knows the decision. A circuit has a brief only under
-/// `Sharing::Quorum`.
+/// `Sharing::Quorum` and `Sharing::Follow`.
 ///
 /// The numbers can be a moment old, because each instance reads the record of the circuit from time to time.
 /// `Registry::fleet` reads the record when the caller asks for it.

@@ -53,7 +53,7 @@ pub enum Reason {
     Operator { act: Act, by: Arc<By> },
     /// The state was restored from a store.
     Restored,
-    /// This instance took over a newer state that another instance published.
+    /// This instance took over a newer state that an instance without a fleet published, under `Sharing::Follow`.
     Followed,
     /// This instance adopted a decision of its fleet. The transition has the decision's sentence in
     /// [`earlier`](super::Transition::earlier).

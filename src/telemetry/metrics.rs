@@ -66,7 +66,7 @@ use under::Under;
 /// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every counter
 /// whose labels are known in advance begins at 0, so that `increase()` sees the first event. The known transitions are
 /// those that open the circuit or force it open. A kind of failure that a classifier names appears with its first
-/// failure. The metrics of a fleet appear when the circuit of a registry with `Sharing::Quorum` knows the decision of
+/// failure. The metrics of a fleet appear when a circuit under `Sharing::Quorum` or `Sharing::Follow` knows the decision of
 /// the fleet. A probe is `unleased` if it ended without a lease while the fleet was not closed.
 ///
 /// Gauges change only with events. Therefore refresh the metrics of the circuit before each scrape, because without calls

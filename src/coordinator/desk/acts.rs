@@ -40,13 +40,7 @@ impl Desk {
             incarnation: who.incarnation.clone(),
             era,
         };
-        let stays_closed = command.to != edge.to.state;
         self.adopted.ordered(command.id.clone());
-        if stays_closed {
-            // The circuit was healthy and stays closed, although the reset publishes another state. With
-            // `Sharing::Follow` the circuit must follow this published state.
-            self.adopted.revert();
-        }
         self.changes.order(edge.at, command);
         // The rest of a backoff is skipped, because a caller may wait for the result.
         self.sending.hurry(now);

@@ -1,7 +1,7 @@
 //! The parts of the record that the circuit has already taken over.
 //!
-//! [`Adopted`] remembers the restore, the operators' act in force, the published state that was followed, and the
-//! advice, so that each of them reaches the circuit once. `takeover.rs` decides the order and the effect of these
+//! [`Adopted`] remembers the restore, the operators' act in force, the last decision of the fleet, and the advice, so
+//! that each of them reaches the circuit once. `takeover.rs` and `fleet/adopt.rs` decide the order and the effect of these
 //! steps.
 
 use std::time::Duration;
@@ -36,18 +36,6 @@ pub(super) struct After {
     pub(super) held_by: Option<String>,
 }
 
-/// The origin of the present state of the circuit. Only an instance with `Sharing::Follow` uses the origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// This instance has made the last transition, or no transition was made.
-    Here,
-    /// The state was followed from another instance, and this instance has made no transition since.
-    Elsewhere,
-    /// The state comes from a superseded act, or from a reset that is older than the published state. Therefore the
-    /// circuit must adopt the published state, even if it has followed that generation before.
-    Superseded,
-}
-
 /// The parts of the record that the circuit has already taken over.
 #[derive(Debug)]
 pub(super) struct Adopted {
@@ -64,11 +52,9 @@ pub(super) struct Adopted {
     last_act: Option<String>,
     /// The sequence of the last act whose audit row was written again. Set by `repeated`.
     repeated: u64,
-    /// The published generation that was followed last. Set by `followed`, and cleared by `forget`.
+    /// The generation of the last decision of the fleet that was taken over. Set by `decided`, and cleared by `revert` and
+    /// `forget`.
     generation: u64,
-    /// The origin of the present state. `followed` and `moved` set the origin, `revert` makes the circuit follow the
-    /// published state again, and `forget` sets `Here`.
-    origin: Origin,
     /// The time at which the advice of other instances ends. Set by `advised`.
     advised_until: Option<Timestamp>,
 }
@@ -82,7 +68,6 @@ impl Adopted {
             last_act: None,
             repeated: 0,
             generation: 0,
-            origin: Origin::Here,
             advised_until: None,
         }
     }
@@ -179,35 +164,21 @@ impl Adopted {
         (self.act_sequence, self.act_id) = (sequence, id);
     }
 
-    /// Returns true if the circuit has already followed the published state of that generation or of a later one, and
-    /// need not follow it again.
-    pub(super) fn has_followed(&self, generation: u64) -> bool {
-        generation <= self.generation && self.origin != Origin::Superseded
+    /// Returns true if the circuit need not take over the decision of the fleet with that generation, because the circuit
+    /// has taken over this decision or a later one.
+    pub(super) const fn has_decided(&self, generation: u64) -> bool {
+        generation <= self.generation
     }
 
-    /// Returns true if the circuit must adopt a published state. A state that this instance has published itself needs
-    /// no adoption, unless the circuit has followed another state since then.
-    pub(super) fn must_adopt(&self, is_own: bool) -> bool {
-        !is_own || self.origin != Origin::Here
-    }
-
-    /// Notes that the circuit has the published state of that generation.
-    pub(super) fn followed(&mut self, generation: u64, is_own: bool) {
+    /// Notes that the decision of the fleet with that generation has its effect on the circuit.
+    pub(super) const fn decided(&mut self, generation: u64) {
         self.generation = generation;
-        self.origin = if is_own { Origin::Here } else { Origin::Elsewhere };
     }
 
-    /// Notes a transition of this process. The origin `Superseded` stays, because `follow` follows the published state
-    /// only after the transition is written.
-    pub(super) fn moved(&mut self) {
-        if self.origin == Origin::Elsewhere {
-            self.origin = Origin::Here;
-        }
-    }
-
-    /// Lets the circuit follow the published state again, even if its generation is not new.
-    pub(super) fn revert(&mut self) {
-        self.origin = Origin::Superseded;
+    /// Lets the circuit take over the last decision of the fleet again, because an act of this process was dropped, or was
+    /// older than the decision.
+    pub(super) const fn revert(&mut self) {
+        self.generation = 0;
     }
 
     /// Notes the end of the advice, which is `None` if no other instance advises. Returns true if this end differs from the
@@ -232,7 +203,7 @@ impl Adopted {
     /// the last act whose audit row was written again, because later sequences are higher.
     pub(super) fn forget(&mut self) {
         (self.act_sequence, self.act_id, self.last_act) = (0, None, None);
-        (self.generation, self.origin) = (0, Origin::Here);
+        self.generation = 0;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The part of an instance in the decisions of its fleet, under [`Sharing::Quorum`].
+//! The part of an instance in the decisions of its fleet, under `Sharing::Quorum` and `Sharing::Follow`.
 //!
 //! A fleet is the instances that share a store and a fleet name. The decision of the fleet about a circuit is a part of
 //! the record. This file chooses the next command of this instance to the fleet. `adopt.rs` takes decisions over into
@@ -22,6 +22,8 @@
 //!
 //! If a check has chosen no command, a write of new counts can have the command `Merged`. A circuit in shadow, a
 //! disabled circuit and a circuit under the kill switch neither vote nor probe for the fleet.
+//!
+//! `Sharing::Follow` is a quorum of one vote without declining, for which a state that one instance publishes is a decision.
 
 mod adopt;
 mod sent;
@@ -32,7 +34,6 @@ use std::time::Duration;
 
 use super::{Desk, Now, Report, Who};
 use crate::clock::Tick;
-use crate::coordinator::Sharing;
 use crate::coordinator::restore::restoration;
 use crate::random::Dice;
 use crate::record::{Command, Effect, Fleet, FleetChange, FleetCommand, InstanceEntry, apply};
@@ -134,13 +135,13 @@ impl InFleet {
 impl Desk {
     /// Makes a check. `is_up` is true if the store answers at present, and `closing` if the process is about to end.
     pub(in crate::coordinator) fn check(&mut self, who: &Who, is_up: bool, closing: bool, now: Now, dice: &mut Dice) {
-        if who.sharing != Sharing::Quorum || self.adopted.is_waiting_for_restore() {
+        if !who.sharing.is_of_fleet() || self.adopted.is_waiting_for_restore() {
             return;
         }
-        let fleet = self.known.record().decision(false);
+        let fleet = self.known.record().decision(who.follows());
         self.count_calls(fleet.state, now.here);
         self.lease_probes(&fleet, is_up, now);
-        let had_adopted = self.adopted.has_followed(fleet.generation.get());
+        let had_adopted = self.adopted.has_decided(fleet.generation.get());
         self.adopt_decision(&fleet, who, now);
         if !had_adopted && fleet.state == State::Closed {
             self.evidence.spread(who.members.live.unwrap_or(0), now.here, dice);
@@ -150,7 +151,7 @@ impl Desk {
         }
         let had_lease = self.fleet.turn.is_probe();
         self.take_turn(&fleet, who, now);
-        self.count_probes(had_lease);
+        self.count_probes(had_lease, who);
         self.show(&fleet, who, now.store);
         self.fleet.wanted = self.next_command(&fleet, who, closing, now);
         if !matches!(self.fleet.wanted, Some(FleetChange::Lease { .. })) {
@@ -163,7 +164,7 @@ impl Desk {
     }
 
     /// Notes a transition of the circuit for the fleet.
-    pub(super) fn note_for_fleet(&mut self, edge: &Transition, taken_over: bool, now: Tick) {
+    pub(super) fn note_for_fleet(&mut self, edge: &Transition, taken_over: bool, who: &Who, now: Tick) {
         let is_own = !taken_over && self.evidence.left_closed_on_own();
         let age = self.circuit.now().saturating_since(edge.at);
         let had_lease = self.fleet.turn.is_probe();
@@ -176,14 +177,14 @@ impl Desk {
         if let Some((lasts, _)) = lasts.filter(|(lasts, nominal)| *lasts > nominal.mul_f64(1.5)) {
             self.fleet.floor = Some(now.saturating_add(lasts.saturating_sub(age)));
         }
-        self.count_last_probes(edge, taken_over, had_lease);
+        self.count_last_probes(edge, taken_over, had_lease, who);
     }
 
     /// Returns true while the decision of the fleet is not closed. After a restart the state of the circuit comes from
     /// that decision, so that the entry need not have the state.
     pub(super) fn is_common(&self, who: &Who) -> bool {
-        let fleet = self.known.record().fleet.as_ref();
-        who.sharing == Sharing::Quorum && fleet.is_some_and(|fleet| fleet.state != State::Closed)
+        let (state, _) = self.known.record().decided(who.follows());
+        who.sharing.is_of_fleet() && state != State::Closed
     }
 
     /// Returns true if a restart would restore the present state from the decision of the fleet. The entry must also
@@ -210,7 +211,9 @@ impl Desk {
     /// such a change is only an opening or a closing of a circuit that left closed on evidence of its own, because the
     /// decision of the fleet covers all other changes.
     pub(super) fn owe_in_fleet(&mut self, edge: &Transition, who: &Who, now: Tick) {
-        if edge.to.state != State::HalfOpen && self.evidence.left_closed_on_own() || !self.is_common(who) {
+        // A failure with a time that the service asks for makes an opening of the fleet longer on this instance.
+        let is_single = self.evidence.left_closed_on_own() || edge.reason == Reason::AtOnce;
+        if edge.to.state != State::HalfOpen && is_single || !self.is_common(who) {
             self.evidence.owe(now);
         }
     }
@@ -218,11 +221,11 @@ impl Desk {
     /// Returns true while this instance has a reason to vote, and during a round, because then each change of another
     /// instance matters. An open fleet does not change before its opening ends. Then the first request for a lease
     /// succeeds, or conflicts and gets the present record as the answer.
-    pub(super) fn is_deciding(&self) -> bool {
-        match self.known.record().decision(false).state {
-            State::Closed => self.fleet.opening.is_some(),
-            State::Open => false,
-            State::HalfOpen => true,
+    pub(super) fn is_deciding(&self, follows: bool) -> bool {
+        match self.known.record().decided(follows) {
+            (State::Closed, _) => self.fleet.opening.is_some(),
+            (State::Open, _) => false,
+            (State::HalfOpen, _) => true,
         }
     }
 
@@ -278,18 +281,19 @@ impl Desk {
 
     fn fleet_command(&self, change: FleetChange, who: &Who) -> FleetCommand {
         FleetCommand {
-            on: self.fleet.turn.round().filter(|_| is_result(&change)).unwrap_or_else(|| self.generation()),
+            on: self.fleet.turn.round().filter(|_| is_result(&change)).unwrap_or_else(|| self.generation(who)),
             after: self.sending.proposed(),
             instance: who.id.clone(),
             incarnation: who.incarnation.clone(),
-            follows: false,
+            follows: who.follows(),
             change,
         }
     }
 
     /// Returns the generation of the fleet.
-    fn generation(&self) -> Generation {
-        self.known.record().fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
+    fn generation(&self, who: &Who) -> Generation {
+        let (_, generation) = self.known.record().decided(who.follows());
+        generation
     }
 
     /// Returns true if the circuit may vote and probe for the fleet.
@@ -318,7 +322,7 @@ impl Desk {
         let left = opening.votes_until.saturating_since(now.here);
         // The clocks of this process and of the store give slightly different ends for one vote. A difference below
         // `SAME_END` makes no new vote, so that the record accepts the command only if the votes are enough now.
-        let given = self.known.record().own_vote(&who.id, now.store).map(|until| until.since(now.store));
+        let given = self.known.record().own_vote(&who.id, who.follows(), now.store).map(|until| until.since(now.store));
         let lasts = given.filter(|given| left <= given.saturating_add(SAME_END)).unwrap_or(left);
         Some(FleetChange::Vote {
             lasts,
@@ -331,7 +335,7 @@ impl Desk {
     }
 
     fn withdraw(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
-        self.known.record().own_vote(&who.id, now.store)?;
+        self.known.record().own_vote(&who.id, who.follows(), now.store)?;
         let is_void = fleet.state == State::Closed && self.circuit.state() == State::Closed || !self.is_active();
         // The vote is longer if the clock of the store was set back.
         let is_over = self.fleet.opening.as_ref().is_some_and(|opening| opening.is_over(now.here));
@@ -343,7 +347,7 @@ impl Desk {
         let Self { fleet: own, circuit, .. } = self;
         let can_probe = match circuit.state() {
             State::HalfOpen => true,
-            State::Closed => fleet.state != State::Closed && self.declines(now.here),
+            State::Closed => fleet.state != State::Closed && self.succeeds(now.here),
             State::Open => false,
         };
         if !own.has_demand || !own.turn.is_free() || !can_probe || !self.is_active() {

@@ -5,7 +5,6 @@
 
 use super::{Desk, Report, Who};
 use crate::clock::Tick;
-use crate::coordinator::Sharing;
 use crate::record::TransitionCommand;
 use crate::state::{Act, Reason, State, Transition};
 use crate::store::{AuditRow, row_id};
@@ -27,8 +26,8 @@ impl Desk {
             if changes_state(&edge) && !restored {
                 self.evidence.moved(&edge);
             }
-            if who.sharing == Sharing::Quorum {
-                self.note_for_fleet(&edge, taken_over, now);
+            if who.sharing.is_of_fleet() {
+                self.note_for_fleet(&edge, taken_over, who, now);
             }
             if taken_over {
                 continue;
@@ -53,7 +52,7 @@ impl Desk {
             let (id, user) = (act_id(edge, era, who), row.user.as_deref().unwrap_or_default());
             row.id = row_id([self.name(), &id, &row.action, user, &row.reason]);
         }
-        if who.sharing == Sharing::Quorum && row.user.is_none() {
+        if who.sharing.is_of_fleet() && row.user.is_none() {
             row.reason.push_str("; this instance only");
         }
         // The row of the round stands for the half-open circuits of all instances.
@@ -70,7 +69,7 @@ impl Desk {
         }
         // A reset becomes a transition too. If another act of this process replaces the reset before the write, the
         // state that the reset led to is still published.
-        if changes_state(edge) && who.sharing == Sharing::Quorum {
+        if changes_state(edge) && who.sharing.is_of_fleet() {
             self.owe_in_fleet(edge, who, now);
         } else if changes_state(edge) {
             let command = TransitionCommand {
@@ -85,7 +84,6 @@ impl Desk {
                 incarnation: who.incarnation.clone(),
                 era,
             };
-            self.adopted.moved();
             self.changes.transition(edge.at, command);
             // The entry is due in its own right. The transition is dropped if the record has a newer state or a newer
             // act, and only the entry has the state of this instance then.

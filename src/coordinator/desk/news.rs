@@ -27,10 +27,9 @@ impl Desk {
         match sharing {
             _ if !self.is_loaded() => Pace::Bound,
             _ if is_at_rest => Pace::AtRest,
-            Sharing::Follow => Pace::Bound,
             // In a vote and in a round each change of another instance matters.
-            Sharing::Quorum if self.is_deciding() => Pace::Bound,
-            Sharing::Quorum | Sharing::Advise => Pace::Eventful,
+            Sharing::Quorum | Sharing::Follow if self.is_deciding(sharing == Sharing::Follow) => Pace::Bound,
+            Sharing::Quorum | Sharing::Follow | Sharing::Advise => Pace::Eventful,
         }
     }
 
@@ -46,7 +45,7 @@ impl Desk {
     /// advice is not at rest, so that the next poll renews advice that has ended.
     pub(in crate::coordinator) fn follows(&self, hint: Hint, sharing: Sharing, store: Option<Timestamp>) -> bool {
         hint != Hint::Transition
-            || matches!(sharing, Sharing::Quorum | Sharing::Follow)
+            || sharing.is_of_fleet()
             || self.is_waiting_for_restore()
             || self.circuit.state() == State::Closed && !store.is_some_and(|now| self.adopted.is_advised(now))
     }

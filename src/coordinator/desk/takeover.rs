@@ -1,19 +1,17 @@
-//! The content that the circuit takes over from its record, which is a restore, acts of operators, and the state or the
-//! advice of other instances.
+//! The content that the circuit takes over from its record, which is a restore, acts of operators, and the advice of
+//! other instances. The next check takes over the decision of a fleet (`fleet/adopt.rs`).
 //!
 //! The order of the steps matters. A look comes first, because own transitions are newer than the loaded record. The
-//! restore comes before the acts, because an act applies to the restored state. Acts come before the published state,
-//! because a reset can make an own state obsolete. A state is adopted only in the era of the last look. If the circuit
-//! has made a transition since the look, the adoption fails, and the next look tries again.
-//!
-//! The file is longer than others, because the steps are read in their order.
+//! restore comes before the acts, because an act applies to the restored state. Acts come before the decision of a fleet,
+//! because a reset can make an own state obsolete. A state is restored only in the era of the last look. If the circuit
+//! has made a transition since the look, the restore fails, and the next look tries again.
 
 use std::time::Duration;
 
 use super::adopted::{After, Restore};
 use super::{Desk, Now, Report, Who};
 use crate::coordinator::Sharing;
-use crate::coordinator::restore::{published, restoration};
+use crate::coordinator::restore::restoration;
 use crate::coordinator::waiters::Fate;
 use crate::record::{Command, Effect, InstanceEntry, Operated, Timestamp, apply};
 use crate::state::order::{Order, To};
@@ -39,9 +37,9 @@ impl Desk {
             self.evidence.renew(own, now);
         }
         let waiting = self.adopted.is_waiting_for_restore();
-        if who.sharing == Sharing::Quorum {
+        if who.sharing.is_of_fleet() {
             // A call that finds the restored circuit must find the leases.
-            self.lease_probes(&self.known.record().decision(false), true, now);
+            self.lease_probes(&self.known.record().decision(who.follows()), true, now);
         }
         if waiting {
             self.restore(corrupt, who, now);
@@ -54,8 +52,7 @@ impl Desk {
             self.adopted.restored_to(self.after_restore(now.store));
         }
         match who.sharing {
-            Sharing::Quorum => self.row_of_decision(who, &mut report),
-            Sharing::Follow => self.follow(who, now),
+            Sharing::Quorum | Sharing::Follow => self.row_of_decision(who, &mut report),
             Sharing::Advise => self.apply_advice(who, now),
         }
         report.repeated.extend(self.row_of_act(who, now.store));
@@ -160,11 +157,9 @@ impl Desk {
                 report.rows.push((Duration::ZERO, row));
                 self.changes.drop_act();
                 self.adopted.withdrawn();
-                // The transition that the act caused is dropped as well. With `Sharing::Follow` the circuit must adopt
-                // the published state again.
-                if self.changes.drop_transition_of(command.era) {
-                    self.adopted.revert();
-                }
+                // The transition that the act caused is dropped as well, and the decision of the fleet holds again.
+                self.changes.drop_transition_of(command.era);
+                self.adopted.revert();
             }
         }
         if let Some(command) = self.transition_command()
@@ -245,8 +240,8 @@ impl Desk {
             self.log_act(operated, who);
         }
         if operated.act == Act::Reset {
-            // The reset makes the pending transition obsolete. A state that was published after the reset is newer than
-            // the reset, and must be followed.
+            // The reset makes the pending transition obsolete. A decision after the reset is newer than the reset, and
+            // holds again.
             self.changes.drop_transition();
             if self.known.record().generation.get() > operated.sequence {
                 self.adopted.revert();
@@ -288,44 +283,6 @@ impl Desk {
         telemetry::audit::line(self.name(), action, by.reason(), Some(by.user()), generation, Some(&who.id));
     }
 
-    /// Adopts the newest published state, under `Sharing::Follow` only.
-    fn follow(&mut self, who: &Who, now: Now) {
-        let record = self.known.record();
-        let (generation, is_own) = (record.generation.get(), record.incarnation == who.incarnation);
-        // A pending reset or transition is newer than the published state, because `judge_pending` has dropped older
-        // changes.
-        let resets = self.changes.has_reset();
-        if resets || self.changes.has_transition() || self.adopted.has_followed(generation) {
-            return;
-        }
-        if self.adopted.must_adopt(is_own) {
-            // The evidence of the window stays, because only the state comes from the other instance.
-            let mut snapshot = self.circuit.snapshot();
-            let newer = published(record, &who.id, now.store);
-            let (own_state, own_open_for) = (snapshot.state, snapshot.open_for);
-            let run = if snapshot.state == newer.state { snapshot.run } else { 0.0 };
-            (snapshot.state, snapshot.generation, snapshot.attempt) = (newer.state, newer.generation, newer.attempt);
-            // The longer opening wins, because the service may have asked one of the instances for no calls until then.
-            let is_open = snapshot.state == State::Open && own_state == State::Open;
-            let open_for = if is_open { longer(own_open_for, newer.open_for) } else { newer.open_for };
-            let is_longer = open_for != newer.open_for;
-            (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (open_for, run, newer.tripped_for);
-            (snapshot.earlier, snapshot.earlier_for) = (newer.earlier, newer.earlier_for);
-            snapshot.half_open_for = newer.half_open_for;
-            let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
-                // The circuit has made a transition since the look. The next look reads this transition, whose state
-                // may be newer.
-                return;
-            };
-            self.changes.taken_over(edge);
-            if is_longer {
-                // Only the entry of this instance has the later end.
-                self.evidence.owe(now.here);
-            }
-        }
-        self.adopted.followed(generation, is_own);
-    }
-
     /// Lowers the thresholds of the circuit while another instance is open on evidence of its own, under
     /// `Sharing::Advise` only.
     fn apply_advice(&mut self, who: &Who, now: Now) {
@@ -346,11 +303,6 @@ impl Desk {
 /// the act is valid.
 fn operator_of(operated: &Operated) -> By {
     operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"))
-}
-
-/// Returns the longer time. `None` is a time without an end.
-fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
-    a.zip(b).map(|(a, b)| a.max(b))
 }
 
 /// Returns the end of the advice of an entry, and the time until then, if the entry advises.

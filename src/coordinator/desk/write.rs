@@ -10,7 +10,6 @@ use super::known::Stored;
 use super::takeover::advice;
 use super::{Desk, Now, Report, Ticket, Who};
 use crate::clock::Tick;
-use crate::coordinator::Sharing;
 use crate::coordinator::terms::Ttl;
 use crate::random::Dice;
 use crate::record::{Command, Effect, InstanceEntry, OperatorCommand, TransitionCommand, apply};
@@ -165,7 +164,7 @@ impl Desk {
         let hint = match &ticket_entry {
             _ if ticket_act.is_some() || self.known.is_behind() => Hint::Any,
             _ if ticket_transition.is_some() => Hint::Transition,
-            _ if who.sharing == Sharing::Quorum => sent.as_ref().map_or(Hint::None, Sent::hint),
+            _ if who.sharing.is_of_fleet() => sent.as_ref().map_or(Hint::None, Sent::hint),
             Some((entry, _)) => self.hint_of(entry, who, now),
             None => Hint::Any,
         };

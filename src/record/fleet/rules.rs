@@ -121,11 +121,9 @@ impl Judge<'_> {
             }
             FleetChange::Merged { needed, window, open_for, attempt, ref reason } => {
                 // Counts from before the last decision do not count again, because the last decision was made on them.
-                let is_later = |entry: &InstanceEntry| {
-                    Some(entry.updated_at) > self.record.fleet.as_ref().map(|fleet| fleet.since)
-                };
                 let is_fresh = |entry: &&InstanceEntry| {
-                    self.now.since(entry.updated_at) < window && is_later(entry) && entry.score > 0.0
+                    let is_later = entry.updated_at > self.fleet.since;
+                    self.now.since(entry.updated_at) < window && is_later && entry.score > 0.0
                 };
                 let failing = self.record.instances.values().filter(is_fresh).count();
                 allow(self.fleet.state == State::Closed && count(failing) >= needed.max(1))?;

@@ -16,19 +16,18 @@ use super::quorum::three;
 use crate::rig::{DOWN, Instance, builder, fail, faulty, memory, millis, pass, secs, settings, state, succeed};
 
 #[tokio::test(start_paused = true)]
-async fn only_a_circuit_of_a_quorum_has_a_fleet_in_its_status() {
-    for sharing in [Sharing::Advise, Sharing::Follow] {
-        let alone = Instance::start(&memory(), "alone", sharing).await;
-        fail(&alone.circuit, 5);
-        pass(secs(2)).await;
-        assert_eq!(alone.circuit.status().fleet, None, "{sharing:?}");
+async fn a_circuit_that_only_advises_has_no_fleet_in_its_status() {
+    let alone = Instance::start(&memory(), "alone", Sharing::Advise).await;
+    fail(&alone.circuit, 5);
+    pass(secs(2)).await;
+    assert_eq!(alone.circuit.status().fleet, None);
+    for (sharing, needed) in [(Sharing::Quorum, 2), (Sharing::Follow, 1)] {
+        let one = Instance::start(&memory(), "a", sharing).await;
+        pass(secs(1)).await;
+        let fleet = one.circuit.status().fleet.unwrap();
+        assert_eq!((fleet.state, fleet.votes, fleet.needed), (State::Closed, 0, needed), "{sharing:?}");
+        assert_eq!((fleet.leases, fleet.passed), (0, 0));
     }
-    let store = memory();
-    let one = Instance::start(&store, "a", Sharing::Quorum).await;
-    pass(secs(1)).await;
-    let fleet = one.circuit.status().fleet.unwrap();
-    assert_eq!((fleet.state, fleet.votes, fleet.needed), (State::Closed, 0, 2));
-    assert_eq!((fleet.leases, fleet.passed), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use tower_circuit_breaker::{Circuit, Failure, State};
 mod clocks;
 mod faults;
+mod follow;
 mod leases;
 mod price;
 mod probes;

@@ -1,4 +1,4 @@
-//! Eight processes and one Redis that behave as one breaker, under `Sharing::Quorum`.
+//! Eight processes and one Redis that behave as one breaker, under `Sharing::Quorum`, and an outage under `Sharing::Follow`.
 //!
 //! The service counts its calls, so that most assertions are about numbers of calls. The limits in time are those of the
 //! design: a lease of 10 s, and a fallback timeout of 5 s.
@@ -78,9 +78,15 @@ fn judge_recovery(probes: &[Call], edges: &[Edge], from: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_costs_few_calls_and_three_probes_close_eight_processes() {
+    for sharing in ["quorum", "follow"] {
+        outage_of(sharing).await;
+    }
+}
+
+async fn outage_of(sharing: &'static str) {
     let server = Redis::start().await;
     let service = Service::start(millis(30)).await;
-    let mut fleet = warm(&plan(&server, &service)).await;
+    let mut fleet = warm(&Plan { sharing, ..plan(&server, &service) }).await;
     let began = outage(&mut fleet, &service).await;
     let all_open = micros();
     // A round that fails: the fleet opens for 2 s and then for 4 s.
@@ -89,7 +95,7 @@ async fn an_outage_costs_few_calls_and_three_probes_close_eight_processes() {
     let edges = all_become(&mut fleet, "closed", recovered).await;
     let (lost, before) = (service.calls(began, recovered), service.calls(began, all_open).len());
     println!(
-        "fleet: quorum: {} calls reached the dead service, {before} until all were open; all closed {:?} after the recovery",
+        "fleet: {sharing}: {} calls reached the dead service, {before} until all were open; all closed {:?} after the recovery",
         lost.len(),
         took(recovered, edges.last().unwrap().at)
     );

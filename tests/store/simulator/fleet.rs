@@ -16,7 +16,7 @@ use tower_circuit_breaker::state::{Mode, Reason, Transition};
 use tower_circuit_breaker::store::{AnyStore, TieredStore};
 use tower_circuit_breaker::{By, Circuit, Config, OpenDuration, Outcome, Registry, State, Status};
 
-use super::register::{Faults, Register};
+use super::register::{Faults, Register, decided};
 use crate::dice::Dice;
 
 /// What the instances share.
@@ -78,12 +78,12 @@ impl Fleet {
             _ => Sharing::Quorum,
         };
         let registers = match which {
-            Registers::One => vec![Register::new(dice.next(), "register", Duration::ZERO)],
+            Registers::One => vec![Register::new(dice.next(), "register", Duration::ZERO, sharing)],
             Registers::Two => ["fast", "durable"]
                 .map(|kind| {
                     let seed = dice.next();
                     let most = u64::try_from(Registers::APART.as_millis()).expect("it is short");
-                    Register::new(seed, kind, Duration::from_millis(dice.roll(most)))
+                    Register::new(seed, kind, Duration::from_millis(dice.roll(most)), sharing)
                 })
                 .to_vec(),
         };
@@ -254,7 +254,7 @@ impl Fleet {
         // The longest backoff, what is applied late, the slowest poll, and some; with two, the longest pauses of both, and what
         // reaches the durable one last.
         tokio::time::sleep(Duration::from_secs(if self.registers.len() > 1 { 180 } else { 60 })).await;
-        if self.sharing == Sharing::Quorum {
+        if self.sharing != Sharing::Advise {
             self.recover().await?;
         }
         self.hold("calm")?;

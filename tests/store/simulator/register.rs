@@ -6,7 +6,7 @@
     reason = "loom does not come here, and news must come late"
 )]
 
-mod decided;
+pub(super) mod decided;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tower_circuit_breaker::State;
 use tower_circuit_breaker::clock::{Clock, TokioClock};
+use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::record::{CircuitRecord, Timestamp, join};
 use tower_circuit_breaker::store::{
     AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, WatchSender, Write, Written,
@@ -30,6 +31,7 @@ struct Inside {
     kind: &'static str,
     dice: Dice,
     clock: TokioClock,
+    sharing: Sharing,
     /// Whether there is no other one.
     alone: bool,
     /// Its clock is that much ahead of the others'.
@@ -69,11 +71,12 @@ enum Fate {
 }
 
 impl Register {
-    pub(super) fn new(seed: u64, kind: &'static str, ahead: Duration) -> Self {
+    pub(super) fn new(seed: u64, kind: &'static str, ahead: Duration, sharing: Sharing) -> Self {
         Self(Arc::new(Mutex::new(Inside {
             kind,
             dice: Dice::new(seed),
             clock: TokioClock::new(),
+            sharing,
             alone: kind == "register",
             ahead,
             entries: BTreeMap::new(),
@@ -118,9 +121,9 @@ impl Register {
 
     /// Returns a register with the same content and without faults.
     pub(super) fn copied(&self) -> Self {
-        let (kind, ahead) = self.inside(|inside| (inside.kind, inside.ahead));
+        let (kind, ahead, sharing) = self.inside(|inside| (inside.kind, inside.ahead, inside.sharing));
         let (clock, entries) = self.inside(|inside| (inside.clock, inside.entries.clone()));
-        let copy = Self::new(0, kind, ahead);
+        let copy = Self::new(0, kind, ahead, sharing);
         copy.inside(|inside| (inside.clock, inside.entries, inside.writes) = (clock, entries, 1 << 32));
         copy
     }
@@ -251,7 +254,7 @@ impl Inside {
         // With two registers what is newer here may have come by way of the other, whose clock is another.
         if self.alone {
             self.check_order(&before, &record);
-            if let Some(promise) = decided::broken(&before, &record, now).filter(|_| !self.lost) {
+            if let Some(promise) = decided::broken(&before, &record, self.sharing, now).filter(|_| !self.lost) {
                 self.breaks(format!("{promise}: {before:?} then {record:?}"));
             }
         }

@@ -2,14 +2,16 @@
 //!
 //! | decision that the circuit has not adopted | circuit of this instance | effect |
 //! |---|---|---|
-//! | open | closed, and its own calls succeed | the instance *declines*: the opening is advice, and the next check decides again |
+//! | open | closed, and its own calls succeed; not under `Sharing::Follow` | the instance *declines*: the opening is advice, and the next check decides again |
 //! | open | any other | the circuit opens until the end of the decision, or stays open for longer |
 //! | half-open | any | none, because the first call after the open duration begins to probe |
 //! | closed | has left closed after the decision | none, because its evidence is newer |
 //! | closed | not closed | the circuit closes |
 //!
-//! An instance declines if its last success is younger than its window, or than 10 s if the window is shorter. Single
-//! failures between successes are no outage. In an outage the advice opens the circuit after a few failures in a row.
+//! The calls of an instance succeed if its last success is younger than its window, or than 10 s if the window is
+//! shorter. Single failures between successes are no outage. In an outage the advice opens the circuit after a few
+//! failures in a row. A state that one instance has published is a decision under `Sharing::Follow`, with the reason
+//! `Followed`.
 
 use std::time::Duration;
 
@@ -61,8 +63,8 @@ impl Desk {
         forced.is_some_and(|forced| forced.holds(now) || forced.until.is_some_and(|until| until > fleet.since))
     }
 
-    /// Returns true if the circuit stays closed although the fleet is open, because its own calls succeed.
-    pub(super) fn declines(&self, now: Tick) -> bool {
+    /// Returns true if the circuit is closed and its own calls succeed.
+    pub(super) fn succeeds(&self, now: Tick) -> bool {
         let window = at_least_ten_seconds(self.circuit.config().window.length());
         let is_recent = self.fleet.last_success.is_some_and(|at| now.saturating_since(at) < window);
         is_recent && self.circuit.state() == State::Closed
@@ -72,12 +74,12 @@ impl Desk {
     pub(super) fn adopt_decision(&mut self, fleet: &Fleet, who: &Who, now: Now) {
         let generation = fleet.generation.get();
         // A pending reset is newer than the decision.
-        if generation == 0 || self.changes.has_reset() || self.adopted.has_followed(generation) {
+        if generation == 0 || self.changes.has_reset() || self.adopted.has_decided(generation) {
             return;
         }
         let state = self.circuit.state();
         let is_adopted = match fleet.state {
-            State::Open if self.declines(now.here) => {
+            State::Open if !who.follows() && self.succeeds(now.here) => {
                 // The next check renews the advice.
                 let left = fleet.until.map_or(LONGEST_ADVICE, |until| until.since(now.store).min(LONGEST_ADVICE));
                 self.circuit.advise_beside(self.evidence.usual_rate(), left);
@@ -100,14 +102,16 @@ impl Desk {
         }
         if is_adopted {
             let mut snapshot = self.circuit.snapshot();
-            decided(&mut snapshot, self.known.record(), fleet, now.store);
-            let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Fleet) else {
+            decided(&mut snapshot, self.known.record(), who, now.store);
+            let is_of_one = self.known.record().is_decided_by_one(who.follows());
+            let reason = if is_of_one { Reason::Followed } else { Reason::Fleet };
+            let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, reason) else {
                 // The circuit has made a transition since the look. The next check adopts the decision.
                 return;
             };
             self.changes.taken_over(edge);
         }
-        self.adopted.followed(generation, fleet.instance == who.id);
+        self.adopted.decided(generation);
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::turn::Turn;
 use super::{Desk, Now, Report, Who, is_result};
-use crate::coordinator::Sharing;
 use crate::record::{CircuitRecord, Command, Effect, FleetChange, apply};
 use crate::state::State;
 use crate::store::{AuditRow, Hint};
@@ -52,7 +51,7 @@ impl Desk {
         who: &Who,
         now: Now,
     ) -> Option<Sent> {
-        if who.sharing != Sharing::Quorum {
+        if !who.sharing.is_of_fleet() {
             return None;
         }
         let wanted = self.fleet.wanted.clone();
@@ -72,15 +71,14 @@ impl Desk {
 
     /// Returns the command of a write with these counts, if the counts of several instances open the fleet together.
     fn merged(&self, record: &CircuitRecord, who: &Who, now: Now) -> Option<FleetChange> {
-        let is_closed = record.fleet.as_ref().is_none_or(|fleet| fleet.state == State::Closed);
-        if !is_closed || self.circuit.state() != State::Closed || !self.is_active() {
+        let fleet = record.decision(who.follows());
+        if fleet.state != State::Closed || self.circuit.state() != State::Closed || !self.is_active() {
             return None;
         }
         let window = self.circuit.config().window.length().unwrap_or_default().max(MERGED_AT_LEAST);
         let fresh = record.instances.values().filter(|entry| now.store.since(entry.updated_at) < window);
-        let since = record.fleet.as_ref().map(|fleet| fleet.since);
         let (mut entries, mut calls, mut score, mut slow) = (0_u64, 0_u64, 0.0, 0_u64);
-        for entry in fresh.filter(|entry| Some(entry.updated_at) > since) {
+        for entry in fresh.filter(|entry| entry.updated_at > fleet.since) {
             entries += 1;
             calls = calls.saturating_add(entry.calls);
             score += entry.score;
@@ -107,7 +105,8 @@ impl Desk {
             self.evidence.observed(own);
             self.sending.propose(record.generation.get(), own.sequence);
         }
-        let decided = record.fleet.as_ref().map(|fleet| fleet.generation).filter(|after| *after != self.generation());
+        let decided =
+            record.fleet.as_ref().map(|fleet| fleet.generation).filter(|after| *after != self.generation(who));
         self.fleet.decided = decided.or(self.fleet.decided);
         let is_round = record.fleet.as_ref().is_some_and(|fleet| fleet.state == State::HalfOpen);
         let is_lease = matches!(change, FleetChange::Lease { .. });

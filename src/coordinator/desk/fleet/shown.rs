@@ -44,15 +44,15 @@ impl Desk {
 
     /// Counts the probes that have ended since the last check. `had_lease` is true if the instance had a lease for one of
     /// them.
-    pub(super) fn count_probes(&mut self, had_lease: bool) {
+    pub(super) fn count_probes(&mut self, had_lease: bool, who: &Who) {
         if let Some(seen) = self.circuit.probing() {
-            self.ended(seen.era, seen.successes.saturating_add(seen.failures), had_lease);
+            self.ended(seen.era, seen.successes.saturating_add(seen.failures), had_lease, who);
         }
     }
 
     /// Counts the probes of a half-open era that has ended. The probes that a restored era has from an earlier process
     /// are left out, because that process has counted them.
-    pub(super) fn count_last_probes(&mut self, edge: &Transition, taken_over: bool, had_lease: bool) {
+    pub(super) fn count_last_probes(&mut self, edge: &Transition, taken_over: bool, had_lease: bool, who: &Who) {
         let ended = if let Reason::ProbesPassed { successes, .. } | Reason::QuietService { successes, .. } = edge.reason
         {
             successes
@@ -62,7 +62,7 @@ impl Desk {
             self.fleet.probed.ended
         };
         if edge.from.state == State::HalfOpen && !taken_over {
-            self.ended(self.fleet.probed.era, ended, had_lease);
+            self.ended(self.fleet.probed.era, ended, had_lease, who);
         }
         if edge.to.state == State::HalfOpen {
             let seen = self.circuit.probing().filter(|seen| taken_over && seen.era == edge.era);
@@ -71,13 +71,12 @@ impl Desk {
         }
     }
 
-    fn ended(&mut self, era: u64, ended: u32, had_lease: bool) {
+    fn ended(&mut self, era: u64, ended: u32, had_lease: bool, who: &Who) {
         let before = if self.fleet.probed.era == era { self.fleet.probed.ended } else { 0 };
         (self.fleet.probed.era, self.fleet.probed.ended) = (era, ended);
         let has_result = matches!(self.fleet.turn.outcome(), Some(Outcome::Passed | Outcome::Failed));
         let leased = u32::from(had_lease && has_result);
-        let fleet = self.known.record().fleet.as_ref();
-        if self.fleet.probed.is_shown && self.is_active() && fleet.is_some_and(|fleet| fleet.state != State::Closed) {
+        if self.fleet.probed.is_shown && self.is_active() && self.is_common(who) {
             let unleased = ended.saturating_sub(before).saturating_sub(leased);
             self.circuit.report_fleet_probes(FleetProbe::Unleased, unleased);
         }

@@ -185,13 +185,13 @@ impl Desk {
     pub(super) fn own_lease(&self, who: &Who) -> Option<&Lease> {
         let record = self.known.record();
         let is_own = record.instances.get(&who.id).is_some_and(|entry| entry.incarnation == who.incarnation);
-        record.own_lease(&who.id).filter(|_| is_own)
+        record.own_lease(&who.id, who.follows()).filter(|_| is_own)
     }
 
     /// Returns true if the lease of this instance has lapsed and another instance has a lease.
     fn is_overtaken(&self, who: &Who, now: Now) -> bool {
         !self.own_lease(who).is_some_and(|lease| lease.is_pending(now.store))
-            && self.known.record().others_probe(&who.id, now.store)
+            && self.known.record().others_probe(&who.id, who.follows(), now.store)
     }
 
     /// Ends the turn without a result.

@@ -12,6 +12,8 @@ use super::*;
 pub(super) struct Calls {
     /// The calls that reached the service.
     pub(super) reached: usize,
+    /// The probes among these calls.
+    pub(super) probes: usize,
     pub(super) most_at_once: usize,
 }
 
@@ -41,6 +43,7 @@ impl Calls {
             for (which, circuit) in circuits.iter().enumerate() {
                 if let Ok(permit) = circuit.try_acquire() {
                     self.reached += 1;
+                    self.probes += usize::from(permit.is_probe());
                     ends.push((now + takes, which, permit));
                 }
             }

@@ -312,3 +312,27 @@ fn the_end_of_a_disabling_begins_no_round() {
     stored.wait(secs(20));
     assert_eq!(stored.give("a", lease()), Effect::Superseded);
 }
+
+#[test]
+fn a_published_round_of_one_instance_has_leases_of_followers_only() {
+    let at = NOW.as_millis();
+    let mut stored =
+        Stored::of(&json!({"state": "half_open", "generation": at - 5_000, "last_state_change": at - 5_000,
+        "half_open_attempts": 2, "instance": "old", "incarnation": "earlier"}));
+    let round = stored.record.generation;
+    assert_eq!(stored.give_on(round, "a", lease()), Effect::Superseded, "no decision of the fleet");
+    let mut follow = |id: &str, change: FleetChange| {
+        let command = FleetCommand { follows: true, ..command(round, id, change) };
+        apply(&mut stored.record, &Command::Fleet(command), stored.now)
+    };
+    for id in ["a", "b"] {
+        assert_eq!(follow(id, lease()), Effect::Applied);
+        assert_eq!(follow("c", lease()), Effect::Superseded, "one probe at a time");
+        assert_eq!(follow(id, passed()), Effect::Applied);
+    }
+    assert_eq!(follow("c", lease()), Effect::Applied);
+    assert_eq!(follow("c", passed()), Effect::Applied);
+    let fleet = stored.fleet();
+    assert!(fleet.state == State::Closed && fleet.generation > round, "{fleet:?}");
+    assert_eq!((stored.record.state, stored.record.generation), (State::Closed, fleet.generation));
+}

@@ -27,7 +27,7 @@ impl Fleet {
                     return Err(format!("{when}: {} opened because {}", instance.id, edge.reason));
                 }
                 let is_foreign = edge.reason == Reason::Followed && self.sharing != Sharing::Follow
-                    || edge.reason == Reason::Fleet && self.sharing != Sharing::Quorum;
+                    || edge.reason == Reason::Fleet && self.sharing == Sharing::Advise;
                 if is_foreign {
                     return Err(format!("{when}: {} took over because {}", instance.id, edge.reason));
                 }
@@ -63,13 +63,15 @@ impl Fleet {
             // latest number does not show an act that is older than the published state, as in one of two stores.
             let act = records.iter().filter_map(|record| record.operator.as_ref()).max_by_key(|act| act.sequence);
             let is_foreign = act.is_some_and(|act| act.acted_on() != Some(id) && act.mode != before.mode);
-            // An instance whose own calls succeed declines an opening, and does not know of calls before its start.
-            let fleet = records.iter().filter_map(|record| record.fleet.as_ref()).max_by_key(|fleet| fleet.generation);
-            let is_common = fleet.is_some_and(|fleet| fleet.state != State::Closed);
-            let declines = is_common && before.state == State::Closed && self.sharing == Sharing::Quorum;
+            // An instance whose own calls succeed declines an opening, or has closed alone, and does not know of calls before
+            // its start.
+            let decisions = records.iter().map(|record| decided::decision(record, self.sharing));
+            let fleet = decisions.filter(|(_, number)| number.get() > 0).max_by_key(|(_, number)| *number);
+            let is_of_fleet = self.sharing != Sharing::Advise;
+            let declines = fleet.is_some_and(|(state, _)| state != State::Closed) && before.state == State::Closed;
             // A record without a decision has no number by which an instance that has loaded nothing yet is known.
             let is_early = fleet.is_none() && self.clock.now().saturating_since(*born) < Duration::from_secs(30);
-            let may_differ = self.sharing == Sharing::Quorum && is_early || declines;
+            let may_differ = is_of_fleet && (is_early || declines);
             if !saved || is_new || is_foreign || may_differ || latest.is_some_and(|latest| latest != before.latest) {
                 continue;
             }
@@ -90,9 +92,9 @@ impl Fleet {
                 State::Closed => false,
             };
             // In a round an open circuit and a half-open one both wait for a lease.
-            let is_round = fleet.is_some_and(|fleet| fleet.state == State::HalfOpen);
+            let is_round = fleet.is_some_and(|(state, _)| state == State::HalfOpen);
             let is_tripped = |status: &Status| status.state != State::Closed;
-            let both_wait = self.sharing == Sharing::Quorum && is_round && is_tripped(&before) && is_tripped(&after);
+            let both_wait = is_of_fleet && is_round && is_tripped(&before) && is_tripped(&after);
             let is_like = before.state == after.state || both_wait || (is_over(&before) && is_over(&after));
             let same = before.mode == after.mode && (before.mode != Mode::Automatic || is_like);
             if !report.is_complete() || !same || differ > Duration::from_secs(4) {
@@ -139,7 +141,9 @@ impl Fleet {
             if status.generation != record.generation {
                 return Err(format!("{id} knows {}, the store {}", status.generation, record.generation));
             }
-            if self.sharing == Sharing::Follow && status.state != record.state {
+            // A hold keeps the state beneath as it was.
+            let is_free = status.mode == Mode::Automatic;
+            if self.sharing == Sharing::Follow && is_free && status.state != record.state {
                 return Err(format!("{id} is {} and the store says {}", status.state, record.state));
             }
         }

@@ -2,25 +2,38 @@
 //! decisions, because then each write continues the record before.
 
 use tower_circuit_breaker::State;
+use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::record::{CircuitRecord, Lease, Timestamp};
 use tower_circuit_breaker::state::Generation;
 
 /// The probes that close the fleet, which are those of the default settings.
 const PROBES: u32 = 3;
 
+/// Returns the decision of the fleet. Under `Sharing::Follow` a newer published state is a decision.
+pub(crate) fn decision(record: &CircuitRecord, sharing: Sharing) -> (State, Generation) {
+    let decided = record.fleet.as_ref().map_or((State::Closed, Generation::new(0)), |it| (it.state, it.generation));
+    let published = (record.state, record.generation);
+    if sharing == Sharing::Follow && published.1 > decided.1 { published } else { decided }
+}
+
 /// Returns the promise that the write breaks.
-pub(super) fn broken(before: &CircuitRecord, after: &CircuitRecord, now: Timestamp) -> Option<&'static str> {
+pub(super) fn broken(
+    before: &CircuitRecord,
+    after: &CircuitRecord,
+    sharing: Sharing,
+    now: Timestamp,
+) -> Option<&'static str> {
+    let (was, round) = decision(before, sharing);
+    let needed = if sharing == Sharing::Follow { 1 } else { 2 };
+    if after.generation > before.generation && after.reason.starts_with("reset by") {
+        return None;
+    }
     let fleet = after.fleet.as_ref()?;
-    let (was, round) =
-        before.fleet.as_ref().map_or((State::Closed, Generation::new(0)), |fleet| (fleet.state, fleet.generation));
-    if fleet.generation == round {
+    if decision(after, sharing).1 == round {
         return in_round(after, fleet.state, round, now);
     }
     if (fleet.state, fleet.generation) != (after.state, after.generation) {
         return Some("the decision is not the published state");
-    }
-    if fleet.reason.starts_with("reset by") {
-        return None;
     }
     let leases: Vec<_> = leases(after, round).collect();
     let failed = leases.iter().filter(|lease| lease.failed_at.is_some()).count();
@@ -34,7 +47,7 @@ pub(super) fn broken(before: &CircuitRecord, after: &CircuitRecord, now: Timesta
         (State::Closed, State::Open) => {
             let votes = after.instances.values().filter_map(|entry| entry.vote.as_ref());
             let votes = votes.filter(|vote| vote.on == round && vote.until > fleet.since).count();
-            (votes < 2).then_some("too few votes opened the fleet")
+            (votes < needed).then_some("too few votes opened the fleet")
         }
         (State::Open, State::HalfOpen) => {
             let until = before.fleet.as_ref().and_then(|fleet| fleet.until);
