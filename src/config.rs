@@ -37,6 +37,9 @@ pub struct Config {
     pub(crate) open: OpenDuration,
     pub(crate) recovery: Recovery,
     pub(crate) probes: Probing,
+    /// The ramp after a closing. `None` for no ramp where the circuit closes alone, and the default where a fleet closes
+    /// the circuit.
+    pub(crate) ramp: Option<Duration>,
     pub(crate) cancelled_counts_after: Option<Duration>,
     pub(crate) trip_on_any_outcome: bool,
     pub(crate) sharded: bool,
@@ -137,6 +140,16 @@ impl Config {
         if self.shadow { Mode::Shadow } else { Mode::Automatic }
     }
 
+    /// Returns the duration of the ramp after a closing by this circuit alone.
+    pub(crate) fn ramp_alone(&self) -> Duration {
+        self.ramp.unwrap_or(Duration::ZERO)
+    }
+
+    /// Returns the duration of the ramp after a closing by the fleet.
+    pub(crate) fn ramp_in_fleet(&self) -> Duration {
+        self.ramp.unwrap_or(RAMP_IN_FLEET)
+    }
+
     /// Returns sentences that describe the effect of these settings.
     ///
     /// ```
@@ -149,6 +162,9 @@ impl Config {
         explain::explain(self)
     }
 }
+
+/// The default ramp after a closing by a fleet, whose instances send all their calls in the same moment otherwise.
+const RAMP_IN_FLEET: Duration = Duration::from_secs(10);
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

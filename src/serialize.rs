@@ -115,6 +115,8 @@ objects! {
         reset_in_ms: status.reset_in.map(millis),
         retry_after_ms: status.retry_after.map(millis),
         next_call: status.next_call,
+        ramp_left_ms: status.ramp_left.map(millis),
+        admitted_share: status.admitted_share,
         attempt: status.attempt,
         tally: status.tally,
         run: status.run,

@@ -272,6 +272,9 @@ pub struct Snapshot {
     pub earlier: Option<Arc<EarlierReason>>,
     /// The time since the state with the `earlier` reason began. `None` if the time is not known.
     pub earlier_for: Option<Duration>,
+    /// The time since the circuit closed, if its [ramp](crate::config::ConfigBuilder::ramp) lasts. `None` if the circuit is
+    /// not closed, if it has no ramp, or if the time is not known.
+    pub closed_for: Option<Duration>,
     /// The time since a half-open circuit began to probe. The durations in reasons such as [`Reason::ProbesPassed`]
     /// count from that beginning. `None` if the circuit is not half-open, or if the time is not known. The durations of
     /// an open circuit count from `earlier_for`.
@@ -295,6 +298,7 @@ impl Snapshot {
             tripped_for: None,
             earlier: None,
             earlier_for: None,
+            closed_for: None,
             half_open_for: None,
         }
     }

@@ -53,6 +53,7 @@ impl Circuit {
             tripped_for: cold.tripped_for(now),
             earlier: opening.map(|opening| Arc::clone(&opening.reason)),
             earlier_for: opening.and_then(|opening| Some(opening.at?.passed(now))),
+            closed_for: inner.ramped_for(now).filter(|_| word.state() == State::Closed),
             half_open_for: (word.state() == State::HalfOpen).then(|| {
                 let before = cold.past().map_or(Duration::ZERO, |past| past.state_before);
                 now.saturating_since(inner.entered()).saturating_add(before)
@@ -125,6 +126,7 @@ impl Circuit {
                 // sums.
                 inner.evidence.seed(word.era(), now, plan.tally);
                 inner.run.seed(word.era(), plan.run);
+                inner.resume_limit(word, plan.closed_for, now);
             }
             None
         });
@@ -180,6 +182,7 @@ impl Circuit {
         }
         if snapshot.state == State::Closed {
             (plan.run, plan.tally) = (units_from_score(snapshot.run), snapshot.tally);
+            plan.closed_for = snapshot.closed_for;
         }
         if snapshot.state == State::HalfOpen {
             plan.successes = snapshot.probe_successes;

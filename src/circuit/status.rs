@@ -64,6 +64,10 @@ pub struct Status {
     pub retry_after: Option<Duration>,
     /// The answer that the next call would get. Decide about traffic and readiness by this field, and not by the state.
     pub next_call: NextCall,
+    /// The time until the ramp is over, in which a closed circuit admits only a share of the calls. `None` without a ramp.
+    pub ramp_left: Option<Duration>,
+    /// The share of the calls that the closed circuit admits at this moment. 1 without a ramp, and in other states.
+    pub admitted_share: f64,
     /// The number of openings in a row, as of the last opening. The next trip first reduces the number by one for each
     /// time that the last open duration fits into the time spent closed. The number stops growing when the doubled open
     /// duration has reached its maximum. With the defaults the largest number is 5.
@@ -212,6 +216,8 @@ impl Circuit {
                 Peek::MayPass | Peek::ProbesTaken(_) | Peek::AwaitsRestore => None,
             },
             next_call: inner.next_call(word, now),
+            ramp_left: inner.ramp_left(now).filter(|_| word.counts_calls()),
+            admitted_share: if word.counts_calls() { inner.admitted_share(now) } else { 1.0 },
             attempt: cold.attempt,
             tally,
             run: score_from_units(inner.run.get(era).weight),

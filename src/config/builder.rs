@@ -50,6 +50,7 @@ impl ConfigBuilder {
                     deadline: Duration::from_secs(30),
                     quiet_after: Duration::from_secs(60),
                 },
+                ramp: None,
                 cancelled_counts_after: Some(Duration::from_secs(1)),
                 trip_on_any_outcome: false,
                 sharded: false,
@@ -232,6 +233,28 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets the duration of the ramp, which is the time after a closing in which the circuit admits only a share of the
+    /// calls. The share is a tenth at first, and grows in a line to all calls. So a service that has just come back is not
+    /// brought down again by all calls at once.
+    ///
+    /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if the circuit closes alone, and 10 s if a fleet
+    /// (`Sharing::Quorum`) closes the circuit, because all instances of the fleet close in the same moment.
+    ///
+    /// A call that is not admitted is rejected with [`RejectReason::Ramp`](crate::RejectReason::Ramp), and its
+    /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls of a ramp are
+    /// rejected. While the ramp lasts, `min_calls` and `consecutive_failures` are a quarter of the configured values,
+    /// rounded up and at least 2, so that the circuit opens early if the service falls over again. The reason of such an
+    /// opening is [`Reason::Relapsed`](crate::Reason::Relapsed).
+    ///
+    /// A ramp follows each closing by probes or by a fleet. A reset by an operator has no ramp. A caller that waits until a
+    /// call may pass is not rejected, as in [`Circuit::acquire`](crate::Circuit::acquire) and in a service with
+    /// [`WhenOpen::Pend`](crate::WhenOpen::Pend), so that only the lowered thresholds apply.
+    #[doc(alias = "slowStart", alias = "slow_start")]
+    pub const fn ramp(mut self, ramp: Duration) -> Self {
+        self.config.ramp = Some(ramp);
+        self
+    }
+
     /// Counts a dropped call as a failure of weight 0.5 if the caller drops the call this long after its
     /// start or later. Default: 1 s.
     ///
@@ -350,6 +373,9 @@ impl ConfigBuilder {
         check_duration("probe_deadline", probes.deadline, SHORTEST)?;
         check_duration("quiet_after", probes.quiet_after, SHORTEST)?;
         check_duration("reset_cooldown", self.config.reset_cooldown, Duration::ZERO)?;
+        if let Some(ramp) = self.config.ramp.filter(|ramp| *ramp > LONGEST_RAMP) {
+            return Err(ConfigError::new("ramp", Exact(ramp), "0 to 1 hour"));
+        }
         if let Some(duration) = self.config.cancelled_counts_after {
             check_duration("cancelled_counts_after", duration, Duration::ZERO)?;
         }
@@ -425,6 +451,9 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
         Err(ConfigError::new(field, Exact(value), format!("{} to 365 days", Exact(least))))
     }
 }
+
+/// The longest ramp.
+const LONGEST_RAMP: Duration = Duration::from_secs(3600);
 
 /// The default time for which a registry refuses a reset.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);

@@ -95,10 +95,23 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
         Brief(deadline)
     )?;
     writeln!(text, "After {} in half-open, one success without a failure is enough.", Brief(probes.quiet_after))?;
+    ramp(config, text)?;
     writeln!(
         text,
         "If the probes end without a verdict, the circuit closes, but failures that weigh 0.5 before the first success reopen the circuit."
     )
+}
+
+fn ramp(config: &Config, text: &mut String) -> std::fmt::Result {
+    let grows =
+        |ramp| format!("the circuit admits a share of the calls that grows from a tenth to all in {}", Brief(ramp));
+    match config.ramp {
+        Some(ramp) if ramp.is_zero() => Ok(()),
+        Some(ramp) => {
+            writeln!(text, "After its closing, {}. Until then a quarter of the evidence opens it.", grows(ramp))
+        }
+        None => writeln!(text, "After a closing by a fleet, {}.", grows(config.ramp_in_fleet())),
+    }
 }
 
 fn some(count: u32, noun: &str) -> String {

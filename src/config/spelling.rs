@@ -22,7 +22,7 @@ impl Config {
 }
 
 /// Returns the value of each setting. Different values have different texts.
-pub(super) fn values(config: &Config) -> [(&'static str, String); 20] {
+pub(super) fn values(config: &Config) -> [(&'static str, String); 21] {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
         config.rules;
     let Probing { successes, in_flight, failures_tolerated, deadline, quiet_after } = config.probes;
@@ -56,6 +56,7 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 20] {
         ("probe_failures_tolerated", failures_tolerated.to_string()),
         ("probe_deadline", exact(deadline)),
         ("quiet_after", exact(quiet_after)),
+        ("ramp", config.ramp.map_or_else(|| "default".to_owned(), exact)),
         ("cancelled_counts_after", config.cancelled_counts_after.map_or_else(|| "never".to_owned(), exact)),
         ("trip_on_any_outcome", config.trip_on_any_outcome.to_string()),
         ("sharded", config.sharded.to_string()),

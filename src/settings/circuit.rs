@@ -29,6 +29,7 @@ pub(super) enum Setting {
     ProbeFailuresTolerated(u32),
     ProbeDeadline(Duration),
     QuietAfter(Duration),
+    Ramp(Duration),
     CancelledCountsAfter(Option<Duration>),
     TripOnAnyOutcome(bool),
     Sharded(bool),
@@ -42,7 +43,7 @@ pub(super) enum Setting {
 type Read = fn(&Layers<'_>) -> Result<Setting, SettingsError>;
 
 /// The keys of a circuit and of the defaults, each with its reader.
-pub(super) const KEYS: [(&str, Read); 22] = [
+pub(super) const KEYS: [(&str, Read); 23] = [
     ("failure_rate", |set| set.top().number_or_off().map(Setting::FailureRate)),
     ("min_calls", |set| set.top().count().map(Setting::MinCalls)),
     ("consecutive_failures", |set| consecutive_failures(set.top())),
@@ -60,6 +61,7 @@ pub(super) const KEYS: [(&str, Read); 22] = [
     ("probe_failures_tolerated", |set| set.top().count().map(Setting::ProbeFailuresTolerated)),
     ("probe_deadline", |set| set.top().duration().map(Setting::ProbeDeadline)),
     ("quiet_after", |set| set.top().duration().map(Setting::QuietAfter)),
+    ("ramp", |set| set.top().duration_within("0 s", "1 h").map(Setting::Ramp)),
     ("cancelled_counts_after", |set| match set.top().text() {
         Some("never") => Ok(Setting::CancelledCountsAfter(None)),
         _ => Ok(Setting::CancelledCountsAfter(Some(set.top().duration_or(", or \"never\"")?))),
@@ -183,6 +185,7 @@ impl Setting {
             Self::ProbeFailuresTolerated(failures) => to.probe_failures_tolerated(*failures),
             Self::ProbeDeadline(deadline) => to.probe_deadline(*deadline),
             Self::QuietAfter(duration) => to.quiet_after(*duration),
+            Self::Ramp(ramp) => to.ramp(*ramp),
             Self::CancelledCountsAfter(Some(duration)) => to.cancelled_counts_after(*duration),
             Self::CancelledCountsAfter(None) => to.cancelled_never_counts(),
             Self::TripOnAnyOutcome(any) => to.trip_on_any_outcome(*any),

@@ -15,6 +15,7 @@ mod failures;
 mod half_open;
 mod modes;
 mod operation;
+mod ramp;
 mod registry;
 mod rig;
 mod rules;

@@ -24,7 +24,7 @@ type Change = fn(ConfigBuilder) -> ConfigBuilder;
 const SAMPLE: &str = include_str!("../../examples/config_file.toml");
 
 /// A key and its value, in TOML and JSON, and what the builder calls it.
-const KEYS: [(&str, &str, &str, Change); 36] = [
+const KEYS: [(&str, &str, &str, Change); 38] = [
     ("failure_rate", "0.25", "0.25", |c| c.failure_rate(0.25)),
     ("failure_rate", "1", "1", |c| c.failure_rate(1.0)),
     ("failure_rate", "false", "false", |c| c.without_failure_rate()),
@@ -63,6 +63,8 @@ const KEYS: [(&str, &str, &str, Change); 36] = [
     ("probe_failures_tolerated", "1", "1", |c| c.probe_failures_tolerated(1)),
     ("probe_deadline", "'1.5 s'", "\"1.5 s\"", |c| c.probe_deadline(millis(1500))),
     ("quiet_after", "'10min'", "\"10min\"", |c| c.quiet_after(secs(600))),
+    ("ramp", "'30 s'", "\"30 s\"", |c| c.ramp(secs(30))),
+    ("ramp", "'0 s'", "\"0 s\"", |c| c.ramp(Duration::ZERO)),
     ("cancelled_counts_after", "'0 ms'", "\"0 ms\"", |c| c.cancelled_counts_after(Duration::ZERO)),
     ("cancelled_counts_after", "'never'", "\"never\"", |c| c.cancelled_never_counts()),
     ("trip_on_any_outcome", "true", "true", |c| c.trip_on_any_outcome(true)),
@@ -191,7 +193,10 @@ fn the_documented_sample_holds_every_key() {
         assert!(SAMPLE.lines().any(|line| line.starts_with(&format!("{key} = "))) || key == "open_for", "{key}");
     }
     // What it calls a default is one.
-    let change: Change = |c| c.consecutive_failures(5).failure_score(10.0).slow_call_rate(0.5).slower_than(secs(2));
+    let change: Change = |c| {
+        let rules = c.consecutive_failures(5).failure_score(10.0).slow_call_rate(0.5).slower_than(secs(2));
+        rules.ramp(secs(10))
+    };
     same(settings.circuit("payments").unwrap(), change, "all others are the defaults");
 }
 

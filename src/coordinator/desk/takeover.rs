@@ -312,6 +312,7 @@ impl Desk {
             (snapshot.open_for, snapshot.run, snapshot.tripped_for) = (open_for, run, newer.tripped_for);
             (snapshot.earlier, snapshot.earlier_for) = (newer.earlier, newer.earlier_for);
             snapshot.half_open_for = newer.half_open_for;
+            snapshot.closed_for = record.last_state_change.map(|at| now.store.since(at));
             let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, Reason::Followed) else {
                 // The circuit has made a transition since the look. The next look reads this transition, whose state
                 // may be newer.

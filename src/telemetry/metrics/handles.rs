@@ -60,6 +60,7 @@ pub(super) struct Others {
     tripped: Counter,
     half_open: Counter,
     load_shed: Counter,
+    ramp: Counter,
     pub(super) stale: Counter,
     answered: Counter,
     answer_failed: Counter,
@@ -84,6 +85,7 @@ impl Others {
             tripped: rejected(RejectReason::Tripped.as_str()),
             half_open: rejected(RejectReason::HalfOpen.as_str()),
             load_shed: rejected(RejectReason::LoadShed.as_str()),
+            ramp: rejected(RejectReason::Ramp.as_str()),
             stale: born(counter!(STALE, "service" => Arc::clone(&service))),
             answered: fallbacks("answered"),
             answer_failed: fallbacks("failed"),
@@ -101,6 +103,7 @@ impl Others {
             RejectReason::Tripped => &self.tripped,
             RejectReason::HalfOpen => &self.half_open,
             RejectReason::LoadShed => &self.load_shed,
+            RejectReason::Ramp => &self.ramp,
         }
     }
 
