@@ -224,14 +224,14 @@ impl Inner {
         // closes the circuit.
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
-        let is_limited = self.begin_limit(from, standing, &transition.reason, closed_for, now);
+        let to = to.with_limit(self.begin_limit(from, standing, &transition.reason, closed_for, now));
         // The summaries also begin for a circuit that is reset to half-open or restored half-open, because a half-open
         // circuit rejects calls too.
-        if standing.is_open() || is_limited || standing.is_tripped() && !from.standing().is_tripped() {
+        if standing.is_open() || to.is_limited() || standing.is_tripped() && !from.standing().is_tripped() {
             self.begin_summaries(now);
         }
         // Release, which pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
-        self.word.store(to.with_limit(is_limited).bits(), Release);
+        self.word.store(to.bits(), Release);
         transition
     }
 

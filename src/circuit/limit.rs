@@ -7,8 +7,8 @@
 //!
 //! A limit is one bit of the word, so that a circuit without a limit needs no further test. The bit is set with the word
 //! of the era, and a call that finds the ramp over clears the bit within the era. Setting and clearing hold the cold
-//! mutex, and clearing compares the era and looks at the ramp again under the mutex. So a late call clears no bit of a
-//! later ramp, and if a thread loses the race for the mutex, the next call clears the bit.
+//! mutex, and clearing looks at the word and at the ramp again under the mutex. So a late call clears no bit of a later
+//! ramp, and if a thread loses the race for the mutex, the next call clears the bit.
 //!
 //! The share is drawn with the call and never with a question. A question answers that the next call may be admitted,
 //! because the answer would otherwise belong to another call than the one that is made.
@@ -70,7 +70,7 @@ impl Limit {
         Duration::from_nanos(self.length.load(Relaxed))
     }
 
-    fn set(&self, left: Duration, length: Duration, now: Tick) {
+    pub(super) fn set(&self, left: Duration, length: Duration, now: Tick) {
         let until = if left.is_zero() { Tick::ZERO } else { now.saturating_add(left) };
         // Relaxed, because the Release store of the word publishes the values, and because a thread that reads a later
         // ramp with an earlier word only decides by that ramp.
@@ -112,19 +112,20 @@ impl Inner {
             return Some(Duration::ZERO);
         }
         let (alone, in_fleet) = (self.config.ramp_alone(), self.config.ramp_in_fleet());
-        match reason {
+        if matches!(reason, Reason::ProbesPassed { .. } | Reason::QuietService { .. } | Reason::NoVerdict { .. }) {
             // The last leased probe closes the circuit of its instance together with the fleet.
-            Reason::ProbesPassed { .. } | Reason::QuietService { .. } | Reason::NoVerdict { .. } => {
-                Some(if now < self.leased_until(from.mode()) { in_fleet } else { alone })
-            }
-            Reason::Fleet => Some(in_fleet),
-            Reason::Followed => Some(alone),
-            // Only a snapshot of a ramp has the time, by the settings of this circuit or of its fleet.
-            Reason::Restored => Some(closed_for.map_or(Duration::ZERO, |_| in_fleet)),
-            // The operator knows that the service is back.
-            Reason::Operator { act: Act::Reset | Act::Forget, .. } => Some(Duration::ZERO),
-            _ => None,
+            return Some(if now < self.leased_until(from.mode()) { in_fleet } else { alone });
         }
+        // The operator knows that the service is back.
+        if matches!(reason, Reason::Operator { act: Act::Reset | Act::Forget, .. }) {
+            return Some(Duration::ZERO);
+        }
+        // A restored snapshot has the time only if it is of a ramp, by the settings of this circuit or of its fleet.
+        if *reason == Reason::Restored {
+            return Some(closed_for.map_or(Duration::ZERO, |_| in_fleet));
+        }
+        let closes = [(Reason::Fleet, in_fleet), (Reason::Followed, alone)];
+        closes.into_iter().find(|(closing, _)| closing == reason).map(|(_, ramp)| ramp)
     }
 
     /// Continues a ramp in a closed circuit that is restored within its era. The caller holds the cold mutex, and `word` is
@@ -155,7 +156,7 @@ impl Inner {
     /// Decides on a call of a limited circuit.
     pub(super) fn draw(&self, word: Word, drawn: Drawn, now: Tick) -> Draw {
         let Some(left) = self.ramp_left(now) else {
-            self.end_limit(word, now);
+            self.end_limit(now);
             return Draw::Unlimited;
         };
         // A call inside an admitted call is a part of that call.
@@ -171,14 +172,14 @@ impl Inner {
         }
     }
 
-    /// Clears the bit of the limit, unless another era has begun or another thread holds the mutex.
+    /// Clears the bit of the limit, unless another ramp has begun or another thread holds the mutex.
     #[cold]
-    fn end_limit(&self, expected: Word, now: Tick) {
+    fn end_limit(&self, now: Tick) {
         // The thread does not wait for the lock, because the next call tries again.
         let Some(_cold) = self.cold.try_lock() else { return };
-        // Relaxed, because the word changes only under the lock, which this thread holds.
-        let word = Word::from_bits(self.word.load(Relaxed));
-        if word.era() == expected.era() && self.ramp_left(now).is_none() {
+        if self.ramp_left(now).is_none() {
+            // Relaxed, because the word changes only under the lock, which this thread holds.
+            let word = Word::from_bits(self.word.load(Relaxed));
             // Release, which pairs with the Acquire in `load`. A thread that sees this word must see the data of the era,
             // which another thread may have written under the lock before.
             self.word.store(word.with_limit(false).bits(), Release);

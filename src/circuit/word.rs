@@ -102,6 +102,7 @@ impl Word {
     }
 
     /// Returns the same word without the bit of the wait for a restore.
+    #[cfg(any(feature = "store", test))]
     pub(super) const fn restored(self) -> Self {
         Self(self.0 & !AWAITS_RESTORE)
     }

@@ -12,6 +12,7 @@ mod parts;
 mod pend;
 mod per_request;
 mod progress;
+mod ramp;
 mod readiness;
 mod rejections;
 mod services;
