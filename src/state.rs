@@ -222,7 +222,7 @@ pub struct Transition {
     /// in which an address with `://` has only its scheme and host. `None` if the failure has no text, such as a dropped
     /// call. The text must not be shown to strangers or in metrics.
     pub failure_text: Option<Arc<str>>,
-    /// The number of calls that were rejected since the last transition to closed or disabled.
+    /// The number of calls that were rejected since the circuit left closed or disabled.
     pub rejected: u64,
     /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that the circuit lets every call through in
     /// every state and mode.

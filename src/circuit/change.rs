@@ -136,6 +136,10 @@ impl Inner {
             Standing { state: State::Open, .. } => open_until,
             Standing { .. } => None,
         };
+        if !from.standing().is_tripped() {
+            // The rejections of a ramp belong to no outage.
+            cold.rejected_before = rejected;
+        }
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
         let lasted = now.saturating_since(self.entered());
         let past = cold.past_mut();
@@ -176,9 +180,6 @@ impl Inner {
             resets_to,
             is_logged,
         };
-        if !standing.is_tripped() {
-            cold.rejected_before = rejected;
-        }
         if cold.history.len() == HISTORY {
             cold.history.pop_front();
         }

@@ -30,6 +30,7 @@ pub(super) struct Settings {
     pub(super) probe_failures_tolerated: u32,
     pub(super) probe_deadline: u64,
     pub(super) quiet_after: u64,
+    pub(super) ramp: Option<u64>,
     pub(super) cancelled_counts_after: Option<u64>,
     pub(super) sharded: bool,
     pub(super) shadow: bool,
@@ -74,6 +75,9 @@ impl Settings {
             .probe_failures_tolerated(self.probe_failures_tolerated)
             .probe_deadline(millis(self.probe_deadline))
             .quiet_after(millis(self.quiet_after));
+        if let Some(ramp) = self.ramp {
+            builder = builder.ramp(millis(ramp));
+        }
         if let Some(rate) = self.failure_rate {
             builder = builder.failure_rate(rate.to_f64());
         }
@@ -170,6 +174,7 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
         prop_oneof![2 => Just(0_u32), 1 => 1_u32..=2],
         100_u64..=3_000,
         100_u64..=5_000,
+        option::of(prop_oneof![1 => Just(0_u64), 4 => 1_u64..=5_000]),
     );
     let rest = (
         option::weighted(0.8, prop_oneof![1 => Just(0_u64), 4 => 1_u64..=1_500]),
@@ -179,7 +184,7 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
     (rules, recovery, rest).prop_map(|(rules, recovery, rest)| {
         let (window, failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow, any) =
             rules;
-        let (open_for, recovery, probes, probes_in_flight, probe_failures_tolerated, deadline, quiet) = recovery;
+        let (open_for, recovery, probes, probes_in_flight, probe_failures_tolerated, deadline, quiet, ramp) = recovery;
         let (cancelled_counts_after, sharded, shadow) = rest;
         // A ring that never holds enough is refused by the builder.
         let most = match window {
@@ -202,6 +207,7 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
             probe_failures_tolerated,
             probe_deadline: deadline,
             quiet_after: quiet,
+            ramp,
             cancelled_counts_after,
             sharded,
             shadow,

@@ -101,12 +101,18 @@ impl<'a> Stage<'a> {
             Ok(_) => NextCall::Admitted,
             Err(_) => NextCall::Rejected,
         };
-        let is_tripped = result.as_ref().is_err_and(|rejected| rejected.reason() == RejectReason::Tripped);
+        let is_of = |reason| result.as_ref().is_err_and(|rejected| rejected.reason() == reason);
+        let is_tripped = is_of(RejectReason::Tripped);
+        // Only the call draws, so what was said before is that it may pass.
+        let drawn = is_of(RejectReason::Ramp);
+        let gets = if drawn { NextCall::Admitted } else { gets };
         let said = (status.next_call, is_open, would_admit);
-        if said != (gets, is_tripped, result.is_ok()) {
+        if said != (gets, is_tripped, result.is_ok() || drawn) {
             return Err(format!("it said {said:?}, and the call is {gets:?}: {status:#?}"));
         }
-        let expected = self.model.acquire();
+        // In shadow only the count shows how the draw ended.
+        let unlucky = drawn || self.circuit.totals().would_reject > status.totals.would_reject;
+        let expected = self.model.acquire(unlucky);
         let shown = result.as_ref().map(Permit::is_probe).map_err(ShownRefusal::from);
         let expected = expected.map_err(|refusal| ShownRefusal::from(*refusal));
         if shown != expected {

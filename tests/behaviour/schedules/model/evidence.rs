@@ -1,5 +1,7 @@
 //! Evidence and trip rules, recomputed from every outcome there ever was.
 
+use std::sync::Arc;
+
 use tower_circuit_breaker::state::Reason;
 
 use super::super::settings::{Settings, Shape, Share};
@@ -77,6 +79,18 @@ pub(super) fn met(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option
         return Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than });
     }
     None
+}
+
+/// Returns the rule that the evidence meets in a ramp, where a quarter of the calls is enough, at least two.
+pub(super) fn relapse(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option<Reason> {
+    let quarter = |n: u32| n.min(n.div_ceil(4).max(2));
+    let (min_calls, consecutive_failures) = (quarter(settings.min_calls), settings.consecutive_failures.map(quarter));
+    let lower = Settings { min_calls, consecutive_failures, ..settings.clone() };
+    let mut rule = met(&lower, sums, run, age)?;
+    if let (Reason::ConsecutiveFailures { set, .. }, Some(n)) = (&mut rule, settings.consecutive_failures) {
+        *set = f64::from(n);
+    }
+    Some(Reason::Relapsed { rule: Arc::new(rule) })
 }
 
 /// Returns the weighted share of failures, and that of slow calls: `None` below the minimum, not zero.

@@ -20,6 +20,7 @@ pub(in super::super) struct Shown {
     generation: Generation,
     since: Duration,
     retry_after: Option<Duration>,
+    ramp_left: Option<Duration>,
     attempt: u32,
     tally: ShownTally,
     run: f64,
@@ -40,11 +41,11 @@ impl Shown {
     }
 
     fn lines(&self) -> Vec<String> {
-        let Self { state, mode, era, generation, since, retry_after, attempt, tally, run, .. } = self;
+        let Self { state, mode, era, generation, since, retry_after, ramp_left, attempt, tally, run, .. } = self;
         let Self { failure_rate, slow_call_rate, probes, totals, transitions, last_transitions, .. } = self;
         let mut lines = vec![
             format!(
-                "{state} {mode} era {era} generation {generation} since {since:?} {retry_after:?} attempt {attempt}"
+                "{state} {mode} era {era} generation {generation} since {since:?} {retry_after:?} ramp {ramp_left:?} attempt {attempt}"
             ),
             format!("{tally:?} run {run} failure_rate {failure_rate:?} slow_call_rate {slow_call_rate:?}"),
             format!("{probes:?}"),
@@ -99,6 +100,7 @@ impl From<Status> for Shown {
             generation: status.generation,
             since: status.since,
             retry_after: status.retry_after,
+            ramp_left: status.ramp_left,
             attempt: status.attempt,
             tally: status.tally.into(),
             run: status.run,
@@ -127,6 +129,7 @@ impl From<&Model> for Shown {
             generation: model.generation,
             since: millis(model.now - era.began),
             retry_after: model.retry_after(),
+            ramp_left: model.ramp_left(),
             attempt: model.attempt,
             tally: sums.into(),
             run: score(run(&model.seen, era.number) + model.doubts()),
@@ -185,8 +188,12 @@ impl From<&Rejected> for ShownRefusal {
 
 impl From<Refusal> for ShownRefusal {
     fn from(Refusal { reason, retry_after, why }: Refusal) -> Self {
-        let says = if reason == RejectReason::HalfOpen { "half-open" } else { "open" };
-        Self { reason, says: Some(says.to_owned()), retry_after, why }
+        let says = match reason {
+            RejectReason::HalfOpen => Some("half-open"),
+            RejectReason::Ramp => None,
+            _ => Some("open"),
+        };
+        Self { reason, says: says.map(str::to_owned), retry_after, why }
     }
 }
 
