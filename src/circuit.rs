@@ -122,8 +122,8 @@ use crate::clock::Tick;
 use crate::config::Config;
 use crate::event;
 use crate::outcome::Outcome;
-use crate::state::Standing;
 pub use crate::state::order::To;
+use crate::state::{Criticality, Standing};
 #[cfg(feature = "store")]
 pub(crate) use decide::usual_rate;
 pub(crate) use failed::Text;
@@ -238,17 +238,41 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way. A rejected call must not be
-    /// made.
+    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way, or if a ramp or a throttle rejects the
+    /// call. A rejected call must not be made.
     #[doc(alias = "tryAcquirePermission")]
     #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        self.admit(Start::Coarse, Drawn::Yes).map(Admission::permit)
+        self.admit(Start::Coarse, || Drawn::YES).map(Admission::permit)
     }
 
-    /// Admits one call. The caller turns the admission into a permit when the call has begun.
+    /// Returns the permit to make one call of this criticality. If the circuit must reject some calls, because it
+    /// [ramps](crate::config::ConfigBuilder::ramp) or [throttles](crate::config::ConfigBuilder::throttle), less critical calls
+    /// are rejected first. A half-open circuit takes its probes from less critical calls, if there are any.
+    ///
+    /// A call through the permit has the same criticality:
+    ///
+    /// ```
+    /// # use tower_circuit_breaker::{BoxError, Circuit, Config, Criticality};
+    /// # async fn report() -> Result<u32, std::io::Error> { Ok(1) }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # let circuit = Circuit::new(Config::new("database")?);
+    /// let rows = circuit.try_acquire_as(Criticality::Sheddable)?.call(report()).await?;
+    /// # let _: u32 = rows;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`try_acquire`](Self::try_acquire).
+    #[inline]
+    pub fn try_acquire_as(&self, criticality: Criticality) -> Result<Permit, Rejected> {
+        self.admit(Start::Coarse, || Drawn::By(criticality)).map(Admission::permit)
+    }
+
+    /// Admits one call. `drawn` is called only if the word alone does not admit the call. The caller turns the admission into a permit when the call has begun.
     #[inline(always)]
-    pub(crate) fn admit(&self, start: Start, drawn: Drawn) -> Result<Admission<'_>, Rejected> {
+    pub(crate) fn admit(&self, start: Start, drawn: impl FnOnce() -> Drawn) -> Result<Admission<'_>, Rejected> {
         Branch::admit(&self.root, start, drawn)
     }
 
@@ -287,7 +311,7 @@ impl Circuit {
     pub(crate) fn record_ready_error(&self, outcome: Outcome, text: Text<'_>) {
         // A circuit that would reject is skipped, because `admit` would count a rejection although no call was made.
         if self.would_admit()
-            && let Ok(admission) = self.admit(Start::Untaken, Drawn::No)
+            && let Ok(admission) = self.admit(Start::Untaken, || Drawn::No)
         {
             admission.permit().record_in_place(outcome, None, text);
         }

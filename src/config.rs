@@ -65,17 +65,33 @@ pub(crate) struct Rules {
     pub(crate) raised_at_traffic: bool,
     pub(crate) failure_score: Option<f64>,
     pub(crate) slow_call_rate: Option<(f64, Duration)>,
+    pub(crate) throttle: Option<Throttling>,
+}
+
+/// The settings of the throttle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Throttling {
+    /// The number of requests for each call that the service accepts, above which requests are rejected.
+    pub(crate) k: f64,
+    /// The limit of the failure rate while the throttle is on.
+    pub(crate) failure_rate: f64,
 }
 
 impl Rules {
-    /// Returns true if a rule judges the calls in the window.
+    /// Returns true if a rule or the throttle judges the calls in the window.
     pub(crate) const fn need_window(&self) -> bool {
-        self.has_rate() || self.failure_score.is_some()
+        self.has_rate() || self.failure_score.is_some() || self.throttle.is_some()
+    }
+
+    /// Returns the limit for the share of failed calls. With a throttle, the limit is the higher one of the throttle, because
+    /// the throttle relieves a service that fails some of its calls.
+    pub(crate) fn failure_limit(&self) -> Option<f64> {
+        self.failure_rate.map(|rate| self.throttle.map_or(rate, |throttle| rate.max(throttle.failure_rate)))
     }
 
     /// Returns the limit for the share of failed calls, or the default limit if the rule is off.
     pub(crate) fn rate_limit(&self) -> f64 {
-        self.failure_rate.unwrap_or(FAILURE_RATE)
+        self.failure_limit().unwrap_or(FAILURE_RATE)
     }
 
     /// Returns true if a rule compares a share of calls with a limit.

@@ -70,7 +70,7 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// * probes
     /// * calls of a disabled circuit, calls under the kill switch, calls inside a probe of the same circuit, and calls
     ///   of a circuit in shadow that would have been rejected
-    /// * calls that load shedding or a ramp refuses
+    /// * calls that load shedding, a ramp or a throttle refuses
     /// * outcomes of an era that has ended
     /// * successes in a window of calls, or under
     ///   [`trip_on_any_outcome`](crate::config::ConfigBuilder::trip_on_any_outcome)

@@ -68,6 +68,7 @@ objects! {
         rejected: totals.rejected,
         would_reject: totals.would_reject,
         load_shed: totals.load_shed,
+        throttled: totals.throttled,
         observer_panics: totals.observer_panics,
     }
     ProbeStatus: probes {
@@ -117,6 +118,7 @@ objects! {
         next_call: status.next_call,
         ramp_left_ms: status.ramp_left.map(millis),
         admitted_share: status.admitted_share,
+        throttled_share: status.throttled_share,
         attempt: status.attempt,
         tally: status.tally,
         run: status.run,

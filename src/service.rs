@@ -188,11 +188,14 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let start = Flight::<C, Req, S::Response, S::Error>::START;
-        // A balancer would take the rejection of a limit for the quick answer of an idle endpoint.
-        let drawn = if self.when_open == WhenOpen::Pend { Drawn::No } else { Drawn::Yes };
+        let by_criticality = |request: &Req| Drawn::By(self.classifier.criticality(request));
         if let Some(circuit) = self.circuits.shared() {
             let admitted = if self.inner_ready {
-                circuit.admit(start, drawn)
+                circuit.admit(start, || match self.when_open {
+                    WhenOpen::Reject => by_criticality(&request),
+                    // A balancer would take the rejection of a limit for the quick answer of an idle endpoint.
+                    WhenOpen::Pend => Drawn::No,
+                })
             } else {
                 Err(circuit.reject_as_of(std::mem::take(&mut self.found_open)))
             };
@@ -209,7 +212,7 @@ where
         let inner_ready = self.inner_ready;
         let admit = |circuit: &Circuit| {
             if inner_ready {
-                circuit.admit(start, Drawn::Yes).map(Admission::permit)
+                circuit.admit(start, || by_criticality(&request)).map(Admission::permit)
             } else {
                 Err(circuit.reject_as_of(Tick::ZERO))
             }

@@ -35,6 +35,8 @@ pub(super) struct CircuitJson {
     ramp_left_ms: Option<u64>,
     /// The share of the calls that a closed circuit admits, from 0 to 1.
     admitted_share: f64,
+    /// The share of the calls that the throttle of a closed circuit rejects, from 0 to 1.
+    throttled_share: f64,
     /// The rest of a hold. `null` without a hold, and for a hold without an end.
     held_for_ms: Option<u64>,
     tripped_for_ms: Option<u64>,
@@ -101,6 +103,7 @@ struct Totals {
     rejected: u64,
     would_reject: u64,
     load_shed: u64,
+    throttled: u64,
 }
 
 impl CircuitJson {
@@ -126,6 +129,7 @@ impl CircuitJson {
             next_call: status.next_call.as_str(),
             ramp_left_ms: status.ramp_left.map(millis),
             admitted_share: status.admitted_share,
+            throttled_share: status.throttled_share,
             held_for_ms: status.held_for.map(millis),
             tripped_for_ms: status.tripped_for.map(millis),
             reset_in_ms: status.reset_in.map(millis),
@@ -138,7 +142,7 @@ impl CircuitJson {
             failure_rate: status.failure_rate,
             slow_call_rate: status.slow_call_rate,
             limits: Limits {
-                failure_rate: rules.failure_rate,
+                failure_rate: rules.failure_limit(),
                 min_calls: rules.min_calls,
                 consecutive_failures: rules.consecutive_failures,
                 failure_score: rules.failure_score,
@@ -161,6 +165,7 @@ impl CircuitJson {
                 rejected: status.totals.rejected,
                 would_reject: status.totals.would_reject,
                 load_shed: status.totals.load_shed,
+                throttled: status.totals.throttled,
             },
             opened_because: past.earlier.map(|earlier| earlier.reason().to_owned()),
             opened_for_ms: past.earlier_for.map(millis),

@@ -287,7 +287,7 @@ impl Circuit {
             // The circuit rejects if another thread was faster. A wait of zero lets the caller check the circuit
             // again immediately.
             None => {
-                let admitted = self.admit(Start::Coarse, Drawn::No).map(Admission::permit);
+                let admitted = self.admit(Start::Coarse, || Drawn::No).map(Admission::permit);
                 admitted.map_err(|_| Some(Duration::ZERO))
             }
         }

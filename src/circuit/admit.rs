@@ -28,13 +28,17 @@ use crate::window::cells::{Counted, Kind};
 
 impl Branch {
     #[inline(always)]
-    pub(super) fn admit(root: &Arc<Self>, start: Start, drawn: Drawn) -> Result<Admission<'_>, Rejected> {
+    pub(super) fn admit(
+        root: &Arc<Self>,
+        start: Start,
+        drawn: impl FnOnce() -> Drawn,
+    ) -> Result<Admission<'_>, Rejected> {
         let word = root.inner.load();
         let branch = root.own(word);
         if word.is_flowing() {
             return Ok(Admission::flowing(branch, word.era(), start));
         }
-        match branch.admit_at_gate(start, drawn) {
+        match branch.admit_at_gate(start, drawn()) {
             Answer { mark: Mark::REFUSED, number } => Err(Rejected::new(Arc::clone(branch), Facts::from_bits(number))),
             Answer { mark, number } => Ok(Admission::new(branch, mark, Tick::from_nanos(number))),
         }
@@ -80,6 +84,9 @@ impl Branch {
                 Gate::Nested => {
                     inner.note_nesting();
                     return right(Right::Uncounted);
+                }
+                Gate::Probe if inner.limit.leaves_probe(drawn, now.saturating_since(inner.entered()), now) => {
+                    (RejectReason::HalfOpen, UNKNOWN)
                 }
                 Gate::Probe => {
                     let leased = now < inner.leased_until(word.mode());
@@ -129,9 +136,13 @@ impl Branch {
         let kind = match reason {
             RejectReason::HalfOpen => Some(Kind::HalfOpen),
             RejectReason::Tripped | RejectReason::LoadShed => Some(Kind::Tripped),
-            // A ramp is short, so that its rejections need no cells.
-            RejectReason::Ramp => None,
+            // The rejections of a limit need no cells, because the other calls of a limited circuit are slower.
+            RejectReason::Ramp | RejectReason::Throttled => None,
         };
+        if reason == RejectReason::Throttled {
+            // Relaxed, because the count publishes no other data.
+            inner.counts.throttled.fetch_add(1, Relaxed);
+        }
         match kind.map_or(Counted::No, |kind| inner.cells.rejection(seat(), kind, now)) {
             Counted::Due => inner.report_own_sums(),
             // A later report of sums will contain this rejection.

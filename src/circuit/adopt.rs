@@ -126,7 +126,7 @@ impl Circuit {
                 // sums.
                 inner.evidence.seed(word.era(), now, plan.tally);
                 inner.run.seed(word.era(), plan.run);
-                inner.resume_limit(word, plan.closed_for, now);
+                inner.resume_limit(word, plan.closed_for, plan.tally, now);
             }
             None
         });

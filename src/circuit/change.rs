@@ -225,7 +225,7 @@ impl Inner {
         // closes the circuit.
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
-        let to = to.with_limit(self.begin_limit(from, standing, &transition.reason, closed_for, now));
+        let to = self.begin_limit(from, to, &transition.reason, (closed_for, tally), now);
         // The summaries also begin for a circuit that is reset to half-open or restored half-open, because a half-open
         // circuit rejects calls too.
         if standing.is_open() || to.is_limited() || standing.is_tripped() && !from.standing().is_tripped() {

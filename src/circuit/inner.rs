@@ -144,6 +144,7 @@ pub(super) struct Counts {
     pub(super) rejected: AtomicU64,
     pub(super) would_reject: AtomicU64,
     pub(super) load_shed: AtomicU64,
+    pub(super) throttled: AtomicU64,
     pub(super) observer_panics: AtomicU64,
     /// The time at which the next summary of rejections is due.
     pub(super) next_summary: AtomicU64,
@@ -205,7 +206,7 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             leased_until: AtomicU64::new(Tick::ZERO.as_nanos()),
-            limit: Limit::default(),
+            limit: Limit::new(&config),
             usual: AtomicU64::new(0),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new()),

@@ -150,7 +150,9 @@ impl Branch {
         // before its call is in the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
+        inner.count_refusal(era, now);
         inner.weigh(word, now, Some(failure), end.text);
+        inner.limit_if_throttled(word, now);
         Recorded { at: Some(now), in_sum: false }
     }
 

@@ -86,7 +86,7 @@ impl Asking {
 
     #[inline]
     pub(crate) fn admit(self, start: Start) -> Result<Permit, Rejected> {
-        let admission = Branch::admit(&self.0, start, Drawn::Yes)?;
+        let admission = Branch::admit(&self.0, start, || Drawn::YES)?;
         if !std::ptr::eq(admission.branch, &self.0) {
             return Ok(admission.permit());
         }

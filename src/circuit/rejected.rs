@@ -60,8 +60,8 @@ impl Rejected {
     }
 
     /// Returns the time until the circuit admits calls again, counted from the moment of the check that rejected the
-    /// call. For a call that was shed, returns one second. For a call that a ramp rejected, returns the rest of the ramp, at
-    /// most one second.
+    /// call. For a call that was shed or throttled, returns one second. For a call that a ramp rejected, returns the rest of
+    /// the ramp, at most one second.
     ///
     /// In a tower service the check is in `poll_ready`, so the wait is too long by the time between `poll_ready` and
     /// `call`. Returns `None` if no time is known, because the circuit is half-open, is held until a reset, or recovers
@@ -74,8 +74,8 @@ impl Rejected {
     /// Returns the transition that opened the circuit, if the transition is among the last 128 that the circuit
     /// remembers. If the circuit was taken over half-open from a store, returns that takeover.
     ///
-    /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because of its ramp, or because
-    /// its service had not been polled ready.
+    /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because of its ramp or its
+    /// throttle, or because its service had not been polled ready.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.branch.opened(|era| self.facts.eras_before(era))
@@ -143,6 +143,10 @@ impl fmt::Display for Rejected {
                 write!(f, "circuit `{name}` closed a moment ago and admits only a growing share of the calls")?;
                 return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
             }
+            (RejectReason::Throttled, _) => {
+                write!(f, "circuit `{name}` admits only a share of the calls, because the service fails too many")?;
+                return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
+            }
             (RejectReason::HalfOpen, edge) => {
                 write!(f, "circuit `{name}` is half-open and its probes are taken")?;
                 // A circuit that was reset from closed to half-open has no opening.
@@ -185,6 +189,7 @@ impl Facts {
             RejectReason::HalfOpen => HALF_OPEN,
             RejectReason::LoadShed => LOAD_SHED,
             RejectReason::Ramp => RAMP,
+            RejectReason::Throttled => THROTTLED,
         };
         // The usual wait comes first, because every rejected call runs this code.
         let wait = if wait < EXACT { wait << 1 } else { Self::long(wait) };
@@ -231,6 +236,7 @@ impl Facts {
             HALF_OPEN => RejectReason::HalfOpen,
             LOAD_SHED => RejectReason::LoadShed,
             RAMP => RejectReason::Ramp,
+            THROTTLED => RejectReason::Throttled,
             _ => RejectReason::Tripped,
         }
     }
@@ -259,6 +265,7 @@ const HALF_OPEN: u64 = 1;
 const LOAD_SHED: u64 = 2;
 const UNREADY: u64 = 3;
 const RAMP: u64 = 4;
+const THROTTLED: u64 = 5;
 const ERA_SHIFT: u32 = 3;
 const ERA: u64 = (1 << 19) - 1;
 const WAIT_SHIFT: u32 = 22;
@@ -274,12 +281,17 @@ mod tests {
 
     use super::*;
 
-    const REASONS: [RejectReason; 4] =
-        [RejectReason::Tripped, RejectReason::HalfOpen, RejectReason::LoadShed, RejectReason::Ramp];
+    const REASONS: [RejectReason; 5] = [
+        RejectReason::Tripped,
+        RejectReason::HalfOpen,
+        RejectReason::LoadShed,
+        RejectReason::Ramp,
+        RejectReason::Throttled,
+    ];
 
     proptest! {
         #[test]
-        fn facts_give_back_reason_and_wait(era: u64, reason in 0..4_usize, bits in 0..64_u32, wait: u64) {
+        fn facts_give_back_reason_and_wait(era: u64, reason in 0..5_usize, bits in 0..64_u32, wait: u64) {
             let wait = (wait >> bits).min(UNKNOWN - 1);
             let facts = Facts::new(era, REASONS[reason], wait);
             prop_assert_eq!(facts.reason(), REASONS[reason]);

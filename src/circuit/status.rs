@@ -66,8 +66,12 @@ pub struct Status {
     pub next_call: NextCall,
     /// The time until the ramp is over, in which a closed circuit admits only a share of the calls. `None` without a ramp.
     pub ramp_left: Option<Duration>,
-    /// The share of the calls that the closed circuit admits at this moment. 1 without a ramp, and in other states.
+    /// The share of the calls that the closed circuit admits at this moment, by its ramp and its throttle. 1 without both, and
+    /// in other states.
     pub admitted_share: f64,
+    /// The share of the calls that the throttle of the closed circuit rejects at this moment. 0 without a throttle, and in
+    /// other states.
+    pub throttled_share: f64,
     /// The number of openings in a row, as of the last opening. The next trip first reduces the number by one for each
     /// time that the last open duration fits into the time spent closed. The number stops growing when the doubled open
     /// duration has reached its maximum. With the defaults the largest number is 5.
@@ -167,6 +171,8 @@ pub struct Totals {
     pub would_reject: u64,
     /// Calls that load shedding refused. `rejected` does not include these calls.
     pub load_shed: u64,
+    /// Calls that the throttle rejected. `rejected` includes these calls.
+    pub throttled: u64,
     /// Panics of observers, which the circuit caught.
     pub observer_panics: u64,
 }
@@ -217,7 +223,8 @@ impl Circuit {
             },
             next_call: inner.next_call(word, now),
             ramp_left: inner.ramp_left(now).filter(|_| word.counts_calls()),
-            admitted_share: if word.counts_calls() { inner.admitted_share(now) } else { 1.0 },
+            admitted_share: if word.counts_calls() { inner.admitted_share(era, now) } else { 1.0 },
+            throttled_share: if word.counts_calls() { inner.throttled_share(era, now) } else { 0.0 },
             attempt: cold.attempt,
             tally,
             run: score_from_units(inner.run.get(era).weight),
@@ -273,6 +280,7 @@ impl Inner {
             rejected: self.rejected(),
             would_reject: count(&counts.would_reject),
             load_shed: count(&counts.load_shed),
+            throttled: count(&counts.throttled),
             observer_panics: count(&counts.observer_panics),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::open::{LONGEST, SHORTEST};
-use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
+use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules, Throttling};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
@@ -25,6 +25,8 @@ pub struct ConfigBuilder {
     config: Config,
     slow_call_rate: Option<f64>,
     slower_than: Option<Duration>,
+    throttle: Option<f64>,
+    throttled_failure_rate: f64,
 }
 
 impl ConfigBuilder {
@@ -39,6 +41,7 @@ impl ConfigBuilder {
                     raised_at_traffic: true,
                     failure_score: None,
                     slow_call_rate: None,
+                    throttle: None,
                 },
                 window: Window::default(),
                 open: OpenDuration::default(),
@@ -65,6 +68,8 @@ impl ConfigBuilder {
             },
             slow_call_rate: None,
             slower_than: None,
+            throttle: None,
+            throttled_failure_rate: THROTTLED_FAILURE_RATE,
         }
     }
 
@@ -153,6 +158,36 @@ impl ConfigBuilder {
     #[doc(alias = "slowCallDurationThreshold")]
     pub const fn slower_than(mut self, duration: Duration) -> Self {
         self.slower_than = Some(duration);
+        self
+    }
+
+    /// Rejects a share of the calls while the service fails more calls than it should, instead of all calls. This setting is
+    /// off by default.
+    ///
+    /// Of the requests in the window, the share `(requests - k × accepts) ÷ (requests + 1)` is rejected with
+    /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the calls
+    /// that were no failure, of any weight. The requests are all calls and the rejections of the throttle, which are
+    /// failures for no rule. The share is 0 until the window has [`min_calls`](Self::min_calls) requests. So an overloaded
+    /// service gets at most `k` times the calls that it accepts, and a service that answers 60 % of its calls loses none
+    /// at the usual `k` of 2. The formula is that of Google's *Site Reliability Engineering*, chapter "Handling Overload".
+    ///
+    /// Range of `k`: 1.1 to 100, usually 2. A higher `k` rejects less and finds the recovery earlier. Needs a window of time.
+    ///
+    /// While the throttle is on, the failure rate opens the circuit only at
+    /// [`throttled_failure_rate`](Self::throttled_failure_rate). The other rules, such as failures in a row, open the circuit
+    /// as always, so that a dead service is left alone.
+    #[doc(alias = "adaptive throttling", alias = "client-side throttling")]
+    pub const fn throttle(mut self, k: f64) -> Self {
+        self.throttle = Some(k);
+        self
+    }
+
+    /// Sets the share of failed calls that opens the circuit while a [`throttle`](Self::throttle) is set. The share is
+    /// ignored if [`failure_rate`](Self::failure_rate) is higher or off.
+    ///
+    /// Range: more than 0, at most 1. Default: 0.95. Without [`throttle`](Self::throttle) this setting has no effect.
+    pub const fn throttled_failure_rate(mut self, rate: f64) -> Self {
+        self.throttled_failure_rate = rate;
         self
     }
 
@@ -362,6 +397,7 @@ impl ConfigBuilder {
             return Err(ConfigError::new("name", format_args!("\"{}\"", quoted(&self.config.name)), UNRESERVED));
         }
         self.config.rules.slow_call_rate = self.slow_rule()?;
+        self.config.rules.throttle = self.throttling()?;
         let Config { rules, window, open, probes, .. } = &self.config;
         check_rules(rules, *window)?;
         if let Some((field, value, allowed)) = open.fault() {
@@ -380,6 +416,21 @@ impl ConfigBuilder {
             check_duration("cancelled_counts_after", duration, Duration::ZERO)?;
         }
         Ok(self.config)
+    }
+
+    fn throttling(&self) -> Result<Option<Throttling>, ConfigError> {
+        let failure_rate = self.throttled_failure_rate;
+        if !(failure_rate > 0.0 && failure_rate <= 1.0) {
+            return Err(ConfigError::new("throttled_failure_rate", failure_rate, "more than 0 and at most 1"));
+        }
+        let Some(k) = self.throttle else { return Ok(None) };
+        if !(1.1..=100.0).contains(&k) {
+            return Err(ConfigError::new("throttle", k, "1.1 to 100"));
+        }
+        match self.config.window.0 {
+            Shape::Time { .. } => Ok(Some(Throttling { k, failure_rate })),
+            Shape::Calls { .. } => Err(ConfigError::new("window", "a number of calls", "a time, beside throttle")),
+        }
     }
 
     fn slow_rule(&self) -> Result<Option<(f64, Duration)>, ConfigError> {
@@ -451,6 +502,9 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
         Err(ConfigError::new(field, Exact(value), format!("{} to 365 days", Exact(least))))
     }
 }
+
+/// The default limit of the failure rate while a throttle is set.
+const THROTTLED_FAILURE_RATE: f64 = 0.95;
 
 /// The longest ramp.
 const LONGEST_RAMP: Duration = Duration::from_secs(3600);

@@ -30,7 +30,7 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
         }
         writeln!(text)?;
     }
-    if let Some(rate) = rules.failure_rate {
+    if let Some(rate) = rules.failure_limit() {
         let calls = rules.min_calls;
         writeln!(
             text,
@@ -59,6 +59,13 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
             "The circuit opens if {share} of at least {calls} calls of {window} take {slower_than} or more."
+        )?;
+    }
+    if let Some(throttle) = rules.throttle {
+        let (k, calls) = (throttle.k, rules.min_calls);
+        writeln!(
+            text,
+            "Of at least {calls} requests in {window}, those above {k} times the calls that were no failure are rejected, as a share of all requests."
         )?;
     }
     if let Some(young) = window.young().filter(|_| rules.has_rate()) {

@@ -22,9 +22,9 @@ impl Config {
 }
 
 /// Returns the value of each setting. Different values have different texts.
-pub(super) fn values(config: &Config) -> [(&'static str, String); 21] {
-    let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
-        config.rules;
+pub(super) fn values(config: &Config) -> [(&'static str, String); 23] {
+    let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = config.rules;
+    let Rules { failure_score, slow_call_rate, throttle, .. } = config.rules;
     let Probing { successes, in_flight, failures_tolerated, deadline, quiet_after } = config.probes;
     let number = |number: Option<f64>| number.map_or_else(off, |number| number.to_string());
     let exact = |duration: Duration| Exact(duration).to_string();
@@ -42,6 +42,8 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 21] {
         ("failure_score", number(failure_score)),
         ("slow_call_rate", number(slow_call_rate.map(|(rate, _)| rate))),
         ("slower_than", slow_call_rate.map_or_else(off, |(_, slower_than)| exact(slower_than))),
+        ("throttle", number(throttle.map(|throttle| throttle.k))),
+        ("throttled_failure_rate", number(throttle.map(|throttle| throttle.failure_rate))),
         ("window", window(config.window)),
         ("open_for", config.open.setting()),
         (

@@ -29,6 +29,9 @@ pub(super) fn sentence(rejected: &Rejected, detail: Detail) -> String {
         (Detail::Name, RejectReason::Ramp) => {
             format!("circuit `{name}` closed a moment ago and admits only a growing share of the calls")
         }
+        (Detail::Name, RejectReason::Throttled) => {
+            format!("circuit `{name}` admits only a share of the calls")
+        }
         (Detail::Name, RejectReason::LoadShed) => {
             format!("the system's load is high, and a heavy operation of `{name}` was shed")
         }

@@ -209,11 +209,14 @@ pub enum RejectReason {
     /// The circuit has closed a moment ago and admits a growing share of the calls, to which the call did not belong, see
     /// [`ConfigBuilder::ramp`](crate::config::ConfigBuilder::ramp).
     Ramp,
+    /// The circuit is closed, but the service fails so many calls that a share of the calls is rejected, see
+    /// [`ConfigBuilder::throttle`](crate::config::ConfigBuilder::throttle).
+    Throttled,
 }
 
 impl RejectReason {
-    /// Returns the reason in the spelling of a metric label, which is `tripped`, `half_open`, `load_shed` or
-    /// `ramp`.
+    /// Returns the reason in the spelling of a metric label, which is `tripped`, `half_open`, `load_shed`,
+    /// `ramp` or `throttled`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -221,6 +224,7 @@ impl RejectReason {
             Self::HalfOpen => "half_open",
             Self::LoadShed => "load_shed",
             Self::Ramp => "ramp",
+            Self::Throttled => "throttled",
         }
     }
 }

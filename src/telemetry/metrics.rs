@@ -51,7 +51,7 @@ use under::Under;
 /// | `circuit_breaker_failures_1m` | | gauge: the total weight of the failures in the last minute |
 /// | `circuit_breaker_calls_total` | `outcome` | counter: `success`, `failure`, `ignored`, `cancelled` |
 /// | `circuit_breaker_failures_total` | `kind` | counter: as [`FailureKind`](crate::outcome::FailureKind) spells it |
-/// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed`, `ramp` |
+/// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed`, `ramp`, `throttled` |
 /// | `circuit_breaker_fallbacks_total` | `result` | counter: `answered`, `failed` |
 /// | `circuit_breaker_transitions_total` | `from`, `to`, `reason` | counter |
 /// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes that arrived after their era and were dropped |

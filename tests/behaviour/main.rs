@@ -26,3 +26,4 @@ mod status;
 mod telemetry;
 mod testing;
 mod texts;
+mod throttle;

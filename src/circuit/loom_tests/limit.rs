@@ -68,3 +68,13 @@ fn loom_a_call_that_finds_a_limit_knows_its_ramp() {
         }
     });
 }
+
+#[test]
+fn loom_one_of_two_failures_begins_the_throttle() {
+    in_most_orders(|| {
+        let window = crate::window::Window::time(TEN).buckets(2);
+        let circuit = circuit(rules().min_calls(1).window(window).throttle(2.0));
+        fail_two(&circuit);
+        assert!(circuit.inner().load().is_limited(), "no failure is left without a limit");
+    });
+}

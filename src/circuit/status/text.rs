@@ -66,6 +66,9 @@ impl Status {
                         Brief(left)
                     )
                 }
+                None if self.throttled_share > 0.0 => {
+                    write!(f, "; its throttle rejects {} of the calls", Percent(self.throttled_share))
+                }
                 None => Ok(()),
             },
             (NextCall::Admitted, State::Open | State::HalfOpen, _) => f.write_str("; calls go through all the same"),
@@ -87,6 +90,7 @@ impl fmt::Display for Totals {
         write!(f, "{} succeeded, {} failed, {} rejected", self.successes, self.failures, self.rejected)?;
         let others = [
             (self.load_shed, "shed"),
+            (self.throttled, "throttled"),
             (self.ignored, "ignored"),
             (self.cancelled, "cancelled"),
             (self.would_reject, "only rejected in shadow"),

@@ -58,6 +58,7 @@ impl GrpcRejection {
                 RejectReason::HalfOpen => "CIRCUIT_HALF_OPEN",
                 RejectReason::LoadShed => "LOAD_SHED",
                 RejectReason::Ramp => "CIRCUIT_RAMP",
+                RejectReason::Throttled => "CIRCUIT_THROTTLED",
             };
             let metadata = [("service".to_owned(), rejected.circuit().to_owned())];
             details.set_error_info(reason, "tower-circuit-breaker", metadata);

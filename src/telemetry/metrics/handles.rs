@@ -61,6 +61,7 @@ pub(super) struct Others {
     half_open: Counter,
     load_shed: Counter,
     ramp: Counter,
+    throttled: Counter,
     pub(super) stale: Counter,
     answered: Counter,
     answer_failed: Counter,
@@ -86,6 +87,7 @@ impl Others {
             half_open: rejected(RejectReason::HalfOpen.as_str()),
             load_shed: rejected(RejectReason::LoadShed.as_str()),
             ramp: rejected(RejectReason::Ramp.as_str()),
+            throttled: rejected(RejectReason::Throttled.as_str()),
             stale: born(counter!(STALE, "service" => Arc::clone(&service))),
             answered: fallbacks("answered"),
             answer_failed: fallbacks("failed"),
@@ -104,6 +106,7 @@ impl Others {
             RejectReason::HalfOpen => &self.half_open,
             RejectReason::LoadShed => &self.load_shed,
             RejectReason::Ramp => &self.ramp,
+            RejectReason::Throttled => &self.throttled,
         }
     }
 
