@@ -48,7 +48,7 @@
 //! | `loom_the_end_of_a_limit_ends_no_later_limit` | `settle_limit` does not look at the ramp again |
 //! | `loom_the_end_of_a_limit_hides_no_deadline` | `settle_limit` loads the word before the lock, or stores the word Relaxed |
 //! | `loom_a_limit_that_is_over_is_cleared_by_the_next_call` | `settle_limit` keeps the bit |
-//! | `loom_one_of_two_failures_begins_the_throttle` | a failure is counted for the throttle after its limit is set |
+//! | `loom_the_next_failure_begins_the_throttle` | a failure does not set the bit |
 //! | `loom_a_call_that_finds_a_limit_knows_its_ramp` | `resume_limit` stores the word Relaxed, or before the ramp |
 //! | [`waiting`] | |
 //! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored instead of exchanged, is exchanged with a weaker ordering, or is raised before the task is added |

@@ -5,6 +5,7 @@
 mod adopt;
 mod advise;
 mod config;
+mod criticality;
 mod defaults;
 #[expect(dead_code, reason = "the tests of stores use the rest of the file")]
 #[path = "../store/dice.rs"]

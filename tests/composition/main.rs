@@ -6,6 +6,7 @@ mod balance;
 mod calls;
 mod cancellation;
 mod classifiers;
+mod criticality;
 mod fallbacks;
 mod panics;
 mod parts;

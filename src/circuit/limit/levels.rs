@@ -48,7 +48,7 @@ impl Levels {
     pub(super) fn begin(&self) {
         // Relaxed, because the word publishes no other data. A call of the last limit that counts afterwards owes or pays at
         // most one rejection too much.
-        self.word.store(if self.has_levels.load(Relaxed) { 0 } else { NONE_LATELY }, Relaxed);
+        self.word.store(if self.has_levels.load(Relaxed) { ALL_LATELY } else { NONE_LATELY }, Relaxed);
     }
 
     /// Counts a call, and returns true if the call pays for a rejection. `is_lost` is true if its draw was lost.
@@ -111,7 +111,7 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool) -> (u64, bool) {
 
 /// The rejections that are owed before the next level pays. A smaller number would let chance reject critical calls, and a
 /// larger number would let more calls through before a rejection.
-const PATIENCE: u64 = 16;
+const PATIENCE: u64 = 64;
 /// The number of calls after which a level without a call counts as absent.
 const LATELY: u64 = 64;
 /// The time after the last less critical call in which a more critical call leaves the probes to such calls.
@@ -121,5 +121,8 @@ const PROBES_FIRST: Duration = Duration::from_millis(100);
 const OWED_SHIFT: u32 = 32;
 const SHEDDABLE_SHIFT: u32 = 16;
 const SINCE: u64 = 0xFFFF;
+/// Nothing is owed, and each level counts as present for the next 16 calls, so that the first calls of a limit reject no
+/// critical call because the less critical ones have not come yet.
+const ALL_LATELY: u64 = (LATELY - 16) << SHEDDABLE_SHIFT | (LATELY - 16);
 /// Nothing is owed, and no level has had a call lately.
 const NONE_LATELY: u64 = SINCE << SHEDDABLE_SHIFT | SINCE;
