@@ -7,7 +7,7 @@
 
 use crate::clock::Tick;
 use crate::config::Config;
-use crate::outcome::number;
+use crate::outcome::{UNIT, number};
 use crate::window::time::TimeWindow;
 use crate::window::{Mark, Shape, Stamp, Tally};
 
@@ -37,8 +37,10 @@ impl Throttle {
     /// Adds the failures of a restored window. The caller holds the cold mutex.
     pub(super) fn seed(&self, era: u64, now: Tick, window: Tally) {
         // A restored window has only the weight of its failures, so that each of them counts as hard.
-        let failures = Tally { calls: window.units.div_ceil(256), units: 0, slow: 0 };
-        self.refused.seed(era, now, failures);
+        let failures = window.units.div_ceil(u64::from(UNIT));
+        if failures > 0 {
+            self.refused.seed(era, now, Tally { calls: failures, units: 0, slow: 0 });
+        }
     }
 
     pub(super) fn failure(&self, era: u64, now: Tick) {

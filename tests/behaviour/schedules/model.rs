@@ -15,7 +15,7 @@ use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::{Generation, Mode, Reason, RejectReason, State};
 
 use self::eras::{Era, is_tripped};
-use self::evidence::{NANOS_PER_MILLI, Seen, leaves, met, relapse, run, score, tally, width};
+use self::evidence::{NANOS_PER_MILLI, Seen, leaves, met, relapse, run, score, tally, throttled, width};
 use self::shown::{Edge, REMEMBERED};
 pub(super) use self::shown::{Shown, ShownRefusal};
 use super::operation::Ending;
@@ -46,6 +46,8 @@ pub(super) struct Model {
     /// How long the last opening was, and in which era.
     last_open: u64,
     opened_in: u64,
+    /// Every failure that entered a window, and every rejection of the throttle, which has a weight.
+    refused: Vec<Seen>,
     /// When the ramp ends, if there is one.
     ramp_until: u64,
     totals: Totals,
@@ -120,6 +122,7 @@ impl Model {
             doubts: Vec::new(),
             last_open: 0,
             opened_in: 0,
+            refused: Vec::new(),
             ramp_until: 0,
             totals: Totals::default(),
             generation: Generation::default(),
@@ -135,17 +138,22 @@ impl Model {
         self.now = now;
     }
 
-    /// Asks for a permit; whether it is for a probe. `unlucky` says how the draw ends, if there is one.
-    pub(super) fn acquire(&mut self, unlucky: bool) -> Result<bool, Box<Refusal>> {
+    /// Asks for a permit; whether it is for a probe. `unlucky` is the reason of a lost draw, if the call lost one.
+    pub(super) fn acquire(&mut self, unlucky: Option<RejectReason>) -> Result<bool, Box<Refusal>> {
         loop {
             let era = *self.era();
             match (era.mode, era.state) {
                 (Mode::ForcedOpen | Mode::Disabled, _) if self.is_over(era.hold_until) => self.end_hold(),
                 (Mode::ForcedOpen, _) => return self.refuse(RejectReason::Tripped, self.rejects_until()),
                 (Mode::Disabled, _) => return Ok(self.permit(Right::Uncounted)),
-                (_, State::Closed) if unlucky && self.ramps() => {
+                (_, State::Closed) if unlucky == Some(RejectReason::Ramp) && self.ramps() => {
                     let until = self.ramp_until.min(self.now + 1_000);
                     return self.refuse(RejectReason::Ramp, Some(until));
+                }
+                (_, State::Closed) if unlucky == Some(RejectReason::Throttled) && self.throttled_share() > 0.0 => {
+                    self.refused.push(Seen { at: self.now, era: era.number, units: 1, slow: false });
+                    self.totals.throttled += u64::from(era.mode != Mode::Shadow);
+                    return self.refuse(RejectReason::Throttled, Some(self.now + 1_000));
                 }
                 (_, State::Closed) => return Ok(self.permit(Right::Counted)),
                 (_, State::Open) if self.is_over(era.open_until) => {
@@ -230,6 +238,14 @@ impl Model {
         due
     }
 
+    /// The share of the requests that the throttle rejects, unless a hold decides.
+    fn throttled_share(&self) -> f64 {
+        let era = self.era();
+        let counts = era.state == State::Closed && matches!(era.mode, Mode::Automatic | Mode::Shadow);
+        let share = throttled(&self.settings, &self.seen, &self.refused, era.number, self.now);
+        share.filter(|_| counts).map_or(0.0, |(beyond, of)| beyond / of)
+    }
+
     /// Whether only a share of the calls passes, or would if the state decided.
     fn ramps(&self) -> bool {
         self.now < self.ramp_until
@@ -295,6 +311,9 @@ impl Model {
         let slow = self.settings.slow.is_some_and(|(_, slower_than)| took >= slower_than);
         let (now, era) = (self.now, *self.era());
         self.seen.push(Seen { at: now, era: era.number, units, slow });
+        if ended.failure().is_some() {
+            self.refused.push(Seen { at: now, era: era.number, units: 0, slow: false });
+        }
         if ended.failure().is_none() && !slow && !self.settings.trip_on_any_outcome {
             return;
         }

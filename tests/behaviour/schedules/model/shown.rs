@@ -21,6 +21,8 @@ pub(in super::super) struct Shown {
     since: Duration,
     retry_after: Option<Duration>,
     ramp_left: Option<Duration>,
+    /// In billionths.
+    throttled_share: f64,
     attempt: u32,
     tally: ShownTally,
     run: f64,
@@ -42,13 +44,15 @@ impl Shown {
 
     fn lines(&self) -> Vec<String> {
         let Self { state, mode, era, generation, since, retry_after, ramp_left, attempt, tally, run, .. } = self;
-        let Self { failure_rate, slow_call_rate, probes, totals, transitions, last_transitions, .. } = self;
+        let Self {
+            failure_rate, slow_call_rate, throttled_share, probes, totals, transitions, last_transitions, ..
+        } = self;
         let mut lines = vec![
             format!(
                 "{state} {mode} era {era} generation {generation} since {since:?} {retry_after:?} ramp {ramp_left:?} attempt {attempt}"
             ),
             format!("{tally:?} run {run} failure_rate {failure_rate:?} slow_call_rate {slow_call_rate:?}"),
-            format!("{probes:?}"),
+            format!("{probes:?} throttled {throttled_share}"),
             format!("{totals:?}"),
             format!("{transitions} transitions"),
         ];
@@ -101,6 +105,7 @@ impl From<Status> for Shown {
             since: status.since,
             retry_after: status.retry_after,
             ramp_left: status.ramp_left,
+            throttled_share: (status.throttled_share * 1e9).round(),
             attempt: status.attempt,
             tally: status.tally.into(),
             run: status.run,
@@ -130,6 +135,7 @@ impl From<&Model> for Shown {
             since: millis(model.now - era.began),
             retry_after: model.retry_after(),
             ramp_left: model.ramp_left(),
+            throttled_share: (model.throttled_share() * 1e9).round(),
             attempt: model.attempt,
             tally: sums.into(),
             run: score(run(&model.seen, era.number) + model.doubts()),
@@ -190,7 +196,7 @@ impl From<Refusal> for ShownRefusal {
     fn from(Refusal { reason, retry_after, why }: Refusal) -> Self {
         let says = match reason {
             RejectReason::HalfOpen => Some("half-open"),
-            RejectReason::Ramp => None,
+            RejectReason::Ramp | RejectReason::Throttled => None,
             _ => Some("open"),
         };
         Self { reason, says: says.map(str::to_owned), retry_after, why }
