@@ -214,6 +214,13 @@ impl Inner {
         self.ramp_share(now) * (1.0 - self.throttled_share(era, now))
     }
 
+    /// Returns the share for observers, if the circuit can have a limit by its own settings or has one now.
+    pub(super) fn shown_share(&self, word: Word, now: Tick) -> Option<f64> {
+        let can_limit = self.limit.throttle.is_some() || !self.config.ramp_alone().is_zero();
+        let share = || if word.counts_calls() { self.admitted_share(word.era(), now) } else { 1.0 };
+        (can_limit || word.is_limited()).then(share)
+    }
+
     /// Counts a failure for the throttle.
     pub(super) fn count_refusal(&self, era: u64, now: Tick) {
         if let Some(throttle) = &self.limit.throttle {

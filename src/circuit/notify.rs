@@ -132,7 +132,9 @@ impl Inner {
         let (era, standing, bypassed) = (word.era(), self.effective_standing(word), word.bypassed());
         let mut fleet = self.cold.lock().fleet();
         loop {
-            self.notify(&Event::Refresh { standing, bypassed, era, at: self.now(), fleet });
+            let at = self.now();
+            let admitted_share = self.shown_share(word, at);
+            self.notify(&Event::Refresh { standing, bypassed, era, at, fleet, admitted_share });
             // A change during the report may have been shown before this report. The repetition shows the newest decision
             // last.
             let now = self.cold.lock().fleet();
