@@ -35,7 +35,7 @@ pub mod fleet {
 }
 
 pub mod recovery {
-    //! The return of the calls after an outage: the ramp.
+    //! The return of the calls after an outage, and partial failures: ramp, throttle and criticality.
     #![doc = include_str!("../docs/recovery.md")]
 }
 
