@@ -7,7 +7,7 @@ use tower_circuit_breaker::circuit::{NextCall, To};
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::state::{Reason, Snapshot};
-use tower_circuit_breaker::{Circuit, Config, Failure, RejectReason, State};
+use tower_circuit_breaker::{Circuit, Config, Failure, Permit, RejectReason, State};
 
 use crate::rig::{NANO, alice, close, fail, millis, no_rules, open, reject, rig, secs, state, succeed, why};
 
@@ -58,7 +58,7 @@ fn a_ramp_admits_a_share_that_grows_in_a_line_from_a_tenth() {
 #[test]
 fn a_call_that_a_ramp_rejects_waits_for_the_rest_or_a_second() {
     let (circuit, clock) = ramping(|settings| settings);
-    let rejected = (0..100).find_map(|_| circuit.try_acquire().map(|permit| permit.success()).err()).unwrap();
+    let rejected = (0..100).find_map(|_| circuit.try_acquire().map(Permit::success).err()).unwrap();
     assert_eq!((rejected.reason(), rejected.retry_after()), (RejectReason::Ramp, Some(secs(1))));
     assert!(rejected.why().is_none(), "the circuit is closed");
     assert_eq!(
@@ -67,7 +67,7 @@ fn a_call_that_a_ramp_rejects_waits_for_the_rest_or_a_second() {
     );
     assert_eq!(RejectReason::Ramp.to_string(), "ramp");
     clock.advance(RAMP - millis(700));
-    let rejected = (0..1_000).find_map(|_| circuit.try_acquire().map(|permit| permit.success()).err()).unwrap();
+    let rejected = (0..1_000).find_map(|_| circuit.try_acquire().map(Permit::success).err()).unwrap();
     assert_eq!(rejected.retry_after(), Some(millis(700)));
     // One rejection by the open circuit came before.
     assert_eq!(circuit.totals().rejected, 3, "a rejection counts as rejected");
@@ -187,7 +187,7 @@ fn a_question_draws_nothing_and_answers_that_a_call_may_pass() {
                 assert!(circuit.would_admit() && !circuit.is_open());
                 assert_eq!((circuit.status().next_call, circuit.status().retry_after), (NextCall::Admitted, None));
             }
-            circuit.try_acquire().map(|permit| permit.success()).is_ok()
+            circuit.try_acquire().map(Permit::success).is_ok()
         };
         (0..200).map(|_| draw()).collect()
     };

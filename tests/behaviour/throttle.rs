@@ -121,7 +121,7 @@ fn the_share_is_that_of_the_formula_over_the_window() {
     let share = || circuit.status().throttled_share;
     fail(&circuit, 19);
     assert!(share() <= 0.0, "fewer than 20 requests are chance");
-    assert_eq!(circuit.status().admitted_share, 1.0);
+    assert!(circuit.status().admitted_share >= 1.0);
     fail(&circuit, 1);
     assert!((share() - 20.0 / 21.0).abs() < 1e-9, "{}", share());
     // A weight matters to the rules only.
@@ -181,7 +181,8 @@ fn a_throttle_ends_when_the_service_accepts_again() {
 
 #[test]
 fn the_failure_rate_opens_a_throttled_circuit_at_its_second_limit_only() {
-    let cases: [(fn(ConfigBuilder) -> ConfigBuilder, f64); 3] = [
+    type Change = fn(ConfigBuilder) -> ConfigBuilder;
+    let cases: [(Change, f64); 3] = [
         (throttled, 0.95),
         (|settings| throttled(settings).throttled_failure_rate(0.8), 0.8),
         (|settings| throttled(settings).throttled_failure_rate(0.1), 0.4),
@@ -220,7 +221,7 @@ fn a_run_opens_a_throttled_circuit_as_always() {
     let (circuit, _) = rig(throttled);
     open(&circuit);
     assert_eq!(why(&circuit), Reason::ConsecutiveFailures { score: 5.0, limit: 5.0, set: 5.0 });
-    assert_eq!(circuit.status().throttled_share, 0.0, "an open circuit throttles nothing");
+    assert!(circuit.status().throttled_share <= 0.0, "an open circuit throttles nothing");
 }
 
 #[test]

@@ -23,7 +23,7 @@ async fn a_layer_takes_the_criticality_from_the_request() {
     // Calls that should fail are sheddable here, so that the classifier below is seen as well.
     let criticality = |ask: &Ask| match ask {
         Ask::Fail => Criticality::Sheddable,
-        _ => Criticality::Critical,
+        Ask::Succeed | Ask::TimeOut | Ask::Hang | Ask::Panic => Criticality::Critical,
     };
     let layer = CircuitBreakerLayer::new(&circuit).classify_error(|_: &std::io::Error| Outcome::Ignored);
     let mut service = layer.criticality(criticality).layer(Strict::default());

@@ -14,7 +14,7 @@ use tower_circuit_breaker::outcome::{FailureKind, Weight};
 use tower_circuit_breaker::rejection::{BoxedErrors, Fallback, Rejection};
 use tower_circuit_breaker::state::Transition;
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
-use tower_circuit_breaker::{BoxError, Rejected};
+use tower_circuit_breaker::{BoxError, Permit, Rejected};
 
 use super::*;
 
@@ -309,7 +309,7 @@ fn the_admitted_share_is_a_gauge_of_a_circuit_that_can_have_a_limit() {
     });
     // 39 requests and no accept.
     expect(&told, &[("admitted_ratio{}", 1.0 / 40.0)]);
-    let told = recorded(|| (0..100).for_each(|_| drop(limited.try_acquire().map(|permit| permit.ignore()))));
+    let told = recorded(|| (0..100).for_each(|_| drop(limited.try_acquire().map(Permit::ignore))));
     let rejected = told["rejected_total{reason=throttled}"];
     assert!(rejected > 80.0, "{told:?}");
     assert!((rejected - f64::from(u32::try_from(limited.totals().throttled).unwrap())).abs() < 1e-9);

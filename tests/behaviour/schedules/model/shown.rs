@@ -197,7 +197,7 @@ impl From<Refusal> for ShownRefusal {
         let says = match reason {
             RejectReason::HalfOpen => Some("half-open"),
             RejectReason::Ramp | RejectReason::Throttled => None,
-            _ => Some("open"),
+            RejectReason::Tripped | _ => Some("open"),
         };
         Self { reason, says: says.map(str::to_owned), retry_after, why }
     }
