@@ -37,9 +37,8 @@ pub struct Config {
     pub(crate) open: OpenDuration,
     pub(crate) recovery: Recovery,
     pub(crate) probes: Probing,
-    /// The ramp after a closing. `None` for no ramp where the circuit closes alone, and the default where a fleet closes
-    /// the circuit.
-    pub(crate) ramp: Option<Duration>,
+    /// `None` if neither a ramp nor a throttle is set. The settings are boxed, because most circuits have none.
+    pub(crate) limits: Option<Box<Limiting>>,
     pub(crate) cancelled_counts_after: Option<Duration>,
     pub(crate) trip_on_any_outcome: bool,
     pub(crate) sharded: bool,
@@ -65,33 +64,29 @@ pub(crate) struct Rules {
     pub(crate) raised_at_traffic: bool,
     pub(crate) failure_score: Option<f64>,
     pub(crate) slow_call_rate: Option<(f64, Duration)>,
-    pub(crate) throttle: Option<Throttling>,
+    /// True if the circuit has a throttle, which needs the window.
+    pub(crate) is_throttled: bool,
 }
 
-/// The settings of the throttle.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Throttling {
-    /// The number of requests for each call that the service accepts, above which requests are rejected.
-    pub(crate) k: f64,
-    /// The limit of the failure rate while the throttle is on.
-    pub(crate) failure_rate: f64,
+/// The settings of the limit of a closed circuit.
+#[derive(Debug, Clone)]
+pub(crate) struct Limiting {
+    /// The ramp after a closing. `None` for no ramp where the circuit closes alone, and the default where a fleet closes
+    /// the circuit.
+    pub(crate) ramp: Option<Duration>,
+    /// The number of requests for each call that the service accepts, above which the throttle rejects requests.
+    pub(crate) throttle: Option<f64>,
 }
 
 impl Rules {
     /// Returns true if a rule or the throttle judges the calls in the window.
     pub(crate) const fn need_window(&self) -> bool {
-        self.has_rate() || self.failure_score.is_some() || self.throttle.is_some()
-    }
-
-    /// Returns the limit for the share of failed calls. With a throttle, the limit is the higher one of the throttle, because
-    /// the throttle relieves a service that fails some of its calls.
-    pub(crate) fn failure_limit(&self) -> Option<f64> {
-        self.failure_rate.map(|rate| self.throttle.map_or(rate, |throttle| rate.max(throttle.failure_rate)))
+        self.has_rate() || self.failure_score.is_some() || self.is_throttled
     }
 
     /// Returns the limit for the share of failed calls, or the default limit if the rule is off.
     pub(crate) fn rate_limit(&self) -> f64 {
-        self.failure_limit().unwrap_or(FAILURE_RATE)
+        self.failure_rate.unwrap_or(FAILURE_RATE)
     }
 
     /// Returns true if a rule compares a share of calls with a limit.
@@ -158,12 +153,22 @@ impl Config {
 
     /// Returns the duration of the ramp after a closing by this circuit alone.
     pub(crate) fn ramp_alone(&self) -> Duration {
-        self.ramp.unwrap_or(Duration::ZERO)
+        self.ramp().unwrap_or(Duration::ZERO)
     }
 
     /// Returns the duration of the ramp after a closing by the fleet.
     pub(crate) fn ramp_in_fleet(&self) -> Duration {
-        self.ramp.unwrap_or(RAMP_IN_FLEET)
+        self.ramp().unwrap_or(RAMP_IN_FLEET)
+    }
+
+    /// Returns the ramp that was set.
+    pub(crate) fn ramp(&self) -> Option<Duration> {
+        self.limits.as_ref()?.ramp
+    }
+
+    /// Returns the factor of the throttle, if a throttle is set.
+    pub(crate) fn throttle(&self) -> Option<f64> {
+        self.limits.as_ref()?.throttle
     }
 
     /// Returns sentences that describe the effect of these settings.

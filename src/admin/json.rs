@@ -142,7 +142,7 @@ impl CircuitJson {
             failure_rate: status.failure_rate,
             slow_call_rate: status.slow_call_rate,
             limits: Limits {
-                failure_rate: rules.failure_limit(),
+                failure_rate: rules.failure_rate,
                 min_calls: rules.min_calls,
                 consecutive_failures: rules.consecutive_failures,
                 failure_score: rules.failure_score,

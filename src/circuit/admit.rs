@@ -85,9 +85,7 @@ impl Branch {
                     inner.note_nesting();
                     return right(Right::Uncounted);
                 }
-                Gate::Probe if inner.limit.leaves_probe(drawn, now.saturating_since(inner.entered()), now) => {
-                    (RejectReason::HalfOpen, UNKNOWN)
-                }
+                Gate::Probe if inner.leaves_probe(drawn, now) => (RejectReason::HalfOpen, UNKNOWN),
                 Gate::Probe => {
                     let leased = now < inner.leased_until(word.mode());
                     if let Some(probe) = inner.probes.take(era, now, &inner.config.probes, leased) {
@@ -140,8 +138,7 @@ impl Branch {
             RejectReason::Ramp | RejectReason::Throttled => None,
         };
         if reason == RejectReason::Throttled {
-            // Relaxed, because the count publishes no other data.
-            inner.counts.throttled.fetch_add(1, Relaxed);
+            inner.count_throttled();
         }
         match kind.map_or(Counted::No, |kind| inner.cells.rejection(seat(), kind, now)) {
             Counted::Due => inner.report_own_sums(),

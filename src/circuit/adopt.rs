@@ -152,8 +152,7 @@ impl Circuit {
     /// which is used if it is higher than the rate since the start of the process.
     pub(crate) fn advise_beside(&self, usual: f64, lasts: Duration) {
         let inner = self.inner();
-        // Relaxed, because the rate publishes no other data.
-        inner.usual.store(usual.to_bits(), Relaxed);
+        inner.set_usual(usual);
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
         // Relaxed, because the deadline publishes no other data. `is_advised` describes the effect of a late read.
         inner.advised_until.store(until.as_nanos(), Relaxed);

@@ -35,7 +35,8 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
 
 /// Returns the first rule that the evidence meets. With `chance`, a run and a rate must also be more than chance.
 fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
-    let Rules { min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate, .. } = *rules;
+    let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = *rules;
+    let Rules { failure_score, slow_call_rate, .. } = *rules;
     let Tally { calls, units, slow } = seen.tally;
     let enough = calls >= u64::from(min_calls);
     let run = seen.run.weight;
@@ -58,7 +59,7 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
         }
     }
     let ripe = enough && window.young().is_none_or(|young| seen.age >= young);
-    if let Some(limit) = rules.failure_limit().filter(|_| ripe) {
+    if let Some(limit) = failure_rate.filter(|_| ripe) {
         let score = score_from_units(units);
         let rate = share(score, calls);
         if reaches(rate, limit) && excludes_chance(chance, score, limit) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cold::Cold;
-use super::limit::Limit;
+use super::limit::{Lazy, Limit};
 use super::probes::Probes;
 use super::wakers::Wakers;
 use super::word::Word;
@@ -74,10 +74,8 @@ pub(crate) struct Inner {
     pub(super) advised_until: AtomicU64,
     /// The time until which a probe of this circuit needs a grant. Only the path of a half-open circuit reads it.
     pub(super) leased_until: AtomicU64,
-    /// The ramp after a closing. Only calls of a limited circuit and failures of a closed circuit read the ramp.
-    pub(super) limit: Limit,
-    /// The rate of failed calls in the last minutes, as the bits of a float. Only a circuit that is advised reads it.
-    pub(super) usual: AtomicU64,
+    /// The ramp and the throttle. Only calls of a limited circuit and failures of a closed circuit read the limit.
+    pub(super) limit: Lazy,
     pub(super) cold: Mutex<Cold>,
 }
 
@@ -144,7 +142,6 @@ pub(super) struct Counts {
     pub(super) rejected: AtomicU64,
     pub(super) would_reject: AtomicU64,
     pub(super) load_shed: AtomicU64,
-    pub(super) throttled: AtomicU64,
     pub(super) observer_panics: AtomicU64,
     /// The time at which the next summary of rejections is due.
     pub(super) next_summary: AtomicU64,
@@ -182,6 +179,10 @@ impl Inner {
         let quick = slow_call_rule
             .zip(config.clock.lag())
             .map_or(0, |((_, slower_than), lag)| nanos(slower_than.saturating_sub(lag)));
+        let limit = Lazy::default();
+        if config.limits.is_some() {
+            limit.get_or_init(|| Box::new(Limit::new(&config)));
+        }
         let inner = Self {
             clock: config.clock.clone(),
             cells: Cells::new(evidence.buckets(), in_sums && !call_observers.is_empty()),
@@ -206,8 +207,7 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             leased_until: AtomicU64::new(Tick::ZERO.as_nanos()),
-            limit: Limit::new(&config),
-            usual: AtomicU64::new(0),
+            limit,
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new()),
             seed: config.seed.unwrap_or_else(random::bits),

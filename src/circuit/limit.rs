@@ -33,7 +33,7 @@ use crate::clock::{Tick, nanos};
 use crate::config::Config;
 use crate::random;
 use crate::state::{Act, Criticality, Reason, RejectReason, State};
-use crate::sync::{AtomicU64, Relaxed, Release};
+use crate::sync::{AtomicU64, OnceLock, Relaxed, Release};
 use crate::window::Tally;
 
 /// The part of the limit in the admission of a call.
@@ -50,6 +50,11 @@ impl Drawn {
     pub(crate) const YES: Self = Self::By(Criticality::Standard);
 }
 
+/// The limit of a circuit, which is created with the circuit if a ramp or a throttle is set, and otherwise with the first ramp
+/// of its fleet, the first advice beside a usual rate, or the first call that is more or less critical than others. A circuit
+/// that never limits its calls takes no memory for the data.
+pub(super) type Lazy = OnceLock<Box<Limit>>;
+
 /// The ramp of the present era, and the draws. A circuit without a ramp has a ramp that ended at zero.
 #[derive(Debug)]
 pub(super) struct Limit {
@@ -61,7 +66,11 @@ pub(super) struct Limit {
     /// The number of draws, which is the position in the sequence of random numbers.
     draws: AtomicU64,
     levels: Levels,
-    throttle: Option<Box<Throttle>>,
+    throttle: Option<Throttle>,
+    /// The calls that the throttle has rejected.
+    throttled: AtomicU64,
+    /// The rate of failed calls in the last minutes, as the bits of a float, for evidence on advice.
+    usual: AtomicU64,
 }
 
 /// The answer of the limit to a call.
@@ -83,6 +92,8 @@ impl Limit {
             draws: AtomicU64::new(0),
             levels: Levels::default(),
             throttle: Throttle::new(config),
+            throttled: AtomicU64::new(0),
+            usual: AtomicU64::new(0),
         }
     }
 
@@ -104,14 +115,65 @@ impl Limit {
         self.until.store(until.as_nanos(), Relaxed);
         self.levels.begin();
     }
-
-    /// Returns true if a call leaves a probe to less critical calls, because such calls have come lately.
-    pub(super) fn leaves_probe(&self, drawn: Drawn, half_open_for: Duration, now: Tick) -> bool {
-        matches!(drawn, Drawn::By(criticality) if self.levels.leaves_probe(criticality, half_open_for, now))
-    }
 }
 
 impl Inner {
+    fn limit(&self) -> Option<&Limit> {
+        self.limit.get().map(|limit| &**limit)
+    }
+
+    pub(super) fn limit_or_new(&self) -> &Limit {
+        self.limit.get_or_init(|| Box::new(Limit::new(&self.config)))
+    }
+
+    fn throttle(&self) -> Option<&Throttle> {
+        self.limit()?.throttle.as_ref()
+    }
+
+    /// Returns the number of calls that the throttle has rejected.
+    pub(super) fn throttled(&self) -> u64 {
+        // Relaxed, because the count publishes no other data.
+        self.limit().map_or(0, |limit| limit.throttled.load(Relaxed))
+    }
+
+    /// Counts a rejection by the throttle.
+    pub(super) fn count_throttled(&self) {
+        // Relaxed, because the count publishes no other data.
+        self.limit_or_new().throttled.fetch_add(1, Relaxed);
+    }
+
+    /// Returns the rate of failed calls in the last minutes that came with the last advice.
+    pub(super) fn usual(&self) -> f64 {
+        // Relaxed, because the rate publishes no other data.
+        self.limit().map_or(0.0, |limit| f64::from_bits(limit.usual.load(Relaxed)))
+    }
+
+    /// Stores the rate of failed calls in the last minutes.
+    pub(super) fn set_usual(&self, usual: f64) {
+        if usual > 0.0 || self.limit().is_some() {
+            // Relaxed, for the reason above.
+            self.limit_or_new().usual.store(usual.to_bits(), Relaxed);
+        }
+    }
+
+    /// Returns true if a call leaves a probe to less critical calls, because such calls have come lately.
+    pub(super) fn leaves_probe(&self, drawn: Drawn, now: Tick) -> bool {
+        let Drawn::By(criticality) = drawn else { return false };
+        if criticality == Criticality::Standard && self.limit().is_none() {
+            return false;
+        }
+        let half_open_for = now.saturating_since(self.entered());
+        self.limit_or_new().levels.leaves_probe(criticality, half_open_for, now)
+    }
+
+    /// Sets the ramp. A circuit that never had a limit needs none for a ramp that is over.
+    fn set_ramp(&self, length: Duration, closed_for: Duration, now: Tick) {
+        let left = length.saturating_sub(closed_for);
+        if !left.is_zero() || self.limit().is_some() {
+            self.limit_or_new().set(left, length, now);
+        }
+    }
+
     /// Returns the word of an era that begins, with the bit of its limit. The caller holds the cold mutex, has begun the
     /// window of the era, and publishes the word after this call. `closed_for` is the time since the closing on another
     /// instance or before a restart, and `tally` the sums of the window from there.
@@ -123,13 +185,12 @@ impl Inner {
         (closed_for, tally): (Option<Duration>, Tally),
         now: Tick,
     ) -> Word {
-        if let Some(throttle) = &self.limit.throttle {
+        if let Some(throttle) = self.throttle() {
             throttle.begin(to.era());
             throttle.seed(to.era(), now, tally);
         }
         if let Some(length) = self.ramp_after(from, to.state(), reason, closed_for, now) {
-            let left = length.saturating_sub(closed_for.unwrap_or_default());
-            self.limit.set(left, length, now);
+            self.set_ramp(length, closed_for.unwrap_or_default(), now);
         }
         self.with_limit(to, now)
     }
@@ -167,12 +228,11 @@ impl Inner {
     /// Continues a ramp in a closed circuit that is restored within its era, and adds the sums of its window. The caller holds
     /// the cold mutex, and `word` is the present word.
     pub(super) fn resume_limit(&self, word: Word, closed_for: Option<Duration>, tally: Tally, now: Tick) {
-        if let Some(throttle) = &self.limit.throttle {
+        if let Some(throttle) = self.throttle() {
             throttle.seed(word.era(), now, tally);
         }
         if let Some(closed_for) = closed_for {
-            let length = self.config.ramp_in_fleet();
-            self.limit.set(length.saturating_sub(closed_for), length, now);
+            self.set_ramp(self.config.ramp_in_fleet(), closed_for, now);
         }
         // Release, which pairs with the Acquire in `load`. A thread that sees the limit must see its ramp.
         self.word.store(self.with_limit(word, now).bits(), Release);
@@ -189,24 +249,23 @@ impl Inner {
 
     /// Returns the rest of the ramp, or `None` without a ramp.
     pub(super) fn ramp_left(&self, now: Tick) -> Option<Duration> {
-        Some(self.limit.left(now)).filter(|left| !left.is_zero())
+        Some(self.limit()?.left(now)).filter(|left| !left.is_zero())
     }
 
     /// Returns the time since the closing with which the present ramp began, or `None` without a ramp.
     pub(super) fn ramped_for(&self, now: Tick) -> Option<Duration> {
-        self.ramp_left(now).map(|left| self.limit.length().saturating_sub(left))
+        Some(self.limit()?.length().saturating_sub(self.ramp_left(now)?))
     }
 
     /// Returns the share of the calls that the ramp admits, which is 1 without a ramp.
     fn ramp_share(&self, now: Tick) -> f64 {
-        let length = self.limit.length().as_secs_f64();
+        let length = self.limit().map_or(Duration::ZERO, Limit::length).as_secs_f64();
         self.ramped_for(now).map_or(1.0, |elapsed| (elapsed.as_secs_f64() / length).max(LEAST_SHARE))
     }
 
     /// Returns the share of the requests that the throttle rejects, which is 0 without a throttle.
     pub(super) fn throttled_share(&self, era: u64, now: Tick) -> f64 {
-        let throttle = self.limit.throttle.as_ref();
-        throttle.map_or(0.0, |throttle| throttle.share(era, now, self.tally(era, now).calls))
+        self.throttle().map_or(0.0, |throttle| throttle.share(era, now, self.tally(era, now).calls))
     }
 
     /// Returns the share of the calls that the closed circuit admits, which is 1 without a limit.
@@ -216,14 +275,14 @@ impl Inner {
 
     /// Returns the share for observers, if the circuit can have a limit by its own settings or has one now.
     pub(super) fn shown_share(&self, word: Word, now: Tick) -> Option<f64> {
-        let can_limit = self.limit.throttle.is_some() || !self.config.ramp_alone().is_zero();
+        let can_limit = self.throttle().is_some() || !self.config.ramp_alone().is_zero();
         let share = || if word.counts_calls() { self.admitted_share(word.era(), now) } else { 1.0 };
         (can_limit || word.is_limited()).then(share)
     }
 
     /// Counts a failure for the throttle.
     pub(super) fn count_refusal(&self, era: u64, now: Tick) {
-        if let Some(throttle) = &self.limit.throttle {
+        if let Some(throttle) = self.throttle() {
             throttle.failure(era, now);
         }
     }
@@ -247,11 +306,12 @@ impl Inner {
             Drawn::By(criticality) if !nested::is_inside(self, word.era()) => criticality,
             Drawn::By(_) | Drawn::No => return Draw::Admitted,
         };
+        let limit = self.limit_or_new();
         // Relaxed, because the number publishes no other data.
-        let position = self.limit.draws.fetch_add(1, Relaxed);
+        let position = limit.draws.fetch_add(1, Relaxed);
         let (draw, ramp_share) = (self.draw_at(position), self.ramp_share(now));
         let is_lost = draw >= ramp_share * (1.0 - throttled);
-        if !self.limit.levels.pays(criticality, is_lost) {
+        if !limit.levels.pays(criticality, is_lost) {
             return Draw::Admitted;
         }
         match ramp {
@@ -260,7 +320,7 @@ impl Inner {
                 Draw::Rejected(RejectReason::Ramp, nanos(left.min(LONGEST_WAIT)))
             }
             Some(_) | None => {
-                if let Some(throttle) = &self.limit.throttle {
+                if let Some(throttle) = self.throttle() {
                     throttle.rejection(word.era(), now);
                 }
                 Draw::Rejected(RejectReason::Throttled, nanos(LONGEST_WAIT))

@@ -280,7 +280,7 @@ impl Inner {
             rejected: self.rejected(),
             would_reject: count(&counts.would_reject),
             load_shed: count(&counts.load_shed),
-            throttled: count(&counts.throttled),
+            throttled: self.throttled(),
             observer_panics: count(&counts.observer_panics),
         }
     }

@@ -35,8 +35,7 @@ impl Inner {
         }
         let Before { calls, units } = self.before(totals, window, run);
         let before = decide::usual_rate(score_from_units(units), number(calls));
-        // Relaxed, because the rate publishes no other data.
-        Some(before.max(f64::from_bits(self.usual.load(Relaxed))))
+        Some(before.max(self.usual()))
     }
 
     /// Returns the calls before the window and the run. A run can be longer than the window. Restored evidence is not in

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::open::{LONGEST, SHORTEST};
-use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules, Throttling};
+use super::{Config, ConfigError, Limiting, OpenDuration, Probing, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
@@ -25,6 +25,7 @@ pub struct ConfigBuilder {
     config: Config,
     slow_call_rate: Option<f64>,
     slower_than: Option<Duration>,
+    ramp: Option<Duration>,
     throttle: Option<f64>,
     throttled_failure_rate: f64,
 }
@@ -41,7 +42,7 @@ impl ConfigBuilder {
                     raised_at_traffic: true,
                     failure_score: None,
                     slow_call_rate: None,
-                    throttle: None,
+                    is_throttled: false,
                 },
                 window: Window::default(),
                 open: OpenDuration::default(),
@@ -53,7 +54,7 @@ impl ConfigBuilder {
                     deadline: Duration::from_secs(30),
                     quiet_after: Duration::from_secs(60),
                 },
-                ramp: None,
+                limits: None,
                 cancelled_counts_after: Some(Duration::from_secs(1)),
                 trip_on_any_outcome: false,
                 sharded: false,
@@ -68,6 +69,7 @@ impl ConfigBuilder {
             },
             slow_call_rate: None,
             slower_than: None,
+            ramp: None,
             throttle: None,
             throttled_failure_rate: THROTTLED_FAILURE_RATE,
         }
@@ -286,7 +288,7 @@ impl ConfigBuilder {
     /// [`WhenOpen::Pend`](crate::WhenOpen::Pend), so that only the lowered thresholds apply.
     #[doc(alias = "slowStart", alias = "slow_start")]
     pub const fn ramp(mut self, ramp: Duration) -> Self {
-        self.config.ramp = Some(ramp);
+        self.ramp = Some(ramp);
         self
     }
 
@@ -397,7 +399,8 @@ impl ConfigBuilder {
             return Err(ConfigError::new("name", format_args!("\"{}\"", quoted(&self.config.name)), UNRESERVED));
         }
         self.config.rules.slow_call_rate = self.slow_rule()?;
-        self.config.rules.throttle = self.throttling()?;
+        self.config.limits = self.limiting()?;
+        self.throttle_rules();
         let Config { rules, window, open, probes, .. } = &self.config;
         check_rules(rules, *window)?;
         if let Some((field, value, allowed)) = open.fault() {
@@ -409,27 +412,42 @@ impl ConfigBuilder {
         check_duration("probe_deadline", probes.deadline, SHORTEST)?;
         check_duration("quiet_after", probes.quiet_after, SHORTEST)?;
         check_duration("reset_cooldown", self.config.reset_cooldown, Duration::ZERO)?;
-        if let Some(ramp) = self.config.ramp.filter(|ramp| *ramp > LONGEST_RAMP) {
-            return Err(ConfigError::new("ramp", Exact(ramp), "0 to 1 hour"));
-        }
         if let Some(duration) = self.config.cancelled_counts_after {
             check_duration("cancelled_counts_after", duration, Duration::ZERO)?;
         }
         Ok(self.config)
     }
 
-    fn throttling(&self) -> Result<Option<Throttling>, ConfigError> {
-        let failure_rate = self.throttled_failure_rate;
-        if !(failure_rate > 0.0 && failure_rate <= 1.0) {
-            return Err(ConfigError::new("throttled_failure_rate", failure_rate, "more than 0 and at most 1"));
+    fn limiting(&self) -> Result<Option<Box<Limiting>>, ConfigError> {
+        let Self { ramp, throttle, throttled_failure_rate: rate, .. } = *self;
+        if let Some(ramp) = ramp.filter(|ramp| *ramp > LONGEST_RAMP) {
+            return Err(ConfigError::new("ramp", Exact(ramp), "0 to 1 hour"));
         }
-        let Some(k) = self.throttle else { return Ok(None) };
-        if !(1.1..=100.0).contains(&k) {
-            return Err(ConfigError::new("throttle", k, "1.1 to 100"));
+        if !(rate > 0.0 && rate <= 1.0) {
+            return Err(ConfigError::new("throttled_failure_rate", rate, "more than 0 and at most 1"));
         }
-        match self.config.window.0 {
-            Shape::Time { .. } => Ok(Some(Throttling { k, failure_rate })),
-            Shape::Calls { .. } => Err(ConfigError::new("window", "a number of calls", "a time, beside throttle")),
+        if let Some(k) = throttle {
+            if !(1.1..=100.0).contains(&k) {
+                return Err(ConfigError::new("throttle", k, "1.1 to 100"));
+            }
+            if let Shape::Calls { .. } = self.config.window.0 {
+                return Err(ConfigError::new("window", "a number of calls", "a time, beside throttle"));
+            }
+        }
+        Ok((ramp.is_some() || throttle.is_some()).then(|| Box::new(Limiting { ramp, throttle })))
+    }
+
+    /// Raises the limit of the failure rate of a throttled circuit, because the throttle relieves a service that fails some
+    /// of its calls.
+    fn throttle_rules(&mut self) {
+        let Rules { failure_rate, is_throttled, .. } = &mut self.config.rules;
+        *is_throttled = self.throttle.is_some();
+        // An impossible rate is refused later.
+        if let (true, Some(rate)) = (*is_throttled, failure_rate)
+            && *rate > 0.0
+            && *rate < self.throttled_failure_rate
+        {
+            *rate = self.throttled_failure_rate;
         }
     }
 

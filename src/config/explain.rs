@@ -30,7 +30,7 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
         }
         writeln!(text)?;
     }
-    if let Some(rate) = rules.failure_limit() {
+    if let Some(rate) = rules.failure_rate {
         let calls = rules.min_calls;
         writeln!(
             text,
@@ -61,8 +61,8 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
             "The circuit opens if {share} of at least {calls} calls of {window} take {slower_than} or more."
         )?;
     }
-    if let Some(throttle) = rules.throttle {
-        let (k, calls) = (throttle.k, rules.min_calls);
+    if let Some(k) = config.throttle() {
+        let calls = rules.min_calls;
         writeln!(
             text,
             "Of at least {calls} requests in {window}, those above {k} times the calls that were no failure are rejected, as a share of all requests."
@@ -112,7 +112,7 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
 fn ramp(config: &Config, text: &mut String) -> std::fmt::Result {
     let grows =
         |ramp| format!("the circuit admits a share of the calls that grows from a tenth to all in {}", Brief(ramp));
-    match config.ramp {
+    match config.ramp() {
         Some(ramp) if ramp.is_zero() => Ok(()),
         Some(ramp) => {
             writeln!(text, "After its closing, {}. Until then a quarter of the evidence opens it.", grows(ramp))

@@ -70,7 +70,7 @@ fn no_setting_is_too_small_to_be_a_difference() {
         ("probe_deadline", |c| c.probe_deadline(millis(30_001))),
         ("quiet_after", |c| c.quiet_after(millis(60_001))),
         ("throttle", |c| c.throttle(2.0)),
-        ("throttled_failure_rate", |c| c.throttle(2.0).throttled_failure_rate(0.9)),
+        ("failure_rate", |c| c.throttle(2.0).throttled_failure_rate(0.9)),
         ("ramp", |c| c.ramp(secs(10))),
         ("cancelled_counts_after", |c| c.cancelled_counts_after(millis(1_001))),
         ("reset_cooldown", |c| c.reset_cooldown(millis(60_001))),

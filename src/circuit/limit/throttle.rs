@@ -21,12 +21,12 @@ pub(super) struct Throttle {
 
 impl Throttle {
     /// Returns the throttle of the configuration, if one is set.
-    pub(super) fn new(config: &Config) -> Option<Box<Self>> {
-        let k = config.rules.throttle?.k;
+    pub(super) fn new(config: &Config) -> Option<Self> {
+        let k = config.throttle()?;
         // The builder refuses a throttle over a window of calls.
         let Shape::Time { length, buckets } = config.window.0 else { return None };
         let refused = TimeWindow::new(length, buckets, false);
-        Some(Box::new(Self { k, min_calls: config.rules.min_calls.into(), refused }))
+        Some(Self { k, min_calls: config.rules.min_calls.into(), refused })
     }
 
     /// Empties the window for a new era. The caller holds the cold mutex and publishes the era after this call.

@@ -7,7 +7,7 @@ use crate::state::RejectReason;
 fn ramping(left: Duration) -> Circuit {
     let circuit = circuit(rules().consecutive_failures(1).ramp(TEN));
     ramp(&circuit);
-    circuit.inner().limit.set(left, TEN, NOW);
+    circuit.inner().limit_or_new().set(left, TEN, NOW);
     circuit
 }
 
