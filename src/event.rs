@@ -152,12 +152,13 @@ pub enum Event<'a> {
     /// that the circuit rejects calls.
     #[non_exhaustive]
     Rejections {
-        /// The number of rejections since the last summary, or since the circuit opened or became half-open without an
-        /// opening, as after a reset.
+        /// The number of rejections since the last summary, or since the circuit opened, became half-open without an opening,
+        /// as after a reset, or began to admit only a share of the calls.
         rejected: u64,
         /// The time in which these rejections happened.
         over: Duration,
-        /// The time until the circuit admits calls again. `None` if the time is not known.
+        /// The time until the circuit admits calls again. `None` if the time is not known, or if the circuit admits a share of
+        /// the calls.
         retry_after: Option<Duration>,
     },
     /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called. An observer should bring

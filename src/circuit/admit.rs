@@ -122,7 +122,9 @@ impl Branch {
         // Relaxed, because the time publishes no other data.
         let due = self.inner.counts.next_summary.load(Relaxed);
         if now.as_nanos() >= due {
-            self.inner.summarise(due, (wait != UNKNOWN).then(|| Duration::from_nanos(wait)), now);
+            // A limited circuit does not probe, so that the wait of the rejected call says nothing about the others.
+            let probes = !matches!(reason, RejectReason::Ramp | RejectReason::Throttled) && wait != UNKNOWN;
+            self.inner.summarise(due, probes.then(|| Duration::from_nanos(wait)), now);
         }
         Facts::new(word.era(), reason, wait)
     }

@@ -145,7 +145,7 @@ pub(super) struct Counts {
     pub(super) observer_panics: AtomicU64,
     /// The time at which the next summary of rejections is due.
     pub(super) next_summary: AtomicU64,
-    /// The count of rejections at the last summary, or when the circuit opened or became half-open without an opening.
+    /// The count of rejections at the last summary, or when the summaries began.
     pub(super) summarised: AtomicU64,
 }
 

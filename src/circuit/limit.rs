@@ -233,6 +233,7 @@ impl Inner {
         }
         if let Some(closed_for) = closed_for {
             self.set_ramp(self.config.ramp_in_fleet(), closed_for, now);
+            self.begin_summaries(now);
         }
         // Release, which pairs with the Acquire in `load`. A thread that sees the limit must see its ramp.
         self.word.store(self.with_limit(word, now).bits(), Release);
@@ -290,6 +291,7 @@ impl Inner {
     /// Limits the calls if a failure has made the share of the throttle positive. `word` is the word before the failure.
     pub(super) fn limit_if_throttled(&self, word: Word, now: Tick) {
         if !word.is_limited() && self.throttled_share(word.era(), now) > 0.0 {
+            self.begin_summaries(now);
             self.settle_limit(now);
         }
     }
