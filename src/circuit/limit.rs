@@ -69,8 +69,8 @@ pub(super) struct Limit {
     throttle: Option<Throttle>,
     /// The calls that the throttle has rejected.
     throttled: AtomicU64,
-    /// The rate of failed calls in the last minutes, as the bits of a float, for evidence on advice.
-    usual: AtomicU64,
+    /// The rate of failed calls in the last minutes, as the bits of a float, for evidence on advice (`usual.rs`).
+    pub(super) usual: AtomicU64,
 }
 
 /// The answer of the limit to a call.
@@ -118,7 +118,7 @@ impl Limit {
 }
 
 impl Inner {
-    fn limit(&self) -> Option<&Limit> {
+    pub(super) fn limit(&self) -> Option<&Limit> {
         self.limit.get().map(|limit| &**limit)
     }
 
@@ -140,20 +140,6 @@ impl Inner {
     pub(super) fn count_throttled(&self) {
         // Relaxed, because the count publishes no other data.
         self.limit_or_new().throttled.fetch_add(1, Relaxed);
-    }
-
-    /// Returns the rate of failed calls in the last minutes that came with the last advice.
-    pub(super) fn usual(&self) -> f64 {
-        // Relaxed, because the rate publishes no other data.
-        self.limit().map_or(0.0, |limit| f64::from_bits(limit.usual.load(Relaxed)))
-    }
-
-    /// Stores the rate of failed calls in the last minutes.
-    pub(super) fn set_usual(&self, usual: f64) {
-        if usual > 0.0 || self.limit().is_some() {
-            // Relaxed, for the reason above.
-            self.limit_or_new().usual.store(usual.to_bits(), Relaxed);
-        }
     }
 
     /// Returns true if a call leaves a probe to less critical calls, because such calls have come lately.

@@ -38,6 +38,20 @@ impl Inner {
         Some(before.max(self.usual()))
     }
 
+    /// Returns the rate of failed calls in the last minutes that came with the last advice.
+    fn usual(&self) -> f64 {
+        // Relaxed, because the rate publishes no other data.
+        self.limit().map_or(0.0, |limit| f64::from_bits(limit.usual.load(Relaxed)))
+    }
+
+    /// Stores the rate of failed calls in the last minutes.
+    pub(super) fn set_usual(&self, usual: f64) {
+        if usual > 0.0 || self.limit().is_some() {
+            // Relaxed, for the reason above.
+            self.limit_or_new().usual.store(usual.to_bits(), Relaxed);
+        }
+    }
+
     /// Returns the calls before the window and the run. A run can be longer than the window. Restored evidence is not in
     /// the totals, so that fewer calls than there were are returned until that evidence has expired.
     fn before(&self, totals: Totals, window: Tally, run: u64) -> Before {
