@@ -35,6 +35,7 @@
 //! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `Unproven` |
 //! | closed | open | A failure asks for no more calls. | `AtOnce` |
 //! | closed, half-open, open | open until a later time | A failure of an ended era or of an uncounted call asks for no calls for a time. | `AtOnce` |
+//! | closed | open | An outcome meets a rule whose thresholds a ramp has lowered. | `Relapsed` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `WaitElapsed` |
 //! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `ProbeFailed` |
@@ -66,6 +67,10 @@
 //! circuit of a healthy service. The trust ends with its era, as the run does. Therefore a change of the mode or a
 //! restart ends the trust, and other instances do not know of the trust.
 //!
+//! A closed circuit *ramps* for a time after its probes or its fleet have closed the circuit, if a
+//! [ramp](crate::config::ConfigBuilder::ramp) is set. Only a growing share of the calls passes. The end of the ramp, and a
+//! change of the mode during the ramp, begin no other ramp, and the end begins no era.
+//!
 //! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure. A doubt
 //! by a dropped permit weighs 0.5, and a doubt by a deadline of the caller weighs less.
 
@@ -87,6 +92,7 @@ mod inherit;
 mod inner;
 mod kill_switch;
 mod lease;
+mod limit;
 #[cfg(all(test, breaker_loom))]
 mod loom_tests;
 mod mark;
@@ -116,8 +122,8 @@ use crate::clock::Tick;
 use crate::config::Config;
 use crate::event;
 use crate::outcome::Outcome;
-use crate::state::Standing;
 pub use crate::state::order::To;
+use crate::state::{Criticality, Standing};
 #[cfg(feature = "store")]
 pub(crate) use decide::usual_rate;
 pub(crate) use failed::Text;
@@ -126,6 +132,7 @@ pub(crate) use inner::Start;
 pub(crate) use kill_switch::KILL_SWITCH;
 #[cfg(feature = "keyed")]
 pub(crate) use kill_switch::expect_names;
+pub(crate) use limit::Drawn;
 pub(crate) use peek::Peek;
 pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
@@ -231,18 +238,42 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way. A rejected call must not be
-    /// made.
+    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way, or if a ramp or a throttle rejects the
+    /// call. A rejected call must not be made.
     #[doc(alias = "tryAcquirePermission")]
     #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        self.admit(Start::Coarse).map(Admission::permit)
+        self.admit(Start::Coarse, || Drawn::YES).map(Admission::permit)
     }
 
-    /// Admits one call. The caller turns the admission into a permit when the call has begun.
+    /// Returns the permit to make one call of this criticality. If the circuit must reject some calls, because it
+    /// [ramps](crate::config::ConfigBuilder::ramp) or [throttles](crate::config::ConfigBuilder::throttle), less critical calls
+    /// are rejected first. A half-open circuit takes its probes from less critical calls, if there are any.
+    ///
+    /// A call through the permit has the same criticality:
+    ///
+    /// ```
+    /// # use tower_circuit_breaker::{BoxError, Circuit, Config, Criticality};
+    /// # async fn report() -> Result<u32, std::io::Error> { Ok(1) }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # let circuit = Circuit::new(Config::new("database")?);
+    /// let rows = circuit.try_acquire_as(Criticality::Sheddable)?.call(report()).await?;
+    /// # let _: u32 = rows;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`try_acquire`](Self::try_acquire).
+    #[inline]
+    pub fn try_acquire_as(&self, criticality: Criticality) -> Result<Permit, Rejected> {
+        self.admit(Start::Coarse, || Drawn::By(criticality)).map(Admission::permit)
+    }
+
+    /// Admits one call. `drawn` is called only if the word alone does not admit the call. The caller turns the admission into a permit when the call has begun.
     #[inline(always)]
-    pub(crate) fn admit(&self, start: Start) -> Result<Admission<'_>, Rejected> {
-        Branch::admit(&self.root, start)
+    pub(crate) fn admit(&self, start: Start, drawn: impl FnOnce() -> Drawn) -> Result<Admission<'_>, Rejected> {
+        Branch::admit(&self.root, start, drawn)
     }
 
     /// Returns a reference to the circuit, for a call that asks for its permit later.
@@ -280,7 +311,7 @@ impl Circuit {
     pub(crate) fn record_ready_error(&self, outcome: Outcome, text: Text<'_>) {
         // A circuit that would reject is skipped, because `admit` would count a rejection although no call was made.
         if self.would_admit()
-            && let Ok(admission) = self.admit(Start::Untaken)
+            && let Ok(admission) = self.admit(Start::Untaken, || Drawn::No)
         {
             admission.permit().record_in_place(outcome, None, text);
         }

@@ -13,6 +13,7 @@
 mod body;
 mod cause;
 mod closure;
+mod criticality;
 #[cfg(feature = "http")]
 mod grpc;
 #[cfg(feature = "http")]
@@ -28,9 +29,11 @@ pub use self::http::{AtEndOfBody, AtHeaders, BodyError, BoxedBodyError, HttpClas
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestClassifier;
 use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::state::Criticality;
 #[cfg(feature = "http")]
 pub use body::BodyClassifier;
 pub use closure::{ErrorClassifier, FnClassifier, ResponseClassifier};
+pub use criticality::WithCriticality;
 #[cfg(feature = "http")]
 pub use grpc::{GrpcCall, GrpcClassifier, GrpcCode};
 #[cfg(feature = "http")]
@@ -132,6 +135,15 @@ pub trait Classifier<Req, Res, Err> {
     /// [`cancelled_never_counts`]: crate::config::ConfigBuilder::cancelled_never_counts
     fn cancelled_never_counts(&self) -> bool {
         false
+    }
+
+    /// Returns the criticality of a call, by which a circuit that must reject some calls chooses them. Default: `Standard`.
+    ///
+    /// The circuit calls this method only while a ramp, a throttle or its half-open state decides about calls.
+    /// [`criticality`](crate::CircuitBreakerLayer::criticality) of the layer sets a closure for this method.
+    #[expect(unused_variables, reason = "a name for the documentation")]
+    fn criticality(&self, request: &Req) -> Criticality {
+        Criticality::Standard
     }
 
     /// Returns the outcome of a call that panicked. Default: a hard failure.

@@ -37,6 +37,8 @@ pub struct Config {
     pub(crate) open: OpenDuration,
     pub(crate) recovery: Recovery,
     pub(crate) probes: Probing,
+    /// `None` if neither a ramp nor a throttle is set. The settings are boxed, because most circuits have none.
+    pub(crate) limits: Option<Box<Limiting>>,
     pub(crate) cancelled_counts_after: Option<Duration>,
     pub(crate) trip_on_any_outcome: bool,
     pub(crate) sharded: bool,
@@ -62,12 +64,24 @@ pub(crate) struct Rules {
     pub(crate) raised_at_traffic: bool,
     pub(crate) failure_score: Option<f64>,
     pub(crate) slow_call_rate: Option<(f64, Duration)>,
+    /// True if the circuit has a throttle, which needs the window.
+    pub(crate) is_throttled: bool,
+}
+
+/// The settings of the limit of a closed circuit.
+#[derive(Debug, Clone)]
+pub(crate) struct Limiting {
+    /// The ramp after a closing. `None` for no ramp where the circuit closes alone, and the default where a fleet closes
+    /// the circuit.
+    pub(crate) ramp: Option<Duration>,
+    /// The number of requests for each call that the service accepts, above which the throttle rejects requests.
+    pub(crate) throttle: Option<f64>,
 }
 
 impl Rules {
-    /// Returns true if a rule judges the calls in the window.
+    /// Returns true if a rule or the throttle judges the calls in the window.
     pub(crate) const fn need_window(&self) -> bool {
-        self.has_rate() || self.failure_score.is_some()
+        self.has_rate() || self.failure_score.is_some() || self.is_throttled
     }
 
     /// Returns the limit for the share of failed calls, or the default limit if the rule is off.
@@ -137,6 +151,26 @@ impl Config {
         if self.shadow { Mode::Shadow } else { Mode::Automatic }
     }
 
+    /// Returns the duration of the ramp after a closing by this circuit alone.
+    pub(crate) fn ramp_alone(&self) -> Duration {
+        self.ramp().unwrap_or(Duration::ZERO)
+    }
+
+    /// Returns the duration of the ramp after a closing by the fleet.
+    pub(crate) fn ramp_in_fleet(&self) -> Duration {
+        self.ramp().unwrap_or(RAMP_IN_FLEET)
+    }
+
+    /// Returns the ramp that was set.
+    pub(crate) fn ramp(&self) -> Option<Duration> {
+        self.limits.as_ref()?.ramp
+    }
+
+    /// Returns the factor of the throttle, if a throttle is set.
+    pub(crate) fn throttle(&self) -> Option<f64> {
+        self.limits.as_ref()?.throttle
+    }
+
     /// Returns sentences that describe the effect of these settings.
     ///
     /// ```
@@ -149,6 +183,9 @@ impl Config {
         explain::explain(self)
     }
 }
+
+/// The default ramp after a closing by a fleet, whose instances send all their calls in the same moment otherwise.
+const RAMP_IN_FLEET: Duration = Duration::from_secs(10);
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -70,7 +70,7 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// * probes
     /// * calls of a disabled circuit, calls under the kill switch, calls inside a probe of the same circuit, and calls
     ///   of a circuit in shadow that would have been rejected
-    /// * calls that load shedding refuses
+    /// * calls that load shedding, a ramp or a throttle refuses
     /// * outcomes of an era that has ended
     /// * successes in a window of calls, or under
     ///   [`trip_on_any_outcome`](crate::config::ConfigBuilder::trip_on_any_outcome)
@@ -152,12 +152,13 @@ pub enum Event<'a> {
     /// that the circuit rejects calls.
     #[non_exhaustive]
     Rejections {
-        /// The number of rejections since the last summary, or since the circuit opened or became half-open without an
-        /// opening, as after a reset.
+        /// The number of rejections since the last summary, or since the circuit opened, became half-open without an opening,
+        /// as after a reset, or began to admit only a share of the calls.
         rejected: u64,
         /// The time in which these rejections happened.
         over: Duration,
-        /// The time until the circuit admits calls again. `None` if the time is not known.
+        /// The time until the circuit admits calls again. `None` if the time is not known, or if the circuit admits a share of
+        /// the calls.
         retry_after: Option<Duration>,
     },
     /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called. An observer should bring
@@ -175,6 +176,9 @@ pub enum Event<'a> {
         at: Tick,
         /// The decision of the fleet, as this instance knows the decision. `None` for a circuit without a fleet.
         fleet: Option<FleetBrief>,
+        /// The share of the calls that the closed circuit admits, by its ramp and its throttle. `None` if neither is set and
+        /// the circuit does not ramp with its fleet.
+        admitted_share: Option<f64>,
     },
     /// An admitted call has ended.
     #[non_exhaustive]

@@ -30,7 +30,13 @@ pub mod fleet {
     //!
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/fleet.svg
     //! [members]: super::stores#the-members-of-a-fleet
+    //! [ramp]: super::recovery#the-ramp
     #![doc = include_str!("../docs/fleet.md")]
+}
+
+pub mod recovery {
+    //! The return of the calls after an outage, and partial failures: ramp, throttle and criticality.
+    #![doc = include_str!("../docs/recovery.md")]
 }
 
 pub mod operation {

@@ -8,7 +8,7 @@ use std::fmt;
 use tower_layer::Layer;
 
 use crate::circuit::Circuit;
-use crate::classify::{DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier};
+use crate::classify::{DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier, WithCriticality};
 use crate::error::Rejected;
 #[cfg(feature = "keyed")]
 use crate::keyed::Keyed;
@@ -16,6 +16,7 @@ use crate::keyed::OneCircuit;
 use crate::outcome::Outcome;
 use crate::rejection::{BoxedErrors, ErrorsAs, Respond, TypedErrors};
 use crate::service::{CircuitBreaker, WhenOpen};
+use crate::state::Criticality;
 
 /// Puts services behind a [`Circuit`].
 ///
@@ -134,6 +135,36 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     pub fn classifier<C2>(self, classifier: C2) -> CircuitBreakerLayer<C2, R, K> {
         let Self { circuits, rejection, when_open, .. } = self;
         CircuitBreakerLayer { circuits, classifier, rejection, when_open }
+    }
+
+    /// Takes the criticality of each call from a closure over the request. While the circuit must reject some calls, because
+    /// it [ramps](crate::config::ConfigBuilder::ramp) or [throttles](crate::config::ConfigBuilder::throttle), less critical
+    /// calls are rejected first. A half-open circuit takes its probes from less critical calls, if there are any.
+    ///
+    /// Set the classifier before this method, because a later classifier replaces the closure. Without this method every
+    /// call is [`Standard`](Criticality::Standard).
+    ///
+    /// ```
+    /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Criticality};
+    ///
+    /// let circuit = Circuit::new(Config::builder("payments").throttle(2.0).build()?);
+    /// let layer = CircuitBreakerLayer::new(&circuit).criticality(|request: &http::Request<()>| {
+    ///     match request.uri().path() {
+    ///         "/pay" => Criticality::Critical,
+    ///         "/report" => Criticality::Sheddable,
+    ///         _ => Criticality::Standard,
+    ///     }
+    /// });
+    /// # Ok::<(), tower_circuit_breaker::config::ConfigError>(())
+    /// ```
+    pub fn criticality<Req, F>(self, f: F) -> CircuitBreakerLayer<WithCriticality<C, F>, R, K>
+    where
+        // The bound is on this method, because the compiler infers the reference lifetime of a closure from the bound of the
+        // method that receives the closure.
+        F: Fn(&Req) -> Criticality,
+    {
+        let Self { circuits, classifier, rejection, when_open } = self;
+        CircuitBreakerLayer { circuits, classifier: WithCriticality::new(classifier, f), rejection, when_open }
     }
 
     /// Rejects calls with [`Error::Rejected`](crate::Error), an error type that callers can match on and that needs no

@@ -146,7 +146,7 @@ pub use layer::CircuitBreakerLayer;
 pub use outcome::{Failure, FailureKind, Outcome, Weight};
 pub use registry::{Registry, RegistryError};
 pub use service::{CircuitBreaker, WhenOpen};
-pub use state::{By, Mode, Reason, RejectReason, Standing, State, Transition};
+pub use state::{By, Criticality, Mode, Reason, RejectReason, Standing, State, Transition};
 pub use window::Window;
 
 /// The code of the README, which the doc tests compile.

@@ -193,7 +193,9 @@ impl<P, F> RetryPolicy<P, F> {
             (_, Some(after)) => after,
             // The call waits only for the backoff, because the circuit admits calls again as soon as a probe
             // ends or the load falls.
-            (RejectReason::HalfOpen | RejectReason::LoadShed, None) => Duration::ZERO,
+            (RejectReason::HalfOpen | RejectReason::LoadShed | RejectReason::Ramp | RejectReason::Throttled, None) => {
+                Duration::ZERO
+            }
             // The call does not wait, because the circuit stays open until an operator acts.
             (RejectReason::Tripped, None) => return None,
         };

@@ -68,6 +68,7 @@ objects! {
         rejected: totals.rejected,
         would_reject: totals.would_reject,
         load_shed: totals.load_shed,
+        throttled: totals.throttled,
         observer_panics: totals.observer_panics,
     }
     ProbeStatus: probes {
@@ -115,6 +116,9 @@ objects! {
         reset_in_ms: status.reset_in.map(millis),
         retry_after_ms: status.retry_after.map(millis),
         next_call: status.next_call,
+        ramp_left_ms: status.ramp_left.map(millis),
+        admitted_share: status.admitted_share,
+        throttled_share: status.throttled_share,
         attempt: status.attempt,
         tally: status.tally,
         run: status.run,

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use crate::call::Flight;
-use crate::circuit::{Admission, Circuit, Peek, Text};
+use crate::circuit::{Admission, Circuit, Drawn, Peek, Text};
 use crate::classify::{Classifier, DefaultClassifier};
 use crate::clock::Tick;
 use crate::future::ResponseFuture;
@@ -41,6 +41,9 @@ pub enum WhenOpen {
     /// the waiting tasks at the deadline. If the time of the runtime is paused, give the circuit a
     /// [`TokioClock`](crate::clock::TokioClock). If the layer is applied again for each request, use
     /// [`Reject`](Self::Reject), because pending callers would queue without bound.
+    ///
+    /// The calls are not rejected by a [ramp](crate::config::ConfigBuilder::ramp), because a balancer would take the quick
+    /// rejections for an idle endpoint. Circuits of keys do not pend, and have their ramps.
     Pend,
 }
 
@@ -185,9 +188,14 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let start = Flight::<C, Req, S::Response, S::Error>::START;
+        let by_criticality = |request: &Req| Drawn::By(self.classifier.criticality(request));
         if let Some(circuit) = self.circuits.shared() {
             let admitted = if self.inner_ready {
-                circuit.admit(start)
+                circuit.admit(start, || match self.when_open {
+                    WhenOpen::Reject => by_criticality(&request),
+                    // A balancer would take the rejection of a limit for the quick answer of an idle endpoint.
+                    WhenOpen::Pend => Drawn::No,
+                })
             } else {
                 Err(circuit.reject_as_of(std::mem::take(&mut self.found_open)))
             };
@@ -204,7 +212,7 @@ where
         let inner_ready = self.inner_ready;
         let admit = |circuit: &Circuit| {
             if inner_ready {
-                circuit.admit(start).map(Admission::permit)
+                circuit.admit(start, || by_criticality(&request)).map(Admission::permit)
             } else {
                 Err(circuit.reject_as_of(Tick::ZERO))
             }

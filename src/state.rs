@@ -7,6 +7,7 @@ pub(crate) mod admissible;
 mod because;
 mod brief;
 mod by;
+mod criticality;
 mod earlier;
 mod fleet;
 pub(crate) mod order;
@@ -27,6 +28,7 @@ use crate::window::Tally;
 pub(crate) use because::opening;
 pub(crate) use brief::{Brief, Exact, Percent};
 pub use by::{By, InvalidBy};
+pub use criticality::Criticality;
 pub use earlier::EarlierReason;
 pub use fleet::{FleetBrief, FleetProbe};
 pub use reason::{Act, Reason, RejectReason};
@@ -222,7 +224,7 @@ pub struct Transition {
     /// in which an address with `://` has only its scheme and host. `None` if the failure has no text, such as a dropped
     /// call. The text must not be shown to strangers or in metrics.
     pub failure_text: Option<Arc<str>>,
-    /// The number of calls that were rejected since the last transition to closed or disabled.
+    /// The number of calls that were rejected since the circuit left closed or disabled.
     pub rejected: u64,
     /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that the circuit lets every call through in
     /// every state and mode.
@@ -272,6 +274,9 @@ pub struct Snapshot {
     pub earlier: Option<Arc<EarlierReason>>,
     /// The time since the state with the `earlier` reason began. `None` if the time is not known.
     pub earlier_for: Option<Duration>,
+    /// The time since the circuit closed, if its [ramp](crate::config::ConfigBuilder::ramp) lasts. `None` if the circuit is
+    /// not closed, if it has no ramp, or if the time is not known.
+    pub closed_for: Option<Duration>,
     /// The time since a half-open circuit began to probe. The durations in reasons such as [`Reason::ProbesPassed`]
     /// count from that beginning. `None` if the circuit is not half-open, or if the time is not known. The durations of
     /// an open circuit count from `earlier_for`.
@@ -295,6 +300,7 @@ impl Snapshot {
             tripped_for: None,
             earlier: None,
             earlier_for: None,
+            closed_for: None,
             half_open_for: None,
         }
     }

@@ -31,6 +31,12 @@ pub(super) struct CircuitJson {
     retry_after_ms: Option<u64>,
     /// `admitted`, `probe` or `rejected`.
     next_call: &'static str,
+    /// The rest of a ramp. `null` without a ramp.
+    ramp_left_ms: Option<u64>,
+    /// The share of the calls that a closed circuit admits, from 0 to 1.
+    admitted_share: f64,
+    /// The share of the calls that the throttle of a closed circuit rejects, from 0 to 1.
+    throttled_share: f64,
     /// The rest of a hold. `null` without a hold, and for a hold without an end.
     held_for_ms: Option<u64>,
     tripped_for_ms: Option<u64>,
@@ -97,6 +103,7 @@ struct Totals {
     rejected: u64,
     would_reject: u64,
     load_shed: u64,
+    throttled: u64,
 }
 
 impl CircuitJson {
@@ -120,6 +127,9 @@ impl CircuitJson {
             since_ms: millis(status.since),
             retry_after_ms: status.retry_after.map(millis),
             next_call: status.next_call.as_str(),
+            ramp_left_ms: status.ramp_left.map(millis),
+            admitted_share: status.admitted_share,
+            throttled_share: status.throttled_share,
             held_for_ms: status.held_for.map(millis),
             tripped_for_ms: status.tripped_for.map(millis),
             reset_in_ms: status.reset_in.map(millis),
@@ -155,6 +165,7 @@ impl CircuitJson {
                 rejected: status.totals.rejected,
                 would_reject: status.totals.would_reject,
                 load_shed: status.totals.load_shed,
+                throttled: status.totals.throttled,
             },
             opened_because: past.earlier.map(|earlier| earlier.reason().to_owned()),
             opened_for_ms: past.earlier_for.map(millis),
@@ -241,7 +252,7 @@ fn numbers(reason: &Reason) -> Value {
         Reason::WaitElapsed { waited } => json!({ "waited_ms": millis(*waited) }),
         Reason::HoldEnded { held } => json!({ "held_ms": millis(*held) }),
         Reason::Operator { act, by } => json!({ "act": act.as_str(), "user": by.user(), "reason": by.reason() }),
-        Reason::Advised { rule } => numbers(rule),
+        Reason::Advised { rule } | Reason::Relapsed { rule } => numbers(rule),
         Reason::AtOnce | Reason::Restored | Reason::Followed | Reason::Fleet | Reason::KillSwitch => json!({}),
     }
 }

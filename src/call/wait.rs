@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::circuit::{Circuit, Peek, Permit, Place, Rejected};
+use crate::circuit::{Admission, Circuit, Drawn, Peek, Permit, Place, Rejected, Start};
 use crate::clock::Deadline;
 use crate::state::Standing;
 
@@ -279,14 +279,17 @@ impl Circuit {
         standing
     }
 
-    /// Returns a permit, or the time to wait. Calls `try_acquire` only if a call may pass, because a rejection would be
-    /// counted although no call was made.
+    /// Returns a permit, or the time to wait. Asks for a permit only if a call may pass, because a rejection would be
+    /// counted although no call was made. A limit does not apply, because the caller waits instead of giving up.
     fn admit_waiting(&self) -> Result<Permit, Deferred> {
         match deferred(self.peek()) {
             Some(deferred) => Err(deferred),
-            // `try_acquire` rejects if another thread was faster. A wait of zero lets the caller check the circuit
+            // The circuit rejects if another thread was faster. A wait of zero lets the caller check the circuit
             // again immediately.
-            None => self.try_acquire().map_err(|_| Some(Duration::ZERO)),
+            None => {
+                let admitted = self.admit(Start::Coarse, || Drawn::No).map(Admission::permit);
+                admitted.map_err(|_| Some(Duration::ZERO))
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::branch::Branch;
 use super::gate::{Due, Gate, Round, Scene};
 use super::inner::{Inner, Start};
+use super::limit::{Draw, Drawn};
 use super::mark::{Mark, Right};
 use super::nested;
 use super::permit::Admission;
@@ -27,13 +28,17 @@ use crate::window::cells::{Counted, Kind};
 
 impl Branch {
     #[inline(always)]
-    pub(super) fn admit(root: &Arc<Self>, start: Start) -> Result<Admission<'_>, Rejected> {
+    pub(super) fn admit(
+        root: &Arc<Self>,
+        start: Start,
+        drawn: impl FnOnce() -> Drawn,
+    ) -> Result<Admission<'_>, Rejected> {
         let word = root.inner.load();
         let branch = root.own(word);
         if word.is_flowing() {
             return Ok(Admission::flowing(branch, word.era(), start));
         }
-        match branch.admit_at_gate(start) {
+        match branch.admit_at_gate(start, drawn()) {
             Answer { mark: Mark::REFUSED, number } => Err(Rejected::new(Arc::clone(branch), Facts::from_bits(number))),
             Answer { mark, number } => Ok(Admission::new(branch, mark, Tick::from_nanos(number))),
         }
@@ -44,7 +49,7 @@ impl Branch {
     // The function is not inlined, so that the code of a healthy call stays small. The function is not `#[cold]`,
     // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`.
     #[inline(never)]
-    fn admit_at_gate(&self, start: Start) -> Answer {
+    fn admit_at_gate(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
         let now = inner.clock.now();
         loop {
@@ -67,11 +72,20 @@ impl Branch {
             };
             let (reason, wait) = match gate {
                 Gate::Counted => return right(Right::Counted),
+                Gate::Limited => match inner.draw(word, drawn, now) {
+                    Draw::Unlimited => return right(Right::Counted),
+                    Draw::Admitted => {
+                        let Answer { mark, number } = right(Right::Counted);
+                        return Answer { mark: mark.noted(), number };
+                    }
+                    Draw::Rejected(reason, wait) => (reason, wait),
+                },
                 Gate::Uncounted => return right(Right::Uncounted),
                 Gate::Nested => {
                     inner.note_nesting();
                     return right(Right::Uncounted);
                 }
+                Gate::Probe if inner.leaves_probe(drawn, now) => (RejectReason::HalfOpen, UNKNOWN),
                 Gate::Probe => {
                     let leased = now < inner.leased_until(word.mode());
                     if let Some(probe) = inner.probes.take(era, now, &inner.config.probes, leased) {
@@ -91,7 +105,7 @@ impl Branch {
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
                 Gate::InShadow => (RejectReason::Tripped, UNKNOWN),
             };
-            // In shadow the call goes through, and only the count shows that the state would have rejected the call.
+            // In shadow the call goes through, and only the count shows that the circuit would have rejected the call.
             if word.mode() == Mode::Shadow {
                 // Relaxed, because the count publishes no other data.
                 inner.counts.would_reject.fetch_add(1, Relaxed);
@@ -108,7 +122,9 @@ impl Branch {
         // Relaxed, because the time publishes no other data.
         let due = self.inner.counts.next_summary.load(Relaxed);
         if now.as_nanos() >= due {
-            self.inner.summarise(due, (wait != UNKNOWN).then(|| Duration::from_nanos(wait)), now);
+            // A limited circuit does not probe, so that the wait of the rejected call says nothing about the others.
+            let probes = !matches!(reason, RejectReason::Ramp | RejectReason::Throttled) && wait != UNKNOWN;
+            self.inner.summarise(due, probes.then(|| Duration::from_nanos(wait)), now);
         }
         Facts::new(word.era(), reason, wait)
     }
@@ -117,8 +133,16 @@ impl Branch {
     #[inline]
     fn count_rejection(&self, reason: RejectReason, now: Tick) {
         let inner = &*self.inner;
-        let kind = if reason == RejectReason::HalfOpen { Kind::HalfOpen } else { Kind::Tripped };
-        match inner.cells.rejection(seat(), kind, now) {
+        let kind = match reason {
+            RejectReason::HalfOpen => Some(Kind::HalfOpen),
+            RejectReason::Tripped | RejectReason::LoadShed => Some(Kind::Tripped),
+            // The rejections of a limit need no cells, because the other calls of a limited circuit are slower.
+            RejectReason::Ramp | RejectReason::Throttled => None,
+        };
+        if reason == RejectReason::Throttled {
+            inner.count_throttled();
+        }
+        match kind.map_or(Counted::No, |kind| inner.cells.rejection(seat(), kind, now)) {
             Counted::Due => inner.report_own_sums(),
             // A later report of sums will contain this rejection.
             Counted::Yes if inner.cells.report_sums() => {}
@@ -127,7 +151,9 @@ impl Branch {
                     // The thread has no cell, so the thread adds to the counter of all threads without a cell. Relaxed,
                     // because the count publishes no other data.
                     inner.counts.rejected.fetch_add(1, Relaxed);
-                    self.note_contention(|| now);
+                    if kind.is_some() {
+                        self.note_contention(|| now);
+                    }
                 }
                 if !inner.call_observers.is_empty() {
                     inner.notify_of_call(&Event::Rejected { reason });
@@ -160,7 +186,7 @@ impl Branch {
             Standing { .. } => match inner.scene(word, now).gate() {
                 // The circuit would admit a call. Either the caller never polled the service, or the circuit has closed
                 // since the poll. Such a rejection is a bug in the caller and no outage, so no summary is reported.
-                Ok(Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
+                Ok(Gate::Counted | Gate::Limited | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
                     self.count_rejection(RejectReason::Tripped, now);
                     return Facts::new(word.era(), RejectReason::Tripped, 0).of_unready_service();
                 }
@@ -192,7 +218,7 @@ impl Inner {
                 patience: self.probes.patience(),
                 leased_until,
                 slots: self.probes.occupancy(era, now, self.config.probes.deadline, now < leased_until),
-                in_probe: nested::is_in_probe(self, era),
+                in_probe: nested::is_inside(self, era),
             }
         } else {
             Round::default()
@@ -204,6 +230,7 @@ impl Inner {
             mode,
             beneath: word.beneath(),
             state,
+            is_limited: word.is_limited(),
             open_until: self.open_until().known(),
             hold_until: self.hold_until().known(),
             round,

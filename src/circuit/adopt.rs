@@ -53,6 +53,7 @@ impl Circuit {
             tripped_for: cold.tripped_for(now),
             earlier: opening.map(|opening| Arc::clone(&opening.reason)),
             earlier_for: opening.and_then(|opening| Some(opening.at?.passed(now))),
+            closed_for: inner.ramped_for(now).filter(|_| word.state() == State::Closed),
             half_open_for: (word.state() == State::HalfOpen).then(|| {
                 let before = cold.past().map_or(Duration::ZERO, |past| past.state_before);
                 now.saturating_since(inner.entered()).saturating_add(before)
@@ -125,6 +126,7 @@ impl Circuit {
                 // sums.
                 inner.evidence.seed(word.era(), now, plan.tally);
                 inner.run.seed(word.era(), plan.run);
+                inner.resume_limit(word, plan.closed_for, plan.tally, now);
             }
             None
         });
@@ -150,8 +152,7 @@ impl Circuit {
     /// which is used if it is higher than the rate since the start of the process.
     pub(crate) fn advise_beside(&self, usual: f64, lasts: Duration) {
         let inner = self.inner();
-        // Relaxed, because the rate publishes no other data.
-        inner.usual.store(usual.to_bits(), Relaxed);
+        inner.set_usual(usual);
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
         // Relaxed, because the deadline publishes no other data. `is_advised` describes the effect of a late read.
         inner.advised_until.store(until.as_nanos(), Relaxed);
@@ -180,6 +181,7 @@ impl Circuit {
         }
         if snapshot.state == State::Closed {
             (plan.run, plan.tally) = (units_from_score(snapshot.run), snapshot.tally);
+            plan.closed_for = snapshot.closed_for;
         }
         if snapshot.state == State::HalfOpen {
             plan.successes = snapshot.probe_successes;

@@ -45,6 +45,8 @@ pub(super) struct Plan {
     pub(super) state_for: Option<Duration>,
     /// The time since the operator began the hold. `None` unless an order for a hold makes the transition.
     pub(super) hold_for: Option<Duration>,
+    /// The time since the circuit closed, if that happened on another instance or before a restart.
+    pub(super) closed_for: Option<Duration>,
     /// The failure that completed the evidence.
     pub(super) failure: Option<Failed>,
     /// The weight of the run at the start of the era. The weight is zero unless it comes from a snapshot.
@@ -75,6 +77,7 @@ impl Plan {
             earlier_for: None,
             state_for: None,
             hold_for: None,
+            closed_for: None,
             failure: None,
             run: 0,
             tally: Tally::EMPTY,
@@ -113,7 +116,17 @@ impl Inner {
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
         let Plan {
-            successes, tripped_for, order, resets_to, earlier, earlier_for, state_for, hold_for, is_logged, ..
+            successes,
+            tripped_for,
+            order,
+            resets_to,
+            earlier,
+            earlier_for,
+            state_for,
+            hold_for,
+            closed_for,
+            is_logged,
+            ..
         } = plan;
         let (failure, failure_text) = failure.map_or((None, None), |failed| (Some(failed.kind), failed.text));
         let to = from.next(standing);
@@ -123,6 +136,10 @@ impl Inner {
             Standing { state: State::Open, .. } => open_until,
             Standing { .. } => None,
         };
+        if !from.standing().is_tripped() {
+            // The rejections of a ramp belong to no outage.
+            cold.rejected_before = rejected;
+        }
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
         let lasted = now.saturating_since(self.entered());
         let past = cold.past_mut();
@@ -163,9 +180,6 @@ impl Inner {
             resets_to,
             is_logged,
         };
-        if !standing.is_tripped() {
-            cold.rejected_before = rejected;
-        }
         if cold.history.len() == HISTORY {
             cold.history.pop_front();
         }
@@ -176,7 +190,7 @@ impl Inner {
         // only if the circuit counted calls in this era.
         if standing.state == State::Open && from.state() != State::Open {
             cold.closed_for = Duration::ZERO;
-        } else if from.restored().is_flowing() {
+        } else if from.counts_calls() {
             cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
         }
 
@@ -211,9 +225,10 @@ impl Inner {
         // closes the circuit.
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
+        let to = self.begin_limit(from, to, &transition.reason, (closed_for, tally), now);
         // The summaries also begin for a circuit that is reset to half-open or restored half-open, because a half-open
         // circuit rejects calls too.
-        if standing.is_open() || standing.is_tripped() && !from.standing().is_tripped() {
+        if standing.is_open() || to.is_limited() || standing.is_tripped() && !from.standing().is_tripped() {
             self.begin_summaries(now);
         }
         // Release, which pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
@@ -230,12 +245,13 @@ impl Inner {
     }
 
     /// Returns the number of openings in a row that a trip would count at this moment. The time spent closed takes
-    /// openings back, except for the time on trust, because the time on trust shows no recovery.
+    /// openings back. The time on trust and the time of a ramp show no recovery, so that an opening in that time takes
+    /// nothing back.
     pub(super) fn openings_that_count(&self, cold: &Cold, word: Word, now: Tick) -> u32 {
-        if word.state() != State::Closed || self.run.get(word.era()).on_trust {
+        if word.state() != State::Closed || self.run.get(word.era()).on_trust || self.ramp_left(now).is_some() {
             return cold.attempt;
         }
-        let era = if word.restored().is_flowing() { now.saturating_since(self.entered()) } else { Duration::ZERO };
+        let era = if word.counts_calls() { now.saturating_since(self.entered()) } else { Duration::ZERO };
         decide::decayed(cold.attempt, cold.last_open, cold.closed_for.saturating_add(era))
     }
 

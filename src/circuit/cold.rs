@@ -31,7 +31,7 @@ pub(super) struct Cold {
     /// The time that the circuit has been closed since the last opening, without the present era. The time is summed
     /// over eras, so that a change of the mode, which begins an era, does not restart the decay of `attempt`.
     pub(super) closed_for: Duration,
-    /// The count of rejections at the last transition to a standing that is not tripped. Each transition reports the
+    /// The count of rejections at the last transition from a standing that is not tripped. Each transition reports the
     /// rejections that came after this count.
     pub(super) rejected_before: u64,
     /// True once a call was made inside a probe of this circuit. Only the first such call is logged.

@@ -3,8 +3,8 @@
 //! The functions get numbers and return a [`Reason`] with the same numbers, so that each decision can be tested without
 //! a circuit. The callers make the change. A circuit has one window, so that every rule sees the counts of the same time.
 //!
-//! The numbers of calls that rules need are lower while another instance advises. Such a rule has another condition, in
-//! `chance.rs`, because few calls that fail can be chance.
+//! The numbers of calls that rules need are lower while another instance advises, and while a ramp lasts. On advice such
+//! a rule has another condition, in `chance.rs`, because few calls that fail can be chance.
 
 mod chance;
 
@@ -35,8 +35,8 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
 
 /// Returns the first rule that the evidence meets. With `chance`, a run and a rate must also be more than chance.
 fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
-    let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
-        *rules;
+    let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = *rules;
+    let Rules { failure_score, slow_call_rate, .. } = *rules;
     let Tally { calls, units, slow } = seen.tally;
     let enough = calls >= u64::from(min_calls);
     let run = seen.run.weight;
@@ -87,16 +87,26 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
 /// The evidence must be more than chance at the `usual` rate of failed calls. `usual` is `None` if no call of this circuit
 /// has ever succeeded. Then the lowered thresholds are enough, because the other instance says that the service is down.
 pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation, usual: Option<f64>) -> Option<Reason> {
-    // Advice lowers only the numbers of calls. The rates and scores stay, because the calls must still be as bad as
-    // configured.
+    let chance = usual.map(|usual| Chance::new(window, rules, seen, usual));
+    lowered_rule(rules, window, seen, chance).map(|rule| Reason::Advised { rule: Arc::new(rule) })
+}
+
+/// Returns the first rule that the evidence meets with the thresholds that a ramp has lowered. The evidence need not be
+/// more than chance, because the service has just been down, and few of its calls have succeeded since.
+pub(super) fn relapses(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
+    lowered_rule(rules, window, seen, None).map(|rule| Reason::Relapsed { rule: Arc::new(rule) })
+}
+
+/// Returns the first rule that the evidence meets with a quarter of the numbers of calls. The rates and scores stay,
+/// because the calls must still be as bad as configured.
+fn lowered_rule(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
     let min_calls = lowered(rules.min_calls);
     let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };
-    let chance = usual.map(|usual| Chance::new(window, rules, seen, usual));
     let mut rule = first_met(&lower, window, seen, chance)?;
     if let (Reason::ConsecutiveFailures { set, .. }, Some(n)) = (&mut rule, rules.consecutive_failures) {
         *set = n.into();
     }
-    Some(Reason::Advised { rule: Arc::new(rule) })
+    Some(rule)
 }
 
 /// Returns a quarter of the threshold, rounded up. At least 2, because one failure is chance, but

@@ -25,6 +25,8 @@ pub(super) struct Scene<'a> {
     /// The mode after the end of the hold, or the present mode if no hold is in force.
     pub(super) beneath: Mode,
     pub(super) state: State,
+    /// True if only a share of the calls of the closed circuit goes through.
+    pub(super) is_limited: bool,
     pub(super) open_until: Option<Tick>,
     pub(super) hold_until: Option<Tick>,
     pub(super) round: Round,
@@ -48,6 +50,9 @@ pub(super) struct Round {
 pub(super) enum Gate {
     /// The call passes and its outcome is counted.
     Counted,
+    /// The call passes and its outcome is counted, if a draw admits the call. Only a call draws, so the answer to a
+    /// question is that a call may pass.
+    Limited,
     /// The call passes, and its outcome counts only for the totals.
     Uncounted,
     /// The call passes as with `Uncounted`, because the call is a part of a probe.
@@ -109,6 +114,7 @@ impl Scene<'_> {
             Mode::Disabled => Gate::Uncounted,
             Mode::ForcedOpen => Gate::Closed(self.hold_until),
             Mode::Automatic | Mode::Shadow => match self.state {
+                State::Closed if self.is_limited => Gate::Limited,
                 State::Closed => Gate::Counted,
                 State::Open if self.is_over(self.open_until) => return Err(Due::Probing),
                 State::Open => Gate::Closed(self.open_until),

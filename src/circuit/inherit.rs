@@ -10,13 +10,13 @@ use super::Circuit;
 use crate::state::{Reason, Snapshot};
 
 impl Circuit {
-    /// Returns true if a new circuit would know less than this circuit, which is tripped or held, has failures or slow
-    /// calls in its evidence, has openings in a row that still count, or has calls under way. `handles` is the number of
+    /// Returns true if a new circuit would know less than this circuit, which is tripped or held, is limited, has failures or
+    /// slow calls in its evidence, has openings in a row that still count, or has calls under way. `handles` is the number of
     /// handles that do not belong to a call.
     pub(crate) fn knows_more_than_a_new_one(&self, handles: usize) -> bool {
         let inner = self.inner();
         let word = inner.load();
-        if !inner.is_at_rest(word) || inner.run.get(word.era()).weight > 0 {
+        if !inner.is_at_rest(word) || word.is_limited() || inner.run.get(word.era()).weight > 0 {
             return true;
         }
         let now = inner.now();

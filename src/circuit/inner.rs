@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cold::Cold;
+use super::limit::{Lazy, Limit};
 use super::probes::Probes;
 use super::wakers::Wakers;
 use super::word::Word;
@@ -28,8 +29,8 @@ use crate::window::{Evidence, Tally};
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Inner {
-    /// The word, which every call reads. A transition writes the word, and so do the spreading over threads and the
-    /// begin and the end of a wait for a restore.
+    /// The word, which every call reads. A transition writes the word, and so do the spreading over threads, the end of a
+    /// limit, and the begin and the end of a wait for a restore.
     pub(super) word: AtomicU64,
     /// The end of the opening. The value is valid while the state is open.
     pub(super) open_until: AtomicU64,
@@ -48,8 +49,8 @@ pub(crate) struct Inner {
     pub(super) entered: AtomicU64,
     /// The end of a hold. The value is valid while the mode is a hold.
     pub(super) hold_until: AtomicU64,
-    /// The seed of the jitter of open durations.
-    seed: u64,
+    /// The seed of the jitter of open durations and of the draws of a limit.
+    pub(super) seed: u64,
     /// The observers that want an event for every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
@@ -73,8 +74,8 @@ pub(crate) struct Inner {
     pub(super) advised_until: AtomicU64,
     /// The time until which a probe of this circuit needs a grant. Only the path of a half-open circuit reads it.
     pub(super) leased_until: AtomicU64,
-    /// The rate of failed calls in the last minutes, as the bits of a float. Only a circuit that is advised reads it.
-    pub(super) usual: AtomicU64,
+    /// The ramp and the throttle. Only calls of a limited circuit and failures of a closed circuit read the limit.
+    pub(super) limit: Lazy,
     pub(super) cold: Mutex<Cold>,
 }
 
@@ -144,7 +145,7 @@ pub(super) struct Counts {
     pub(super) observer_panics: AtomicU64,
     /// The time at which the next summary of rejections is due.
     pub(super) next_summary: AtomicU64,
-    /// The count of rejections at the last summary, or when the circuit opened or became half-open without an opening.
+    /// The count of rejections at the last summary, or when the summaries began.
     pub(super) summarised: AtomicU64,
 }
 
@@ -178,6 +179,10 @@ impl Inner {
         let quick = slow_call_rule
             .zip(config.clock.lag())
             .map_or(0, |((_, slower_than), lag)| nanos(slower_than.saturating_sub(lag)));
+        let limit = Lazy::default();
+        if config.limits.is_some() {
+            limit.get_or_init(|| Box::new(Limit::new(&config)));
+        }
         let inner = Self {
             clock: config.clock.clone(),
             cells: Cells::new(evidence.buckets(), in_sums && !call_observers.is_empty()),
@@ -202,7 +207,7 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             leased_until: AtomicU64::new(Tick::ZERO.as_nanos()),
-            usual: AtomicU64::new(0),
+            limit,
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new()),
             seed: config.seed.unwrap_or_else(random::bits),
@@ -217,7 +222,7 @@ impl Inner {
 
     #[inline]
     pub(super) fn load(&self) -> Word {
-        // Acquire, which pairs with the Release stores of the word in `enter`, `change_wait` and `spread`. A thread that
+        // Acquire, which pairs with the Release stores of the word, as in `enter`, `change_wait`, `end_limit` and `spread`. A thread that
         // sees an era also sees the deadlines and the empty window of the era.
         Word::from_bits(self.word.load(Acquire))
     }

@@ -44,6 +44,12 @@
 //! | `loom_the_first_failure_of_an_era_is_counted` | the run of the era begins after the word is stored |
 //! | `loom_no_call_is_missing_from_the_totals` | a call that is too late for its bucket is not counted |
 //! | `loom_a_failure_takes_no_success_back` | the count of failures is written or read Relaxed |
+//! | [`limit`] | |
+//! | `loom_the_end_of_a_limit_ends_no_later_limit` | `settle_limit` does not look at the ramp again |
+//! | `loom_the_end_of_a_limit_hides_no_deadline` | `settle_limit` loads the word before the lock, or stores the word Relaxed |
+//! | `loom_a_limit_that_is_over_is_cleared_by_the_next_call` | `settle_limit` keeps the bit |
+//! | `loom_the_next_failure_begins_the_throttle` | a failure does not set the bit |
+//! | `loom_a_call_that_finds_a_limit_knows_its_ramp` | `resume_limit` stores the word Relaxed, or before the ramp |
 //! | [`waiting`] | |
 //! | `loom_a_waiter_is_woken_or_sees_both_changes` | the flag is stored instead of exchanged, is exchanged with a weaker ordering, or is raised before the task is added |
 //! | `loom_two_waiters_are_woken_or_see_the_change` | the flag is stored instead of exchanged, or is exchanged with a weaker ordering |
@@ -59,6 +65,7 @@
 
 mod edges;
 mod evidence;
+mod limit;
 mod probes;
 mod waiting;
 

@@ -20,11 +20,11 @@ pub(super) enum Right {
 /// The era and the right of a permit.
 ///
 /// ```text
-/// mark   63..27 era (low 37 bits) | 26 measured | 25..24 right | 23..0 the probe
+/// mark   63..28 era (low 36 bits) | 27 noted | 26 measured | 25..24 right | 23..0 the probe
 /// ```
 ///
-/// An outcome counts if the 37 bits of the era equal those of the circuit. A later era has the same bits only after
-/// 2^37 transitions. At one transition each millisecond, these take 4 years.
+/// An outcome counts if the 36 bits of the era equal those of the circuit. A later era has the same bits only after
+/// 2^36 transitions. At one transition each millisecond, these take 2 years.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark(u64);
 
@@ -39,7 +39,7 @@ impl Mark {
         let right = match right {
             Right::Counted => COUNTED,
             Right::Uncounted => UNCOUNTED,
-            Right::Probe(probe) => PROBE | probe.bits() as u64,
+            Right::Probe(probe) => NOTED | PROBE | probe.bits() as u64,
         };
         Self(era << ERA_SHIFT | right)
     }
@@ -47,6 +47,17 @@ impl Mark {
     #[inline]
     pub(super) const fn with_measured(self, measured: bool) -> Self {
         Self(self.0 | if measured { MEASURED } else { 0 })
+    }
+
+    /// Returns the mark of a call that `nested` notes while the call is polled, as it notes every probe.
+    pub(super) const fn noted(self) -> Self {
+        Self(self.0 | NOTED)
+    }
+
+    /// Returns true if a call inside this call is a part of this call.
+    #[inline]
+    pub(super) const fn is_noted(self) -> bool {
+        self.0 & NOTED != 0
     }
 
     #[inline]
@@ -86,7 +97,8 @@ impl fmt::Debug for Mark {
     }
 }
 
-const ERA_SHIFT: u32 = 27;
+const ERA_SHIFT: u32 = 28;
+const NOTED: u64 = 1 << 27;
 const MEASURED: u64 = 1 << 26;
 const RIGHT: u64 = 0b11 << 24;
 const COUNTED: u64 = 0;
@@ -112,6 +124,8 @@ mod tests {
             let mark = Mark::new(era, right).with_measured(measured);
             prop_assert_eq!((mark.right(), mark.is_measured()), (right, measured));
             prop_assert_eq!(mark.is_counted(), right == Right::Counted);
+            prop_assert_eq!((mark.is_noted(), mark.noted().is_noted()), (mark.is_probe(), true));
+            prop_assert_eq!(mark.noted().right(), right);
             prop_assert!(mark != Mark::RECORDED);
         }
 
@@ -120,7 +134,7 @@ mod tests {
             let mark = Mark::new(era, right);
             prop_assert!(mark.is_of(era));
             prop_assert!(!mark.is_of(era + 1) && !mark.is_of(era.wrapping_sub(1)) && !mark.is_of(era + (1 << 24)));
-            let low = (1 << 37) - 1;
+            let low = (1 << 36) - 1;
             prop_assert_eq!(mark.is_of(other), other & low == era & low);
         }
     }

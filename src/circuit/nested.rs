@@ -4,9 +4,10 @@
 //! have a layer. In half-open the outer call is a probe. Its inner call must not need a slot of its own, because a
 //! rejection of the inner call would end the probe without a verdict. Therefore the circuit notes in a thread-local
 //! list that the probe is being polled. A call on the same thread during that poll goes through uncounted, and the
-//! outer probe alone decides.
+//! outer probe alone decides. A call of a limited circuit is noted as well, so that a call inside the admitted call is not
+//! drawn a second time.
 //!
-//! Calls of a closed circuit make no such note, because the note would slow every healthy call down. A closed circuit
+//! Other calls of a closed circuit make no such note, because the note would slow every healthy call down. A closed circuit
 //! counts both calls, so that nested layers reach a limit with half the requests.
 
 use std::cell::{Cell, RefCell};
@@ -16,14 +17,14 @@ use super::mark::Mark;
 use super::permit::{Admission, Permit};
 
 thread_local! {
-    /// The probes that this thread polls, the innermost last, each with its circuit.
+    /// The noted calls that this thread polls, the innermost last, each with its circuit.
     static POLLED: RefCell<Vec<(usize, Mark)>> = const { RefCell::new(Vec::new()) };
-    /// The number of probes in `POLLED`. A rejection reads only this number, because a thread-local without a
+    /// The number of calls in `POLLED`. A rejection reads only this number, because a thread-local without a
     /// destructor is quick to read.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The note that a probe is being polled. `drop` removes the note, also after a panic.
+/// The note that a call is being polled. `drop` removes the note, also after a panic.
 #[derive(Debug)]
 struct Polled(());
 
@@ -42,9 +43,9 @@ impl Drop for Polled {
     }
 }
 
-/// Returns true if this thread polls a probe that the circuit admitted in `era`.
+/// Returns true if this thread polls a noted call that the circuit admitted in `era`.
 #[inline]
-pub(super) fn is_in_probe(inner: &Inner, era: u64) -> bool {
+pub(super) fn is_inside(inner: &Inner, era: u64) -> bool {
     DEPTH.get() > 0 && is_polled(inner, era)
 }
 
@@ -59,22 +60,22 @@ fn address(inner: &Inner) -> usize {
 }
 
 impl Permit {
-    /// Runs a part of the call. If the call is a probe, `POLLED` lists the probe while the part runs.
+    /// Runs a part of the call. `POLLED` lists the call while the part runs, if the call is noted.
     #[inline(always)]
     pub(crate) fn noted<T>(&self, part: impl FnOnce() -> T) -> T {
-        if self.mark.is_probe() { noted(address(&self.branch.inner), self.mark, part) } else { part() }
+        if self.mark.is_noted() { noted(address(&self.branch.inner), self.mark, part) } else { part() }
     }
 }
 
 impl Admission<'_> {
-    /// Runs a part of the call. If the call is a probe, `POLLED` lists the probe while the part runs.
+    /// Runs a part of the call. `POLLED` lists the call while the part runs, if the call is noted.
     #[inline(always)]
     pub(crate) fn noted<T>(self, part: impl FnOnce() -> T) -> T {
-        if self.mark.is_probe() { noted(address(&self.branch.inner), self.mark, part) } else { part() }
+        if self.mark.is_noted() { noted(address(&self.branch.inner), self.mark, part) } else { part() }
     }
 }
 
-// The function is not inlined, because only probes call it.
+// The function is not inlined, because only noted calls run it.
 #[cold]
 #[inline(never)]
 fn noted<T>(circuit: usize, mark: Mark, part: impl FnOnce() -> T) -> T {

@@ -33,8 +33,8 @@ impl Inner {
         }
     }
 
-    /// Begins the summaries of rejections, when the circuit opens or becomes half-open without an opening. The first
-    /// rejection after ten seconds makes the first summary.
+    /// Begins the summaries of rejections, when the circuit opens, becomes half-open without an opening or begins to limit its
+    /// calls. The first rejection after ten seconds makes the first summary.
     pub(super) fn begin_summaries(&self, now: Tick) {
         // Relaxed, because time and count publish no other data.
         self.counts.next_summary.store(now.saturating_add(SUMMARY_EVERY).as_nanos(), Relaxed);
@@ -132,7 +132,9 @@ impl Inner {
         let (era, standing, bypassed) = (word.era(), self.effective_standing(word), word.bypassed());
         let mut fleet = self.cold.lock().fleet();
         loop {
-            self.notify(&Event::Refresh { standing, bypassed, era, at: self.now(), fleet });
+            let at = self.now();
+            let admitted_share = self.shown_share(word, at);
+            self.notify(&Event::Refresh { standing, bypassed, era, at, fleet, admitted_share });
             // A change during the report may have been shown before this report. The repetition shows the newest decision
             // last.
             let now = self.cold.lock().fleet();

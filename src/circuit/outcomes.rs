@@ -150,7 +150,9 @@ impl Branch {
         // before its call is in the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
+        inner.count_refusal(era, now);
         inner.weigh(word, now, Some(failure), end.text);
+        inner.limit_if_throttled(word, now);
         Recorded { at: Some(now), in_sum: false }
     }
 
@@ -237,7 +239,7 @@ impl Inner {
         }
     }
 
-    /// Trips the circuit if the evidence meets a rule, or meets a rule whose thresholds advice has lowered.
+    /// Trips the circuit if the evidence meets a rule, or meets a rule whose thresholds a ramp or advice has lowered.
     #[cold]
     fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>, text: Text<'_>) {
         let failed = || failure.map(|failure| Failed::new(failure, text));
@@ -249,6 +251,10 @@ impl Inner {
         let seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
         let met = decide::trips(rules, *window, &seen);
+        let met = met.or_else(|| {
+            self.ramp_left(now)?;
+            decide::relapses(rules, *window, &seen)
+        });
         // Advice is the cause only if the evidence does not meet the configured thresholds, because otherwise the
         // circuit would also trip without advice.
         let met = if met.is_none() && self.is_advised(now) {

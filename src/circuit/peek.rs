@@ -137,7 +137,7 @@ impl Inner {
     /// Returns the answer that a call would get, without making a change.
     pub(super) fn next_call(&self, word: Word, now: Tick) -> NextCall {
         match self.settled(word, now) {
-            Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow => NextCall::Admitted,
+            Gate::Counted | Gate::Limited | Gate::Uncounted | Gate::Nested | Gate::InShadow => NextCall::Admitted,
             Gate::Probe => NextCall::Probe,
             Gate::Taken { .. } | Gate::Closed(_) => NextCall::Rejected,
         }
@@ -216,7 +216,9 @@ impl Inner {
     pub(super) fn peek_at(&self, word: Word, now: Tick) -> Peek {
         let scene = self.scene(word, now);
         match scene.settled(|mode| self.leased_until(mode)) {
-            Gate::Counted | Gate::Uncounted | Gate::Nested | Gate::InShadow | Gate::Probe => Peek::MayPass,
+            Gate::Counted | Gate::Limited | Gate::Uncounted | Gate::Nested | Gate::InShadow | Gate::Probe => {
+                Peek::MayPass
+            }
             Gate::Taken { oldest, leased_until } => Peek::ProbesTaken(scene.until_slot(oldest, leased_until)),
             Gate::Closed(until) => {
                 Peek::Rejecting(self.rejects_until(word, until).map(|until| until.saturating_since(now)))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::branch::Branch;
 use super::failed::Text;
 use super::inner::{Inner, Start, Timing, taken};
+use super::limit::Drawn;
 use super::mark::{Mark, Right};
 use super::outcomes::{End, Took};
 use super::rejected::Rejected;
@@ -85,7 +86,7 @@ impl Asking {
 
     #[inline]
     pub(crate) fn admit(self, start: Start) -> Result<Permit, Rejected> {
-        let admission = Branch::admit(&self.0, start)?;
+        let admission = Branch::admit(&self.0, start, || Drawn::YES)?;
         if !std::ptr::eq(admission.branch, &self.0) {
             return Ok(admission.permit());
         }

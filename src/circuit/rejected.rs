@@ -5,7 +5,7 @@
 //! looked up in the circuit.
 //!
 //! ```text
-//! facts   63..22 wait | 21..2 era (low 20 bits) | 1..0 reason
+//! facts   63..22 wait | 21..3 era (low 19 bits) | 2..0 reason
 //! wait    41..1 ns | bit 0 = 0
 //!         41..2 µs | bits 1..0 = 01
 //!         41..2 ms | bits 1..0 = 11
@@ -60,7 +60,8 @@ impl Rejected {
     }
 
     /// Returns the time until the circuit admits calls again, counted from the moment of the check that rejected the
-    /// call. For a call that was shed, returns one second.
+    /// call. For a call that was shed or throttled, returns one second. For a call that a ramp rejected, returns the rest of
+    /// the ramp, at most one second.
     ///
     /// In a tower service the check is in `poll_ready`, so the wait is too long by the time between `poll_ready` and
     /// `call`. Returns `None` if no time is known, because the circuit is half-open, is held until a reset, or recovers
@@ -73,8 +74,8 @@ impl Rejected {
     /// Returns the transition that opened the circuit, if the transition is among the last 128 that the circuit
     /// remembers. If the circuit was taken over half-open from a store, returns that takeover.
     ///
-    /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because its service had not
-    /// been polled ready.
+    /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because of its ramp or its
+    /// throttle, or because its service had not been polled ready.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.branch.opened(|era| self.facts.eras_before(era))
@@ -138,6 +139,14 @@ impl fmt::Display for Rejected {
                 self.shed().map_or(Ok(()), |shed| write!(f, ": {shed}"))?;
                 return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
             }
+            (RejectReason::Ramp, _) => {
+                write!(f, "circuit `{name}` closed a moment ago and admits only a growing share of the calls")?;
+                return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
+            }
+            (RejectReason::Throttled, _) => {
+                write!(f, "circuit `{name}` admits only a share of the calls, because the service fails too many")?;
+                return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
+            }
             (RejectReason::HalfOpen, edge) => {
                 write!(f, "circuit `{name}` is half-open and its probes are taken")?;
                 // A circuit that was reset from closed to half-open has no opening.
@@ -179,6 +188,8 @@ impl Facts {
             RejectReason::Tripped => TRIPPED,
             RejectReason::HalfOpen => HALF_OPEN,
             RejectReason::LoadShed => LOAD_SHED,
+            RejectReason::Ramp => RAMP,
+            RejectReason::Throttled => THROTTLED,
         };
         // The usual wait comes first, because every rejected call runs this code.
         let wait = if wait < EXACT { wait << 1 } else { Self::long(wait) };
@@ -224,6 +235,8 @@ impl Facts {
         match self.0 & REASON {
             HALF_OPEN => RejectReason::HalfOpen,
             LOAD_SHED => RejectReason::LoadShed,
+            RAMP => RejectReason::Ramp,
+            THROTTLED => RejectReason::Throttled,
             _ => RejectReason::Tripped,
         }
     }
@@ -237,7 +250,7 @@ impl Facts {
         }
     }
 
-    /// Returns the number of eras between the era of the rejection and `era`, modulo 2^20. The range is sufficient,
+    /// Returns the number of eras between the era of the rejection and `era`, modulo 2^19. The range is sufficient,
     /// because a circuit remembers only 128 transitions.
     const fn eras_before(self, era: u64) -> u64 {
         era.wrapping_sub(self.0 >> ERA_SHIFT) & ERA
@@ -246,13 +259,15 @@ impl Facts {
 
 /// The wait of a rejection whose end is not known.
 pub(super) const UNKNOWN: u64 = u64::MAX;
-const REASON: u64 = 0b11;
+const REASON: u64 = 0b111;
 const TRIPPED: u64 = 0;
 const HALF_OPEN: u64 = 1;
 const LOAD_SHED: u64 = 2;
 const UNREADY: u64 = 3;
-const ERA_SHIFT: u32 = 2;
-const ERA: u64 = (1 << 20) - 1;
+const RAMP: u64 = 4;
+const THROTTLED: u64 = 5;
+const ERA_SHIFT: u32 = 3;
+const ERA: u64 = (1 << 19) - 1;
 const WAIT_SHIFT: u32 = 22;
 const WAIT: u64 = (1 << 42) - 1;
 const EXACT: u64 = 1 << 41;
@@ -266,11 +281,17 @@ mod tests {
 
     use super::*;
 
-    const REASONS: [RejectReason; 3] = [RejectReason::Tripped, RejectReason::HalfOpen, RejectReason::LoadShed];
+    const REASONS: [RejectReason; 5] = [
+        RejectReason::Tripped,
+        RejectReason::HalfOpen,
+        RejectReason::LoadShed,
+        RejectReason::Ramp,
+        RejectReason::Throttled,
+    ];
 
     proptest! {
         #[test]
-        fn facts_give_back_reason_and_wait(era: u64, reason in 0..3_usize, bits in 0..64_u32, wait: u64) {
+        fn facts_give_back_reason_and_wait(era: u64, reason in 0..5_usize, bits in 0..64_u32, wait: u64) {
             let wait = (wait >> bits).min(UNKNOWN - 1);
             let facts = Facts::new(era, REASONS[reason], wait);
             prop_assert_eq!(facts.reason(), REASONS[reason]);
@@ -289,7 +310,7 @@ mod tests {
         }
 
         #[test]
-        fn facts_know_how_many_eras_have_begun_since(era: u64, since in 0..(1_u64 << 20)) {
+        fn facts_know_how_many_eras_have_begun_since(era: u64, since in 0..(1_u64 << 19)) {
             let facts = Facts::new(era, RejectReason::Tripped, 0);
             prop_assert_eq!(facts.eras_before(era.wrapping_add(since)), since);
         }

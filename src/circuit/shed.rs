@@ -48,7 +48,7 @@ impl Inner {
     fn may_shed(&self, now: Tick) -> bool {
         let word = self.load();
         let lets_through = match self.settled(word, now) {
-            Gate::Counted | Gate::Probe => true,
+            Gate::Counted | Gate::Limited | Gate::Probe => true,
             Gate::Uncounted | Gate::Nested | Gate::InShadow | Gate::Taken { .. } | Gate::Closed(_) => false,
         };
         if lets_through && word.beneath() == Mode::Shadow {

@@ -64,6 +64,14 @@ pub struct Status {
     pub retry_after: Option<Duration>,
     /// The answer that the next call would get. Decide about traffic and readiness by this field, and not by the state.
     pub next_call: NextCall,
+    /// The time until the ramp is over, in which a closed circuit admits only a share of the calls. `None` without a ramp.
+    pub ramp_left: Option<Duration>,
+    /// The share of the calls that the closed circuit admits at this moment, by its ramp and its throttle. 1 without both, and
+    /// in other states.
+    pub admitted_share: f64,
+    /// The share of the calls that the throttle of the closed circuit rejects at this moment. 0 without a throttle, and in
+    /// other states.
+    pub throttled_share: f64,
     /// The number of openings in a row, as of the last opening. The next trip first reduces the number by one for each
     /// time that the last open duration fits into the time spent closed. The number stops growing when the doubled open
     /// duration has reached its maximum. With the defaults the largest number is 5.
@@ -163,6 +171,8 @@ pub struct Totals {
     pub would_reject: u64,
     /// Calls that load shedding refused. `rejected` does not include these calls.
     pub load_shed: u64,
+    /// Calls that the throttle rejected. `rejected` includes these calls.
+    pub throttled: u64,
     /// Panics of observers, which the circuit caught.
     pub observer_panics: u64,
 }
@@ -212,6 +222,9 @@ impl Circuit {
                 Peek::MayPass | Peek::ProbesTaken(_) | Peek::AwaitsRestore => None,
             },
             next_call: inner.next_call(word, now),
+            ramp_left: inner.ramp_left(now).filter(|_| word.counts_calls()),
+            admitted_share: if word.counts_calls() { inner.admitted_share(era, now) } else { 1.0 },
+            throttled_share: if word.counts_calls() { inner.throttled_share(era, now) } else { 0.0 },
             attempt: cold.attempt,
             tally,
             run: score_from_units(inner.run.get(era).weight),
@@ -267,6 +280,7 @@ impl Inner {
             rejected: self.rejected(),
             would_reject: count(&counts.would_reject),
             load_shed: count(&counts.load_shed),
+            throttled: self.throttled(),
             observer_panics: count(&counts.observer_panics),
         }
     }

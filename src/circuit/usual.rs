@@ -35,8 +35,21 @@ impl Inner {
         }
         let Before { calls, units } = self.before(totals, window, run);
         let before = decide::usual_rate(score_from_units(units), number(calls));
+        Some(before.max(self.usual()))
+    }
+
+    /// Returns the rate of failed calls in the last minutes that came with the last advice.
+    fn usual(&self) -> f64 {
         // Relaxed, because the rate publishes no other data.
-        Some(before.max(f64::from_bits(self.usual.load(Relaxed))))
+        self.limit().map_or(0.0, |limit| f64::from_bits(limit.usual.load(Relaxed)))
+    }
+
+    /// Stores the rate of failed calls in the last minutes.
+    pub(super) fn set_usual(&self, usual: f64) {
+        if usual > 0.0 || self.limit().is_some() {
+            // Relaxed, for the reason above.
+            self.limit_or_new().usual.store(usual.to_bits(), Relaxed);
+        }
     }
 
     /// Returns the calls before the window and the run. A run can be longer than the window. The result is too low

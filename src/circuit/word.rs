@@ -1,13 +1,14 @@
 //! The word of a circuit, one `AtomicU64` by which the circuit decides if a call goes through.
 //!
 //! ```text
-//! word   63..8 era | 7 shadow beneath a hold | 6 spread | 5 awaits its restore | 4 bypassed | 3..2 state | 1..0 mode
+//! word   63..9 era | 8 shadow beneath a hold | 7 spread | 6 limited | 5 awaits its restore | 4 bypassed
+//!        3..2 state | 1..0 mode
 //! ```
 //!
 //! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
-//! every transition, and never wraps, because 2^56 eras last 2 years even at one era each nanosecond. The wait for a
-//! restore and the spreading over threads do not change the era. Therefore a thread that wants to know if the circuit
-//! has changed compares eras, and not words.
+//! every transition, and never wraps, because 2^55 eras last a year even at one era each nanosecond. The wait for a
+//! restore, the limit and the spreading over threads do not change the era. Therefore a thread that wants to know if
+//! the circuit has changed compares eras, and not words.
 
 use std::fmt;
 
@@ -48,7 +49,7 @@ impl Word {
     }
 
     /// Returns the word of the next era, with a new standing. The bits of the wait for a restore and of the spreading
-    /// are kept, and a hold keeps the mode beneath.
+    /// are kept, and a hold keeps the mode beneath. The next era begins without a limit.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
         let beneath = if standing.mode.is_hold() && self.beneath() == Mode::Shadow { SHADOW_BENEATH } else { 0 };
@@ -58,11 +59,28 @@ impl Word {
     /// Returns true if calls go through and are counted, because the circuit is closed in automatic mode or in shadow.
     ///
     /// The check is one comparison, because these two standings have the lowest bits of all standings. A circuit that
-    /// awaits its restore does not count as flowing, so that the admission of a healthy call needs no second test for
-    /// the wait.
+    /// awaits its restore, or whose calls are limited, does not count as flowing, so that the admission of a healthy call
+    /// needs no second test.
     #[inline]
     pub(super) const fn is_flowing(self) -> bool {
-        self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
+        self.0 & (LIMITED | AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
+    }
+
+    /// Returns true if the calls that go through are counted, because the circuit is closed in automatic mode or in shadow.
+    /// Neither the wait for a restore nor a limit matters.
+    pub(super) const fn counts_calls(self) -> bool {
+        self.0 & (BYPASSED | MODE | STATE) <= SHADOW
+    }
+
+    /// Returns true if only a share of the calls of the closed circuit goes through, so that each call needs a draw.
+    #[inline]
+    pub(super) const fn is_limited(self) -> bool {
+        self.0 & LIMITED != 0
+    }
+
+    /// Returns the same word with the bit of the limit, or without it.
+    pub(super) const fn with_limit(self, is_limited: bool) -> Self {
+        if is_limited { Self(self.0 | LIMITED) } else { Self(self.0 & !LIMITED) }
     }
 
     /// Returns true if calls are rejected until the end of the opening, and no other mode, kill switch or wait for a
@@ -84,6 +102,7 @@ impl Word {
     }
 
     /// Returns the same word without the bit of the wait for a restore.
+    #[cfg(any(feature = "store", test))]
     pub(super) const fn restored(self) -> Self {
         Self(self.0 & !AWAITS_RESTORE)
     }
@@ -140,6 +159,7 @@ impl fmt::Debug for Word {
         f.debug_struct("Word")
             .field("era", &self.era())
             .field("is_spread", &self.is_spread())
+            .field("is_limited", &self.is_limited())
             .field("awaits_restore", &self.awaits_restore())
             .field("bypassed", &self.bypassed())
             .field("mode", &self.mode())
@@ -161,9 +181,11 @@ const OPEN: u64 = 1 << 2;
 const HALF_OPEN: u64 = 2 << 2;
 const BYPASSED: u64 = 1 << 4;
 const AWAITS_RESTORE: u64 = 1 << 5;
-const SPREAD: u64 = 1 << 6;
-const SHADOW_BENEATH: u64 = 1 << 7;
-const ERA_SHIFT: u32 = 8;
+/// Set only in an era that is closed in automatic mode or in shadow.
+const LIMITED: u64 = 1 << 6;
+const SPREAD: u64 = 1 << 7;
+const SHADOW_BENEATH: u64 = 1 << 8;
+const ERA_SHIFT: u32 = 9;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
@@ -201,6 +223,13 @@ mod tests {
                     assert!(!awaiting.is_flowing() && !awaiting.is_plainly_open(), "{awaiting:?}");
                     assert_eq!((awaiting.awaits_restore(), awaiting.restored() == word), (!bypassed, true));
                     assert_eq!(awaiting.next(standing).awaits_restore(), !bypassed, "a change does not end the wait");
+
+                    let limited = word.with_limit(true);
+                    assert_eq!((limited.era(), limited.standing(), limited.bypassed()), (77, standing, bypassed));
+                    assert_eq!((limited.is_limited(), limited.is_flowing(), word.is_limited()), (true, false, false));
+                    assert_eq!((limited.counts_calls(), word.counts_calls()), (flows, flows));
+                    assert_eq!((limited.with_limit(false), limited.restored()), (word, limited));
+                    assert!(!limited.next(standing).is_limited(), "a new era begins without a limit");
 
                     let spread = word.spread();
                     assert_eq!((spread.era(), spread.standing(), spread.bypassed()), (77, standing, bypassed));

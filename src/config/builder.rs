@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::open::{LONGEST, SHORTEST};
-use super::{Config, ConfigError, OpenDuration, Probing, Recovery, Rules};
+use super::{Config, ConfigError, Limiting, OpenDuration, Probing, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
@@ -25,6 +25,9 @@ pub struct ConfigBuilder {
     config: Config,
     slow_call_rate: Option<f64>,
     slower_than: Option<Duration>,
+    ramp: Option<Duration>,
+    throttle: Option<f64>,
+    throttled_failure_rate: f64,
 }
 
 impl ConfigBuilder {
@@ -39,6 +42,7 @@ impl ConfigBuilder {
                     raised_at_traffic: true,
                     failure_score: None,
                     slow_call_rate: None,
+                    is_throttled: false,
                 },
                 window: Window::default(),
                 open: OpenDuration::default(),
@@ -50,6 +54,7 @@ impl ConfigBuilder {
                     deadline: Duration::from_secs(30),
                     quiet_after: Duration::from_secs(60),
                 },
+                limits: None,
                 cancelled_counts_after: Some(Duration::from_secs(1)),
                 trip_on_any_outcome: false,
                 sharded: false,
@@ -64,6 +69,9 @@ impl ConfigBuilder {
             },
             slow_call_rate: None,
             slower_than: None,
+            ramp: None,
+            throttle: None,
+            throttled_failure_rate: THROTTLED_FAILURE_RATE,
         }
     }
 
@@ -155,6 +163,36 @@ impl ConfigBuilder {
         self
     }
 
+    /// Rejects a share of the calls while the service fails more calls than it should, instead of all calls. This setting is
+    /// off by default.
+    ///
+    /// Of the requests in the window, the share `(requests - k × accepts) ÷ (requests + 1)` is rejected with
+    /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the calls
+    /// that were no failure, of any weight. The requests are all calls and the rejections of the throttle, which are
+    /// failures for no rule. The share is 0 until the window has [`min_calls`](Self::min_calls) requests. So an overloaded
+    /// service gets at most `k` times the calls that it accepts, and a service that answers 60 % of its calls loses none
+    /// at the usual `k` of 2. The formula is that of Google's *Site Reliability Engineering*, chapter "Handling Overload".
+    ///
+    /// Range of `k`: 1.1 to 100, usually 2. A higher `k` rejects less and finds the recovery earlier. Needs a window of time.
+    ///
+    /// While the throttle is on, the failure rate opens the circuit only at
+    /// [`throttled_failure_rate`](Self::throttled_failure_rate). The other rules, such as failures in a row, open the circuit
+    /// as always, so that a dead service is left alone.
+    #[doc(alias = "adaptive throttling", alias = "client-side throttling")]
+    pub const fn throttle(mut self, k: f64) -> Self {
+        self.throttle = Some(k);
+        self
+    }
+
+    /// Sets the share of failed calls that opens the circuit while a [`throttle`](Self::throttle) is set. The share is
+    /// ignored if [`failure_rate`](Self::failure_rate) is higher or off.
+    ///
+    /// Range: more than 0, at most 1. Default: 0.95. Without [`throttle`](Self::throttle) this setting has no effect.
+    pub const fn throttled_failure_rate(mut self, rate: f64) -> Self {
+        self.throttled_failure_rate = rate;
+        self
+    }
+
     /// Sets the window, which contains the last calls or the last seconds that the rules judge. Default:
     /// `Window::time` of 10 s.
     #[doc(alias = "SamplingDuration")]
@@ -229,6 +267,28 @@ impl ConfigBuilder {
     /// 365 days. Default: 60 s.
     pub const fn quiet_after(mut self, duration: Duration) -> Self {
         self.config.probes.quiet_after = duration;
+        self
+    }
+
+    /// Sets the duration of the ramp, which is the time after a closing in which the circuit admits only a share of the
+    /// calls. The share is a tenth at first, and grows in a line to all calls. So a service that has just come back is not
+    /// brought down again by all calls at once.
+    ///
+    /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if the circuit closes alone, and 10 s if a fleet
+    /// (`Sharing::Quorum`) closes the circuit, because all instances of the fleet close in the same moment.
+    ///
+    /// A call that is not admitted is rejected with [`RejectReason::Ramp`](crate::RejectReason::Ramp), and its
+    /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls of a ramp are
+    /// rejected. While the ramp lasts, `min_calls` and `consecutive_failures` are a quarter of the configured values,
+    /// rounded up and at least 2, so that the circuit opens early if the service falls over again. The reason of such an
+    /// opening is [`Reason::Relapsed`](crate::Reason::Relapsed).
+    ///
+    /// A ramp follows each closing by probes or by a fleet. A reset by an operator has no ramp. A caller that waits until a
+    /// call may pass is not rejected, as in [`Circuit::acquire`](crate::Circuit::acquire) and in a service with
+    /// [`WhenOpen::Pend`](crate::WhenOpen::Pend), so that only the lowered thresholds apply.
+    #[doc(alias = "slowStart", alias = "slow_start")]
+    pub const fn ramp(mut self, ramp: Duration) -> Self {
+        self.ramp = Some(ramp);
         self
     }
 
@@ -339,6 +399,8 @@ impl ConfigBuilder {
             return Err(ConfigError::new("name", format_args!("\"{}\"", quoted(&self.config.name)), UNRESERVED));
         }
         self.config.rules.slow_call_rate = self.slow_rule()?;
+        self.config.limits = self.limiting()?;
+        self.throttle_rules();
         let Config { rules, window, open, probes, .. } = &self.config;
         check_rules(rules, *window)?;
         if let Some((field, value, allowed)) = open.fault() {
@@ -354,6 +416,39 @@ impl ConfigBuilder {
             check_duration("cancelled_counts_after", duration, Duration::ZERO)?;
         }
         Ok(self.config)
+    }
+
+    fn limiting(&self) -> Result<Option<Box<Limiting>>, ConfigError> {
+        let Self { ramp, throttle, throttled_failure_rate: rate, .. } = *self;
+        if let Some(ramp) = ramp.filter(|ramp| *ramp > LONGEST_RAMP) {
+            return Err(ConfigError::new("ramp", Exact(ramp), "0 to 1 hour"));
+        }
+        if !(rate > 0.0 && rate <= 1.0) {
+            return Err(ConfigError::new("throttled_failure_rate", rate, "more than 0 and at most 1"));
+        }
+        if let Some(k) = throttle {
+            if !(1.1..=100.0).contains(&k) {
+                return Err(ConfigError::new("throttle", k, "1.1 to 100"));
+            }
+            if let Shape::Calls { .. } = self.config.window.0 {
+                return Err(ConfigError::new("window", "a number of calls", "a time, beside throttle"));
+            }
+        }
+        Ok((ramp.is_some() || throttle.is_some()).then(|| Box::new(Limiting { ramp, throttle })))
+    }
+
+    /// Raises the limit of the failure rate of a throttled circuit, because the throttle relieves a service that fails some
+    /// of its calls.
+    fn throttle_rules(&mut self) {
+        let Rules { failure_rate, is_throttled, .. } = &mut self.config.rules;
+        *is_throttled = self.throttle.is_some();
+        // An impossible rate is refused later.
+        if let (true, Some(rate)) = (*is_throttled, failure_rate)
+            && *rate > 0.0
+            && *rate < self.throttled_failure_rate
+        {
+            *rate = self.throttled_failure_rate;
+        }
     }
 
     fn slow_rule(&self) -> Result<Option<(f64, Duration)>, ConfigError> {
@@ -425,6 +520,12 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
         Err(ConfigError::new(field, Exact(value), format!("{} to 365 days", Exact(least))))
     }
 }
+
+/// The default limit of the failure rate while a throttle is set.
+const THROTTLED_FAILURE_RATE: f64 = 0.95;
+
+/// The longest ramp.
+const LONGEST_RAMP: Duration = Duration::from_secs(3600);
 
 /// The default time for which a registry refuses a reset.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);

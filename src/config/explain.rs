@@ -61,6 +61,13 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
             "The circuit opens if {share} of at least {calls} calls of {window} take {slower_than} or more."
         )?;
     }
+    if let Some(k) = config.throttle() {
+        let calls = rules.min_calls;
+        writeln!(
+            text,
+            "Of at least {calls} requests in {window}, those above {k} times the calls that were no failure are rejected, as a share of all requests."
+        )?;
+    }
     if let Some(young) = window.young().filter(|_| rules.has_rate()) {
         writeln!(text, "A rate opens the circuit no earlier than {} after the circuit has closed.", Brief(young))?;
     }
@@ -95,10 +102,23 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
         Brief(deadline)
     )?;
     writeln!(text, "After {} in half-open, one success without a failure is enough.", Brief(probes.quiet_after))?;
+    ramp(config, text)?;
     writeln!(
         text,
         "If the probes end without a verdict, the circuit closes, but failures that weigh 0.5 before the first success reopen the circuit."
     )
+}
+
+fn ramp(config: &Config, text: &mut String) -> std::fmt::Result {
+    let grows =
+        |ramp| format!("the circuit admits a share of the calls that grows from a tenth to all in {}", Brief(ramp));
+    match config.ramp() {
+        Some(ramp) if ramp.is_zero() => Ok(()),
+        Some(ramp) => {
+            writeln!(text, "After its closing, {}. Until then a quarter of the evidence opens it.", grows(ramp))
+        }
+        None => writeln!(text, "After a closing by a fleet, {}.", grows(config.ramp_in_fleet())),
+    }
 }
 
 fn some(count: u32, noun: &str) -> String {

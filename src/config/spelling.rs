@@ -22,9 +22,9 @@ impl Config {
 }
 
 /// Returns the value of each setting. Different values have different texts.
-pub(super) fn values(config: &Config) -> [(&'static str, String); 20] {
-    let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow_call_rate } =
-        config.rules;
+pub(super) fn values(config: &Config) -> [(&'static str, String); 22] {
+    let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = config.rules;
+    let Rules { failure_score, slow_call_rate, .. } = config.rules;
     let Probing { successes, in_flight, failures_tolerated, deadline, quiet_after } = config.probes;
     let number = |number: Option<f64>| number.map_or_else(off, |number| number.to_string());
     let exact = |duration: Duration| Exact(duration).to_string();
@@ -42,6 +42,8 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 20] {
         ("failure_score", number(failure_score)),
         ("slow_call_rate", number(slow_call_rate.map(|(rate, _)| rate))),
         ("slower_than", slow_call_rate.map_or_else(off, |(_, slower_than)| exact(slower_than))),
+        // The second limit of a throttle is the failure rate.
+        ("throttle", number(config.throttle())),
         ("window", window(config.window)),
         ("open_for", config.open.setting()),
         (
@@ -56,6 +58,7 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 20] {
         ("probe_failures_tolerated", failures_tolerated.to_string()),
         ("probe_deadline", exact(deadline)),
         ("quiet_after", exact(quiet_after)),
+        ("ramp", config.ramp().map_or_else(|| "default".to_owned(), exact)),
         ("cancelled_counts_after", config.cancelled_counts_after.map_or_else(|| "never".to_owned(), exact)),
         ("trip_on_any_outcome", config.trip_on_any_outcome.to_string()),
         ("sharded", config.sharded.to_string()),

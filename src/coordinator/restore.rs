@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::desk::Who;
 use super::report::Recovered;
 use crate::config::{Config, Recovery};
-use crate::record::{CircuitRecord, InstanceEntry, Timestamp};
+use crate::record::{CircuitRecord, Fleet, InstanceEntry, Operated, Timestamp};
 use crate::state::{Act, EarlierReason, Generation, Mode, Snapshot, State};
 use crate::window::{Tally, Window};
 
@@ -90,6 +90,9 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
     if snapshot.state != State::Closed {
         snapshot.run = 0.0;
         snapshot.tally = Tally::default();
+        snapshot.closed_for = None;
+    } else if who.sharing.is_of_fleet() {
+        snapshot.closed_for = closed_for(record, &record.decision(who.follows()), now);
     }
     Some(Restoration { snapshot, whose })
 }
@@ -137,6 +140,7 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who
     let since = Some(fleet.since).filter(|at| *at <= now);
     let ago = since.map(|at| now.since(at));
     snapshot.half_open_for = ago.filter(|_| fleet.state == State::HalfOpen);
+    snapshot.closed_for = closed_for(record, &fleet, now);
     snapshot.tripped_for = snapshot.tripped_for.or(ago).filter(|_| fleet.state != State::Closed);
     if !fleet.reason.is_empty() {
         let reason = EarlierReason::new(&fleet.reason);
@@ -144,6 +148,14 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who
         let is_of_another = record.is_decided_by_one(who.follows()) && ![&who.id, ""].contains(&&*fleet.instance);
         give(snapshot, Some((if is_of_another { reason.on(&fleet.instance) } else { reason }, since)), now);
     }
+}
+
+/// Returns the time since the fleet closed, with which the ramp of an instance goes on. `None` if the fleet is not closed, or if
+/// an operator has closed the fleet, because a reset has no ramp.
+fn closed_for(record: &CircuitRecord, fleet: &Fleet, now: Timestamp) -> Option<Duration> {
+    let is_of = |operated: &Operated| fleet.reason.starts_with(&format!("{} by {}", operated.act, operated.user));
+    let is_reset = record.operator.as_ref().is_some_and(|operated| operated.act == Act::Reset && is_of(operated));
+    (fleet.state == State::Closed && fleet.generation.get() > 0 && !is_reset).then(|| now.since(fleet.since))
 }
 
 /// The urgency of the restore of a circuit before its first call. The greater urgency is restored first.

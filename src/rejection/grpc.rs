@@ -179,7 +179,7 @@ fn pushback(rejected: &Rejected) -> Option<i32> {
     match (rejected.retry_after(), rejected.reason()) {
         (Some(wait), _) => Some(milliseconds(wait)),
         (None, RejectReason::Tripped) => Some(-1),
-        (None, RejectReason::HalfOpen | RejectReason::LoadShed) => None,
+        (None, RejectReason::HalfOpen | RejectReason::LoadShed | RejectReason::Ramp | RejectReason::Throttled) => None,
     }
 }
 

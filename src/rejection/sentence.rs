@@ -26,6 +26,12 @@ pub(super) fn sentence(rejected: &Rejected, detail: Detail) -> String {
         (Detail::Nothing, _) => "the service is unavailable for now".to_owned(),
         (Detail::Name, RejectReason::Tripped) => format!("circuit `{name}` is open"),
         (Detail::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
+        (Detail::Name, RejectReason::Ramp) => {
+            format!("circuit `{name}` closed a moment ago and admits only a growing share of the calls")
+        }
+        (Detail::Name, RejectReason::Throttled) => {
+            format!("circuit `{name}` admits only a share of the calls")
+        }
         (Detail::Name, RejectReason::LoadShed) => {
             format!("the system's load is high, and a heavy operation of `{name}` was shed")
         }

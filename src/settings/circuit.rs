@@ -21,6 +21,8 @@ pub(super) enum Setting {
     FailureScore(Option<f64>),
     SlowCallRate(Option<f64>),
     SlowerThan(Duration),
+    Throttle(Option<f64>),
+    ThrottledFailureRate(f64),
     Window(Window),
     OpenFor(OpenDuration),
     Recovery(Recovery),
@@ -29,6 +31,7 @@ pub(super) enum Setting {
     ProbeFailuresTolerated(u32),
     ProbeDeadline(Duration),
     QuietAfter(Duration),
+    Ramp(Duration),
     CancelledCountsAfter(Option<Duration>),
     TripOnAnyOutcome(bool),
     Sharded(bool),
@@ -42,13 +45,15 @@ pub(super) enum Setting {
 type Read = fn(&Layers<'_>) -> Result<Setting, SettingsError>;
 
 /// The keys of a circuit and of the defaults, each with its reader.
-pub(super) const KEYS: [(&str, Read); 22] = [
+pub(super) const KEYS: [(&str, Read); 25] = [
     ("failure_rate", |set| set.top().number_or_off().map(Setting::FailureRate)),
     ("min_calls", |set| set.top().count().map(Setting::MinCalls)),
     ("consecutive_failures", |set| consecutive_failures(set.top())),
     ("failure_score", |set| set.top().number_or_off().map(Setting::FailureScore)),
     ("slow_call_rate", |set| set.top().number_or_off().map(Setting::SlowCallRate)),
     ("slower_than", |set| set.top().duration().map(Setting::SlowerThan)),
+    ("throttle", |set| throttle(set.top())),
+    ("throttled_failure_rate", |set| set.top().number().map(Setting::ThrottledFailureRate)),
     ("window", |set| window(set).map(Setting::Window)),
     ("open_for", |set| open_for(set).map(Setting::OpenFor)),
     ("recovery", |set| {
@@ -60,6 +65,7 @@ pub(super) const KEYS: [(&str, Read); 22] = [
     ("probe_failures_tolerated", |set| set.top().count().map(Setting::ProbeFailuresTolerated)),
     ("probe_deadline", |set| set.top().duration().map(Setting::ProbeDeadline)),
     ("quiet_after", |set| set.top().duration().map(Setting::QuietAfter)),
+    ("ramp", |set| set.top().duration_within("0 s", "1 h").map(Setting::Ramp)),
     ("cancelled_counts_after", |set| match set.top().text() {
         Some("never") => Ok(Setting::CancelledCountsAfter(None)),
         _ => Ok(Setting::CancelledCountsAfter(Some(set.top().duration_or(", or \"never\"")?))),
@@ -83,6 +89,18 @@ fn consecutive_failures(field: &Field) -> Result<Setting, SettingsError> {
         _ => Err(field.refuse("a whole number, false for no such rule, or { raised_at_traffic = 5 }")),
     }
 }
+
+/// Reads `2.5`, `true` for the usual factor, or `false`.
+fn throttle(field: &Field) -> Result<Setting, SettingsError> {
+    match field.switch() {
+        Ok(true) => Ok(Setting::Throttle(Some(USUAL_THROTTLE))),
+        Ok(false) => Ok(Setting::Throttle(None)),
+        Err(_) => field.number_or(", true for 2, or false for no throttle").map(|k| Setting::Throttle(Some(k))),
+    }
+}
+
+/// The factor of the throttle that Google's *Site Reliability Engineering* recommends.
+const USUAL_THROTTLE: f64 = 2.0;
 
 /// The forms of `window`, which are `"10 s"`, `{ time = "10 s", buckets = 10 }` and `{ calls = 100 }`.
 pub(super) const WINDOW: Shape = Shape {
@@ -175,6 +193,8 @@ impl Setting {
             Self::FailureScore(Some(score)) => to.failure_score(*score),
             Self::SlowCallRate(Some(rate)) => to.slow_call_rate(*rate),
             Self::SlowerThan(duration) => to.slower_than(*duration),
+            Self::Throttle(Some(k)) => to.throttle(*k),
+            Self::ThrottledFailureRate(rate) => to.throttled_failure_rate(*rate),
             Self::Window(window) => to.window(*window),
             Self::OpenFor(open) => to.open_for(open.clone()),
             Self::Recovery(recovery) => to.recovery(*recovery),
@@ -183,6 +203,7 @@ impl Setting {
             Self::ProbeFailuresTolerated(failures) => to.probe_failures_tolerated(*failures),
             Self::ProbeDeadline(deadline) => to.probe_deadline(*deadline),
             Self::QuietAfter(duration) => to.quiet_after(*duration),
+            Self::Ramp(ramp) => to.ramp(*ramp),
             Self::CancelledCountsAfter(Some(duration)) => to.cancelled_counts_after(*duration),
             Self::CancelledCountsAfter(None) => to.cancelled_never_counts(),
             Self::TripOnAnyOutcome(any) => to.trip_on_any_outcome(*any),
@@ -194,6 +215,7 @@ impl Setting {
             // settings of the store and not of a circuit.
             Self::FailureScore(None)
             | Self::SlowCallRate(None)
+            | Self::Throttle(None)
             | Self::Sharded(false)
             | Self::MeasureDurations(false)
             | Self::Shadow(false)

@@ -115,7 +115,12 @@ impl Field {
     }
 
     pub(super) fn number(&self) -> Result<f64, SettingsError> {
-        self.as_number().ok_or_else(|| self.refuse("a number"))
+        self.number_or("")
+    }
+
+    /// Reads a number. `others` names further allowed forms for the error.
+    pub(super) fn number_or(&self, others: &str) -> Result<f64, SettingsError> {
+        self.as_number().ok_or_else(|| self.refuse(&format!("a number{others}")))
     }
 
     pub(super) fn number_or_off(&self) -> Result<Option<f64>, SettingsError> {

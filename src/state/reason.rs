@@ -61,6 +61,9 @@ pub enum Reason {
     /// A rule with lowered limits was met. The limits were lowered because another instance opened its
     /// circuit ([`advise`](crate::Circuit::advise)).
     Advised { rule: Arc<Self> },
+    /// A rule with lowered limits was met. The limits were lowered because the circuit had closed a moment ago, and its
+    /// [ramp](crate::config::ConfigBuilder::ramp) lasted.
+    Relapsed { rule: Arc<Self> },
     /// The kill switch `CIRCUIT_BREAKER_DISABLED` names this circuit.
     KillSwitch,
 }
@@ -88,6 +91,7 @@ impl Reason {
             Self::Followed => "followed",
             Self::Fleet => "fleet",
             Self::Advised { .. } => "advised",
+            Self::Relapsed { .. } => "relapsed",
             Self::KillSwitch => "kill_switch",
         }
     }
@@ -116,6 +120,7 @@ impl Reason {
             | Self::Followed
             | Self::Fleet
             | Self::Advised { .. }
+            | Self::Relapsed { .. }
             | Self::KillSwitch => {}
         }
         self
@@ -184,6 +189,7 @@ impl fmt::Display for Reason {
             Self::Followed => f.write_str("another instance's newer state was followed"),
             Self::Fleet => f.write_str("the fleet decided so"),
             Self::Advised { rule } => write!(f, "{rule}, thresholds lowered because another instance opened"),
+            Self::Relapsed { rule } => write!(f, "{rule}, thresholds lowered because the circuit had just closed"),
             Self::KillSwitch => f.write_str("CIRCUIT_BREAKER_DISABLED names the circuit"),
         }
     }
@@ -200,16 +206,25 @@ pub enum RejectReason {
     HalfOpen,
     /// The circuit would have let the call through, but the machine is busy and the operation is heavy.
     LoadShed,
+    /// The circuit has closed a moment ago and admits a growing share of the calls, to which the call did not belong, see
+    /// [`ConfigBuilder::ramp`](crate::config::ConfigBuilder::ramp).
+    Ramp,
+    /// The circuit is closed, but the service fails so many calls that a share of the calls is rejected, see
+    /// [`ConfigBuilder::throttle`](crate::config::ConfigBuilder::throttle).
+    Throttled,
 }
 
 impl RejectReason {
-    /// Returns the reason in the spelling of a metric label, which is `tripped`, `half_open` or `load_shed`.
+    /// Returns the reason in the spelling of a metric label, which is `tripped`, `half_open`, `load_shed`,
+    /// `ramp` or `throttled`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tripped => "tripped",
             Self::HalfOpen => "half_open",
             Self::LoadShed => "load_shed",
+            Self::Ramp => "ramp",
+            Self::Throttled => "throttled",
         }
     }
 }

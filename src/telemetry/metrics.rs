@@ -51,12 +51,13 @@ use under::Under;
 /// | `circuit_breaker_failures_1m` | | gauge: the total weight of the failures in the last minute |
 /// | `circuit_breaker_calls_total` | `outcome` | counter: `success`, `failure`, `ignored`, `cancelled` |
 /// | `circuit_breaker_failures_total` | `kind` | counter: as [`FailureKind`](crate::outcome::FailureKind) spells it |
-/// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed` |
+/// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed`, `ramp`, `throttled` |
 /// | `circuit_breaker_fallbacks_total` | `result` | counter: `answered`, `failed` |
 /// | `circuit_breaker_transitions_total` | `from`, `to`, `reason` | counter |
 /// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes that arrived after their era and were dropped |
 /// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, if the circuit measures durations |
 /// | `circuit_breaker_system_load_ratio` | | gauge, with a load-shedding layer: the last load that the layer polled; NaN if unknown |
+/// | `circuit_breaker_admitted_ratio` | | gauge, with a ramp or a throttle: the share of the calls that the closed circuit admits, 1 in other states |
 /// | `circuit_breaker_fleet_state` | `state` | gauge, with a fleet: 1 for the state that the fleet has decided (`closed`, `open`, `half_open`), 0 for the others |
 /// | `circuit_breaker_fleet_votes` | | gauge, with a fleet: the votes for an opening, or those that opened the fleet |
 /// | `circuit_breaker_fleet_votes_needed` | | gauge, with a fleet: the votes that open the fleet |
@@ -89,6 +90,8 @@ pub struct MetricsObserver {
     measures: bool,
     /// True once the circuit has shown the decision of a fleet.
     has_fleet: AtomicBool,
+    /// True once the circuit has shown the share of the calls that it admits.
+    has_share: AtomicBool,
     /// The newest known standing of the circuit, as a [`Last`].
     last: AtomicU64,
     /// The failures of the last minute. Created by the first failure, because most circuits have none.
@@ -113,6 +116,7 @@ impl MetricsObserver {
             own: Kept::new(),
             measures: false,
             has_fleet: AtomicBool::new(false),
+            has_share: AtomicBool::new(false),
             last: AtomicU64::new(last.0 | Last::OWN),
             failures: OnceLock::new(),
             pool: None,
@@ -221,6 +225,21 @@ impl MetricsObserver {
         }
     }
 
+    /// Shows the share of the calls that the closed circuit admits. Without a limit the share is 1, and is shown only if the
+    /// circuit has had a limit. Circuits that share a label would overwrite each other's gauge.
+    fn show_share(&self, under: Under<'_>, share: Option<f64>) {
+        if under.pool.is_some() || self.is_gone() {
+            return;
+        }
+        // Relaxed: the flag publishes nothing.
+        if share.is_some() {
+            self.has_share.store(true, Relaxed);
+        }
+        if self.has_share.load(Relaxed) {
+            handles::show_share(under.label, share.unwrap_or(1.0));
+        }
+    }
+
     fn is_gone(&self) -> bool {
         // Relaxed: a call that ends at the same time may still set its gauge, as if the call had ended earlier.
         Last(self.last.load(Relaxed)).is_gone()
@@ -285,7 +304,8 @@ impl Observer for MetricsObserver {
                     under.kept.rare.count(under.label, Series::of(edge));
                     self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
                 }
-                Event::Refresh { standing, bypassed, era, at, fleet } => {
+                Event::Refresh { standing, bypassed, era, at, fleet, admitted_share } => {
+                    self.show_share(under, admitted_share);
                     self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
                     if let Some(brief) = fleet {
                         self.show_fleet(under, brief);

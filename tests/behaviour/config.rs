@@ -16,7 +16,7 @@ type Change = fn(ConfigBuilder) -> ConfigBuilder;
 #[test]
 fn impossible_settings_are_refused_with_field_value_and_range() {
     const MAX: Duration = Duration::MAX;
-    let refused: [(&str, Change, &str); 45] = [
+    let refused: [(&str, Change, &str); 49] = [
         ("failure_rate", |c| c.failure_rate(0.0), "0, allowed is more than 0 and at most 1"),
         ("failure_rate", |c| c.failure_rate(-0.1), "-0.1, allowed is more than 0 and at most 1"),
         ("failure_rate", |c| c.failure_rate(1.01), "1.01, allowed is more than 0 and at most 1"),
@@ -64,6 +64,14 @@ fn impossible_settings_are_refused_with_field_value_and_range() {
         ("probe_deadline", |c| c.probe_deadline(Duration::ZERO), "0 s, allowed is 1 ms to 365 days"),
         ("probe_deadline", |c| c.probe_deadline(MAX), "allowed is 1 ms to 365 days"),
         ("quiet_after", |c| c.quiet_after(MAX), "allowed is 1 ms to 365 days"),
+        ("throttle", |c| c.throttle(1.0), "1, allowed is 1.1 to 100"),
+        ("throttle", |c| c.throttle(100.1), "100.1, allowed is 1.1 to 100"),
+        (
+            "throttled_failure_rate",
+            |c| c.throttle(2.0).throttled_failure_rate(0.0),
+            "0, allowed is more than 0 and at most 1",
+        ),
+        ("ramp", |c| c.ramp(secs(3_601)), "3601 s, allowed is 0 to 1 hour"),
         ("cancelled_counts_after", |c| c.cancelled_counts_after(MAX), "allowed is 0 s to 365 days"),
         ("reset_cooldown", |c| c.reset_cooldown(MAX), "allowed is 0 s to 365 days"),
     ];

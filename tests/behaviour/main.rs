@@ -5,6 +5,7 @@
 mod adopt;
 mod advise;
 mod config;
+mod criticality;
 mod defaults;
 #[expect(dead_code, reason = "the tests of stores use the rest of the file")]
 #[path = "../store/dice.rs"]
@@ -15,6 +16,7 @@ mod failures;
 mod half_open;
 mod modes;
 mod operation;
+mod ramp;
 mod registry;
 mod rig;
 mod rules;
@@ -25,3 +27,4 @@ mod status;
 mod telemetry;
 mod testing;
 mod texts;
+mod throttle;

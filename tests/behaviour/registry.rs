@@ -49,7 +49,7 @@ fn other_settings_for_a_name_are_an_error_that_shows_the_difference() {
 #[test]
 fn no_setting_is_too_small_to_be_a_difference() {
     type Change = fn(ConfigBuilder) -> ConfigBuilder;
-    let changes: [(&str, Change); 23] = [
+    let changes: [(&str, Change); 26] = [
         ("failure_rate", |c| c.failure_rate(0.400_000_1)),
         ("no failure_rate", ConfigBuilder::without_failure_rate),
         ("min_calls", |c| c.min_calls(21)),
@@ -69,6 +69,9 @@ fn no_setting_is_too_small_to_be_a_difference() {
         ("probe_failures_tolerated", |c| c.probe_failures_tolerated(1)),
         ("probe_deadline", |c| c.probe_deadline(millis(30_001))),
         ("quiet_after", |c| c.quiet_after(millis(60_001))),
+        ("throttle", |c| c.throttle(2.0)),
+        ("failure_rate", |c| c.throttle(2.0).throttled_failure_rate(0.9)),
+        ("ramp", |c| c.ramp(secs(10))),
         ("cancelled_counts_after", |c| c.cancelled_counts_after(millis(1_001))),
         ("reset_cooldown", |c| c.reset_cooldown(millis(60_001))),
         ("measure_durations", ConfigBuilder::measure_durations),

@@ -24,7 +24,7 @@ type Change = fn(ConfigBuilder) -> ConfigBuilder;
 const SAMPLE: &str = include_str!("../../examples/config_file.toml");
 
 /// A key and its value, in TOML and JSON, and what the builder calls it.
-const KEYS: [(&str, &str, &str, Change); 36] = [
+const KEYS: [(&str, &str, &str, Change); 41] = [
     ("failure_rate", "0.25", "0.25", |c| c.failure_rate(0.25)),
     ("failure_rate", "1", "1", |c| c.failure_rate(1.0)),
     ("failure_rate", "false", "false", |c| c.without_failure_rate()),
@@ -63,6 +63,11 @@ const KEYS: [(&str, &str, &str, Change); 36] = [
     ("probe_failures_tolerated", "1", "1", |c| c.probe_failures_tolerated(1)),
     ("probe_deadline", "'1.5 s'", "\"1.5 s\"", |c| c.probe_deadline(millis(1500))),
     ("quiet_after", "'10min'", "\"10min\"", |c| c.quiet_after(secs(600))),
+    ("throttle", "3.5", "3.5", |c| c.throttle(3.5)),
+    ("throttle", "true", "true", |c| c.throttle(2.0)),
+    ("throttle", "false", "false", |c| c),
+    ("ramp", "'30 s'", "\"30 s\"", |c| c.ramp(secs(30))),
+    ("ramp", "'0 s'", "\"0 s\"", |c| c.ramp(Duration::ZERO)),
     ("cancelled_counts_after", "'0 ms'", "\"0 ms\"", |c| c.cancelled_counts_after(Duration::ZERO)),
     ("cancelled_counts_after", "'never'", "\"never\"", |c| c.cancelled_never_counts()),
     ("trip_on_any_outcome", "true", "true", |c| c.trip_on_any_outcome(true)),
@@ -134,6 +139,18 @@ fn each_key_is_the_builder_method_in_every_table() {
 }
 
 #[test]
+fn the_second_limit_of_a_throttle_may_stand_in_another_table() {
+    let change: Change = |c| c.throttle(2.0).throttled_failure_rate(0.9);
+    let apart = "[defaults]\nthrottled_failure_rate = 0.9\n[circuits.payments]\nthrottle =";
+    same(payments(&toml(&format!("{apart} true"))), change, "two tables");
+    same(payments(&toml(&format!("{apart} false"))), |c| c, "without a throttle the limit has no effect");
+    assert_eq!(
+        refused("[circuits.payments]\nthrottle = '2'"),
+        "the TOML text: circuits.payments.throttle is \"2\", allowed is a number, true for 2, or false for no throttle"
+    );
+}
+
+#[test]
 fn a_slow_rule_takes_two_keys_which_may_stand_in_different_tables() {
     let change: Change = |c| c.slow_call_rate(0.5).slower_than(secs(2));
     let both = "slow_call_rate = 0.5\nslower_than = '2 s'";
@@ -191,7 +208,10 @@ fn the_documented_sample_holds_every_key() {
         assert!(SAMPLE.lines().any(|line| line.starts_with(&format!("{key} = "))) || key == "open_for", "{key}");
     }
     // What it calls a default is one.
-    let change: Change = |c| c.consecutive_failures(5).failure_score(10.0).slow_call_rate(0.5).slower_than(secs(2));
+    let change: Change = |c| {
+        let rules = c.consecutive_failures(5).failure_score(10.0).slow_call_rate(0.5).slower_than(secs(2));
+        rules.ramp(secs(10)).throttle(2.0)
+    };
     same(settings.circuit("payments").unwrap(), change, "all others are the defaults");
 }
 

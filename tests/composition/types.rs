@@ -27,7 +27,9 @@ use tower_circuit_breaker::circuit::{NextCall, ProbeStatus, Totals};
 use tower_circuit_breaker::classify::ReqwestClassifier;
 #[cfg(feature = "http")]
 use tower_circuit_breaker::classify::{AtEndOfBody, AtHeaders, BoxedBodyError, HttpClassifier, PlainBodyError};
-use tower_circuit_breaker::classify::{DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier};
+use tower_circuit_breaker::classify::{
+    DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier, WithCriticality,
+};
 use tower_circuit_breaker::clock::{MockClock, MonotonicClock, Tick, TokioClock};
 use tower_circuit_breaker::config::Recovery;
 use tower_circuit_breaker::event::{Ended, Event, ObserverFn};
@@ -50,8 +52,8 @@ use tower_circuit_breaker::telemetry::tracing::TracingObserver;
 use tower_circuit_breaker::testing::{Recorded, Recorder};
 use tower_circuit_breaker::window::Tally;
 use tower_circuit_breaker::{
-    BoxError, By, Circuit, CircuitBreaker, CircuitBreakerLayer, Config, ConfigBuilder, ConfigError, Error, Failure,
-    FailureKind, Mode, OpenDuration, Outcome, Permit, Reason, Registry, RegistryError, RejectReason, Rejected,
+    BoxError, By, Circuit, CircuitBreaker, CircuitBreakerLayer, Config, ConfigBuilder, ConfigError, Criticality, Error,
+    Failure, FailureKind, Mode, OpenDuration, Outcome, Permit, Reason, Registry, RegistryError, RejectReason, Rejected,
     ResponseFuture, Standing, State, Status, To, Transition, Weight, WhenOpen, Window, WithinError,
 };
 
@@ -135,6 +137,7 @@ table! {
     Outcome: Send Sync Unpin Clone;
     Permit: Send Sync Unpin !Clone;
     NextCall: Send Sync Unpin Clone;
+    Criticality: Send Sync Unpin Clone;
     ProbeStatus: Send Sync Unpin Clone;
     Reason: Send Sync Unpin Clone;
     Recovery: Send Sync Unpin Clone;
@@ -195,6 +198,9 @@ table! {
     FnClassifier<fn()>: Send Sync Unpin Clone;
     FnClassifier<OnItsThread>: Unpin Clone !Send !Sync;
     FnClassifier<NotCloned>: Send Sync Unpin !Clone;
+    WithCriticality<DefaultClassifier, fn()>: Send Sync Unpin Clone;
+    WithCriticality<DefaultClassifier, OnItsThread>: Unpin Clone !Send !Sync;
+    WithCriticality<DefaultClassifier, NotCloned>: Send Sync Unpin !Clone;
     ErrorClassifier<fn()>: Send Sync Unpin Clone;
     ErrorClassifier<OnItsThread>: Unpin Clone !Send !Sync;
     ResponseClassifier<fn()>: Send Sync Unpin Clone;

@@ -15,10 +15,12 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::classify::{BodyClassifier, Classifier, HttpClassifier};
 use tower_circuit_breaker::clock::MockClock;
+use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::outcome::{FailureKind, Weight};
 use tower_circuit_breaker::rejection::{HttpRejection, Rejection};
+use tower_circuit_breaker::state::{Reason, Snapshot};
 use tower_circuit_breaker::{
-    BoxError, By, Circuit, CircuitBreakerLayer, Config, Failure, OpenDuration, Outcome, Rejected, State,
+    BoxError, By, Circuit, CircuitBreakerLayer, Config, Failure, OpenDuration, Outcome, Permit, Rejected, State,
 };
 
 #[test]
@@ -289,6 +291,19 @@ fn by(reason: &str) -> By {
 fn circuit(clock: &MockClock) -> Circuit {
     let open_for = OpenDuration::fixed(Duration::from_secs(5));
     Circuit::new(Config::builder("orders").clock(clock.clone()).open_for(open_for).build().unwrap())
+}
+
+/// Returns the rejection of a closed circuit that admits a share of its calls.
+pub(crate) fn limited(change: fn(ConfigBuilder) -> ConfigBuilder) -> Rejected {
+    let settings = Config::builder("orders").clock(MockClock::new()).seed(1);
+    let settings = settings.without_failure_rate().without_consecutive_failures();
+    let circuit = Circuit::new(change(settings).build().unwrap());
+    let mut closed = Snapshot::closed();
+    closed.closed_for = Some(Duration::ZERO);
+    circuit.adopt(&closed, Reason::Restored);
+    let permits: Vec<_> = (0..40).filter_map(|_| circuit.try_acquire().ok()).collect();
+    permits.into_iter().for_each(|permit| permit.failure(Failure::hard()));
+    (0..1_000).find_map(|_| circuit.try_acquire().map(Permit::ignore).err()).expect("a share is rejected")
 }
 
 fn opened(clock: &MockClock) -> Circuit {

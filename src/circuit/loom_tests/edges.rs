@@ -156,7 +156,9 @@ fn loom_a_reopened_circuit_admits_no_call() {
         let expected = match rejected.reason() {
             RejectReason::HalfOpen => None,
             RejectReason::Tripped => Some(TEN),
-            RejectReason::LoadShed => unreachable!("no model sheds"),
+            RejectReason::LoadShed | RejectReason::Ramp | RejectReason::Throttled => {
+                unreachable!("the model neither sheds nor limits")
+            }
         };
         assert_eq!(rejected.retry_after(), expected);
         assert_eq!(era_and_state(&circuit), (4, State::Open));

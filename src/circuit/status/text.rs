@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{NextCall, Status, Totals};
-use crate::state::{Brief, Mode, State, opening};
+use crate::state::{Brief, Mode, Percent, State, opening};
 
 /// Writes one sentence for operators, as in ``circuit `payments` is open: failures in a row weighed 5.0, the limit is
 /// 5.0; it lets a probe through in 4.9 s; calls: 12 succeeded, 5 failed, 3 rejected``.
@@ -57,7 +57,20 @@ impl Status {
             None => {}
         }
         match (self.next_call, self.state, self.retry_after) {
-            (NextCall::Admitted, State::Closed, _) => Ok(()),
+            (NextCall::Admitted, State::Closed, _) => match self.ramp_left {
+                Some(left) => {
+                    write!(
+                        f,
+                        "; its ramp admits {} of the calls, and all in {}",
+                        Percent(self.admitted_share),
+                        Brief(left)
+                    )
+                }
+                None if self.throttled_share > 0.0 => {
+                    write!(f, "; its throttle rejects {} of the calls", Percent(self.throttled_share))
+                }
+                None => Ok(()),
+            },
             (NextCall::Admitted, State::Open | State::HalfOpen, _) => f.write_str("; calls go through all the same"),
             (NextCall::Probe, ..) => f.write_str("; the next call is a probe"),
             (NextCall::Rejected, State::HalfOpen, _) if self.probes.in_flight == 0 => {
@@ -77,6 +90,7 @@ impl fmt::Display for Totals {
         write!(f, "{} succeeded, {} failed, {} rejected", self.successes, self.failures, self.rejected)?;
         let others = [
             (self.load_shed, "shed"),
+            (self.throttled, "throttled"),
             (self.ignored, "ignored"),
             (self.cancelled, "cancelled"),
             (self.would_reject, "only rejected in shadow"),

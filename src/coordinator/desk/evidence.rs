@@ -384,7 +384,7 @@ fn opening(snapshot: &Snapshot, sequence: u64, now: Now) -> Option<Opening> {
 
 /// Returns the weight of the failures that caused a transition. `None` if the cause was not a rule about failures.
 fn weight(reason: &Reason) -> Option<f64> {
-    if let Reason::Advised { rule } = reason {
+    if let Reason::Advised { rule } | Reason::Relapsed { rule } = reason {
         return weight(rule);
     }
     if let Reason::ConsecutiveFailures { score, .. }

@@ -57,6 +57,8 @@ impl GrpcRejection {
                 RejectReason::Tripped => "CIRCUIT_OPEN",
                 RejectReason::HalfOpen => "CIRCUIT_HALF_OPEN",
                 RejectReason::LoadShed => "LOAD_SHED",
+                RejectReason::Ramp => "CIRCUIT_RAMP",
+                RejectReason::Throttled => "CIRCUIT_THROTTLED",
             };
             let metadata = [("service".to_owned(), rejected.circuit().to_owned())];
             details.set_error_info(reason, "tower-circuit-breaker", metadata);

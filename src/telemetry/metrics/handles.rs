@@ -60,6 +60,8 @@ pub(super) struct Others {
     tripped: Counter,
     half_open: Counter,
     load_shed: Counter,
+    ramp: Counter,
+    throttled: Counter,
     pub(super) stale: Counter,
     answered: Counter,
     answer_failed: Counter,
@@ -84,6 +86,8 @@ impl Others {
             tripped: rejected(RejectReason::Tripped.as_str()),
             half_open: rejected(RejectReason::HalfOpen.as_str()),
             load_shed: rejected(RejectReason::LoadShed.as_str()),
+            ramp: rejected(RejectReason::Ramp.as_str()),
+            throttled: rejected(RejectReason::Throttled.as_str()),
             stale: born(counter!(STALE, "service" => Arc::clone(&service))),
             answered: fallbacks("answered"),
             answer_failed: fallbacks("failed"),
@@ -101,6 +105,8 @@ impl Others {
             RejectReason::Tripped => &self.tripped,
             RejectReason::HalfOpen => &self.half_open,
             RejectReason::LoadShed => &self.load_shed,
+            RejectReason::Ramp => &self.ramp,
+            RejectReason::Throttled => &self.throttled,
         }
     }
 
@@ -175,6 +181,11 @@ pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], t
     }
 }
 
+/// Sets the gauge of the share of the calls that the closed circuit admits.
+pub(super) fn show_share(circuit: &str, share: f64) {
+    gauge!(ADMITTED, "service" => circuit.to_owned()).set(share);
+}
+
 /// Sets the gauge of the load. An unknown load is NaN, so that a graph has a gap instead of an old value.
 pub(super) fn show_load(circuit: &str, load: f64) {
     gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load);
@@ -205,5 +216,6 @@ pub(super) const REJECTED: &str = "circuit_breaker_rejected_total";
 pub(super) const TRANSITIONS: &str = "circuit_breaker_transitions_total";
 pub(super) const FALLBACKS: &str = "circuit_breaker_fallbacks_total";
 pub(super) const STALE: &str = "circuit_breaker_stale_outcomes_total";
+pub(super) const ADMITTED: &str = "circuit_breaker_admitted_ratio";
 pub(super) const SYSTEM_LOAD: &str = "circuit_breaker_system_load_ratio";
 pub(super) const DURATION: &str = "circuit_breaker_call_duration_seconds";

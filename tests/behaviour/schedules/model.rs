@@ -15,7 +15,7 @@ use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::{Generation, Mode, Reason, RejectReason, State};
 
 use self::eras::{Era, is_tripped};
-use self::evidence::{NANOS_PER_MILLI, Seen, leaves, met, run, score, tally, width};
+use self::evidence::{NANOS_PER_MILLI, Seen, leaves, met, relapse, run, score, tally, throttled, width};
 use self::shown::{Edge, REMEMBERED};
 pub(super) use self::shown::{Shown, ShownRefusal};
 use super::operation::Ending;
@@ -46,6 +46,10 @@ pub(super) struct Model {
     /// How long the last opening was, and in which era.
     last_open: u64,
     opened_in: u64,
+    /// Every failure that entered a window, and every rejection of the throttle, which has a weight.
+    refused: Vec<Seen>,
+    /// When the ramp ends, if there is one.
+    ramp_until: u64,
     totals: Totals,
     generation: Generation,
     edges: Vec<Edge>,
@@ -118,6 +122,8 @@ impl Model {
             doubts: Vec::new(),
             last_open: 0,
             opened_in: 0,
+            refused: Vec::new(),
+            ramp_until: 0,
             totals: Totals::default(),
             generation: Generation::default(),
             edges: Vec::new(),
@@ -132,14 +138,23 @@ impl Model {
         self.now = now;
     }
 
-    /// Asks for a permit; whether it is for a probe.
-    pub(super) fn acquire(&mut self) -> Result<bool, Box<Refusal>> {
+    /// Asks for a permit; whether it is for a probe. `unlucky` is the reason of a lost draw, if the call lost one.
+    pub(super) fn acquire(&mut self, unlucky: Option<RejectReason>) -> Result<bool, Box<Refusal>> {
         loop {
             let era = *self.era();
             match (era.mode, era.state) {
                 (Mode::ForcedOpen | Mode::Disabled, _) if self.is_over(era.hold_until) => self.end_hold(),
                 (Mode::ForcedOpen, _) => return self.refuse(RejectReason::Tripped, self.rejects_until()),
                 (Mode::Disabled, _) => return Ok(self.permit(Right::Uncounted)),
+                (_, State::Closed) if unlucky == Some(RejectReason::Ramp) && self.ramps() => {
+                    let until = self.ramp_until.min(self.now + 1_000);
+                    return self.refuse(RejectReason::Ramp, Some(until));
+                }
+                (_, State::Closed) if unlucky == Some(RejectReason::Throttled) && self.throttled_share() > 0.0 => {
+                    self.refused.push(Seen { at: self.now, era: era.number, units: 1, slow: false });
+                    self.totals.throttled += u64::from(era.mode != Mode::Shadow);
+                    return self.refuse(RejectReason::Throttled, Some(self.now + 1_000));
+                }
                 (_, State::Closed) => return Ok(self.permit(Right::Counted)),
                 (_, State::Open) if self.is_over(era.open_until) => {
                     self.enter(State::HalfOpen, era.mode, Reason::WaitElapsed { waited: self.open_for() });
@@ -217,9 +232,23 @@ impl Model {
             due.extend(settings.cancelled_counts_after.map(|after| permit.started + after));
             due.extend(settings.slow.map(|(_, slower_than)| permit.started + slower_than));
         }
+        due.push(self.ramp_until);
         due.extend(self.asked.last().map(|(_, until)| *until));
         due.retain(|at| *at > self.now);
         due
+    }
+
+    /// The share of the requests that the throttle rejects, unless a hold decides.
+    fn throttled_share(&self) -> f64 {
+        let era = self.era();
+        let counts = era.state == State::Closed && matches!(era.mode, Mode::Automatic | Mode::Shadow);
+        let share = throttled(&self.settings, &self.seen, &self.refused, era.number, self.now);
+        share.filter(|_| counts).map_or(0.0, |(beyond, of)| beyond / of)
+    }
+
+    /// Whether only a share of the calls passes, or would if the state decided.
+    fn ramps(&self) -> bool {
+        self.now < self.ramp_until
     }
 
     fn permit(&mut self, right: Right) -> bool {
@@ -282,16 +311,21 @@ impl Model {
         let slow = self.settings.slow.is_some_and(|(_, slower_than)| took >= slower_than);
         let (now, era) = (self.now, *self.era());
         self.seen.push(Seen { at: now, era: era.number, units, slow });
+        if ended.failure().is_some() {
+            self.refused.push(Seen { at: now, era: era.number, units: 0, slow: false });
+        }
         if ended.failure().is_none() && !slow && !self.settings.trip_on_any_outcome {
             return;
         }
         let sums = tally(&self.settings, &self.seen, era.number, now);
         let run = run(&self.seen, era.number);
         let on_trust = era.on_trust && self.seen.iter().all(|seen| seen.era != era.number || seen.units > 0);
+        let lowered = || self.ramps().then(|| relapse(&self.settings, sums, run, now - era.began)).flatten();
         let unproven = (on_trust && run >= 128).then(|| Reason::Unproven { score: score(run) });
-        if let Some(reason) = unproven.or_else(|| met(&self.settings, sums, run, now - era.began)) {
+        if let Some(reason) = unproven.or_else(|| met(&self.settings, sums, run, now - era.began)).or_else(lowered) {
             // One fewer for each last open duration spent closed, unless nothing has shown yet that the service is back.
-            let healed = if on_trust { 0 } else { self.closed_for().checked_div(self.last_open).unwrap_or(0) };
+            let healed =
+                if on_trust || self.ramps() { 0 } else { self.closed_for().checked_div(self.last_open).unwrap_or(0) };
             self.attempt = self.attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX));
             self.open(reason, ended.failure());
         }

@@ -22,6 +22,8 @@ pub(super) struct Settings {
     /// In quarters of a hard failure.
     pub(super) failure_score: Option<u32>,
     pub(super) slow: Option<(Share, u64)>,
+    /// In tenths, and the second limit of the failure rate.
+    pub(super) throttle: Option<(u32, Share)>,
     pub(super) trip_on_any_outcome: bool,
     pub(super) open_for: Open,
     pub(super) recovery: Recovery,
@@ -30,6 +32,7 @@ pub(super) struct Settings {
     pub(super) probe_failures_tolerated: u32,
     pub(super) probe_deadline: u64,
     pub(super) quiet_after: u64,
+    pub(super) ramp: Option<u64>,
     pub(super) cancelled_counts_after: Option<u64>,
     pub(super) sharded: bool,
     pub(super) shadow: bool,
@@ -63,6 +66,7 @@ impl Settings {
         };
         let mut builder = no_rules(Config::builder("random"))
             .clock(clock.clone())
+            .seed(1)
             .without_shipped_observers()
             .window(window)
             .min_calls(self.min_calls)
@@ -74,6 +78,9 @@ impl Settings {
             .probe_failures_tolerated(self.probe_failures_tolerated)
             .probe_deadline(millis(self.probe_deadline))
             .quiet_after(millis(self.quiet_after));
+        if let Some(ramp) = self.ramp {
+            builder = builder.ramp(millis(ramp));
+        }
         if let Some(rate) = self.failure_rate {
             builder = builder.failure_rate(rate.to_f64());
         }
@@ -88,6 +95,9 @@ impl Settings {
         if let Some((rate, slower_than)) = self.slow {
             builder = builder.slow_call_rate(rate.to_f64()).slower_than(millis(slower_than));
         }
+        if let Some((tenths, limit)) = self.throttle {
+            builder = builder.throttle(f64::from(tenths) / 10.0).throttled_failure_rate(limit.to_f64());
+        }
         builder = match self.cancelled_counts_after {
             Some(after) => builder.cancelled_counts_after(millis(after)),
             None => builder.cancelled_never_counts(),
@@ -99,6 +109,18 @@ impl Settings {
             builder = builder.shadow();
         }
         builder.build().expect("only settings that can work are made up")
+    }
+
+    /// Returns the limit of the failure rate, which is the higher one while a throttle is set.
+    pub(super) fn failure_limit(&self) -> Option<Share> {
+        let rate = self.failure_rate?;
+        let second = self.throttle.map_or(rate, |(_, limit)| limit);
+        Some(if second.to_f64() > rate.to_f64() { second } else { rate })
+    }
+
+    /// Whether a rule or the throttle looks at the window.
+    pub(super) fn needs_window(&self) -> bool {
+        self.has_rate() || self.failure_score.is_some() || self.throttle.is_some()
     }
 
     /// Whether a rule compares shares of calls.
@@ -161,6 +183,7 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
         option::weighted(0.3, 1_u32..=40),
         option::of((share(), 1_u64..=300)),
         any::<bool>(),
+        option::weighted(0.3, (11_u32..=40, share())),
     );
     let recovery = (
         open(),
@@ -170,6 +193,7 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
         prop_oneof![2 => Just(0_u32), 1 => 1_u32..=2],
         100_u64..=3_000,
         100_u64..=5_000,
+        option::of(prop_oneof![1 => Just(0_u64), 4 => 1_u64..=5_000]),
     );
     let rest = (
         option::weighted(0.8, prop_oneof![1 => Just(0_u64), 4 => 1_u64..=1_500]),
@@ -177,9 +201,9 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
         prop_oneof![6 => Just(false), 1 => Just(true)],
     );
     (rules, recovery, rest).prop_map(|(rules, recovery, rest)| {
-        let (window, failure_rate, min_calls, consecutive_failures, raised_at_traffic, failure_score, slow, any) =
-            rules;
-        let (open_for, recovery, probes, probes_in_flight, probe_failures_tolerated, deadline, quiet) = recovery;
+        let (window, failure_rate, min_calls, consecutive_failures, raised_at_traffic, ..) = rules;
+        let (.., failure_score, slow, any, throttle) = rules;
+        let (open_for, recovery, probes, probes_in_flight, probe_failures_tolerated, deadline, quiet, ramp) = recovery;
         let (cancelled_counts_after, sharded, shadow) = rest;
         // A ring that never holds enough is refused by the builder.
         let most = match window {
@@ -194,6 +218,7 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
             raised_at_traffic,
             failure_score: failure_score.map(|quarters| quarters.min(most.saturating_mul(4))),
             slow,
+            throttle: throttle.filter(|_| matches!(window, Shape::Time { .. })),
             trip_on_any_outcome: any,
             open_for,
             recovery,
@@ -202,6 +227,8 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
             probe_failures_tolerated,
             probe_deadline: deadline,
             quiet_after: quiet,
+            // In shadow nothing shows which of both has rejected a call.
+            ramp: ramp.filter(|_| throttle.is_none()),
             cancelled_counts_after,
             sharded,
             shadow,

@@ -20,6 +20,8 @@ pub(super) struct Stage<'a> {
     circuit: Circuit,
     permits: Vec<Permit>,
     model: Model,
+    /// Whether a limit is that of a throttle, and otherwise of a ramp.
+    throttles: bool,
     threads: &'a [OtherThread],
     generation: u64,
 }
@@ -29,7 +31,15 @@ impl<'a> Stage<'a> {
         let clock = MockClock::new();
         let circuit = Circuit::new(settings.config(&clock));
         let model = Model::new(settings.clone(), now(&clock));
-        Self { clock, circuit, permits: Vec::new(), model, threads, generation: 0 }
+        Self {
+            clock,
+            circuit,
+            permits: Vec::new(),
+            model,
+            throttles: settings.throttle.is_some(),
+            threads,
+            generation: 0,
+        }
     }
 
     pub(super) fn step(&mut self, operation: Operation) -> Result<(), String> {
@@ -101,12 +111,21 @@ impl<'a> Stage<'a> {
             Ok(_) => NextCall::Admitted,
             Err(_) => NextCall::Rejected,
         };
-        let is_tripped = result.as_ref().is_err_and(|rejected| rejected.reason() == RejectReason::Tripped);
+        let is_of = |reason| result.as_ref().is_err_and(|rejected| rejected.reason() == reason);
+        let is_tripped = is_of(RejectReason::Tripped);
+        // Only the call draws, so what was said before is that it may pass.
+        let drawn = [RejectReason::Ramp, RejectReason::Throttled].into_iter().find(|reason| is_of(*reason));
+        let gets = if drawn.is_some() { NextCall::Admitted } else { gets };
         let said = (status.next_call, is_open, would_admit);
-        if said != (gets, is_tripped, result.is_ok()) {
+        if said != (gets, is_tripped, result.is_ok() || drawn.is_some()) {
             return Err(format!("it said {said:?}, and the call is {gets:?}: {status:#?}"));
         }
-        let expected = self.model.acquire();
+        // In shadow only the count shows how the draw ended.
+        let by_limit = if self.throttles { RejectReason::Throttled } else { RejectReason::Ramp };
+        let in_shadow = self.circuit.totals().would_reject > status.totals.would_reject;
+        let in_shadow = in_shadow.then_some(by_limit);
+        let unlucky = drawn.or(in_shadow);
+        let expected = self.model.acquire(unlucky);
         let shown = result.as_ref().map(Permit::is_probe).map_err(ShownRefusal::from);
         let expected = expected.map_err(|refusal| ShownRefusal::from(*refusal));
         if shown != expected {

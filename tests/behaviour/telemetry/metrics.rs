@@ -14,7 +14,7 @@ use tower_circuit_breaker::outcome::{FailureKind, Weight};
 use tower_circuit_breaker::rejection::{BoxedErrors, Fallback, Rejection};
 use tower_circuit_breaker::state::Transition;
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
-use tower_circuit_breaker::{BoxError, Rejected};
+use tower_circuit_breaker::{BoxError, Permit, Rejected};
 
 use super::*;
 
@@ -289,4 +289,30 @@ fn every_metric_has_a_help_text() {
     for (key, _, help, _) in recorder.snapshotter().snapshot().into_vec() {
         assert!(help.is_some(), "{} has none", key.key().name());
     }
+}
+
+#[test]
+fn the_admitted_share_is_a_gauge_of_a_circuit_that_can_have_a_limit() {
+    let clock = MockClock::new();
+    let settings = || Config::builder("payments").clock(clock.clone()).seed(1);
+    let plain = Circuit::new(settings().build().unwrap());
+    assert!(!recorded(|| plain.refresh_metrics()).contains_key("admitted_ratio{}"));
+
+    let limited = settings().throttle(2.0).without_failure_rate().without_consecutive_failures();
+    let limited = Circuit::new(limited.build().unwrap());
+    let told = recorded(|| limited.refresh_metrics());
+    expect(&told, &[("admitted_ratio{}", 1.0), ("rejected_total{reason=throttled}", 0.0)]);
+    let told = recorded(|| {
+        let permits: Vec<_> = (0..39).map(|_| limited.try_acquire().unwrap()).collect();
+        permits.into_iter().for_each(|permit| permit.failure(Failure::hard()));
+        limited.refresh_metrics();
+    });
+    // 39 requests and no accept.
+    expect(&told, &[("admitted_ratio{}", 1.0 / 40.0)]);
+    let told = recorded(|| (0..100).for_each(|_| drop(limited.try_acquire().map(Permit::ignore))));
+    let rejected = told["rejected_total{reason=throttled}"];
+    assert!(rejected > 80.0, "{told:?}");
+    assert!((rejected - f64::from(u32::try_from(limited.totals().throttled).unwrap())).abs() < 1e-9);
+    limited.trip(&somebody(), None);
+    expect(&recorded(|| limited.refresh_metrics()), &[("admitted_ratio{}", 1.0)]);
 }

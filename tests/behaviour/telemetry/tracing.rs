@@ -136,6 +136,30 @@ fn in_shadow_an_opening_is_information() {
 }
 
 #[test]
+fn the_rejections_of_a_limit_are_a_summary_without_a_probe() {
+    let clock = MockClock::new();
+    let config = settings(&clock).ramp(Duration::from_secs(30));
+    let circuit = Circuit::new(config.build().expect("the settings can work"));
+    fail(&circuit, 5);
+    clock.advance(Duration::from_secs(60));
+    circuit.try_acquire().expect("one probe closes it").success();
+    let lines = lines(|| {
+        for _ in 0..3_000 {
+            clock.advance(Duration::from_millis(10));
+            drop(circuit.try_acquire().map(tower_circuit_breaker::Permit::ignore));
+        }
+    });
+    assert_eq!(lines.len(), 2, "a ramp of thirty seconds: {lines:#?}");
+    for line in lines {
+        let message = line.message();
+        assert!(
+            message.starts_with("circuit `payments` is rejecting: ") && message.ends_with(" calls in 10 s"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn rejections_are_a_summary_not_a_line_each() {
     let clock = MockClock::new();
     let config = settings(&clock).open_for(OpenDuration::fixed(Duration::from_secs(60)));

@@ -4,6 +4,7 @@ use tower_circuit_breaker::By;
 use tower_circuit_breaker::rejection::Rejection;
 
 use super::*;
+use crate::http::limited;
 
 #[tokio::test]
 async fn a_rejection_is_a_trailers_only_response() {
@@ -130,5 +131,19 @@ impl Opened {
         let layer = CircuitBreakerLayer::new(&self.circuit).rejection(rejection);
         let inner = tower::service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(Full::default())) });
         tower::Layer::layer(&layer, inner).oneshot(Request::new(())).await.unwrap()
+    }
+}
+
+#[test]
+fn a_limited_circuit_is_unavailable_with_a_pushback() {
+    for (rejected, reason) in [
+        (limited(|settings| settings.ramp(Duration::from_secs(10))), "CIRCUIT_RAMP"),
+        (limited(|settings| settings.ramp(Duration::ZERO).throttle(2.0)), "CIRCUIT_THROTTLED"),
+    ] {
+        let status = GrpcRejection::new().with_details().status(&rejected);
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000");
+        assert_eq!(status.get_details_error_info().unwrap().reason, reason);
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
     }
 }

@@ -182,3 +182,26 @@ async fn the_errors_of_the_service_stay_unchanged() {
     assert_eq!(circuit.status().state, State::Open);
     assert_eq!(service.oneshot(Request::new(())).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
 }
+
+#[tokio::test]
+async fn a_limited_circuit_says_when_to_come_back() {
+    for (rejected, reason, detail) in [
+        (
+            limited(|settings| settings.ramp(Duration::from_secs(10))),
+            "ramp",
+            "circuit `orders` closed a moment ago and admits only a growing share of the calls",
+        ),
+        (
+            limited(|settings| settings.ramp(Duration::ZERO).throttle(2.0)),
+            "throttled",
+            "circuit `orders` admits only a share of the calls",
+        ),
+    ] {
+        let response: Response<Body> = HttpRejection::new().response(&rejected);
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let problem = problem(response).await;
+        assert_eq!(problem["reason"], reason);
+        assert_eq!(problem["detail"], format!("{detail}, and this attempt went no further; try again in 1 s"));
+    }
+}

@@ -1,5 +1,7 @@
 //! One breaker for all instances: votes, adoption, declining, and the counts of several instances together.
 
+use std::time::Duration;
+
 use tower_circuit_breaker::{Circuit, Failure, State};
 mod clocks;
 mod faults;
@@ -7,13 +9,14 @@ mod follow;
 mod leases;
 mod price;
 mod probes;
+mod ramp;
 
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::state::{Generation, Reason};
 use tower_circuit_breaker::store::{AuditFilter, FaultyStore, Operation, Store};
 
-use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, succeed};
+use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, settings, succeed};
 
 /// Returns true if the circuit has adopted an opening of the fleet.
 fn adopted(circuit: &Circuit) -> bool {
@@ -143,8 +146,9 @@ async fn the_counts_of_several_instances_open_the_fleet_together() {
 #[tokio::test(start_paused = true)]
 async fn the_counts_from_before_a_decision_do_not_open_the_fleet_again() {
     let store = memory();
-    let d = Instance::start(&store, "d", Sharing::Quorum).await;
-    let e = Instance::start(&store, "e", Sharing::Quorum).await;
+    let config = || settings("payments").ramp(Duration::ZERO).build().unwrap();
+    let d = Instance::with(&store, "d", Sharing::Quorum, config()).await;
+    let e = Instance::with(&store, "e", Sharing::Quorum, config()).await;
     let [a, b, c] = three(&store).await;
     let fail_two_thirds = |circuit: &Circuit, times: u32| {
         for _ in 0..times {

@@ -105,6 +105,13 @@ impl Model {
             || matches!(reason, Reason::QuietService { .. }) && self.gaps() > 0;
         let on_trust = has_gap && next.state == State::Closed;
         let next = Era { number: from.number + 1, beneath, began: self.now, rejected: 0, on_trust, ..next };
+        let by_probes =
+            matches!(reason, Reason::ProbesPassed { .. } | Reason::QuietService { .. } | Reason::NoVerdict { .. });
+        if next.state != State::Closed || matches!(reason, Reason::Operator { act: Act::Reset, .. }) {
+            self.ramp_until = 0;
+        } else if by_probes {
+            self.ramp_until = self.now + self.settings.ramp.unwrap_or(0);
+        }
         let ends = if next.is_hold() { next.hold_until } else { next.open_until };
         self.edges.push(Edge {
             from: (from.state, from.mode),
@@ -163,6 +170,13 @@ impl Model {
         let era = self.era();
         let manual = self.settings.recovery == Recovery::Manual && era.state == State::Open;
         era.hold_until.filter(|_| !manual)
+    }
+
+    /// Returns the rest of the ramp, unless a hold decides.
+    pub(super) fn ramp_left(&self) -> Option<Duration> {
+        let era = self.era();
+        let ramps = era.state == State::Closed && !era.is_hold() && self.ramps();
+        ramps.then(|| millis(self.ramp_until - self.now))
     }
 
     /// Returns how long calls will be rejected, if they are and it is known.

@@ -1,5 +1,7 @@
 //! Evidence and trip rules, recomputed from every outcome there ever was.
 
+use std::sync::Arc;
+
 use tower_circuit_breaker::state::Reason;
 
 use super::super::settings::{Settings, Shape, Share};
@@ -27,7 +29,7 @@ pub(super) struct Sums {
 /// Sums what the window of the era shows now.
 pub(super) fn tally(settings: &Settings, seen: &[Seen], era: u64, now: u64) -> Sums {
     // Without a rule that looks at it, there is no window.
-    if !settings.has_rate() && settings.failure_score.is_none() {
+    if !settings.needs_window() {
         return Sums::default();
     }
     let of_the_era = seen.iter().filter(|seen| seen.era == era);
@@ -64,7 +66,7 @@ pub(super) fn met(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option
     }
     let ripe = enough && width(settings).is_none_or(|width| nanos(age) >= width || age >= 1_000);
     let reaches = |part: u64, limit: Share| part * u64::from(limit.of) >= u64::from(limit.part) * calls * 256;
-    if let Some(limit) = settings.failure_rate.filter(|limit| ripe && reaches(units, *limit)) {
+    if let Some(limit) = settings.failure_limit().filter(|limit| ripe && reaches(units, *limit)) {
         let (rate, limit, score) = (rate(units, calls), limit.to_f64(), score(units));
         return Some(Reason::FailureRate { rate, limit, score, calls });
     }
@@ -79,10 +81,37 @@ pub(super) fn met(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option
     None
 }
 
+/// Returns the rule that the evidence meets in a ramp, where a quarter of the calls is enough, at least two.
+pub(super) fn relapse(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option<Reason> {
+    let quarter = |n: u32| n.min(n.div_ceil(4).max(2));
+    let (min_calls, consecutive_failures) = (quarter(settings.min_calls), settings.consecutive_failures.map(quarter));
+    let lower = Settings { min_calls, consecutive_failures, ..settings.clone() };
+    let mut rule = met(&lower, sums, run, age)?;
+    if let (Reason::ConsecutiveFailures { set, .. }, Some(n)) = (&mut rule, settings.consecutive_failures) {
+        *set = f64::from(n);
+    }
+    Some(Reason::Relapsed { rule: Arc::new(rule) })
+}
+
+/// Returns the requests beyond the throttle's factor, and one more than the requests. `refused` are the failures and the
+/// rejections, of which a rejection has a weight.
+pub(super) fn throttled(
+    settings: &Settings,
+    seen: &[Seen],
+    refused: &[Seen],
+    era: u64,
+    now: u64,
+) -> Option<(f64, f64)> {
+    let (tenths, _) = settings.throttle?;
+    let (calls, refused) = (tally(settings, seen, era, now).calls, tally(settings, refused, era, now));
+    let (accepts, requests) = (calls - (refused.calls - refused.units), calls + refused.units);
+    let beyond = float(requests * 10) - float(accepts * u64::from(tenths));
+    (requests >= u64::from(settings.min_calls) && beyond > 0.0).then(|| (beyond / 10.0, float(requests + 1)))
+}
+
 /// Returns the weighted share of failures, and that of slow calls: `None` below the minimum, not zero.
 pub(super) fn rates(settings: &Settings, sums: Sums) -> (Option<f64>, Option<f64>) {
-    let looked_at = settings.has_rate() || settings.failure_score.is_some();
-    let shown = looked_at && sums.calls >= u64::from(settings.min_calls);
+    let shown = settings.needs_window() && sums.calls >= u64::from(settings.min_calls);
     let failures = shown.then(|| rate(sums.units, sums.calls));
     (failures, settings.slow.filter(|_| shown).map(|_| rate(sums.slow * 256, sums.calls)))
 }

@@ -20,6 +20,9 @@ pub(in super::super) struct Shown {
     generation: Generation,
     since: Duration,
     retry_after: Option<Duration>,
+    ramp_left: Option<Duration>,
+    /// In billionths.
+    throttled_share: f64,
     attempt: u32,
     tally: ShownTally,
     run: f64,
@@ -40,14 +43,16 @@ impl Shown {
     }
 
     fn lines(&self) -> Vec<String> {
-        let Self { state, mode, era, generation, since, retry_after, attempt, tally, run, .. } = self;
-        let Self { failure_rate, slow_call_rate, probes, totals, transitions, last_transitions, .. } = self;
+        let Self { state, mode, era, generation, since, retry_after, ramp_left, attempt, tally, run, .. } = self;
+        let Self {
+            failure_rate, slow_call_rate, throttled_share, probes, totals, transitions, last_transitions, ..
+        } = self;
         let mut lines = vec![
             format!(
-                "{state} {mode} era {era} generation {generation} since {since:?} {retry_after:?} attempt {attempt}"
+                "{state} {mode} era {era} generation {generation} since {since:?} {retry_after:?} ramp {ramp_left:?} attempt {attempt}"
             ),
             format!("{tally:?} run {run} failure_rate {failure_rate:?} slow_call_rate {slow_call_rate:?}"),
-            format!("{probes:?}"),
+            format!("{probes:?} throttled {throttled_share}"),
             format!("{totals:?}"),
             format!("{transitions} transitions"),
         ];
@@ -99,6 +104,8 @@ impl From<Status> for Shown {
             generation: status.generation,
             since: status.since,
             retry_after: status.retry_after,
+            ramp_left: status.ramp_left,
+            throttled_share: (status.throttled_share * 1e9).round(),
             attempt: status.attempt,
             tally: status.tally.into(),
             run: status.run,
@@ -127,6 +134,8 @@ impl From<&Model> for Shown {
             generation: model.generation,
             since: millis(model.now - era.began),
             retry_after: model.retry_after(),
+            ramp_left: model.ramp_left(),
+            throttled_share: (model.throttled_share() * 1e9).round(),
             attempt: model.attempt,
             tally: sums.into(),
             run: score(run(&model.seen, era.number) + model.doubts()),
@@ -185,8 +194,12 @@ impl From<&Rejected> for ShownRefusal {
 
 impl From<Refusal> for ShownRefusal {
     fn from(Refusal { reason, retry_after, why }: Refusal) -> Self {
-        let says = if reason == RejectReason::HalfOpen { "half-open" } else { "open" };
-        Self { reason, says: Some(says.to_owned()), retry_after, why }
+        let says = match reason {
+            RejectReason::HalfOpen => Some("half-open"),
+            RejectReason::Ramp | RejectReason::Throttled => None,
+            RejectReason::Tripped | _ => Some("open"),
+        };
+        Self { reason, says: says.map(str::to_owned), retry_after, why }
     }
 }
 

@@ -108,7 +108,8 @@ const FAILURES: &str = "calls_total{service=payments,outcome=failure}";
 fn counters_of_a_new_circuit_begin_at_zero_before_any_event() {
     let exporter = Exporter::new();
     with_local_recorder(exporter, || drop(circuit(&MockClock::new())));
-    let rejected = [RejectReason::Tripped, RejectReason::HalfOpen, RejectReason::LoadShed];
+    let [tripped, half_open, shed] = [RejectReason::Tripped, RejectReason::HalfOpen, RejectReason::LoadShed];
+    let rejected = [tripped, half_open, shed, RejectReason::Ramp, RejectReason::Throttled];
     let rejected = rejected.map(|reason| format!("rejected_total{{service=payments,reason={reason}}}"));
     let calls = ["success", "failure", "ignored", "cancelled"];
     let calls = calls.map(|outcome| format!("calls_total{{service=payments,outcome={outcome}}}"));

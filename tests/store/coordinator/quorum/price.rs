@@ -24,7 +24,7 @@ async fn hints(watch: &mut Watch) -> usize {
 }
 
 /// All instances make this call ten times a second for this time.
-async fn call(instances: &[Instance], time: std::time::Duration, good: bool) {
+async fn call(instances: &[Instance], time: Duration, good: bool) {
     for _ in 0..time.as_millis() / 100 {
         for one in instances {
             if let Ok(permit) = one.circuit.try_acquire() {

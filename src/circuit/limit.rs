@@ -1,0 +1,342 @@
+//! The limit of a closed circuit, which lets only a share of the calls through.
+//!
+//! A circuit that closes at once sends all waiting calls to a service that has perhaps just started, and the service falls
+//! over again. Therefore a circuit can have a *ramp*, which is the time after a closing in which the share grows in a
+//! line from a tenth to all calls. While the ramp lasts, a quarter of the evidence opens the circuit again
+//! ([`decide::relapses`](super::decide::relapses)). A circuit can also have a *throttle* (`limit/throttle.rs`), which rejects a
+//! share of the calls while the service fails more calls than it should.
+//!
+//! A limit is one bit of the word, so that a circuit without a limit needs no further test. The bit is set with the word
+//! of the era or by a failure, and a call that finds neither ramp nor throttle clears the bit. Each change sets the bit to
+//! the truth under the cold mutex, so that a late call clears no bit of a later ramp. A thread that finds the mutex taken
+//! goes on, because the next failure, or the next call of the limited circuit, changes the bit as well.
+//!
+//! The share is drawn with the call and never with a question. A question answers that the next call may be admitted,
+//! because the answer would otherwise belong to another call than the one that is made. The call that pays for a lost draw
+//! is chosen by its criticality (`limit/levels.rs`).
+//!
+//! All instances of a fleet close at the same time, so that each has the same share at the same time, and the calls of
+//! the fleet grow as those of each instance do. An instance that closes later begins at the share of the others
+//! ([`Snapshot::closed_for`](crate::state::Snapshot::closed_for)).
+
+mod levels;
+mod throttle;
+
+use std::time::Duration;
+
+use self::levels::Levels;
+use self::throttle::Throttle;
+use super::inner::Inner;
+use super::nested;
+use super::word::Word;
+use crate::clock::{Tick, nanos};
+use crate::config::Config;
+use crate::random;
+use crate::state::{Act, Criticality, Reason, RejectReason, State};
+use crate::sync::{AtomicU64, OnceLock, Relaxed, Release};
+use crate::window::Tally;
+
+/// The part of the limit in the admission of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drawn {
+    /// The limit applies to the call, so that a draw and the criticality decide.
+    By(Criticality),
+    /// The limit does not apply, because the caller waits until a call may pass, or because the call was made already.
+    No,
+}
+
+impl Drawn {
+    /// The limit applies to a call whose criticality is not known.
+    pub(crate) const YES: Self = Self::By(Criticality::Standard);
+}
+
+/// The limit of a circuit, which is created with the circuit if a ramp or a throttle is set, and otherwise with the first ramp
+/// of its fleet, the first advice beside a usual rate, or the first call that is more or less critical than others. A circuit
+/// that never limits its calls takes no memory for the data.
+pub(super) type Lazy = OnceLock<Box<Limit>>;
+
+/// The ramp of the present era, and the draws. A circuit without a ramp has a ramp that ended at zero.
+#[derive(Debug)]
+pub(super) struct Limit {
+    /// The end of the ramp. Written under the cold mutex before the word, as `length` is.
+    until: AtomicU64,
+    /// The duration of the whole ramp in nanoseconds. The begin is not kept, because the begin can lie before the origin of
+    /// the clock.
+    length: AtomicU64,
+    /// The number of draws, which is the position in the sequence of random numbers.
+    draws: AtomicU64,
+    levels: Levels,
+    throttle: Option<Throttle>,
+    /// The calls that the throttle has rejected.
+    throttled: AtomicU64,
+    /// The rate of failed calls in the last minutes, as the bits of a float, for evidence on advice (`usual.rs`).
+    pub(super) usual: AtomicU64,
+}
+
+/// The answer of the limit to a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Draw {
+    /// The limit is over.
+    Unlimited,
+    /// The call is admitted.
+    Admitted,
+    /// The call is rejected, and the caller should wait for so many nanoseconds.
+    Rejected(RejectReason, u64),
+}
+
+impl Limit {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            until: AtomicU64::new(0),
+            length: AtomicU64::new(0),
+            draws: AtomicU64::new(0),
+            levels: Levels::default(),
+            throttle: Throttle::new(config),
+            throttled: AtomicU64::new(0),
+            usual: AtomicU64::new(0),
+        }
+    }
+
+    // Relaxed, in `left` and `length`, for the reason above `Inner::entered`.
+
+    fn left(&self, now: Tick) -> Duration {
+        Tick::from_nanos(self.until.load(Relaxed)).saturating_since(now)
+    }
+
+    fn length(&self) -> Duration {
+        Duration::from_nanos(self.length.load(Relaxed))
+    }
+
+    pub(super) fn set(&self, left: Duration, length: Duration, now: Tick) {
+        let until = if left.is_zero() { Tick::ZERO } else { now.saturating_add(left) };
+        // Relaxed, because the Release store of the word publishes the values, and because a thread that reads a later
+        // ramp with an earlier word only decides by that ramp.
+        self.length.store(nanos(length), Relaxed);
+        self.until.store(until.as_nanos(), Relaxed);
+        self.levels.begin();
+    }
+}
+
+impl Inner {
+    pub(super) fn limit(&self) -> Option<&Limit> {
+        self.limit.get().map(|limit| &**limit)
+    }
+
+    pub(super) fn limit_or_new(&self) -> &Limit {
+        self.limit.get_or_init(|| Box::new(Limit::new(&self.config)))
+    }
+
+    fn throttle(&self) -> Option<&Throttle> {
+        self.limit()?.throttle.as_ref()
+    }
+
+    /// Returns the number of calls that the throttle has rejected.
+    pub(super) fn throttled(&self) -> u64 {
+        // Relaxed, because the count publishes no other data.
+        self.limit().map_or(0, |limit| limit.throttled.load(Relaxed))
+    }
+
+    /// Counts a rejection by the throttle.
+    pub(super) fn count_throttled(&self) {
+        // Relaxed, because the count publishes no other data.
+        self.limit_or_new().throttled.fetch_add(1, Relaxed);
+    }
+
+    /// Returns true if a call leaves a probe to less critical calls, because such calls have come lately.
+    pub(super) fn leaves_probe(&self, drawn: Drawn, now: Tick) -> bool {
+        let Drawn::By(criticality) = drawn else { return false };
+        if criticality == Criticality::Standard && self.limit().is_none() {
+            return false;
+        }
+        let half_open_for = now.saturating_since(self.entered());
+        self.limit_or_new().levels.leaves_probe(criticality, half_open_for, now)
+    }
+
+    /// Sets the ramp. A circuit that never had a limit needs none for a ramp that is over.
+    fn set_ramp(&self, length: Duration, closed_for: Duration, now: Tick) {
+        let left = length.saturating_sub(closed_for);
+        if !left.is_zero() || self.limit().is_some() {
+            self.limit_or_new().set(left, length, now);
+        }
+    }
+
+    /// Returns the word of an era that begins, with the bit of its limit. The caller holds the cold mutex, has begun the
+    /// window of the era, and publishes the word after this call. `closed_for` is the time since the closing on another
+    /// instance or before a restart, and `tally` the sums of the window from there.
+    pub(super) fn begin_limit(
+        &self,
+        from: Word,
+        to: Word,
+        reason: &Reason,
+        (closed_for, tally): (Option<Duration>, Tally),
+        now: Tick,
+    ) -> Word {
+        if let Some(throttle) = self.throttle() {
+            throttle.begin(to.era());
+            throttle.seed(to.era(), now, tally);
+        }
+        if let Some(length) = self.ramp_after(from, to.state(), reason, closed_for, now) {
+            self.set_ramp(length, closed_for.unwrap_or_default(), now);
+        }
+        self.with_limit(to, now)
+    }
+
+    /// Returns the duration of the ramp that begins with a transition. `None` if the transition leaves the ramp as it is,
+    /// because only the mode changes.
+    fn ramp_after(
+        &self,
+        from: Word,
+        to: State,
+        reason: &Reason,
+        closed_for: Option<Duration>,
+        now: Tick,
+    ) -> Option<Duration> {
+        if to != State::Closed {
+            return Some(Duration::ZERO);
+        }
+        let (alone, in_fleet) = (self.config.ramp_alone(), self.config.ramp_in_fleet());
+        if matches!(reason, Reason::ProbesPassed { .. } | Reason::QuietService { .. } | Reason::NoVerdict { .. }) {
+            // The last leased probe closes the circuit of its instance together with the fleet.
+            return Some(if now < self.leased_until(from.mode()) { in_fleet } else { alone });
+        }
+        // The operator knows that the service is back.
+        if matches!(reason, Reason::Operator { act: Act::Reset | Act::Forget, .. }) {
+            return Some(Duration::ZERO);
+        }
+        // A restored snapshot has the time only if it is of a ramp, by the settings of this circuit or of its fleet.
+        if *reason == Reason::Restored {
+            return Some(closed_for.map_or(Duration::ZERO, |_| in_fleet));
+        }
+        let closes = [(Reason::Fleet, in_fleet), (Reason::Followed, alone)];
+        closes.into_iter().find(|(closing, _)| closing == reason).map(|(_, ramp)| ramp)
+    }
+
+    /// Continues a ramp in a closed circuit that is restored within its era, and adds the sums of its window. The caller holds
+    /// the cold mutex, and `word` is the present word.
+    pub(super) fn resume_limit(&self, word: Word, closed_for: Option<Duration>, tally: Tally, now: Tick) {
+        if let Some(throttle) = self.throttle() {
+            throttle.seed(word.era(), now, tally);
+        }
+        if let Some(closed_for) = closed_for {
+            self.set_ramp(self.config.ramp_in_fleet(), closed_for, now);
+            self.begin_summaries(now);
+        }
+        // Release, which pairs with the Acquire in `load`. A thread that sees the limit must see its ramp.
+        self.word.store(self.with_limit(word, now).bits(), Release);
+    }
+
+    /// Returns the word with the bit of its limit.
+    fn with_limit(&self, word: Word, now: Tick) -> Word {
+        word.with_limit(word.counts_calls() && self.is_limiting(word.era(), now))
+    }
+
+    fn is_limiting(&self, era: u64, now: Tick) -> bool {
+        self.ramp_left(now).is_some() || self.throttled_share(era, now) > 0.0
+    }
+
+    /// Returns the rest of the ramp, or `None` without a ramp.
+    pub(super) fn ramp_left(&self, now: Tick) -> Option<Duration> {
+        Some(self.limit()?.left(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Returns the time since the closing with which the present ramp began, or `None` without a ramp.
+    pub(super) fn ramped_for(&self, now: Tick) -> Option<Duration> {
+        Some(self.limit()?.length().saturating_sub(self.ramp_left(now)?))
+    }
+
+    /// Returns the share of the calls that the ramp admits, which is 1 without a ramp.
+    fn ramp_share(&self, now: Tick) -> f64 {
+        let length = self.limit().map_or(Duration::ZERO, Limit::length).as_secs_f64();
+        self.ramped_for(now).map_or(1.0, |elapsed| (elapsed.as_secs_f64() / length).max(LEAST_SHARE))
+    }
+
+    /// Returns the share of the requests that the throttle rejects, which is 0 without a throttle.
+    pub(super) fn throttled_share(&self, era: u64, now: Tick) -> f64 {
+        self.throttle().map_or(0.0, |throttle| throttle.share(era, now, self.tally(era, now).calls))
+    }
+
+    /// Returns the share of the calls that the closed circuit admits, which is 1 without a limit.
+    pub(super) fn admitted_share(&self, era: u64, now: Tick) -> f64 {
+        self.ramp_share(now) * (1.0 - self.throttled_share(era, now))
+    }
+
+    /// Returns the share for observers, if the circuit can have a limit by its own settings or has one now.
+    pub(super) fn shown_share(&self, word: Word, now: Tick) -> Option<f64> {
+        let can_limit = self.throttle().is_some() || !self.config.ramp_alone().is_zero();
+        let share = || if word.counts_calls() { self.admitted_share(word.era(), now) } else { 1.0 };
+        (can_limit || word.is_limited()).then(share)
+    }
+
+    /// Counts a failure for the throttle.
+    pub(super) fn count_refusal(&self, era: u64, now: Tick) {
+        if let Some(throttle) = self.throttle() {
+            throttle.failure(era, now);
+        }
+    }
+
+    /// Limits the calls if a failure has made the share of the throttle positive. `word` is the word before the failure.
+    pub(super) fn limit_if_throttled(&self, word: Word, now: Tick) {
+        if !word.is_limited() && self.throttled_share(word.era(), now) > 0.0 {
+            self.begin_summaries(now);
+            self.settle_limit(now);
+        }
+    }
+
+    /// Decides on a call of a limited circuit.
+    pub(super) fn draw(&self, word: Word, drawn: Drawn, now: Tick) -> Draw {
+        let (ramp, throttled) = (self.ramp_left(now), self.throttled_share(word.era(), now));
+        if ramp.is_none() && throttled <= 0.0 {
+            self.settle_limit(now);
+            return Draw::Unlimited;
+        }
+        let criticality = match drawn {
+            // A call inside an admitted call is a part of that call.
+            Drawn::By(criticality) if !nested::is_inside(self, word.era()) => criticality,
+            Drawn::By(_) | Drawn::No => return Draw::Admitted,
+        };
+        let limit = self.limit_or_new();
+        // Relaxed, because the number publishes no other data.
+        let position = limit.draws.fetch_add(1, Relaxed);
+        let (draw, ramp_share) = (self.draw_at(position), self.ramp_share(now));
+        let is_lost = draw >= ramp_share * (1.0 - throttled);
+        if !limit.levels.pays(criticality, is_lost) {
+            return Draw::Admitted;
+        }
+        match ramp {
+            // A draw that the throttle has lost alone names the throttle.
+            Some(left) if draw >= ramp_share || throttled <= 0.0 => {
+                Draw::Rejected(RejectReason::Ramp, nanos(left.min(LONGEST_WAIT)))
+            }
+            Some(_) | None => {
+                if let Some(throttle) = self.throttle() {
+                    throttle.rejection(word.era(), now);
+                }
+                Draw::Rejected(RejectReason::Throttled, nanos(LONGEST_WAIT))
+            }
+        }
+    }
+
+    /// Sets the bit of the limit to the truth, unless another thread holds the mutex.
+    #[cold]
+    fn settle_limit(&self, now: Tick) {
+        // The thread does not wait for the lock, because the next call or the next failure tries again.
+        let Some(_cold) = self.cold.try_lock() else { return };
+        // Relaxed, because the word changes only under the lock, which this thread holds.
+        let word = Word::from_bits(self.word.load(Relaxed));
+        // Release, which pairs with the Acquire in `load`. A thread that sees this word must see the data of the era, which
+        // another thread may have written under the lock before.
+        self.word.store(self.with_limit(word, now).bits(), Release);
+    }
+
+    /// Returns a number between 0 and 1, which depends only on the seed and the position.
+    fn draw_at(&self, position: u64) -> f64 {
+        random::share(random::nth(self.seed ^ DRAWS, position))
+    }
+}
+
+/// The share of the calls at the begin of a ramp, which is that of the slow start of Envoy and of gRPC.
+const LEAST_SHARE: f64 = 0.1;
+/// The longest time that a rejected caller is asked to wait, because the share changes meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Keeps the draws apart from the jitter of openings, which has the same seed.
+const DRAWS: u64 = 0x5241_4D50_5348_4152;

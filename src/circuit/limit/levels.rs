@@ -1,0 +1,128 @@
+//! The levels of criticality in a limited circuit, and the calls that pay for a rejection.
+//!
+//! Each draw that is lost makes the circuit owe one rejection. The next sheddable call pays, if there are sheddable calls.
+//! A more critical call pays at once only if no less critical call has come lately. Otherwise it pays when so many rejections
+//! are owed that the less critical calls cannot pay them all. So the share of admitted calls stays the same, and a critical
+//! call is rejected only if the less critical calls are too few.
+//!
+//! A half-open circuit takes its probes from less critical calls, because a probe may fail. A more critical call leaves the
+//! slot free while less critical calls come, so that it never waits for long.
+//!
+//! ```text
+//! word   63..32 owed | 31..16 calls since the last sheddable call | 15..0 calls since the last standard call
+//! ```
+
+use std::time::Duration;
+
+use crate::clock::Tick;
+use crate::state::Criticality;
+use crate::sync::{AtomicBool, AtomicU64, Relaxed};
+
+/// The rejections that a circuit owes, and the levels of its last calls.
+#[derive(Debug, Default)]
+pub(super) struct Levels {
+    word: AtomicU64,
+    /// True once the circuit has had calls of different levels, so that a limit begins with the assumption that every level
+    /// has calls.
+    has_levels: AtomicBool,
+    /// The times of the last sheddable and of the last standard call of a half-open circuit.
+    seen: [AtomicU64; 2],
+}
+
+impl Levels {
+    /// Notes a call, and returns true if the circuit has calls of different levels.
+    fn expects(&self, criticality: Criticality) -> bool {
+        // Relaxed, because the flag publishes no other data.
+        if self.has_levels.load(Relaxed) {
+            return true;
+        }
+        if criticality == Criticality::Standard {
+            return false;
+        }
+        self.has_levels.store(true, Relaxed);
+        self.begin();
+        true
+    }
+
+    /// Forgets the rejections that are owed, because a limit begins.
+    pub(super) fn begin(&self) {
+        // Relaxed, because the word publishes no other data. A call of the last limit that counts afterwards owes or pays at
+        // most one rejection too much.
+        self.word.store(if self.has_levels.load(Relaxed) { ALL_LATELY } else { NONE_LATELY }, Relaxed);
+    }
+
+    /// Counts a call, and returns true if the call pays for a rejection. `is_lost` is true if its draw was lost.
+    pub(super) fn pays(&self, criticality: Criticality, is_lost: bool) -> bool {
+        if !self.expects(criticality) {
+            return is_lost;
+        }
+        let mut pays = false;
+        // Relaxed, because the word publishes no other data.
+        let _before = self.word.fetch_update(Relaxed, Relaxed, |word| {
+            let (next, paid) = counted(word, criticality, is_lost);
+            pays = paid;
+            Some(next)
+        });
+        pays
+    }
+
+    /// Notes a call of a half-open circuit, and returns true if the call leaves a free slot to less critical calls.
+    pub(super) fn leaves_probe(&self, criticality: Criticality, half_open_for: Duration, now: Tick) -> bool {
+        if !self.expects(criticality) {
+            return false;
+        }
+        // Relaxed, because the times publish no other data.
+        let is_recent = |seen: &AtomicU64| {
+            let seen = Tick::from_nanos(seen.load(Relaxed));
+            seen != Tick::ZERO && now.saturating_since(seen) < PROBES_LATELY
+        };
+        let [sheddable, standard] = &self.seen;
+        match criticality {
+            Criticality::Sheddable => {
+                sheddable.store(now.as_nanos(), Relaxed);
+                false
+            }
+            Criticality::Standard => {
+                standard.store(now.as_nanos(), Relaxed);
+                half_open_for < PROBES_FIRST || is_recent(sheddable)
+            }
+            Criticality::Critical => half_open_for < PROBES_FIRST || is_recent(sheddable) || is_recent(standard),
+        }
+    }
+}
+
+/// Returns the word after a call, and true if the call pays.
+fn counted(word: u64, criticality: Criticality, is_lost: bool) -> (u64, bool) {
+    let (owed, sheddable, standard) = (word >> OWED_SHIFT, word >> SHEDDABLE_SHIFT & SINCE, word & SINCE);
+    let is_recent = |since: u64| since < LATELY;
+    let less_critical = match criticality {
+        Criticality::Sheddable => 0,
+        Criticality::Standard => u64::from(is_recent(sheddable)),
+        Criticality::Critical => u64::from(is_recent(sheddable)) + u64::from(is_recent(standard)),
+    };
+    let owed = owed + u64::from(is_lost);
+    let pays = owed > less_critical * PATIENCE;
+    let since = |since: u64, is_of: bool| if is_of { 0 } else { (since + 1).min(SINCE) };
+    let next = (owed - u64::from(pays)).min(u64::from(u32::MAX)) << OWED_SHIFT
+        | since(sheddable, criticality == Criticality::Sheddable) << SHEDDABLE_SHIFT
+        | since(standard, criticality == Criticality::Standard);
+    (next, pays)
+}
+
+/// The rejections that are owed before the next level pays. A smaller number would let chance reject critical calls, and a
+/// larger number would let more calls through before a rejection.
+const PATIENCE: u64 = 64;
+/// The number of calls after which a level without a call counts as absent.
+const LATELY: u64 = 64;
+/// The time after the last less critical call in which a more critical call leaves the probes to such calls.
+const PROBES_LATELY: Duration = Duration::from_secs(1);
+/// The time at the begin of a half-open era in which a more critical call waits for the first less critical one.
+const PROBES_FIRST: Duration = Duration::from_millis(100);
+const OWED_SHIFT: u32 = 32;
+const SHEDDABLE_SHIFT: u32 = 16;
+const SINCE: u64 = 0xFFFF;
+/// Nothing is owed, and each level counts as present for the next 16 calls, so that the first calls of a limit reject no
+/// critical call because the less critical ones have not come yet.
+const ALL_LATELY: u64 = (LATELY - 16) << SHEDDABLE_SHIFT | (LATELY - 16);
+/// Nothing is owed, and no level has had a call lately.
+const NONE_LATELY: u64 = SINCE << SHEDDABLE_SHIFT | SINCE;
