@@ -7,6 +7,7 @@
 
 mod builder;
 mod explain;
+mod health;
 mod open;
 mod spelling;
 
@@ -21,10 +22,14 @@ use crate::telemetry::Label;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
 use builder::FAILURE_RATE;
+pub(crate) use builder::HEALTH_DEADLINE;
 #[cfg(any(feature = "keyed", feature = "store"))]
 pub(crate) use builder::LONGEST_NAME;
 #[cfg(feature = "store")]
 pub(crate) use builder::{RESET_COOLDOWN, check_name};
+#[cfg(feature = "health")]
+pub(crate) use health::{HealthAddress, Protocol};
+pub(crate) use health::{HealthSettings, check_times};
 pub(crate) use open::LONGEST_RETRY_AFTER;
 pub use open::{OpenDuration, Recovery};
 
@@ -37,6 +42,8 @@ pub struct Config {
     pub(crate) open: OpenDuration,
     pub(crate) recovery: Recovery,
     pub(crate) probes: Probing,
+    /// The health probes at an address. `None` if the circuit has no such address.
+    pub(crate) health: Option<HealthSettings>,
     pub(crate) cancelled_counts_after: Option<Duration>,
     pub(crate) trip_on_any_outcome: bool,
     pub(crate) sharded: bool,

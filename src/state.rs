@@ -9,6 +9,7 @@ mod brief;
 mod by;
 mod earlier;
 mod fleet;
+mod health;
 pub(crate) mod order;
 pub(crate) mod order_hash;
 mod reason;
@@ -29,6 +30,7 @@ pub(crate) use brief::{Brief, Exact, Percent};
 pub use by::{By, InvalidBy};
 pub use earlier::EarlierReason;
 pub use fleet::{FleetBrief, FleetProbe};
+pub use health::{HealthResult, HealthStatus};
 pub use reason::{Act, Reason, RejectReason};
 pub use shed::Shed;
 

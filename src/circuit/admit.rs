@@ -73,6 +73,7 @@ impl Branch {
                     return right(Right::Uncounted);
                 }
                 Gate::Probe => {
+                    inner.note_unchecked(era);
                     let leased = now < inner.leased_until(word.mode());
                     if let Some(probe) = inner.probes.take(era, now, &inner.config.probes, leased) {
                         return right(Right::Probe(probe));
@@ -86,8 +87,10 @@ impl Branch {
                     inner.wakers.wake();
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
-                // The wait is not known, because a probe may end at any time.
+                // The wait is not known, because a probe may end at any time, and a health probe may succeed at any time.
                 Gate::Taken { .. } => (RejectReason::HalfOpen, UNKNOWN),
+                Gate::HeldBack(_) if word.state() == State::HalfOpen => (RejectReason::HalfOpen, UNKNOWN),
+                Gate::HeldBack(_) => (RejectReason::Tripped, UNKNOWN),
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
                 Gate::InShadow => (RejectReason::Tripped, UNKNOWN),
             };
@@ -166,7 +169,7 @@ impl Branch {
                 }
                 Err(_) => (RejectReason::Tripped, 0),
                 Ok(Gate::Closed(until)) => (RejectReason::Tripped, inner.wait(word, until, now)),
-                Ok(Gate::Probe | Gate::Taken { .. }) => (RejectReason::Tripped, UNKNOWN),
+                Ok(Gate::Probe | Gate::Taken { .. } | Gate::HeldBack(_)) => (RejectReason::Tripped, UNKNOWN),
             },
         };
         self.reject(word, reason, wait, now)
@@ -206,6 +209,11 @@ impl Inner {
             state,
             open_until: self.open_until().known(),
             hold_until: self.hold_until().known(),
+            held_back_until: if state == State::Closed && !mode.is_hold() {
+                Tick::ZERO
+            } else {
+                self.held_back_until(word, now)
+            },
             round,
         }
     }
@@ -218,7 +226,10 @@ impl Inner {
                 let reason = Reason::HoldEnded { held: now.saturating_since(entered) };
                 if probes { self.half_open(word, now, reason) } else { self.uncover(word, now, reason) }
             }
-            Due::Probing => self.half_open(word, now, Reason::WaitElapsed { waited: now.saturating_since(entered) }),
+            Due::Probing => {
+                self.note_unchecked(word.era());
+                self.half_open(word, now, Reason::WaitElapsed { waited: now.saturating_since(entered) });
+            }
             Due::Overdue => {
                 self.probes.reclaim(word.era(), now, self.config.probes.deadline);
                 self.wakers.wake();

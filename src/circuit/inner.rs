@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cold::Cold;
+use super::health::Health;
 use super::probes::Probes;
 use super::wakers::Wakers;
 use super::word::Word;
@@ -73,6 +74,8 @@ pub(crate) struct Inner {
     pub(super) advised_until: AtomicU64,
     /// The time until which a probe of this circuit needs a grant. Only the path of a half-open circuit reads it.
     pub(super) leased_until: AtomicU64,
+    /// The health probes. Only the path of a circuit that is not closed reads them.
+    pub(super) health: Health,
     /// The rate of failed calls in the last minutes, as the bits of a float. Only a circuit that is advised reads it.
     pub(super) usual: AtomicU64,
     pub(super) cold: Mutex<Cold>,
@@ -202,6 +205,7 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             leased_until: AtomicU64::new(Tick::ZERO.as_nanos()),
+            health: Health::new(),
             usual: AtomicU64::new(0),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new()),
@@ -274,10 +278,12 @@ impl Inner {
     }
 }
 
-/// Reports the remaining sums when the last handle, permit and rejection of the circuit are gone.
+/// Reports the remaining sums when the last handle, permit and rejection of the circuit are gone. Also wakes the runner of
+/// the health probes, which holds no handle and must end.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.report_sums();
+        self.wakers.wake();
     }
 }
 

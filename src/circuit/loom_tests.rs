@@ -152,6 +152,8 @@ impl Observer for Reporter {
             | Event::Fleet { .. }
             | Event::FleetProbes { .. }
             | Event::FleetDeclined
+            | Event::HealthBegan
+            | Event::HealthProbe { .. }
             | Event::SystemLoad { .. } => return,
         };
         self.0.send(report).expect("the model listens");

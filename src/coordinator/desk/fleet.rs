@@ -131,6 +131,9 @@ impl InFleet {
 impl Desk {
     /// Makes a check. `is_up` is true if the store answers at present, and `closing` if the process is about to end.
     pub(in crate::coordinator) fn check(&mut self, who: &Who, is_up: bool, closing: bool, now: Now, dice: &mut Dice) {
+        // The instances of a fleet share the health probes.
+        let shared = if who.sharing == Sharing::Quorum { who.members.live } else { None };
+        self.circuit.share_checks(shared.unwrap_or(1));
         if who.sharing != Sharing::Quorum || self.adopted.is_waiting_for_restore() {
             return;
         }
