@@ -136,10 +136,15 @@ impl Circuit {
         inner.wakers.wake();
     }
 
-    /// Returns the time between two checks of this instance. The instances of a fleet share the checks, so that each one
-    /// waits longer.
-    pub(crate) fn check_every(&self) -> Duration {
-        self.inner().cold.lock().checks().map_or(Duration::ZERO, Checks::interval)
+    /// Returns the interval of the checks of a fleet, and the number of instances that share the checks.
+    pub(crate) fn check_every(&self) -> (Duration, u32) {
+        self.inner().cold.lock().checks().map_or((Duration::ZERO, 1), |checks| (checks.every, checks.instances.max(1)))
+    }
+
+    /// Returns true if a runner checks the service.
+    #[cfg(feature = "store")]
+    pub(crate) fn has_checks(&self) -> bool {
+        self.inner().cold.lock().checks().is_some_and(|checks| checks.running)
     }
 
     /// Sets the number of live instances that share the checks of the service.
@@ -356,19 +361,17 @@ impl Health {
 }
 
 impl Checks {
-    fn interval(&self) -> Duration {
-        self.every.saturating_mul(self.instances.max(1))
-    }
-
     fn silence(&self) -> Duration {
-        self.interval().saturating_mul(PATIENCE).saturating_add(self.deadline)
+        let interval = self.every.saturating_mul(self.instances.max(1));
+        interval.saturating_mul(PATIENCE).saturating_add(self.deadline)
     }
 
     /// Notes a transition. A half-open era that began with a health probe and opened the circuit again contradicts the
     /// health probes.
     pub(super) fn note(&mut self, edge: &Transition) {
         match (&edge.reason, edge.to.state) {
-            (Reason::HealthProbe { .. }, _) => self.began_round = true,
+            // A circuit adopts a half-open decision of its fleet because of a health probe of another instance.
+            (Reason::HealthProbe { .. }, _) | (Reason::Fleet, State::HalfOpen) => self.began_round = true,
             // Another mode over the same state.
             (_, State::HalfOpen) if edge.from.state == State::HalfOpen => {}
             (_, State::HalfOpen) => self.began_round = false,

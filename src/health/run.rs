@@ -61,8 +61,8 @@ async fn run(probe: HealthProbe) {
     let mut runner = Runner { circuit, number, place: Place::default() };
     let mut panics = Panics::default();
     while let Some(era) = runner.until_wanted().await {
-        let Some(interval) = runner.circuit.upgrade().map(|circuit| circuit.check_every()) else { return };
-        let interval = interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * random::share(random::bits()));
+        let Some((every, instances)) = runner.circuit.upgrade().map(|circuit| circuit.check_every()) else { return };
+        let interval = interval(every, instances, random::share(random::bits()), random::share(random::bits()));
         if runner.unless_changed(era, sleep(interval)).await.is_none() {
             continue;
         }
@@ -81,6 +81,15 @@ async fn run(probe: HealthProbe) {
             circuit.checked(number, era, result, text.as_deref());
         }
     }
+}
+
+/// Returns the time until the next check. `jitter` and `turn` are numbers between 0 and 1.
+///
+/// Each instance of a fleet waits so long on average that the fleet makes one check in each interval. The time varies
+/// widely, because the instances of a fleet open at the same time, and would check at the same time otherwise.
+fn interval(every: Duration, instances: u32, jitter: f64, turn: f64) -> Duration {
+    let others = f64::from(instances.saturating_sub(1));
+    every.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter + 2.0 * others * turn)
 }
 
 /// Makes one check within the deadline, and catches its panics.

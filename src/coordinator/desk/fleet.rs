@@ -15,6 +15,7 @@
 //! | `Unopposed` | the probe of this instance failed a second ago, and no other instance has probed since |
 //! | `Vote` | the circuit opened on evidence of its own, at most a window or 10 s ago |
 //! | `Withdraw` | the circuit of a voter is closed again, or must not vote any more |
+//! | `Healthy` | a health probe of this instance has ended its opening |
 //! | `Lease` | the next call could be a probe |
 //! | `Renew` | the probe is under way for half of its lease |
 //!
@@ -52,6 +53,10 @@ pub(super) struct InFleet {
     /// The time of the first request for a lease after the demand. The instances of a fleet have their demand at the same
     /// time, and must not all write at that time.
     ask_at: Option<Tick>,
+    /// True if a health probe of this instance has ended the opening of its circuit, and no transition has followed.
+    is_healthy: bool,
+    /// The last check that found another rejection.
+    last_rejection: Option<Tick>,
     /// The rejections and the successes of the circuit at the last check, by which the next check finds calls.
     rejected: u64,
     successes: u64,
@@ -86,6 +91,7 @@ impl InFleet {
     /// evidence of its own, and made the transition by itself.
     pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
         self.turn.saw(edge);
+        self.is_healthy = matches!(edge.reason, Reason::HealthProbe { .. });
         match edge.to.state {
             State::Closed => (self.opening, self.floor) = (None, None),
             // An operator's order is no evidence.
@@ -101,6 +107,10 @@ impl InFleet {
             // The first call after the open duration was rejected.
             State::HalfOpen => {
                 self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
+                // A health probe is no call. The calls that were rejected a moment ago show that another call will come.
+                let is_early = self.is_healthy || edge.reason == Reason::Fleet;
+                let is_busy = self.last_rejection.is_some_and(|at| now.saturating_since(at) < BUSY);
+                self.has_demand |= is_early && is_busy;
             }
             State::Open => {}
         }
@@ -200,6 +210,9 @@ impl Desk {
         if has_success {
             fleet.last_success = Some(now);
         }
+        if is_rejecting {
+            fleet.last_rejection = Some(now);
+        }
         match state {
             State::HalfOpen => fleet.has_demand |= is_rejecting,
             // The traffic of a circuit that declines the opening is its probe.
@@ -229,6 +242,7 @@ impl Desk {
             self.unopposed(fleet, who, now),
             self.vote(fleet, who, now),
             self.withdraw(fleet, who, now),
+            self.healthy(fleet),
             self.request(fleet, now).filter(|_| !closing),
             self.renew(who, now).filter(|_| !closing),
             self.give_back(who, closing, now),
@@ -302,6 +316,12 @@ impl Desk {
         is_void.then_some(FleetChange::Withdraw)
     }
 
+    /// Returns the command that begins a round early, because a health probe of this instance has succeeded.
+    fn healthy(&self, fleet: &Fleet) -> Option<FleetChange> {
+        let is_early = self.fleet.is_healthy && fleet.state == State::Open;
+        (is_early && self.circuit.state() == State::HalfOpen && self.is_active()).then_some(FleetChange::Healthy)
+    }
+
     /// Returns the request for a lease, if the next call could be a probe.
     fn request(&self, fleet: &Fleet, now: Now) -> Option<FleetChange> {
         let Self { fleet: own, circuit, .. } = self;
@@ -343,6 +363,8 @@ fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
 const LEASE: Duration = Duration::from_secs(10);
 /// The longest delay of a first request for a lease.
 const REQUEST_JITTER: Duration = Duration::from_millis(250);
+/// The time since its last rejection within which an instance counts as busy.
+const BUSY: Duration = Duration::from_secs(2);
 /// The difference between two ends of one vote.
 const SAME_END: Duration = Duration::from_secs(1);
 /// The largest number of doublings of the time of a round, as in one circuit.

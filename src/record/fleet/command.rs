@@ -61,6 +61,8 @@ pub enum FleetChange {
     },
     /// Ends the vote of the instance.
     Withdraw,
+    /// A health probe of the instance succeeded, so that a round begins before the opening is over.
+    Healthy,
     /// Requests the right to make one probe. The first lease after an opening begins a round, and a lease in a round that has
     /// lasted for long ends the round.
     Lease {

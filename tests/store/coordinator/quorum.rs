@@ -1,6 +1,7 @@
 //! One breaker for all instances: votes, adoption, declining, and the counts of several instances together.
 
 use tower_circuit_breaker::{Circuit, Failure, State};
+mod health;
 mod probes;
 
 use tower_circuit_breaker::circuit::To;
