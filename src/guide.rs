@@ -29,8 +29,14 @@ pub mod fleet {
     //! Several instances that behave as one breaker: votes, leases, and a night of eight instances.
     //!
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/fleet.svg
+    //! [health]: super::health_probes#in-a-fleet
     //! [members]: super::stores#the-members-of-a-fleet
     #![doc = include_str!("../docs/fleet.md")]
+}
+
+pub mod health_probes {
+    //! Checks that end an opening early, so that no call of a user has to find out that the service is back.
+    #![doc = include_str!("../docs/health-probes.md")]
 }
 
 pub mod operation {
@@ -40,6 +46,7 @@ pub mod operation {
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png
     //! [refused rows]: super::stores#the-audit
     //! [stores]: super::stores#when-another-instance-opens
+    //! [health probes]: super::health_probes
     //! [runbook]: super::runbook
     //! [words]: super::words
     #![doc = include_str!("../docs/operation.md")]

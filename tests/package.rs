@@ -59,6 +59,7 @@ fn is_for_users(file: &str) -> bool {
         "docs/admin.png",
         "docs/fleet.md",
         "docs/fleet.svg",
+        "docs/health-probes.md",
         "docs/operation.md",
         "docs/runbook.md",
         "docs/stacks.md",
