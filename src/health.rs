@@ -28,6 +28,8 @@
 //! The effect of a result is left to `circuit/health.rs`. The clients for addresses are in `http.rs` and `grpc.rs`.
 
 #[cfg(feature = "health")]
+mod connect;
+#[cfg(feature = "health")]
 mod grpc;
 #[cfg(feature = "health")]
 mod http;

@@ -13,8 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use tokio::net::TcpStream;
 
+use super::connect::connect;
 use crate::config::HealthAddress;
 
 /// Succeeds if the service answers `SERVING`.
@@ -24,7 +24,7 @@ use crate::config::HealthAddress;
 /// If the future is dropped, the connection is closed. The server may have seen the request.
 pub(super) async fn check(address: &HealthAddress, service: &str, deadline: Duration) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let tcp = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| text(&error))?;
+    let tcp = connect(address).await.map_err(|error| text(&error))?;
     // A server may not fill the memory with headers or with an answer.
     let mut limits = client::Builder::new();
     limits.max_header_list_size(HEADERS).initial_window_size(WINDOW).initial_connection_window_size(WINDOW);

@@ -6,8 +6,8 @@
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use super::connect::connect;
 use crate::config::HealthAddress;
 
 /// Succeeds if the answer has a status of 200 to 299.
@@ -16,7 +16,7 @@ use crate::config::HealthAddress;
 ///
 /// If the future is dropped, the connection is closed. The server may have seen the request.
 pub(super) async fn check(address: &HealthAddress, path: &str) -> io::Result<()> {
-    let mut connection = TcpStream::connect((address.host.as_str(), address.port)).await?;
+    let mut connection = connect(address).await?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {}\r\nuser-agent: tower-circuit-breaker\r\naccept: */*\r\nconnection: close\r\n\r\n",
         address.authority
