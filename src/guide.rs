@@ -64,6 +64,7 @@ pub mod runbook {
 pub mod troubleshooting {
     //! Common mistakes, each with its symptom, its cause and its correction.
     //!
+    //! [required]: super::health_probes#required-health-probes
     //! [field]: super::stacks#a-breaker-in-a-field
     //! [behind a proxy]: super::operation#behind-a-proxy
     #![doc = include_str!("../docs/troubleshooting.md")]

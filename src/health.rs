@@ -172,6 +172,11 @@ impl HealthProbe {
     /// # Errors
     ///
     /// [`ConfigError`] if `every` or `deadline` is out of range.
+    ///
+    /// # Panics
+    ///
+    /// The future panics outside a tokio runtime with time enabled, once its circuit is not closed. In a test with paused
+    /// time, give the circuit a [`TokioClock`](crate::clock::TokioClock).
     pub fn run(self) -> Result<HealthRun, ConfigError> {
         self.check_times()?;
         Ok(HealthRun::new(self))

@@ -183,18 +183,19 @@ impl Circuit {
         }
     }
 
-    /// Records the result of a check that began in `era`. `text` is the error of the check.
-    pub(crate) fn checked(&self, runner: u64, era: u64, result: HealthResult, text: Option<&str>) {
+    /// Records the result of a check that began in `era`. `error` is the text of its error.
+    pub(crate) fn checked(&self, runner: u64, era: u64, result: HealthResult, error: Option<&str>) {
         let inner = self.inner();
         let now = inner.now();
         let passed = result == HealthResult::Passed;
+        let text = error.and_then(text::of_failure);
         {
             let mut cold = inner.cold.lock();
             let checks = cold.past_mut().checks_mut();
             if checks.runner != runner {
                 return;
             }
-            checks.last = Some((result, now, text.and_then(text::of_failure)));
+            checks.last = Some((result, now, text));
             if passed {
                 checks.passed += 1;
             } else {
