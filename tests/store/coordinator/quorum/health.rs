@@ -59,12 +59,14 @@ async fn a_health_probe_of_one_instance_begins_the_round_of_the_fleet_early() {
     pass(secs(1)).await;
     assert!(circuits.iter().all(|circuit| state(circuit) == State::Open));
     service.set(true);
-    let mut waited = 0;
-    while record(&store, "payments").await.unwrap().fleet.unwrap().state == State::Open {
-        pass(millis(10)).await;
-        waited += 10;
+    let is_open = async || record(&store, "payments").await.unwrap().fleet.unwrap().state == State::Open;
+    // The opening lasts for another 4 s, and an instance waits 2.6 s at most.
+    for _ in 0..350 {
+        if is_open().await {
+            pass(millis(10)).await;
+        }
     }
-    assert!(waited < 3_500, "the opening lasts for another 4 s, and an instance waits 2.6 s at most: {waited} ms");
+    assert!(!is_open().await, "a round has begun");
     pass(millis(50)).await;
     assert!(circuits.iter().all(|circuit| state(circuit) == State::HalfOpen), "all instances join the round");
     let reasons = circuits.iter().map(|circuit| circuit.status().transitions.pop().unwrap());
@@ -126,8 +128,8 @@ async fn a_shallow_health_endpoint_begins_one_early_round_of_the_fleet() {
     }
     let rows = audited(&store).await;
     let rounds = rows.iter().filter(|row| row.starts_with("half_opened")).count();
-    // The second opening lasts 10 s, and the third one 20 s.
-    assert!((2..=3).contains(&rounds), "{rows:?}");
+    // The second opening lasts 10 s, and the third one 20 s, whichever instance has made the check.
+    assert_eq!(rounds, 2, "an early one, and one after 10 s: {rows:?}");
     assert!(circuits.iter().all(|circuit| state(circuit) != State::Closed));
 }
 
