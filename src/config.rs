@@ -43,7 +43,7 @@ pub struct Config {
     pub(crate) recovery: Recovery,
     pub(crate) probes: Probing,
     /// The health probes at an address. `None` if the circuit has no such address.
-    pub(crate) health: Option<HealthSettings>,
+    pub(crate) health: Option<Arc<HealthSettings>>,
     pub(crate) cancelled_counts_after: Option<Duration>,
     pub(crate) trip_on_any_outcome: bool,
     pub(crate) sharded: bool,

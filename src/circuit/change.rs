@@ -211,7 +211,9 @@ impl Inner {
         // closes the circuit.
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
-        self.health.begin(from, to.era(), &transition);
+        if let Some(health) = self.health.get() {
+            health.begin(from, to.era(), &transition);
+        }
         if let Some(checks) = cold.checks_if_any_mut() {
             checks.note(&transition);
         }
@@ -301,6 +303,6 @@ fn has_left_closed(standing: Standing) -> bool {
 }
 
 /// The largest number of doublings of the patience. The longest patience is 64 times the probe deadline.
-const MOST_OVERDUE: u32 = 5;
+const MOST_OVERDUE: u8 = 5;
 /// The number of transitions that a circuit remembers.
 const HISTORY: usize = 128;

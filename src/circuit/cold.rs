@@ -26,7 +26,7 @@ pub(super) struct Cold {
     pub(super) attempt: u32,
     /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each such era
     /// doubles the patience of the next era, so that the circuit can close even if the calls of a service take long.
-    pub(super) overdue: u32,
+    pub(super) overdue: u8,
     /// The duration of the last opening, which is the unit in which `attempt` decays.
     pub(super) last_open: Duration,
     /// The time that the circuit has been closed since the last opening, without the present era. The time is summed

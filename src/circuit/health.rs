@@ -95,9 +95,10 @@ impl Circuit {
             let checks = cold.past_mut().checks_mut();
             checks.runner += 1;
             (checks.running, checks.required, checks.every, checks.deadline) = (true, required, every, deadline);
+            let health = inner.health.get_or_init(|| Box::new(Health::new(inner.load().era())));
             // Relaxed, because the time publishes no other data.
-            inner.health.answered.store(now.as_nanos(), Relaxed);
-            inner.health.expect(checks);
+            health.answered.store(now.as_nanos(), Relaxed);
+            health.expect(checks);
             checks.runner
         };
         // The earlier runner must end.
@@ -116,7 +117,7 @@ impl Circuit {
                 return;
             }
             checks.running = false;
-            inner.health.expect(checks);
+            inner.expect_answers(checks);
         }
         // A task that waits for a health probe may call now.
         inner.wakers.wake();
@@ -131,7 +132,7 @@ impl Circuit {
             let Some(checks) = cold.checks_if_any_mut() else { return };
             checks.runner += 1;
             checks.running = false;
-            inner.health.expect(checks);
+            inner.expect_answers(checks);
         }
         inner.wakers.wake();
     }
@@ -154,7 +155,7 @@ impl Circuit {
         let mut cold = inner.cold.lock();
         if let Some(checks) = cold.checks_if_any_mut().filter(|checks| checks.instances != instances.max(1)) {
             checks.instances = instances.max(1);
-            inner.health.expect(checks);
+            inner.expect_answers(checks);
         }
     }
 
@@ -202,9 +203,11 @@ impl Circuit {
                 checks.failed += 1;
                 checks.contradicted = false;
             }
-            // Relaxed, because the time publishes no other data. A call that reads the time before is held back for
-            // less long.
-            inner.health.answered.store(now.as_nanos(), Relaxed);
+            if let Some(health) = inner.health.get() {
+                // Relaxed, because the time publishes no other data. A call that reads the time before is held back for
+                // less long.
+                health.answered.store(now.as_nanos(), Relaxed);
+            }
         }
         inner.notify(&Event::HealthProbe { result });
         if passed {
@@ -230,7 +233,9 @@ impl Inner {
         if word.mode().is_hold() || word.state() == State::Closed {
             return;
         }
-        self.health.clear(word.era());
+        if let Some(health) = self.health.get() {
+            health.clear(word.era());
+        }
         if word.state() == State::Open && self.config.recovery == Recovery::Automatic {
             self.change(word, |cold| {
                 let past = cold.past();
@@ -249,27 +254,34 @@ impl Inner {
     /// may probe.
     #[inline(always)]
     pub(super) fn held_back_until(&self, word: Word, now: Tick) -> Tick {
-        // Relaxed, because the time publishes no other data. A thread that reads an earlier value decides as if the
-        // runner had begun or ended later.
-        match self.health.silence.load(Relaxed) {
-            0 => Tick::ZERO,
-            silence => self.held_back_for(word, now, Duration::from_nanos(silence)),
+        match self.health.get() {
+            Some(health) if health.is_required() => self.held_back_by(health, word, now),
+            _ => Tick::ZERO,
+        }
+    }
+
+    /// Sets the time after which the runner of a circuit that has had a runner is silent.
+    fn expect_answers(&self, checks: &Checks) {
+        if let Some(health) = self.health.get() {
+            health.expect(checks);
         }
     }
 
     #[cold]
-    fn held_back_for(&self, word: Word, now: Tick, silence: Duration) -> Tick {
+    fn held_back_by(&self, health: &Health, word: Word, now: Tick) -> Tick {
+        // Relaxed, for the reason in `is_required`.
+        let silence = Duration::from_nanos(health.silence.load(Relaxed));
         if word.mode().is_hold() {
             // The era behind the hold begins with the next call.
             return now.saturating_add(silence);
         }
-        if self.health.cleared.is(word.era(), 1) {
+        if health.cleared.is(word.era(), 1) {
             return Tick::ZERO;
         }
         let entered = self.entered();
         let due = if word.state() == State::Open { self.open_until().max(entered) } else { entered };
-        // Relaxed, for the reason in `held_back_until`.
-        let answered = Tick::from_nanos(self.health.answered.load(Relaxed)).max(entered);
+        // Relaxed, for the reason in `is_required`.
+        let answered = Tick::from_nanos(health.answered.load(Relaxed)).max(entered);
         let until = answered.saturating_add(silence).min(due.saturating_add(silence.saturating_mul(PATIENCE)));
         if now < until { until } else { Tick::ZERO }
     }
@@ -287,8 +299,7 @@ impl Inner {
 
     /// Logs the first call that is a probe without a health probe, although a health probe is required.
     pub(super) fn note_unchecked(&self, era: u64) {
-        // Relaxed, for the reason in `held_back_until`.
-        if self.health.silence.load(Relaxed) > 0 && !self.health.cleared.is(era, 1) {
+        if self.health.get().is_some_and(|health| health.is_required() && !health.cleared.is(era, 1)) {
             self.log_unchecked();
         }
     }
@@ -329,8 +340,18 @@ impl Inner {
 }
 
 impl Health {
-    pub(super) fn new() -> Self {
-        Self { silence: AtomicU64::new(0), answered: AtomicU64::new(0), cleared: Tagged::new() }
+    /// Returns the part for a circuit in this era. The caller holds the cold mutex.
+    fn new(era: u64) -> Self {
+        let health = Self { silence: AtomicU64::new(0), answered: AtomicU64::new(0), cleared: Tagged::new() };
+        health.cleared.begin(era, 0);
+        health
+    }
+
+    #[inline]
+    fn is_required(&self) -> bool {
+        // Relaxed, because the time publishes no other data. A thread that reads an earlier value decides as if the
+        // runner had begun or ended later.
+        self.silence.load(Relaxed) > 0
     }
 
     /// Begins an era. The caller holds the cold mutex and publishes the era after this call.

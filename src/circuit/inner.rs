@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::event::Observer;
 use crate::random;
 use crate::state::{Standing, State};
-use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed};
+use crate::sync::{Acquire, AtomicU64, Mutex, OnceLock, Relaxed};
 use crate::telemetry;
 use crate::window::cells::Cells;
 use crate::window::contention::Contention;
@@ -74,8 +74,9 @@ pub(crate) struct Inner {
     pub(super) advised_until: AtomicU64,
     /// The time until which a probe of this circuit needs a grant. Only the path of a half-open circuit reads it.
     pub(super) leased_until: AtomicU64,
-    /// The health probes. Only the path of a circuit that is not closed reads them.
-    pub(super) health: Health,
+    /// The health probes. Allocated for the first runner, because most circuits have none. Only the path of a circuit that is
+    /// not closed reads them.
+    pub(super) health: OnceLock<Box<Health>>,
     /// The rate of failed calls in the last minutes, as the bits of a float. Only a circuit that is advised reads it.
     pub(super) usual: AtomicU64,
     pub(super) cold: Mutex<Cold>,
@@ -205,7 +206,7 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             leased_until: AtomicU64::new(Tick::ZERO.as_nanos()),
-            health: Health::new(),
+            health: OnceLock::new(),
             usual: AtomicU64::new(0),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new()),

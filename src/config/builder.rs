@@ -403,7 +403,7 @@ impl ConfigBuilder {
         Ok(self.config)
     }
 
-    fn health_settings(&self) -> Result<Option<HealthSettings>, ConfigError> {
+    fn health_settings(&self) -> Result<Option<Arc<HealthSettings>>, ConfigError> {
         let HealthParts { address, every, deadline, required } = &self.health;
         let Some(address) = address.clone() else {
             return if every.is_some() || deadline.is_some() || *required {
@@ -415,7 +415,7 @@ impl ConfigBuilder {
         let (every, deadline) = (every.unwrap_or(HEALTH_EVERY), deadline.unwrap_or(HEALTH_DEADLINE));
         let settings = HealthSettings { address, every, deadline, required: *required };
         settings.check()?;
-        Ok(Some(settings))
+        Ok(Some(Arc::new(settings)))
     }
 
     fn slow_rule(&self) -> Result<Option<(f64, Duration)>, ConfigError> {
