@@ -23,6 +23,7 @@
 //! ```
 //!
 //! The times of checks and their deadline are left to the runner.
+//! The file is longer than others, because the gate, the runner and the transitions must agree about one era.
 
 use std::sync::Arc;
 use std::time::Duration;
