@@ -23,7 +23,8 @@
 //!
 //! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
 //! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
-//! an operator or a snapshot. Time alone takes no edge. The first call that finds an edge due takes the edge. A wait, and
+//! an operator or a snapshot. Time alone takes no edge. The first call that finds an edge due takes the edge, and a
+//! successful health probe takes an edge without a call. A wait, and
 //! a question such as [`would_admit`](Circuit::would_admit), also take a due edge from half-open to open, and a due edge
 //! to half-open while other instances share the probes, because a user who only waits or asks would be rejected for ever
 //! otherwise. A snapshot is a transition only if it changes the state,
@@ -38,6 +39,7 @@
 //! | closed | open | An outcome meets a rule whose thresholds a ramp has lowered. | `Relapsed` |
 //! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `WaitElapsed` |
+//! | open | half-open | A health probe succeeds (`circuit/health.rs`). | `HealthProbe` |
 //! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `ProbeFailed` |
 //! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and no probe has succeeded. | `NoSuccess` |
 //! | half-open | open | Some probes have failed, and the other probes are overdue or end without a verdict for too long. | `NoVerdict` |
@@ -85,6 +87,7 @@ mod decide;
 mod ends;
 mod failed;
 mod gate;
+mod health;
 #[cfg(feature = "store")]
 mod in_fleet;
 #[cfg(feature = "keyed")]
@@ -113,7 +116,7 @@ mod wakers;
 mod word;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use self::branch::Branch;
@@ -127,6 +130,7 @@ use crate::state::{Criticality, Standing};
 #[cfg(feature = "store")]
 pub(crate) use decide::usual_rate;
 pub(crate) use failed::Text;
+pub(crate) use health::Wanted;
 pub(crate) use inner::Start;
 #[cfg(feature = "settings")]
 pub(crate) use kill_switch::KILL_SWITCH;
@@ -374,9 +378,25 @@ impl Circuit {
         self.inner().wakers.leave(place);
     }
 
+    /// Returns a reference that does not keep the circuit alive.
+    pub(crate) fn downgrade(&self) -> WeakCircuit {
+        WeakCircuit(Arc::downgrade(&self.root))
+    }
+
     #[inline]
     fn inner(&self) -> &Inner {
         &self.root.inner
+    }
+}
+
+/// A reference that does not keep its circuit alive.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakCircuit(Weak<Branch>);
+
+impl WeakCircuit {
+    /// Returns a handle, or `None` if all handles were dropped.
+    pub(crate) fn upgrade(&self) -> Option<Circuit> {
+        self.0.upgrade().map(|root| Circuit { root })
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod builder;
 mod explain;
+mod health;
 mod open;
 mod spelling;
 
@@ -21,10 +22,14 @@ use crate::telemetry::Label;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
 use builder::FAILURE_RATE;
+pub(crate) use builder::HEALTH_DEADLINE;
 #[cfg(any(feature = "keyed", feature = "store"))]
 pub(crate) use builder::LONGEST_NAME;
 #[cfg(feature = "store")]
 pub(crate) use builder::{RESET_COOLDOWN, check_name};
+#[cfg(feature = "health")]
+pub(crate) use health::{HealthAddress, Protocol};
+pub(crate) use health::{HealthSettings, check_times};
 pub(crate) use open::LONGEST_RETRY_AFTER;
 pub use open::{OpenDuration, Recovery};
 
@@ -37,8 +42,8 @@ pub struct Config {
     pub(crate) open: OpenDuration,
     pub(crate) recovery: Recovery,
     pub(crate) probes: Probing,
-    /// `None` if neither a ramp nor a throttle is set. The settings are boxed, because most circuits have none.
-    pub(crate) limits: Option<Box<Limiting>>,
+    /// The settings that most circuits do not have. `None` if none of them is set.
+    pub(crate) rare: Option<Box<RareSettings>>,
     pub(crate) cancelled_counts_after: Option<Duration>,
     pub(crate) trip_on_any_outcome: bool,
     pub(crate) sharded: bool,
@@ -68,14 +73,16 @@ pub(crate) struct Rules {
     pub(crate) is_throttled: bool,
 }
 
-/// The settings of the limit of a closed circuit.
+/// The settings that most circuits do not have.
 #[derive(Debug, Clone)]
-pub(crate) struct Limiting {
+pub(crate) struct RareSettings {
     /// The ramp after a closing. `None` for no ramp where the circuit closes alone, and the default where a fleet closes
     /// the circuit.
     pub(crate) ramp: Option<Duration>,
     /// The number of requests for each call that the service accepts, above which the throttle rejects requests.
     pub(crate) throttle: Option<f64>,
+    /// The health probes at an address. `None` if the circuit has no such address.
+    pub(crate) health: Option<HealthSettings>,
 }
 
 impl Rules {
@@ -163,12 +170,17 @@ impl Config {
 
     /// Returns the ramp that was set.
     pub(crate) fn ramp(&self) -> Option<Duration> {
-        self.limits.as_ref()?.ramp
+        self.rare.as_ref()?.ramp
+    }
+
+    /// Returns the health probes at an address, if an address is set.
+    pub(crate) fn health(&self) -> Option<&HealthSettings> {
+        self.rare.as_ref()?.health.as_ref()
     }
 
     /// Returns the factor of the throttle, if a throttle is set.
     pub(crate) fn throttle(&self) -> Option<f64> {
-        self.limits.as_ref()?.throttle
+        self.rare.as_ref()?.throttle
     }
 
     /// Returns sentences that describe the effect of these settings.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::outcome::Failure;
-use crate::state::{FleetBrief, FleetProbe, RejectReason, Standing, Transition};
+use crate::state::{FleetBrief, FleetProbe, HealthResult, RejectReason, Standing, Transition};
 
 /// Receives the events of a circuit.
 ///
@@ -248,6 +248,15 @@ pub enum Event<'a> {
     /// This instance stays closed although the fleet has opened, because its own calls succeed. The event comes once for each
     /// opening of the fleet.
     FleetDeclined,
+    /// The health probes of the circuit have begun, so that an observer can prepare for their results.
+    HealthBegan,
+    /// A health probe has ended. The event comes from the task that runs the probe. A health probe is no call, and its
+    /// failure counts in no window.
+    #[non_exhaustive]
+    HealthProbe {
+        /// The result of the check.
+        result: HealthResult,
+    },
     /// A load-shedding layer has measured the load of the system, at most every 250 ms. The event comes from
     /// the call that measured the load.
     #[non_exhaustive]

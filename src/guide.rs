@@ -29,6 +29,7 @@ pub mod fleet {
     //! Several instances that behave as one breaker: votes, leases, and a night of eight instances.
     //!
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/fleet.svg
+    //! [health]: super::health_probes#in-a-fleet
     //! [members]: super::stores#the-members-of-a-fleet
     //! [ramp]: super::recovery#the-ramp
     #![doc = include_str!("../docs/fleet.md")]
@@ -39,6 +40,11 @@ pub mod recovery {
     #![doc = include_str!("../docs/recovery.md")]
 }
 
+pub mod health_probes {
+    //! Checks that end an opening early, so that no call of a user has to find out that the service is back.
+    #![doc = include_str!("../docs/health-probes.md")]
+}
+
 pub mod operation {
     //! Orders, the audit, settings, load shedding, alerts and a dashboard.
     //!
@@ -46,6 +52,7 @@ pub mod operation {
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png
     //! [refused rows]: super::stores#the-audit
     //! [stores]: super::stores#when-another-instance-opens
+    //! [health probes]: super::health_probes
     //! [runbook]: super::runbook
     //! [words]: super::words
     #![doc = include_str!("../docs/operation.md")]
@@ -63,6 +70,7 @@ pub mod runbook {
 pub mod troubleshooting {
     //! Common mistakes, each with its symptom, its cause and its correction.
     //!
+    //! [required]: super::health_probes#required-health-probes
     //! [field]: super::stacks#a-breaker-in-a-field
     //! [behind a proxy]: super::operation#behind-a-proxy
     #![doc = include_str!("../docs/troubleshooting.md")]

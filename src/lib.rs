@@ -76,6 +76,7 @@
 //! * `settings`: settings from a TOML or JSON file and from the environment.
 //! * `admin`: an axum router with JSON, events and one page.
 //! * `cli`: the binary `circuitctl`, which operates circuits through their store.
+//! * `health`: health probes at an HTTP or gRPC address of the configuration. Probes by a closure need no feature.
 //! * `load-shed`: `shed`, a layer that refuses heavy operations while the machine is busy.
 //! * `test-util`: `testing`, `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
 //! * `full`: all features except `test-util`.
@@ -105,6 +106,7 @@ mod future;
 // which need every feature.
 #[cfg(all(doc, any(not(doctest), feature = "full")))]
 pub mod guide;
+pub mod health;
 #[cfg(any(feature = "settings", feature = "store"))]
 mod keep;
 pub mod keyed;

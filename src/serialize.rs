@@ -14,7 +14,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::circuit::{NextCall, ProbeStatus, Status, Totals};
 use crate::outcome::FailureKind;
-use crate::state::{FleetBrief, Generation, Mode, Standing, State, Transition};
+use crate::state::{FleetBrief, Generation, HealthResult, HealthStatus, Mode, Standing, State, Transition};
 use crate::window::Tally;
 
 /// Implements `Serialize` for each type as one word or one number.
@@ -35,6 +35,7 @@ plain! {
     Standing: |standing| standing.as_str();
     FailureKind: |kind| kind.as_str();
     NextCall: |next_call| next_call.as_str();
+    HealthResult: |result| result.as_str();
     Generation: |generation| generation.get();
 }
 
@@ -84,6 +85,16 @@ objects! {
         leases: fleet.leases,
         passed: fleet.passed,
     }
+    HealthStatus: health {
+        running: health.running,
+        required: health.required,
+        holds_back: health.holds_back,
+        last: health.last,
+        last_for_ms: health.last_for.map(millis),
+        last_text: health.last_text.as_deref(),
+        passed: health.passed,
+        failed: health.failed,
+    }
     Transition: edge {
         from: edge.from,
         to: edge.to,
@@ -126,6 +137,7 @@ objects! {
         slow_call_rate: status.slow_call_rate,
         probes: status.probes,
         fleet: status.fleet,
+        health: status.health,
         totals: status.totals,
         transitions: status.transitions,
     }

@@ -10,6 +10,7 @@ mod by;
 mod criticality;
 mod earlier;
 mod fleet;
+mod health;
 pub(crate) mod order;
 pub(crate) mod order_hash;
 mod reason;
@@ -31,6 +32,7 @@ pub use by::{By, InvalidBy};
 pub use criticality::Criticality;
 pub use earlier::EarlierReason;
 pub use fleet::{FleetBrief, FleetProbe};
+pub use health::{HealthResult, HealthStatus};
 pub use reason::{Act, Reason, RejectReason};
 pub use shed::Shed;
 

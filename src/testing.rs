@@ -200,6 +200,8 @@ impl Observer for Recorder {
             | Event::Fleet { .. }
             | Event::FleetProbes { .. }
             | Event::FleetDeclined
+            | Event::HealthBegan
+            | Event::HealthProbe { .. }
             | Event::SystemLoad { .. } => return,
         };
         self.0.lock().push((circuit.to_owned(), recorded));

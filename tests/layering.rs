@@ -31,7 +31,7 @@ const HEIGHTS: &[&[&str]] = &[
     &["circuit"],
     &["error", "registry"],
     &["classify"],
-    &["call", "serialize", "testing"],
+    &["call", "health", "serialize", "testing"],
     &["record", "keyed"],
     &["store"],
     &["coordinator"],

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::circuit::{Circuit, Status};
 use crate::outcome::FailureKind;
 use crate::record::Timestamp;
-use crate::state::{FleetBrief, Reason, Snapshot, State, Transition};
+use crate::state::{FleetBrief, HealthStatus, Reason, Snapshot, State, Transition};
 use crate::window::Tally;
 
 /// A circuit in the list.
@@ -54,6 +54,8 @@ pub(super) struct CircuitJson {
     probes: Probes,
     /// `null` for a circuit without a fleet.
     fleet: Option<FleetBrief>,
+    /// `null` for a circuit that has never had health probes.
+    health: Option<HealthStatus>,
     totals: Totals,
     /// The reason of the last opening, also of one before a restart or on another instance. `null` for a closed circuit.
     opened_because: Option<String>,
@@ -156,6 +158,7 @@ impl CircuitJson {
                 needed: config.probes.successes,
             },
             fleet: status.fleet,
+            health: status.health,
             totals: Totals {
                 successes: status.totals.successes,
                 failures: status.totals.failures,
@@ -249,7 +252,7 @@ fn numbers(reason: &Reason) -> Value {
         Reason::ProbesPassed { successes, half_open_for } | Reason::QuietService { successes, half_open_for } => {
             json!({ "successes": successes, "half_open_for_ms": millis(*half_open_for) })
         }
-        Reason::WaitElapsed { waited } => json!({ "waited_ms": millis(*waited) }),
+        Reason::WaitElapsed { waited } | Reason::HealthProbe { waited } => json!({ "waited_ms": millis(*waited) }),
         Reason::HoldEnded { held } => json!({ "held_ms": millis(*held) }),
         Reason::Operator { act, by } => json!({ "act": act.as_str(), "user": by.user(), "reason": by.reason() }),
         Reason::Advised { rule } | Reason::Relapsed { rule } => numbers(rule),

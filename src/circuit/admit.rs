@@ -87,6 +87,7 @@ impl Branch {
                 }
                 Gate::Probe if inner.leaves_probe(drawn, now) => (RejectReason::HalfOpen, UNKNOWN),
                 Gate::Probe => {
+                    inner.note_unchecked(era);
                     let leased = now < inner.leased_until(word.mode());
                     if let Some(probe) = inner.probes.take(era, now, &inner.config.probes, leased) {
                         return right(Right::Probe(probe));
@@ -100,8 +101,10 @@ impl Branch {
                     inner.wakers.wake();
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
-                // The wait is not known, because a probe may end at any time.
+                // The wait is not known, because a probe may end at any time, and a health probe may succeed at any time.
                 Gate::Taken { .. } => (RejectReason::HalfOpen, UNKNOWN),
+                Gate::HeldBack(_) if word.state() == State::HalfOpen => (RejectReason::HalfOpen, UNKNOWN),
+                Gate::HeldBack(_) => (RejectReason::Tripped, UNKNOWN),
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
                 Gate::InShadow => (RejectReason::Tripped, UNKNOWN),
             };
@@ -192,7 +195,7 @@ impl Branch {
                 }
                 Err(_) => (RejectReason::Tripped, 0),
                 Ok(Gate::Closed(until)) => (RejectReason::Tripped, inner.wait(word, until, now)),
-                Ok(Gate::Probe | Gate::Taken { .. }) => (RejectReason::Tripped, UNKNOWN),
+                Ok(Gate::Probe | Gate::Taken { .. } | Gate::HeldBack(_)) => (RejectReason::Tripped, UNKNOWN),
             },
         };
         self.reject(word, reason, wait, now)
@@ -233,6 +236,11 @@ impl Inner {
             is_limited: word.is_limited(),
             open_until: self.open_until().known(),
             hold_until: self.hold_until().known(),
+            held_back_until: if state == State::Closed && !mode.is_hold() {
+                Tick::ZERO
+            } else {
+                self.held_back_until(word, now)
+            },
             round,
         }
     }
@@ -245,7 +253,10 @@ impl Inner {
                 let reason = Reason::HoldEnded { held: now.saturating_since(entered) };
                 if probes { self.half_open(word, now, reason) } else { self.uncover(word, now, reason) }
             }
-            Due::Probing => self.half_open(word, now, Reason::WaitElapsed { waited: now.saturating_since(entered) }),
+            Due::Probing => {
+                self.note_unchecked(word.era());
+                self.half_open(word, now, Reason::WaitElapsed { waited: now.saturating_since(entered) });
+            }
             Due::Overdue => {
                 self.probes.reclaim(word.era(), now, self.config.probes.deadline);
                 self.wakers.wake();

@@ -57,6 +57,7 @@ impl Inner {
     fn open_longer(&self, expected: Word, now: Tick, until: Tick, failed: Failed) {
         self.change(expected, |cold| {
             cold.last_open = until.saturating_since(now);
+            cold.past_mut().leave_alone_until = until;
             let mut plan = Plan::new(Standing::new(State::Open, expected.mode()), Reason::AtOnce, now);
             plan.open_until = Some(until);
             plan.failure = Some(failed);

@@ -8,7 +8,7 @@
 //! The beginning of a half-open era also sets its patience. Patience is the time after which the era ends if a probe is
 //! overdue and no probe has succeeded.
 //!
-//! The trip rules are in `decide`. The functions that find a change due are in `admit`, `adopt`, `at_once`, `notify`,
+//! The trip rules are in `decide`. The functions that find a change due are in `admit`, `adopt`, `at_once`, `health`, `notify`,
 //! `operate`, `outcomes` and `verdict`.
 
 use std::sync::Arc;
@@ -226,6 +226,12 @@ impl Inner {
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
         let to = self.begin_limit(from, to, &transition.reason, (closed_for, tally), now);
+        if let Some(health) = self.health() {
+            health.begin(from, to.era(), &transition);
+        }
+        if let Some(checks) = cold.checks_if_any_mut() {
+            checks.note(&transition);
+        }
         // The summaries also begin for a circuit that is reset to half-open or restored half-open, because a half-open
         // circuit rejects calls too.
         if standing.is_open() || to.is_limited() || standing.is_tripped() && !from.standing().is_tripped() {
@@ -269,6 +275,7 @@ impl Inner {
         // The limit is applied again, because the clock may have jumped back since the failure.
         let floor = floor.min(LONGEST_RETRY_AFTER);
         cold.last_open = self.config.open.of(cold.attempt, self.random(era)).max(floor);
+        cold.past_mut().leave_alone_until = now.saturating_add(floor);
         let mut plan = Plan::new(Standing::new(State::Open, from.mode()), reason, now);
         plan.failure = failure;
         if self.config.recovery == Recovery::Automatic {
@@ -279,7 +286,12 @@ impl Inner {
 
     /// Begins to probe after an opening or a forced opening.
     pub(super) fn half_open(&self, expected: Word, now: Tick, reason: Reason) {
-        self.change(expected, |_| Some(Plan::new(Standing::new(State::HalfOpen, expected.beneath()), reason, now)));
+        self.change(expected, |_| Some(Self::probing(expected, now, reason)));
+    }
+
+    /// Plans the begin of probing.
+    pub(super) fn probing(from: Word, now: Tick, reason: Reason) -> Plan {
+        Plan::new(Standing::new(State::HalfOpen, from.beneath()), reason, now)
     }
 
     /// Closes a half-open circuit.
@@ -307,6 +319,6 @@ fn has_left_closed(standing: Standing) -> bool {
 }
 
 /// The largest number of doublings of the patience. The longest patience is 64 times the probe deadline.
-const MOST_OVERDUE: u32 = 5;
+const MOST_OVERDUE: u8 = 5;
 /// The number of transitions that a circuit remembers.
 const HISTORY: usize = 128;

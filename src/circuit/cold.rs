@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::health::Checks;
 use crate::clock::Tick;
 use crate::state::order_hash::{Earlier, OrderHash};
 use crate::state::{EarlierReason, FleetBrief, Generation, Reason, State, Transition};
@@ -25,7 +26,7 @@ pub(super) struct Cold {
     pub(super) attempt: u32,
     /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each such era
     /// doubles the patience of the next era, so that the circuit can close even if the calls of a service take long.
-    pub(super) overdue: u32,
+    pub(super) overdue: u8,
     /// The duration of the last opening, which is the unit in which `attempt` decays.
     pub(super) last_open: Duration,
     /// The time that the circuit has been closed since the last opening, without the present era. The time is summed
@@ -86,6 +87,14 @@ impl Cold {
         None
     }
 
+    pub(super) fn checks(&self) -> Option<&Checks> {
+        self.past()?.checks()
+    }
+
+    pub(super) fn checks_if_any_mut(&mut self) -> Option<&mut Checks> {
+        self.past.as_deref_mut()?.checks.as_deref_mut()
+    }
+
     pub(super) fn latest(&self) -> Generation {
         self.past().map_or_else(Generation::default, |past| past.latest)
     }
@@ -119,6 +128,10 @@ pub(super) struct Past {
     pub(super) is_reporting: bool,
     /// The ids and the hashes of the last orders of this and of other instances, the newest last.
     orders: VecDeque<(Arc<str>, Option<OrderHash>)>,
+    /// The time until which the service has asked for no calls. A health probe does not end an opening before this time.
+    pub(super) leave_alone_until: Tick,
+    /// The health probes of the circuit. Allocated for the first runner, because most circuits have none.
+    checks: Option<Box<Checks>>,
     /// The decision of the fleet. Allocated by itself, so that a circuit without a fleet stays small.
     #[cfg(feature = "store")]
     pub(super) fleet: Option<Box<FleetBrief>>,
@@ -146,6 +159,14 @@ impl Past {
                 self.opening = Some(Opening { reason: Arc::new(reason), at });
             }
         }
+    }
+
+    pub(super) fn checks(&self) -> Option<&Checks> {
+        self.checks.as_deref()
+    }
+
+    pub(super) fn checks_mut(&mut self) -> &mut Checks {
+        self.checks.get_or_insert_default()
     }
 
     /// Returns the earlier order of this id. The same order does nothing when it is sent again.

@@ -29,6 +29,8 @@ pub(super) struct Scene<'a> {
     pub(super) is_limited: bool,
     pub(super) open_until: Option<Tick>,
     pub(super) hold_until: Option<Tick>,
+    /// The time until which no call may be a probe, because no health probe has succeeded. Zero if calls may probe.
+    pub(super) held_back_until: Tick,
     pub(super) round: Round,
 }
 
@@ -65,6 +67,8 @@ pub(super) enum Gate {
     /// The half-open circuit admits no further probe at present. `oldest` is the age of the oldest probe in
     /// nanoseconds. `leased_until` is the time from which the circuit probes without a grant, if only a grant is missing.
     Taken { oldest: u64, leased_until: Option<Tick> },
+    /// The circuit is due to probe, and no call may be a probe until a health probe succeeds, or until this time.
+    HeldBack(Tick),
     /// The gate is closed, and no call passes before this time. `None` if the time is not known.
     Closed(Option<Tick>),
 }
@@ -116,14 +120,23 @@ impl Scene<'_> {
             Mode::Automatic | Mode::Shadow => match self.state {
                 State::Closed if self.is_limited => Gate::Limited,
                 State::Closed => Gate::Counted,
+                State::Open if self.is_over(self.open_until) && self.is_held_back() => {
+                    Gate::HeldBack(self.held_back_until)
+                }
                 State::Open if self.is_over(self.open_until) => return Err(Due::Probing),
                 State::Open => Gate::Closed(self.open_until),
                 State::HalfOpen => self.half_open()?,
             },
         };
         // In shadow every call passes.
-        let in_shadow = self.mode == Mode::Shadow && matches!(gate, Gate::Closed(_) | Gate::Taken { .. });
+        let in_shadow =
+            self.mode == Mode::Shadow && matches!(gate, Gate::Closed(_) | Gate::Taken { .. } | Gate::HeldBack(_));
         Ok(if in_shadow { Gate::InShadow } else { gate })
+    }
+
+    #[inline(always)]
+    fn is_held_back(&self) -> bool {
+        self.now < self.held_back_until
     }
 
     #[inline(always)]
@@ -158,6 +171,7 @@ impl Scene<'_> {
         let needs_grant = is_leased && !slots.has_grant;
         Ok(match slots.verdict.can_use_another(probing) {
             _ if in_probe => Gate::Nested,
+            true if self.is_held_back() => Gate::HeldBack(self.held_back_until),
             true if needs_grant => Gate::Taken { oldest: slots.oldest, leased_until: Some(leased_until) },
             true => Gate::Probe,
             false => Gate::Taken { oldest: slots.oldest, leased_until: None },
@@ -171,7 +185,9 @@ impl Scene<'_> {
         match due {
             Due::HoldEnded { .. } | Due::Probing if due.begins_round(self.state) => {
                 let round = Round { leased_until: leased_until(next.mode), ..next.round };
-                Self { state: State::HalfOpen, round, ..next }
+                // The end of a hold is no health probe, unlike the end of an opening, which the gate has let a call end.
+                let held_back_until = if let Due::Probing = due { Tick::ZERO } else { self.held_back_until };
+                Self { state: State::HalfOpen, held_back_until, round, ..next }
             }
             Due::HoldEnded { .. } | Due::Probing => next,
             Due::Overdue => Self { round: Round { slots: self.round.slots.reclaimed(), ..self.round }, ..self },

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cold::Cold;
-use super::limit::{Lazy, Limit};
+use super::health::Health;
+use super::limit::Limit;
 use super::probes::Probes;
 use super::wakers::Wakers;
 use super::word::Word;
@@ -16,7 +17,7 @@ use crate::config::Config;
 use crate::event::Observer;
 use crate::random;
 use crate::state::{Standing, State};
-use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed};
+use crate::sync::{Acquire, AtomicU64, Mutex, OnceLock, Relaxed};
 use crate::telemetry;
 use crate::window::cells::Cells;
 use crate::window::contention::Contention;
@@ -74,9 +75,18 @@ pub(crate) struct Inner {
     pub(super) advised_until: AtomicU64,
     /// The time until which a probe of this circuit needs a grant. Only the path of a half-open circuit reads it.
     pub(super) leased_until: AtomicU64,
-    /// The ramp and the throttle. Only calls of a limited circuit and failures of a closed circuit read the limit.
-    pub(super) limit: Lazy,
+    /// The parts that most circuits never need.
+    rare: OnceLock<Box<Rare>>,
     pub(super) cold: Mutex<Cold>,
+}
+
+/// The parts that most circuits never need. The box is allocated at the first need of a part.
+#[derive(Debug, Default)]
+struct Rare {
+    /// The ramp and the throttle. Only calls of a limited circuit and failures of a closed circuit read the limit.
+    limit: OnceLock<Limit>,
+    /// The health probes. Only the path of a circuit that is not closed reads them.
+    health: OnceLock<Health>,
 }
 
 // The assertions hold only on 64-bit targets, because shorter pointers move `config` closer to the word. Such a layout
@@ -179,10 +189,6 @@ impl Inner {
         let quick = slow_call_rule
             .zip(config.clock.lag())
             .map_or(0, |((_, slower_than), lag)| nanos(slower_than.saturating_sub(lag)));
-        let limit = Lazy::default();
-        if config.limits.is_some() {
-            limit.get_or_init(|| Box::new(Limit::new(&config)));
-        }
         let inner = Self {
             clock: config.clock.clone(),
             cells: Cells::new(evidence.buckets(), in_sums && !call_observers.is_empty()),
@@ -207,7 +213,7 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             leased_until: AtomicU64::new(Tick::ZERO.as_nanos()),
-            limit,
+            rare: OnceLock::new(),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new()),
             seed: config.seed.unwrap_or_else(random::bits),
@@ -217,7 +223,27 @@ impl Inner {
         inner.run.begin(FIRST_ERA, run::Seen::default());
         inner.probes.begin(FIRST_ERA, 0, Duration::ZERO);
         inner.leave_alone_until.begin(FIRST_ERA, 0);
+        if inner.config.ramp().is_some() || inner.config.throttle().is_some() {
+            inner.limit_or_new();
+        }
         inner
+    }
+
+    pub(super) fn limit(&self) -> Option<&Limit> {
+        self.rare.get()?.limit.get()
+    }
+
+    pub(super) fn limit_or_new(&self) -> &Limit {
+        self.rare.get_or_init(Box::default).limit.get_or_init(|| Limit::new(&self.config))
+    }
+
+    #[inline]
+    pub(super) fn health(&self) -> Option<&Health> {
+        self.rare.get()?.health.get()
+    }
+
+    pub(super) fn health_or_new(&self) -> &Health {
+        self.rare.get_or_init(Box::default).health.get_or_init(|| Health::new(self.load().era()))
     }
 
     #[inline]
@@ -279,10 +305,12 @@ impl Inner {
     }
 }
 
-/// Reports the remaining sums when the last handle, permit and rejection of the circuit are gone.
+/// Reports the remaining sums when the last handle, permit and rejection of the circuit are gone. Also wakes the runner of
+/// the health probes, which holds no handle and must end.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.report_sums();
+        self.wakers.wake();
     }
 }
 

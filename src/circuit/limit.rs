@@ -33,7 +33,7 @@ use crate::clock::{Tick, nanos};
 use crate::config::Config;
 use crate::random;
 use crate::state::{Act, Criticality, Reason, RejectReason, State};
-use crate::sync::{AtomicU64, OnceLock, Relaxed, Release};
+use crate::sync::{AtomicU64, Relaxed, Release};
 use crate::window::Tally;
 
 /// The part of the limit in the admission of a call.
@@ -50,12 +50,10 @@ impl Drawn {
     pub(crate) const YES: Self = Self::By(Criticality::Standard);
 }
 
-/// The limit of a circuit, which is created with the circuit if a ramp or a throttle is set, and otherwise with the first ramp
-/// of its fleet, the first advice beside a usual rate, or the first call that is more or less critical than others. A circuit
-/// that never limits its calls takes no memory for the data.
-pub(super) type Lazy = OnceLock<Box<Limit>>;
-
 /// The ramp of the present era, and the draws. A circuit without a ramp has a ramp that ended at zero.
+///
+/// The limit is created with the circuit if a ramp or a throttle is set, and otherwise with the first ramp of its fleet, the
+/// first advice beside a usual rate, or the first call that is more or less critical than others.
 #[derive(Debug)]
 pub(super) struct Limit {
     /// The end of the ramp. Written under the cold mutex before the word, as `length` is.
@@ -118,14 +116,6 @@ impl Limit {
 }
 
 impl Inner {
-    pub(super) fn limit(&self) -> Option<&Limit> {
-        self.limit.get().map(|limit| &**limit)
-    }
-
-    pub(super) fn limit_or_new(&self) -> &Limit {
-        self.limit.get_or_init(|| Box::new(Limit::new(&self.config)))
-    }
-
     fn throttle(&self) -> Option<&Throttle> {
         self.limit()?.throttle.as_ref()
     }

@@ -23,6 +23,8 @@
 //! | `loom_a_reopened_circuit_admits_no_call` | the word is stored or loaded Relaxed, or stored before the data of its era |
 //! | `loom_a_status_is_of_one_era` | `status` loads the word before the lock |
 //! | `loom_a_circuit_is_spread_while_its_era_changes` | `spread` loads the word before the lock, or a change undoes the spreading |
+//! | `loom_a_health_probe_of_an_ended_era_lets_no_call_probe` | the success of a check ignores its era |
+//! | `loom_a_health_probe_beside_a_due_call_makes_one_transition` | `change` does not compare eras |
 //! | [`probes`] | |
 //! | `loom_callers_past_the_deadline_make_one_transition` | `change` does not compare eras |
 //! | `loom_callers_past_the_deadline_find_every_slot` | a new era without a deadline overwrites the deadline, or the slots are freed after the word is stored |
@@ -56,6 +58,7 @@
 //! | `loom_a_slot_waiter_is_woken_or_finds_the_slot` | `judge` wakes the tasks before the slot is free, or does not wake the tasks |
 //! | `loom_a_waiter_for_a_grant_is_woken_or_finds_the_slot` | `grant` wakes the tasks before the slot is free, or does not wake the tasks |
 //! | `loom_a_waiter_for_the_end_of_the_leases_is_woken_or_sees_it` | `lease_probes` wakes the tasks before the end, or does not wake the tasks |
+//! | `loom_a_waiter_for_a_health_probe_is_woken_or_may_pass` | a success wakes the tasks before the era is cleared, or does not wake the tasks |
 //! | `loom_a_waiter_sleeps_through_no_lost_race_for_a_grant` | a call that was counted without a slot does not wake the tasks |
 //! | `loom_a_poll_for_a_change_is_woken_or_sees_it` | `change_any` wakes the tasks before the word is stored, or `poll_changed` does not check again |
 //! | `loom_a_waiter_for_the_restore_is_woken_or_sees_it` | `restored` wakes the tasks before the word is stored, or does not wake the tasks |
@@ -159,6 +162,8 @@ impl Observer for Reporter {
             | Event::Fleet { .. }
             | Event::FleetProbes { .. }
             | Event::FleetDeclined
+            | Event::HealthBegan
+            | Event::HealthProbe { .. }
             | Event::SystemLoad { .. } => return,
         };
         self.0.send(report).expect("the model listens");
@@ -214,6 +219,13 @@ fn past_deadline(circuit: &Circuit) {
     over.state = State::Open;
     over.open_for = Some(Duration::ZERO);
     circuit.adopt(&over, Reason::Restored).expect("it was closed");
+}
+
+/// Restores a half-open circuit, whose era no health probe of this process has begun.
+fn half_open_before_this_process(circuit: &Circuit) {
+    let mut before = Snapshot::closed();
+    before.state = State::HalfOpen;
+    circuit.adopt(&before, Reason::Restored).expect("it was closed");
 }
 
 fn call(circuit: &Circuit) -> Permit {

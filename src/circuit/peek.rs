@@ -24,7 +24,7 @@ pub(crate) enum Peek {
     /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
     Rejecting(Option<Duration>),
     /// The call will be rejected, until a transition, a freed slot, or until this time has passed. When the time has
-    /// passed, the oldest probe is overdue, or probes are no longer leased. The circuit wakes no task at such a time, so
+    /// passed, the oldest probe is overdue, probes are no longer leased, or calls no longer wait for a health probe. The circuit wakes no task at such a time, so
     /// the waiting caller needs a timer.
     ProbesTaken(Duration),
     /// The answer is unknown, because the first call waits until the circuit is restored.
@@ -55,7 +55,13 @@ impl Circuit {
     /// [`would_admit`](Self::would_admit).
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(self.inner().peek_at_gate(), Peek::Rejecting(_))
+        let inner = self.inner();
+        match inner.peek_at_gate() {
+            Peek::Rejecting(_) => true,
+            // Only a health probe ends this opening.
+            Peek::ProbesTaken(_) => inner.load().state() == State::Open,
+            Peek::MayPass | Peek::AwaitsRestore => false,
+        }
     }
 
     /// Returns true if the circuit has left closed and has not closed since, or if an operator forces the circuit open.
@@ -102,7 +108,7 @@ impl Circuit {
         inner.give_up_if_due(now);
         let mut scene = inner.scene(inner.load(), now);
         scene.round.leased_until = Tick::ZERO;
-        !matches!(scene.settled(|_| Tick::ZERO), Gate::Taken { .. } | Gate::Closed(_))
+        !matches!(scene.settled(|_| Tick::ZERO), Gate::Taken { .. } | Gate::HeldBack(_) | Gate::Closed(_))
     }
 
     /// Returns the answer of the gate to a call that does not wait for a restore.
@@ -139,7 +145,7 @@ impl Inner {
         match self.settled(word, now) {
             Gate::Counted | Gate::Limited | Gate::Uncounted | Gate::Nested | Gate::InShadow => NextCall::Admitted,
             Gate::Probe => NextCall::Probe,
-            Gate::Taken { .. } | Gate::Closed(_) => NextCall::Rejected,
+            Gate::Taken { .. } | Gate::HeldBack(_) | Gate::Closed(_) => NextCall::Rejected,
         }
     }
 
@@ -190,7 +196,7 @@ impl Inner {
         let now = self.clock.now();
         // Returns zero if a change is due, because only a call carries out the change, even if that call will be rejected.
         let rejects = self.rejects_plainly(word, now)
-            || matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::Closed(_)));
+            || matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::HeldBack(_) | Gate::Closed(_)));
         if rejects { taken(now) } else { Tick::ZERO }
     }
 
@@ -220,6 +226,7 @@ impl Inner {
                 Peek::MayPass
             }
             Gate::Taken { oldest, leased_until } => Peek::ProbesTaken(scene.until_slot(oldest, leased_until)),
+            Gate::HeldBack(until) => Peek::ProbesTaken(until.saturating_since(now)),
             Gate::Closed(until) => {
                 Peek::Rejecting(self.rejects_until(word, until).map(|until| until.saturating_since(now)))
             }

@@ -81,6 +81,13 @@ impl Rejected {
         self.branch.opened(|era| self.facts.eras_before(era))
     }
 
+    /// Returns true if the circuit lets no call probe at this moment, because its required health probe has not succeeded
+    /// since the opening.
+    #[must_use]
+    pub fn waits_for_health_probe(&self) -> bool {
+        self.reason() != RejectReason::LoadShed && self.retry_after().is_none() && self.branch.waits_for_health()
+    }
+
     /// Returns the load and the limits that led to the shedding of the call, if the call was shed.
     #[must_use]
     pub fn shed(&self) -> Option<&Shed> {
@@ -148,7 +155,9 @@ impl fmt::Display for Rejected {
                 return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
             }
             (RejectReason::HalfOpen, edge) => {
-                write!(f, "circuit `{name}` is half-open and its probes are taken")?;
+                let why =
+                    if self.waits_for_health_probe() { "waits for a health probe" } else { "its probes are taken" };
+                write!(f, "circuit `{name}` is half-open and {why}")?;
                 // A circuit that was reset from closed to half-open has no opening.
                 edge.as_ref().map_or(Ok(()), |edge| edge.write_opening(f))?;
             }
@@ -159,6 +168,7 @@ impl fmt::Display for Rejected {
             Some(Duration::ZERO) => f.write_str("; it is about to probe"),
             Some(wait) => write!(f, "; it lets a probe through in {}", Brief(wait)),
             None if self.reason() == RejectReason::HalfOpen => Ok(()),
+            None if self.waits_for_health_probe() => f.write_str("; its next probe waits for a health probe"),
             None => f.write_str("; it stays open until an operator resets it"),
         }
     }

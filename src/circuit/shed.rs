@@ -49,7 +49,12 @@ impl Inner {
         let word = self.load();
         let lets_through = match self.settled(word, now) {
             Gate::Counted | Gate::Limited | Gate::Probe => true,
-            Gate::Uncounted | Gate::Nested | Gate::InShadow | Gate::Taken { .. } | Gate::Closed(_) => false,
+            Gate::Uncounted
+            | Gate::Nested
+            | Gate::InShadow
+            | Gate::Taken { .. }
+            | Gate::HeldBack(_)
+            | Gate::Closed(_) => false,
         };
         if lets_through && word.beneath() == Mode::Shadow {
             // Relaxed, because the count publishes no other data.

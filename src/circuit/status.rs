@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::inner::Inner;
 use super::{Circuit, Peek, decide};
 use crate::outcome::{number, score_from_units};
-use crate::state::{FleetBrief, Generation, Mode, Standing, State, Transition};
+use crate::state::{FleetBrief, Generation, HealthStatus, Mode, Standing, State, Transition};
 use crate::sync::{Acquire, AtomicU64, Relaxed};
 use crate::window::Tally;
 
@@ -90,6 +90,8 @@ pub struct Status {
     /// The decision of the fleet, as this instance knows the decision. `None` for a circuit without a fleet, and before the
     /// store has answered.
     pub fleet: Option<FleetBrief>,
+    /// The health probes of the circuit. `None` if the circuit has never had any.
+    pub health: Option<HealthStatus>,
     /// The counts since the circuit was created.
     pub totals: Totals,
     /// The last transitions, oldest first, at most 128.
@@ -236,6 +238,7 @@ impl Circuit {
                 failures: verdict.failures,
             },
             fleet: cold.fleet(),
+            health: inner.health_status(&cold, now),
             totals: inner.totals(),
             transitions: cold.history.iter().skip(cold.history.len().saturating_sub(transitions)).cloned().collect(),
         }

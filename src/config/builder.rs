@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::open::{LONGEST, SHORTEST};
-use super::{Config, ConfigError, Limiting, OpenDuration, Probing, Recovery, Rules};
+use super::{Config, ConfigError, HealthSettings, OpenDuration, Probing, RareSettings, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
 pub(crate) use crate::pattern::LONGEST_NAME;
@@ -28,6 +28,16 @@ pub struct ConfigBuilder {
     ramp: Option<Duration>,
     throttle: Option<f64>,
     throttled_failure_rate: f64,
+    health: HealthParts,
+}
+
+/// The settings of health probes. The address can be set before or after the others.
+#[derive(Debug, Clone, Default)]
+struct HealthParts {
+    address: Option<String>,
+    every: Option<Duration>,
+    deadline: Option<Duration>,
+    required: bool,
 }
 
 impl ConfigBuilder {
@@ -54,7 +64,7 @@ impl ConfigBuilder {
                     deadline: Duration::from_secs(30),
                     quiet_after: Duration::from_secs(60),
                 },
-                limits: None,
+                rare: None,
                 cancelled_counts_after: Some(Duration::from_secs(1)),
                 trip_on_any_outcome: false,
                 sharded: false,
@@ -72,6 +82,7 @@ impl ConfigBuilder {
             ramp: None,
             throttle: None,
             throttled_failure_rate: THROTTLED_FAILURE_RATE,
+            health: HealthParts::default(),
         }
     }
 
@@ -292,6 +303,40 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets the address at which the service reports its health, `http://HOST[:PORT]/PATH` or `grpc://HOST:PORT[/SERVICE]`
+    /// (`grpc.health.v1.Health/Check`). Default: no address. Needs the feature `health`.
+    ///
+    /// The task of a registry with a store checks the address while the circuit is not closed, and ends the opening with
+    /// the first success. Without such a task, spawn [`Circuit::health_probe`](crate::Circuit::health_probe). The status
+    /// 2xx and `SERVING` are successes. Redirects are not followed.
+    ///
+    /// Range: up to 1000 visible ASCII characters, without TLS and without credentials. For another check, use
+    /// [`Circuit::probe_with`](crate::Circuit::probe_with).
+    pub fn health(mut self, address: &str) -> Self {
+        self.health.address = Some(address.to_owned());
+        self
+    }
+
+    /// Sets the time between two checks of [`health`](Self::health). Each interval varies by up to 20 %. Range: 10 ms to
+    /// 1 h. Default: 1 s.
+    pub const fn health_every(mut self, every: Duration) -> Self {
+        self.health.every = Some(every);
+        self
+    }
+
+    /// Sets the deadline of a check of [`health`](Self::health). Range: 1 ms to 60 s. Default: 1 s.
+    pub const fn health_deadline(mut self, deadline: Duration) -> Self {
+        self.health.deadline = Some(deadline);
+        self
+    }
+
+    /// Lets no call of a user probe until a check of [`health`](Self::health) has succeeded since the opening, with the
+    /// bounds of [`HealthProbe::required`](crate::health::HealthProbe::required). Default: `false`.
+    pub const fn health_required(mut self, required: bool) -> Self {
+        self.health.required = required;
+        self
+    }
+
     /// Counts a dropped call as a failure of weight 0.5 if the caller drops the call this long after its
     /// start or later. Default: 1 s.
     ///
@@ -399,7 +444,7 @@ impl ConfigBuilder {
             return Err(ConfigError::new("name", format_args!("\"{}\"", quoted(&self.config.name)), UNRESERVED));
         }
         self.config.rules.slow_call_rate = self.slow_rule()?;
-        self.config.limits = self.limiting()?;
+        self.config.rare = self.rare()?;
         self.throttle_rules();
         let Config { rules, window, open, probes, .. } = &self.config;
         check_rules(rules, *window)?;
@@ -418,7 +463,7 @@ impl ConfigBuilder {
         Ok(self.config)
     }
 
-    fn limiting(&self) -> Result<Option<Box<Limiting>>, ConfigError> {
+    fn rare(&self) -> Result<Option<Box<RareSettings>>, ConfigError> {
         let Self { ramp, throttle, throttled_failure_rate: rate, .. } = *self;
         if let Some(ramp) = ramp.filter(|ramp| *ramp > LONGEST_RAMP) {
             return Err(ConfigError::new("ramp", Exact(ramp), "0 to 1 hour"));
@@ -434,7 +479,9 @@ impl ConfigBuilder {
                 return Err(ConfigError::new("window", "a number of calls", "a time, beside throttle"));
             }
         }
-        Ok((ramp.is_some() || throttle.is_some()).then(|| Box::new(Limiting { ramp, throttle })))
+        let health = self.health_settings()?;
+        let is_set = ramp.is_some() || throttle.is_some() || health.is_some();
+        Ok(is_set.then(|| Box::new(RareSettings { ramp, throttle, health })))
     }
 
     /// Raises the limit of the failure rate of a throttled circuit, because the throttle relieves a service that fails some
@@ -449,6 +496,21 @@ impl ConfigBuilder {
         {
             *rate = self.throttled_failure_rate;
         }
+    }
+
+    fn health_settings(&self) -> Result<Option<HealthSettings>, ConfigError> {
+        let HealthParts { address, every, deadline, required } = &self.health;
+        let Some(address) = address.clone() else {
+            return if every.is_some() || deadline.is_some() || *required {
+                Err(ConfigError::new("health", "not set", "an address, beside the other settings of health probes"))
+            } else {
+                Ok(None)
+            };
+        };
+        let (every, deadline) = (every.unwrap_or(HEALTH_EVERY), deadline.unwrap_or(HEALTH_DEADLINE));
+        let settings = HealthSettings { address, every, deadline, required: *required };
+        settings.check()?;
+        Ok(Some(settings))
     }
 
     fn slow_rule(&self) -> Result<Option<(f64, Duration)>, ConfigError> {
@@ -529,6 +591,11 @@ const LONGEST_RAMP: Duration = Duration::from_secs(3600);
 
 /// The default time for which a registry refuses a reset.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);
+
+/// The default time between two checks of an address.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
+/// The default deadline of a check.
+pub(crate) const HEALTH_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The default limit for the share of failed calls, which [`Rules::rate_limit`] also gives if the rule is off.
 pub(super) const FAILURE_RATE: f64 = 0.4;

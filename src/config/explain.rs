@@ -12,6 +12,7 @@ pub(super) fn explain(config: &Config) -> String {
     let mut text = format!("Circuit `{}`.\n", config.name);
     rules(config, &mut text).expect("a String takes everything");
     recovery(config, &mut text).expect("a String takes everything");
+    health(config, &mut text).expect("a String takes everything");
     if config.shadow {
         text.push_str("The circuit starts in shadow. No call is rejected, and the calls that would have been rejected are counted.\n");
     }
@@ -119,6 +120,26 @@ fn ramp(config: &Config, text: &mut String) -> std::fmt::Result {
         }
         None => writeln!(text, "After a closing by a fleet, {}.", grows(config.ramp_in_fleet())),
     }
+}
+
+fn health(config: &Config, text: &mut String) -> std::fmt::Result {
+    let Some(health) = config.health() else { return Ok(()) };
+    let (every, deadline) = (Brief(health.every), Brief(health.deadline));
+    writeln!(
+        text,
+        "While the circuit is not closed, `{health}` is checked every {every}, with a deadline of {deadline}. These checks are no calls."
+    )?;
+    match config.recovery {
+        Recovery::Automatic => writeln!(text, "The first success ends the opening early.")?,
+        Recovery::Manual => writeln!(text, "A success ends no opening, because only an operator does.")?,
+    }
+    if health.required {
+        writeln!(
+            text,
+            "No call is a probe until a check has succeeded, unless the checks get no success for too long."
+        )?;
+    }
+    Ok(())
 }
 
 fn some(count: u32, noun: &str) -> String {

@@ -22,12 +22,13 @@ impl Config {
 }
 
 /// Returns the value of each setting. Different values have different texts.
-pub(super) fn values(config: &Config) -> [(&'static str, String); 22] {
+pub(super) fn values(config: &Config) -> [(&'static str, String); 26] {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = config.rules;
     let Rules { failure_score, slow_call_rate, .. } = config.rules;
     let Probing { successes, in_flight, failures_tolerated, deadline, quiet_after } = config.probes;
     let number = |number: Option<f64>| number.map_or_else(off, |number| number.to_string());
     let exact = |duration: Duration| Exact(duration).to_string();
+    let health = config.health();
     [
         ("failure_rate", number(failure_rate)),
         ("min_calls", min_calls.to_string()),
@@ -59,6 +60,10 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 22] {
         ("probe_deadline", exact(deadline)),
         ("quiet_after", exact(quiet_after)),
         ("ramp", config.ramp().map_or_else(|| "default".to_owned(), exact)),
+        ("health", health.map_or_else(off, ToString::to_string)),
+        ("health_every", health.map_or_else(off, |health| exact(health.every))),
+        ("health_deadline", health.map_or_else(off, |health| exact(health.deadline))),
+        ("health_required", health.is_some_and(|health| health.required).to_string()),
         ("cancelled_counts_after", config.cancelled_counts_after.map_or_else(|| "never".to_owned(), exact)),
         ("trip_on_any_outcome", config.trip_on_any_outcome.to_string()),
         ("sharded", config.sharded.to_string()),

@@ -12,6 +12,7 @@ use super::membership::Quorum;
 use super::terms::{Polls, Terms, Ttl};
 use super::waiters::Waiters;
 use crate::config::{ConfigError, LONGEST_NAME};
+use crate::health::HealthLimit;
 use crate::keep::{FLEETS, INSTANCES, MOST_VOTES, QUORUM_AT_LEAST, QUORUM_SHARE, STORE_TIMEOUT, is_fleet, is_instance};
 use crate::pattern::{ALLOWED, ByName, misused};
 use crate::registry::Registry;
@@ -63,6 +64,7 @@ impl RegistryBuilder {
                 ttl: Ttl::default(),
                 ttl_of: ByName::default(),
                 outbox: 1024,
+                health_probes: 16,
                 audit_kept: None,
                 seed: None,
             },
@@ -205,6 +207,13 @@ impl RegistryBuilder {
         self
     }
 
+    /// Sets the largest number of health probes that the background task makes at the same time, over all circuits. Other
+    /// health probes wait for a place. Range: 1 to 1000. Default: 16.
+    pub const fn health_probes_at_once(mut self, probes: u16) -> Self {
+        self.terms.health_probes = probes;
+        self
+    }
+
     /// Sets the seed of jitter and ids, for tests that must repeat. Two registries on one store must not have the same
     /// seed, because their ids would be equal.
     pub const fn seed(mut self, seed: u64) -> Self {
@@ -250,6 +259,9 @@ impl RegistryBuilder {
         if !(16..=1_000_000).contains(&terms.outbox) {
             return Err(ConfigError::new("audit_waiting", terms.outbox, "16 to 1000000"));
         }
+        if !(1..=1_000).contains(&terms.health_probes) {
+            return Err(ConfigError::new("health_probes_at_once", terms.health_probes, "1 to 1000"));
+        }
         if !is_instance(&terms.instance) {
             return Err(ConfigError::new("instance", format_args!("`{}`", quoted(&terms.instance)), INSTANCES));
         }
@@ -267,6 +279,7 @@ impl RegistryBuilder {
         expect(ttls.map(|(name, _)| Call::Set { kind: Kind::Ttl, setting: format!("`ttl_of` of \"{name}\""), name }));
         telemetry::store::begin(store.kind());
         let hub = Hub {
+            health_limit: HealthLimit::new(terms.health_probes),
             terms,
             store,
             inbox: Mutex::default(),

@@ -21,6 +21,7 @@ use super::report::{Restored, ShutdownReport, StoreStatus};
 use super::terms::Terms;
 use super::waiters::Waiters;
 use crate::circuit::Circuit;
+use crate::health::{HealthLimit, HealthProbe};
 use crate::record::Member;
 use crate::registry::Companion;
 #[cfg(feature = "keyed")]
@@ -42,6 +43,8 @@ pub(super) struct Hub {
     pub(super) progress: watch::Sender<u64>,
     pub(super) findings: Mutex<Findings>,
     pub(super) waiters: Waiters,
+    /// The bound on the checks of all health probes of the registry.
+    pub(super) health_limit: HealthLimit,
     /// The keyed circuits of the registry, whose names only the store knows after a restart.
     #[cfg(feature = "keyed")]
     pub(super) prefixes: Prefixes,
@@ -77,6 +80,8 @@ pub(super) struct Inbox {
     /// The orders that were given again, each with its circuit. The callers wait for the results, and the audit rows
     /// are written again if they were lost.
     pub(super) repeated: Vec<(String, Order)>,
+    /// The new health probes of the application.
+    pub(super) health: Vec<HealthProbe>,
     /// True if a caller waits for a restore or for the result of an order.
     pub(super) hurry: bool,
     /// True if the task must write the remaining changes and then end.

@@ -11,6 +11,7 @@ use super::outbox::Outbox;
 use super::terms::Terms;
 use crate::circuit::Circuit;
 use crate::clock::{Clock, TokioClock};
+use crate::health::HealthProbe;
 use crate::random::Dice;
 use crate::record::tiers_text;
 use crate::store::DynStore;
@@ -45,6 +46,8 @@ pub(super) struct Ledger {
     /// The highest era of removed desks. A new desk counts its eras from this number, so that a circuit that returns
     /// under an old name does not repeat the eras of its predecessor.
     pub(super) eras: u64,
+    /// The health probes of the registry, in the order in which they were given.
+    pub(super) health: Vec<HealthProbe>,
     pub(super) outbox: Outbox,
     pub(super) link: Link,
     /// The number of failed writes of the audit in a row.
@@ -80,6 +83,7 @@ impl Ledger {
             refused_rows: Lines::default(),
             clashes: Lines::default(),
             eras: 0,
+            health: Vec::new(),
             link: Link::new(store.kind()),
             audit_failures: 0,
             dice: Dice::new(terms.seed),

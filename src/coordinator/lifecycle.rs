@@ -11,6 +11,8 @@ use super::hub::{Coordinator, Hub};
 use super::report::{RestoreReport, ShutdownReport, StoreStatus};
 use super::task::Task;
 use crate::circuit::Circuit;
+use crate::config::ConfigError;
+use crate::health::HealthProbe;
 use crate::record::Member;
 use crate::registry::Registry;
 
@@ -175,6 +177,27 @@ impl Registry {
             tokio::time::timeout(ABORTED_WITHIN, ended()).await.ok();
         }
         hub.shutdown_report()
+    }
+
+    /// Lets the background task run a health probe, from the start of the task until the circuit is dropped. The task ends the
+    /// probes of a registry when a shutdown begins, and makes at most
+    /// [`health_probes_at_once`](RegistryBuilder::health_probes_at_once) checks at the same time.
+    ///
+    /// The probe of an address in a configuration runs by itself, and needs no call of this function.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if a time of the probe is out of range, or if the registry has no store and therefore no task. Spawn
+    /// [`HealthProbe::run`] then.
+    pub fn probe(&self, probe: HealthProbe) -> Result<(), ConfigError> {
+        probe.check_times()?;
+        let Some(coordinator) = self.companion::<Coordinator>() else {
+            let allowed = "a registry with a store, or the future of `HealthProbe::run` in a task of your own";
+            return Err(ConfigError::new("health_probe", "for a registry without a store", allowed));
+        };
+        coordinator.0.inbox.lock().health.push(probe);
+        coordinator.0.called.notify_one();
+        Ok(())
     }
 
     /// Returns the state of the store and of the background task. `None` if the registry has no store.

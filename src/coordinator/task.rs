@@ -9,13 +9,14 @@
 //! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, hints of
 //! the store in `hints.rs`, the polls in `polls.rs`, new and evicted circuits in `leave.rs`, the batches of loads in
 //! `loads.rs`, the search for keyed circuits after a start in `survey.rs`, the deletion of old records in `sweep.rs`, the
-//! heartbeats for the fleet in `members.rs`, the wake-up of a suspended machine in `slept.rs`, and the reports and the end of
+//! heartbeats for the fleet in `members.rs`, the runners of health probes in `health.rs`, the wake-up of a suspended machine in `slept.rs`, and the reports and the end of
 //! the task in `end.rs`.
 //!
 //! The file is longer than others, because the loop is read together with all that can wake it.
 
 mod answers;
 mod end;
+mod health;
 mod hints;
 mod jobs;
 mod leave;
@@ -57,6 +58,12 @@ pub(super) struct Task {
     ledger: Ledger,
     /// The operations under way.
     jobs: JoinSet<(Begun, Ended)>,
+    /// The runners of the health probes.
+    runners: JoinSet<()>,
+    /// True while the health probes run.
+    runs_health: bool,
+    /// The number of runners that have ended since the ledger was last cleared of ended health probes.
+    ended_runners: usize,
     /// The desks whose records must be loaded.
     to_load: Loads,
     /// The desks that have something to write.
@@ -116,6 +123,9 @@ impl Task {
             to_load: Loads::new(ledger.desks.ids().collect()),
             ledger,
             jobs: JoinSet::new(),
+            runners: JoinSet::new(),
+            runs_health: false,
+            ended_runners: 0,
             to_write: ToWrite::default(),
             orders_under_way: 0,
             #[cfg(feature = "keyed")]
@@ -193,6 +203,8 @@ impl Task {
             // `jobs`.
             Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
             event = next_event(&mut self.watch) => self.hinted(event),
+            // A runner ends with its circuit, or when another runner of the circuit begins.
+            Some(_) = self.runners.join_next(), if !self.runners.is_empty() => self.health_ended(),
             () = tokio::time::sleep(wait) => {}
         }
         true
@@ -212,6 +224,7 @@ impl Task {
         }
         let hurry = std::mem::take(&mut inbox.hurry);
         let repeated = std::mem::take(&mut inbox.repeated);
+        let health = std::mem::take(&mut inbox.health);
         inbox.orders = 0;
         let (shutdown, ended) = (inbox.shutdown, inbox.ended);
         drop(inbox);
@@ -268,6 +281,7 @@ impl Task {
             self.ledger.link.hurry(now);
             self.audit_at = now;
         }
+        self.run_health(health);
         self.finished |= ended;
     }
 

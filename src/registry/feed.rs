@@ -103,6 +103,8 @@ impl Observer for Feed {
             Event::Refresh { .. }
             | Event::FleetProbes { .. }
             | Event::FleetDeclined
+            | Event::HealthBegan
+            | Event::HealthProbe { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
             | Event::Fallback { .. }

@@ -25,6 +25,9 @@ pub(super) fn sentence(rejected: &Rejected, detail: Detail) -> String {
         (Detail::Everything, _) => return rejected.to_string(),
         (Detail::Nothing, _) => "the service is unavailable for now".to_owned(),
         (Detail::Name, RejectReason::Tripped) => format!("circuit `{name}` is open"),
+        (Detail::Name, RejectReason::HalfOpen) if rejected.waits_for_health_probe() => {
+            format!("circuit `{name}` is half-open and waits for a health probe")
+        }
         (Detail::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
         (Detail::Name, RejectReason::Ramp) => {
             format!("circuit `{name}` closed a moment ago and admits only a growing share of the calls")

@@ -32,6 +32,10 @@ pub(super) enum Setting {
     ProbeDeadline(Duration),
     QuietAfter(Duration),
     Ramp(Duration),
+    Health(Option<String>),
+    HealthEvery(Duration),
+    HealthDeadline(Duration),
+    HealthRequired(bool),
     CancelledCountsAfter(Option<Duration>),
     TripOnAnyOutcome(bool),
     Sharded(bool),
@@ -45,7 +49,7 @@ pub(super) enum Setting {
 type Read = fn(&Layers<'_>) -> Result<Setting, SettingsError>;
 
 /// The keys of a circuit and of the defaults, each with its reader.
-pub(super) const KEYS: [(&str, Read); 25] = [
+pub(super) const KEYS: [(&str, Read); 29] = [
     ("failure_rate", |set| set.top().number_or_off().map(Setting::FailureRate)),
     ("min_calls", |set| set.top().count().map(Setting::MinCalls)),
     ("consecutive_failures", |set| consecutive_failures(set.top())),
@@ -66,6 +70,10 @@ pub(super) const KEYS: [(&str, Read); 25] = [
     ("probe_deadline", |set| set.top().duration().map(Setting::ProbeDeadline)),
     ("quiet_after", |set| set.top().duration().map(Setting::QuietAfter)),
     ("ramp", |set| set.top().duration_within("0 s", "1 h").map(Setting::Ramp)),
+    ("health", |set| health(set.top())),
+    ("health_every", |set| set.top().duration().map(Setting::HealthEvery)),
+    ("health_deadline", |set| set.top().duration().map(Setting::HealthDeadline)),
+    ("health_required", |set| set.top().switch().map(Setting::HealthRequired)),
     ("cancelled_counts_after", |set| match set.top().text() {
         Some("never") => Ok(Setting::CancelledCountsAfter(None)),
         _ => Ok(Setting::CancelledCountsAfter(Some(set.top().duration_or(", or \"never\"")?))),
@@ -101,6 +109,15 @@ fn throttle(field: &Field) -> Result<Setting, SettingsError> {
 
 /// The factor of the throttle that Google's *Site Reliability Engineering* recommends.
 const USUAL_THROTTLE: f64 = 2.0;
+
+/// Reads an address, or `false` for no health probes.
+fn health(field: &Field) -> Result<Setting, SettingsError> {
+    match field.text() {
+        Some(address) if !field.is_off() => Ok(Setting::Health(Some(address.to_owned()))),
+        _ if field.is_off() => Ok(Setting::Health(None)),
+        _ => Err(field.refuse("an address like \"http://payments:8080/healthz\", or false for no health probes")),
+    }
+}
 
 /// The forms of `window`, which are `"10 s"`, `{ time = "10 s", buckets = 10 }` and `{ calls = 100 }`.
 pub(super) const WINDOW: Shape = Shape {
@@ -176,7 +193,14 @@ pub(super) fn build(settings: &[Setting], builder: ConfigBuilder) -> ConfigBuild
     // `slower_than` is left out if the rule is switched off. The key may still be in a table, and the builder
     // would refuse `slower_than` without the rule.
     let no_slow_rule = settings.iter().any(|setting| matches!(setting, Setting::SlowCallRate(None)));
-    let set = settings.iter().filter(|setting| !(no_slow_rule && matches!(setting, Setting::SlowerThan(_))));
+    // The other keys of health probes are left out without an address, because they may be in a table for many circuits.
+    let has_health = settings.iter().any(|setting| matches!(setting, Setting::Health(Some(_))));
+    let is_of_health = |setting: &Setting| {
+        matches!(setting, Setting::HealthEvery(_) | Setting::HealthDeadline(_) | Setting::HealthRequired(_))
+    };
+    let set = settings.iter().filter(|setting| {
+        !(no_slow_rule && matches!(setting, Setting::SlowerThan(_)) || !has_health && is_of_health(setting))
+    });
     set.fold(builder, |builder, setting| setting.apply(builder))
 }
 
@@ -204,6 +228,10 @@ impl Setting {
             Self::ProbeDeadline(deadline) => to.probe_deadline(*deadline),
             Self::QuietAfter(duration) => to.quiet_after(*duration),
             Self::Ramp(ramp) => to.ramp(*ramp),
+            Self::Health(Some(address)) => to.health(address),
+            Self::HealthEvery(every) => to.health_every(*every),
+            Self::HealthDeadline(deadline) => to.health_deadline(*deadline),
+            Self::HealthRequired(required) => to.health_required(*required),
             Self::CancelledCountsAfter(Some(duration)) => to.cancelled_counts_after(*duration),
             Self::CancelledCountsAfter(None) => to.cancelled_never_counts(),
             Self::TripOnAnyOutcome(any) => to.trip_on_any_outcome(*any),
@@ -216,6 +244,7 @@ impl Setting {
             Self::FailureScore(None)
             | Self::SlowCallRate(None)
             | Self::Throttle(None)
+            | Self::Health(None)
             | Self::Sharded(false)
             | Self::MeasureDurations(false)
             | Self::Shadow(false)

@@ -47,6 +47,8 @@ pub enum Reason {
     QuietService { successes: u32, half_open_for: Duration },
     /// The open duration has passed, so the circuit probes.
     WaitElapsed { waited: Duration },
+    /// A health probe succeeded before the open duration was over, so the circuit probes.
+    HealthProbe { waited: Duration },
     /// The time of a hold has passed.
     HoldEnded { held: Duration },
     /// An operator changed the circuit.
@@ -85,6 +87,7 @@ impl Reason {
             Self::ProbesPassed { .. } => "probes_passed",
             Self::QuietService { .. } => "quiet_service",
             Self::WaitElapsed { .. } => "wait_elapsed",
+            Self::HealthProbe { .. } => "health_probe",
             Self::HoldEnded { .. } => "hold_ended",
             Self::Operator { .. } => "operator",
             Self::Restored => "restored",
@@ -106,7 +109,8 @@ impl Reason {
             | Self::NoVerdict { half_open_for: lasted }
             | Self::ProbesPassed { half_open_for: lasted, .. }
             | Self::QuietService { half_open_for: lasted, .. }
-            | Self::WaitElapsed { waited: lasted } => *lasted = lasted.saturating_add(state),
+            | Self::WaitElapsed { waited: lasted }
+            | Self::HealthProbe { waited: lasted } => *lasted = lasted.saturating_add(state),
             Self::HoldEnded { held } => *held = held.saturating_add(hold),
             Self::ConsecutiveFailures { .. }
             | Self::FailureRate { .. }
@@ -183,6 +187,7 @@ impl fmt::Display for Reason {
                 write!(f, "no probe failed in {}, {successes} succeeded", Brief(*half_open_for))
             }
             Self::WaitElapsed { waited } => write!(f, "it was open for {}", Brief(*waited)),
+            Self::HealthProbe { waited } => write!(f, "a health probe succeeded after {}", Brief(*waited)),
             Self::HoldEnded { held } => write!(f, "the hold ended after {}", Brief(*held)),
             Self::Operator { act, by } => write!(f, "{act} by {by}"),
             Self::Restored => f.write_str("restored from the store"),

@@ -14,6 +14,7 @@ mod born;
 mod descriptions;
 mod fleet;
 mod handles;
+mod health;
 mod kept;
 mod last;
 mod pool;
@@ -63,6 +64,7 @@ use under::Under;
 /// | `circuit_breaker_fleet_votes_needed` | | gauge, with a fleet: the votes that open the fleet |
 /// | `circuit_breaker_fleet_probes_total` | `result` | counter, with a fleet: probes of this instance, `passed`, `failed`, `returned`, `late`, `unleased` |
 /// | `circuit_breaker_fleet_declined_total` | | counter, with a fleet: openings of the fleet that this instance declined |
+/// | `circuit_breaker_health_probes_total` | `result` | counter, from the first health probe: `passed`, `failed`, `timed_out`, `panicked` |
 ///
 /// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every counter
 /// whose labels are known in advance begins at 0, so that `increase()` sees the first event. The known transitions are
@@ -92,6 +94,8 @@ pub struct MetricsObserver {
     has_fleet: AtomicBool,
     /// True once the circuit has shown the share of the calls that it admits.
     has_share: AtomicBool,
+    /// True once the health probes of the circuit have begun.
+    has_health: AtomicBool,
     /// The newest known standing of the circuit, as a [`Last`].
     last: AtomicU64,
     /// The failures of the last minute. Created by the first failure, because most circuits have none.
@@ -117,6 +121,7 @@ impl MetricsObserver {
             measures: false,
             has_fleet: AtomicBool::new(false),
             has_share: AtomicBool::new(false),
+            has_health: AtomicBool::new(false),
             last: AtomicU64::new(last.0 | Last::OWN),
             failures: OnceLock::new(),
             pool: None,
@@ -310,9 +315,12 @@ impl Observer for MetricsObserver {
                     if let Some(brief) = fleet {
                         self.show_fleet(under, brief);
                     }
+                    self.renew_health(under);
                 }
                 Event::Fleet { brief } => self.show_fleet(under, brief),
                 Event::FleetProbes { result, number } => fleet::probes(under.label, result).increment(number.into()),
+                Event::HealthBegan => self.begin_health(under),
+                Event::HealthProbe { result } => health::probes(under.label, result).increment(1),
                 Event::FleetDeclined => fleet::declined(under.label).increment(1),
                 Event::Forgotten => self.go(circuit),
                 Event::SystemLoad { load, .. } => {

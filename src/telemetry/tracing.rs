@@ -82,6 +82,8 @@ impl Observer for TracingObserver {
             | Event::Fleet { .. }
             | Event::FleetProbes { .. }
             | Event::FleetDeclined
+            | Event::HealthBegan
+            | Event::HealthProbe { .. }
             | Event::SystemLoad { .. } => {}
         }
     }

@@ -10,7 +10,7 @@ use tower_circuit_breaker::event::{Event, Observer};
 use tower_circuit_breaker::state::{Act, Mode, Reason, RejectReason, Standing, Transition};
 use tower_circuit_breaker::{By, Circuit, Config, Failure, Registry, State};
 
-use crate::rig::{NANO, admit, alice, close, fail, last, open, probe, reject, rig, secs, state, succeed, why};
+use crate::rig::{NANO, admit, alice, close, fail, last, millis, open, probe, reject, rig, secs, state, succeed, why};
 
 fn mode(circuit: &Circuit) -> Mode {
     circuit.status().mode
@@ -279,6 +279,27 @@ impl Observer for Asking {
     fn on_event(&self, circuit: &str, _: &Event<'_>) {
         assert!(self.0.get(circuit).is_some(), "it is in the registry when it is told of");
     }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "tasks are spawned as an application does")]
+fn no_health_probe_is_made_under_the_kill_switch() {
+    if !is_child() {
+        return run_as_child("no_health_probe_is_made_under_the_kill_switch");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let circuit = Circuit::new(Config::builder(KILLED).build().unwrap());
+        let (sender, checks) = mpsc::channel();
+        let probe = circuit.probe_with(millis(100), move || {
+            sender.send(()).unwrap();
+            async { Ok::<(), String>(()) }
+        });
+        tokio::spawn(probe.run().unwrap());
+        circuit.reset(&alice(), To::HalfOpen);
+        tokio::time::sleep(secs(60)).await;
+        assert!(circuit.status().health.unwrap().running && checks.try_recv().is_err());
+    });
 }
 
 #[test]

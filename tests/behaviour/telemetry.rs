@@ -1,6 +1,8 @@
 //! What the shipped observers tell: metrics to a recorder, transitions to a subscriber.
 #![cfg(any(feature = "metrics", feature = "tracing"))]
 
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+mod health;
 #[cfg(feature = "tracing")]
 #[path = "../store/lines.rs"]
 mod lines;

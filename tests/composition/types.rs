@@ -34,6 +34,7 @@ use tower_circuit_breaker::clock::{MockClock, MonotonicClock, Tick, TokioClock};
 use tower_circuit_breaker::config::Recovery;
 use tower_circuit_breaker::event::{Ended, Event, ObserverFn};
 use tower_circuit_breaker::fallback::{Deferred, FallbackFuture, FallbackLayer, Unanswered, WithFallback};
+use tower_circuit_breaker::health::{HealthLimit, HealthProbe, HealthRun};
 use tower_circuit_breaker::keyed::OneCircuit;
 #[cfg(feature = "keyed")]
 use tower_circuit_breaker::keyed::{Keyed, KeyedBuilder, KeyedStatus};
@@ -44,7 +45,9 @@ use tower_circuit_breaker::rejection::ReqwestRejection;
 use tower_circuit_breaker::rejection::{BoxedErrors, ErrorsAs, Fallback, Respond, TypedErrors};
 #[cfg(feature = "http")]
 use tower_circuit_breaker::rejection::{HeadersOnly, HttpRejection};
-use tower_circuit_breaker::state::{Act, EarlierReason, FleetBrief, FleetProbe, Generation, InvalidBy, Shed, Snapshot};
+use tower_circuit_breaker::state::{
+    Act, EarlierReason, FleetBrief, FleetProbe, Generation, HealthResult, HealthStatus, InvalidBy, Shed, Snapshot,
+};
 #[cfg(feature = "metrics")]
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
@@ -156,6 +159,11 @@ table! {
     State: Send Sync Unpin Clone;
     Status: Send Sync Unpin Clone;
     Subscription: Send Sync Unpin !Clone;
+    HealthLimit: Send Sync Unpin Clone;
+    HealthProbe: Send Sync Unpin Clone;
+    HealthResult: Send Sync Unpin Clone;
+    HealthRun: Send Unpin !Clone !Sync;
+    HealthStatus: Send Sync Unpin Clone;
     Tally: Send Sync Unpin Clone;
     Tick: Send Sync Unpin Clone;
     To: Send Sync Unpin Clone;

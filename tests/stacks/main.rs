@@ -7,6 +7,7 @@ mod bans;
 mod bodies;
 mod grpc;
 mod handlers;
+mod health;
 mod http;
 mod keyed;
 mod matrix;

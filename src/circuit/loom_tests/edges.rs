@@ -2,7 +2,7 @@
 //! data.
 
 use super::*;
-use crate::state::RejectReason;
+use crate::state::{HealthResult, RejectReason};
 use crate::window::Window;
 
 #[test]
@@ -190,5 +190,32 @@ fn loom_a_circuit_is_spread_while_its_era_changes() {
         assert_eq!((word.era(), word.is_spread()), (2, is_spread), "neither undoes the other");
         call(&circuit).success();
         assert_eq!(circuit.totals().successes, 2, "in whichever cell");
+    });
+}
+
+#[test]
+fn loom_a_health_probe_of_an_ended_era_lets_no_call_probe() {
+    in_every_order(|| {
+        let circuit = circuit(rules());
+        let runner = circuit.begin_checks(TEN, TEN, true);
+        half_open_before_this_process(&circuit);
+        let its = circuit.clone();
+        beside(move || its.checked(runner, 2, HealthResult::Passed, None), || past_deadline(&circuit));
+        assert!(circuit.try_acquire().is_err(), "no health probe has succeeded since the opening");
+        assert_eq!(era_and_state(&circuit), (3, State::Open));
+    });
+}
+
+#[test]
+fn loom_a_health_probe_beside_a_due_call_makes_one_transition() {
+    in_every_order(|| {
+        let (circuit, reports) = observed(rules());
+        let runner = circuit.begin_checks(TEN, TEN, false);
+        past_deadline(&circuit);
+        let its = circuit.clone();
+        let passed = move || its.checked(runner, 2, HealthResult::Passed, None);
+        let (_, probe) = beside(passed, || circuit.try_acquire());
+        assert!(probe.is_ok_and(|probe| probe.is_probe()));
+        assert_eq!(all(&reports), [Report::Edge(2, State::Open), Report::Edge(3, State::HalfOpen)]);
     });
 }

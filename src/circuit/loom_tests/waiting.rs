@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use super::*;
 use crate::circuit::wakers::Wakers;
 use crate::circuit::{Peek, Place};
+use crate::state::HealthResult;
 use crate::sync::{AtomicU32, Relaxed};
 
 /// The wakers, and a count that stands for a freed slot. The count is Relaxed, so that the count is visible to a waiter
@@ -73,6 +74,18 @@ fn loom_a_waiter_for_the_end_of_the_leases_is_woken_or_sees_it() {
         circuit.lease_probes(TEN);
         half_open(&circuit);
         is_woken_or_finds_the_slot(&circuit, |circuit| circuit.lease_probes(Duration::ZERO));
+    });
+}
+
+#[test]
+fn loom_a_waiter_for_a_health_probe_is_woken_or_may_pass() {
+    in_every_order(|| {
+        let circuit = circuit(rules());
+        let runner = circuit.begin_checks(TEN, TEN, true);
+        half_open_before_this_process(&circuit);
+        assert_ne!(circuit.peek(), Peek::MayPass, "the circuit holds calls back");
+        let passed = move |circuit: &Circuit| circuit.checked(runner, 2, HealthResult::Passed, None);
+        is_woken_or_finds_the_slot(&circuit, passed);
     });
 }
 

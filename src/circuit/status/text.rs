@@ -48,6 +48,10 @@ impl Status {
         }
     }
 
+    fn waits_for_health(&self) -> bool {
+        self.health.as_ref().is_some_and(|health| health.holds_back)
+    }
+
     fn write_next(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.held_for {
             // A hold whose time has passed stays until the next call, so the answer to that call follows.
@@ -73,6 +77,9 @@ impl Status {
             },
             (NextCall::Admitted, State::Open | State::HalfOpen, _) => f.write_str("; calls go through all the same"),
             (NextCall::Probe, ..) => f.write_str("; the next call is a probe"),
+            (NextCall::Rejected, State::Open | State::HalfOpen, _) if self.waits_for_health() => {
+                f.write_str("; its next probe waits for a health probe")
+            }
             (NextCall::Rejected, State::HalfOpen, _) if self.probes.in_flight == 0 => {
                 f.write_str("; its next probe waits for a lease")
             }

@@ -16,6 +16,7 @@
 //! | `Unopposed` | the probe of this instance failed a second ago, and no other instance has probed since |
 //! | `Vote` | the circuit opened on evidence of its own, within its window, or within 10 s if the window is shorter |
 //! | `Withdraw` | the circuit of a voter has closed again, or may no longer vote, or its vote is over by the clock of this process |
+//! | `Healthy` | a health probe of this instance has ended its opening |
 //! | `Lease` | the next call could be a probe |
 //! | `Renew` | the probe is under way, and half of its lease is over |
 //! | `Returned` | this instance has a lease that it cannot use |
@@ -57,6 +58,10 @@ pub(super) struct InFleet {
     /// The time from which the first request for a lease may be written. The time is random within `REQUEST_JITTER`,
     /// because all instances of a fleet get their demand at the same time, and must not all write at once.
     ask_at: Option<Tick>,
+    /// True if a health probe of this instance has ended the opening of its circuit, and no transition has followed.
+    is_healthy: bool,
+    /// The last check that found another rejection.
+    last_rejection: Option<Tick>,
     /// The rejections and the successes of the circuit at the last check. The next check compares, and so finds new
     /// calls.
     rejected: u64,
@@ -99,6 +104,7 @@ impl InFleet {
     /// left closed on evidence of its own, and made the transition by itself.
     pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
         self.turn.saw(edge);
+        self.is_healthy = matches!(edge.reason, Reason::HealthProbe { .. });
         match edge.to.state {
             State::Closed => (self.opening, self.floor) = (None, None),
             // An operator's order is no evidence.
@@ -115,6 +121,10 @@ impl InFleet {
             // worth a write.
             State::HalfOpen => {
                 self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
+                // A health probe is no call. The calls that were rejected a moment ago show that another call will come.
+                let is_early = self.is_healthy || edge.reason == Reason::Fleet;
+                let is_busy = self.last_rejection.is_some_and(|at| now.saturating_since(at) < BUSY);
+                self.has_demand |= is_early && is_busy;
             }
             State::Open => {}
         }
@@ -135,6 +145,9 @@ impl InFleet {
 impl Desk {
     /// Makes a check. `is_up` is true if the store answers at present, and `closing` if the process is about to end.
     pub(in crate::coordinator) fn check(&mut self, who: &Who, is_up: bool, closing: bool, now: Now, dice: &mut Dice) {
+        // The instances of a fleet share the health probes.
+        let shared = who.members.live.filter(|_| who.sharing.is_of_fleet());
+        self.circuit.share_checks(shared.unwrap_or(1));
         if !who.sharing.is_of_fleet() || self.adopted.is_waiting_for_restore() {
             return;
         }
@@ -238,6 +251,9 @@ impl Desk {
         if has_success {
             fleet.last_success = Some(now);
         }
+        if is_rejecting {
+            fleet.last_rejection = Some(now);
+        }
         match state {
             State::HalfOpen => fleet.has_demand |= is_rejecting,
             // A circuit that declines the opening stays closed, so that its ordinary calls serve as the probe.
@@ -267,6 +283,7 @@ impl Desk {
             self.unopposed(fleet, who, now),
             self.vote(fleet, who, now),
             self.withdraw(fleet, who, now),
+            self.healthy(fleet),
             self.request(fleet, now).filter(|_| !closing),
             self.renew(who, now).filter(|_| !closing),
             self.give_back(who, closing, now),
@@ -342,6 +359,12 @@ impl Desk {
         (is_void || is_over).then_some(FleetChange::Withdraw)
     }
 
+    /// Returns the command that begins a round early, because a health probe of this instance has succeeded.
+    fn healthy(&self, fleet: &Fleet) -> Option<FleetChange> {
+        let is_early = self.fleet.is_healthy && fleet.state == State::Open;
+        (is_early && self.circuit.state() == State::HalfOpen && self.is_active()).then_some(FleetChange::Healthy)
+    }
+
     /// Returns the request for a lease, if the next call could be a probe.
     fn request(&self, fleet: &Fleet, now: Now) -> Option<FleetChange> {
         let Self { fleet: own, circuit, .. } = self;
@@ -386,6 +409,8 @@ fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
 const LEASE: Duration = Duration::from_secs(10);
 /// The longest delay of a first request for a lease.
 const REQUEST_JITTER: Duration = Duration::from_millis(250);
+/// The time since its last rejection within which an instance counts as busy.
+const BUSY: Duration = Duration::from_secs(2);
 /// The largest difference between two computed ends of one vote or of one opening.
 const SAME_END: Duration = Duration::from_secs(1);
 /// The largest number of doublings of the longest round, which a single circuit has for its patience too.

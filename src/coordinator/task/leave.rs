@@ -36,6 +36,7 @@ impl Task {
             }
             return;
         }
+        self.run_health_of(&circuit);
         let name = circuit.name().to_owned();
         let eras = self.ledger.eras;
         let bell = |desk| Waker::from(Arc::new(Bell { desk, circuit: name.clone(), hub: Arc::downgrade(&self.hub) }));
@@ -48,6 +49,8 @@ impl Task {
 
     /// Marks the desk of a circuit that the registry has evicted. The desk is closed once every change is written.
     pub(super) fn evict(&mut self, circuit: &Circuit, now: Tick) {
+        // The circuit may stay in memory, and the next circuit of its key has health probes of its own.
+        circuit.stop_checks();
         if !self.ledger.index.contains_key(circuit.name()) {
             // The circuit was created and evicted since the inbox was last read. The inbox keeps such a circuit only if
             // the circuit has a change to write.

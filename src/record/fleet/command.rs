@@ -58,6 +58,8 @@ pub enum FleetChange {
     },
     /// Ends the vote of the instance.
     Withdraw,
+    /// A health probe of the instance succeeded, so that a round begins before the opening is over.
+    Healthy,
     /// Requests the right to make one probe. The first request after an opening begins a round. A request in a round
     /// that has lasted for `quiet_after` ends the round.
     Lease {

@@ -5,6 +5,7 @@
 //! | `Vote` | closed | the vote counts until its end; enough votes open the fleet |
 //! | `Merged` | closed; enough entries that are fresh and newer than the last decision have failures | the fleet opens |
 //! | `Withdraw` | an own vote of this generation | the vote ends |
+//! | `Healthy` | open, and not until a reset | a round begins without a lease |
 //! | `Lease` | open with an end, and the opening is over or has lasted for `longest`; or closed, and a forced opening ended after the decision | a round begins with this lease |
 //! | `Lease` | half-open for `quiet_after`, no own lease pending | closes if a probe passed and none failed; otherwise reopens once no lease is pending |
 //! | `Lease` | half-open, no own lease pending, room for a lease | the instance has a lease |
@@ -73,10 +74,10 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
     };
     let Judge { fleet, vote, mut lease, .. } = judge;
     own.vote = vote;
-    if decision.as_ref().is_some_and(|decision| decision.state == State::HalfOpen) {
-        lease.round = generation;
-    }
     if lease != present {
+        if decision.as_ref().is_some_and(|decision| decision.state == State::HalfOpen) {
+            lease.round = generation;
+        }
         own.lease = Some(lease);
     }
     // The command does not change the counts and the time of the entry, so that old counts do not look fresh. The
@@ -133,6 +134,11 @@ impl Judge<'_> {
             FleetChange::Withdraw => {
                 allow(self.vote.take().is_some_and(|vote| vote.on == self.fleet.generation))?;
                 Ok(None)
+            }
+            FleetChange::Healthy => {
+                // An opening without an end is ended by a reset only.
+                allow(self.fleet.state == State::Open && self.fleet.until.is_some())?;
+                Ok(Some(self.round(format!("a health probe of {} succeeded", self.id))))
             }
             FleetChange::Lease { lasts, probes, in_flight, quiet_after, longest, open_for } => {
                 let decision = match self.fleet.state {
@@ -227,13 +233,12 @@ impl Judge<'_> {
             allow(end > self.fleet.since && end <= self.now)?;
             "the forced opening is over"
         };
-        Ok(Decision {
-            state: State::HalfOpen,
-            open_for: None,
-            attempt: self.fleet.attempt,
-            origin: Origin::Kept,
-            reason: reason.to_owned(),
-        })
+        Ok(self.round(reason.to_owned()))
+    }
+
+    const fn round(&self, reason: String) -> Decision {
+        let attempt = self.fleet.attempt;
+        Decision { state: State::HalfOpen, open_for: None, attempt, origin: Origin::Kept, reason }
     }
 
     /// Ends a round that has lasted for `quiet_after`. Returns `None` if the round is younger. Returns an error if the

@@ -12,6 +12,7 @@ use super::handles::{
     ADMITTED, CALLS, DURATION, FAILURES, FAILURES_1M, FALLBACKS, REJECTED, STALE, STATE, SYSTEM_LOAD, TRANSITIONS,
     TRIPPED,
 };
+use super::health::HEALTH_PROBES;
 use crate::sync::Mutex;
 
 /// Registers the help texts with this thread's recorder, whose address is `recorder`. If a value that an earlier call
@@ -51,6 +52,7 @@ fn describe() {
     describe_gauge!(FLEET_STATE, "1 for the state that the fleet has decided, 0 for the others.");
     describe_gauge!(FLEET_VOTES, "Votes for an opening of the fleet, or the votes that opened the fleet.");
     describe_gauge!(FLEET_VOTES_NEEDED, "Votes that open the fleet.");
+    describe_counter!(HEALTH_PROBES, "Health probes, which are no calls, by result.");
     describe_counter!(FLEET_PROBES, "Probes of this instance while the fleet was not closed, by result.");
     describe_counter!(
         FLEET_DECLINED,

@@ -39,7 +39,7 @@ fn read(recorder: &DebuggingRecorder) -> BTreeMap<String, f64> {
 }
 
 /// Runs with a recorder of its own, and returns what that was told.
-fn recorded(act: impl FnOnce()) -> BTreeMap<String, f64> {
+pub(super) fn recorded(act: impl FnOnce()) -> BTreeMap<String, f64> {
     // Leaked, so that its address is not used again: by that a circuit knows it.
     let recorder = Box::leak(Box::new(DebuggingRecorder::new()));
     with_local_recorder(recorder, act);
@@ -47,7 +47,7 @@ fn recorded(act: impl FnOnce()) -> BTreeMap<String, f64> {
 }
 
 #[track_caller]
-fn expect(read: &BTreeMap<String, f64>, expected: &[(&str, f64)]) {
+pub(super) fn expect(read: &BTreeMap<String, f64>, expected: &[(&str, f64)]) {
     for (name, value) in expected {
         let found = read.get(*name).unwrap_or_else(|| panic!("{name} is not among {:?}", read.keys()));
         assert!((found - value).abs() < 1e-9, "{name} is {found}, expected is {value}");

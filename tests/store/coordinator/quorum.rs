@@ -6,6 +6,7 @@ use tower_circuit_breaker::{Circuit, Failure, State};
 mod clocks;
 mod faults;
 mod follow;
+mod health;
 mod leases;
 mod price;
 mod probes;

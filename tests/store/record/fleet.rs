@@ -152,7 +152,7 @@ pub(super) fn change() -> impl Strategy<Value = FleetChange> {
     let time = || prop_oneof![Just(Duration::ZERO), Just(TEN), Just(Duration::MAX)];
     let few = || prop_oneof![0u32..4, Just(u32::MAX)];
     let numbers = (few(), few(), few(), proptest::option::of(few()));
-    (0usize..13, time(), time(), proptest::option::of(time()), numbers, any::<bool>()).prop_map(
+    (0usize..14, time(), time(), proptest::option::of(time()), numbers, any::<bool>()).prop_map(
         |(kind, lasts, window, open_for, (probes, in_flight, attempt, live), yes)| {
             let reason = "a reason\n\"".repeat(40);
             match kind {
@@ -168,6 +168,7 @@ pub(super) fn change() -> impl Strategy<Value = FleetChange> {
                 9 => FleetChange::Unopposed { open_for },
                 10 => FleetChange::Late { passed: yes, probes, in_flight, open_for, alone: !yes, tolerated: attempt },
                 11 => FleetChange::Overdue,
+                12 => FleetChange::Healthy,
                 _ => FleetChange::Returned,
             }
         },
@@ -195,7 +196,16 @@ fn every_command() -> Vec<FleetChange> {
         attempt: 1,
         reason: "the merged rate".to_owned(),
     };
-    let mut all = vec![vote(1), merged, FleetChange::Withdraw, lease(), unopposed(), late(true), late(false)];
+    let mut all = vec![
+        vote(1),
+        merged,
+        FleetChange::Withdraw,
+        FleetChange::Healthy,
+        lease(),
+        unopposed(),
+        late(true),
+        late(false),
+    ];
     all.extend(of_a_lease());
     all
 }

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | open | closed, and its own calls succeed; not under `Sharing::Follow` | the instance *declines*: the opening is advice, and the next check decides again |
 //! | open | any other | the circuit opens until the end of the decision, or stays open for longer |
-//! | half-open | any | none, because the first call after the open duration begins to probe |
+//! | half-open | open, has health probes, and rejects the next call | the circuit is half-open, because a health probe of another instance succeeded |
+//! | half-open | any other | none, because the first call after the open duration begins to probe |
 //! | closed | has left closed after the decision | none, because its evidence is newer |
 //! | closed | not closed | the circuit closes |
 //!
@@ -16,6 +17,7 @@
 use std::time::Duration;
 
 use super::{Desk, Now, Who, at_least_ten_seconds};
+use crate::circuit::Peek;
 use crate::clock::Tick;
 use crate::config::Recovery;
 use crate::coordinator::restore::decided;
@@ -63,6 +65,18 @@ impl Desk {
         forced.is_some_and(|forced| forced.holds(now) || forced.until.is_some_and(|until| until > fleet.since))
     }
 
+    /// Returns true if the round of the fleet began before the opening of this instance was over, by a health probe. An
+    /// instance whose opening is newer than the round stays open, and so does an instance that the service has asked for no
+    /// calls.
+    fn begins_early(&self, fleet: &Fleet, now: Now) -> bool {
+        let has_floor = self.fleet.floor.is_some_and(|floor| now.here < floor);
+        let opened = self.circuit.snapshot().earlier_for.map(|ago| now.store.saturating_sub(ago));
+        self.circuit.has_checks()
+            && !has_floor
+            && self.circuit.peek_at_gate() != Peek::MayPass
+            && opened.is_none_or(|at| at <= fleet.since)
+    }
+
     /// Returns true if the circuit is closed and its own calls succeed.
     pub(super) fn succeeds(&self, now: Tick) -> bool {
         let window = at_least_ten_seconds(self.circuit.config().window.length());
@@ -89,7 +103,7 @@ impl Desk {
                 return;
             }
             State::Open => true,
-            State::HalfOpen => false,
+            State::HalfOpen => state == State::Open && self.begins_early(fleet, now),
             // The service has asked this instance not to call before `floor`.
             State::Closed if self.fleet.floor.is_some_and(|floor| now.here < floor) => return,
             State::Closed => {

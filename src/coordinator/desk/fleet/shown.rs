@@ -92,6 +92,7 @@ impl Desk {
             FleetChange::Vote { .. }
             | FleetChange::Merged { .. }
             | FleetChange::Withdraw
+            | FleetChange::Healthy
             | FleetChange::Lease { .. }
             | FleetChange::Renew { .. }
             | FleetChange::Unopposed { .. }

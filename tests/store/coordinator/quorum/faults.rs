@@ -126,7 +126,7 @@ async fn an_act_during_a_probe_does_not_end_the_round_for_ever() {
         match act {
             Act::Shadow => drop(other.shadow(&alice())),
             Act::Disable => drop(other.disable(&alice(), None)),
-            _ => drop(other.trip(&alice(), None)),
+            Act::Trip | Act::Reset | Act::Resume | Act::Forget | _ => drop(other.trip(&alice(), None)),
         }
         pass(secs(2)).await;
         let lease_then = lease(&store, "a").await;
@@ -149,9 +149,9 @@ async fn an_act_during_a_vote_opens_nothing_after_the_end_of_the_vote() {
         pass(millis(500)).await;
         assert!(fleet(&store).await.instances["a"].vote.is_some());
         if act == Act::Shadow {
-            drop(b.circuit.shadow(&alice()))
+            drop(b.circuit.shadow(&alice()));
         } else {
-            drop(b.circuit.disable(&alice(), None))
+            drop(b.circuit.disable(&alice(), None));
         }
         pass(secs(2)).await;
         if act == Act::Shadow {

@@ -16,6 +16,27 @@ fn no_round_begins_before_the_opening_is_over() {
 }
 
 #[test]
+fn a_health_probe_begins_a_round_before_the_opening_is_over() {
+    let mut stored = Stored::new();
+    assert_eq!(stored.give("b", FleetChange::Healthy), Effect::Superseded, "closed");
+    assert_eq!(stored.give("a", vote(1)), Effect::Applied);
+    assert_eq!(stored.give("b", FleetChange::Healthy), Effect::Applied);
+    let fleet = stored.fleet();
+    assert_eq!((fleet.state, fleet.until, &*fleet.reason), (State::HalfOpen, None, "a health probe of b succeeded"));
+    assert_eq!(stored.record.instances["b"].lease, None, "an instance without calls has no lease");
+    assert_eq!(stored.give("c", FleetChange::Healthy), Effect::Superseded, "a round has begun");
+    assert_eq!(stored.give("c", lease()), Effect::Applied);
+}
+
+#[test]
+fn a_health_probe_ends_no_opening_that_only_a_reset_ends() {
+    let at = NOW.as_millis();
+    let fleet = json!({"state": "open", "generation": at, "since": at});
+    let mut stored = Stored::of(&json!({"state": "open", "generation": at, "fleet": fleet}));
+    assert_eq!(stored.give("a", FleetChange::Healthy), Effect::Superseded);
+}
+
+#[test]
 fn an_opening_that_was_decided_in_the_future_is_over() {
     // The clock of the store was set back by two hours.
     let mut stored = Stored::due();

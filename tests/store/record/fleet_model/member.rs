@@ -235,6 +235,10 @@ impl Member {
                 return Some((present, change, Some(probe)));
             }
         }
+        // A health probe can succeed at any time, and the knowledge of its instance can be old.
+        if is_up && dice.chance(3) {
+            return Some((present, FleetChange::Healthy, None));
+        }
         let lease = || FleetChange::Lease {
             lasts: Duration::from_millis(LEASE_MS),
             probes: PROBES,

@@ -136,6 +136,7 @@ impl Truth {
             }
             FleetChange::Merged { .. }
             | FleetChange::Withdraw
+            | FleetChange::Healthy
             | FleetChange::Lease { .. }
             | FleetChange::Renew { .. }
             | FleetChange::Unopposed { .. }
@@ -183,7 +184,11 @@ impl Truth {
             }
             (State::Open, State::HalfOpen) => {
                 let until = before.fleet.as_ref().and_then(|fleet| fleet.until);
-                ("began", until.is_some_and(|until| until.as_millis() <= at))
+                if proposal.change == Some(FleetChange::Healthy) {
+                    ("began early", until.is_some())
+                } else {
+                    ("began", until.is_some_and(|until| until.as_millis() <= at))
+                }
             }
             (State::Closed, State::HalfOpen) => {
                 let hold = before.operator.as_ref().and_then(|last| last.until).map_or(0, Timestamp::as_millis);

@@ -1,0 +1,416 @@
+//! Health probes, which are checks of the service that are no calls of users, as a circuit sees them.
+//!
+//! A runner (`health`) makes the checks while the circuit is not closed, and reports their results here. A success while
+//! the circuit is open ends the wait early. A failure counts in no window and no verdict, because a check is no call.
+//!
+//! Three successes do not end a wait:
+//!
+//! * The service has asked for no calls until a time (`Retry-After`), and this time has not come.
+//! * A half-open era that began with a health probe has opened the circuit again, and no health probe has failed since. Such
+//!   a check says that the service is healthy although calls fail. Without this rule, a check that always succeeds would
+//!   replace the open duration by its interval.
+//! * The check began in another era, or only an operator ends the opening.
+//!
+//! With a *required* health probe no call of a user is a probe until a check has succeeded since the opening. A circuit
+//! that is *cleared* lets calls probe, which is a property of an era. Two bounds keep a circuit from being locked out. A
+//! runner is *silent* if no check has ended for ten intervals and a deadline (`silence`). Then calls probe, because the
+//! runner may be gone. And calls probe after ten times as long without a success, because the health endpoint may not exist.
+//!
+//! ```text
+//! open:       the wait is over, or a check succeeds ──▶ half-open, cleared by the check
+//!             the wait is over, required            ──▶ held back until a check succeeds, or a bound is reached
+//! half-open:  not cleared, required                 ──▶ held back likewise
+//! ```
+//!
+//! The times of checks and their deadline are left to the runner.
+//! The file is longer than others, because the gate, the runner and the transitions must agree about one era.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cold::{Cold, Past};
+use super::gate::Due;
+use super::inner::Inner;
+use super::word::Word;
+use super::{Branch, Circuit};
+use crate::clock::{Tick, nanos};
+use crate::config::Recovery;
+use crate::event::Event;
+use crate::state::text;
+use crate::state::{Act, HealthResult, HealthStatus, Mode, Reason, State, Transition};
+use crate::sync::{AtomicU64, Relaxed};
+use crate::telemetry;
+use crate::window::tagged::Tagged;
+
+/// The part of the health probes that the gate reads.
+#[derive(Debug)]
+pub(super) struct Health {
+    /// The time in nanoseconds after which a runner without an answer is silent. Zero if calls need no health probe.
+    silence: AtomicU64,
+    /// The time of the last answer of the runner, or of its begin.
+    answered: AtomicU64,
+    /// 1 if calls may probe in this era, although a health probe is required.
+    cleared: Tagged,
+}
+
+/// The part of the health probes that no call reads.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    /// The number of the runner, which grows with each runner. A runner that was replaced ends.
+    runner: u64,
+    running: bool,
+    required: bool,
+    every: Duration,
+    deadline: Duration,
+    /// The number of instances that share the checks, at least 1.
+    instances: u32,
+    last: Option<(HealthResult, Tick, Option<Arc<str>>)>,
+    passed: u64,
+    failed: u64,
+    /// True if the present half-open era began with a health probe.
+    began_round: bool,
+    /// True if such an era has opened the circuit again, and no health probe has failed since.
+    contradicted: bool,
+    /// True once a call was a probe without a health probe. Only the first such call is logged.
+    is_logged: bool,
+}
+
+/// The answer to a runner that wants to know if it should check the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The service should be checked. The result counts in this era.
+    Check { era: u64 },
+    /// No check is wanted before a transition, or until this time has passed if a hold ends then.
+    Nothing(Option<Duration>),
+    /// Another runner has taken over.
+    Replaced,
+}
+
+impl Circuit {
+    /// Registers a runner, which replaces an earlier runner, and returns its number.
+    pub(crate) fn begin_checks(&self, every: Duration, deadline: Duration, required: bool) -> u64 {
+        let inner = self.inner();
+        let now = inner.now();
+        let runner = {
+            let mut cold = inner.cold.lock();
+            let checks = cold.past_mut().checks_mut();
+            checks.runner += 1;
+            (checks.running, checks.required, checks.every, checks.deadline) = (true, required, every, deadline);
+            let health = inner.health_or_new();
+            // Relaxed, because the time publishes no other data.
+            health.answered.store(now.as_nanos(), Relaxed);
+            health.expect(checks);
+            checks.runner
+        };
+        // The earlier runner must end.
+        inner.wakers.wake();
+        inner.notify(&Event::HealthBegan);
+        runner
+    }
+
+    /// Ends a runner. Calls need no health probe from now on, because none will come.
+    pub(crate) fn end_checks(&self, runner: u64) {
+        let inner = self.inner();
+        {
+            let mut cold = inner.cold.lock();
+            let checks = cold.past_mut().checks_mut();
+            if checks.runner != runner {
+                return;
+            }
+            checks.running = false;
+            inner.expect_answers(checks);
+        }
+        // A task that waits for a health probe may call now.
+        inner.wakers.wake();
+    }
+
+    /// Ends the runner of a circuit that has left its registry.
+    #[cfg(feature = "store")]
+    pub(crate) fn stop_checks(&self) {
+        let inner = self.inner();
+        {
+            let mut cold = inner.cold.lock();
+            let Some(checks) = cold.checks_if_any_mut() else { return };
+            checks.runner += 1;
+            checks.running = false;
+            inner.expect_answers(checks);
+        }
+        inner.wakers.wake();
+    }
+
+    /// Returns the interval of the checks of a fleet, and the number of instances that share the checks.
+    pub(crate) fn check_every(&self) -> (Duration, u32) {
+        self.inner().cold.lock().checks().map_or((Duration::ZERO, 1), |checks| (checks.every, checks.instances.max(1)))
+    }
+
+    /// Returns true if a runner checks the service.
+    #[cfg(feature = "store")]
+    pub(crate) fn has_checks(&self) -> bool {
+        self.inner().cold.lock().checks().is_some_and(|checks| checks.running)
+    }
+
+    /// Sets the number of live instances that share the checks of the service.
+    #[cfg(feature = "store")]
+    pub(crate) fn share_checks(&self, instances: u32) {
+        let inner = self.inner();
+        let mut cold = inner.cold.lock();
+        if let Some(checks) = cold.checks_if_any_mut().filter(|checks| checks.instances != instances.max(1)) {
+            checks.instances = instances.max(1);
+            inner.expect_answers(checks);
+        }
+    }
+
+    /// Answers a runner that wants to know if it should check the service.
+    pub(crate) fn wanted(&self, runner: u64) -> Wanted {
+        let inner = self.inner();
+        if inner.cold.lock().checks().is_none_or(|checks| checks.runner != runner) {
+            return Wanted::Replaced;
+        }
+        let (word, now) = (inner.load(), inner.now());
+        if word.bypassed() {
+            return Wanted::Nothing(None);
+        }
+        let until = inner.hold_until().known().filter(|_| word.mode().is_hold());
+        let left = until.map(|until| until.saturating_since(now));
+        let is_tripped = match word.mode() {
+            // The next call makes the circuit half-open, or the state beneath decides with manual recovery.
+            Mode::ForcedOpen => inner.config.recovery == Recovery::Automatic || word.state() != State::Closed,
+            Mode::Automatic | Mode::Shadow | Mode::Disabled => word.state() != State::Closed,
+        };
+        match left {
+            _ if !is_tripped => Wanted::Nothing(None),
+            Some(left) if !left.is_zero() => Wanted::Nothing(Some(left)),
+            None if word.mode().is_hold() => Wanted::Nothing(None),
+            Some(_) | None => Wanted::Check { era: word.era() },
+        }
+    }
+
+    /// Records the result of a check that began in `era`. `error` is the text of its error.
+    pub(crate) fn checked(&self, runner: u64, era: u64, result: HealthResult, error: Option<&str>) {
+        let inner = self.inner();
+        let now = inner.now();
+        let passed = result == HealthResult::Passed;
+        let text = error.and_then(text::of_failure);
+        {
+            let mut cold = inner.cold.lock();
+            let checks = cold.past_mut().checks_mut();
+            if checks.runner != runner {
+                return;
+            }
+            checks.last = Some((result, now, text));
+            if passed {
+                checks.passed += 1;
+            } else {
+                checks.failed += 1;
+                checks.contradicted = false;
+            }
+            if let Some(health) = inner.health() {
+                // Relaxed, because the time publishes no other data. A call that reads the time before is held back for
+                // less long.
+                health.answered.store(now.as_nanos(), Relaxed);
+            }
+        }
+        inner.notify(&Event::HealthProbe { result });
+        if passed {
+            inner.passed_check(era, now);
+        }
+    }
+}
+
+impl Inner {
+    /// Lets calls probe, because a check that began in `era` has succeeded.
+    fn passed_check(&self, era: u64, now: Tick) {
+        let mut word = self.load();
+        if word.era() != era || word.bypassed() {
+            return;
+        }
+        // A hold whose time has passed ends with the next call, or with this success.
+        if word.mode().is_hold()
+            && let Err(due @ Due::HoldEnded { .. }) = self.scene(word, now).gate()
+        {
+            self.carry_out(word, now, due);
+            word = self.load();
+        }
+        if word.mode().is_hold() || word.state() == State::Closed {
+            return;
+        }
+        if let Some(health) = self.health() {
+            health.clear(word.era());
+        }
+        if word.state() == State::Open && self.config.recovery == Recovery::Automatic {
+            self.change(word, |cold| {
+                let past = cold.past();
+                let leaves_alone = past.is_some_and(|past| now < past.leave_alone_until);
+                let contradicted = past.and_then(Past::checks).is_some_and(|checks| checks.contradicted);
+                let waited = now.saturating_since(self.entered());
+                let reason = Reason::HealthProbe { waited };
+                (!leaves_alone && !contradicted).then(|| Self::probing(word, now, reason))
+            });
+        }
+        // A task that was held back may call now, also if the state is as before.
+        self.wakers.wake();
+    }
+
+    /// Returns the time until which no call of this era may be a probe, because no health probe has succeeded. Zero if calls
+    /// may probe.
+    #[inline(always)]
+    pub(super) fn held_back_until(&self, word: Word, now: Tick) -> Tick {
+        match self.health() {
+            Some(health) if health.is_required() => self.held_back_by(health, word, now),
+            _ => Tick::ZERO,
+        }
+    }
+
+    /// Sets the time after which the runner of a circuit that has had a runner is silent.
+    fn expect_answers(&self, checks: &Checks) {
+        if let Some(health) = self.health() {
+            health.expect(checks);
+        }
+    }
+
+    #[cold]
+    fn held_back_by(&self, health: &Health, word: Word, now: Tick) -> Tick {
+        // Relaxed, for the reason in `is_required`.
+        let silence = Duration::from_nanos(health.silence.load(Relaxed));
+        if word.mode().is_hold() {
+            // The era behind the hold begins with the next call.
+            return now.saturating_add(silence);
+        }
+        if health.cleared.is(word.era(), 1) {
+            return Tick::ZERO;
+        }
+        let entered = self.entered();
+        let due = if word.state() == State::Open { self.open_until().max(entered) } else { entered };
+        // Relaxed, for the reason in `is_required`.
+        let answered = Tick::from_nanos(health.answered.load(Relaxed)).max(entered);
+        let until = answered.saturating_add(silence).min(due.saturating_add(silence.saturating_mul(PATIENCE)));
+        if now < until { until } else { Tick::ZERO }
+    }
+
+    /// Returns true if the circuit holds calls back because no health probe has succeeded.
+    pub(super) fn waits_for_health(&self, now: Tick) -> bool {
+        let word = self.load();
+        let is_due = match word.state() {
+            State::Closed => false,
+            State::Open => now >= self.open_until(),
+            State::HalfOpen => true,
+        };
+        is_due && !word.mode().is_hold() && !word.bypassed() && self.held_back_until(word, now) > now
+    }
+
+    /// Logs the first call that is a probe without a health probe, although a health probe is required.
+    pub(super) fn note_unchecked(&self, era: u64) {
+        if self.health().is_some_and(|health| health.is_required() && !health.cleared.is(era, 1)) {
+            self.log_unchecked();
+        }
+    }
+
+    #[cold]
+    fn log_unchecked(&self) {
+        let is_first = {
+            let mut cold = self.cold.lock();
+            !std::mem::replace(&mut cold.past_mut().checks_mut().is_logged, true)
+        };
+        if is_first {
+            telemetry::warn(&format!(
+                "circuit `{}` lets a call probe although its required health probe has not succeeded: the health endpoint fails or \
+                 the task of the health probes does not answer",
+                self.config.name()
+            ));
+        }
+    }
+
+    /// Returns the health probes for a status. `None` if the circuit never had a runner.
+    pub(super) fn health_status(&self, cold: &Cold, now: Tick) -> Option<HealthStatus> {
+        let checks = cold.checks()?;
+        let (last, at, text) = checks
+            .last
+            .as_ref()
+            .map_or((None, None, None), |(result, at, text)| (Some(*result), Some(*at), text.clone()));
+        Some(HealthStatus {
+            running: checks.running,
+            required: checks.required,
+            holds_back: self.waits_for_health(now),
+            last,
+            last_for: at.map(|at| now.saturating_since(at)),
+            last_text: text,
+            passed: checks.passed,
+            failed: checks.failed,
+        })
+    }
+}
+
+impl Health {
+    /// Returns the part for a circuit in this era. The caller holds the cold mutex.
+    pub(super) fn new(era: u64) -> Self {
+        let health = Self { silence: AtomicU64::new(0), answered: AtomicU64::new(0), cleared: Tagged::new() };
+        health.cleared.begin(era, 0);
+        health
+    }
+
+    #[inline]
+    fn is_required(&self) -> bool {
+        // Relaxed, because the time publishes no other data. A thread that reads an earlier value decides as if the
+        // runner had begun or ended later.
+        self.silence.load(Relaxed) > 0
+    }
+
+    /// Begins an era. The caller holds the cold mutex and publishes the era after this call.
+    pub(super) fn begin(&self, from: Word, era: u64, edge: &Transition) {
+        let goes_on = edge.from.state == edge.to.state && edge.reason != Reason::AtOnce;
+        // The gate has let a call probe, or an operator or the fleet has decided.
+        let clears = matches!(
+            edge.reason,
+            Reason::HealthProbe { .. }
+                | Reason::WaitElapsed { .. }
+                | Reason::Fleet
+                | Reason::Operator { act: Act::Reset, .. }
+        );
+        let cleared = clears && edge.to.state == State::HalfOpen || goes_on && self.cleared.is(from.era(), 1);
+        self.cleared.begin(era, u64::from(cleared));
+    }
+
+    /// Lets calls of this era probe.
+    fn clear(&self, era: u64) {
+        self.cleared.update(era, |_| 1);
+    }
+
+    /// Sets the time after which the runner is silent.
+    fn expect(&self, checks: &Checks) {
+        let silence = if checks.required && checks.running { nanos(checks.silence()).max(1) } else { 0 };
+        // Relaxed, because the time publishes no other data.
+        self.silence.store(silence, Relaxed);
+    }
+}
+
+impl Checks {
+    fn silence(&self) -> Duration {
+        let interval = self.every.saturating_mul(self.instances.max(1));
+        interval.saturating_mul(PATIENCE).saturating_add(self.deadline)
+    }
+
+    /// Notes a transition. A half-open era that began with a health probe and opened the circuit again contradicts the
+    /// health probes.
+    pub(super) fn note(&mut self, edge: &Transition) {
+        match (&edge.reason, edge.to.state) {
+            // A circuit adopts a half-open decision of its fleet because of a health probe of another instance.
+            (Reason::HealthProbe { .. }, _) | (Reason::Fleet, State::HalfOpen) => self.began_round = true,
+            // Another mode over the same state.
+            (_, State::HalfOpen) if edge.from.state == State::HalfOpen => {}
+            (_, State::HalfOpen) => self.began_round = false,
+            (_, State::Open) => self.contradicted |= std::mem::take(&mut self.began_round),
+            (_, State::Closed) => (self.began_round, self.contradicted) = (false, false),
+        }
+    }
+}
+
+impl Branch {
+    /// Returns true if the circuit holds calls back because no health probe has succeeded.
+    pub(super) fn waits_for_health(&self) -> bool {
+        self.inner.waits_for_health(self.inner.now())
+    }
+}
+
+/// The number of intervals without an answer after which a runner is silent, and the number of such times without a success
+/// after which calls probe in any case.
+const PATIENCE: u32 = 10;

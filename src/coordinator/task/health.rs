@@ -1,0 +1,63 @@
+//! The runners of the health probes of a registry.
+//!
+//! Each health probe has a runner of its own (`health/run.rs`), which sleeps while its circuit is closed. The runners share one
+//! bound on their checks. A shutdown ends the runners before the last writes, because a process that ends must not begin
+//! checks. The probes are in the ledger, so that the next task runs them again.
+
+use super::Task;
+use crate::circuit::Circuit;
+use crate::health::HealthProbe;
+
+impl Task {
+    /// Takes new health probes over from the inbox, and starts or ends the runners.
+    pub(super) fn run_health(&mut self, given: Vec<HealthProbe>) {
+        if self.closing {
+            self.ledger.health.extend(given);
+            self.end_health();
+        } else if self.runs_health {
+            given.into_iter().for_each(|probe| self.add_health(probe));
+        } else {
+            self.runs_health = true;
+            self.ledger.health.extend(given);
+            self.ledger.health.clone().into_iter().for_each(|probe| self.spawn_health(probe));
+        }
+    }
+
+    /// Runs the health probe at the address in the configuration of a new circuit, if there is one.
+    pub(super) fn run_health_of(&mut self, circuit: &Circuit) {
+        #[cfg(feature = "health")]
+        if let Some(probe) = circuit.health_probe() {
+            self.add_health(probe);
+        }
+        #[cfg(not(feature = "health"))]
+        let _unused = circuit;
+    }
+
+    fn add_health(&mut self, probe: HealthProbe) {
+        self.ledger.health.push(probe.clone());
+        if self.runs_health {
+            self.spawn_health(probe);
+        }
+    }
+
+    fn spawn_health(&mut self, probe: HealthProbe) {
+        // The times were checked when the registry got the probe.
+        if let Ok(run) = probe.or_limit(&self.hub.health_limit).run() {
+            self.runners.spawn(run);
+        }
+    }
+
+    fn end_health(&mut self) {
+        self.runs_health = false;
+        self.runners.abort_all();
+    }
+
+    /// Forgets the health probes whose circuits are gone, after half of the runners have ended.
+    pub(super) fn health_ended(&mut self) {
+        self.ended_runners += 1;
+        if self.ended_runners.saturating_mul(2) > self.ledger.health.len() {
+            self.ended_runners = 0;
+            self.ledger.health.retain(HealthProbe::has_circuit);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Health probes, which check a service while its circuit is not closed, so that no call of a user has to find out that
+//! the service is back.
+//!
+//! [`Circuit::probe_with`] makes a [`HealthProbe`] of a closure, and [`Circuit::health_probe`] makes one of the address in the
+//! configuration. The task of a registry with a store runs the probes of addresses by itself, and the probes that
+//! [`Registry::probe`](crate::Registry::probe) gets. Without such a task the application spawns the future that
+//! [`HealthProbe::run`] returns. The first success while the circuit is open makes the circuit half-open at once, with
+//! [`Reason::HealthProbe`](crate::Reason::HealthProbe).
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_circuit_breaker::{Circuit, Config};
+//!
+//! async fn ping() -> std::io::Result<()> {
+//!     Ok(()) // your client
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let circuit = Circuit::new(Config::new("payments")?);
+//! let probe = circuit.probe_with(Duration::from_millis(250), || async { ping().await });
+//! tokio::spawn(probe.deadline(Duration::from_secs(1)).run()?);
+//! # Ok(()) }
+//! ```
+//!
+//! A runner sleeps while the circuit is closed or held by an operator, and is woken by the transition. No check begins in
+//! these states, and a check under way is dropped. The runner holds no handle to its circuit, and ends with the circuit.
+//!
+//! The effect of a result is left to `circuit/health.rs`. The clients for addresses are in `http.rs` and `grpc.rs`.
+
+#[cfg(feature = "health")]
+mod connect;
+#[cfg(feature = "health")]
+mod grpc;
+#[cfg(feature = "health")]
+mod http;
+mod run;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::circuit::{Circuit, WeakCircuit};
+use crate::config::{ConfigError, HEALTH_DEADLINE, check_times};
+#[cfg(feature = "health")]
+use crate::config::{HealthAddress, Protocol};
+use crate::state::text;
+pub use run::HealthRun;
+
+/// The health probe of one circuit. Does nothing until [`run`](Self::run) or [`Registry::probe`](crate::Registry::probe).
+///
+/// A clone has the same closure. A circuit has one runner, so that a later runner replaces the earlier one.
+#[derive(Clone)]
+#[must_use = "a health probe checks nothing until its future is spawned, or a registry runs it"]
+pub struct HealthProbe {
+    circuit: WeakCircuit,
+    name: Arc<str>,
+    every: Duration,
+    deadline: Duration,
+    required: bool,
+    check: Check,
+    limit: Option<HealthLimit>,
+}
+
+/// The bound on the number of checks that several health probes make at the same time. Clones are handles to one bound.
+#[derive(Debug, Clone)]
+pub struct HealthLimit(Arc<Semaphore>);
+
+impl HealthLimit {
+    /// Returns a bound of `at_once` checks. Range: at least 1. Zero counts as 1.
+    #[must_use]
+    pub fn new(at_once: u16) -> Self {
+        Self(Arc::new(Semaphore::new(usize::from(at_once.max(1)))))
+    }
+}
+
+/// Health probes of a circuit.
+impl Circuit {
+    /// Returns a health probe that checks the service with a closure, each time after the interval `every`. Each
+    /// interval varies by up to 20 %.
+    ///
+    /// The closure returns `Ok(())` if the service is healthy. Its calls are no calls of the circuit, so that a failure counts
+    /// nowhere. The closure runs only while the circuit is not closed, not held by an operator, and not under
+    /// `CIRCUIT_BREAKER_DISABLED`. A panic of the closure or of its future counts as a failure.
+    ///
+    /// Range of `every`: 10 ms to 1 h, which [`HealthProbe::run`] checks. In a fleet of n live instances
+    /// (`Sharing::Quorum`) each instance waits n times as long, so that the fleet makes about one check in each interval.
+    ///
+    /// A success makes an open circuit half-open at once, except in three cases. A `Retry-After` of the service is obeyed. If
+    /// the calls after a success failed, the next opening lasts its full time, unless a check has failed since. An opening
+    /// with [`Recovery::Manual`](crate::config::Recovery::Manual) is ended by an operator only.
+    pub fn probe_with<F, R, E>(&self, every: Duration, check: F) -> HealthProbe
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        let check: Check = Arc::new(move || {
+            let answer = check();
+            Box::pin(async move { answer.await.map_err(|error| text::beginning(&error)) })
+        });
+        HealthProbe {
+            circuit: self.downgrade(),
+            name: self.name().into(),
+            every,
+            deadline: HEALTH_DEADLINE,
+            required: false,
+            check,
+            limit: None,
+        }
+    }
+
+    /// Returns a health probe for the address in the configuration, or `None` if the configuration has no address.
+    ///
+    /// The task of a registry with a store runs this probe by itself. Spawn its future for any other circuit.
+    #[cfg(feature = "health")]
+    #[must_use]
+    pub fn health_probe(&self) -> Option<HealthProbe> {
+        let settings = self.config().health().cloned()?;
+        let address = HealthAddress::parse(&settings.address).ok()?;
+        let deadline = settings.deadline;
+        let probe = self.probe_with(settings.every, move || {
+            let address = address.clone();
+            async move {
+                match &address.protocol {
+                    Protocol::Http { path } => http::check(&address, path).await.map_err(|error| error.to_string()),
+                    Protocol::Grpc { service } => grpc::check(&address, service, deadline).await,
+                }
+            }
+        });
+        let probe = probe.deadline(deadline);
+        Some(if settings.required { probe.required() } else { probe })
+    }
+}
+
+impl HealthProbe {
+    /// Sets the time after which a check is dropped and counts as a failure. Range: 1 ms to 60 s. Default: 1 s.
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Lets no call of a user probe until a check has succeeded since the opening.
+    ///
+    /// Calls are rejected as by an open or a half-open circuit, without a `retry_after`, and
+    /// [`Rejected::waits_for_health_probe`](crate::Rejected::waits_for_health_probe) is true. A reset by an operator lets calls
+    /// probe at once.
+    ///
+    /// Two bounds keep a service whose health endpoint is missing or broken from being locked out. Calls probe again if no
+    /// check has ended for ten intervals and one deadline, because the runner is perhaps gone. And calls probe again if no
+    /// check has succeeded for ten times that time after the end of the opening. With an interval of 250 ms and a deadline of
+    /// 1 s, these times are 3.5 s and 35 s. The first such call is logged. The end of the runner ends the requirement.
+    pub const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    /// Lets the check wait for a place in a bound that several health probes share. Default: no bound beside the one of a
+    /// registry. The deadline does not include this wait.
+    pub fn limit(mut self, limit: &HealthLimit) -> Self {
+        self.limit = Some(limit.clone());
+        self
+    }
+
+    /// Returns the future that runs the health probe, for [`tokio::spawn`].
+    ///
+    /// The future ends when the circuit is dropped, or when another runner of the circuit begins. A runner begins with the
+    /// first poll.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if `every` or `deadline` is out of range.
+    ///
+    /// # Panics
+    ///
+    /// The future panics outside a tokio runtime with time enabled, once its circuit is not closed. In a test with paused
+    /// time, give the circuit a [`TokioClock`](crate::clock::TokioClock).
+    pub fn run(self) -> Result<HealthRun, ConfigError> {
+        self.check_times()?;
+        Ok(HealthRun::new(self))
+    }
+
+    /// Returns an error if a time is out of range.
+    pub(crate) fn check_times(&self) -> Result<(), ConfigError> {
+        check_times(("health_probe.every", self.every), ("health_probe.deadline", self.deadline))
+    }
+
+    /// Returns true if the circuit exists.
+    #[cfg(feature = "store")]
+    pub(crate) fn has_circuit(&self) -> bool {
+        self.circuit.upgrade().is_some()
+    }
+
+    /// Sets the bound of a registry, unless the application has set one.
+    #[cfg(feature = "store")]
+    pub(crate) fn or_limit(mut self, limit: &HealthLimit) -> Self {
+        self.limit.get_or_insert_with(|| limit.clone());
+        self
+    }
+}
+
+impl fmt::Debug for HealthProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, every, deadline, required, .. } = self;
+        f.debug_struct("HealthProbe")
+            .field("circuit", name)
+            .field("every", every)
+            .field("deadline", deadline)
+            .field("required", required)
+            .finish_non_exhaustive()
+    }
+}
+
+type Check = Arc<dyn Fn() -> Answer + Send + Sync>;
+/// The answer of a check. The error is its text.
+type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;

@@ -1,0 +1,40 @@
+//! Connections to a health address, with a bound on the lookups of its host.
+//!
+//! A lookup runs on a thread of tokio's blocking pool, and goes on after the check was dropped at its deadline. Without a
+//! bound, a name server that hangs would let the checks fill the pool of the application.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::config::HealthAddress;
+
+/// Connects to the first address of the host that accepts the connection.
+///
+/// # Cancel safety
+///
+/// If the future is dropped, there is no connection. A lookup under way keeps its place until it ends.
+pub(super) async fn connect(address: &HealthAddress) -> io::Result<TcpStream> {
+    if let Ok(ip) = address.host.parse::<IpAddr>() {
+        return TcpStream::connect((ip, address.port)).await;
+    }
+    let Ok(place) = LOOKUPS.try_acquire() else {
+        return Err(io::Error::other("too many lookups of hosts have not ended"));
+    };
+    let (host, port) = (address.host.clone(), address.port);
+    let lookup = move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(|found| found.take(MOST_ADDRESSES).collect());
+        drop(place);
+        found
+    };
+    let found: Vec<SocketAddr> = spawn_blocking(lookup).await.map_err(io::Error::other)??;
+    TcpStream::connect(&found[..]).await
+}
+
+/// The places of the lookups of this process.
+static LOOKUPS: Semaphore = Semaphore::const_new(16);
+/// The largest number of addresses of one host that are tried.
+const MOST_ADDRESSES: usize = 16;

@@ -1,0 +1,197 @@
+//! The runner of one health probe.
+//!
+//! ```text
+//!        ┌────────────── closed, held: sleeps until a transition ─────────────┐
+//!        ▼                                                                    │
+//!  wait for the interval ──▶ wait for a place ──▶ check, within the deadline ─┴─▶ report to the circuit
+//! ```
+//!
+//! A transition ends each of the three waits, so that no check outlives the reason for it. The runner registers with the
+//! wakers of its circuit before each look, as every waiting task does.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::{Answer, Check, HealthLimit, HealthProbe};
+use crate::circuit::{Place, Wanted, WeakCircuit};
+use crate::event::guarded;
+use crate::random;
+use crate::state::HealthResult;
+use crate::telemetry;
+
+/// The future that runs a health probe. [`HealthProbe::run`] returns the future.
+///
+/// # Cancel safety
+///
+/// If the future is dropped, the check under way is dropped and counts nowhere, and the circuit needs no health probe from
+/// then on.
+#[must_use = "a health probe checks nothing until its future is spawned"]
+pub struct HealthRun(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl HealthRun {
+    pub(super) fn new(probe: HealthProbe) -> Self {
+        Self(Box::pin(run(probe)))
+    }
+}
+
+impl Future for HealthRun {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for HealthRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HealthRun").finish_non_exhaustive()
+    }
+}
+
+async fn run(probe: HealthProbe) {
+    let HealthProbe { circuit, every, deadline, required, check, limit, name } = probe;
+    let Some(present) = circuit.upgrade() else { return };
+    let number = present.begin_checks(every, deadline, required);
+    drop(present);
+    let mut runner = Runner { circuit, number, place: Place::default() };
+    let mut panics = Panics::default();
+    while let Some(era) = runner.until_wanted().await {
+        let Some((every, instances)) = runner.circuit.upgrade().map(|circuit| circuit.check_every()) else { return };
+        let interval = interval(every, instances, random::share(random::bits()), random::share(random::bits()));
+        if runner.unless_changed(era, sleep(interval)).await.is_none() {
+            continue;
+        }
+        // The place is given back after the check.
+        let place = async {
+            let HealthLimit(semaphore) = limit.clone()?;
+            semaphore.acquire_owned().await.ok()
+        };
+        let Some(place) = runner.unless_changed(era, place).await else { continue };
+        let Some((result, text)) = runner.unless_changed(era, checked(&check, deadline)).await else { continue };
+        drop(place);
+        if result == HealthResult::Panicked {
+            panics.log(&name);
+        }
+        if let Some(circuit) = runner.circuit.upgrade() {
+            circuit.checked(number, era, result, text.as_deref());
+        }
+    }
+}
+
+/// Returns the time until the next check. `jitter` and `turn` are numbers between 0 and 1.
+///
+/// Each instance of a fleet waits so long on average that the fleet makes one check in each interval. The time varies
+/// widely, because the instances of a fleet open at the same time, and would check at the same time otherwise.
+fn interval(every: Duration, instances: u32, jitter: f64, turn: f64) -> Duration {
+    let others = f64::from(instances.saturating_sub(1));
+    every.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter + 2.0 * others * turn)
+}
+
+/// Makes one check within the deadline, and catches its panics.
+async fn checked(check: &Check, deadline: Duration) -> (HealthResult, Option<String>) {
+    let Some(answer) = guarded(|| check()) else { return (HealthResult::Panicked, None) };
+    match timeout(deadline, caught(answer)).await {
+        Err(_) => (HealthResult::TimedOut, None),
+        Ok(None) => (HealthResult::Panicked, None),
+        Ok(Some(Ok(()))) => (HealthResult::Passed, None),
+        Ok(Some(Err(text))) => (HealthResult::Failed, Some(text)),
+    }
+}
+
+/// Returns the answer of a check, or `None` if the check panics. A check that panicked is not polled again.
+async fn caught(mut answer: Answer) -> Option<Result<(), String>> {
+    poll_fn(|context| match guarded(|| answer.as_mut().poll(context)) {
+        Some(polled) => polled.map(Some),
+        None => Poll::Ready(None),
+    })
+    .await
+}
+
+/// A runner that is registered with its circuit.
+struct Runner {
+    circuit: WeakCircuit,
+    number: u64,
+    place: Place,
+}
+
+impl Runner {
+    /// Waits until the service should be checked. Returns the era of the circuit, or `None` if the circuit is gone or has
+    /// another runner.
+    async fn until_wanted(&mut self) -> Option<u64> {
+        loop {
+            // The end of a hold wakes no task.
+            let mut hold = None;
+            let wanted = poll_fn(|context| match self.look(context) {
+                None => Poll::Ready(None),
+                Some(Wanted::Check { era }) => Poll::Ready(Some(Some(era))),
+                Some(Wanted::Nothing(None)) => Poll::Pending,
+                Some(Wanted::Nothing(Some(left))) => {
+                    let timer = hold.insert(Box::pin(sleep(left)));
+                    timer.as_mut().poll(context).map(|()| Some(None))
+                }
+                Some(Wanted::Replaced) => Poll::Ready(None),
+            })
+            .await;
+            match wanted {
+                None => return None,
+                Some(Some(era)) => return Some(era),
+                Some(None) => {}
+            }
+        }
+    }
+
+    /// Runs the future to its end. Drops the future and returns `None` if the circuit is in another era, if no check is wanted
+    /// any more, or if the circuit is gone.
+    async fn unless_changed<T>(&mut self, era: u64, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|context| match self.look(context) {
+            Some(Wanted::Check { era: present }) if present == era => future.as_mut().poll(context).map(Some),
+            _ => Poll::Ready(None),
+        })
+        .await
+    }
+
+    /// Registers with the circuit, and asks the circuit for its wish. `None` if the circuit is gone.
+    fn look(&mut self, context: &Context<'_>) -> Option<Wanted> {
+        let circuit = self.circuit.upgrade()?;
+        circuit.register_at(&mut self.place, context);
+        Some(circuit.wanted(self.number))
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let Some(circuit) = self.circuit.upgrade() {
+            if self.place != Place::default() {
+                circuit.leave(self.place);
+            }
+            circuit.end_checks(self.number);
+        }
+    }
+}
+
+/// The log lines about checks that panicked. The number of lines is limited, because a check can panic several times a
+/// second.
+#[derive(Debug, Default)]
+struct Panics(u64);
+
+impl Panics {
+    fn log(&mut self, circuit: &str) {
+        self.0 = self.0.saturating_add(1);
+        // The first panic, and then each power of two.
+        if self.0.is_power_of_two() {
+            telemetry::warn(&format!(
+                "the health probe of circuit `{circuit}` panicked, which counts as a failure of the health probe ({} panics so far)",
+                self.0
+            ));
+        }
+    }
+}
+
+/// The largest part by which an interval is shorter or longer.
+const JITTER: f64 = 0.2;

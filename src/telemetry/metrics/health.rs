@@ -1,0 +1,34 @@
+//! The metrics of health probes, for circuits that have such probes.
+//!
+//! The series are registered when the health probes of a circuit begin, and on every refresh after that, because most
+//! circuits have none.
+
+use metrics::{Counter, counter};
+
+use super::MetricsObserver;
+use super::under::Under;
+use crate::state::HealthResult;
+use crate::sync::Relaxed;
+
+impl MetricsObserver {
+    /// Registers the counters, because the health probes of the circuit have begun.
+    pub(super) fn begin_health(&self, under: Under<'_>) {
+        // Relaxed: a flag, publishes nothing.
+        self.has_health.store(true, Relaxed);
+        HealthResult::ALL.iter().for_each(|result| probes(under.label, *result).increment(0));
+    }
+
+    /// Registers the counters again that an exporter has dropped.
+    pub(super) fn renew_health(&self, under: Under<'_>) {
+        // Relaxed: a flag, publishes nothing.
+        if self.has_health.load(Relaxed) {
+            self.begin_health(under);
+        }
+    }
+}
+
+pub(super) fn probes(label: &str, result: HealthResult) -> Counter {
+    counter!(HEALTH_PROBES, "service" => label.to_owned(), "result" => result.as_str())
+}
+
+pub(super) const HEALTH_PROBES: &str = "circuit_breaker_health_probes_total";
