@@ -99,7 +99,8 @@ async fn a_returning_follower_adopts_the_last_decision() {
         pass(millis(300)).await;
         succeed(&a.circuit, 1);
     }
-    pass(secs(1)).await;
+    // Without an answer of the store, the other instance probes alone after some seconds.
+    pass(secs(15)).await;
     assert_eq!(state(&a.circuit), State::Closed);
     // Cut off, it opens again by its own failures, later than the other closed.
     drop(b.circuit.try_acquire());
