@@ -82,7 +82,6 @@ mod at_once;
 mod branch;
 mod change;
 mod cold;
-mod decide;
 #[cfg(feature = "store")]
 mod ends;
 mod failed;
@@ -110,6 +109,7 @@ mod rejected;
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 mod shed;
 mod status;
+mod trip_rules;
 mod usual;
 mod verdict;
 mod wakers;
@@ -127,8 +127,6 @@ use crate::event;
 use crate::outcome::Outcome;
 pub use crate::state::order::To;
 use crate::state::{Criticality, Standing};
-#[cfg(feature = "store")]
-pub(crate) use decide::usual_rate;
 pub(crate) use failed::Text;
 pub(crate) use health::Wanted;
 pub(crate) use inner::Start;
@@ -142,6 +140,8 @@ pub use permit::Permit;
 pub(crate) use permit::{Admission, Asking};
 pub use rejected::Rejected;
 pub use status::{NextCall, ProbeStatus, Status, Totals};
+#[cfg(feature = "store")]
+pub(crate) use trip_rules::usual_rate;
 #[cfg(feature = "store")]
 pub(crate) use usual::Before;
 pub(crate) use wakers::Place;

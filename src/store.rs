@@ -20,7 +20,6 @@ mod faulty;
 #[cfg(feature = "file")]
 mod file;
 pub(crate) mod health;
-mod limit;
 mod memory;
 mod open;
 #[cfg(feature = "postgres")]
@@ -33,6 +32,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod tiered;
+mod time_limit;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod tls;
 mod watch;
@@ -53,7 +53,6 @@ pub use error::{StoreError, StoreErrorKind};
 pub use faulty::{Fault, Faults, FaultyStore, Operation};
 #[cfg(feature = "file")]
 pub use file::FileStore;
-pub(crate) use limit::answer_within;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
@@ -62,6 +61,7 @@ pub use redis::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use tiered::TieredStore;
+pub(crate) use time_limit::answer_within;
 pub use watch::{Hint, Watch, WatchEvent, WatchSender};
 
 /// Stores circuit records by name, with compare-and-set and with a clock.

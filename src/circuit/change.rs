@@ -8,16 +8,16 @@
 //! The beginning of a half-open era also sets its patience. Patience is the time after which the era ends if a probe is
 //! overdue and no probe has succeeded.
 //!
-//! The trip rules are in `decide`. The functions that find a change due are in `admit`, `adopt`, `at_once`, `health`, `notify`,
+//! The trip rules are in `trip_rules`. The functions that find a change due are in `admit`, `adopt`, `at_once`, `health`, `notify`,
 //! `operate`, `outcomes` and `verdict`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::cold::{Cold, Since};
-use super::decide;
 use super::failed::Failed;
 use super::inner::Inner;
+use super::trip_rules;
 use super::word::Word;
 use crate::clock::Tick;
 use crate::config::{LONGEST_RETRY_AFTER, Recovery};
@@ -258,7 +258,7 @@ impl Inner {
             return cold.attempt;
         }
         let era = if word.counts_calls() { now.saturating_since(self.entered()) } else { Duration::ZERO };
-        decide::decayed(cold.attempt, cold.last_open, cold.closed_for.saturating_add(era))
+        trip_rules::decayed(cold.attempt, cold.last_open, cold.closed_for.saturating_add(era))
     }
 
     /// Opens a half-open circuit again.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Circuit;
-use super::decide::{self, Situation};
+use super::trip_rules::{self, Situation};
 use crate::config::{Recovery, Rules};
 use crate::event::Event;
 use crate::state::{FleetBrief, FleetProbe, Reason};
@@ -59,7 +59,7 @@ impl Circuit {
         let inner = self.inner();
         let seen = Situation { run: run::Seen::default(), tally, age: Duration::MAX };
         let rules = Rules { failure_score: None, ..inner.config.rules };
-        let rule = decide::trips(&rules, inner.config.window, &seen)?;
+        let rule = trip_rules::trips(&rules, inner.config.window, &seen)?;
         let cold = inner.cold.lock();
         Some((inner.openings_that_count(&cold, inner.load(), inner.now()).saturating_add(1), rule))
     }

@@ -3,7 +3,7 @@
 //! A circuit that closes at once sends all waiting calls to a service that has perhaps just started, and the service falls
 //! over again. Therefore a circuit can have a *ramp*, which is the time after a closing in which the share grows in a
 //! line from a tenth to all calls. While the ramp lasts, a quarter of the evidence opens the circuit again
-//! ([`decide::relapses`](super::decide::relapses)). A circuit can also have a *throttle* (`limit/throttle.rs`), which rejects a
+//! ([`trip_rules::relapses`](super::trip_rules::relapses)). A circuit can also have a *throttle* (`limit/throttle.rs`), which rejects a
 //! share of the calls while the service fails more calls than it should.
 //!
 //! A limit is one bit of the word, so that a circuit without a limit needs no further test. The bit is set with the word

@@ -1,16 +1,16 @@
 //! Outcomes of calls as evidence for a circuit, and the weight of a cancelled call.
 //!
 //! An outcome is evidence in the era of its permit. If that era is over, the outcome counts only for the totals.
-//! Evidence may cause a transition. The rules are in `decide`, the transition itself is in `change`, and the
+//! Evidence may cause a transition. The rules are in `trip_rules`, the transition itself is in `change`, and the
 //! meaning of every end of a probe, also of a cancelled probe, is in `verdict`.
 
 use std::time::Duration;
 
 use super::branch::Branch;
-use super::decide::{self, Situation};
 use super::failed::{Failed, Text};
 use super::inner::{Inner, Success, Timing};
 use super::mark::{Mark, Right};
+use super::trip_rules::{self, Situation};
 use super::word::Word;
 use crate::clock::{Tick, nanos};
 use crate::config::{Config, LONGEST_RETRY_AFTER};
@@ -250,15 +250,15 @@ impl Inner {
         let age = now.saturating_since(self.entered());
         let seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age };
         let Config { rules, window, .. } = &self.config;
-        let met = decide::trips(rules, *window, &seen);
+        let met = trip_rules::trips(rules, *window, &seen);
         let met = met.or_else(|| {
             self.ramp_left(now)?;
-            decide::relapses(rules, *window, &seen)
+            trip_rules::relapses(rules, *window, &seen)
         });
         // Advice is the cause only if the evidence does not meet the configured thresholds, because otherwise the
         // circuit would also trip without advice.
         let met = if met.is_none() && self.is_advised(now) {
-            decide::trips_on_advice(rules, *window, &seen, self.usual_rate(seen.tally, seen.run.weight))
+            trip_rules::trips_on_advice(rules, *window, &seen, self.usual_rate(seen.tally, seen.run.weight))
         } else {
             met
         };

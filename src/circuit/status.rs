@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::inner::Inner;
-use super::{Circuit, Peek, decide};
+use super::{Circuit, Peek, trip_rules};
 use crate::outcome::{number, score_from_units};
 use crate::state::{FleetBrief, Generation, HealthStatus, Mode, Standing, State, Transition};
 use crate::sync::{Acquire, AtomicU64, Relaxed};
@@ -205,7 +205,8 @@ impl Circuit {
         let era = word.era();
         let tally = inner.tally(era, now);
         let rules = &inner.config.rules;
-        let rate = |part: f64| (tally.calls >= u64::from(rules.min_calls)).then(|| decide::share(part, tally.calls));
+        let rate =
+            |part: f64| (tally.calls >= u64::from(rules.min_calls)).then(|| trip_rules::share(part, tally.calls));
         let verdict = inner.probes.verdict(era);
         Status {
             name: inner.config.name().to_owned(),

@@ -5,9 +5,9 @@
 
 #[cfg(feature = "store")]
 use super::Circuit;
-use super::decide;
 use super::inner::Inner;
 use super::status::Totals;
+use super::trip_rules;
 use crate::outcome::{Weight, number, score_from_units};
 #[cfg(feature = "store")]
 use crate::state::State;
@@ -34,7 +34,7 @@ impl Inner {
             return None;
         }
         let Before { calls, units } = self.before(totals, window, run);
-        let before = decide::usual_rate(score_from_units(units), number(calls));
+        let before = trip_rules::usual_rate(score_from_units(units), number(calls));
         Some(before.max(self.usual()))
     }
 

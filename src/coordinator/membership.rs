@@ -18,13 +18,13 @@
 //! A record of a later version, and bytes that are no record, say nothing about the members.
 
 mod others;
+mod quorum;
 
 use std::time::Duration;
 
 use super::desk::{Now, Who};
 use super::terms::Terms;
 use crate::clock::Tick;
-use crate::keep::MOST_VOTES;
 use crate::random::Dice;
 use crate::record::{
     CircuitRecord, Command, Effect, InstanceEntry, MEMBERS_KEPT, Member, Timestamp, apply, join, record_of,
@@ -33,6 +33,7 @@ use crate::store::{Etag, Hint, Versioned, Write};
 use crate::telemetry;
 use crate::telemetry::lines::{Lines, Omitted};
 use others::Others;
+pub(super) use quorum::Quorum;
 
 /// The live members, as the record of the members shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,29 +42,6 @@ pub(super) struct Members {
     pub(super) live: Option<u32>,
     /// True if the record has shown no other live member for 20 s.
     pub(super) is_alone: bool,
-}
-
-/// The rule for the number of votes that open a fleet.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Quorum {
-    /// The least number of votes, unless the instance is alone.
-    pub(super) at_least: u32,
-    /// The share of the live members that must vote.
-    pub(super) share: f64,
-}
-
-impl Quorum {
-    /// Returns the number of votes that open a fleet with these members.
-    pub(super) fn needed(self, members: Members) -> u32 {
-        match members.live {
-            _ if members.is_alone => 1,
-            None => self.at_least.max(2),
-            Some(live) => {
-                let share = f64::from(live) * self.share;
-                (self.at_least..MOST_VOTES).find(|votes| f64::from(*votes) >= share).unwrap_or(MOST_VOTES)
-            }
-        }
-    }
 }
 
 /// The membership of this instance, with its heartbeat.
@@ -350,19 +328,3 @@ const SECOND_AFTER: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(1);
 /// The number of conflicts in a row after which a shutdown goes on without an entry that marks the stop.
 const ENDED_AFTER: u32 = 8;
-
-#[cfg(all(test, not(breaker_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quorum_is_a_tenth_at_least_two_and_at_most_ten_unless_alone() {
-        let quorum = Quorum { at_least: 2, share: 0.1 };
-        let needed = |live| quorum.needed(Members { live: Some(live), is_alone: false });
-        for (live, votes) in [(1, 2), (2, 2), (3, 2), (20, 2), (21, 3), (30, 3), (50, 5), (100, 10), (1_000, 10)] {
-            assert_eq!(needed(live), votes, "{live} members");
-        }
-        assert_eq!(quorum.needed(Members::default()), 2, "an unknown number");
-        assert_eq!(quorum.needed(Members { live: Some(1), is_alone: true }), 1, "alone");
-    }
-}

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 use super::schema::SchemaMode;
 use super::sql::{Columns, bounded, new_etag, signed, text, without_nul};
-use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written, limit};
+use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Watch, Write, Written, time_limit};
 use crate::record::Timestamp;
 use crate::sync::{AtomicBool, Relaxed};
 use connection::{Lanes, Lease};
@@ -329,8 +329,8 @@ impl Store for PostgresStore {
 
 /// Runs an operation with a deadline, because a silent network would let it wait for ever.
 async fn within<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let limit = limit::for_operation();
+    let limit = time_limit::for_operation();
     timeout(limit, operation).await.unwrap_or_else(|_| {
-        Err(StoreError::timed_out(format!("the database did not answer {}", limit::described(limit))))
+        Err(StoreError::timed_out(format!("the database did not answer {}", time_limit::described(limit))))
     })
 }

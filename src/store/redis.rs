@@ -34,7 +34,8 @@ use self::keys::Keys;
 use self::no_answer::Access;
 use self::servers::Servers;
 use super::{
-    AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length, limit, tls,
+    AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length, time_limit,
+    tls,
 };
 use crate::record::Timestamp;
 use crate::sync::{AtomicBool, Mutex};
@@ -308,9 +309,9 @@ impl Store for RedisStore {
     async fn list(&self) -> Result<Vec<String>, StoreError> {
         Connection::check_runtime()?;
         let everything = async { Ok(self.servers.names(&self.keys).await?.into_iter().collect()) };
-        let limit = limit::for_operation();
+        let limit = time_limit::for_operation();
         tokio::time::timeout(limit, everything).await.unwrap_or_else(|_| {
-            let (address, within) = (self.servers.address(), limit::described(limit));
+            let (address, within) = (self.servers.address(), time_limit::described(limit));
             Err(StoreError::timed_out(format!("redis at {address} has more keys than can be listed {within}")))
         })
     }

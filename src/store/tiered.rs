@@ -14,7 +14,7 @@ mod tier;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limit::limit;
+use super::time_limit::limit;
 use super::watch::Part;
 use super::{AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length};
 use crate::clock::{Clock, TokioClock};

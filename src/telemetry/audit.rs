@@ -66,8 +66,18 @@ const fn automatic(edge: &Transition) -> &'static str {
     }
 }
 
-const OPENED: &str = "opened";
-const HALF_OPENED: &str = "half_opened";
-const CLOSED: &str = "closed";
+/// The actions of transitions. The act of an operator has the name of the act, as in `Act::as_str`.
+pub(crate) const OPENED: &str = "opened";
+pub(crate) const HALF_OPENED: &str = "half_opened";
+pub(crate) const CLOSED: &str = "closed";
 /// The action of a transition after which the state is the same, for example at the end of a hold.
 const RELEASED: &str = "released";
+/// The action of an order that a newer order made obsolete before the store had it.
+#[cfg(feature = "store")]
+pub(crate) const SUPERSEDED: &str = "superseded";
+/// The action of an order whose hold ended before the store could be reached.
+#[cfg(feature = "store")]
+pub(crate) const EXPIRED: &str = "expired";
+/// The action of a row that stands for rows which are not in the audit.
+#[cfg(feature = "store")]
+pub(crate) const MISSING: &str = "missing";

@@ -71,7 +71,7 @@ fn source_files_that_a_page_names_exist() {
         faults.extend(files.filter(|file| !is_there(file)).map(|file| format!("{page}: there is no `{file}`")));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert!(is_there("circuit/decide.rs") && !is_there("circuit/record.rs"), "planted: a file that has moved");
+    assert!(is_there("circuit/trip_rules.rs") && !is_there("circuit/record.rs"), "planted: a file that has moved");
 }
 
 #[test]

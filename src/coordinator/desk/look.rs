@@ -8,6 +8,7 @@ use crate::clock::Tick;
 use crate::record::TransitionCommand;
 use crate::state::{Act, Reason, State, Transition};
 use crate::store::{AuditRow, row_id};
+use crate::telemetry::audit::MISSING;
 
 impl Desk {
     /// Reads the transitions and the counts of the circuit since the last look. Returns the audit rows.
@@ -16,7 +17,7 @@ impl Desk {
         let (edges, missed) = self.changes.observe(&self.circuit);
         if missed > 0 {
             let reason = format!("{missed} transitions were too fast to be kept");
-            report.missed = Some((missed, self.row(who, "missing", reason, None)));
+            report.missed = Some((missed, self.row(who, MISSING, reason, None)));
         }
         for edge in edges {
             // The evidence of a restored opening comes from the entry in the record, by `Evidence::continues`. A keyed

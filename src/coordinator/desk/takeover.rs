@@ -137,8 +137,8 @@ impl Desk {
             let stored = replaced().filter(has);
             report.fates.extend(stored.map(|id| (id.clone(), Fate::Stored { generation, lacking: None })));
             let (action, why) = match verdict {
-                Effect::Superseded => ("superseded", "the record had a newer act"),
-                Effect::Expired => ("expired", "the hold ended before the store could be reached"),
+                Effect::Superseded => (telemetry::audit::SUPERSEDED, "the record had a newer act"),
+                Effect::Expired => (telemetry::audit::EXPIRED, "the hold ended before the store could be reached"),
                 Effect::Applied | Effect::Known | Effect::Unwritable => ("", ""),
             };
             if let Some(fate) = self.fate(verdict) {

@@ -7,6 +7,7 @@
 
 use crate::record::Timestamp;
 use crate::store::AuditRow;
+use crate::telemetry::audit::MISSING;
 
 /// Returns the notice about these rows. `None` if there are no rows.
 pub(super) fn notice<'a>(id: String, refused: impl Iterator<Item = &'a AuditRow>) -> Option<AuditRow> {
@@ -25,7 +26,7 @@ pub(super) fn notice<'a>(id: String, refused: impl Iterator<Item = &'a AuditRow>
     Some(AuditRow {
         id,
         service: String::new(),
-        action: "missing".to_owned(),
+        action: MISSING.to_owned(),
         reason: format!("{count} {noun} refused: {what}"),
         user: None,
         timestamp: Timestamp::default(),

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use crate::clock::Tick;
 use crate::record::Timestamp;
 use crate::store::AuditRow;
+use crate::telemetry::audit::MISSING;
 
 /// The rows that wait. The id of a row consists of the incarnation and a number, so that a store keeps a row once if it is
 /// written twice.
@@ -126,7 +127,7 @@ impl Queues {
         let lost = AuditRow {
             id: self.id(),
             service: String::new(),
-            action: "missing".to_owned(),
+            action: MISSING.to_owned(),
             reason: format!("{} rows were lost, because the store was down and the outbox was full", self.missing),
             user: None,
             timestamp: Timestamp::default(),

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::error::meaning;
 use super::server::Server;
-use crate::store::{StoreError, limit};
+use crate::store::{StoreError, time_limit};
 use crate::sync::Mutex;
 
 pub(super) struct Lanes {
@@ -32,13 +32,13 @@ impl Lanes {
 
     /// Begins a transaction, on an idle connection if one is alive, else on a new connection.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, StoreError> {
-        let limit = limit::for_connection();
-        let silent = || format!("the database accepted no connection {}", limit::described(limit));
+        let limit = time_limit::for_connection();
+        let silent = || format!("the database accepted no connection {}", time_limit::described(limit));
         timeout(limit, self.leased()).await.unwrap_or_else(|_| Err(StoreError::unavailable(silent())))
     }
 
     async fn leased(&self) -> Result<Lease<'_>, StoreError> {
-        let mut begin = begin(limit::limit());
+        let mut begin = begin(time_limit::limit());
         if let Some(set) = self.server.set_search_path() {
             begin = format!("{begin}; {set}");
         }
@@ -49,7 +49,7 @@ impl Lanes {
             // A connection that died while it was idle fails or hangs at this statement. Nothing was changed, so the
             // next connection is tried. The limit is short, because after it the operation still needs a new connection.
             let alive = raw_sql(AssertSqlSafe(begin.clone())).execute(&mut connection);
-            if let Ok(Ok(_)) = timeout(limit::limit() / 4, alive).await {
+            if let Ok(Ok(_)) = timeout(time_limit::limit() / 4, alive).await {
                 return Ok(Lease { connection, lanes: self, _permit: permit });
             }
         }

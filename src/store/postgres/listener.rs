@@ -27,12 +27,12 @@ use super::server::Server;
 use super::statements::{CHANNEL, IS_LISTENING, version_of};
 use crate::random;
 use crate::store::watch::pause;
-use crate::store::{StoreError, Watch, WatchSender, limit};
+use crate::store::{StoreError, Watch, WatchSender, time_limit};
 
 /// Begins to listen. Every commit after the return of this function is reported. Returns `None` behind a pooler.
 pub(super) async fn watch(server: &Server) -> Result<Option<Watch>, StoreError> {
     // Less than half of the limit, because a connection and a listener must both fit into the limit of the caller.
-    let limit = limit::limit() / 20 * 9;
+    let limit = time_limit::limit() / 20 * 9;
     let Some(listener) = listen(server, limit).await? else { return Ok(None) };
     let (sender, watch) = Watch::channel();
     sender.gap();
@@ -122,7 +122,7 @@ async fn listen(server: &Server, limit: Duration) -> Result<Option<PgListener>, 
 }
 
 fn silent(limit: Duration) -> StoreError {
-    StoreError::timed_out(format!("the database did not listen {}", limit::described(limit)))
+    StoreError::timed_out(format!("the database did not listen {}", time_limit::described(limit)))
 }
 
 /// Checks that the server still counts this connection as a listener of the table. The query must use the connection

@@ -30,7 +30,7 @@ use super::together::together;
 use super::value;
 use crate::clock::{Clock, MonotonicClock};
 use crate::record::Timestamp;
-use crate::store::limit;
+use crate::store::time_limit;
 use nodes::{Node, Nodes};
 
 pub(super) struct Cluster {
@@ -147,7 +147,7 @@ impl Cluster {
             }
             // A node that hangs has left no time for another attempt. Without the answer of this attempt the caller would
             // count the whole cluster as down.
-            let is_late = self.clock.now().saturating_since(began) > limit::limit() / 10;
+            let is_late = self.clock.now().saturating_since(began) > time_limit::limit() / 10;
             if !again || is_late || !fault.has_no_effect() {
                 return Err(self.of_one_node(fault).await);
             }

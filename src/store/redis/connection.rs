@@ -29,7 +29,7 @@ use super::address::Source;
 use super::no_answer::{Access, NoAnswer};
 use super::opening;
 use crate::clock::{Clock, MonotonicClock, Tick};
-use crate::store::limit;
+use crate::store::time_limit;
 use crate::sync::{AtomicU32, Mutex, Relaxed};
 
 pub(super) struct Connection {
@@ -119,11 +119,11 @@ impl Connection {
     /// the connection.
     pub(super) async fn send(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
         Self::check_runtime()?;
-        let limit = limit::for_connection();
+        let limit = time_limit::for_connection();
         let live = timeout(limit, self.live()).await;
-        let live = live.unwrap_or_else(|_| Err(NoAnswer::unconnected(&self.address, &limit::described(limit))))?;
+        let live = live.unwrap_or_else(|_| Err(NoAnswer::unconnected(&self.address, &time_limit::described(limit))))?;
         let mut waiting = Waiting { connection: self, live: &live, since: self.clock.now(), answered: false };
-        let limit = limit::for_operation();
+        let limit = time_limit::for_operation();
         let mut connection = live.connection.clone();
         let answers = timeout(limit, connection.send_packed_commands(commands, 0, commands.len())).await;
         waiting.answered = matches!(answers, Ok(Ok(_)));
@@ -199,7 +199,7 @@ impl Connection {
         let (sender, attempt) = watch::channel(None);
         let (source, address, clock) = (self.source.clone(), Arc::clone(&self.address), self.clock);
         let limit = connected_within();
-        let within = limit::described(limit);
+        let within = time_limit::described(limit);
         #[expect(clippy::disallowed_methods, reason = "one attempt at a time, which ends by itself")]
         tokio::spawn(async move {
             let settings = settings();
@@ -276,7 +276,7 @@ fn settings() -> AsyncConnectionConfig {
 /// Returns the time limit of an attempt to connect, which includes the resolution of the name and the answer to the
 /// password. The attempt may outlive an operation with a short limit, for the next operation.
 pub(super) fn connected_within() -> Duration {
-    limit::for_connection().max(Duration::from_secs(1))
+    time_limit::for_connection().max(Duration::from_secs(1))
 }
 
 /// The time for which a failure is the answer to further operations. The time is long enough for operations that begin

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError};
 
 use crate::store::tls::{self, Pem};
-use crate::store::{StoreError, StoreErrorKind, limit};
+use crate::store::{StoreError, StoreErrorKind, time_limit};
 
 /// The effect of a command. If the answer to a write is lost, the write may have been made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl NoAnswer {
 
     /// Returns the reason for an answer that was not there within the limit.
     pub(super) fn late(address: &str, within: Duration) -> Self {
-        let message = format!("redis at {address} did not answer {}", limit::described(within));
+        let message = format!("redis at {address} did not answer {}", time_limit::described(within));
         Self { kind: StoreErrorKind::TimedOut, ..Self::unavailable(message) }
     }
 

@@ -32,7 +32,7 @@ use super::servers::Servers;
 use crate::pattern::LONGEST_NAME;
 use crate::random;
 use crate::store::watch::pause;
-use crate::store::{Etag, Hint, StoreError, StoreErrorKind, Watch, WatchSender, limit};
+use crate::store::{Etag, Hint, StoreError, StoreErrorKind, Watch, WatchSender, time_limit};
 use crate::telemetry;
 
 /// Starts the task of the watch, which ends when the watch is dropped.
@@ -61,7 +61,7 @@ struct Limits {
 
 impl Limits {
     fn now() -> Self {
-        Self { connection: connected_within(), answer: limit::limit() }
+        Self { connection: connected_within(), answer: time_limit::limit() }
     }
 }
 

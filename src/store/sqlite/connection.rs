@@ -25,8 +25,8 @@ use super::files::Files;
 use crate::clock::{Clock, MonotonicClock};
 use crate::store::StoreError;
 use crate::store::disk::{self, DiskThread};
-use crate::store::limit::limit;
 use crate::store::schema::{SQLITE, SchemaMode, TABLES};
+use crate::store::time_limit::limit;
 use crate::sync::Mutex;
 use crate::telemetry::lines::{Lines, Omitted, warn};
 

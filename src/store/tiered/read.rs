@@ -8,7 +8,7 @@ use super::settle::{Copy, durable_limit};
 use super::tier::{DURABLE, FAST, tag, tagged};
 use crate::clock::{Clock, Tick};
 use crate::record::{CircuitRecord, Timestamp, join};
-use crate::store::limit::limit;
+use crate::store::time_limit::limit;
 use crate::store::{Loaded, Store, StoreError, Versioned};
 
 /// A name that a load must also look up in the durable tier.

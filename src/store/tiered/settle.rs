@@ -10,7 +10,7 @@ use super::notes::Version;
 use crate::clock::{Clock, Tick};
 use crate::keep::Ttl;
 use crate::record::{CircuitRecord, Timestamp, join};
-use crate::store::limit::limit;
+use crate::store::time_limit::limit;
 use crate::store::{Etag, Hint, Store, StoreError, Versioned, Write, Written};
 
 /// The record of a name in the fast tier.

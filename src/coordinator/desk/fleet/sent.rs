@@ -10,6 +10,7 @@ use super::{Desk, Now, Report, Who, is_result};
 use crate::record::{CircuitRecord, Command, Effect, FleetChange, apply};
 use crate::state::State;
 use crate::store::{AuditRow, Hint};
+use crate::telemetry;
 use crate::window::Tally;
 
 /// The content for the fleet in a write.
@@ -136,9 +137,9 @@ impl Desk {
         if fleet.generation >= generation {
             if fleet.generation == generation && fleet.instance == who.id {
                 let action = match fleet.state {
-                    State::Open => "opened",
-                    State::HalfOpen => "half_opened",
-                    State::Closed => "closed",
+                    State::Open => telemetry::audit::OPENED,
+                    State::HalfOpen => telemetry::audit::HALF_OPENED,
+                    State::Closed => telemetry::audit::CLOSED,
                 };
                 let row =
                     AuditRow { generation: generation.get(), ..self.row(who, action, fleet.reason.clone(), None) };
