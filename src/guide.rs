@@ -11,6 +11,7 @@ pub mod stacks {
     //! The breaker in axum, tonic, reqwest, hyper and plain tower.
     //!
     //! [settings]: super::operation#settings
+    //! [criticality]: super::recovery#criticality
     //! [expiry]: super::stores#expiry
     //! [security]: https://docs.rs/crate/tower-circuit-breaker/latest/source/SECURITY.md
     #![doc = include_str!("../docs/stacks.md")]
@@ -37,6 +38,11 @@ pub mod fleet {
 
 pub mod recovery {
     //! The return of the calls after an outage, and partial failures: ramp, throttle and criticality.
+    //!
+    //! [health probes]: super::health_probes
+    //! [keys]: super::stacks#a-circuit-per-key
+    //! [load shedding]: super::operation#load-shedding
+    //! [retries]: super::stacks#retries
     #![doc = include_str!("../docs/recovery.md")]
 }
 

@@ -81,12 +81,14 @@ impl Circuit {
     /// Returns a health probe that checks the service with a closure, each time after the interval `every`. Each
     /// interval varies by up to 20 %.
     ///
-    /// The closure returns `Ok(())` if the service is healthy. Its calls are no calls of the circuit, so that a failure counts
-    /// nowhere. The closure runs only while the circuit is not closed, not held by an operator, and not under
-    /// `CIRCUIT_BREAKER_DISABLED`. A panic of the closure or of its future counts as a failure.
+    /// The closure returns `Ok(())` if the service is healthy. A check does not count as a call of the circuit, so that a
+    /// failure enters no window. The closure runs only while the circuit is not closed, not held by an operator, and not
+    /// under `CIRCUIT_BREAKER_DISABLED`. A panic of the closure or of its future counts as a failure.
     ///
-    /// Range of `every`: 10 ms to 1 h, which [`HealthProbe::run`] checks. In a fleet of n live instances
-    /// (`Sharing::Quorum`) each instance waits n times as long, so that the fleet makes about one check in each interval.
+    /// Range of `every`: 10 ms to 1 h, which [`HealthProbe::run`] checks. The first check begins one interval after the
+    /// opening, and each further one an interval after the end of the last check. In a fleet of n live instances
+    /// (`Sharing::Quorum` or `Sharing::Follow`) each instance waits n times as long on average, so that the fleet makes
+    /// about one check in each interval.
     ///
     /// A success makes an open circuit half-open at once, except in three cases. A `Retry-After` of the service is obeyed. If
     /// the calls after a success failed, the next opening lasts its full time, unless a check has failed since. An opening
@@ -150,8 +152,9 @@ impl HealthProbe {
     ///
     /// Two bounds keep a service whose health endpoint is missing or broken from being locked out. Calls probe again if no
     /// check has ended for ten intervals and one deadline, because the runner is perhaps gone. And calls probe again if no
-    /// check has succeeded for ten times that time after the end of the opening. With an interval of 250 ms and a deadline of
-    /// 1 s, these times are 3.5 s and 35 s. The first such call is logged. The end of the runner ends the requirement.
+    /// check has succeeded for ten times that time after the end of the opening. With an interval of 250 ms and a deadline
+    /// of 1 s, these times are 3.5 s and 35 s. In a fleet of n live instances each interval counts n times. The first such
+    /// call is logged. The end of the runner ends the requirement.
     pub const fn required(mut self) -> Self {
         self.required = true;
         self

@@ -174,21 +174,25 @@ impl ConfigBuilder {
         self
     }
 
-    /// Rejects a share of the calls while the service fails more calls than it should, instead of all calls. This setting is
-    /// off by default.
+    /// Rejects a share of the calls, instead of all, while the service accepts fewer than one of `k` requests. This setting
+    /// is off by default.
     ///
     /// Of the requests in the window, the share `(requests - k × accepts) ÷ (requests + 1)` is rejected with
     /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the calls
-    /// that were no failure, of any weight. The requests are all calls and the rejections of the throttle, which are
-    /// failures for no rule. The share is 0 until the window has [`min_calls`](Self::min_calls) requests. So an overloaded
-    /// service gets at most `k` times the calls that it accepts, and a service that answers 60 % of its calls loses none
-    /// at the usual `k` of 2. The formula is that of Google's *Site Reliability Engineering*, chapter "Handling Overload".
+    /// that did not fail, where a failure of any weight counts as one. The requests are all calls and the rejections of the
+    /// throttle, which are failures for no rule. The share is 0 until the window has [`min_calls`](Self::min_calls)
+    /// requests. So an overloaded service gets at most `k` times the calls that it accepts, and a service that answers 60 %
+    /// of its calls loses none at the usual `k` of 2. The formula is that of Google's *Site Reliability Engineering*,
+    /// chapter "Handling Overload".
     ///
     /// Range of `k`: 1.1 to 100, usually 2. A higher `k` rejects less and finds the recovery earlier. Needs a window of time.
     ///
     /// While the throttle is on, the failure rate opens the circuit only at
     /// [`throttled_failure_rate`](Self::throttled_failure_rate). The other rules, such as failures in a row, open the circuit
     /// as always, so that a dead service is left alone.
+    ///
+    /// A caller that waits until a call may pass is not rejected, as in [`ramp`](Self::ramp). Each instance of a fleet
+    /// throttles by its own calls.
     #[doc(alias = "adaptive throttling", alias = "client-side throttling")]
     pub const fn throttle(mut self, k: f64) -> Self {
         self.throttle = Some(k);
@@ -198,7 +202,8 @@ impl ConfigBuilder {
     /// Sets the share of failed calls that opens the circuit while a [`throttle`](Self::throttle) is set. The share is
     /// ignored if [`failure_rate`](Self::failure_rate) is higher or off.
     ///
-    /// Range: more than 0, at most 1. Default: 0.95. Without [`throttle`](Self::throttle) this setting has no effect.
+    /// Range: more than 0, at most 1. Default: 0.95, which timeouts alone never reach, because each weighs 0.5. Without
+    /// [`throttle`](Self::throttle) this setting has no effect.
     pub const fn throttled_failure_rate(mut self, rate: f64) -> Self {
         self.throttled_failure_rate = rate;
         self
@@ -286,11 +291,12 @@ impl ConfigBuilder {
     /// brought down again by all calls at once.
     ///
     /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if the circuit closes alone, and 10 s if a fleet
-    /// (`Sharing::Quorum`) closes the circuit, because all instances of the fleet close in the same moment.
+    /// (`Sharing::Quorum` or `Sharing::Follow`) closes the circuit, because all instances of the fleet close in the same
+    /// moment.
     ///
     /// A call that is not admitted is rejected with [`RejectReason::Ramp`](crate::RejectReason::Ramp), and its
-    /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls of a ramp are
-    /// rejected. While the ramp lasts, `min_calls` and `consecutive_failures` are a quarter of the configured values,
+    /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls during a ramp
+    /// are rejected. While the ramp lasts, `min_calls` and `consecutive_failures` are a quarter of the configured values,
     /// rounded up and at least 2, so that the circuit opens early if the service falls over again. The reason of such an
     /// opening is [`Reason::Relapsed`](crate::Reason::Relapsed).
     ///
@@ -317,21 +323,24 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the time between two checks of [`health`](Self::health). Each interval varies by up to 20 %. Range: 10 ms to
-    /// 1 h. Default: 1 s.
+    /// Sets the time from the end of a check of [`health`](Self::health) to the begin of the next one. The first check
+    /// begins one interval after the opening. Each interval varies by up to 20 %. Range: 10 ms to 1 h. Default: 1 s. Needs
+    /// [`health`](Self::health).
     pub const fn health_every(mut self, every: Duration) -> Self {
         self.health.every = Some(every);
         self
     }
 
-    /// Sets the deadline of a check of [`health`](Self::health). Range: 1 ms to 60 s. Default: 1 s.
+    /// Sets the deadline of a check of [`health`](Self::health). Range: 1 ms to 60 s. Default: 1 s. Needs
+    /// [`health`](Self::health).
     pub const fn health_deadline(mut self, deadline: Duration) -> Self {
         self.health.deadline = Some(deadline);
         self
     }
 
     /// Lets no call of a user probe until a check of [`health`](Self::health) has succeeded since the opening, with the
-    /// bounds of [`HealthProbe::required`](crate::health::HealthProbe::required). Default: `false`.
+    /// bounds of [`HealthProbe::required`](crate::health::HealthProbe::required). Default: `false`. Needs
+    /// [`health`](Self::health).
     pub const fn health_required(mut self, required: bool) -> Self {
         self.health.required = required;
         self
