@@ -81,6 +81,31 @@ fn a_throttle_rejects_no_critical_call_while_sheddable_calls_can_pay() {
 }
 
 #[test]
+fn a_ramp_keeps_its_share_at_little_traffic_of_all_levels() {
+    for each_second in [5, 10, 56, 200] {
+        let (circuit, clock) = rig(|settings| settings.ramp(secs(10)));
+        open(&circuit);
+        clock.advance(secs(5));
+        succeed(&circuit, 3);
+        let (mut calls, mut admitted, mut promised) = (0, 0.0, 0.0);
+        while let Some(left) = circuit.status().ramp_left {
+            let level = LEVELS[scattered(calls) as usize % 3];
+            calls += 1;
+            promised += f64::max(0.1, 1.0 - left.as_secs_f64() / 10.0);
+            if let Ok(permit) = circuit.try_acquire_as(level) {
+                admitted += 1.0;
+                permit.success();
+            }
+            // Two levels may each owe a sixteenth of the calls, or 4 calls. The draws scatter around the share.
+            let late = f64::max(8.0, f64::from(calls) / 8.0) + 2.0 * f64::from(calls).sqrt();
+            assert!(admitted <= promised + late, "{each_second}: {admitted} of {calls}, {promised} by the ramp");
+            clock.advance(secs(1) / each_second);
+        }
+        assert!(calls >= 10 * each_second, "{calls} calls in the ramp");
+    }
+}
+
+#[test]
 fn a_ramp_rejects_no_critical_call_while_sheddable_calls_can_pay() {
     // From the first call of the ramp on.
     for mix in [[60, 0, 40], [60, 40, 0], [60, 20, 20], [30, 30, 40]] {

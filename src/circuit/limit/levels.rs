@@ -51,15 +51,16 @@ impl Levels {
         self.word.store(if self.has_levels.load(Relaxed) { ALL_LATELY } else { NONE_LATELY }, Relaxed);
     }
 
-    /// Counts a call, and returns true if the call pays for a rejection. `is_lost` is true if its draw was lost.
-    pub(super) fn pays(&self, criticality: Criticality, is_lost: bool) -> bool {
+    /// Counts a call, and returns true if the call pays for a rejection. `is_lost` is true if its draw was lost, and
+    /// `patience` is the number of rejections that are owed before the next level pays.
+    pub(super) fn pays(&self, criticality: Criticality, is_lost: bool, patience: u64) -> bool {
         if !self.expects(criticality) {
             return is_lost;
         }
         let mut pays = false;
         // Relaxed, because the word publishes no other data.
         let _before = self.word.fetch_update(Relaxed, Relaxed, |word| {
-            let (next, paid) = counted(word, criticality, is_lost);
+            let (next, paid) = counted(word, criticality, is_lost, patience);
             pays = paid;
             Some(next)
         });
@@ -92,7 +93,7 @@ impl Levels {
 }
 
 /// Returns the word after a call, and true if the call pays.
-fn counted(word: u64, criticality: Criticality, is_lost: bool) -> (u64, bool) {
+fn counted(word: u64, criticality: Criticality, is_lost: bool, patience: u64) -> (u64, bool) {
     let (owed, sheddable, standard) = (word >> OWED_SHIFT, word >> SHEDDABLE_SHIFT & SINCE, word & SINCE);
     let is_recent = |since: u64| since < LATELY;
     let less_critical = match criticality {
@@ -101,7 +102,7 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool) -> (u64, bool) {
         Criticality::Critical => u64::from(is_recent(sheddable)) + u64::from(is_recent(standard)),
     };
     let owed = owed + u64::from(is_lost);
-    let pays = owed > less_critical * PATIENCE;
+    let pays = owed > less_critical * patience;
     let since = |since: u64, is_of: bool| if is_of { 0 } else { (since + 1).min(SINCE) };
     let next = (owed - u64::from(pays)).min(u64::from(u32::MAX)) << OWED_SHIFT
         | since(sheddable, criticality == Criticality::Sheddable) << SHEDDABLE_SHIFT
@@ -109,9 +110,15 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool) -> (u64, bool) {
     (next, pays)
 }
 
+/// Returns the rejections that are owed before the next level pays in a ramp, of which the circuit has drawn so many calls. The
+/// rejections that are owed are calls above the share of the ramp, so that their number follows the number of calls.
+pub(super) fn patience_in_ramp(calls: u64) -> u64 {
+    (calls / 16).clamp(4, PATIENCE)
+}
+
 /// The rejections that are owed before the next level pays. A smaller number would let chance reject critical calls, and a
 /// larger number would let more calls through before a rejection.
-const PATIENCE: u64 = 64;
+pub(super) const PATIENCE: u64 = 64;
 /// The number of calls after which a level without a call counts as absent.
 const LATELY: u64 = 64;
 /// The time after the last less critical call in which a more critical call leaves the probes to such calls.

@@ -23,7 +23,9 @@ impl Fleet {
                     Reason::Restored | Reason::Followed | Reason::Fleet | Reason::Operator { .. }
                 );
                 let opened = edge.to.state == State::Open && edge.from.state == State::Closed;
-                if instance.good && opened && !taken_over {
+                // In a ramp the success after a failure can be rejected, so that two failures in a row are a relapse.
+                let relapsed = matches!(edge.reason, Reason::Relapsed { .. });
+                if instance.good && opened && !taken_over && !relapsed {
                     return Err(format!("{when}: {} opened because {}", instance.id, edge.reason));
                 }
                 let is_foreign = edge.reason == Reason::Followed && self.sharing != Sharing::Follow
