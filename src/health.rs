@@ -91,7 +91,7 @@ impl Circuit {
     /// about one check in each interval.
     ///
     /// A success makes an open circuit half-open at once, except in three cases. A `Retry-After` of the service is obeyed. If
-    /// the calls after a success failed, the next opening lasts its full time, unless a check has failed since. An opening
+    /// the calls after a success failed, the next opening lasts its full time, unless three checks in a row have failed since. An opening
     /// with [`Recovery::Manual`](crate::config::Recovery::Manual) is ended by an operator only.
     pub fn probe_with<F, R, E>(&self, every: Duration, check: F) -> HealthProbe
     where

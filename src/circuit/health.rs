@@ -6,7 +6,7 @@
 //! Three successes do not end a wait:
 //!
 //! * The service has asked for no calls until a time (`Retry-After`), and this time has not come.
-//! * A half-open era that began with a health probe has opened the circuit again, and no health probe has failed since. Such
+//! * A half-open era that began with a health probe has opened the circuit again, and no three health probes in a row have failed since. Such
 //!   a check says that the service is healthy although calls fail. Without this rule, a check that always succeeds would
 //!   replace the open duration by its interval.
 //! * The check began in another era, or only an operator ends the opening.
@@ -69,8 +69,9 @@ pub(super) struct Checks {
     failed: u64,
     /// True if the present half-open era began with a health probe.
     began_round: bool,
-    /// True if such an era has opened the circuit again, and no health probe has failed since.
+    /// True if such an era has opened the circuit again, and no three health probes in a row have failed since.
     contradicted: bool,
+    failed_in_row: u8,
     /// True once a call was a probe without a health probe. Only the first such call is logged.
     is_logged: bool,
 }
@@ -200,9 +201,12 @@ impl Circuit {
             checks.last = Some((result, now, text));
             if passed {
                 checks.passed += 1;
+                checks.failed_in_row = 0;
             } else {
                 checks.failed += 1;
-                checks.contradicted = false;
+                checks.failed_in_row = checks.failed_in_row.saturating_add(1);
+                // A single failure is no outage that the health probe sees, for example if one of several backends fails.
+                checks.contradicted &= checks.failed_in_row < BELIEVED_AFTER;
             }
             if let Some(health) = inner.health() {
                 // Relaxed, because the time publishes no other data. A call that reads the time before is held back for
@@ -414,3 +418,5 @@ impl Branch {
 /// The number of intervals without an answer after which a runner is silent, and the number of such times without a success
 /// after which calls probe in any case.
 const PATIENCE: u32 = 10;
+/// The failures in a row after which a health probe that calls have contradicted is believed again.
+const BELIEVED_AFTER: u8 = 3;

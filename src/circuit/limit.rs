@@ -165,6 +165,9 @@ impl Inner {
         (closed_for, tally): (Option<Duration>, Tally),
         now: Tick,
     ) -> Word {
+        if let Some(limit) = self.limit() {
+            limit.levels.moved(from.state(), to.state());
+        }
         if let Some(throttle) = self.throttle() {
             throttle.begin(to.era());
             throttle.seed(to.era(), now, tally);
@@ -265,6 +268,13 @@ impl Inner {
     pub(super) fn count_refusal(&self, era: u64, now: Tick) {
         if let Some(throttle) = self.throttle() {
             throttle.failure(era, now);
+        }
+    }
+
+    /// Counts a call without a judgement for the throttle.
+    pub(super) fn count_unjudged(&self, era: u64) {
+        if let Some(throttle) = self.throttle() {
+            throttle.unjudged(era, self.now());
         }
     }
 

@@ -141,6 +141,7 @@ impl Branch {
             Ended::Failure(failure) => failure,
             Ended::Ignored | Ended::Cancelled => {
                 inner.count_aside(end.ended);
+                inner.count_unjudged(word.era());
                 return Recorded { at: None, in_sum: false };
             }
         };

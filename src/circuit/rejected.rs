@@ -147,7 +147,7 @@ impl fmt::Display for Rejected {
                 return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
             }
             (RejectReason::Ramp, _) => {
-                write!(f, "circuit `{name}` closed a moment ago and admits only a growing share of the calls")?;
+                write!(f, "circuit `{name}` has closed and admits only a growing share of the calls")?;
                 return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
             }
             (RejectReason::Throttled, _) => {

@@ -30,7 +30,7 @@ pub(super) fn sentence(rejected: &Rejected, detail: Detail) -> String {
         }
         (Detail::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
         (Detail::Name, RejectReason::Ramp) => {
-            format!("circuit `{name}` closed a moment ago and admits only a growing share of the calls")
+            format!("circuit `{name}` has closed and admits only a growing share of the calls")
         }
         (Detail::Name, RejectReason::Throttled) => {
             format!("circuit `{name}` admits only a share of the calls")

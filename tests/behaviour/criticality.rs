@@ -200,3 +200,25 @@ fn the_criticality_does_not_matter_to_a_circuit_without_a_limit() {
     assert_eq!(LEVELS.map(Criticality::as_str), ["sheddable", "standard", "critical"]);
     assert!(LEVELS.is_sorted() && Criticality::default() == Criticality::Standard);
 }
+
+#[test]
+fn failing_sheddable_calls_keep_no_critical_call_out_for_long() {
+    for one_in in [5, 10] {
+        let (circuit, clock) = rig(|settings| settings);
+        open(&circuit);
+        let mut admitted = 0;
+        for call in 0..12_000 {
+            let is_report = scattered(call).is_multiple_of(one_in);
+            match circuit.try_acquire_as(if is_report { Criticality::Sheddable } else { Criticality::Critical }) {
+                Ok(permit) if is_report => permit.failure(Failure::hard()),
+                Ok(permit) => {
+                    admitted += 1;
+                    permit.success();
+                }
+                Err(_) => {}
+            }
+            clock.advance(millis(10));
+        }
+        assert!(admitted > 5_000, "1 in {one_in}: {admitted}");
+    }
+}

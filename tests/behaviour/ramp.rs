@@ -65,7 +65,7 @@ fn a_call_that_a_ramp_rejects_waits_for_the_rest_or_a_second() {
     assert!(rejected.why().is_none(), "the circuit is closed");
     assert_eq!(
         rejected.to_string(),
-        "circuit `payments` closed a moment ago and admits only a growing share of the calls; try again in 1 s"
+        "circuit `payments` has closed and admits only a growing share of the calls; try again in 1 s"
     );
     assert_eq!(RejectReason::Ramp.to_string(), "ramp");
     clock.advance(RAMP - millis(700));

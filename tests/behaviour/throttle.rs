@@ -151,8 +151,9 @@ fn the_rejections_are_requests_and_enter_no_rule() {
     succeed(&circuit, 100);
     fail(&circuit, 101);
     let tally = circuit.status().tally;
+    // An ignored call would be one accept more.
     let rejected =
-        (0..1_000).find_map(|_| circuit.try_acquire().map(Permit::ignore).err()).expect("a share is rejected");
+        (0..1_000).find_map(|_| circuit.try_acquire().map(std::mem::forget).err()).expect("a share is rejected");
     assert_eq!(
         (rejected.reason(), rejected.retry_after(), rejected.why()),
         (RejectReason::Throttled, Some(secs(1)), None)
@@ -291,4 +292,29 @@ fn a_ramp_and_a_throttle_share_one_draw() {
     assert!((share(made[1]) - 0.5).abs() < 0.03, "the ramp rejects half: {made:?}");
     // Of the other half the throttle admits twice the calls that are accepted.
     assert!((share(made[0]) - 0.25).abs() < 0.03, "{made:?}");
+}
+
+/// Most calls are ignored, in an outage of 30 s and for a minute after it.
+#[test]
+fn a_throttle_releases_a_service_whose_outcomes_are_mostly_without_a_judgement() {
+    for judged in [2, 3, 10] {
+        let (circuit, clock) = rig(|settings| no_rules(settings).throttle(2.0));
+        let (mut admitted, mut calls) = (0, 0);
+        for call in 0..120_000_u32 {
+            let is_down = call < 30_000;
+            calls += u32::from(call >= 100_000);
+            if let Ok(permit) = circuit.try_acquire() {
+                admitted += u32::from(call >= 100_000);
+                if is_down && call % 10 < 7 {
+                    permit.failure(Failure::hard());
+                } else if call % judged == 0 {
+                    permit.success();
+                } else {
+                    permit.ignore();
+                }
+            }
+            clock.advance(millis(1));
+        }
+        assert_eq!(admitted, calls, "one of {judged}: {}", circuit.status());
+    }
 }

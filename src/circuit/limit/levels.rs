@@ -6,7 +6,8 @@
 //! call is rejected only if the less critical calls are too few.
 //!
 //! A half-open circuit takes its probes from less critical calls, because a probe may fail. A more critical call leaves the
-//! slot free while less critical calls come, so that it never waits for long.
+//! slot free while less critical calls come, for 5 s at most. After a round that failed, every call may be a probe until the
+//! circuit closes, because the less critical calls can have a fault of their own.
 //!
 //! ```text
 //! word   63..32 owed | 31..16 calls since the last sheddable call | 15..0 calls since the last standard call
@@ -15,7 +16,7 @@
 use std::time::Duration;
 
 use crate::clock::Tick;
-use crate::state::Criticality;
+use crate::state::{Criticality, State};
 use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 
 /// The rejections that a circuit owes, and the levels of its last calls.
@@ -25,6 +26,8 @@ pub(super) struct Levels {
     /// True once the circuit has had calls of different levels, so that a limit begins with the assumption that every level
     /// has calls.
     has_levels: AtomicBool,
+    /// True if a round of probes has failed since the circuit was closed.
+    has_failed_round: AtomicBool,
     /// The times of the last sheddable and of the last standard call of a half-open circuit.
     seen: [AtomicU64; 2],
 }
@@ -67,9 +70,20 @@ impl Levels {
         pays
     }
 
+    /// Notes a transition, which can be the end of a round of probes.
+    pub(super) fn moved(&self, from: State, to: State) {
+        // Relaxed, because the flag publishes no other data.
+        match (from, to) {
+            (_, State::Closed) => self.has_failed_round.store(false, Relaxed),
+            (State::HalfOpen, State::Open) => self.has_failed_round.store(true, Relaxed),
+            _ => {}
+        }
+    }
+
     /// Notes a call of a half-open circuit, and returns true if the call leaves a free slot to less critical calls.
     pub(super) fn leaves_probe(&self, criticality: Criticality, half_open_for: Duration, now: Tick) -> bool {
-        if !self.expects(criticality) {
+        // Relaxed, because the flag publishes no other data.
+        if !self.expects(criticality) || half_open_for > PROBES_LEFT_FOR || self.has_failed_round.load(Relaxed) {
             return false;
         }
         // Relaxed, because the times publish no other data.
@@ -125,6 +139,8 @@ const LATELY: u64 = 64;
 const PROBES_LATELY: Duration = Duration::from_secs(1);
 /// The time at the begin of a half-open era in which a more critical call waits for the first less critical one.
 const PROBES_FIRST: Duration = Duration::from_millis(100);
+/// The time of a half-open era in which a more critical call leaves the probes to less critical ones.
+const PROBES_LEFT_FOR: Duration = Duration::from_secs(5);
 const OWED_SHIFT: u32 = 32;
 const SHEDDABLE_SHIFT: u32 = 16;
 const SINCE: u64 = 0xFFFF;

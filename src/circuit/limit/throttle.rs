@@ -3,7 +3,9 @@
 //! The share is that of client-side throttling in Google's *Site Reliability Engineering*, chapter "Handling Overload":
 //! `max(0, (requests - k × accepts) ÷ (requests + 1))` over the window. An accept is a call that was no failure. The calls
 //! are in the window of the circuit. The failures and the rejections are counted a second time here, because the window of
-//! the circuit knows the weight of its failures and not their number, and because a rejection must not enter any rule.
+//! the circuit knows the weight of its failures and not their number, and because a rejection must not enter any rule. The
+//! calls without a judgement are counted here too, because each of them was a request and no failure. Without them a
+//! service whose outcomes are mostly ignored would have too few accepts for its rejections, and would be throttled for ever.
 
 use crate::clock::Tick;
 use crate::config::Config;
@@ -15,8 +17,9 @@ use crate::window::{Mark, Shape, Stamp, Tally};
 pub(super) struct Throttle {
     k: f64,
     min_calls: u64,
-    /// The failures and the rejections of the throttle. The calls of this window are both, and the units are the rejections.
-    refused: TimeWindow,
+    /// The failures, the rejections and the calls without a judgement. The calls of this window are all three, the units are
+    /// the rejections, and the slow calls are those without a judgement.
+    beside: TimeWindow,
 }
 
 impl Throttle {
@@ -25,13 +28,13 @@ impl Throttle {
         let k = config.throttle()?;
         // The builder refuses a throttle over a window of calls.
         let Shape::Time { length, buckets } = config.window.0 else { return None };
-        let refused = TimeWindow::new(length, buckets, false);
-        Some(Self { k, min_calls: config.rules.min_calls.into(), refused })
+        let beside = TimeWindow::new(length, buckets, true);
+        Some(Self { k, min_calls: config.rules.min_calls.into(), beside })
     }
 
     /// Empties the window for a new era. The caller holds the cold mutex and publishes the era after this call.
     pub(super) fn begin(&self, era: u64) {
-        self.refused.begin(era);
+        self.beside.begin(era);
     }
 
     /// Adds the failures of a restored window. The caller holds the cold mutex.
@@ -39,22 +42,28 @@ impl Throttle {
         // A restored window has only the weight of its failures, so that each of them counts as hard.
         let failures = window.units.div_ceil(u64::from(UNIT));
         if failures > 0 {
-            self.refused.seed(era, now, Tally { calls: failures, units: 0, slow: 0 });
+            self.beside.seed(era, now, Tally { calls: failures, units: 0, slow: 0 });
         }
     }
 
     pub(super) fn failure(&self, era: u64, now: Tick) {
-        self.refused.record(Stamp { era, now }, Mark { units: 0, slow: false });
+        self.beside.record(Stamp { era, now }, Mark { units: 0, slow: false });
+    }
+
+    /// Counts a call that was ignored or cancelled.
+    pub(super) fn unjudged(&self, era: u64, now: Tick) {
+        self.beside.record(Stamp { era, now }, Mark { units: 0, slow: true });
     }
 
     pub(super) fn rejection(&self, era: u64, now: Tick) {
-        self.refused.record(Stamp { era, now }, Mark { units: 1, slow: false });
+        self.beside.record(Stamp { era, now }, Mark { units: 1, slow: false });
     }
 
     /// Returns the share of the requests that is rejected. `calls` is the number of calls in the window of the circuit.
     pub(super) fn share(&self, era: u64, now: Tick, calls: u64) -> f64 {
-        let Tally { calls: refused, units: rejections, .. } = self.refused.tally(era, now);
-        let failures = refused.saturating_sub(rejections);
+        let Tally { calls: beside, units: rejections, slow: unjudged } = self.beside.tally(era, now);
+        let failures = beside.saturating_sub(rejections).saturating_sub(unjudged);
+        let calls = calls.saturating_add(unjudged);
         let requests = calls.saturating_add(rejections);
         if requests < self.min_calls {
             // Few failures are chance, and would reject good calls of a service with little traffic.

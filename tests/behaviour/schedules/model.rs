@@ -46,8 +46,9 @@ pub(super) struct Model {
     /// How long the last opening was, and in which era.
     last_open: u64,
     opened_in: u64,
-    /// Every failure that entered a window, and every rejection of the throttle, which has a weight.
-    refused: Vec<Seen>,
+    /// Every failure that entered a window, every rejection of the throttle, which has a weight, and every call without a
+    /// judgement, which counts as slow.
+    beside: Vec<Seen>,
     /// When the ramp ends, if there is one.
     ramp_until: u64,
     totals: Totals,
@@ -122,7 +123,7 @@ impl Model {
             doubts: Vec::new(),
             last_open: 0,
             opened_in: 0,
-            refused: Vec::new(),
+            beside: Vec::new(),
             ramp_until: 0,
             totals: Totals::default(),
             generation: Generation::default(),
@@ -151,7 +152,7 @@ impl Model {
                     return self.refuse(RejectReason::Ramp, Some(until));
                 }
                 (_, State::Closed) if unlucky == Some(RejectReason::Throttled) && self.throttled_share() > 0.0 => {
-                    self.refused.push(Seen { at: self.now, era: era.number, units: 1, slow: false });
+                    self.beside.push(Seen { at: self.now, era: era.number, units: 1, slow: false });
                     self.totals.throttled += u64::from(era.mode != Mode::Shadow);
                     return self.refuse(RejectReason::Throttled, Some(self.now + 1_000));
                 }
@@ -242,7 +243,7 @@ impl Model {
     fn throttled_share(&self) -> f64 {
         let era = self.era();
         let counts = era.state == State::Closed && matches!(era.mode, Mode::Automatic | Mode::Shadow);
-        let share = throttled(&self.settings, &self.seen, &self.refused, era.number, self.now);
+        let share = throttled(&self.settings, &self.seen, &self.beside, era.number, self.now);
         share.filter(|_| counts).map_or(0.0, |(beyond, of)| beyond / of)
     }
 
@@ -305,14 +306,17 @@ impl Model {
         let units = match ended {
             Ended::Success => 0,
             Ended::Failure { units, .. } => units,
-            Ended::Ignored | Ended::Cancelled => return,
+            Ended::Ignored | Ended::Cancelled => {
+                self.beside.push(Seen { at: self.now, era: self.era().number, units: 0, slow: true });
+                return;
+            }
         };
         self.listen(ended);
         let slow = self.settings.slow.is_some_and(|(_, slower_than)| took >= slower_than);
         let (now, era) = (self.now, *self.era());
         self.seen.push(Seen { at: now, era: era.number, units, slow });
         if ended.failure().is_some() {
-            self.refused.push(Seen { at: now, era: era.number, units: 0, slow: false });
+            self.beside.push(Seen { at: now, era: era.number, units: 0, slow: false });
         }
         if ended.failure().is_none() && !slow && !self.settings.trip_on_any_outcome {
             return;

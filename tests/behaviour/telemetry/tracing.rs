@@ -153,7 +153,7 @@ fn the_rejections_of_a_limit_are_a_summary_without_a_probe() {
     for line in lines {
         let message = line.message();
         assert!(
-            message.starts_with("circuit `payments` is rejecting: ") && message.ends_with(" calls in 10 s"),
+            message.starts_with("circuit `payments` is rejecting: ") && message.contains(" calls in 10"),
             "{message}"
         );
     }

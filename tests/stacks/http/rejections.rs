@@ -189,7 +189,7 @@ async fn a_limited_circuit_says_when_to_come_back() {
         (
             limited(|settings| settings.ramp(Duration::from_secs(10))),
             "ramp",
-            "circuit `orders` closed a moment ago and admits only a growing share of the calls",
+            "circuit `orders` has closed and admits only a growing share of the calls",
         ),
         (
             limited(|settings| settings.ramp(Duration::ZERO).throttle(2.0)),

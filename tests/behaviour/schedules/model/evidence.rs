@@ -93,18 +93,13 @@ pub(super) fn relapse(settings: &Settings, sums: Sums, run: u64, age: u64) -> Op
     Some(Reason::Relapsed { rule: Arc::new(rule) })
 }
 
-/// Returns the requests beyond the throttle's factor, and one more than the requests. `refused` are the failures and the
-/// rejections, of which a rejection has a weight.
-pub(super) fn throttled(
-    settings: &Settings,
-    seen: &[Seen],
-    refused: &[Seen],
-    era: u64,
-    now: u64,
-) -> Option<(f64, f64)> {
+/// Returns the requests beyond the throttle's factor, and one more than the requests. `beside` are the failures, the
+/// rejections, which have a weight, and the calls without a judgement, which count as slow.
+pub(super) fn throttled(settings: &Settings, seen: &[Seen], beside: &[Seen], era: u64, now: u64) -> Option<(f64, f64)> {
     let (tenths, _) = settings.throttle?;
-    let (calls, refused) = (tally(settings, seen, era, now).calls, tally(settings, refused, era, now));
-    let (accepts, requests) = (calls - (refused.calls - refused.units), calls + refused.units);
+    let (calls, beside) = (tally(settings, seen, era, now).calls, tally(settings, beside, era, now));
+    let calls = calls + beside.slow;
+    let (accepts, requests) = (calls - (beside.calls - beside.units - beside.slow), calls + beside.units);
     let beyond = float(requests * 10) - float(accepts * u64::from(tenths));
     (requests >= u64::from(settings.min_calls) && beyond > 0.0).then(|| (beyond / 10.0, float(requests + 1)))
 }
