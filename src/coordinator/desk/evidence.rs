@@ -313,7 +313,7 @@ impl Evidence {
         self.taken = Some(entry.sequence);
         self.written = Some(entry);
         // The instances of a fleet have their first failures at the same time, and must not write at the same time for ever.
-        self.next_write = Some(now.saturating_add(AT_MOST_EVERY.mul_f64(1.0 + dice.share() / 4.0)));
+        self.next_write = Some(now.saturating_add(AT_MOST_EVERY.mul_f64(1.0 + dice.share() / 2.0)));
     }
 
     /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the
@@ -399,7 +399,7 @@ fn weight(reason: &Reason) -> Option<f64> {
 
 /// The shortest time from a change of the counts to their write, so that the failures of one moment share a write.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
-/// The shortest time between two writes of counts. The actual time is up to a quarter longer.
+/// The shortest time between two writes of counts. The actual time is up to a half longer.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);
 /// The time for each instance of a fleet within which the counts are written after a closing of the fleet.
 const FOR_EACH: Duration = Duration::from_millis(100);

@@ -150,6 +150,6 @@ impl Desk {
     }
 }
 
-/// The shortest time for which the counts of an entry are fresh. Counts are written every 12 to 15 s, so that a shorter
+/// The shortest time for which the counts of an entry are fresh. Counts are written every 12 to 18 s, so that a shorter
 /// window would find few entries.
-const MERGED_AT_LEAST: Duration = Duration::from_secs(15);
+const MERGED_AT_LEAST: Duration = Duration::from_secs(18);
