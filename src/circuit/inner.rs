@@ -75,8 +75,9 @@ pub(crate) struct Inner {
     pub(super) advised_until: AtomicU64,
     /// The time until which a probe of this circuit needs a grant. Only the path of a half-open circuit reads it.
     pub(super) leased_until: AtomicU64,
-    /// The parts that most circuits never need.
-    rare: OnceLock<Box<Rare>>,
+    /// The parts that most circuits never need. The lock is that of `std` in models too, because the locks of the parts show
+    /// loom the order.
+    rare: std::sync::OnceLock<Box<Rare>>,
     pub(super) cold: Mutex<Cold>,
 }
 
@@ -213,7 +214,7 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             leased_until: AtomicU64::new(Tick::ZERO.as_nanos()),
-            rare: OnceLock::new(),
+            rare: std::sync::OnceLock::new(),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new()),
             seed: config.seed.unwrap_or_else(random::bits),

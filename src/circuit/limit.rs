@@ -24,7 +24,7 @@ mod throttle;
 
 use std::time::Duration;
 
-use self::levels::{Levels, PATIENCE, patience_in_ramp};
+use self::levels::Levels;
 use self::throttle::Throttle;
 use super::inner::Inner;
 use super::nested;
@@ -63,8 +63,6 @@ pub(super) struct Limit {
     length: AtomicU64,
     /// The number of draws, which is the position in the sequence of random numbers.
     draws: AtomicU64,
-    /// The number of draws before the ramp.
-    draws_before: AtomicU64,
     levels: Levels,
     throttle: Option<Throttle>,
     /// The calls that the throttle has rejected.
@@ -90,7 +88,6 @@ impl Limit {
             until: AtomicU64::new(0),
             length: AtomicU64::new(0),
             draws: AtomicU64::new(0),
-            draws_before: AtomicU64::new(0),
             levels: Levels::default(),
             throttle: Throttle::new(config),
             throttled: AtomicU64::new(0),
@@ -114,7 +111,6 @@ impl Limit {
         // ramp with an earlier word only decides by that ramp.
         self.length.store(nanos(length), Relaxed);
         self.until.store(until.as_nanos(), Relaxed);
-        self.draws_before.store(self.draws.load(Relaxed), Relaxed);
         self.levels.begin();
     }
 }
@@ -303,12 +299,7 @@ impl Inner {
         let position = limit.draws.fetch_add(1, Relaxed);
         let (draw, ramp_share) = (self.draw_at(position), self.ramp_share(now));
         let is_lost = draw >= ramp_share * (1.0 - throttled);
-        let patience = match ramp {
-            // Relaxed, for the reason in `set`.
-            Some(_) => patience_in_ramp(position.saturating_sub(limit.draws_before.load(Relaxed))),
-            None => PATIENCE,
-        };
-        if !limit.levels.pays(criticality, is_lost, patience) {
+        if !limit.levels.pays(criticality, is_lost, ramp.is_some()) {
             return Draw::Admitted;
         }
         match ramp {
@@ -337,7 +328,7 @@ impl Inner {
         let next = self.with_limit(word, now);
         if let Some(limit) = self.limit().filter(|_| !next.is_limited()) {
             // A rejection that is owed belongs to the limit that is over.
-            limit.levels.begin();
+            limit.levels.end();
         }
         self.word.store(next.bits(), Release);
     }

@@ -10,7 +10,7 @@
 //! circuit closes, because the less critical calls can have a fault of their own.
 //!
 //! ```text
-//! word   63..32 owed | 31..16 calls since the last sheddable call | 15..0 calls since the last standard call
+//! word   63..48 owed | 47..32 calls of the limit | 31..16 calls since the last sheddable call | 15..0 calls since the last standard call
 //! ```
 
 use std::time::Duration;
@@ -47,6 +47,14 @@ impl Levels {
         true
     }
 
+    /// Forgets the rejections that are owed, because a limit is over.
+    pub(super) fn end(&self) {
+        // Relaxed, because the flag publishes no other data.
+        if self.has_levels.load(Relaxed) {
+            self.begin();
+        }
+    }
+
     /// Forgets the rejections that are owed, because a limit begins.
     pub(super) fn begin(&self) {
         // Relaxed, because the word publishes no other data. A call of the last limit that counts afterwards owes or pays at
@@ -55,15 +63,15 @@ impl Levels {
     }
 
     /// Counts a call, and returns true if the call pays for a rejection. `is_lost` is true if its draw was lost, and
-    /// `patience` is the number of rejections that are owed before the next level pays.
-    pub(super) fn pays(&self, criticality: Criticality, is_lost: bool, patience: u64) -> bool {
+    /// `is_ramp` in a ramp.
+    pub(super) fn pays(&self, criticality: Criticality, is_lost: bool, is_ramp: bool) -> bool {
         if !self.expects(criticality) {
             return is_lost;
         }
         let mut pays = false;
         // Relaxed, because the word publishes no other data.
         let _before = self.word.fetch_update(Relaxed, Relaxed, |word| {
-            let (next, paid) = counted(word, criticality, is_lost, patience);
+            let (next, paid) = counted(word, criticality, is_lost, is_ramp);
             pays = paid;
             Some(next)
         });
@@ -107,8 +115,9 @@ impl Levels {
 }
 
 /// Returns the word after a call, and true if the call pays.
-fn counted(word: u64, criticality: Criticality, is_lost: bool, patience: u64) -> (u64, bool) {
-    let (owed, sheddable, standard) = (word >> OWED_SHIFT, word >> SHEDDABLE_SHIFT & SINCE, word & SINCE);
+fn counted(word: u64, criticality: Criticality, is_lost: bool, is_ramp: bool) -> (u64, bool) {
+    let (owed, calls) = (word >> OWED_SHIFT, word >> CALLS_SHIFT & SINCE);
+    let (sheddable, standard) = (word >> SHEDDABLE_SHIFT & SINCE, word & SINCE);
     let is_recent = |since: u64| since < LATELY;
     let less_critical = match criticality {
         Criticality::Sheddable => 0,
@@ -116,9 +125,11 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool, patience: u64) ->
         Criticality::Critical => u64::from(is_recent(sheddable)) + u64::from(is_recent(standard)),
     };
     let owed = owed + u64::from(is_lost);
+    let patience = if is_ramp { patience_in_ramp(calls) } else { PATIENCE };
     let pays = owed > less_critical * patience;
     let since = |since: u64, is_of: bool| if is_of { 0 } else { (since + 1).min(SINCE) };
-    let next = (owed - u64::from(pays)).min(u64::from(u32::MAX)) << OWED_SHIFT
+    let next = (owed - u64::from(pays)).min(SINCE) << OWED_SHIFT
+        | (calls + 1).min(SINCE) << CALLS_SHIFT
         | since(sheddable, criticality == Criticality::Sheddable) << SHEDDABLE_SHIFT
         | since(standard, criticality == Criticality::Standard);
     (next, pays)
@@ -126,13 +137,13 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool, patience: u64) ->
 
 /// Returns the rejections that are owed before the next level pays in a ramp, of which the circuit has drawn so many calls. The
 /// rejections that are owed are calls above the share of the ramp, so that their number follows the number of calls.
-pub(super) fn patience_in_ramp(calls: u64) -> u64 {
+fn patience_in_ramp(calls: u64) -> u64 {
     (calls / 16).clamp(4, PATIENCE)
 }
 
 /// The rejections that are owed before the next level pays. A smaller number would let chance reject critical calls, and a
 /// larger number would let more calls through before a rejection.
-pub(super) const PATIENCE: u64 = 64;
+const PATIENCE: u64 = 64;
 /// The number of calls after which a level without a call counts as absent.
 const LATELY: u64 = 64;
 /// The time after the last less critical call in which a more critical call leaves the probes to such calls.
@@ -141,7 +152,8 @@ const PROBES_LATELY: Duration = Duration::from_secs(1);
 const PROBES_FIRST: Duration = Duration::from_millis(100);
 /// The time of a half-open era in which a more critical call leaves the probes to less critical ones.
 const PROBES_LEFT_FOR: Duration = Duration::from_secs(5);
-const OWED_SHIFT: u32 = 32;
+const OWED_SHIFT: u32 = 48;
+const CALLS_SHIFT: u32 = 32;
 const SHEDDABLE_SHIFT: u32 = 16;
 const SINCE: u64 = 0xFFFF;
 /// Nothing is owed, and each level counts as present for the next 16 calls, so that the first calls of a limit reject no
