@@ -1,7 +1,7 @@
 //! A headless Chromium, by the W3C's `WebDriver`: what a person does and sees, and nothing that a person could not.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -27,23 +27,9 @@ impl Browser {
         let test = std::thread::current().id();
         let profile = std::env::temp_dir().join(format!("circuit-page-{}-{test:?}", std::process::id()));
         std::fs::create_dir_all(&profile).unwrap();
-        // In a process group of its own, which takes the browser's processes along.
-        let mut command = Command::new("setpriv");
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut driver = command
-            .args(["--pdeathsig", "KILL", "chromedriver", "--port=0"])
-            // What the browser leaves behind goes with the profile.
-            .env("TMPDIR", &profile)
-            .env("HOME", &profile)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("setpriv is there: run scripts/test, which installs it");
-        let said = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let port = said
-            .into_iter()
-            .find_map(|line| line.rsplit_once("successfully on port ")?.1.strip_suffix('.')?.parse::<u16>().ok());
-        let port = port.expect("chromedriver is there: run scripts/test, which installs it");
+        // The driver chooses a port of IPv4, and ends if another process has this port of IPv6.
+        let started = (0..5).find_map(|_| Self::drive(&profile));
+        let (driver, port) = started.expect("chromedriver is there: run scripts/test, which installs it");
         let mut browser = Self {
             driver,
             profile,
@@ -70,6 +56,31 @@ impl Browser {
         browser.post("/timeouts", json!({ "script": 70_000 })).await;
         browser.go(url).await;
         browser
+    }
+
+    /// Starts a driver, and returns it with its port. Returns `None` if the driver has ended without a port.
+    fn drive(profile: &Path) -> Option<(Child, u16)> {
+        // In a process group of its own, which takes the browser's processes along.
+        let mut command = Command::new("setpriv");
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut driver = command
+            .args(["--pdeathsig", "KILL", "chromedriver", "--port=0"])
+            // What the browser leaves behind goes with the profile.
+            .env("TMPDIR", profile)
+            .env("HOME", profile)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("setpriv is there: run scripts/test, which installs it");
+        let said = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let port = said
+            .into_iter()
+            .find_map(|line| line.rsplit_once("successfully on port ")?.1.strip_suffix('.')?.parse::<u16>().ok());
+        let Some(port) = port else {
+            driver.wait().unwrap();
+            return None;
+        };
+        Some((driver, port))
     }
 
     pub(crate) async fn go(&self, url: &str) {
