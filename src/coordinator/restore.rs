@@ -51,12 +51,21 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
         // The published state can be the state of one instance of an earlier version.
         None if who.sharing.is_of_fleet() => {
             let mut snapshot = Snapshot::closed();
-            let is_open = |entry: &&InstanceEntry| entry.state == State::Open && record.state == State::Open;
-            if let Some(entry) = record.instances.get(id).filter(is_open) {
-                // The opening of this instance can be longer than that of the fleet.
+            // The opening of this instance can be longer than that of the fleet, and can last into the next round. A reset
+            // that the entry does not know has ended the opening.
+            let reset = record.operator.as_ref().filter(|operated| operated.act == Act::Reset);
+            let is_open = |entry: &&InstanceEntry| {
+                entry.state == State::Open && reset.is_none_or(|reset| entry.acts >= reset.sequence)
+            };
+            let own = record.instances.get(id).filter(is_open);
+            if let Some(entry) = own.filter(|_| record.state == State::Open) {
                 (snapshot.state, snapshot.open_for) = (State::Open, entry.open_for(now));
             }
             decided(&mut snapshot, record, who, now);
+            let lasts = |entry: &&InstanceEntry| entry.open_for(now).is_none_or(|left| !left.is_zero());
+            if let Some(entry) = own.filter(|_| snapshot.state == State::HalfOpen).filter(lasts) {
+                (snapshot.state, snapshot.open_for, snapshot.half_open_for) = (State::Open, entry.open_for(now), None);
+            }
             (snapshot, Recovered::Published, 0, Mode::Automatic)
         }
         None => (published(record, id, now), Recovered::Published, 0, Mode::Automatic),

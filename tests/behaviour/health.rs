@@ -101,12 +101,38 @@ async fn a_health_probe_that_calls_contradict_ends_no_further_opening() {
     fail(&circuit, 1);
     assert_eq!((state(&circuit), last(&circuit).lasts), (State::Open, Some(secs(20))));
     pass(secs(5)).await;
-    assert_eq!(state(&circuit), State::Open, "no health probe has failed since");
+    assert_eq!(state(&circuit), State::Open, "the health probes succeed");
     service.fall();
     pass(secs(1)).await;
     service.recover();
     pass(secs(1)).await;
     assert_eq!((state(&circuit), why(&circuit).as_str()), (State::HalfOpen, "health_probe"), "believed again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_health_endpoint_that_fails_now_and_then_costs_no_more_calls_than_none() {
+    for fails_each in [2, 4, 10] {
+        let (circuit, service) = (circuit(|settings| settings), Service::up());
+        let probe = circuit.probe_with(EVERY, move || {
+            let service = service.clone();
+            async move {
+                service.check().await?;
+                if service.checks().is_multiple_of(fails_each) { Err("a backend is down".to_owned()) } else { Ok(()) }
+            }
+        });
+        tokio::spawn(probe.run().unwrap());
+        fail(&circuit, 5);
+        let mut calls = 0;
+        for _ in 0..6_000 {
+            pass(millis(100)).await;
+            if let Ok(permit) = circuit.try_acquire() {
+                calls += 1;
+                permit.failure(Failure::hard());
+            }
+        }
+        // Without health probes the openings of 5, 10, 20, 40 and 60 s leave room for 12 calls.
+        assert!(calls <= 14, "one of {fails_each} fails: {calls} calls");
+    }
 }
 
 #[tokio::test(start_paused = true)]

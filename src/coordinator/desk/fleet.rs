@@ -38,7 +38,7 @@ use crate::clock::Tick;
 use crate::coordinator::restore::restoration;
 use crate::random::Dice;
 use crate::record::{Command, Effect, Fleet, FleetChange, FleetCommand, InstanceEntry, apply};
-use crate::state::{Generation, Mode, Reason, Standing, State, Transition};
+use crate::state::{Generation, Mode, Reason, Snapshot, Standing, State, Transition};
 pub(super) use sent::Sent;
 use shown::Probed;
 use turn::Turn;
@@ -200,8 +200,9 @@ impl Desk {
         who.sharing.is_of_fleet() && state != State::Closed
     }
 
-    /// Returns true if a restart would restore the present state from the decision of the fleet. The entry must also
-    /// name the last act that this instance has taken over, because entries show operators which instances have an act.
+    /// Returns true if a restart would restore the present state without another entry. A half-open circuit and a circuit
+    /// whose opening is over both wait for a lease. The entry must also name the last act that this instance has taken
+    /// over, because entries show operators which instances have an act.
     fn restores_the_same(&self, who: &Who, now: Now) -> bool {
         let (record, circuit) = (self.known.record(), &self.circuit);
         let names = |entry: &InstanceEntry| entry.acts >= self.adopted.act_sequence();
@@ -213,22 +214,15 @@ impl Desk {
         }
         let Some(again) = restoration(record, who, circuit.config(), now.store) else { return false };
         let (again, present) = (again.snapshot, circuit.snapshot());
-        let ends_alike = || match (again.open_for, present.open_for) {
+        let waits = |snapshot: &Snapshot| {
+            let is_over = snapshot.open_for.is_some_and(|left| left < SAME_END);
+            snapshot.state == State::HalfOpen || snapshot.state == State::Open && is_over
+        };
+        let ends_alike = match (again.open_for, present.open_for) {
             (Some(again), Some(present)) => again.abs_diff(present) < SAME_END,
             (again, present) => again == present,
         };
-        again.state == present.state && (again.state != State::Open || ends_alike())
-    }
-
-    /// Makes the entry due after a change of the state that a restart must not lose. While the fleet is not closed,
-    /// such a change is only an opening or a closing of a circuit that left closed on evidence of its own, because the
-    /// decision of the fleet covers all other changes.
-    pub(super) fn owe_in_fleet(&mut self, edge: &Transition, who: &Who, now: Tick) {
-        // A failure with a time that the service asks for makes an opening of the fleet longer on this instance.
-        let is_single = self.evidence.left_closed_on_own() || edge.reason == Reason::AtOnce;
-        if edge.to.state != State::HalfOpen && is_single || !self.is_common(who) {
-            self.evidence.owe(now);
-        }
+        waits(&again) && waits(&present) || again.state == present.state && ends_alike
     }
 
     /// Returns true while this instance has a reason to vote, and during a round, because then each change of another

@@ -68,28 +68,31 @@ impl Desk {
             }
             self.ordered(*act, by, edge, age, who, now);
         }
+        if !changes_state(edge) {
+            return;
+        }
+        // The entry is due in its own right. In a fleet, a check takes the entry back if a restart would restore the state
+        // from the decision. Without a fleet, the transition is dropped if the record has a newer state or a newer act, and
+        // only the entry has the state of this instance then.
+        self.evidence.owe(now);
+        if who.sharing.is_of_fleet() {
+            return;
+        }
         // A reset becomes a transition too. If another act of this process replaces the reset before the write, the
         // state that the reset led to is still published.
-        if changes_state(edge) && who.sharing.is_of_fleet() {
-            self.owe_in_fleet(edge, who, now);
-        } else if changes_state(edge) {
-            let command = TransitionCommand {
-                on: edge.generation,
-                after: 0,
-                state: edge.to.state,
-                reason: edge.because().to_string(),
-                age,
-                open_for: edge.lasts.filter(|_| edge.to.state == State::Open),
-                attempt: edge.attempt,
-                instance: who.id.clone(),
-                incarnation: who.incarnation.clone(),
-                era,
-            };
-            self.changes.transition(edge.at, command);
-            // The entry is due in its own right. The transition is dropped if the record has a newer state or a newer
-            // act, and only the entry has the state of this instance then.
-            self.evidence.owe(now);
-        }
+        let command = TransitionCommand {
+            on: edge.generation,
+            after: 0,
+            state: edge.to.state,
+            reason: edge.because().to_string(),
+            age,
+            open_for: edge.lasts.filter(|_| edge.to.state == State::Open),
+            attempt: edge.attempt,
+            instance: who.id.clone(),
+            incarnation: who.incarnation.clone(),
+            era,
+        };
+        self.changes.transition(edge.at, command);
     }
 }
 

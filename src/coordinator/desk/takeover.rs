@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::adopted::{After, Restore};
 use super::{Desk, Now, Report, Who};
+use crate::clock::Tick;
 use crate::coordinator::Sharing;
 use crate::coordinator::restore::restoration;
 use crate::coordinator::waiters::Fate;
@@ -51,6 +52,7 @@ impl Desk {
             // standing.
             self.adopted.restored_to(self.after_restore(now.store));
         }
+        self.owe_after_an_earlier_start(who, now.here);
         match who.sharing {
             Sharing::Quorum | Sharing::Follow => self.row_of_decision(who, &mut report),
             Sharing::Advise => self.apply_advice(who, now),
@@ -62,6 +64,17 @@ impl Desk {
         let tripped_for = record.tripped_at(now.store).map(|at| now.store.since(at));
         self.circuit.observe_record(record.latest(), &orders, tripped_for);
         report
+    }
+
+    /// Makes the entry due if the record has another state of an earlier start of this instance. Such an entry comes late, by a
+    /// write of the earlier start, or from a tier that did not answer at the restore, and a restart would restore its state.
+    fn owe_after_an_earlier_start(&mut self, who: &Who, now: Tick) {
+        let standing = self.circuit.standing();
+        let own = self.known.record().instances.get(&who.id);
+        let is_of_before = own.is_some_and(|own| own.incarnation != who.incarnation && own.state != standing.state);
+        if is_of_before && standing.mode == Mode::Automatic && !self.adopted.is_waiting_for_restore() {
+            self.evidence.owe(now);
+        }
     }
 
     /// Restores the circuit from the first content of the store. A circuit that has already made a transition in this

@@ -168,3 +168,30 @@ async fn a_change_is_unsaved_for_as_long_as_the_store_is_away() {
         pass(secs(3)).await;
     }
 }
+
+/// The store has the opening of the first start only in the tier that does not answer the second start.
+#[tokio::test(start_paused = true)]
+async fn an_entry_of_an_earlier_start_that_comes_late_decides_no_later_start() {
+    let (fast, durable) = (faulty(), faulty());
+    let start = || async {
+        let store = TieredStore::new(fast.clone(), durable.clone());
+        Instance::start(&store, "a", Sharing::Advise).await
+    };
+    let first = start().await;
+    fail(&first.circuit, 1);
+    pass(secs(30)).await;
+    durable.faults().set(Operation::ALL, DOWN);
+    fail(&first.circuit, 4);
+    pass(secs(1)).await;
+    drop(first);
+    fast.faults().set(Operation::ALL, DOWN);
+    durable.faults().heal();
+    let second = start().await;
+    assert_eq!(state(&second.circuit), State::Closed);
+    fast.faults().heal();
+    pass(secs(60)).await;
+    assert_eq!((state(&second.circuit), unsaved(&second)), (State::Closed, 0));
+    drop(second);
+    let third = start().await;
+    assert_eq!(state(&third.circuit), State::Closed, "{}", third.circuit.status());
+}

@@ -8,6 +8,7 @@ mod faults;
 mod follow;
 mod health;
 mod leases;
+mod longer;
 mod price;
 mod probes;
 mod ramp;

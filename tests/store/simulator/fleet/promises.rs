@@ -56,11 +56,9 @@ impl Fleet {
             let copies: Vec<_> = self.registers.iter().map(Register::copied).collect();
             let records: Vec<_> = copies.iter().filter_map(|copy| copy.record("payments")).collect();
             // An instance that has made no transition and has no entry begins with the published state again. With two
-            // registers, the instance may have been restored while only the register without its last entry answered.
+            // registers, the instance may have been restored while only the register without its entry answered.
             let mut edges = before.transitions.iter();
-            let entries: Vec<_> =
-                records.iter().map(|record| record.instances.get(id).map(|own| own.sequence)).collect();
-            let is_new = (entries.contains(&None) || entries.windows(2).any(|both| both[0] != both[1]))
+            let is_new = records.iter().any(|record| !record.instances.contains_key(id))
                 && edges.all(|edge| matches!(edge.reason, Reason::Restored | Reason::Followed | Reason::Fleet));
             let latest = records.iter().map(CircuitRecord::latest).max();
             // A change of another instance that this instance has not loaded yet is not a change of this instance. The
