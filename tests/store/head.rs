@@ -5,12 +5,14 @@ mod orders;
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::{Restored, Sharing};
 use tower_circuit_breaker::operation::Kept;
-use tower_circuit_breaker::store::{AuditFilter, AuditRow, Fault, Hint, MemoryStore, Operation, Store};
+use tower_circuit_breaker::store::{AuditFilter, AuditRow, Fault, Operation, Store};
 use tower_circuit_breaker::store::{StoreErrorKind, TieredStore};
 use tower_circuit_breaker::{By, Circuit, Registry, State};
 
 use crate::lines::Lines;
-use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, record, secs, settings, state};
+use crate::rig::{
+    DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, put, record, secs, settings, state,
+};
 
 const REFUSED: Fault = Fault::Fail(StoreErrorKind::Refused);
 
@@ -231,19 +233,6 @@ async fn damaged_records_are_one_line_a_minute_and_circuit_with_a_count() {
     let logged = lines.with("is treated as absent");
     assert!((4..=6).contains(&logged.len()), "{logged:#?}");
     assert!(logged[2].ends_with("more of these since the last line)"), "{logged:#?}");
-}
-
-async fn put(store: &MemoryStore, name: &str, bytes: &[u8]) {
-    let names = [name.to_owned()];
-    let expected = store.load_many(&names).await.unwrap().entries.remove(0).map(|entry| entry.etag);
-    let write = tower_circuit_breaker::store::Write {
-        name: name.to_owned(),
-        expected,
-        bytes: bytes.to_vec(),
-        ttl: None,
-        hint: Hint::Any,
-    };
-    store.compare_and_set(&write).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

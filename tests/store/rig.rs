@@ -6,7 +6,9 @@ use tower_circuit_breaker::clock::TokioClock;
 use tower_circuit_breaker::config::ConfigBuilder;
 use tower_circuit_breaker::coordinator::{RegistryBuilder, Sharing};
 use tower_circuit_breaker::record::CircuitRecord;
-use tower_circuit_breaker::store::{AuditFilter, Fault, FaultyStore, MemoryStore, Store, StoreErrorKind};
+use tower_circuit_breaker::store::{
+    AuditFilter, Fault, FaultyStore, Hint, MemoryStore, Store, StoreErrorKind, Write, Written,
+};
 use tower_circuit_breaker::{By, Circuit, Config, OpenDuration, Outcome, Registry, State};
 
 pub(crate) const fn secs(secs: u64) -> Duration {
@@ -82,6 +84,15 @@ pub(crate) async fn record(store: &impl Store, name: &str) -> Option<CircuitReco
     let loaded = store.load_many(&[name.to_owned()]).await.unwrap();
     let entry = loaded.entries.into_iter().next().unwrap()?;
     Some(CircuitRecord::decode(name, &entry.bytes, loaded.now).unwrap())
+}
+
+/// Replaces the bytes that the store has under that name.
+pub(crate) async fn put(store: &impl Store, name: &str, bytes: &[u8]) {
+    let name = name.to_owned();
+    let present = store.load_many(std::slice::from_ref(&name)).await.unwrap().entries.remove(0);
+    let expected = present.map(|entry| entry.etag);
+    let write = Write { name, expected, bytes: bytes.to_vec(), ttl: None, hint: Hint::Any };
+    assert!(matches!(store.compare_and_set(&write).await.unwrap(), Written::Applied { .. }));
 }
 
 /// Lets virtual time pass, and everything happen in it.

@@ -39,6 +39,7 @@ impl Desk {
             instance: who.id.clone(),
             incarnation: who.incarnation.clone(),
             era,
+            in_fleet: who.sharing.is_of_fleet(),
         };
         self.adopted.ordered(command.id.clone());
         self.changes.order(edge.at, command);

@@ -32,6 +32,8 @@ pub(super) struct Evidence {
     has_proposed: bool,
     /// The failures and successes of earlier starts. `continues` sets them, and `forget` and `renamed` clear them.
     before: (u64, u64),
+    /// The start that wrote the entry which this start continues. Set by `continues`.
+    earlier: Option<String>,
     /// The failures and successes of this start before the last order to forget, which the totals leave out. `forget`
     /// sets them.
     forgotten: (u64, u64),
@@ -332,6 +334,7 @@ impl Evidence {
     /// is true, and the next entry continues the opening of this entry.
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
+        self.earlier = Some(entry.incarnation.clone());
         if restored {
             self.left_closed_on_own = !entry.advised;
             self.open_whole = entry.open_ms.map(Duration::from_millis);
@@ -341,10 +344,13 @@ impl Evidence {
     }
 
     /// Returns true if another living instance has written the entry under the id of this instance. An entry that is
-    /// newer than the last own entry in the store cannot come from an earlier start. An entry of a write that has met a
-    /// conflict does not count, because it can be newer than the entry of the other instance.
+    /// newer than the last own entry in the store comes from another instance. The only exception is a late write of the
+    /// earlier start that this start continues, because the clocks of two tiers differ. If that start still lives, that start
+    /// finds the entry of this start. An entry of a write that has met a conflict does not count, because it can be newer than
+    /// the entry of the other instance.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
-        entry.incarnation != who.incarnation && self.taken.is_some_and(|taken| entry.sequence > taken)
+        let is_of_other = entry.incarnation != who.incarnation && self.earlier.as_ref() != Some(&entry.incarnation);
+        is_of_other && self.taken.is_some_and(|taken| entry.sequence > taken)
     }
 
     /// Begins with empty evidence after an order to forget. Calls that were counted until now are left out.
@@ -352,6 +358,7 @@ impl Evidence {
         *self = Self {
             sequence: self.sequence,
             taken: self.taken,
+            earlier: self.earlier.take(),
             usual: std::mem::take(&mut self.usual),
             failures: counted.failures,
             forgotten: (counted.failures, counted.successes),

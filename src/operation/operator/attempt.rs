@@ -176,6 +176,7 @@ impl Operator {
             cooldown: tripped_for.map_or(Duration::ZERO, |past| self.cooldown.saturating_sub(past)),
             held: record.held(now).is_some(),
             undisturbed: record.state == State::Closed
+                && record.fleet.as_ref().is_none_or(|fleet| fleet.state == State::Closed)
                 && record.held(now).is_none()
                 && !record.instances.values().any(|entry| entry.is_tripped(now)),
         };
@@ -196,6 +197,7 @@ impl Operator {
             instance: self.instance.to_string(),
             incarnation: self.incarnation.to_string(),
             era: 0,
+            in_fleet: false,
         }
     }
 }

@@ -39,6 +39,9 @@ pub struct OperatorCommand {
     pub incarnation: String,
     /// The number of the transition that the act made, counted since that start of the instance.
     pub era: u64,
+    /// True if the instance belongs to a fleet. The reset of such an instance is a decision of the fleet even if the record
+    /// knows no decision, because another instance may know an earlier decision of a record that the store has lost.
+    pub in_fleet: bool,
 }
 
 impl OperatorCommand {
@@ -113,7 +116,7 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
         record.instance.clone_from(&command.instance);
         record.incarnation.clone_from(&command.incarnation);
         record.era = command.era;
-        fleet::reset(record, command.to, now);
+        fleet::reset(record, command.to, command.in_fleet, now);
     }
     record.operator = Some(operated);
     Effect::Applied

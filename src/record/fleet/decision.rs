@@ -73,10 +73,12 @@ impl Decision {
 
 /// Writes the reset of an operator as a decision of the fleet, under the generation of the published state.
 ///
-/// A record without votes, leases and decisions belongs to no fleet, so that a reset writes no decision into it.
-pub(in crate::record) fn reset(record: &mut CircuitRecord, to: State, now: Timestamp) {
-    let is_of_fleet =
-        record.fleet.is_some() || record.instances.values().any(|entry| entry.vote.is_some() || entry.lease.is_some());
+/// A record without votes, leases and decisions belongs to no fleet unless `in_fleet` is true, so that the reset writes no
+/// decision into the record.
+pub(in crate::record) fn reset(record: &mut CircuitRecord, to: State, in_fleet: bool, now: Timestamp) {
+    let is_of_fleet = in_fleet
+        || record.fleet.is_some()
+        || record.instances.values().any(|entry| entry.vote.is_some() || entry.lease.is_some());
     if is_of_fleet {
         let extra = record.fleet.take().map(|fleet| fleet.extra).unwrap_or_default();
         record.fleet = Some(Fleet {

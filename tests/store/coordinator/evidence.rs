@@ -3,10 +3,11 @@
 #![expect(clippy::float_cmp, reason = "small whole numbers")]
 
 use tower_circuit_breaker::coordinator::Sharing;
+use tower_circuit_breaker::record::CircuitRecord;
 use tower_circuit_breaker::{Outcome, State};
 
 use crate::lines::Lines;
-use crate::rig::{Instance, call, fail, memory, millis, pass, record, secs, state, succeed};
+use crate::rig::{Instance, call, fail, memory, millis, pass, put, record, secs, state, succeed};
 
 #[tokio::test(start_paused = true)]
 async fn a_duplicate_instance_id_is_changed_with_a_warning_and_overwrites_nothing() {
@@ -72,6 +73,36 @@ async fn an_instance_that_restarts_is_not_taken_for_another_one() {
     assert_eq!((record.instances.len(), record.total_failures), (1, 5));
 }
 
+/// The tier that takes a late write may have a clock that is ahead of the other tier.
+#[tokio::test(start_paused = true)]
+async fn a_late_write_of_an_earlier_start_is_no_second_instance() {
+    let (store, lines) = (memory(), Lines::collect());
+    let first = Instance::start(&store, "a", Sharing::Advise).await;
+    fail(&first.circuit, 1);
+    pass(secs(20)).await;
+    drop(first.registry);
+    let late = record(&store, "payments").await.unwrap().instances["a"].clone();
+    let second = Instance::start(&store, "a", Sharing::Advise).await;
+    pass(secs(1)).await;
+    fail(&second.circuit, 1);
+    pass(secs(20)).await;
+    for is_of_before in [true, false] {
+        let mut record = record(&store, "payments").await.unwrap();
+        let entry = record.instances.get_mut("a").unwrap();
+        assert_ne!(entry.incarnation, late.incarnation);
+        entry.incarnation = if is_of_before { late.incarnation.clone() } else { "1".repeat(32) };
+        entry.sequence += 300;
+        put(&store, "payments", &record.encode().unwrap()).await;
+        pass(secs(20)).await;
+        let id = second.registry.store_status().unwrap().instance;
+        assert_eq!(id, if is_of_before { "a" } else { "a#2" });
+        assert_eq!(lines.with("give each a name").is_empty(), is_of_before);
+        fail(&second.circuit, 1);
+        succeed(&second.circuit, 1);
+        pass(secs(20)).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_restored_opening_keeps_its_owner_and_its_length() {
     let store = memory();
@@ -91,7 +122,7 @@ async fn a_restored_opening_keeps_its_owner_and_its_length() {
     one.circuit.disable(&crate::rig::alice(), None);
     pass(millis(100)).await;
     let after = record(&store, "payments").await.unwrap();
-    let opening = |record: &tower_circuit_breaker::record::CircuitRecord| {
+    let opening = |record: &CircuitRecord| {
         let entry = &record.instances["a"];
         (entry.state, entry.advised, entry.open_ms)
     };

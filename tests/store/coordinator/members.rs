@@ -9,10 +9,12 @@ use tower_circuit_breaker::clock::{Clock, MockClock, Tick, TokioClock};
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::operation::{Operator, Order, Refused};
 use tower_circuit_breaker::record::{CircuitRecord, Member};
-use tower_circuit_breaker::store::{AnyStore, Fault, Hint, MemoryStore, Operation, Store, TieredStore, Write, Written};
+use tower_circuit_breaker::store::{AnyStore, Fault, MemoryStore, Operation, Store, TieredStore};
 use tower_circuit_breaker::{Config, Registry, State};
 
-use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, record, secs, settings, state};
+use crate::rig::{
+    DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, put, record, secs, settings, state,
+};
 
 const NAME: &str = "@fleet:orders";
 
@@ -35,13 +37,6 @@ fn live(registry: &Registry) -> Vec<String> {
 
 fn find(registry: &Registry, id: &str) -> Option<Member> {
     registry.members().into_iter().find(|member| member.id == id)
-}
-
-async fn put(store: &impl Store, bytes: Vec<u8>) {
-    let present = store.load_many(&[NAME.to_owned()]).await.unwrap().entries.remove(0);
-    let expected = present.map(|present| present.etag);
-    let write = Write { name: NAME.to_owned(), expected, bytes, ttl: None, hint: Hint::None };
-    assert!(matches!(store.compare_and_set(&write).await.unwrap(), Written::Applied { .. }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +296,7 @@ async fn bytes_that_are_no_membership_do_no_harm() {
     ] {
         let store = memory();
         let a = member(&store, "a").await;
-        put(&store, bytes.clone()).await;
+        put(&store, NAME, &bytes).await;
         pass(secs(26)).await;
         assert_eq!(live(&a.registry), ["a"]);
         assert_eq!(state(&a.circuit), State::Closed);
@@ -314,7 +309,7 @@ async fn bytes_that_are_no_membership_do_no_harm() {
 async fn a_membership_of_a_later_version_is_left_alone_and_unknown() {
     let store = memory();
     let later = json!({"version": 2, "service": NAME, "state": "molten"}).to_string();
-    put(&store, later.clone().into()).await;
+    put(&store, NAME, later.as_bytes()).await;
     let a = member(&store, "a").await;
     pass(secs(60)).await;
     assert_eq!(live(&a.registry), Vec::<String>::new());
@@ -348,7 +343,7 @@ async fn a_full_membership_of_the_past_gives_room_to_the_living() {
         (format!("old-{number}"), json!({"sequence": sequence, "state": "closed", "updated_at": now}))
     };
     let old: serde_json::Map<_, _> = (0..100).map(entry).collect();
-    put(&store, json!({"service": NAME, "state": "closed", "instances": old}).to_string().into()).await;
+    put(&store, NAME, json!({"service": NAME, "state": "closed", "instances": old}).to_string().as_bytes()).await;
     pass(secs(40)).await;
     let (a, b) = (member(&store, "a").await, member(&store, "b").await);
     pass(secs(13)).await;

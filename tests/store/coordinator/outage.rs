@@ -2,11 +2,12 @@
 
 use tower_circuit_breaker::State;
 use tower_circuit_breaker::coordinator::{Recovered, Restored, Sharing};
-use tower_circuit_breaker::store::{Fault, Hint, MemoryStore, Operation, Store, StoreErrorKind, Write};
+use tower_circuit_breaker::store::{Fault, Operation, Store, StoreErrorKind};
 
 use crate::lines::Lines;
 use crate::rig::{
-    DOWN, Instance, alice, audited, builder, fail, faulty, memory, millis, pass, record, secs, settings, state, succeed,
+    DOWN, Instance, alice, audited, builder, fail, faulty, memory, millis, pass, put, record, secs, settings, state,
+    succeed,
 };
 
 /// Ten minutes of that fault; returns how often the store was asked, and the lines about it.
@@ -100,18 +101,11 @@ async fn a_late_store_restores_late_unless_this_instance_has_moved() {
     }
 }
 
-async fn put(store: &MemoryStore, bytes: &[u8]) {
-    let names = ["payments".to_owned()];
-    let expected = store.load_many(&names).await.unwrap().entries.remove(0).map(|entry| entry.etag);
-    let write = Write { name: names[0].clone(), expected, bytes: bytes.to_vec(), ttl: None, hint: Hint::Any };
-    store.compare_and_set(&write).await.unwrap();
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_corrupt_record_is_one_warning_then_absent_then_replaced() {
     for bytes in [&b"{\"state\":\"open"[..], b"{}", b"", b"\xff\xfe", b"{\"state\":\"ajar\"}"] {
         let store = memory();
-        put(&store, bytes).await;
+        put(&store, "payments", bytes).await;
         let lines = Lines::collect();
         let registry = builder(&store, "a").build().unwrap();
         let circuit = registry.circuit(settings("payments").build().unwrap()).unwrap();
@@ -130,7 +124,7 @@ async fn a_corrupt_record_is_one_warning_then_absent_then_replaced() {
 async fn a_record_of_a_later_version_is_never_overwritten_and_logged_once() {
     for later in [&br#"{"version":2,"state":"open","until":9999999999999}"#[..], br#"{"version":2,"state":"ajar"}"#] {
         let store = memory();
-        put(&store, later).await;
+        put(&store, "payments", later).await;
         let lines = Lines::collect();
         let registry = builder(&store, "a").build().unwrap();
         let circuit = registry.circuit(settings("payments").build().unwrap()).unwrap();
@@ -152,7 +146,7 @@ async fn impossible_numbers_in_a_record_break_no_call() {
         "b":{"sequence":1,"state":"open","run":1e308,"until":18446744073709551615,"open_ms":18446744073709551615,
         "probe_successes":4294967295}}}"#;
     let store = memory();
-    put(&store, garbage.as_bytes()).await;
+    put(&store, "payments", garbage.as_bytes()).await;
     let one = Instance::start(&store, "a", Sharing::Advise).await;
     fail(&one.circuit, 1);
     pass(secs(30)).await;

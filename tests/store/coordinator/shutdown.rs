@@ -6,11 +6,11 @@ use std::time::Duration;
 use tower_circuit_breaker::clock::{Clock, TokioClock};
 use tower_circuit_breaker::coordinator::{Sharing, ShutdownReport};
 use tower_circuit_breaker::event::{Event, Observer};
-use tower_circuit_breaker::store::{Fault, Hint, Operation, Store, StoreErrorKind, Write};
+use tower_circuit_breaker::store::{Fault, Operation, Store, StoreErrorKind};
 use tower_circuit_breaker::{Registry, State};
 
 use crate::rig::{
-    DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, record, secs, settings, state, succeed,
+    DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, put, record, secs, settings, state, succeed,
 };
 
 /// Starts a registry when the sums of a circuit are reported.
@@ -43,13 +43,6 @@ async fn is_stopped(store: &impl Store, circuit: &str, id: &str) -> bool {
     record(store, circuit).await.unwrap().instances[id].is_stopped()
 }
 
-async fn put(store: &impl Store, bytes: &[u8]) {
-    let names = ["payments".to_owned()];
-    let expected = store.load_many(&names).await.unwrap().entries.remove(0).map(|entry| entry.etag);
-    let write = Write { name: names[0].clone(), expected, bytes: bytes.to_vec(), ttl: None, hint: Hint::Any };
-    store.compare_and_set(&write).await.unwrap();
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_start_during_a_shutdown_takes_the_mark_back() {
     for delayed in [Operation::CompareAndSet, Operation::AppendAudit] {
@@ -77,7 +70,7 @@ async fn a_shutdown_does_not_wait_for_a_mark_in_a_record_of_a_later_version() {
     let far = 9_999_999_999_999_u64;
     let entry = format!(r#"{{"sequence":1,"state":"open","until":{far}}}"#);
     let later = format!(r#"{{"version":2,"state":"open","until":{far},"instances":{{"one":{entry}}}}}"#);
-    put(&store, later.as_bytes()).await;
+    put(&store, "payments", later.as_bytes()).await;
     let one = Instance::start(&store, "one", Sharing::Advise).await;
     assert_eq!(state(&one.circuit), State::Open);
     let (report, took) = shutdown(&one.registry).await;
@@ -95,7 +88,7 @@ async fn a_shutdown_does_not_wait_for_a_mark_that_the_record_does_not_take() {
     let mut entry = full.instances["one"].clone();
     entry.sequence += 3_600_000;
     full.instances = (0..64).map(|n| (format!("other-{n}"), entry.clone())).collect();
-    put(&store, &full.encode().unwrap()).await;
+    put(&store, "payments", &full.encode().unwrap()).await;
     pass(secs(5)).await;
     let (report, took) = shutdown(&one.registry).await;
     assert!(report.is_complete() && took < secs(3), "{report}, {took:?}");

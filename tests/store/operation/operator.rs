@@ -8,7 +8,7 @@ use tower_circuit_breaker::state::Mode;
 use tower_circuit_breaker::store::{AnyStore, AuditFilter, Fault, Hint, Operation, Store, StoreErrorKind, Write};
 
 use super::{acts, bob, is_stored, mode, order, reset};
-use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, state};
+use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, put, record, secs, state};
 
 fn operator(store: &(impl Store + Clone)) -> Operator {
     Operator::new(AnyStore::new(store.clone())).instance("circuitctl@desk")
@@ -58,6 +58,27 @@ async fn a_reset_on_the_store_has_the_cooldown_of_the_fleet() {
     operator.operate("payments", &Order::resume(&alice())).await.unwrap();
     pass(millis(10)).await;
     assert_eq!(mode(&a), Mode::Automatic, "a trip by mistake needs no force");
+}
+
+/// A single instance publishes its closing beside the open fleet.
+#[tokio::test(start_paused = true)]
+async fn a_reset_on_the_store_closes_an_open_fleet_beside_a_closed_state() {
+    let store = memory();
+    let a = Instance::start(&store, "a", Sharing::Quorum).await;
+    // The instance knows by then that it is alone in the fleet.
+    pass(secs(25)).await;
+    fail(&a.circuit, 5);
+    pass(secs(1)).await;
+    let mut open = record(&store, "payments").await.unwrap();
+    assert_eq!(open.fleet.as_ref().map(|fleet| fleet.state), Some(State::Open));
+    a.end().await;
+    open.state = State::Closed;
+    open.instances.clear();
+    put(&store, "payments", &open.encode().unwrap()).await;
+    let done = operator(&store).operate("payments", &reset().force()).await.unwrap();
+    assert!(is_stored(&done), "{done:?}");
+    let fleet = record(&store, "payments").await.unwrap().fleet.unwrap();
+    assert_eq!((fleet.state, fleet.reason.as_str()), (State::Closed, "reset by alice: maintenance"));
 }
 
 #[tokio::test(start_paused = true)]

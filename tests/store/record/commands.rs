@@ -42,6 +42,7 @@ fn act(id: &str, act: Act, hold: Option<Duration>, on: u64) -> OperatorCommand {
         instance: "node-1".to_owned(),
         incarnation: "one".to_owned(),
         era: 3,
+        in_fleet: false,
     }
 }
 

@@ -204,6 +204,7 @@ impl World {
             instance: "tool".to_owned(),
             incarnation: String::new(),
             era: 0,
+            in_fleet: false,
         };
         let now = Timestamp::from_millis(self.now);
         if apply(&mut after, &Command::Operated(command), now) == Effect::Applied {

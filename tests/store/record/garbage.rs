@@ -146,6 +146,7 @@ fn a_record_that_can_be_read_can_be_written_with_an_act_and_an_entry() {
                 instance: "\"".repeat(100),
                 incarnation: "0".repeat(32),
                 era: u64::MAX,
+                in_fleet: false,
             };
             assert_eq!(apply(&mut record, &Command::Operated(command), NOW), Effect::Applied);
             let mut entry = InstanceEntry::closed(&"0".repeat(32));

@@ -1,7 +1,7 @@
 //! Votes, merged evidence, and the acts of operators.
 
 use super::*;
-use tower_circuit_breaker::record::{InstanceEntry, OperatorCommand};
+use tower_circuit_breaker::record::{InstanceEntry, OperatorCommand, join};
 use tower_circuit_breaker::state::{Act, By};
 
 fn merged(needed: u32) -> FleetChange {
@@ -10,8 +10,16 @@ fn merged(needed: u32) -> FleetChange {
 }
 
 fn act(stored: &mut Stored, act: Act, to: State, hold: Option<Duration>) {
+    operate(stored, command_of(stored, act, to, hold));
+}
+
+fn operate(stored: &mut Stored, command: OperatorCommand) {
+    assert_eq!(apply(&mut stored.record, &Command::Operated(command), stored.now), Effect::Applied);
+}
+
+fn command_of(stored: &Stored, act: Act, to: State, hold: Option<Duration>) -> OperatorCommand {
     let last = stored.record.operator.as_ref().map_or(0, |operated| operated.sequence);
-    let command = OperatorCommand {
+    OperatorCommand {
         id: format!("{act}-{}", stored.now),
         replaced: Vec::new(),
         act,
@@ -24,8 +32,8 @@ fn act(stored: &mut Stored, act: Act, to: State, hold: Option<Duration>) {
         instance: "a".to_owned(),
         incarnation: "one".to_owned(),
         era: 3,
-    };
-    assert_eq!(apply(&mut stored.record, &Command::Operated(command), stored.now), Effect::Applied);
+        in_fleet: false,
+    }
 }
 
 fn fails(stored: &mut Stored, id: &str, score: f64) {
@@ -259,6 +267,20 @@ fn a_reset_of_a_record_without_a_fleet_adds_none() {
     let mut stored = Stored::new();
     act(&mut stored, Act::Reset, State::HalfOpen, None);
     assert_eq!(stored.record.fleet, None);
+}
+
+/// The store lost the record before the reset, and another instance still knows the opening.
+#[test]
+fn a_reset_in_a_fleet_outlives_an_earlier_decision_that_comes_back() {
+    let before = Stored::due().record;
+    let mut stored = Stored::new();
+    stored.now = NOW.saturating_add(secs(20));
+    let reset = OperatorCommand { in_fleet: true, ..command_of(&stored, Act::Reset, State::Closed, None) };
+    operate(&mut stored, reset);
+    for joined in [join(&before, &stored.record), join(&stored.record, &before)] {
+        assert_eq!(joined.fleet.as_ref().map(|fleet| fleet.state), Some(State::Closed));
+        assert_eq!((joined.state, joined.operator.is_some()), (State::Closed, true));
+    }
 }
 
 #[test]
