@@ -1,5 +1,4 @@
-//! The layers with keyed circuits in a registry, with the prefix and the progress of the restore of each
-//! layer.
+//! The layers with keyed circuits in a registry, with the prefix and the progress of the restore of each layer.
 //!
 //! The task and the registry share this list, because a layer can be created before or after the task begins. The
 //! references are weak, because keyed circuits hold their registry and would keep its task alive otherwise.
@@ -115,7 +114,7 @@ impl Prefixes {
         self.select(|_| true)
     }
 
-    /// Returns true if the name can be the name of a keyed circuit of a layer.
+    /// Returns true if the name begins with the prefix of a layer, so that the circuit can be a keyed circuit.
     pub(super) fn cover(&self, name: &str) -> bool {
         self.all().iter().any(|keyed| name.starts_with(keyed.prefix()))
     }
@@ -134,8 +133,8 @@ impl Prefixes {
         }
     }
 
-    /// Ends the restore of the layers whose circuits no longer wait. Returns true if the restore of a layer
-    /// has ended.
+    /// Ends the restore of each layer whose circuits are all restored. Returns true if the restore of a layer has
+    /// ended.
     pub(super) fn settle(&self, is_waiting: impl Fn(&Circuit) -> bool) -> bool {
         // The circuits are dropped outside the lock, because their observers are foreign code.
         let mut restored = Vec::new();

@@ -137,13 +137,14 @@ pub struct StoreStatus {
     /// moment restores the same states.
     ///
     /// A transition and an act count immediately. Counts of failures count from the next look of the task, which is at
-    /// most a second later, until their write, which is at most 15 s later. In a [`TieredStore`](crate::store::TieredStore)
-    /// the fast tier has the change, and the durable tier may not have it yet.
+    /// most a second later, until their write, which is at most 18 s later while the store answers. In a
+    /// [`TieredStore`](crate::store::TieredStore) the fast tier has the change, and the durable tier may not have it
+    /// yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,
-    /// The number of audit rows that were lost because too many rows waited for the store, since the registry was built.
-    /// A row with the action `missing` has the number, too.
+    /// The number of audit rows that were lost because too many rows waited for the store, since the registry was
+    /// built. Each row with the action `missing` reports the rows that were lost since the previous such row.
     pub audit_lost: u64,
     /// The number of audit rows that the store has refused for good, since the registry was built. A row with the action
     /// `missing` names one of them.
