@@ -101,7 +101,8 @@ impl Link {
         self.clock = None;
     }
 
-    /// Returns the estimated time of the store. `None` before the first answer of the store.
+    /// Returns the estimated time of the store. `None` before the first answer of the store, and after a suspend of the
+    /// machine until the next answer.
     pub(super) fn time(&self, now: Tick) -> Option<Timestamp> {
         self.clock.map(|(tick, time)| time.saturating_add(now.saturating_since(tick)))
     }

@@ -241,7 +241,7 @@ impl Membership {
                 return false;
             }
             Some(Err(_)) => {
-                // The next write replaces the bytes, and the answer to that write shows the members.
+                // The next write replaces the bytes. The members are not known until the answer to that write.
                 self.others.forget(now.here);
                 return true;
             }

@@ -32,7 +32,7 @@ enum Wait {
     Begun,
     /// The services wait until this tick.
     Until(Tick),
-    /// The longest time of the wait has passed.
+    /// The wait has ended, because its longest time has passed or the layer is restored.
     Over,
 }
 
@@ -57,8 +57,8 @@ impl Prefixes {
         list.push(Prefix { keyed, wait: Wait::None, progress: Progress::Unread });
     }
 
-    /// Makes the services of each layer wait if the store was not queried for the circuits of the layer yet.
-    /// Returns these layers.
+    /// Makes the services of each layer wait if the store has not listed the circuits of the layer yet. Returns these
+    /// layers.
     ///
     /// While there is a task, the caller must hold the lock of the inbox, so that the end of the task ends
     /// the wait. The caller drops the returned layers outside that lock.

@@ -46,7 +46,8 @@ pub enum Restored {
 pub enum Recovered {
     /// The state that this instance wrote, with its counts of calls and failures.
     Own,
-    /// The state that any instance published last. This instance has written no state of its own.
+    /// The state that was published last, or the decision of the fleet. The record has no entry of this instance, or
+    /// only an entry that is older than the decision.
     Published,
 }
 
@@ -124,7 +125,7 @@ pub struct StoreStatus {
     /// The number of panics of the background task. The next [`restore`](crate::Registry::restore) starts the
     /// task again.
     pub deaths: u64,
-    /// True if the last operation succeeded.
+    /// True unless the store failed to answer the last operation. A refused write does not count as such a failure.
     pub up: bool,
     /// The last error of the store. The error is cleared when a store that was down answers again.
     ///

@@ -185,8 +185,8 @@ pub(super) struct Urgency {
 }
 
 /// Returns the urgency of the restore of a keyed circuit before its first call. Returns `None` if the circuit is
-/// closed. Also returns `None` if the circuit was not written for `idle` and would admit the next call, because such a
-/// circuit would be evicted from memory again.
+/// closed. Returns `None` as well if the circuit was not written for `idle` and would admit the next call, because such
+/// a circuit would be evicted from memory again.
 #[cfg(feature = "keyed")]
 pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Timestamp) -> Option<Urgency> {
     let entry = record.instances.get(&who.id);

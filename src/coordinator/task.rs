@@ -1,9 +1,9 @@
 //! The task of a registry, which connects its circuits with the store.
 //!
-//! The task waits for one of four events. A circuit rings its bell, the store answers an operation, the store hints
-//! at a change, or a time has come. After each event the task lets the desks observe their circuits and begins the
-//! operations that are due. One task serves all circuits of a registry, so that no lock protects the desks, and calls
-//! never wait for the store.
+//! The task waits until a circuit rings its bell, the registry has a message, the store answers an operation, the store
+//! hints at a change, a runner of a health probe ends, or a time has come. After each event the task lets the desks
+//! observe their circuits and begins the operations that are due. One task serves all circuits of a registry, so that
+//! no lock protects the desks, and calls never wait for the store.
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
 //! desks decide about the content of records.
@@ -461,8 +461,9 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 /// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
 /// this time, because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
-/// The largest number of closed circuits for which a shutdown writes a mark. All circuits that are not closed get a
-/// mark, because the number of live instances matters for them, and a slow store must not write thousands of marks.
+/// The largest number of closed circuits for which a shutdown writes a mark, because a slow store must not write
+/// thousands of marks. All circuits that are not closed get a mark, because the number of live instances matters for
+/// them.
 const CLOSED_MARKS: usize = 64;
 /// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

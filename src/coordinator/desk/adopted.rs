@@ -46,7 +46,7 @@ pub(super) struct Adopted {
     act_sequence: u64,
     /// The id of the act in force, of this process or taken over. Acts are compared by id, because the same act can
     /// reappear with another, even higher, sequence after both tiers of a store have failed in turn. Set by `ordered`
-    /// and `act`, and cleared by `forget`.
+    /// and `act`, and cleared by `withdrawn` and `forget`.
     act_id: Option<String>,
     /// The id of the act with the sequence `act_sequence`. After both tiers of a store have failed in turn, two
     /// different acts can have the same sequence.

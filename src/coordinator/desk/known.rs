@@ -56,11 +56,12 @@ pub(super) struct Known {
     lacking: Option<&'static str>,
     /// The last version that did not decode, so that `found` warns once for each version.
     corrupt: Option<Etag>,
-    /// The log lines about versions that did not decode, because another program may write one after the other.
+    /// The limit of the log lines about versions that did not decode, because another program may write many such
+    /// versions.
     lines: Lines,
     /// The store, or the tier of a tiered store, that answered last. Set by `found`.
     from: &'static str,
-    /// The time of the last answer with a record or about a written record. Set by `found` and `written`.
+    /// The time of the last answer to a load or a write of the record. Set by `found` and `written`.
     answered: Option<Tick>,
 }
 

@@ -41,7 +41,7 @@ impl Desk {
     /// Returns true if the record must be loaded because of a hint. `store` is the time of the store.
     ///
     /// With [`Sharing::Advise`], only a closed circuit without advice and a circuit that waits for its restore follow
-    /// the hint of a transition. Another circuit needs no load. Advice has no effect while its circuit is not closed,
+    /// the hint of a transition. All other circuits need no load. Advice has no effect while its circuit is not closed,
     /// and the next write of the circuit conflicts and returns the record. A circuit under advice is polled as a
     /// circuit that is not at rest, and the next poll shows if the advice continues.
     pub(in crate::coordinator) fn follows(&self, hint: Hint, sharing: Sharing, store: Option<Timestamp>) -> bool {

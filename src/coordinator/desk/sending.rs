@@ -24,8 +24,8 @@ pub(super) struct Sending {
     /// The number of writes in a row that failed. `failed` increases the number, and `written` and `deleted` set it to
     /// zero.
     failures: u32,
-    /// The earliest time of the next write. `failed`, `conflicted` and `pause` set this time, and `hurry` ends the
-    /// wait.
+    /// The earliest time of the next write. `failed`, `conflicted`, `pause` and `wait_until` set this time, and `hurry`
+    /// ends the wait.
     retry_at: Tick,
     /// The highest generation or sequence in any write so far, even in a write without an answer. `propose` raises it.
     proposed: u64,

@@ -1,9 +1,9 @@
 //! The answers of the store, each passed to the desk of its operation and to the link.
 //!
-//! Each answer marks the link as up or down. A failure that concerns one operation only, such as a refused write or a
-//! failed write of the audit, does not mark the link as down, so that the other desks continue to write. A failure of
-//! one part of the store, such as one node of a cluster, does not mark the link as down either while another part
-//! answers.
+//! The answer to a load, a write or a deletion marks the link as up or down. A failure that concerns one operation
+//! only, such as a refused write or a failed write of the audit, does not mark the link as down, so that the other
+//! desks continue to write. A failure of one part of the store, such as one node of a cluster, does not mark the link
+//! as down either while another part answers.
 
 use std::time::Duration;
 

@@ -24,12 +24,13 @@ pub(super) struct Loads {
     under_way: BTreeSet<DeskId>,
     /// The desks whose record was refused when it was loaded alone.
     alone: BTreeSet<DeskId>,
-    /// The last desk that was loaded alone, so that all of them have their turn.
+    /// The last desk that was loaded alone. The next such load begins after this desk, so that all of these desks have
+    /// their turn.
     last_alone: Option<DeskId>,
     /// The number of records in the next batch. A refused batch halves the number, and a loaded batch doubles it.
     width: usize,
-    /// The number of refusals of single records before the store counts as down. Each successful load sets the number
-    /// anew.
+    /// The number of refusals of single records that are allowed before the store counts as down. Each successful load
+    /// sets the number anew.
     credit: usize,
     /// True if another record was requested since the last successful load, because the credit was used up.
     has_asked: bool,
@@ -113,7 +114,7 @@ impl Loads {
         batch
     }
 
-    /// Uses up one of the refusals before the store counts as down. Returns false if none remains.
+    /// Uses up one of the refusals that are allowed before the store counts as down. Returns false if none was left.
     const fn spend(&mut self) -> bool {
         let has_credit = self.credit > 0;
         self.credit = self.credit.saturating_sub(1);
@@ -166,8 +167,8 @@ impl Task {
         match &again[..] {
             [at] if error.kind().is_lasting() => {
                 self.to_load.alone.insert(*at);
-                // Only this record is at fault as far as is known. Another part of the store answers, or the store has
-                // loaded another record lately, or another record is requested now.
+                // Perhaps only this record is at fault, because another part of the store answers, or the store has
+                // loaded another record lately. Otherwise another record is requested now, whose answer decides.
                 if error.is_of_one_part() || self.to_load.spend() || self.to_load.ask(self.ledger.desks.ids()) {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;
