@@ -130,8 +130,9 @@ impl RegistryBuilder {
     /// [`start`](Registry::start) or [`restore`](Registry::restore) if that is later.
     ///
     /// Services of keyed circuits wait until all circuits under their prefix that are not closed in the store are
-    /// restored. The duration begins when the keyed circuits are built, or with the start if that is later. A key that
-    /// comes later does not wait for its record, which is closed unless another instance has changed the record since.
+    /// restored. The duration begins when the keyed circuits are built, or with the start if that is later. The first
+    /// call of a later key does not wait for the record of the key. That record is closed, unless another instance has
+    /// changed the record since.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
@@ -146,12 +147,12 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the intervals in which the record of a circuit is polled if the store cannot report changes, first for a circuit
-    /// that is not closed here or in the record, and second for every other circuit. Each interval varies by up to 20 %, and
-    /// the polls of many circuits are spread over the interval.
+    /// Sets the intervals in which the record of a circuit is polled if the store cannot report changes. `tripped` is
+    /// for a circuit that is not closed here or in the record, and `closed` for every other circuit. Each interval
+    /// varies by up to 20 %, and the polls of many circuits are spread over the interval.
     ///
-    /// While the store reports changes, changes do not wait for a poll, and polls only find changes whose report was lost. The
-    /// second interval is then at least 60 s, and the first at least 5 s with [`Sharing::Advise`].
+    /// While the store reports changes, changes do not wait for a poll, and polls only find changes whose report was
+    /// lost. Then `closed` is at least 60 s, and `tripped` is at least 5 s unless a fleet votes or probes.
     ///
     /// Range: 10 ms to 1 h. Default: 2 s and 10 s.
     pub const fn poll_every(mut self, tripped: Duration, closed: Duration) -> Self {
@@ -159,8 +160,9 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the time to live of records in a store that expires records, and of keyed circuits in every store, first for
-    /// open circuits and second for all others. Range: 1 s to 366 days. Default: 24 h and 1 h.
+    /// Sets the time to live of records in a store that expires records, and of keyed circuits in every store. `open`
+    /// is for circuits that are open or held by an operator, and `other` for all others. Range: 1 s to 366 days.
+    /// Default: 24 h and 1 h.
     ///
     /// A record lives longer if the deadline of its circuit needs more time, and does not expire if only an operator
     /// can end its state.
@@ -180,17 +182,17 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets all that [`ttl_of`](Self::ttl_of) can set.
+    /// Replaces the times to live of single circuits and patterns, which [`ttl_of`](Self::ttl_of) sets one by one.
     #[cfg(feature = "settings")]
     pub(crate) fn ttls(mut self, ttls: ByName<Ttl>) -> Self {
         self.terms.ttl_of = ttls;
         self
     }
 
-    /// Sets the largest number of audit rows that wait for the store, for acts of operators and for all other rows each.
-    /// Beyond this number the oldest rows of that kind are lost. A log line,
-    /// [`StoreStatus::audit_lost`](crate::coordinator::StoreStatus::audit_lost) and a row with the action `missing` report
-    /// the number of lost rows. An order for whose row there is no room is refused.
+    /// Sets the largest number of audit rows that wait for the store. The acts of operators and all other rows each
+    /// have this limit. Beyond the limit, the oldest rows of the same kind are lost. A log line,
+    /// [`StoreStatus::audit_lost`](crate::coordinator::StoreStatus::audit_lost) and a row with the action `missing`
+    /// report the number of lost rows. An order is refused if there is no room for its row.
     ///
     /// Range: 16 to 1 000 000. Default: 1024.
     pub const fn audit_waiting(mut self, rows: usize) -> Self {
@@ -207,8 +209,8 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the largest number of health probes that the background task makes at the same time, over all circuits. Other
-    /// health probes wait for a place. Range: 1 to 1000. Default: 16.
+    /// Sets the largest number of checks of health probes that the background task makes at the same time, over all
+    /// circuits. Further checks wait. Range: 1 to 1000. Default: 16.
     pub const fn health_probes_at_once(mut self, probes: u16) -> Self {
         self.terms.health_probes = probes;
         self

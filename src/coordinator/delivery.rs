@@ -82,16 +82,16 @@ impl Delivery {
         self.0.called.notify_one();
     }
 
-    /// Queries the result of an earlier order. The task also writes the audit row of the order again, because the first
-    /// instance may have died before it wrote the row.
+    /// Queries the result of an earlier order. The task also writes the audit row of the order again, because the
+    /// instance that got the order first may have ended before it wrote the row.
     pub(crate) fn query(&self, circuit: &str, order: &Order) {
         self.0.inbox.lock().repeated.push((circuit.to_owned(), order.clone()));
         self.0.called.notify_one();
     }
 
-    /// Waits for the result of an order for a circuit and then for the audit row, at most for the timeout of the store
-    /// together, or not at all if `patient` is false. Returns the result and, if the row is not stored yet, the reason.
-    /// Returns only the reason if the result is not known yet.
+    /// Waits for the result of an order and then for its audit row, at most for the timeout of the store together. Does
+    /// not wait if `patient` is false. Returns the result and, if the row is not stored yet, the reason. Returns only
+    /// the reason if the result is not known yet.
     ///
     /// # Cancel safety
     ///
@@ -141,7 +141,7 @@ impl Delivery {
     }
 
     /// Returns the number of circuits with a change that the store does not have. The number is at least 1, because the
-    /// change of the caller may just have been written.
+    /// caller reports its own change as pending even if the change was written just now.
     pub(crate) fn pending(&self) -> usize {
         self.0.unsaved().max(1)
     }

@@ -88,7 +88,8 @@ pub(super) struct Who {
 }
 
 impl Who {
-    /// Returns true if one opening opens all instances, so that a published state of one instance is a decision too.
+    /// Returns true under `Sharing::Follow`, where one opening opens all instances. A state that one instance has
+    /// published then counts as a decision of the fleet.
     pub(super) fn follows(&self) -> bool {
         self.sharing == Sharing::Follow
     }
@@ -112,7 +113,8 @@ pub(super) struct Now {
 pub(super) struct Life {
     /// The first turn, which is later than each turn of the last desk with the same id.
     pub(super) turn: u64,
-    /// The highest era of removed desks, because an earlier desk may have had the same name.
+    /// The highest era of removed desks. The eras of the new desk are counted from this number, because an earlier
+    /// circuit may have had the same name.
     pub(super) eras: u64,
 }
 
@@ -126,8 +128,8 @@ pub(super) struct Ticket {
     transition: Option<u64>,
     /// The era of the circuit when the write began.
     era: u64,
-    /// The new entry of this instance in the write, if the write has one, and the number of changes of the state before
-    /// the entry was derived.
+    /// The new entry of this instance in the write, if the write has one, and the number of changes of the state
+    /// (`Evidence::owed`) that the entry includes.
     entry: Option<(InstanceEntry, u64)>,
     /// The command to the fleet in the write, if the write has one.
     sent: Option<Sent>,
@@ -145,11 +147,12 @@ impl Ticket {
 pub(super) struct Report {
     /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
-    /// Rows of acts of other instances, each with its age. The audit may lack such a row, because the other instance may
-    /// have ended before it wrote the row. The log has a line about the act already.
+    /// Rows that are added once more, because the audit may lack them, each with its age. They are rows of acts of
+    /// other instances, which may have ended before they wrote the rows, and of orders that were given again. They are
+    /// not logged, because each act has a line in the log already.
     pub(super) repeated: Vec<(Duration, AuditRow)>,
-    /// The number of transitions that the circuit has overwritten before the desk read them, and an audit row with that
-    /// number.
+    /// The number of transitions that the circuit had overwritten before the desk could read them, and an audit row
+    /// with that number.
     pub(super) missed: Option<(u64, AuditRow)>,
     /// The results of orders, by their ids.
     pub(super) fates: Vec<(String, Fate)>,
@@ -182,7 +185,7 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Creates the desk of a circuit. `bell` is the waker that the circuit wakes after a transition. The first calls
-    /// wait for the restore until `waits`, if the value is set.
+    /// wait for the restore until the tick `waits`. `None` lets no call wait.
     pub(super) fn new(circuit: Circuit, bell: Waker, waits: Option<Tick>, life: Life) -> Self {
         Self {
             known: Known::new(circuit.name()),
@@ -239,7 +242,7 @@ impl Desk {
         missed > 0 || !edges.is_empty()
     }
 
-    /// Returns the last era of the circuit, by the count of eras in the record.
+    /// Returns the era of the last transition that a look has read, in the count of the record.
     pub(super) const fn last_era(&self) -> u64 {
         self.changes.last_era()
     }
@@ -258,8 +261,8 @@ impl Desk {
         self.adopted.restore_report()
     }
 
-    /// Returns the last transition of the restore. `None` if the restore made no transition, because the circuit is
-    /// closed as before.
+    /// Returns the last transition of the restore, which the caller logs. `None` if the restore made no transition,
+    /// because the circuit had the restored state already.
     pub(super) fn restoring_edge(&self) -> Option<crate::state::Transition> {
         let (edges, _) = self.circuit.transitions_since(0);
         edges.into_iter().rfind(|edge| edge.is_logged)
@@ -307,8 +310,9 @@ impl Desk {
         match found {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {
-                // The store has lost the record. If the circuit is tripped and had no entry with its present state, the
-                // entry is written now, because perhaps no other instance can restore this state.
+                // The store has no usable record, perhaps because it has lost the record. If the circuit is tripped and
+                // the known record has no entry with its present state, the entry is written now, because perhaps no
+                // other instance can restore this state.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
                     self.evidence.owe(now.here);
@@ -331,18 +335,19 @@ impl Desk {
         self.evidence.hurry(&self.circuit, now);
     }
 
-    /// Lets the last entry say that the instance stops, so that other instances do not count it any more. `any` is true if
-    /// a closed circuit gets the mark too. Returns true if the mark is the only reason for a write.
+    /// Marks the next entry as the last one before a stop, so that other instances do not count this instance any more.
+    /// A closed circuit gets the mark only if `any` is true. Returns true if the mark is the only reason for a write.
     pub(super) fn stop(&mut self, any: bool, now: Tick) -> bool {
         (any || !self.is_closed()) && self.evidence.stop(now)
     }
 
-    /// Takes back the mark, because the process goes on. A mark that is written or under way is replaced by a later entry.
+    /// Removes the mark of a stop, because the process continues. A mark that is written or under way is replaced by a
+    /// later entry.
     pub(super) fn go_on(&mut self) {
         self.evidence.go_on();
     }
 
-    /// Takes back an unwritten mark. Nothing is lost without the mark.
+    /// Drops the mark of a stop if no other change waits to be written, because nothing is lost without the mark.
     pub(super) fn drop_mark(&mut self) {
         if self.has_only_mark() {
             self.evidence.go_on();

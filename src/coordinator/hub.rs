@@ -45,7 +45,7 @@ pub(super) struct Hub {
     pub(super) waiters: Waiters,
     /// The bound on the checks of all health probes of the registry.
     pub(super) health_limit: HealthLimit,
-    /// The keyed circuits of the registry, whose names only the store knows after a restart.
+    /// The layers with keyed circuits. After a restart, only the store knows the names of these circuits.
     #[cfg(feature = "keyed")]
     pub(super) prefixes: Prefixes,
     /// The knowledge of the last task, while no task runs. A task that panics leaves its knowledge here for the next
@@ -66,9 +66,9 @@ pub(super) struct Inbox {
     pub(super) task: Option<AbortHandle>,
     /// True once the end of the task is decided, so that a start cannot keep the task.
     pub(super) ending: bool,
-    /// The runtime of a start since that decision. The end of the task starts the next task there.
+    /// The runtime of a call of `start` after that decision. The ending task starts the next task on this runtime.
     pub(super) next: Option<Handle>,
-    /// The new circuits by name, so that a circuit that is evicted before the task has seen it can be removed again.
+    /// The new circuits by name. A circuit that is evicted before the task has read the inbox is removed again.
     pub(super) introduced: BTreeMap<String, Circuit>,
     /// The evicted circuits that have a desk or something to write. The task handles them before the new circuits,
     /// because a new circuit may have the name of an evicted one.
@@ -91,7 +91,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Decides that the task ends, unless a caller has started the task again since the request for its end.
+    /// Decides if the task ends. The task continues if a caller has started it again since the request for its end.
     pub(super) fn end(&mut self) -> bool {
         self.ending = self.shutdown || self.ended;
         self.ending
@@ -111,7 +111,8 @@ pub(super) struct Findings {
     pub(super) held_up: BTreeMap<String, String>,
     /// The number of audit rows of operators that the store does not have yet.
     pub(super) rows_of_people: usize,
-    /// The number of keyed circuits that could not come back from the store.
+    /// The number of keyed circuits that were not restored before their first call, for example because of missing
+    /// room.
     pub(super) left_out: usize,
     /// The new circuits that the task has taken from the inbox, and that have no desk yet.
     pub(super) introduced: Vec<Circuit>,
@@ -161,7 +162,8 @@ impl Hub {
         read(&mut with_desk.chain(without_desk.map(Circuit::name)))
     }
 
-    /// Returns the changes that are not written, also those of a task that has not ended because its runtime stands still.
+    /// Returns the changes that are not written. A task that cannot end because its runtime stands still counts as
+    /// well.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
         let unsaved = self.with_unsaved(|circuits| circuits.map(ToOwned::to_owned).collect::<BTreeSet<_>>());
         let (audit_rows, never_started) = (self.findings.lock().status.audit_rows, !self.inbox.lock().started);
@@ -169,7 +171,7 @@ impl Hub {
         ShutdownReport { unsaved, audit_rows, never_started, ..ShutdownReport::default() }
     }
 
-    /// Logs once that changes are not saved, if no task runs although no caller has requested a shutdown.
+    /// Logs once that changes are not saved, if no task runs and no caller has requested a shutdown.
     pub(super) fn warn_unless_running(&self) {
         let mut inbox = self.inbox.lock();
         if inbox.running || inbox.shutdown || std::mem::replace(&mut inbox.warned, true) {
@@ -256,7 +258,8 @@ impl Drop for Coordinator {
     fn drop(&mut self) {
         let mut inbox = self.0.inbox.lock();
         inbox.ended = true;
-        // A registry without circuits has nothing to save. A task that has run has taken the circuits out of the inbox.
+        // The warning is for circuits of a registry that was never started. After the end of a task, the next
+        // transition has logged the warning (`changed`).
         let has_nothing_to_save = inbox.started || inbox.introduced.is_empty();
         drop(inbox);
         if !has_nothing_to_save {

@@ -21,7 +21,7 @@ pub(crate) fn program_name() -> String {
 
 fn fleet_of_program(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy();
-    // Linux marks a file that was replaced while the program runs, as by a new release.
+    // Linux appends this mark if the file was replaced while the program runs, for example by a new release.
     let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
     let name = name.strip_suffix(EXE_SUFFIX).unwrap_or(name);
     let mut fleet = String::new();

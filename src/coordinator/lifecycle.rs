@@ -130,10 +130,10 @@ impl Registry {
     /// A registry that was never started has neither restored nor written anything. The report says so
     /// ([`ShutdownReport::never_started`]), and the log has a warning.
     ///
-    /// Call this function behind the server, when no request is under way any more, so that the changes of the last
-    /// requests are written. All [subscriptions](Self::subscribe) end when this function begins. The event streams of the
-    /// admin page would hold up a graceful shutdown of the server, so give the page the signal that stops the server
-    /// (`AdminRouter::shutdown_signal`).
+    /// Call this function after the server has stopped, when no request is under way any more, so that the changes of
+    /// the last requests are written. All [subscriptions](Self::subscribe) end when this function begins. The event
+    /// streams of the admin page would hold up a graceful shutdown of the server, so give the page the signal that
+    /// stops the server (`AdminRouter::shutdown_signal`).
     ///
     /// # Cancel safety
     ///
@@ -158,7 +158,7 @@ impl Registry {
             }
         }
         hub.called.notify_one();
-        // A start takes the request back.
+        // A call of `start` withdraws the request for a shutdown.
         let is_awaited = || {
             let inbox = hub.inbox.lock();
             inbox.running && inbox.shutdown
@@ -172,8 +172,7 @@ impl Registry {
             if let Some(task) = task {
                 task.abort();
             }
-            // An aborted task ends soon, unless its runtime stands still. The wait has a limit for a runtime that
-            // stands still.
+            // An aborted task ends soon, unless its runtime stands still. Therefore this wait has a limit.
             tokio::time::timeout(ABORTED_WITHIN, ended()).await.ok();
         }
         hub.shutdown_report()
@@ -187,8 +186,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if a time of the probe is out of range, or if the registry has no store and therefore no task. Spawn
-    /// [`HealthProbe::run`] then.
+    /// [`ConfigError`] if a time of the probe is out of range, or if the registry has no store and therefore no task.
+    /// Without a store, spawn [`HealthProbe::run`] instead.
     pub fn probe(&self, probe: HealthProbe) -> Result<(), ConfigError> {
         probe.check_times()?;
         let Some(coordinator) = self.companion::<Coordinator>() else {
@@ -212,9 +211,9 @@ impl Registry {
     /// Returns the instances of the fleet of this registry that the store has seen within the last hour, sorted by id. This
     /// instance is one of them.
     ///
-    /// The list comes from the background task, at no cost for the store, and is at most 12 s old while the store answers. A
-    /// member is live for 30 s after its last heartbeat. While the store is away for longer, no member is live, because the
-    /// members are not known then.
+    /// The list comes from the background task, at no cost for the store, and is at most 12 s old while the store
+    /// answers. A member is live for 30 s after its last heartbeat. If the store has not answered for 30 s, no member
+    /// is live, because the members are not known.
     ///
     /// The list is empty with [`Sharing::Advise`](super::Sharing::Advise), without a store, before the first answer of the
     /// store, and while the task does not run.

@@ -50,7 +50,7 @@ impl Link {
         self.health.next()
     }
 
-    /// Ends the backoff, because a caller waits for the answer.
+    /// Ends the backoff, because a caller waits for an answer, or because the store may answer again.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.health.hurry(now);
     }
@@ -101,13 +101,14 @@ impl Link {
         self.clock = None;
     }
 
-    /// Returns the estimated time of the store. `None` before the first answer of the store.
+    /// Returns the estimated time of the store. `None` before the first answer of the store, and after a suspend of the
+    /// machine until the next answer.
     pub(super) fn time(&self, now: Tick) -> Option<Timestamp> {
         self.clock.map(|(tick, time)| time.saturating_add(now.saturating_since(tick)))
     }
 }
 
-/// Returns the wait after `failures` failures in a row.
+/// Returns the random wait after `failures` failures in a row.
 pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
     let most = doubled(FIRST_WAIT, failures, LONGEST_WAIT);
     // The random part of the wait prevents all instances from returning at the same time after an outage. The constant

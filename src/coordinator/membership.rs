@@ -49,11 +49,13 @@ pub(super) struct Members {
 pub(super) struct Membership {
     /// The name of the record.
     name: String,
-    /// False under `Sharing::Advise`, where no decision needs the number of members and an idle instance writes nothing.
+    /// False under `Sharing::Advise`, where no decision needs the number of members, and an idle instance must write
+    /// nothing.
     is_kept: bool,
     /// The join of all copies of the record that this process has loaded or written.
     known: CircuitRecord,
-    /// The version in the store, which the next write expects. `None` before a load and after a failure.
+    /// The version in the store, which the next write expects. `Some(None)` if the store has no record, and `None`
+    /// before a load and after a failure.
     stored: Option<Option<Etag>>,
     others: Others,
     /// The last entry that the store has taken from this instance, with its id.
@@ -63,7 +65,7 @@ pub(super) struct Membership {
     is_under_way: bool,
     /// The time of the next operation.
     next: Tick,
-    /// The number of conflicts since the last entry was written.
+    /// The number of conflicts since the last write that the store has made.
     conflicts: u32,
 
     /// The start of this instance, on the clock of this process and, since the first heartbeat, on that of the store.
@@ -117,7 +119,7 @@ impl Membership {
         self.is_under_way
     }
 
-    /// Returns the time of the next operation. `None` if no operation follows, or if the end of an operation comes first.
+    /// Returns the time of the next operation. `None` while an operation is under way, and if no operation follows.
     pub(super) fn next(&self) -> Option<Tick> {
         (self.is_kept && !self.is_under_way && self.phase != Phase::Stopped).then_some(self.next)
     }
@@ -207,7 +209,7 @@ impl Membership {
         self.is_contested(who)
     }
 
-    /// Notes that another instance has written the record first. The second attempt follows at once. Each further attempt
+    /// Notes that another instance has written the record first. A second attempt follows at once. Each further attempt
     /// waits a random time, because many instances may write at the same time.
     ///
     /// Returns true if another living instance has the id of this instance.
@@ -226,7 +228,7 @@ impl Membership {
         self.is_contested(who)
     }
 
-    /// Joins the present record with the known one. Returns false if the record cannot be written.
+    /// Joins the record in the store with the known record. Returns false if the record cannot be written.
     fn found(&mut self, value: Option<&Versioned>, who: &Who, now: Now) -> bool {
         self.stored = Some(value.map(|value| value.etag.clone()));
         match value.map(|value| CircuitRecord::decode(&self.name, &value.bytes, now.store)) {
@@ -239,14 +241,14 @@ impl Membership {
                 return false;
             }
             Some(Err(_)) => {
-                // The next write replaces the bytes, and the answer to that write shows the members.
+                // The next write replaces the bytes. The members are not known until the answer to that write.
                 self.others.forget(now.here);
                 return true;
             }
         }
         self.others.observe(&self.known, &who.id, now);
         self.known.keep_members(&who.id, now.store, |id| self.others.has(id, now.here));
-        // The record may have no room for this instance, which counts all the same.
+        // A full record may have dropped the entry of this instance, which is a member all the same.
         if let Some((id, own)) = self.written.as_ref().filter(|(id, _)| *id == who.id) {
             self.known.instances.entry(id.clone()).or_insert_with(|| own.clone());
         }
@@ -295,14 +297,15 @@ impl Membership {
         (self.phase, self.next) = (Phase::Runs, now);
     }
 
-    /// Lets the next entry say that the instance has stopped, if the store has an entry of this instance.
+    /// Makes the next entry mark the stop of the instance, if the store has an entry of this instance or is about to
+    /// get one.
     pub(super) fn stop(&mut self, now: Tick) {
         let has_entry = self.written.is_some() || self.sent.is_some();
         self.phase = if has_entry { Phase::Stops } else { Phase::Stopped };
         self.next = now;
     }
 
-    /// Takes back a stop, because the task goes on.
+    /// Withdraws the stop, because the task continues.
     pub(super) fn go_on(&mut self, now: Tick) {
         (self.phase, self.next) = (Phase::Runs, now);
     }
@@ -326,5 +329,5 @@ const EVERY: Duration = Duration::from_secs(10);
 const SECOND_AFTER: Duration = Duration::from_secs(2);
 /// The longest pause after a conflict.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The number of conflicts in a row after which a shutdown goes on without an entry that marks the stop.
+/// The number of conflicts in a row after which a shutdown does not wait any more for the entry that marks the stop.
 const ENDED_AFTER: u32 = 8;

@@ -1,8 +1,8 @@
 //! The outbox, which holds audit rows until the store has them, in bounded memory.
 //!
 //! Two things must not happen. Rows of machines must not take the room of the rows of people, and a row that the store
-//! refuses for good must not hold up the other rows. Therefore acts of operators have a queue of their own, which goes
-//! first (`queues.rs`), and a refused batch is made smaller until the refused row is found.
+//! refuses for good must not hold up the other rows. Therefore acts of operators have a queue of their own, which is
+//! sent first (`queues.rs`), and a refused batch is made smaller until the refused row is found.
 //!
 //! A store does not say whether it refuses one row or all rows. The outbox finds out by a *notice*, which is a short row
 //! of this crate about the refused rows.
@@ -10,12 +10,12 @@
 //! | the store | then |
 //! |---|---|
 //! | refuses a batch | the next batch is half as long |
-//! | refuses a single row | the row is a suspect and waits, and the other rows go on |
+//! | refuses a single row | the row is a suspect and waits, and the other rows are sent |
 //! | has no other row to take | the notice is sent |
 //! | takes the notice | the suspects are sent once more, one at a time |
 //! | refuses a suspect once more | the row is set aside, and the caller logs it |
 //! | refuses the notice and has taken no other row | all rows wait, and each attempt sends the oldest suspect and one other row |
-//! | does not answer about a single row, but answers otherwise | the row waits longer, and the other rows go on |
+//! | does not answer about a single row, but answers otherwise | the row waits longer, and the other rows are sent |
 //!
 //! A row is set aside only if the store has taken another row between two refusals. Otherwise rows would be lost while
 //! a right or a table is missing. The caller decides when the next batch is sent.
@@ -42,11 +42,13 @@ pub(super) struct Outbox {
     refused: u64,
     /// The length of the next batch. A failed batch halves the length, and a stored batch doubles it.
     width: usize,
-    /// True if a row was refused alone. The search for suspects visits all rows, so it is left out otherwise.
+    /// True if a row in the queues was refused alone. If false, the search for suspects is skipped, because it visits
+    /// all rows.
     has_tried: bool,
     /// The number of batches and notices that the store has taken.
     taken: u64,
-    /// The number of single rows that were refused since the store took anything.
+    /// The number of single rows that were refused in a row. A taken batch, a taken notice and a failed notice reset
+    /// the number.
     in_a_row: usize,
     /// The number of single rows that may be refused in a row before a notice is sent. A stored notice doubles the
     /// number, so that a thousand refused rows need few notices.
@@ -74,7 +76,7 @@ pub(super) struct Batch {
     pub(super) sent: Sent,
 }
 
-/// The content of a batch, from which the outbox knows the rows after the answer.
+/// The rows of a batch by their numbers, so that the outbox finds them after the answer.
 #[derive(Debug)]
 pub(super) enum Sent {
     Rows(Vec<u64>),
@@ -128,16 +130,16 @@ impl Outbox {
         std::mem::take(&mut self.queues.lost_acts)
     }
 
-    /// Adds the row of an act of another instance once more. The row has no room among the rows of operators, because a
-    /// restart repeats the row of every act at once.
+    /// Adds the row of an act once more, unless the row waits already. The row takes no room of the rows of operators,
+    /// because the rows of all acts are repeated at once after a restart.
     pub(super) fn push_repeated(&mut self, at: Tick, row: AuditRow) {
         if !self.queues.contains(&row.id) {
             self.queues.push_as(Kind::Machines, 1, at, row);
         }
     }
 
-    /// Adds a row that reports `stands_for` lost rows. If this row is lost too, all rows that it reports are counted
-    /// again.
+    /// Adds a row that reports `stands_for` lost rows. If this row is lost too, its number is counted again in the next
+    /// report.
     pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
         self.queues.push(stands_for, at, row);
     }
@@ -186,7 +188,8 @@ impl Outbox {
         let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && !rests(waiting);
         let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
         let again = tried().find(|waiting| waiting.trial == Trial::Again && !rests(waiting));
-        // A row that was just refused needs a notice first, because the store may refuse all rows since then.
+        // If a row was refused just now, the store may refuse all rows from now on. Then a notice comes before the
+        // second trial of a suspect.
         let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
         let mut chosen = match oldest.or(again_first) {
             Some(alone) => vec![alone],
@@ -200,8 +203,8 @@ impl Outbox {
             return match self.stuck {
                 _ if suspects == 0 => None,
                 None => self.send_notice(store),
-                // Every row was refused or rests, so the search begins anew. A notice would be refused, too, or be false if the
-                // right that was missing is granted just now.
+                // Every row was refused or waits for its next attempt, so the search begins anew. A notice would be
+                // refused as well. If the store takes rows again since a moment ago, a notice would even be false.
                 Some(_) => {
                     self.clear_suspects();
                     self.batch(now, store)
@@ -277,7 +280,7 @@ impl Outbox {
 
     fn notice_failed(&mut self, failed: Failed) -> Next {
         if !failed.is_refused && !failed.is_up {
-            // The notice may have been stored, so that the next one has the same id.
+            // The store may have taken the notice. The next attempt has the same id, so that the notice is stored once.
             return Next::Later;
         }
         self.notice = None;
@@ -297,7 +300,8 @@ impl Outbox {
         Next::Later
     }
 
-    /// Forgets which rows were refused, because the store probably refused all rows, and no single row was at fault.
+    /// Forgets which rows were refused, because the store probably refused all rows for a reason that was in no single
+    /// row.
     fn clear_suspects(&mut self) {
         for waiting in self.queues.iter_mut() {
             waiting.trial = Trial::None;

@@ -1,5 +1,4 @@
-//! The layers with keyed circuits in a registry, with the prefix and the progress of the restore of each
-//! layer.
+//! The layers with keyed circuits in a registry, with the prefix and the progress of the restore of each layer.
 //!
 //! The task and the registry share this list, because a layer can be created before or after the task begins. The
 //! references are weak, because keyed circuits hold their registry and would keep its task alive otherwise.
@@ -33,7 +32,7 @@ enum Wait {
     Begun,
     /// The services wait until this tick.
     Until(Tick),
-    /// The longest time of the wait has passed.
+    /// The wait has ended, because its longest time has passed or the layer is restored.
     Over,
 }
 
@@ -58,8 +57,8 @@ impl Prefixes {
         list.push(Prefix { keyed, wait: Wait::None, progress: Progress::Unread });
     }
 
-    /// Makes the services of each layer wait if the store was not queried for the circuits of the layer yet.
-    /// Returns these layers.
+    /// Makes the services of each layer wait if the store has not listed the circuits of the layer yet. Returns these
+    /// layers.
     ///
     /// While there is a task, the caller must hold the lock of the inbox, so that the end of the task ends
     /// the wait. The caller drops the returned layers outside that lock.
@@ -115,7 +114,7 @@ impl Prefixes {
         self.select(|_| true)
     }
 
-    /// Returns true if the name can be the name of a keyed circuit of a layer.
+    /// Returns true if the name begins with the prefix of a layer, so that the circuit can be a keyed circuit.
     pub(super) fn cover(&self, name: &str) -> bool {
         self.all().iter().any(|keyed| name.starts_with(keyed.prefix()))
     }
@@ -134,8 +133,8 @@ impl Prefixes {
         }
     }
 
-    /// Ends the restore of the layers whose circuits no longer wait. Returns true if the restore of a layer
-    /// has ended.
+    /// Ends the restore of each layer whose circuits are all restored. Returns true if the restore of a layer has
+    /// ended.
     pub(super) fn settle(&self, is_waiting: impl Fn(&Circuit) -> bool) -> bool {
         // The circuits are dropped outside the lock, because their observers are foreign code.
         let mut restored = Vec::new();

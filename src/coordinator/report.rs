@@ -46,7 +46,8 @@ pub enum Restored {
 pub enum Recovered {
     /// The state that this instance wrote, with its counts of calls and failures.
     Own,
-    /// The state that any instance published last. This instance has written no state of its own.
+    /// The state that was published last, or the decision of the fleet. The record has no entry of this instance, or
+    /// only an entry that is older than the decision.
     Published,
 }
 
@@ -124,7 +125,7 @@ pub struct StoreStatus {
     /// The number of panics of the background task. The next [`restore`](crate::Registry::restore) starts the
     /// task again.
     pub deaths: u64,
-    /// True if the last operation succeeded.
+    /// True unless the store failed to answer the last operation. A refused write does not count as such a failure.
     pub up: bool,
     /// The last error of the store. The error is cleared when a store that was down answers again.
     ///
@@ -137,13 +138,14 @@ pub struct StoreStatus {
     /// moment restores the same states.
     ///
     /// A transition and an act count immediately. Counts of failures count from the next look of the task, which is at
-    /// most a second later, until their write, which is at most 15 s later. In a [`TieredStore`](crate::store::TieredStore)
-    /// the fast tier has the change, and the durable tier may not have it yet.
+    /// most a second later, until their write, which is at most 18 s later while the store answers. In a
+    /// [`TieredStore`](crate::store::TieredStore) the fast tier has the change, and the durable tier may not have it
+    /// yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,
-    /// The number of audit rows that were lost because too many rows waited for the store, since the registry was built.
-    /// A row with the action `missing` has the number, too.
+    /// The number of audit rows that were lost because too many rows waited for the store, since the registry was
+    /// built. Each row with the action `missing` reports the rows that were lost since the previous such row.
     pub audit_lost: u64,
     /// The number of audit rows that the store has refused for good, since the registry was built. A row with the action
     /// `missing` names one of them.

@@ -1,8 +1,9 @@
 //! The restore of a circuit from its record. The functions are pure, so that the rules can be tested without
 //! a store.
 //!
-//! An instance restores the entry that this instance wrote, with its counts, if the record has such an entry.
-//! Otherwise the instance restores the published state.
+//! An instance restores its own entry, with its counts, if the record has one. Otherwise the instance restores the
+//! published state. In a fleet, the decision of the fleet takes the place of the published state, and of an entry that
+//! is older than the decision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,8 @@ pub(super) struct Restoration {
     pub(super) whose: Recovered,
 }
 
-/// Returns the state that a circuit adopts on the instance with this id. Returns `None` if the record has
-/// neither a state nor an act.
+/// Returns the state that a circuit adopts on this instance. Returns `None` if the record has no entry of this
+/// instance, no published state and no act.
 pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, now: Timestamp) -> Option<Restoration> {
     let id = who.id.as_str();
     let own = record.instances.get(id).filter(|entry| !who.sharing.is_of_fleet() || is_newer(entry, record, who));
@@ -48,11 +49,12 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
             (snapshot, Recovered::Own, entry.acts, entry.mode)
         }
         None if record.generation == Generation::new(0) && record.operator.is_none() => return None,
-        // The published state can be the state of one instance of an earlier version.
+        // In a fleet, the decision is restored. The published state alone is not enough, because an instance of an
+        // earlier version may have published its own state.
         None if who.sharing.is_of_fleet() => {
             let mut snapshot = Snapshot::closed();
-            // The opening of this instance can be longer than that of the fleet, and can last into the next round. A reset
-            // that the entry does not know has ended the opening.
+            // The opening of this instance can be longer than that of the fleet, and can last into the next round. A
+            // reset that the entry does not name has ended the opening.
             let reset = record.operator.as_ref().filter(|operated| operated.act == Act::Reset);
             let is_open = |entry: &&InstanceEntry| {
                 entry.state == State::Open && reset.is_none_or(|reset| entry.acts >= reset.sequence)
@@ -124,15 +126,16 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
     snapshot
 }
 
-/// Returns true if the decision of the fleet has not made the entry obsolete. An entry of the same time was written with
-/// the decision.
+/// Returns true if the decision of the fleet has not made the entry obsolete. An entry with the time of the decision
+/// counts, because both were written together.
 fn is_newer(entry: &InstanceEntry, record: &CircuitRecord, who: &Who) -> bool {
     let fleet = record.decision(who.follows());
     entry.updated_at >= fleet.since || entry.state == State::Closed && fleet.state == State::Closed
 }
 
-/// Writes the decision of a fleet into the snapshot of a circuit, whose counts and mode stay. The longer opening wins,
-/// because the service may have asked this instance for no calls until then.
+/// Writes the decision of a fleet into the snapshot of a circuit. The mode and the sums of the window stay, and the run
+/// ends if the state changes. If circuit and fleet are both open, the later end applies, because the service may have
+/// asked this instance for no calls until then.
 pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who, now: Timestamp) {
     let fleet = record.decision(who.follows());
     let own_end = (snapshot.state == State::Open).then_some(snapshot.open_for);
@@ -153,14 +156,15 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who
     snapshot.tripped_for = snapshot.tripped_for.or(ago).filter(|_| fleet.state != State::Closed);
     if !fleet.reason.is_empty() {
         let reason = EarlierReason::new(&fleet.reason);
-        // The sentence of a fleet names the instances, and that of one instance does not.
+        // The reason of a decision by votes or counts names the instances. The reason of a state that one instance has
+        // published does not, so the name is added.
         let is_of_another = record.is_decided_by_one(who.follows()) && ![&who.id, ""].contains(&&*fleet.instance);
         give(snapshot, Some((if is_of_another { reason.on(&fleet.instance) } else { reason }, since)), now);
     }
 }
 
-/// Returns the time since the fleet closed, with which the ramp of an instance goes on. `None` if the fleet is not closed, or if
-/// an operator has closed the fleet, because a reset has no ramp.
+/// Returns the time since the fleet closed, at which the ramp of an instance continues. `None` if the fleet is not
+/// closed, or if an operator has closed the fleet, because a reset has no ramp.
 fn closed_for(record: &CircuitRecord, fleet: &Fleet, now: Timestamp) -> Option<Duration> {
     let is_of = |operated: &Operated| fleet.reason.starts_with(&format!("{} by {}", operated.act, operated.user));
     let is_reset = record.operator.as_ref().is_some_and(|operated| operated.act == Act::Reset && is_of(operated));
@@ -180,9 +184,9 @@ pub(super) struct Urgency {
     updated_at: Timestamp,
 }
 
-/// Returns the urgency of the restore of a keyed circuit before its first call. Returns `None` if the circuit
-/// is closed. A circuit that was not written for `idle` and would admit the next call is `None` too, because
-/// the eviction would remove such a circuit from memory.
+/// Returns the urgency of the restore of a keyed circuit before its first call. Returns `None` if the circuit is
+/// closed. Returns `None` as well if the circuit was not written for `idle` and would admit the next call, because such
+/// a circuit would be evicted from memory again.
 #[cfg(feature = "keyed")]
 pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Timestamp) -> Option<Urgency> {
     let entry = record.instances.get(&who.id);

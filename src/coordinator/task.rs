@@ -1,16 +1,25 @@
 //! The task of a registry, which connects its circuits with the store.
 //!
-//! The task waits for one of four events. A circuit rings its bell, the store answers an operation, the store hints
-//! at a change, or a time has come. After each event the task lets the desks observe their circuits and begins the
-//! operations that are due. One task serves all circuits of a registry, so that no lock protects the desks, and calls
-//! never wait for the store.
+//! The task waits until a circuit rings its bell, the registry has a message, the store answers an operation, the store
+//! hints at a change, a runner of a health probe ends, or a time has come. After each event the task lets the desks
+//! observe their circuits and begins the operations that are due. One task serves all circuits of a registry, so that
+//! no lock protects the desks, and calls never wait for the store.
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
-//! desks decide about the content of records. The operations are in `jobs.rs`, their answers in `answers.rs`, hints of
-//! the store in `hints.rs`, the polls in `polls.rs`, new and evicted circuits in `leave.rs`, the batches of loads in
-//! `loads.rs`, the search for keyed circuits after a start in `survey.rs`, the deletion of old records in `sweep.rs`, the
-//! heartbeats for the fleet in `members.rs`, the runners of health probes in `health.rs`, the wake-up of a suspended machine in `slept.rs`, and the reports and the end of
-//! the task in `end.rs`.
+//! desks decide about the content of records.
+//!
+//! | file | content |
+//! |---|---|
+//! | `jobs.rs`, `answers.rs` | the operations on the store, and their answers |
+//! | `loads.rs` | the batches of loads |
+//! | `polls.rs`, `hints.rs` | the reasons for loads, which are polls and the hints of the store |
+//! | `leave.rs` | new and evicted circuits |
+//! | `survey.rs` | the search for keyed circuits after a start |
+//! | `sweep.rs` | the deletion of old records |
+//! | `members.rs` | the heartbeats for the fleet |
+//! | `health.rs` | the runners of health probes |
+//! | `slept.rs` | the wake-up of a suspended machine |
+//! | `end.rs` | the reports, and the end of the task |
 //!
 //! The file is longer than others, because the loop is read together with all that can wake it.
 
@@ -89,7 +98,7 @@ pub(super) struct Task {
     watch_at: Option<Tick>,
     /// The time of the next look at all circuits.
     next_look: Tick,
-    /// The times at which records are loaded without an event.
+    /// The polls, which load records at regular times without another reason.
     polls: Polls,
     /// The time of the next deletion of old rows of the audit.
     next_trim: Tick,
@@ -144,15 +153,15 @@ impl Task {
         }
     }
 
-    /// Spawns the task of a hub whose inbox says already that a task runs. Returns false if the runtime has ended.
+    /// Spawns the task of a hub whose inbox has `running` set already. Returns false if the runtime has ended.
     ///
-    /// The caller has not locked the inbox, because a runtime that is shutting down drops the task within `spawn`, and the
-    /// drop locks the inbox.
+    /// The caller must not hold the lock of the inbox. A runtime that is shutting down drops the task within `spawn`,
+    /// and the drop locks the inbox.
     pub(super) fn spawn(hub: &Arc<Hub>, runtime: &Handle) -> bool {
         let task = runtime.spawn(Self::new(hub).run());
         let mut inbox = hub.inbox.lock();
-        // If the runtime has dropped the task, the task is finished. Otherwise the task is about to finish, for example
-        // because another thread has requested a shutdown.
+        // If the runtime has ended, the task was dropped and is finished. Otherwise the task runs and is about to
+        // finish, for example because another thread has requested a shutdown.
         if !inbox.running {
             return !task.is_finished();
         }
@@ -215,7 +224,7 @@ impl Task {
         let introduced = std::mem::take(&mut inbox.introduced);
         let forgotten = std::mem::take(&mut inbox.forgotten);
         let rung = std::mem::take(&mut inbox.rung);
-        // The changes count as unwritten without a gap, until the desks have read them.
+        // A change counts as unwritten at every moment from the bell until its desk has read the change.
         {
             let mut findings = self.hub.findings.lock();
             let known = rung.iter().filter(|(at, _)| self.ledger.desks.get(**at).is_some());
@@ -230,7 +239,7 @@ impl Task {
         drop(inbox);
         let now = self.ledger.clock.now();
         if self.closing && !shutdown {
-            // A caller has started the task again since the request for a shutdown, so that the task does not end.
+            // A caller has started the task again since the request for a shutdown, so the task does not end.
             self.closing = false;
             self.ledger.membership.go_on(now);
             for at in self.ledger.desks.places() {
@@ -272,7 +281,8 @@ impl Task {
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
-                // A store that is down would hold up the end of the process, and nothing is lost without the mark.
+                // If the store is down, no mark is due, because a mark would hold up the end of the process, and
+                // nothing is lost without the mark.
                 if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
                     marks += usize::from(desk.is_closed());
                 }
@@ -342,8 +352,8 @@ impl Task {
         }
     }
 
-    /// Plans the next write of a desk that could not be written. A mark is taken back, because a shutdown must not wait for
-    /// a mark.
+    /// Plans the next write of a desk that could not be written. The mark of a stop is dropped if the desk has no other
+    /// change, because a shutdown must not wait for a mark.
     fn give_up_mark(&mut self, at: DeskId, now: Tick) {
         self.ledger.desks[at].drop_mark();
         self.plan(at, now);
@@ -407,7 +417,8 @@ impl Task {
             next = next.min(at);
         }
         if self.ledger.link.is_up() && !busy && !self.to_load.is_empty() {
-            // A write needs a load first.
+            // A write was found to need a load after the loads of this step had begun. The load begins in the next
+            // step.
             return Tick::ZERO;
         }
         if let Some(at) = self.next_hint().into_iter().chain(self.next_beat()).min() {
@@ -450,8 +461,9 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 /// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
 /// this time, because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
-/// The number of marks of closed circuits that a shutdown writes. The instances of an open circuit must be right, and a
-/// slow store must not write thousands of marks.
+/// The largest number of closed circuits for which a shutdown writes a mark, because a slow store must not write
+/// thousands of marks. All circuits that are not closed get a mark, because the number of live instances matters for
+/// them.
 const CLOSED_MARKS: usize = 64;
 /// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -106,7 +106,7 @@ impl Desk {
         report
     }
 
-    /// Reports the results of the orders in the record after the record was written back, because callers may have given
+    /// Reports the orders in the record as stored after the record was written back, because callers may have given
     /// these orders again meanwhile.
     pub(super) fn written_back(&self, lacking: Option<&'static str>, report: &mut Report) {
         let generation = self.known.record().latest();
@@ -114,15 +114,15 @@ impl Desk {
         report.fates.extend(commands.map(|id| (id.clone(), Fate::Stored { generation, lacking })));
     }
 
-    /// Reports the results of the orders in the record after a write of an act. `act` is the id of that act.
+    /// Reports the results of the orders in the record after a write of an act. `act` is the id of the act.
     pub(super) fn stored(&self, act: Option<&String>, lacking: Option<&'static str>, report: &mut Report) {
         let Some(operated) = &self.known.record().operator else { return };
         let generation = self.known.record().latest();
         if let Some(id) = act {
             report.fates.push((id.clone(), Fate::Stored { generation, lacking }));
         }
-        // The other orders in the record were replaced by the act before they were written. The callers of earlier acts
-        // in the list do not wait any more, so a second result for those acts has no effect.
+        // The other ids in the list are orders that the act replaced before they were written, and earlier acts. The
+        // callers of the earlier acts do not wait any more, so a second result for those acts has no effect.
         let why = format!("{} by {} afterwards: {}", operated.act, operated.user, operated.reason);
         let before = operated.commands.iter().filter(|id| Some(*id) != act);
         report.fates.extend(before.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));

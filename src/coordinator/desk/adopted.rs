@@ -46,9 +46,10 @@ pub(super) struct Adopted {
     act_sequence: u64,
     /// The id of the act in force, of this process or taken over. Acts are compared by id, because the same act can
     /// reappear with another, even higher, sequence after both tiers of a store have failed in turn. Set by `ordered`
-    /// and `act`, and cleared by `forget`.
+    /// and `act`, and cleared by `withdrawn` and `forget`.
     act_id: Option<String>,
-    /// The id of the act with `act_sequence`. After both tiers of a store have failed in turn, two acts can have one sequence.
+    /// The id of the act with the sequence `act_sequence`. After both tiers of a store have failed in turn, two
+    /// different acts can have the same sequence.
     last_act: Option<String>,
     /// The sequence of the last act whose audit row was written again. Set by `repeated`.
     repeated: u64,
@@ -89,7 +90,7 @@ impl Adopted {
     }
 
     /// Ends the wait of the first calls if their time is over. Returns true if the wait was ended. The restore itself
-    /// goes on.
+    /// continues.
     pub(super) fn end_wait_of_calls(&mut self, now: Tick) -> bool {
         let Restore::Waiting { calls_until } = &mut self.restore else { return false };
         calls_until.take_if(|until| *until <= now).is_some()
@@ -153,7 +154,8 @@ impl Adopted {
         self.act_id = Some(act);
     }
 
-    /// Notes that the act of this process is not in force any more. The act that superseded it can have the same id.
+    /// Notes that the act of this process is not in force any more. The act that superseded it can have the same id,
+    /// and must still be applied to the circuit.
     pub(super) fn withdrawn(&mut self) {
         self.act_id = None;
     }
@@ -170,7 +172,7 @@ impl Adopted {
         generation <= self.generation
     }
 
-    /// Notes that the decision of the fleet with that generation has its effect on the circuit.
+    /// Notes that the decision of the fleet with that generation was taken over, or needs no change of the circuit.
     pub(super) const fn decided(&mut self, generation: u64) {
         self.generation = generation;
     }
@@ -199,13 +201,15 @@ impl Adopted {
         self.advised_until.is_some_and(|until| now < until)
     }
 
-    /// Forgets the content of the record, because an order deletes the record. The result of the restore stays, and so does
-    /// the last act whose audit row was written again, because later sequences are higher.
+    /// Forgets the acts and the decision that were taken over, because an order deletes the record. The result of the
+    /// restore stays for the report. The sequence of the last repeated row stays, because later acts have higher
+    /// sequences.
     pub(super) fn forget(&mut self) {
         (self.act_sequence, self.act_id, self.last_act) = (0, None, None);
         self.generation = 0;
     }
 }
 
-/// The difference between two ends of the same advice, because the clocks of two tiers differ.
+/// The largest difference by which the same advice can seem to end earlier than before, because the clocks of two tiers
+/// differ.
 const SAME_END: Duration = Duration::from_secs(2);

@@ -26,8 +26,8 @@ pub(super) struct Changes {
     /// The eras that began because the desk took over another state, and that no look has read yet. `taken_over` adds
     /// an era, and `seen` removes it.
     taken_over: Vec<u64>,
-    /// The last era of earlier circuits of this name in this process, which never changes. The record counts the eras
-    /// of this circuit from this number.
+    /// The number from which the record counts the eras of this circuit. All eras of earlier circuits of this name in
+    /// this process are at or below the number, which never changes.
     first_era: u64,
     /// True if the circuit, or an operator of this process, has made a transition. Only `moved` sets the flag, and the
     /// flag is never cleared.
@@ -107,7 +107,7 @@ impl Changes {
         self.first_era.saturating_add(edge.era)
     }
 
-    /// Returns the last era of the circuit in the count of the record.
+    /// Returns the era of the last transition that a look has read, in the count of the record.
     pub(super) const fn last_era(&self) -> u64 {
         self.first_era.saturating_add(self.seen_era)
     }

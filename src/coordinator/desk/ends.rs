@@ -1,9 +1,11 @@
 //! The ends of an opening and of a hold by the clock of the store.
 //!
-//! The clock of a circuit stands still while its machine is suspended. At each answer of the store, the desk compares
-//! the time that is left by both clocks, and the earlier end applies. The end of a hold is in the record. The end of an
-//! opening is dated by the first answer to an operation that began in the era of the opening. An earlier operation
-//! cannot date the opening, because the machine may have been suspended since the store read its clock.
+//! The clock of a circuit stands still while its machine is suspended, so that by this clock an opening or a hold ends
+//! too late. Therefore the desk compares the remaining time by both clocks at each answer of the store, and the earlier
+//! end applies. The record has the end of a hold by the clock of the store. The desk computes the end of an opening by
+//! that clock at the first answer to an operation that began in the era of the opening. An answer to an earlier
+//! operation is not used, because the store may have read its clock before a suspend of the machine, and the computed
+//! end would be too early.
 
 use super::Now;
 use crate::circuit::Circuit;
@@ -18,7 +20,7 @@ pub(super) struct Ends {
 
 impl Ends {
     /// Applies the earlier end of both clocks after an answer. `asked` is the era of the circuit at the start of the
-    /// operation. `hold` is the act that is in force, if there is one.
+    /// operation. `hold` is the act in force, if there is one.
     pub(super) fn answered(&mut self, circuit: &Circuit, asked: u64, hold: Option<&Operated>, now: Now) {
         let (era, left) = circuit.opening_ends_in();
         let dated = self.opening.filter(|(dated, _)| *dated == era);

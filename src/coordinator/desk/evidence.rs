@@ -37,33 +37,36 @@ pub(super) struct Evidence {
     /// The failures and successes of this start before the last order to forget, which the totals leave out. `forget`
     /// sets them.
     forgotten: (u64, u64),
-    /// The whole duration of the last opening, of which a snapshot has only the rest. Set by `opened` and `continues`.
+    /// The whole duration of the last opening, of which a snapshot has only the remaining time. Set by `moved` and
+    /// `continues`.
     open_whole: Option<Duration>,
-    /// True if this instance has left closed on its own evidence. An opening that follows a failed probe does not change
-    /// this, because one probe of a circuit that opened on advice is no evidence of its own. Set by `moved` and
+    /// True if this instance left closed on its own evidence. An opening that follows a failed probe does not change
+    /// the flag, because one probe of a circuit that opened on advice is no evidence of its own. Set by `moved` and
     /// `continues`.
     left_closed_on_own: bool,
-    /// The weight of the failures that made the last opening. Set by `opened` and `continues`.
+    /// The weight of the failures that made the last opening. Set by `moved` and `continues`.
     opened_by: f64,
     /// The failures of this start at the last look. `look` and `forget` set them.
     failures: u64,
     /// The usual error rate. Each `look` adds the calls since the last look.
     usual: Usual,
-    /// The last look that found another failure. Set by `look`.
+    /// The time of the last look that found a new failure. Set by `look`.
     last_failure: Option<Tick>,
-    /// True if the process is about to end, so that the next entry has a mark. Set by `stop`, and cleared by `go_on`.
+    /// True if the process is about to end, so that the next entry gets the mark of a stop. Set by `stop`, and cleared
+    /// by `go_on`.
     is_stopping: bool,
-    /// True if the due entry has no news but the mark, or the end of the mark. Set by `look`, `stop` and `written`, and
-    /// cleared by `look`, `go_on` and `owe`.
+    /// True if the entry is due only because the mark of a stop must be set or removed. Set by `look`, `stop` and
+    /// `written`, and cleared by `look`, `hurry`, `go_on` and `owe`.
     has_only_mark: bool,
-    /// The number of changes of the state that a restart must not lose. `owe` counts them.
+    /// The number of changes of the state so far that a restart must not lose. `owe` counts them.
     owed: u64,
-    /// The number of these changes that a restart would not lose any more. Set by `written` and `settle`.
+    /// The number of the changes in `owed` that a restart would not lose any more. Set by `written` and `settle`.
     settled: u64,
-    /// The time at which the entry is due, if the entry has news. `look` and `refused` set the time, `owe`, `renew`, `stop`
-    /// and `hurry` set the present time, and `written` and `go_on` clear it.
+    /// The time at which the entry is due. `None` if the entry has no news. `look`, `spread` and `refused` set the
+    /// time, `owe`, `renew`, `stop` and `hurry` set the present time, and `written`, `settle` and `go_on` clear the
+    /// time.
     due: Option<Tick>,
-    /// The earliest time of the next write of counts. Set by `written`.
+    /// The earliest time of the next write of counts. Set by `written` and `spread`.
     next_write: Option<Tick>,
 }
 
@@ -93,8 +96,9 @@ impl Evidence {
 
     /// Checks the counts of the circuit for news, and plans a write of the entry if there is news.
     ///
-    /// If `is_common` is true, the record has the decision of the fleet, and a restart restores that decision. The counts
-    /// then wait for the closing, because counts of all instances would make the record long in an outage.
+    /// If `is_common` is true, the record has a decision of the fleet that is not closed, and a restart restores that
+    /// decision. The counts then wait until the fleet closes, because counts of all instances would make the record
+    /// long in an outage.
     pub(super) fn look(&mut self, circuit: &Circuit, is_common: bool, now: Tick) {
         let totals = circuit.totals();
         let (before, is_closed) = circuit.calls_before();
@@ -114,7 +118,7 @@ impl Evidence {
         }
     }
 
-    /// Makes the entry due after the shortest time between two writes, unless the entry is due already.
+    /// Makes the entry due after [`FIRST_AFTER`], or at `next_write` if that is later, unless the entry is due already.
     fn plan(&mut self, now: Tick) {
         let first = now.saturating_add(FIRST_AFTER);
         let due = self.next_write.map_or(first, |next| first.max(next));
@@ -128,7 +132,7 @@ impl Evidence {
         let (run, probe_successes) = (self.run(&snapshot), snapshot.probe_successes);
         match &self.written {
             None => self.failures > self.forgotten.0 || probe_successes > 0,
-            // An act or another instance may have changed the state since the last write.
+            // An act or another instance may have changed the state since the last write of the entry.
             Some(written) => {
                 snapshot.state != written.state
                     || failures != written.total_failures
@@ -162,8 +166,9 @@ impl Evidence {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// Makes the entry due now if its last write is too old for other instances. `own` is the entry in the record, if the
-    /// record has one. An instance that has only taken over a published state has nothing to say before its first failure.
+    /// Makes the entry due now if its last write is so old that other instances would soon not count this instance.
+    /// `own` is the entry in the record, if the record has one. Does nothing if this instance has no entry, for example
+    /// because it has only taken over a published state.
     pub(super) fn renew(&mut self, own: Option<&InstanceEntry>, now: Now) {
         let Some(written) = &self.written else { return };
         if !self.is_stopping && own.unwrap_or(written).must_be_renewed(now.store) {
@@ -171,8 +176,8 @@ impl Evidence {
         }
     }
 
-    /// Marks the next entry, because the process is about to end, and makes an entry due if this instance has one.
-    /// Returns true if the mark is the only reason for the write.
+    /// Marks the next entry, because the process is about to end. The entry is due now if this instance has written or
+    /// restored one. Returns true if the mark is the only reason for the write.
     pub(super) fn stop(&mut self, now: Tick) -> bool {
         let is_new = !std::mem::replace(&mut self.is_stopping, true);
         if self.written.is_none() || !is_new {
@@ -183,7 +188,7 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Takes back an unwritten mark, because the store does not answer, or because the process goes on.
+    /// Removes an unwritten mark, because the store does not answer, or because the process continues.
     pub(super) fn go_on(&mut self) {
         self.is_stopping = false;
         if std::mem::take(&mut self.has_only_mark) {
@@ -213,14 +218,15 @@ impl Evidence {
         self.owed != self.settled
     }
 
-    /// Takes back the changes of the state so far, because a restart would restore the present state without the entry.
+    /// Counts the changes of the state so far as kept, because a restart would restore the present state without the
+    /// entry.
     pub(super) fn settle(&mut self) {
         self.settled = self.owed;
         self.due = None;
     }
 
-    /// Lets the next counts wait for a random time, which grows with the number of instances, because all instances of a
-    /// fleet have news at the same time.
+    /// Delays the next write of counts by a random time, which grows with the number of instances, because all
+    /// instances of a fleet have news at the same time.
     pub(super) fn spread(&mut self, instances: u32, now: Tick, dice: &mut Dice) {
         let longest = FOR_EACH.saturating_mul(instances).min(AT_MOST_EVERY);
         let next = now.saturating_add(longest.mul_f64(dice.share()));
@@ -236,7 +242,7 @@ impl Evidence {
         self.owed
     }
 
-    /// Makes an entry that is due later due now, also if its counts wait for the closing of the fleet.
+    /// Makes an entry with news due now, even if its counts wait until the fleet closes.
     pub(super) fn hurry(&mut self, circuit: &Circuit, now: Tick) {
         if self.due.is_some() || self.differs(circuit) {
             self.has_only_mark &= self.due.is_some();
@@ -244,8 +250,8 @@ impl Evidence {
         }
     }
 
-    /// Notes that the record did not take the entry, because the record has newer entries. The entry stays unwritten, and
-    /// is tried again later.
+    /// Notes that the record did not take the entry, because the record has a newer entry of this id or no room. The
+    /// entry stays unwritten, and is tried again later.
     pub(super) fn refused(&mut self, now: Tick) {
         self.due = Some(now.saturating_add(AT_MOST_EVERY));
     }
@@ -255,9 +261,9 @@ impl Evidence {
         self.left_closed_on_own
     }
 
-    /// Returns the entry with the present state and counts. `own` is the entry in the record, whose vote and lease stay.
-    /// `acts` is the sequence of the last act that the circuit has
-    /// taken over, so that a restore recognises a later reset.
+    /// Returns the entry with the present state and counts. `own` is the entry in the record, whose vote and lease
+    /// stay. `acts` is the sequence of the last act that the circuit has taken over, so that a restore recognises a
+    /// later reset.
     pub(super) fn entry(
         &mut self,
         circuit: &Circuit,
@@ -306,7 +312,7 @@ impl Evidence {
     /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change the
     /// next entry is due at once.
     pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick, dice: &mut Dice) {
-        // The write may have begun before the process was about to end, without the mark.
+        // A write that began before the stop has an entry without the mark.
         let lacks_mark = self.is_stopping && !entry.is_stopped();
         self.settled = owed;
         let is_owed = self.is_owed();
@@ -314,7 +320,8 @@ impl Evidence {
         self.due = (lacks_mark || is_owed).then_some(now);
         self.taken = Some(entry.sequence);
         self.written = Some(entry);
-        // The instances of a fleet have their first failures at the same time, and must not write at the same time for ever.
+        // The instances of a fleet have their first failures at the same time. The random part spreads their later
+        // writes.
         self.next_write = Some(now.saturating_add(AT_MOST_EVERY.mul_f64(1.0 + dice.share() / 2.0)));
     }
 
@@ -343,17 +350,18 @@ impl Evidence {
         }
     }
 
-    /// Returns true if another living instance has written the entry under the id of this instance. An entry that is
-    /// newer than the last own entry in the store comes from another instance. The only exception is a late write of the
-    /// earlier start that this start continues, because the clocks of two tiers differ. If that start still lives, that start
-    /// finds the entry of this start. An entry of a write that has met a conflict does not count, because it can be newer than
-    /// the entry of the other instance.
+    /// Returns true if another living instance has written the entry under the id of this instance. Such an entry is
+    /// newer than the last own entry that the store has taken. A late write of the start that this start continues can
+    /// be newer as well, because the clocks of two tiers differ, and is left out. If that start still lives, it finds the
+    /// clash by the entry of this start. An own entry that met a conflict is left out, because its sequence can be higher
+    /// than that of the other instance and would hide the clash.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         let is_of_other = entry.incarnation != who.incarnation && self.earlier.as_ref() != Some(&entry.incarnation);
         is_of_other && self.taken.is_some_and(|taken| entry.sequence > taken)
     }
 
-    /// Begins with empty evidence after an order to forget. Calls that were counted until now are left out.
+    /// Begins with empty evidence after an order to forget. Calls that were counted before the order are left out of
+    /// the totals.
     pub(super) fn forget(&mut self, counted: Totals) {
         *self = Self {
             sequence: self.sequence,
@@ -371,14 +379,15 @@ impl Evidence {
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.taken = None;
-        // A write under way may still add an entry under the old id, so a derived entry counts as well.
+        // A write under way may still add an entry under the old id, so an entry that was derived for a write counts as
+        // well.
         if self.written.take().is_some() || self.has_proposed {
             self.owe(now);
         }
     }
 }
 
-/// Returns the last opening, with the name of the instance that this instance has followed.
+/// Returns the last opening for the entry. If another instance made the opening, its reason names that instance.
 fn opening(snapshot: &Snapshot, sequence: u64, now: Now) -> Option<Opening> {
     let earlier = snapshot.earlier.as_ref()?;
     let reason = match earlier.instance() {
@@ -406,7 +415,8 @@ fn weight(reason: &Reason) -> Option<f64> {
 
 /// The shortest time from a change of the counts to their write, so that the failures of one moment share a write.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
-/// The shortest time between two writes of counts. The actual time is up to a half longer.
+/// The shortest time between two writes of counts. The actual time is up to 50 % longer.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);
-/// The time for each instance of a fleet within which the counts are written after a closing of the fleet.
+/// The time by which each instance of a fleet lengthens the longest random delay of counts after a closing of the
+/// fleet.
 const FOR_EACH: Duration = Duration::from_millis(100);

@@ -24,7 +24,8 @@
 //! If a check has chosen no command, a write of new counts can have the command `Merged`. A circuit in shadow, a
 //! disabled circuit and a circuit under the kill switch neither vote nor probe for the fleet.
 //!
-//! `Sharing::Follow` is a quorum of one vote without declining, for which a state that one instance publishes is a decision.
+//! `Sharing::Follow` is a quorum of one vote, and no instance declines. There, a state that an instance without a fleet
+//! publishes is a decision, too.
 
 mod adopt;
 mod sent;
@@ -48,8 +49,8 @@ use turn::Turn;
 pub(super) struct InFleet {
     /// The last opening of the circuit on evidence of its own. Set and cleared by `saw`.
     opening: Option<Opening>,
-    /// The time before which the service has asked this instance not to call. Set by `note_for_fleet`, cleared by
-    /// `saw`.
+    /// The time before which this instance must not call, because the service has asked for no calls (`Retry-After`).
+    /// Set by `note_for_fleet`, cleared by `saw`.
     floor: Option<Tick>,
     /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` moves it.
     turn: Turn,
@@ -60,15 +61,15 @@ pub(super) struct InFleet {
     ask_at: Option<Tick>,
     /// True if a health probe of this instance has ended the opening of its circuit, and no transition has followed.
     is_healthy: bool,
-    /// The last check that found another rejection.
+    /// The time of the last check that found a new rejection.
     last_rejection: Option<Tick>,
-    /// The rejections and the successes of the circuit at the last check. The next check compares, and so finds new
+    /// The numbers of rejections and successes of the circuit at the last check, by which the next check finds new
     /// calls.
     rejected: u64,
     successes: u64,
-    /// The last check that found another success.
+    /// The time of the last check that found a new success.
     last_success: Option<Tick>,
-    /// The last opening of the fleet, with its end by the clock of this process.
+    /// The generation of the last opening of the fleet, and its end by the clock of this process.
     ends: Option<(Generation, Tick)>,
     /// The generation of the opening that the instance declined last.
     declined: Option<Generation>,
@@ -93,7 +94,7 @@ struct Opening {
 }
 
 impl Opening {
-    /// Returns true if the vote for the opening has ended by the clock of this process.
+    /// Returns true if the vote for the opening ended at least [`SAME_END`] ago by the clock of this process.
     fn is_over(&self, now: Tick) -> bool {
         now >= self.votes_until.saturating_add(SAME_END)
     }
@@ -117,11 +118,11 @@ impl InFleet {
                     reason: edge.because().to_string(),
                 });
             }
-            // A call or a waiting task has made the circuit half-open, but needs a grant to be a probe. So a lease is
-            // worth a write.
+            // A call or a waiting task has made the circuit half-open, and the next call needs a grant to be a probe.
+            // So a lease is worth a write.
             State::HalfOpen => {
                 self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
-                // A health probe is no call. The calls that were rejected a moment ago show that another call will come.
+                // A health probe is no call. Recent rejections show that another call will come.
                 let is_early = self.is_healthy || edge.reason == Reason::Fleet;
                 let is_busy = self.last_rejection.is_some_and(|at| now.saturating_since(at) < BUSY);
                 self.has_demand |= is_early && is_busy;
@@ -145,7 +146,7 @@ impl InFleet {
 impl Desk {
     /// Makes a check. `is_up` is true if the store answers at present, and `closing` if the process is about to end.
     pub(in crate::coordinator) fn check(&mut self, who: &Who, is_up: bool, closing: bool, now: Now, dice: &mut Dice) {
-        // The instances of a fleet share the health probes.
+        // Each live instance of a fleet makes its share of the health checks.
         let shared = who.members.live.filter(|_| who.sharing.is_of_fleet());
         self.circuit.share_checks(shared.unwrap_or(1));
         if !who.sharing.is_of_fleet() || self.adopted.is_waiting_for_restore() {
@@ -182,8 +183,8 @@ impl Desk {
         let age = self.circuit.now().saturating_since(edge.at);
         let had_lease = self.fleet.turn.is_probe();
         self.fleet.saw(edge, is_own, self.circuit.config().window.length(), age, now);
-        // Jitter makes an opening at most 1.5 times as long. Therefore a longer opening has a delay that the service
-        // has asked for.
+        // Jitter makes an opening at most 1.5 times as long. Therefore a longer opening has a delay for which the
+        // service has asked.
         let is_by_calls = !taken_over && edge.to == Standing::new(State::Open, Mode::Automatic);
         let is_ordered = matches!(edge.reason, Reason::Operator { .. } | Reason::HoldEnded { .. });
         let lasts = edge.lasts.zip(self.circuit.open_duration(edge.attempt)).filter(|_| is_by_calls && !is_ordered);
@@ -225,9 +226,9 @@ impl Desk {
         waits(&again) && waits(&present) || again.state == present.state && ends_alike
     }
 
-    /// Returns true while this instance has a reason to vote, and during a round, because then each change of another
-    /// instance matters. An open fleet does not change before its opening ends. Then the first request for a lease
-    /// succeeds, or conflicts and gets the present record as the answer.
+    /// Returns true if each change of another instance matters now, because this instance has a reason to vote or a
+    /// round is under way. An open fleet does not change before its opening ends. The first request for a lease after
+    /// that end succeeds, or conflicts and gets the present record as the answer.
     pub(super) fn is_deciding(&self, follows: bool) -> bool {
         match self.known.record().decided(follows) {
             (State::Closed, _) => self.fleet.opening.is_some(),
@@ -250,7 +251,8 @@ impl Desk {
         }
         match state {
             State::HalfOpen => fleet.has_demand |= is_rejecting,
-            // A circuit that declines the opening stays closed, so that its ordinary calls serve as the probe.
+            // An instance that declines the opening keeps its circuit closed, so that its ordinary calls serve as the
+            // probe.
             State::Closed => fleet.has_demand = decided != State::Closed && (fleet.has_demand || has_success),
             State::Open => {}
         }
@@ -312,8 +314,8 @@ impl Desk {
         self.circuit.standing().mode == Mode::Automatic && !self.circuit.is_bypassed()
     }
 
-    /// Returns the open duration after another failed round, which is not shorter than the delay that the service has
-    /// asked this instance for.
+    /// Returns the open duration after another failed round. The duration is not shorter than the delay for which the
+    /// service has asked this instance.
     fn open_again(&self, fleet: &Fleet, now: Now) -> Option<Duration> {
         let floor = self.fleet.floor.map_or(Duration::ZERO, |floor| floor.saturating_since(now.here));
         self.circuit.open_duration(fleet.attempt.saturating_add(1)).map(|open_for| open_for.max(floor))
@@ -348,7 +350,7 @@ impl Desk {
     fn withdraw(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         self.known.record().own_vote(&who.id, who.follows(), now.store)?;
         let is_void = fleet.state == State::Closed && self.circuit.state() == State::Closed || !self.is_active();
-        // The vote is longer if the clock of the store was set back.
+        // The vote in the record ends later than here if the clock of the store was set back.
         let is_over = self.fleet.opening.as_ref().is_some_and(|opening| opening.is_over(now.here));
         (is_void || is_over).then_some(FleetChange::Withdraw)
     }
@@ -371,8 +373,9 @@ impl Desk {
             return None;
         }
         let probes = circuit.config().probes;
-        // A round must last longer than a call, and the calls of this service may be slow. Therefore the longest round
-        // doubles with each opening in a row.
+        // A round must last longer than a call, and the duration of the calls of this service is not known. Therefore a
+        // round without a verdict lasts at least two probe deadlines. Each further opening in a row doubles this time,
+        // up to 64 probe deadlines.
         let doublings = fleet.attempt.saturating_sub(1).min(MOST_DOUBLINGS);
         let patience = probes.deadline.saturating_mul(2 << doublings);
         Some(FleetChange::Lease {
@@ -393,8 +396,8 @@ const fn is_result(change: &FleetChange) -> bool {
     )
 }
 
-/// Returns the time for which a success or an opening counts in a fleet, which is the length of the window, at least 10
-/// s.
+/// Returns the time for which a success or an opening counts in a fleet, which is the length of the window, but at
+/// least ten seconds.
 fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
     window.unwrap_or_default().max(Duration::from_secs(10))
 }
@@ -407,5 +410,6 @@ const REQUEST_JITTER: Duration = Duration::from_millis(250);
 const BUSY: Duration = Duration::from_secs(2);
 /// The largest difference between two computed ends of one vote or of one opening.
 const SAME_END: Duration = Duration::from_secs(1);
-/// The largest number of doublings of the longest round, which a single circuit has for its patience too.
+/// The largest number of doublings of the time after which a round ends without a verdict. The patience of a circuit
+/// without a fleet has the same limit.
 const MOST_DOUBLINGS: u32 = 5;

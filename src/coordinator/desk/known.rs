@@ -45,21 +45,23 @@ pub(super) struct Known {
     /// The join of all copies that this process has loaded or written. `found` and `written` add a copy, and `forget`
     /// empties the record.
     record: CircuitRecord,
-    /// The version that the next write names. Each answer sets it, and `unload` forgets it.
+    /// The version that the next write names. Each answer sets the version, and `unload` forgets the version.
     stored: Stored,
-    /// True if the store lacks a part of `record` that matters after a restart. In this case `record` is written back.
-    /// `found` and `written` set the flag by a comparison, `write_again` sets the flag, and `forget` clears the flag.
+    /// True if `record` must be written back, because the stored copy lacks a part of it. If the store has no usable
+    /// copy, only the record of a tripped or held circuit is written back. `found` and `written` set the flag by a
+    /// comparison, `write_again` sets the flag, and `forget` clears the flag.
     is_behind: bool,
     /// The tier that did not have the last write of this process at the end of that write. Set by `written`, and cleared by
     /// `forget`.
     lacking: Option<&'static str>,
     /// The last version that did not decode, so that `found` warns once for each version.
     corrupt: Option<Etag>,
-    /// The log lines about versions that did not decode, because another program may write one after the other.
+    /// The limit of the log lines about versions that did not decode, because another program may write many such
+    /// versions.
     lines: Lines,
     /// The store, or the tier of a tiered store, that answered last. Set by `found`.
     from: &'static str,
-    /// The time of the last answer with a record or about a written record. Set by `found` and `written`.
+    /// The time of the last answer to a load or a write of the record. Set by `found` and `written`.
     answered: Option<Tick>,
 }
 
@@ -104,7 +106,8 @@ impl Known {
 
     /// Joins a copy that came from the store.
     pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, now: Now) -> Found {
-        // The copy is decoded without the entries that are too old, so that the known record must not have them either.
+        // The decoded copy lacks the entries that are too old. The known record drops them as well, because it would
+        // otherwise be written back for their sake.
         self.record.expire(now.store);
         let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now.store));
         let found = match (current, decoded) {
@@ -145,8 +148,8 @@ impl Known {
         self.stored = Stored::At(etag.clone());
     }
 
-    /// Lets the record be written once more if a tier did not have the last write. The answer says whether the tier has the
-    /// record now.
+    /// Lets the record be written once more if a tier did not have the last write. The answer to the new write shows if
+    /// the tier has the record now.
     pub(super) fn write_again(&mut self) {
         self.is_behind |= self.lacking.is_some();
     }

@@ -20,8 +20,9 @@ impl Desk {
             report.missed = Some((missed, self.row(who, MISSING, reason, None)));
         }
         for edge in edges {
-            // The evidence of a restored opening comes from the entry in the record, by `Evidence::continues`. A keyed
-            // circuit is also restored when an evicted key comes back, before the circuit has a desk.
+            // A restore is no change of this process. The desk makes most restores itself. A keyed circuit is also
+            // restored before it has a desk, when an evicted key returns. The evidence of a restored opening comes from
+            // the entry in the record, by `Evidence::continues`.
             let restored = edge.reason == Reason::Restored;
             let taken_over = self.changes.seen(&edge) || restored;
             if changes_state(&edge) && !restored {
@@ -49,14 +50,17 @@ impl Desk {
         let era = self.changes.era(edge);
         let mut row = AuditRow::of_transition(self.name(), edge, &who.id);
         if matches!(edge.reason, Reason::Operator { .. }) {
-            // The id is made from the act, so that another instance can append the row again.
+            // The id of the row is derived from the act, so that the row is stored once even if another instance
+            // appends it again.
             let (id, user) = (act_id(edge, era, who), row.user.as_deref().unwrap_or_default());
             row.id = row_id([self.name(), &id, &row.action, user, &row.reason]);
         }
         if who.sharing.is_of_fleet() && row.user.is_none() {
             row.reason.push_str("; this instance only");
         }
-        // The row of the round stands for the half-open circuits of all instances.
+        // While the decision of the fleet is not closed, an instance writes no row when its own circuit becomes
+        // half-open, because the row of the round stands for all instances. An act of an operator has a row in every
+        // case.
         if edge.to.state != State::HalfOpen || row.user.is_some() || !self.is_common(who) {
             report.rows.push((age, row));
         }
@@ -71,15 +75,15 @@ impl Desk {
         if !changes_state(edge) {
             return;
         }
-        // The entry is due in its own right. In a fleet, a check takes the entry back if a restart would restore the state
-        // from the decision. Without a fleet, the transition is dropped if the record has a newer state or a newer act, and
-        // only the entry has the state of this instance then.
+        // The entry is due even if the transition is not written. In a fleet, a later check cancels this if a restart
+        // would restore the same state without the entry. Without a fleet, the record may refuse the transition because
+        // of a newer state or a newer act, and then only the entry has the state of this instance.
         self.evidence.owe(now);
         if who.sharing.is_of_fleet() {
             return;
         }
-        // A reset becomes a transition too. If another act of this process replaces the reset before the write, the
-        // state that the reset led to is still published.
+        // A reset is kept twice, as an act by `ordered` and as a transition here. If another act of this process
+        // replaces the reset before the write, the transition still publishes the state to which the reset led.
         let command = TransitionCommand {
             on: edge.generation,
             after: 0,
@@ -96,12 +100,13 @@ impl Desk {
     }
 }
 
-/// Returns the id of the act of an operator. An act without an order has the start of the instance and the era as its id.
+/// Returns the id of the act of an operator, which is the id of its order. The id of an act without an order consists
+/// of the incarnation and the era.
 pub(super) fn act_id(edge: &Transition, era: u64, who: &Who) -> String {
     edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned)
 }
 
-/// Returns true if the transition leads to another state, or to a later end of the opening.
+/// Returns true if the transition leads to another state, or moves the end of the opening to a later time.
 fn changes_state(edge: &Transition) -> bool {
     edge.from.state != edge.to.state || edge.reason == Reason::AtOnce
 }

@@ -10,11 +10,11 @@ use crate::store::Hint;
 /// The speed at which the record of a circuit is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::coordinator) enum Pace {
-    /// The circuit is not at rest and adopts the states of other instances, or its present record is not known.
+    /// The fleet of the circuit votes or probes, or the version of the record in the store is not known.
     Bound,
-    /// The circuit is not at rest.
+    /// The circuit is not at rest, and no vote and no round of a fleet is under way.
     Eventful,
-    /// The circuit is closed in this process and in the record.
+    /// The circuit is neither tripped nor held, in this process and in the record.
     AtRest,
 }
 
@@ -40,9 +40,10 @@ impl Desk {
 
     /// Returns true if the record must be loaded because of a hint. `store` is the time of the store.
     ///
-    /// With [`Sharing::Advise`] the transition of another instance can have an effect only on a closed circuit without
-    /// advice. The next write of a circuit that is not closed meets the new version and gets the record. A circuit under
-    /// advice is not at rest, so that the next poll renews advice that has ended.
+    /// With [`Sharing::Advise`], only a closed circuit without advice and a circuit that waits for its restore follow
+    /// the hint of a transition. All other circuits need no load. Advice has no effect while its circuit is not closed,
+    /// and the next write of the circuit conflicts and returns the record. A circuit under advice is polled as a
+    /// circuit that is not at rest, and the next poll shows if the advice continues.
     pub(in crate::coordinator) fn follows(&self, hint: Hint, sharing: Sharing, store: Option<Timestamp>) -> bool {
         hint != Hint::Transition
             || sharing.is_of_fleet()

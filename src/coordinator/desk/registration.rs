@@ -41,8 +41,8 @@ impl Desk {
         matches!(std::mem::replace(&mut self.registration, evicted), Registration::Registered)
     }
 
-    /// Removes the waiting circuit if the registry has evicted that circuit as well. Its observations are lost, because
-    /// the circuit never had a desk.
+    /// Removes the waiting circuit if the registry has evicted that circuit as well. The transitions and counts of that
+    /// circuit are not written, because the circuit never had a desk.
     pub(in crate::coordinator) fn forget_next(&mut self, circuit: &Circuit) {
         if let Registration::Evicted { next } = &mut self.registration {
             next.take_if(|(next, _)| next.is(circuit));
@@ -57,7 +57,7 @@ impl Desk {
     /// Returns true if the desk can be closed, because its circuit is evicted and no change is left to be written.
     pub(in crate::coordinator) fn is_finished(&self, now: Tick) -> bool {
         let is_evicted = matches!(self.registration, Registration::Evicted { .. });
-        // A record of a later version is never written, so its desk need not wait for a write.
+        // A record of a later version is never written, so its desk does not wait for a write.
         let is_written = || !self.has_unwritten() && !self.wants_write(now);
         is_evicted && !self.sending.is_in_flight() && (is_written() || self.unwritable().is_some())
     }

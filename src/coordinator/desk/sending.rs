@@ -15,17 +15,17 @@ use crate::store::StoreErrorKind;
 pub(super) struct Sending {
     /// True while a write is under way. Set by `begin`, and cleared by `end` and `abandon`.
     in_flight: bool,
-    /// The number of beginnings and ends of writes, which `begin` and `end` count. A load that began at a smaller
-    /// number is recognised as old.
+    /// The number of beginnings and ends of writes, which `begin` and `end` count. The answer to a load that began at a
+    /// smaller number is old.
     turn: u64,
-    /// The number of writes in a row that met a conflict. `conflicted` increases the number, and `written` sets it to
-    /// zero.
+    /// The number of writes in a row that met a conflict. `conflicted` increases the number, and begins anew after
+    /// `MANY_CONFLICTS`. `written` sets the number to zero.
     conflicts: u32,
     /// The number of writes in a row that failed. `failed` increases the number, and `written` and `deleted` set it to
     /// zero.
     failures: u32,
-    /// The earliest time of the next write. `failed`, `conflicted` and `pause` set this time, and `hurry` ends the
-    /// wait.
+    /// The earliest time of the next write. `failed`, `conflicted`, `pause` and `wait_until` set this time, and `hurry`
+    /// ends the wait.
     retry_at: Tick,
     /// The highest generation or sequence in any write so far, even in a write without an answer. `propose` raises it.
     proposed: u64,
@@ -91,11 +91,13 @@ impl Sending {
         self.failures = 0;
     }
 
-    /// Notes that the write has met a conflict after the time `took`, while `others` other instances write. After the first
-    /// conflict in a row, the next write begins immediately, because the conflict has brought the present version. After
-    /// each second conflict, the desk waits a random time in which each of the others can write twice. The version is old
-    /// after the wait, so that the next conflict only brings the present version again. After many conflicts in a row the
-    /// desk waits up to ten times `took` in every case.
+    /// Notes that the write has met a conflict after the time `took`, while `others` other instances write.
+    ///
+    /// After the first conflict in a row, the next write begins immediately, because the answer has brought the present
+    /// version. After each second conflict, if other instances write, the desk waits a random time. This time is at
+    /// most that of two writes of each of the others, or more after several conflicts. The known version is old after
+    /// such a wait, so the next write only brings the present version, and the write after it begins immediately. After
+    /// many conflicts in a row the desk waits up to ten times `took`, even if no other instance seems to write.
     pub(super) fn conflicted(&mut self, took: Duration, others: u32, now: Tick, dice: &mut Dice) {
         self.conflicts += 1;
         let waits = others > 0 && self.conflicts.is_multiple_of(2);
@@ -108,8 +110,8 @@ impl Sending {
         self.retry_at = now.saturating_add(longest.min(LONGEST_WAY).mul_f64(dice.share()));
     }
 
-    /// Notes that the write has failed. The desk has its own backoff. The store may fail this write while it answers
-    /// other operations, and then the backoff of the link does not begin.
+    /// Notes that the write has failed, and begins the backoff of this desk. The store may fail this write while it
+    /// answers other operations, and then the backoff of the link does not begin.
     pub(super) fn failed(&mut self, kind: StoreErrorKind, has_order: bool, now: Tick, dice: &mut Dice) {
         self.failures = self.failures.saturating_add(1);
         let mut wait = backoff(self.failures, dice);
@@ -138,9 +140,9 @@ impl Sending {
     }
 }
 
-/// The conflicts in a row after which a desk lets other writers go first.
+/// The number of conflicts in a row after which the desk waits even if no other instance seems to write.
 const MANY_CONFLICTS: u32 = 8;
-/// The longest time for which a desk lets other writers go first.
+/// The longest wait after a conflict.
 const LONGEST_WAY: Duration = Duration::from_secs(2);
 /// The mean wait after a refused write. The actual wait is 50 % to 150 % of this time.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);

@@ -2,9 +2,9 @@
 //! other instances. The next check takes over the decision of a fleet (`fleet/adopt.rs`).
 //!
 //! The order of the steps matters. A look comes first, because own transitions are newer than the loaded record. The
-//! restore comes before the acts, because an act applies to the restored state. Acts come before the decision of a fleet,
-//! because a reset can make an own state obsolete. A state is restored only in the era of the last look. If the circuit
-//! has made a transition since the look, the restore fails, and the next look tries again.
+//! restore comes before the acts, because an act applies to the restored state. Acts come before the decision of a
+//! fleet, because a reset can make an own state obsolete. A state is restored only in the era of the last look. If the
+//! circuit has made a transition since the look, the restore waits for the next answer of the store.
 
 use std::time::Duration;
 
@@ -31,15 +31,17 @@ impl Desk {
             report.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.observed(entry);
         }
-        // The other instances must know that this instance is present. The time of the store decides, because the clock
-        // of this process may have stood still. A record without room for the entry would displace the entry of another
-        // instance, so that the entry is renewed at the same pace.
+        // The entry is renewed so that other instances see that this instance is present. The time of the store
+        // decides, because the clock of this process may have stood still. A full record may have dropped the entry.
+        // Then the age of the last written entry decides, because an immediate write would displace the entry of
+        // another instance, and the instances would displace each other without end.
         if self.circuit.state() != State::Closed {
             self.evidence.renew(own, now);
         }
         let waiting = self.adopted.is_waiting_for_restore();
         if who.sharing.is_of_fleet() {
-            // A call that finds the restored circuit must find the leases.
+            // The circuit gets its leases before the restore, because the first call of the restored circuit could
+            // otherwise probe without a lease.
             self.lease_probes(&self.known.record().decision(who.follows()), true, now);
         }
         if waiting {
@@ -66,8 +68,9 @@ impl Desk {
         report
     }
 
-    /// Makes the entry due if the record has another state of an earlier start of this instance. Such an entry comes late, by a
-    /// write of the earlier start, or from a tier that did not answer at the restore, and a restart would restore its state.
+    /// Makes the entry due if the record has another state of an earlier start of this instance, because a restart
+    /// would restore that state. Such an entry can come after the restore, by a late write of the earlier start, or
+    /// from a tier that did not answer at the restore.
     fn owe_after_an_earlier_start(&mut self, who: &Who, now: Tick) {
         let standing = self.circuit.standing();
         let own = self.known.record().instances.get(&who.id);
@@ -97,17 +100,18 @@ impl Desk {
                 }
                 #[cfg(feature = "keyed")]
                 if self.circuit.has_inherited() {
-                    // The evicted circuit of this key had restored the evidence, or had written the evidence itself.
+                    // The circuit has inherited the evidence of the evicted circuit of this key. The record has the
+                    // same evidence, which must not count twice.
                     (found.snapshot.run, found.snapshot.tally) = (0.0, Tally::EMPTY);
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
-                // If the circuit has made a transition since the look, the restore stays open, and the next look reads
-                // the transition.
+                // If the circuit has made a transition since the look, the restore still waits. The next look reads the
+                // transition, and the next answer of the store ends the restore.
                 let Ok(edge) = adopted else { return };
                 self.changes.taken_over(edge);
                 let after = self.after_restore(now.store);
-                // A hold that goes on is not restored but applied as an act, so that the log names the operator of the
-                // hold.
+                // A hold that is still in force is not restored but applied as an act, so that the log names the
+                // operator of the hold.
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
                 if let Some(operated) = operated
                     && own.as_ref().is_some_and(|own| own.acts < operated.sequence)
@@ -142,7 +146,8 @@ impl Desk {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
-            // If the record already has an order, another instance has stored the order.
+            // A replaced order whose id is in the record was stored, by another instance or by a write whose answer was
+            // lost.
             let operated = self.known.record().operator.as_ref();
             let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
             let generation = self.known.record().latest();
@@ -170,7 +175,8 @@ impl Desk {
                 report.rows.push((Duration::ZERO, row));
                 self.changes.drop_act();
                 self.adopted.withdrawn();
-                // The transition that the act caused is dropped as well, and the decision of the fleet holds again.
+                // The transition that the act caused is dropped as well, and the circuit takes over the decision of the
+                // fleet again.
                 self.changes.drop_transition_of(command.era);
                 self.adopted.revert();
             }
@@ -233,10 +239,11 @@ impl Desk {
             return;
         }
         let by = operator_of(operated);
-        // If the hold of the act is over, the act has no time left. Such an act ends the hold of this circuit
-        // immediately, because the hold of this circuit was superseded on the other instance.
+        // An act whose hold is over is applied with no time left, which ends the hold of this circuit immediately. The
+        // act has superseded that hold.
         let order = Order {
-            // A circuit that keeps its newer state has no line of a restore, so the hold needs a line of its own.
+            // A circuit that kept its newer state has no log line of a restore, so the hold needs a log line of its
+            // own.
             is_restored: is_restore && !self.adopted.was_outrun(),
             to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
             hold: operated.held_for(now.store),
@@ -247,14 +254,14 @@ impl Desk {
         let undisturbed = operated.act == Act::Reset && self.circuit.is_at_rest();
         let edge = if undisturbed { None } else { self.circuit.act(&order).ok().flatten() };
         self.changes.taken_over(edge);
-        // An earlier start of this instance has logged the acts that its entry knows.
+        // An earlier start of this instance has logged the acts up to the one that its entry names.
         let acts = self.known.record().instances.get(&who.id).map_or(0, |own| own.acts);
         if !is_restore || acts < operated.sequence {
             self.log_act(operated, who);
         }
         if operated.act == Act::Reset {
-            // The reset makes the pending transition obsolete. A decision after the reset is newer than the reset, and
-            // holds again.
+            // The reset makes the pending transition obsolete. If the decision of the fleet is newer than the reset,
+            // the circuit takes over the decision again.
             self.changes.drop_transition();
             if self.known.record().generation.get() > operated.sequence {
                 self.adopted.revert();
@@ -262,8 +269,8 @@ impl Desk {
         }
     }
 
-    /// Lets the opening and the hold of the circuit end by the clock of the store, if they end later by the clock of the
-    /// circuit. `era` is the era of the circuit when the operation began.
+    /// Shortens the opening and the hold of the circuit if they end earlier by the clock of the store. `era` is the era
+    /// of the circuit when the operation began.
     pub(super) fn end_by_the_store(&mut self, era: u64, now: Now) {
         let operated = self.known.record().operator.as_ref();
         let in_force = |operated: &&Operated| operated.commands.last().is_some_and(|act| self.adopted.is_in_force(act));
@@ -289,7 +296,8 @@ impl Desk {
         Some((age, row?))
     }
 
-    /// Logs an act of another instance or of a command line, which has no row of this instance in the audit.
+    /// Logs an act of another instance or of a command line. The acts of this instance are logged with their audit
+    /// rows.
     fn log_act(&self, operated: &Operated, who: &Who) {
         let by = operator_of(operated);
         let (action, generation) = (operated.act.as_str(), operated.sequence);
@@ -300,7 +308,8 @@ impl Desk {
     /// `Sharing::Advise` only.
     fn apply_advice(&mut self, who: &Who, now: Now) {
         let record = self.known.record();
-        // A reset has ended the openings of all instances, also of those whose entry does not have the act yet.
+        // A reset has ended the openings of all instances. An entry that does not name the reset yet still has an
+        // opening, which no longer advises.
         let reset = record.operator.as_ref().filter(|operated| operated.act == Act::Reset);
         let is_reset = |entry: &InstanceEntry| reset.is_some_and(|operated| entry.acts < operated.sequence);
         let others = record.instances.iter().filter(|(id, entry)| **id != who.id && !is_reset(entry));

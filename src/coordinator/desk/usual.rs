@@ -1,9 +1,10 @@
 //! The usual error rate of the circuit in the last minutes, for the judgement of advice.
 //!
 //! The totals since the start of a process hide that a service has become worse. [`Usual`] forgets half of its calls in
-//! ten minutes, so that it follows such a change. The circuit uses the higher of both rates. The calls of a circuit that
-//! is not closed are left out, because probes of a service that is down are not usual. A call counts once it has left the
-//! window and the run, because otherwise an outage would make its own failures usual.
+//! ten minutes, so that its rate follows such a change. The circuit uses the higher one of this rate and the rate of
+//! the totals. The calls of a circuit that is not closed are left out, because probes of a service that is down are not
+//! usual. A call counts once it has left the window and the run, because otherwise an outage would make its own
+//! failures usual.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ pub(super) struct Usual {
     calls: f64,
     /// The weight of their failures.
     failures: f64,
-    /// The calls before the present evidence, the most at any look. The number falls when a restore brings evidence.
+    /// The largest count of calls outside the window and the run that a look has read. The count of the circuit falls
+    /// when a restore brings evidence, and then no call is added.
     counted: Before,
     /// The time of the last look.
     at: Tick,
@@ -46,6 +48,6 @@ impl Usual {
 
 /// The time in which half of the calls are forgotten.
 const HALVED_IN: Duration = Duration::from_secs(600);
-/// The number of calls below which only the totals count, because a service with a call a minute has no rate of its
-/// own in ten minutes.
+/// The number of calls below which the rate is zero, so that the rate of the totals is used. A service with one call a
+/// minute has too few calls in ten minutes for a rate.
 const FEW: f64 = 50.0;

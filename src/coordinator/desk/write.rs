@@ -42,7 +42,8 @@ impl Desk {
         self.sending.waits_until(now)
     }
 
-    /// Returns true if a write is due and can begin, so that its answer will have the present record.
+    /// Returns true if a write is due and can begin. Such a desk needs no load, because the answer to its write has the
+    /// present record.
     pub(in crate::coordinator) fn is_about_to_write(&self, now: Tick) -> bool {
         self.wants_write(now) && self.may_write(now) && self.is_loaded()
     }
@@ -101,12 +102,12 @@ impl Desk {
                 Effect::Applied => ticket_act = Some(command.id),
                 Effect::Unwritable => return self.unwritten(now.here),
                 Effect::Known => self.changes.drop_act(),
-                // The time since the load has changed the effect of the act. The desk loads the record again, because
+                // The act has expired or was superseded since the last load. The desk loads the record again, because
                 // `judge_pending` drops the act and reports its result after each load.
                 Effect::Superseded | Effect::Expired => {
                     self.known.unload();
-                    // The next answer can show the act as valid again, because its time can be earlier. The pause
-                    // prevents a fast loop of loads.
+                    // The time in the next answer can be earlier, so that the act is valid again. The pause prevents a
+                    // fast loop of loads.
                     self.sending.wait_until(now.here.saturating_add(LOADED_AGAIN));
                     return None;
                 }
@@ -131,8 +132,9 @@ impl Desk {
             .map_or(self.adopted.act_sequence(), |operated| operated.sequence);
         let mut ticket_entry = None;
         let moved = ticket_act.is_some() || ticket_transition.is_some();
-        // A command keeps the state of an entry, and makes an entry without a state. Therefore the first command of a start
-        // brings an entry along.
+        // A command to the fleet changes only the vote and the lease of an entry. If the record has no entry of this
+        // start, the command would create an entry without the state of the circuit. Therefore the first command of a
+        // start is written with an entry.
         let is_own = |entry: &InstanceEntry| entry.incarnation == who.incarnation;
         let is_first = self.fleet.wants_write() && !record.instances.get(&who.id).is_some_and(is_own);
         if moved || is_first || self.evidence.is_due(now.here) {
@@ -173,14 +175,15 @@ impl Desk {
         Some((write, Ticket { record, act, transition, entry, sent, era }))
     }
 
-    /// Notes that the record cannot be written. The desk waits, because a desk that is about to write is not polled.
+    /// Notes that the record cannot be written. The desk waits, because polls leave out a desk that is about to write.
     fn unwritten<T>(&mut self, now: Tick) -> Option<T> {
         self.sending.pause(now);
         None
     }
 
-    /// Returns the hint of a write with this entry and nothing else. An entry whose advice lasts longer than that of the last
-    /// entry has the state of a transition that the record did not take. All other entries have only counts.
+    /// Returns the hint of a write with this entry and nothing else. If the advice of the entry ends later than that of
+    /// the last entry, the entry has a new opening whose transition the record did not take, and other instances must
+    /// load the record. All other entries have only new counts.
     fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {
         let ends = |entry| advice(entry, now).map(|(until, _)| until);
         let before = self.known.record().instances.get(&who.id).and_then(ends);
@@ -289,7 +292,7 @@ impl Desk {
     }
 }
 
-/// The wait after an act that the time since the load has changed.
+/// The wait before the record is loaded again because a pending act has expired or was superseded.
 const LOADED_AGAIN: Duration = Duration::from_millis(100);
 /// If the last write of another instance is younger than this, the instances count as writing at the same time.
 const BUSY: Duration = Duration::from_secs(1);

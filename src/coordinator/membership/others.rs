@@ -18,7 +18,7 @@ use crate::record::{CircuitRecord, LIVE_FOR, Member};
 pub(super) struct Others {
     /// The newest known entry of each other member in the record, and of members that counted a short time ago.
     seen: BTreeMap<String, Seen>,
-    /// The time of the last answer. `None` if no answer counts any more.
+    /// The time of the last answer. `None` if no answer has come yet, or if the last answer is too old.
     answered: Option<Tick>,
     /// The last time at which another member was live, or at which the members were not known.
     accompanied: Tick,
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::record::{InstanceEntry, Timestamp};
 
-    /// A moment so many milliseconds after the start, on both clocks.
+    /// The moment `millis` milliseconds after the start, on both clocks.
     fn at(millis: u64) -> Now {
         let here = Tick::ZERO.saturating_add(Duration::from_millis(1_000_000 + millis));
         Now { here, store: Timestamp::from_millis(1_790_000_000_000 + millis) }

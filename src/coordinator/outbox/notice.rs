@@ -1,9 +1,9 @@
 //! The notice, which is the audit row about rows that the store refuses.
 //!
-//! The store must be able to take the notice, or the notice proves nothing. A column may be short, and the character
-//! set of a database may be small. Therefore the notice is short, has only ASCII, and has the action `missing`, which a
-//! table with a list of actions knows already. The error of the store is left out, because all readers of the audit can
-//! read the notice.
+//! The store must be able to take the notice, because a refused notice shows nothing about the other rows. A column may
+//! be short, and the character set of a database may be small. Therefore the notice is short, has only ASCII, and has
+//! the action `missing`, which a table with a list of actions knows already. The error of the store is left out,
+//! because all readers of the audit can read the notice.
 
 use crate::record::Timestamp;
 use crate::store::AuditRow;

@@ -9,8 +9,8 @@ use crate::record::Timestamp;
 use crate::store::AuditRow;
 use crate::telemetry::audit::MISSING;
 
-/// The rows that wait. The id of a row consists of the incarnation and a number, so that a store keeps a row once if it is
-/// written twice.
+/// The rows that wait. A row without an id gets an id of the incarnation and a number, so that a store keeps the row
+/// once if it is written twice.
 #[derive(Debug)]
 pub(super) struct Queues {
     incarnation: String,
@@ -28,7 +28,7 @@ pub(super) struct Queues {
     missing: u64,
     /// The number of rows that were lost since the first start of the task.
     pub(super) lost: u64,
-    /// The ids of the rows with a user that were lost since the outbox was asked for them.
+    /// The ids of the rows with a user that were lost since the last call of `Outbox::take_lost`.
     pub(super) lost_acts: Vec<String>,
     /// The room of each queue.
     capacity: usize,
@@ -38,12 +38,13 @@ pub(super) struct Queues {
 /// that clock may be unknown at the time of the change.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// The place of the row among all rows. A report of lost rows has a number below [`FIRST`], because it stands for
-    /// rows that were older than all others.
+    /// The place of the row among all rows. A report of rows that this outbox has lost has a number below [`FIRST`],
+    /// because the lost rows were older than all others.
     pub(super) number: u64,
     pub(super) at: Tick,
     pub(super) row: AuditRow,
-    /// The number of rows that are lost with this row. 1 for most rows, and more for a row that reports lost rows.
+    /// The number of rows that are lost with this row. This is 1 for most rows, and more for a row that reports lost
+    /// rows.
     stands_for: u64,
     pub(super) trial: Trial,
     /// The number of times that the row was sent alone and got no answer.
@@ -59,7 +60,7 @@ pub(super) enum Trial {
     None,
     /// The row was refused alone, after the store had taken this number of batches.
     Suspect { taken: u64 },
-    /// The store has taken another row since. The row is sent once more, alone.
+    /// The store has taken another row since the refusal. The row is sent once more, alone.
     Again,
 }
 
@@ -202,5 +203,5 @@ impl Waiting {
     }
 }
 
-/// The number of the first row that reports no lost rows.
+/// The number before that of the first added row. Smaller numbers are those of reports of lost rows.
 const FIRST: u64 = 1 << 32;

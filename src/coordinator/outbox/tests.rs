@@ -13,7 +13,7 @@ fn row(action: &str, user: Option<&str>) -> AuditRow {
     }
 }
 
-/// An outbox with rows of the circuit itself, which are named by numbers.
+/// Creates an outbox with this number of rows of transitions, whose actions are their numbers.
 fn outbox(capacity: usize, rows: u64) -> Outbox {
     let mut outbox = Outbox::new("abc", capacity);
     for n in 0..rows {

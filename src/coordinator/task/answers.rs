@@ -1,8 +1,9 @@
 //! The answers of the store, each passed to the desk of its operation and to the link.
 //!
-//! Each answer marks the link as up or down. A failure that concerns one operation only, such as a refused write or a
-//! failed write of the audit, does not mark the link as down, so that the other desks go on writing. Nor does a failure of
-//! one part of the store, as one node of a cluster, while another part answers.
+//! The answer to a load, a write or a deletion marks the link as up or down. A failure that concerns one operation
+//! only, such as a refused write or a failed write of the audit, does not mark the link as down, so that the other
+//! desks continue to write. A failure of one part of the store, such as one node of a cluster, does not mark the link
+//! as down either while another part answers.
 
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ impl Task {
                     let report = desk.deleted();
                     self.note(at, report, now);
                 } else {
-                    // Another instance has written a version since the last load, and the new version is to be deleted.
+                    // Another instance has written a version since the last load. The next deletion must name that
+                    // version.
                     desk.delete_missed();
                     self.to_load.insert(at);
                 }
@@ -190,7 +192,7 @@ impl Task {
         for (Requested { at, turn, era }, entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
             // A desk with another turn has begun or ended a write since the load began, so the loaded record is old. A
-            // place without a desk, or with the desk of another circuit, has no use for the record either.
+            // place without a desk, or with the desk of another circuit, does not need the record.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
             let report = desk.found(entry.as_ref(), from, *era, who, now);

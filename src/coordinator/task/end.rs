@@ -75,8 +75,9 @@ impl Task {
         }
     }
 
-    /// Ends a task that never runs, for a shutdown while no task runs. The task only looks at all circuits, because they may
-    /// have changed since the end of the last task, or since they were created. The drop reports the unwritten changes.
+    /// Ends a task that never runs, for a shutdown while no task runs. The task only looks at all circuits, because
+    /// they may have changed since the end of the last task, or since they were created. Afterwards the findings have
+    /// the unwritten changes for the shutdown report.
     pub(in crate::coordinator) fn end_unrun(mut self) {
         self.read_inbox();
     }
@@ -116,7 +117,7 @@ impl Drop for Task {
         let mut inbox = self.hub.inbox.lock();
         let next = inbox.next.take();
         (inbox.running, inbox.task, inbox.ending) = (next.is_some(), None, false);
-        // A panic of the task is logged below, so that no other warning about the missing task is needed.
+        // A panic of the task has its own warning below, so that no other warning about the missing task is needed.
         inbox.warned |= died;
         let introduced = inbox.introduced.clone();
         drop(inbox);
@@ -124,7 +125,7 @@ impl Drop for Task {
         #[cfg(feature = "keyed")]
         self.hub.prefixes.end_all_waits();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
-        // Without a task no lease comes.
+        // The circuits probe without leases now, because no task requests leases.
         circuits.iter().for_each(|circuit| circuit.lease_probes(Duration::ZERO));
         if died {
             telemetry::lines::warn(format_args!(

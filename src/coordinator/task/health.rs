@@ -1,8 +1,8 @@
 //! The runners of the health probes of a registry.
 //!
-//! Each health probe has a runner of its own (`health/run.rs`), which sleeps while its circuit is closed. The runners share one
-//! bound on their checks. A shutdown ends the runners before the last writes, because a process that ends must not begin
-//! checks. The probes are in the ledger, so that the next task runs them again.
+//! Each health probe has a runner of its own (`health/run.rs`), which sleeps while its circuit is closed. The runners
+//! share one bound on their checks. A shutdown ends the runners before the last writes, because a process that ends
+//! must not begin checks. The health probes stay in the ledger, so that the next task runs them again.
 
 use super::Task;
 use crate::circuit::Circuit;

@@ -1,12 +1,13 @@
 //! The hints of the watch, which are merged into loads.
 //!
-//! A hint is the name of a changed record. Other programs can send hints, and can send very many of them, so that a hint
-//! never changes a circuit, and the loads for hints are bounded. The first hint is followed at once. The hints of the
-//! next [`MERGED_WITHIN`] share one load.
+//! A hint is the name of a changed record. Other programs can send hints, and can send very many of them. Therefore a
+//! hint never changes a circuit, and the loads for hints are bounded. The first hint is followed at once. The hints of
+//! the next [`MERGED_WITHIN`] share one load.
 //!
-//! Nothing is loaded for a circuit that this registry does not have, nor for a version that this process knows already,
-//! as after its own write. Nor is a record loaded for the transition of another instance that can have no effect on the
-//! circuit, so that an outage of many instances does not make each of them load each write.
+//! No record is loaded for a circuit that this registry does not have, or for a version that this process knows
+//! already, for example from its own write. A transition of another instance that can have no effect on the circuit
+//! causes no load either. Otherwise, in an outage of many instances, each instance would load the record after each
+//! write of another one.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -58,7 +59,7 @@ impl Hints {
         }
     }
 
-    /// Takes the desks to load now. `store` is the time of the store.
+    /// Removes and returns the desks to load now. `store` is the time of the store.
     fn take(&mut self, desks: &Desks, sharing: Sharing, now: Tick, store: Option<Timestamp>) -> Vec<DeskId> {
         if self.next(desks).is_none_or(|next| next > now) {
             return Vec::new();
@@ -66,7 +67,8 @@ impl Hints {
         let mut due = Vec::new();
         let mut changed = std::mem::take(&mut self.changed);
         if std::mem::take(&mut self.all) {
-            // The answer of a write has the present record. Gaps must not keep a slow store so busy that no write begins.
+            // Desks that are about to write are left out, because the answer of a write has the present record.
+            // Otherwise many gaps could keep a slow store so busy with loads that no write begins.
             let all = desks.ids().filter(|at| !desks[*at].is_about_to_write(now));
             changed.extend(all.map(|at| (at, Hinted { etag: None, hint: Hint::Any })));
         }
@@ -120,13 +122,14 @@ impl Task {
         }
     }
 
-    /// Plans the loads that follow from hints. A watch that has begun again shows that the store answers again, so that
-    /// the backoff ends.
+    /// Plans the loads that follow from hints. A gap comes from a watch that works again. This shows that the store
+    /// answers again, so the backoff ends.
     pub(super) fn follow_hints(&mut self, now: Tick) {
         let was_gap = self.hints.all;
         let Ledger { desks, who, link, .. } = &self.ledger;
         let due = self.hints.take(desks, who.sharing, now, link.time(now));
-        // A circuit that is about to write needs no load, but its write waits for the backoff too.
+        // The backoff ends even if no load is planned. A circuit that is about to write needs no load, but its write
+        // waits for the backoff as well.
         if was_gap && !self.hints.all {
             self.ledger.link.hurry(now);
         }
@@ -139,7 +142,7 @@ impl Task {
     }
 }
 
-/// The time within which hints share one load, and so the mean time between two loads of a flood of hints.
+/// The time within which hints share one load. In a flood of hints, this is the mean time between two batches of loads.
 const MERGED_WITHIN: Duration = Duration::from_millis(50);
 /// The number of events after which the task does its other work first.
 const HANDLED_AT_ONCE: usize = 1024;

@@ -67,8 +67,8 @@ pub(super) enum Ended {
     Watching { result: Result<Option<Watch>, StoreError> },
 }
 
-/// The room in which an operation runs. Operations for orders have room of their own, so that a person does not wait
-/// until operations that hang are given up.
+/// The share of the room for operations to which an operation belongs. Operations for orders have a share of their own,
+/// so that a person does not wait until operations that hang are given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
     Orders,
@@ -140,7 +140,7 @@ impl Task {
                 room -= 1;
             }
         }
-        // A batch with other circuits could fail because of another circuit.
+        // This load has only desks with orders. A batch with other circuits could fail because of one of them.
         if room > 0 && !self.to_load.is_empty() {
             let wanted = self.to_load.next_of(&orders);
             room -= usize::from(self.load(wanted, Lane::Orders, now));
@@ -168,7 +168,7 @@ impl Task {
         true
     }
 
-    /// Begins a load of these records. A load of no record has the time of the store.
+    /// Begins a load of these records. A load of no record is a query for the time of the store.
     fn begin_load(&mut self, requested: Vec<Requested>, lane: Lane, now: Tick) {
         let names: Vec<String> =
             requested.iter().map(|wanted| self.ledger.desks[wanted.at].name().to_owned()).collect();
@@ -185,7 +185,7 @@ impl Task {
         }
         // Rows are dated by the clock of the store, because the clocks of instances differ.
         let Some(time) = self.ledger.link.time(now) else {
-            // A registry without circuits plans no load that would have the time.
+            // A registry without circuits plans no load whose answer would have the time, so an empty load begins.
             let is_idle = self.to_load.is_empty() && self.under_way() == 0;
             if is_idle {
                 self.begin_load(Vec::new(), lane, now);
@@ -220,7 +220,8 @@ impl Task {
             return false;
         }
         let Some(time) = link.time(now) else {
-            // The answer of a load has the time of the store. Polls leave out a desk that is about to write.
+            // A load is planned, because its answer has the time of the store. No poll would load the record, because
+            // polls leave out a desk that is about to write.
             self.to_load.insert_unless_under_way(at);
             return false;
         };

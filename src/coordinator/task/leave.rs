@@ -1,4 +1,4 @@
-//! The arrival and the departure of circuits, with the desk of each.
+//! New and evicted circuits, with the creation and the end of their desks.
 //!
 //! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. An evicted circuit
 //! is not held, so only its last failures and its last transitions can be unwritten. While the store is down,
@@ -82,7 +82,7 @@ impl Task {
     }
 
     /// Closes the oldest desk of an evicted circuit without its write. A desk with a write under way stays, because the
-    /// answer to its write still comes.
+    /// answer to its write is still to come.
     fn give_up(&mut self, now: Tick) {
         let desks = &self.ledger.desks;
         if let Some(at) = self.ledger.leaving.iter().copied().find(|at| !desks[*at].is_writing()) {

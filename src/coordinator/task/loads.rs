@@ -1,10 +1,12 @@
 //! The batches of loads. A record that the store refuses to load does not hold up the other records.
 //!
-//! A store answers a batch as a whole. If it refuses the batch, smaller batches follow until the refused record is found.
-//! From then on that record is loaded alone, behind the others. A record that is refused alone counts as a failure of the
-//! store only if the store has loaded no other record since, because the store may refuse all records. Another record is
-//! loaded before the store counts as down, because circuits at rest are loaded seldom. A record of a part of the store that
-//! fails, while another part answers, is no failure of the store.
+//! A store answers a batch as a whole. If the store refuses a batch, smaller batches follow until the refused record is
+//! found. From then on that record is loaded alone, after the others.
+//!
+//! If the store refuses a record alone, it perhaps refuses all records, and must count as down then. The refusal does
+//! not count if the store has loaded another record lately. Before the store counts as down, another record is
+//! requested, because circuits at rest are loaded seldom. A refusal by one part of the store, while another part
+//! answers, never marks the store as down.
 
 use std::collections::BTreeSet;
 
@@ -22,13 +24,15 @@ pub(super) struct Loads {
     under_way: BTreeSet<DeskId>,
     /// The desks whose record was refused when it was loaded alone.
     alone: BTreeSet<DeskId>,
-    /// The last desk that was loaded alone, so that all of them have their turn.
+    /// The last desk that was loaded alone. The next such load begins after this desk, so that all of these desks have
+    /// their turn.
     last_alone: Option<DeskId>,
-    /// The length of the next batch. A refused batch halves the length, and a loaded batch doubles it.
+    /// The number of records in the next batch. A refused batch halves the number, and a loaded batch doubles it.
     width: usize,
-    /// The number of records that may be refused before the store counts as down. A load sets the number.
+    /// The number of refusals of single records that are allowed before the store counts as down. Each successful load
+    /// sets the number anew.
     credit: usize,
-    /// True if another record was requested since the last load, because the credit was used up.
+    /// True if another record was requested since the last successful load, because the credit was used up.
     has_asked: bool,
 }
 
@@ -81,7 +85,7 @@ impl Loads {
         self.wanted.is_empty()
     }
 
-    /// Removes and returns the desks of the next batch. A record that is loaded alone comes behind the others.
+    /// Removes and returns the desks of the next batch. A record that is loaded alone comes after the others.
     pub(super) fn next(&mut self) -> Vec<DeskId> {
         let mut batch: Vec<_> =
             self.wanted.iter().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
@@ -110,15 +114,15 @@ impl Loads {
         batch
     }
 
-    /// Takes one of the records that may be refused. Returns false if none is left.
+    /// Uses up one of the refusals that are allowed before the store counts as down. Returns false if none was left.
     const fn spend(&mut self) -> bool {
         let has_credit = self.credit > 0;
         self.credit = self.credit.saturating_sub(1);
         has_credit
     }
 
-    /// Requests another record, whose answer shows that the store does not refuse all records. Returns false if the store has
-    /// loaded no record since the last such request.
+    /// Requests another record, to find out if the store refuses all records. Returns false if the store has loaded no
+    /// record since the last such request.
     fn ask(&mut self, mut others: impl Iterator<Item = DeskId>) -> bool {
         let other = others.find(|other| !self.alone.contains(other)).filter(|_| !self.has_asked);
         self.has_asked |= other.is_some();
@@ -137,15 +141,15 @@ impl Loads {
 }
 
 impl Task {
-    /// Plans a load of all records, as polls of all desks.
+    /// Plans polls of all desks, which load all records.
     pub(super) fn load_all(&mut self, now: Tick) {
         let all = self.ledger.desks.ids().collect();
         self.load_polled(all, now);
     }
 
-    /// Plans loads for polls of these desks, except of those that are about to be written, because the answer of a write has
-    /// the present record. Otherwise polls could keep a slow store so busy that no write begins. A record that is loaded
-    /// alone waits for its backoff.
+    /// Plans loads for polls of these desks. Desks that are about to write are left out, because the answer of a write
+    /// has the present record, and polls could otherwise keep a slow store so busy that no write begins. A record that
+    /// is loaded alone waits for the backoff of its desk.
     pub(super) fn load_polled(&mut self, desks: Vec<DeskId>, now: Tick) {
         let (alone, all) = (&self.to_load.alone, &self.ledger.desks);
         let is_due = |at: &DeskId| !all[*at].is_about_to_write(now) && (!alone.contains(at) || all[*at].may_write(now));
@@ -163,7 +167,8 @@ impl Task {
         match &again[..] {
             [at] if error.kind().is_lasting() => {
                 self.to_load.alone.insert(*at);
-                // Another part of the store answers, or the store has loaded another record or is asked for one.
+                // Perhaps only this record is at fault, because another part of the store answers, or the store has
+                // loaded another record lately. Otherwise another record is requested now, whose answer decides.
                 if error.is_of_one_part() || self.to_load.spend() || self.to_load.ask(self.ledger.desks.ids()) {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;

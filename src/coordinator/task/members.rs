@@ -62,7 +62,7 @@ impl Task {
         let Ledger { membership, who, dice, link, .. } = &mut self.ledger;
         let at = |store| Now { here: now, store };
         let is_contested = match beaten {
-            // The store may have answered before the suspend of the machine.
+            // The store may have read its clock before the suspend of the machine.
             _ if begun.wake_ups != self.slept.wake_ups => {
                 membership.failed(None, now);
                 membership.wake_up(now);
@@ -79,7 +79,7 @@ impl Task {
                 membership.conflicted(current.as_ref(), who, at(now), dice)
             }
             Beaten::Loaded(Err(error)) | Beaten::Written(Err(error)) => {
-                // The outage of the whole store has a line of its own.
+                // The link logs an outage of the whole store, so the error of the heartbeat is not logged as well.
                 let error = link.is_up().then(|| error.chain());
                 membership.failed(error.as_deref(), now);
                 false

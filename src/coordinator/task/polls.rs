@@ -1,19 +1,20 @@
 //! The polls, which load records because a store without a watch reports no changes, and a watch can lose changes.
 //!
-//! Each desk has the pace of its circuit. A circuit is at rest if it is closed here and in the record. Counts of failures
-//! are no reason for a faster pace, because no decision depends on the counts of other instances. While the watch reports
-//! every change, a poll only finds changes whose hint was lost, so that the polls are slow. Otherwise a poll finds every
-//! change of another instance.
+//! Each desk has the pace of its circuit. A circuit is at rest if it is neither tripped nor held, in this process and
+//! in the record. Counts of failures are no reason for a faster pace, because the counts of other instances matter only
+//! in a write, and a write succeeds only over the newest version. While the watch reports every change, a poll only
+//! finds changes whose hint was lost, so that the polls are slow. Otherwise a poll finds every change of another
+//! instance.
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|
-//! | `Bound` | not at rest and bound to the states of other instances, or without the present record | `tripped` | `tripped` |
-//! | `Eventful` | not at rest | `tripped`, at least 5 s | `tripped` |
+//! | `Bound` | their fleet votes or probes, or the version in the store is not known, or the store refuses the record | `tripped` | `tripped` |
+//! | `Eventful` | not at rest, and none of the above | `tripped`, at least 5 s | `tripped` |
 //! | `AtRest` | at rest | `closed`, at least 60 s | `closed` |
 //!
-//! The polls of one pace go round its desks. Each poll loads one batch, and the batches are spread evenly over the interval.
-//! So a registry of ten thousand circuits makes small polls all the time, and a small registry makes one poll in an
-//! interval. A desk that joins the round is polled within 1.7 intervals.
+//! The polls of one pace visit its desks in turn. Each poll loads one batch, and the batches are spread evenly over the
+//! interval. So a registry of ten thousand circuits makes small polls all the time, and a small registry makes one poll
+//! in an interval. A desk with a new pace is polled within 1.7 intervals.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -42,7 +43,7 @@ pub(super) struct Polls {
 #[derive(Debug)]
 struct Round {
     desks: BTreeSet<DeskId>,
-    /// The last desk that was polled, so that all of them have their turn.
+    /// The last desk that was polled. The next batch begins after this desk, so that all desks have their turn.
     last: Option<DeskId>,
     /// The time of the next poll. `None` if the round has no desk.
     next: Option<Tick>,
@@ -91,7 +92,7 @@ impl Polls {
         }
     }
 
-    /// Notes if the watch reports every change. The end of the reports brings the polls forward.
+    /// Notes if the watch reports every change. A shorter interval brings the next polls forward.
     fn watched(&mut self, is_watched: bool, now: Tick, dice: &mut Dice) {
         if std::mem::replace(&mut self.is_watched, is_watched) == is_watched {
             return;
@@ -105,8 +106,9 @@ impl Polls {
         }
     }
 
-    /// Takes the desks to poll now, and plans the next polls. `is_fresh` is true for a desk with an answer of the store
-    /// after a time. An eventful circuit writes often, and an answer of the last half of the interval is as good as a poll.
+    /// Removes and returns the desks to poll now, and plans the next polls. `is_fresh` returns true if the store has
+    /// answered for a desk after a time. A circuit that is not at rest writes often, so its poll is left out if the
+    /// last answer is younger than half of the interval.
     fn take(&mut self, now: Tick, dice: &mut Dice, is_fresh: impl Fn(DeskId, Tick) -> bool) -> Vec<DeskId> {
         let mut due = Vec::new();
         for pace in PACES {
@@ -148,7 +150,7 @@ impl Round {
 }
 
 impl Task {
-    /// Sets the pace of a desk, which may have changed with its circuit, with its record or with the time.
+    /// Sets the pace of a desk, because its circuit, its record or the time may have changed.
     pub(super) fn set_pace(&mut self, at: DeskId, now: Tick) {
         let store = self.ledger.link.time(now);
         let is_refused = self.to_load.is_alone(at);

@@ -1,9 +1,10 @@
 //! The wake-up of a machine that was suspended.
 //!
-//! Timers and the clock of the process stand still while the machine is suspended, so that the next poll would come as
-//! late as planned. The wall clock goes on. If the wall clock has gained on the clock of the process, all records are
-//! loaded at once. Nothing else depends on the wall clock, so that a step of the wall clock costs one load. A virtual
-//! machine whose wall clock is late, too, polls at the usual time.
+//! Timers and the clock of the process stand still while the machine is suspended, and the wall clock continues. A
+//! timer of the next poll would still wait for its remaining time after the wake-up. Therefore all records are loaded
+//! at once if the wall clock has gained on the clock of the process. Nothing else depends on the wall clock, so that a
+//! step of the wall clock costs one load. If the wall clock of a virtual machine stood still as well, the polls come at
+//! their usual times.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -40,7 +41,7 @@ impl Task {
     }
 }
 
-/// The gain of the wall clock that is taken for a suspend. A smaller gain can be the work of a time server.
+/// The gain of the wall clock from which a suspend is assumed. A smaller gain can be a correction by a time server.
 const GAIN: Duration = Duration::from_secs(5);
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -66,7 +67,7 @@ mod tests {
         (registry, circuit, task)
     }
 
-    /// Lets the machine be suspended for an hour.
+    /// Pretends that the machine was suspended for an hour.
     fn suspend(task: &mut Task) {
         let before = task.ledger.clock.wall().checked_sub(Duration::from_secs(3_600)).unwrap();
         task.slept.last = Some((task.ledger.clock.now(), before));

@@ -46,9 +46,9 @@ struct Work {
     /// The names, each with the index of its layer.
     names: VecDeque<(usize, String)>,
     layers: Vec<Layer>,
-    /// The length of the next batch. A refused batch halves the length, and a loaded batch doubles it.
+    /// The number of records in the next batch. A refused batch halves the number, and a loaded batch doubles it.
     width: usize,
-    /// The number of records that were refused alone since the last load.
+    /// The number of records that were refused alone since the last successful load.
     refused: usize,
     /// True if the store has loaded a batch.
     has_loaded: bool,
@@ -83,7 +83,8 @@ impl Task {
         let batch: Vec<_> = work.names.drain(..work.names.len().min(work.width)).collect();
         if batch.is_empty() {
             if work.refused > 0 && !work.has_loaded {
-                // The store has refused each record, so that none of them is the reason.
+                // The store has refused every record, so that the fault is not in the records, and the survey has
+                // failed.
                 self.survey.work = None;
                 self.survey_failed(now);
                 return false;
@@ -237,8 +238,9 @@ impl Task {
 }
 
 impl Work {
-    /// Goes on after a batch that the store refuses, with smaller batches, or without a record that is refused alone. The
-    /// first call of its key loads such a record. Returns false if the store refuses all records.
+    /// Continues after a refused batch with smaller batches, or without a record that is refused alone. The first call
+    /// of its key loads such a record. Returns false after [`MANY_REFUSED`] such records in a row, because the store
+    /// then probably refuses all records.
     fn goes_on_without(&mut self, batch: Vec<(usize, String)>) -> bool {
         if batch.len() == 1 {
             self.refused += 1;
@@ -263,7 +265,7 @@ impl Layer {
     }
 }
 
-/// The number of records in a row that are refused alone if the store refuses all records.
+/// The number of records refused alone in a row from which the survey assumes that the store refuses all records.
 const MANY_REFUSED: usize = 4;
 /// The largest number of records that a survey loads, which is ten times the usual limit of a registry.
 const MOST_NAMES: usize = 100_000;

@@ -3,10 +3,12 @@
 //! Keyed circuits come and go without end, and each key that has failed once leaves a record. About once an hour, the
 //! task asks the store for names that were not written for long, decodes their records, and deletes those whose time is
 //! over. A record that was written in the meantime stays, because a deletion names the version. The record of a circuit
-//! that this instance has stays too. No circuit closes because of a deletion, because an absent record says nothing.
+//! that this instance has stays too. A deletion closes no circuit, because no instance takes an absent record for a
+//! closed circuit.
 //!
-//! Each list, load and deletion is an operation of its own with the whole timeout of the store, so that a slow store gets
-//! on. A record that the store refuses does not hold up the others, and is judged again by the next sweep.
+//! Each list, load and deletion is an operation of its own with the whole timeout of the store, so that even a slow
+//! store completes a sweep. A record that the store refuses does not hold up the others, and is judged again by the
+//! next sweep.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -78,7 +80,7 @@ impl Sweep {
             }
             Swept::Listed(Err(error)) => ("list", error),
             Swept::Loaded(names, Err(error)) => {
-                // A record that fails alone is left to the next sweep.
+                // A record whose load fails alone is left to the next sweep.
                 if names.len() > 1 {
                     self.width = names.len() / 2;
                     names.into_iter().rev().for_each(|name| self.names.push_front(name));
@@ -134,7 +136,7 @@ impl Task {
 fn over(hub: &Hub, names: Vec<String>, loaded: &Loaded) -> Vec<(String, Etag)> {
     let judge = |(name, entry): (String, &Option<Versioned>)| {
         let entry = entry.as_ref()?;
-        // A record that cannot be read may belong to a later version or to another program.
+        // A record that cannot be read may belong to a later version or to another program, so it is kept.
         let record = CircuitRecord::decode(&name, &entry.bytes, loaded.now).ok()?;
         let is_over = record.is_writable() && record.is_over(kept_for(hub, &name), loaded.now);
         is_over.then(|| (name, entry.etag.clone()))
@@ -163,7 +165,8 @@ fn shortest(hub: &Hub) -> Duration {
     UNKEYED
 }
 
-/// The time for which the record of a circuit without a key is kept, because its name does not come from a stranger.
+/// The time for which the record of a circuit without a key is kept. Such names come from the application and not from
+/// requests, so that their number does not grow without end.
 const UNKEYED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The mean time between two sweeps. The actual time is 50 % to 150 % of this time.
 const EVERY: Duration = Duration::from_secs(3600);

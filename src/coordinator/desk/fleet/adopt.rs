@@ -41,15 +41,15 @@ impl Desk {
         self.fleet.is_leased = is_leased;
     }
 
-    /// Returns true if no lease ends the opening of the fleet, because an instance with manual recovery gave the last vote. A
-    /// circuit that recovers by itself must not wait for the reset of the other circuit.
+    /// Returns true if no lease can end the opening of the fleet, because an instance with manual recovery gave the
+    /// last vote. A circuit that recovers by itself must not wait for the reset of that instance.
     fn is_endless(&self, fleet: &Fleet) -> bool {
         fleet.state == State::Open && fleet.until.is_none() && self.circuit.config().recovery == Recovery::Automatic
     }
 
-    /// Returns true if an opening of the fleet has ended by the clock of this process, but not by the clock of the
-    /// store. The clock of the store was perhaps set back, and the record accepts no lease before the opening ends by
-    /// that clock.
+    /// Returns true if an opening of the fleet ended [`FALLBACK_TIMEOUT`] ago by the clock of this process, but not by
+    /// the clock of the store. The clock of the store was perhaps set back, and the record accepts no lease before the
+    /// opening ends by that clock.
     fn is_overdue_here(&mut self, fleet: &Fleet, now: Now) -> bool {
         let Some(left) = fleet.open_for(now.store) else { return false };
         if self.fleet.ends.is_none_or(|(generation, _)| generation != fleet.generation) {
@@ -58,16 +58,17 @@ impl Desk {
         self.fleet.ends.is_some_and(|(_, end)| now.here >= end.saturating_add(FALLBACK_TIMEOUT) && !left.is_zero())
     }
 
-    /// Returns true if a forced opening is in force, or has ended after the decision, so that the circuit probes next.
+    /// Returns true if the next probes follow a forced opening, which is in force or ended after the decision of the
+    /// fleet.
     fn forces_probes(&self, fleet: &Fleet, now: Timestamp) -> bool {
         let operator = self.known.record().operator.as_ref();
         let forced = operator.filter(|operated| operated.mode == Mode::ForcedOpen);
         forced.is_some_and(|forced| forced.holds(now) || forced.until.is_some_and(|until| until > fleet.since))
     }
 
-    /// Returns true if the round of the fleet began before the opening of this instance was over, by a health probe. An
-    /// instance whose opening is newer than the round stays open, and so does an instance that the service has asked for no
-    /// calls.
+    /// Returns true if the circuit becomes half-open before its own opening ends, because a health probe of another
+    /// instance has begun the round. An instance whose opening is newer than the round stays open, and so does an
+    /// instance that the service has asked not to call.
     fn begins_early(&self, fleet: &Fleet, now: Now) -> bool {
         let has_floor = self.fleet.floor.is_some_and(|floor| now.here < floor);
         let opened = self.circuit.snapshot().earlier_for.map(|ago| now.store.saturating_sub(ago));
@@ -94,7 +95,7 @@ impl Desk {
         let state = self.circuit.state();
         let is_adopted = match fleet.state {
             State::Open if !who.follows() && self.succeeds(now.here) => {
-                // The next check renews the advice.
+                // The decision does not count as adopted, so that the next check decides again and renews the advice.
                 let left = fleet.until.map_or(LONGEST_ADVICE, |until| until.since(now.store).min(LONGEST_ADVICE));
                 self.circuit.advise_beside(self.evidence.usual_rate(), left);
                 if self.fleet.declined.replace(fleet.generation) != Some(fleet.generation) {

@@ -17,7 +17,8 @@ use crate::window::Tally;
 #[derive(Debug)]
 pub(in crate::coordinator::desk) struct Sent {
     change: FleetChange,
-    /// True if the command opens or closes the fleet, or gives a lease while that of another instance has lapsed.
+    /// True if the command opens or closes the fleet, or requests a lease while the lease of another instance has
+    /// lapsed.
     wakes: bool,
 }
 
@@ -59,7 +60,7 @@ impl Desk {
         let change = wanted.or_else(|| has_counts.then(|| self.merged(record, who, now)).flatten())?;
         let command = Command::Fleet(self.fleet_command(change.clone(), who));
         if apply(record, &command, now.store) != Effect::Applied {
-            // The next check chooses again.
+            // The next check chooses another command.
             self.fleet.wanted = None;
             return None;
         }

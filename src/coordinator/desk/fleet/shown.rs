@@ -1,9 +1,9 @@
 //! The decision of the fleet for people, in the status and the metrics of the circuit.
 //!
 //! This module counts the probes without a lease, because only the desk knows both the probes and the leases. A lease
-//! allows one probe, whose end ends the turn. Therefore every other probe of the half-open era had no lease. A probe
-//! without a lease shows that the store does not answer. A circuit in shadow is left out, because a trial never needs a
-//! lease.
+//! allows one probe, and the end of that probe ends the turn. Therefore every other probe of the half-open era had no
+//! lease. A probe without a lease shows that the store did not answer. A circuit in shadow is left out, because it
+//! never needs a lease.
 
 use super::turn::Outcome;
 use super::{Desk, Who};
@@ -15,7 +15,7 @@ use crate::state::{FleetBrief, FleetProbe, Reason, State, Transition};
 pub(super) struct Probed {
     era: u64,
     ended: u32,
-    /// True once the circuit has a brief, which a circuit without a fleet never has.
+    /// True once the desk has given the circuit a brief about its fleet. Without a fleet, no probe is counted.
     is_shown: bool,
 }
 
@@ -42,16 +42,16 @@ impl Desk {
         });
     }
 
-    /// Counts the probes that have ended since the last check. `had_lease` is true if the instance had a lease for one of
-    /// them.
+    /// Counts the probes that have ended since the last check. `had_lease` is true if one of them had the lease of the
+    /// instance.
     pub(super) fn count_probes(&mut self, had_lease: bool, who: &Who) {
         if let Some(seen) = self.circuit.probing() {
             self.ended(seen.era, seen.successes.saturating_add(seen.failures), had_lease, who);
         }
     }
 
-    /// Counts the probes of a half-open era that has ended. The probes that a restored era has from an earlier process
-    /// are left out, because that process has counted them.
+    /// Counts the last probes of a half-open era when a transition ends the era. The probes of a restored era that an
+    /// earlier process has counted are left out.
     pub(super) fn count_last_probes(&mut self, edge: &Transition, taken_over: bool, had_lease: bool, who: &Who) {
         let ended = if let Reason::ProbesPassed { successes, .. } | Reason::QuietService { successes, .. } = edge.reason
         {

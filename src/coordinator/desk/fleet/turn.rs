@@ -7,10 +7,10 @@
 //! | `Passive` | counts the calls of its closed circuit as the probe | a call succeeds or fails: `Ended` |
 //! | `Ended` | has a result for the record | the record has the result: `None` |
 //!
-//! The end of a round ends each turn, because no result of another round counts. No lease is requested before the turn is
-//! `None`, so that a result whose answer was lost meets a finished lease and does not count twice. If a lease lapses
-//! before a call comes, the grant stays until another instance has a lease, so that an instance with few calls can close
-//! the fleet.
+//! The end of a round ends each turn, because no result of another round counts. A lease is requested only while the
+//! turn is `None`. Therefore a result that is written again because its answer was lost finds its lease finished, and
+//! does not count twice. If a lease lapses before a call comes, the grant stays until another instance has a lease, so
+//! that an instance with few calls can close the fleet.
 
 use std::time::Duration;
 
@@ -133,8 +133,8 @@ impl Desk {
                     }
                     return;
                 } else if let Some(used) = used.filter(|used| self.is_overdue(*used, now.here)) {
-                    // A call has taken back the slot of the overdue probe. After a second deadline no result is
-                    // expected, because the probe was perhaps cancelled.
+                    // A call has freed the slot of the overdue probe, and the result of that probe may still follow.
+                    // After a second deadline no result is expected, because the probe was perhaps cancelled.
                     let deadline = self.circuit.config().probes.deadline;
                     if now.here.saturating_since(used) >= deadline.saturating_mul(2) {
                         self.end_turn();
@@ -202,7 +202,8 @@ impl Desk {
         self.fleet.turn = Turn::None;
     }
 
-    /// Returns the command for a result. `None` if the result changes nothing.
+    /// Returns the command for a result. `None` if this instance has no lease in the present round, so that the result
+    /// would change nothing.
     pub(super) fn result(&self, outcome: Outcome, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         let probes = self.circuit.config().probes;
         let (open_for, alone) = (self.open_again(fleet, now), who.members.is_alone);
