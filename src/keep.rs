@@ -27,9 +27,9 @@ pub enum StoreKind {
     /// A database of PostgreSQL, with an address that begins with `postgres://` or `postgresql://`.
     Postgres,
     /// A Redis or Valkey server, with an address that begins with `redis://` or `valkey://`, with `rediss://` or
-    /// `valkeys://` for TLS, or with `unix://`, `redis+unix://` or `valkey+unix://` for a socket. An address that begins
-    /// with `redis-sentinel://`, `rediss-sentinel://`, `valkey-sentinel://` or `valkeys-sentinel://` names the sentinels
-    /// of a master. The same four schemes with `-cluster` in place of `-sentinel` name nodes of a cluster.
+    /// `valkeys://` for TLS, or with `unix://`, `redis+unix://` or `valkey+unix://` for a socket. An address that
+    /// begins with `redis-sentinel://`, `rediss-sentinel://`, `valkey-sentinel://` or `valkeys-sentinel://` names the
+    /// sentinels of a master. The same four schemes with `-cluster` in place of `-sentinel` name nodes of a cluster.
     Redis,
 }
 

@@ -19,7 +19,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 
 pub(super) use thread::DiskThread;
 
-/// Opens an existing regular file. SQLite opens its files itself.
+/// Opens an existing regular file, for the store of files. SQLite opens its files itself.
 ///
 /// # Errors
 ///
@@ -124,7 +124,7 @@ pub(super) fn is_writable_by_all(_path: &Path) -> bool {
     false
 }
 
-/// The file that a path leads to, so that a replaced file can be noticed.
+/// The identity of a file, by which a store notices that another file has replaced this file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -132,7 +132,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity of the file at the path. On systems without inodes all files have the same identity.
+    /// Returns the identity of the file with this metadata.
     #[cfg(unix)]
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
@@ -154,7 +154,7 @@ impl Identity {
     }
 }
 
-/// Returns true if the file has a second name, which may lie in another folder.
+/// Returns true if the file has a second name (a hard link), perhaps in another folder.
 #[cfg(all(unix, feature = "file"))]
 pub(super) fn has_other_names(metadata: &Metadata) -> bool {
     metadata.nlink() > 1
@@ -166,7 +166,7 @@ pub(super) fn has_other_names(_metadata: &Metadata) -> bool {
     false
 }
 
-/// Returns the folder that the path lies in.
+/// Returns the folder of the path, which is `.` for a file name alone.
 pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -213,8 +213,8 @@ fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
     if owner().1 != folder.gid() {
         fchown(made, None, Some(folder.gid())).ok();
     }
-    // The mode is set while the file belongs to this process. The umask has no effect, because the umask of root must
-    // not lock the service out.
+    // The mode is set while this process owns the file, because only the owner may set the mode without further rights.
+    // The umask has no effect on this mode, because the umask of root must not lock the service out.
     let has_group = owner().1 == folder.gid();
     made.set_permissions(fs::Permissions::from_mode(mode(folder.mode(), has_group))).ok();
     if owner().0 != folder.uid() {

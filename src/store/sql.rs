@@ -26,8 +26,8 @@ pub(super) struct Columns {
 impl Columns {
     /// Returns the columns for the record of this write.
     pub(super) fn of(write: &Write) -> Self {
-        // With the latest possible time as the present, a record from the future is decoded like any other. Only a load
-        // decides whether a record is valid.
+        // The latest possible time is given as the present, so that a record with times of the future is decoded too.
+        // Only a load decides whether a record is valid.
         let Ok(record) =
             CircuitRecord::decode_with_expired(&write.name, &write.bytes, Timestamp::from_millis(u64::MAX))
         else {

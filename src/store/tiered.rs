@@ -47,8 +47,8 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 /// instance restarts. Instances that reach different tiers agree only after they reach the same tier again, or after a
 /// watch reports the change.
 ///
-/// The audit is in the durable tier only, and the members of fleets are in the fast tier only. The time of an answer is the time of the tier that answered. `delete` needs
-/// both tiers, and `list` needs the durable tier.
+/// The audit is in the durable tier only, and the members of fleets are in the fast tier only. The time of an answer is
+/// the time of the tier that answered. `delete` needs both tiers, and `list` needs the durable tier.
 ///
 /// # Cancel safety
 ///

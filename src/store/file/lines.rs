@@ -18,7 +18,7 @@ pub(super) struct End {
 /// Reads the lines from an offset on, but at most the last `most` bytes of the file. `read` gets each line, and true if
 /// the line is complete.
 pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMut(&[u8], bool)) -> io::Result<End> {
-    // The file may grow in the meantime. The bytes behind this length are left to the next reading.
+    // The file may grow during the reading. The bytes behind this length are read by the next reading.
     let length = file.metadata()?.len();
     let begin = offset.max(length.saturating_sub(most));
     file.seek(SeekFrom::Start(begin))?;
@@ -26,7 +26,8 @@ pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMu
     lines(reader, begin, begin > offset, read)
 }
 
-/// Reads the lines of a reader. If `is_within` is true, the reader begins within a line, which is left out.
+/// Reads the lines of a reader. If `is_within` is true, the reader begins within a line, and the rest of this line is
+/// left out.
 fn lines(
     mut reader: impl BufRead,
     begin: u64,
@@ -64,7 +65,8 @@ fn lines(
     Ok(end)
 }
 
-/// The longest line that is kept, in bytes. The longest row of the audit that this crate makes is a tenth of this.
+/// The longest line that is kept, in bytes. The longest row of the audit that this crate writes has a tenth of this
+/// length.
 const LONGEST: usize = 64 * 1024;
 
 #[cfg(test)]
