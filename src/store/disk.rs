@@ -1,9 +1,8 @@
 //! The rules for files and folders of the stores on a disk, and the thread that does the work on the disk.
 //!
-//! A folder belongs to its owner. A new file gets the owner and the group of its folder if the process may set them, so
-//! that a command of root never locks the service out. Links are not followed and only regular files are opened,
-//! because another user who may write to the folder could otherwise lead a write to a foreign file, or stop the process
-//! with a pipe or an endless device.
+//! A new file gets the owner and the group of its folder if the process may set them, so that a command of root never
+//! locks the service out. Links are not followed and only regular files are opened. Otherwise another user who may
+//! write to the folder could redirect a write to a foreign file, or stop the process with a pipe or an endless device.
 //!
 //! Owners, modes and links need unix. On other systems the files get the rights that the system gives to new files,
 //! links are followed only as far as the check before the opening permits, and a replaced file is not noticed.
@@ -206,7 +205,7 @@ fn flag_bits(flags: rustix::fs::OFlags) -> i32 {
 }
 
 /// Gives a new file to the owner and the group of its folder. Only root may change the owner, and other users may set a
-/// group that they belong to. A refusal is no error, because the file is usable all the same.
+/// group that they belong to. A refusal is no error, because the process can use the file nevertheless.
 #[cfg(unix)]
 fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
     let owner = || made.metadata().map(|made| (made.uid(), made.gid())).unwrap_or_default();

@@ -54,7 +54,7 @@ impl StoreErrorKind {
         matches!(self, Self::Refused | Self::Corrupt)
     }
 
-    /// Returns the kind as half a sentence that reveals nothing of the store.
+    /// Returns the kind as a clause without details of the store, for a page.
     #[cfg(feature = "admin")]
     pub(crate) const fn sentence(self) -> &'static str {
         match self {

@@ -100,8 +100,9 @@ impl RedisStore {
     /// is verified with the public CAs, or only with those in the file of `?ca=FILE`. `?cert=FILE&key=FILE` names a
     /// client certificate. All files are in PEM format, and are read again for each new connection.
     ///
-    /// `redis-sentinel://` is the address of [`sentinel`](Self::sentinel), and `redis-cluster://` that of
-    /// [`cluster`](Self::cluster). `rediss-sentinel://` and `rediss-cluster://` are the same with TLS.
+    /// [`sentinel`](Self::sentinel) describes the addresses that begin with `redis-sentinel://`, and
+    /// [`cluster`](Self::cluster) those that begin with `redis-cluster://`. `rediss-sentinel://` and
+    /// `rediss-cluster://` are the same with TLS.
     ///
     /// A password that would go to another host without TLS is logged as a warning.
     ///

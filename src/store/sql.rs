@@ -1,8 +1,8 @@
 //! The conversions that both SQL stores share, from a record to the columns of its row and from bytes to text columns.
 //!
-//! The stored bytes of a record are authoritative, and the other columns are for people. Therefore no value of those
-//! columns makes a write fail. Bytes that do not decode have the state `unknown`, and a number that is too large for
-//! its column is null. Each store has its own statements.
+//! The stored bytes of a record are authoritative, and the other columns are for people. Therefore no value of the
+//! other columns makes a write fail. Bytes that do not decode get the state `unknown`, and a number that is too large
+//! for its column becomes null. Each store has its own statements.
 
 use std::borrow::Cow;
 

@@ -11,7 +11,7 @@
 //!
 //! Network file systems are not supported, because SQLite cannot rely on their locks.
 //!
-//! This file has more than 350 lines, because the SQL statements are in the same file as the operations that use them.
+//! The file is longer than others, because the SQL statements are read together with the operations that use them.
 
 mod connection;
 mod error;

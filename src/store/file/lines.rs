@@ -9,9 +9,11 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 /// The result of a reading to the end of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct End {
+    /// The offset of the end of the bytes that were read.
     pub(super) length: u64,
     /// The offset of the end of the last complete line.
     pub(super) whole: u64,
+    /// True if the last line has no line break, as after a killed writer.
     pub(super) is_torn: bool,
 }
 

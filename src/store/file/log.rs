@@ -296,7 +296,7 @@ fn digest(id: &str) -> u128 {
     u128::from_str_radix(&digits[..32], 16).expect("a digest has hexadecimal digits")
 }
 
-/// The number of bytes at the beginning by which a file is recognised.
+/// The number of bytes at the beginning of a file by which the file is recognised.
 const HEAD: u64 = 256;
 /// The number of rows whose ids are remembered.
 const REMEMBERED: usize = 10_000;

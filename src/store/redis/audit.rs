@@ -24,8 +24,8 @@ const TRIMMED_AT_MOST: usize = 8;
 /// nodes of its tree, so the stream may have more rows than `ROWS_KEPT`.
 const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 
-/// Appends the rows that the stream does not have yet, in order. `has_appended` is true after the first success, so that
-/// the loss of the whole stream is noticed and becomes a row.
+/// Appends the rows that the stream does not have yet, in order. `has_appended` is true after the first success, so
+/// that the loss of the whole stream is noticed and recorded as a row.
 ///
 /// # Cancel safety
 ///

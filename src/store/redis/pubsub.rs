@@ -99,7 +99,7 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
 }
 
 /// Subscribes and reports changes until the connection is lost, or until the connection of the operations was replaced.
-/// Sets `steady` if the connection lived to its first heartbeat. Otherwise the caller makes the next pause longer.
+/// Sets `steady` if the server answered the first heartbeat. Otherwise the caller makes the next pause longer.
 ///
 /// # Cancel safety
 ///
@@ -166,8 +166,8 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
     }
 }
 
-/// Reads `LENGTH ETAG\nNAME`, where the etag `-` stands for a deletion. The bytes behind the name are the word of a hint.
-/// Other bytes there are of a later version, and are read as [`Hint::Any`].
+/// Reads `LENGTH ETAG\nNAME`, where the etag `-` means a deletion. The bytes behind the name can be the word
+/// `transition`. Any other bytes behind the name are read as [`Hint::Any`], because a later version may append them.
 fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
     let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
     let (length, etag) = str::from_utf8(&payload[..end]).ok()?.split_once(' ')?;

@@ -72,7 +72,7 @@ impl Sentinels {
                     }
                 }
                 Ok(Err(error)) => fault = Some(error),
-                // The runtime ends, or the question panicked.
+                // The runtime is ending, or the task of the question has panicked.
                 Err(_) => {}
             }
         }

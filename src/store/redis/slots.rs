@@ -64,7 +64,8 @@ pub(super) fn read(answer: &Value, asked: &Place) -> Option<Vec<(u16, u16, Place
         .collect()
 }
 
-/// Returns a number, or `None` if it is too large. The crate `redis` would cut such a number.
+/// Returns the number in an answer, or `None` if the number is too large. The crate `redis` would truncate such a
+/// number.
 fn number(value: &Value) -> Option<u16> {
     u16::try_from(of::<i64>(value)?).ok()
 }

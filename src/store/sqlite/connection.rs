@@ -241,8 +241,8 @@ impl Opened {
 
     /// Returns true if the path still leads to the open files.
     ///
-    /// If the database was replaced or deleted, the files beside it that belong to the old database are set aside,
-    /// because SQLite would apply them to the new database.
+    /// If the database was replaced or deleted, the log and the index of the old database are renamed, because SQLite
+    /// would apply them to the new database.
     pub(super) fn is_current(&mut self, path: &Path) -> bool {
         match Files::at(path) {
             Ok(now) if now.is_of_another(&self.files) => {

@@ -55,7 +55,7 @@ impl<S: Store> Tier<S> {
 }
 
 impl<S> Tier<S> {
-    /// Counts the end of an operation, and logs a failure or a recovery after the lock is free.
+    /// Counts the end of an operation, and logs a failure or a recovery after the release of the lock.
     fn ended(&self, operation: &'static str, began: Tick, error: Option<&StoreError>, kind: &'static str) {
         let now = self.clock.now();
         let result = error.map_or("ok", |error| error.kind().as_str());

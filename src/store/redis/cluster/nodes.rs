@@ -22,7 +22,7 @@ pub(super) struct Nodes {
     source: Source,
     address: Arc<str>,
     clock: MonotonicClock,
-    /// The places of the nodes in the address, which are asked again even if the cluster no longer names them. So the
+    /// The places of the nodes in the address, which are kept even if the cluster no longer names them, so that the
     /// cluster is found again after all of its other nodes were replaced.
     seeds: Vec<Place>,
     /// The nodes that are known, by their places.
