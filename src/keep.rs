@@ -27,14 +27,15 @@ pub enum StoreKind {
     /// A database of PostgreSQL, with an address that begins with `postgres://` or `postgresql://`.
     Postgres,
     /// A Redis or Valkey server, with an address that begins with `redis://` or `valkey://`, with `rediss://` or
-    /// `valkeys://` for TLS, or with `unix://`, `redis+unix://` or `valkey+unix://` for a socket. With `redis-sentinel://`,
-    /// and likewise for the other three, the address names the sentinels of a master, and with `redis-cluster://` the nodes
-    /// of a cluster.
+    /// `valkeys://` for TLS, or with `unix://`, `redis+unix://` or `valkey+unix://` for a socket. An address that
+    /// begins with `redis-sentinel://`, `rediss-sentinel://`, `valkey-sentinel://` or `valkeys-sentinel://` names the
+    /// sentinels of a master. The same four schemes with `-cluster` in place of `-sentinel` name nodes of a cluster.
     Redis,
 }
 
 impl StoreKind {
-    /// Returns the kind of store that an address selects. Only the scheme of the address is checked.
+    /// Returns the kind of store that an address selects, or `None` for an unknown scheme. Nothing but the scheme is
+    /// checked.
     #[must_use]
     pub fn of(url: &str) -> Option<Self> {
         let (scheme, _) = url.split_once(':')?;
@@ -64,15 +65,15 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
 #[expect(clippy::exhaustive_enums, reason = "a further way must be looked at in every match")]
 pub enum Sharing {
     /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
-    /// quarter of the configured values, but at least 2, for failures that are unlikely at the usual error rate
-    /// ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because an instance on a bad path can
-    /// neither open nor close the circuits of other instances.
+    /// quarter of the configured values, but at least 2. The lower values open the circuit only on failures that are
+    /// unlikely at its usual error rate ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because an
+    /// instance on a bad path can neither open nor close the circuits of other instances.
     #[default]
     Advise,
     /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, and the fleet probes and closes
     /// as one circuit. An instance whose own calls succeed stays closed. This is the right choice for two or more instances
-    /// of one service with one store. An instance writes a heartbeat every 10 s. [`guide::fleet`](crate::guide::fleet) has the
-    /// whole.
+    /// of one service with one store. An instance writes a heartbeat every 10 s. [`guide::fleet`](crate::guide::fleet)
+    /// describes the protocol.
     Quorum,
     /// The opening is an order. The first instance that opens opens the circuits of all instances of the fleet, even of those
     /// whose own calls succeed, and the fleet probes and closes as one circuit, as with [`Quorum`](Self::Quorum). This is the
@@ -121,22 +122,22 @@ pub enum SchemaMode {
 }
 
 /// Returns true if the text can be the id of an instance. An id has no `#`, because `#` numbers the instances that have
-/// the same id. An id has no `//`, because such a text is an address under the wrong key, and records, the audit and
-/// logs would show its password.
+/// the same id. An id has no `//`, because a text with `//` is probably the address of a store that was given under the
+/// wrong key, and records, the audit and logs would show its password.
 pub(crate) fn is_instance(id: &str) -> bool {
     (1..=100).contains(&id.len()) && id.chars().all(|c| is_printable(c) && c != '#') && !id.contains("//")
 }
 
-/// Returns true if the text can be the name of a fleet. A name has no `//`, for the reason that an id of an instance has
-/// none.
+/// Returns true if the text can be the name of a fleet. A name has no `//`, for the same reason as in [`is_instance`].
 pub(crate) fn is_fleet(name: &str) -> bool {
     (1..=LONGEST_FLEET).contains(&name.len()) && name.chars().all(is_printable) && !name.contains("//")
 }
 
 /// Returns true if the text can be the prefix of a store's keys.
 ///
-/// The characters have no meaning in patterns and hash tags of Redis, and separate words nowhere. A prefix does not
-/// contain [`ROOT`], so that no key of one prefix is a key of another prefix. The store adds the colon at the end.
+/// No allowed character has a meaning in a pattern or a hash tag of Redis, and none ends a word in a log line or a
+/// shell. A prefix does not contain [`ROOT`], so that no key of one prefix is a key of another prefix. The store adds
+/// the colon between prefix and root.
 pub(crate) fn is_prefix(prefix: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
     let is_framed = prefix.starts_with(':') || prefix.ends_with(':');
@@ -166,19 +167,19 @@ pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spa
 
 /// The description of the names that [`is_fleet`] accepts, for the texts of errors.
 pub(crate) const FLEETS: &str = "1 to 100 bytes of printable text without spaces and `//`";
-/// The length of the longest name of a fleet, in bytes. The name of its record has a beginning of 7 bytes more.
+/// The length of the longest name of a fleet, in bytes. The name of its record is 7 bytes longer, because of `@fleet:`.
 pub(crate) const LONGEST_FLEET: usize = 100;
-/// The least number of votes for an opening of a fleet, unless the settings have another.
+/// The default of the least number of votes that open a fleet.
 pub(crate) const QUORUM_AT_LEAST: u32 = 2;
-/// The share of the members whose votes open a fleet, unless the settings have another.
+/// The default of the share of the live members whose votes open a fleet.
 pub(crate) const QUORUM_SHARE: f64 = 0.1;
-/// The largest number of votes that are ever needed, because more votes are only slower.
+/// The largest number of votes that an opening of a fleet ever needs, because more votes would only delay the opening.
 pub(crate) const MOST_VOTES: u32 = 10;
 
 /// The description of the prefixes that [`is_prefix`] accepts, for the texts of errors.
 pub(crate) const PREFIXES: &str = "1 to 100 letters, digits and `.`, `_`, `-`, `/` and `:`, without `:` at an end and \
      without the word `circuit_breaker`";
-/// The word at the beginning of the keys of a store, behind the prefix.
+/// The word at the beginning of each key in Redis, behind the prefix if there is one.
 pub(crate) const ROOT: &str = "circuit_breaker";
 const LONGEST_PREFIX: usize = 100;
 

@@ -79,16 +79,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns the name of the store in metrics and logs, such as `redis` or `postgres`.
     fn kind(&self) -> &'static str;
 
-    /// Returns the kind of the store that gave the etag. Only a store that is made of several stores overrides this
-    /// method.
+    /// Returns the kind of the store that holds the version with this etag. Only a store that is made of several stores
+    /// overrides this method.
     fn origin(&self, etag: &Etag) -> &'static str {
         let _any = etag;
         self.kind()
     }
 
-    /// Returns the kinds of the tiers, the fast tier first. Only a store that puts one store in front of another overrides
-    /// this method. Instances write the tiers into their entries, so that an order that would reach only one tier is
-    /// refused.
+    /// Returns the kinds of the two tiers, the fast tier first. `None` if the store has no tiers, which is the default.
+    /// Only a store that puts one store in front of another overrides this method. Instances write the tiers into their
+    /// entries, so that an order that would reach only one of the tiers is refused.
     fn tiers(&self) -> Option<[&'static str; 2]> {
         None
     }
@@ -111,16 +111,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store cannot write. After [`TimedOut`](StoreErrorKind::TimedOut) the write may have been made all the
-    /// same.
+    /// If the store cannot write. After [`TimedOut`](StoreErrorKind::TimedOut) the write may have been made
+    /// nevertheless.
     fn compare_and_set(&self, write: &Write) -> impl Future<Output = Result<Written, StoreError>> + Send;
 
     /// Deletes the value of a name if the etag names the present version. Returns true if the value was deleted.
     ///
     /// # Errors
     ///
-    /// If the store cannot delete. After [`TimedOut`](StoreErrorKind::TimedOut) the value may have been deleted all the
-    /// same.
+    /// If the store cannot delete. After [`TimedOut`](StoreErrorKind::TimedOut) the value may have been deleted
+    /// nevertheless.
     fn delete(&self, name: &str, etag: &Etag) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Returns the names that have a value, sorted by their bytes.
@@ -161,16 +161,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         self.load_many(names)
     }
 
-    /// Begins to report changes. Returns `None` if the store cannot report changes, which is the default.
+    /// Opens a watch, on which the store reports changes. Returns `None` if the store cannot report changes, which is
+    /// the default.
     ///
     /// A watch need not be reliable, because the coordinator also polls. But a watch must report a
-    /// [`Gap`](WatchEvent::Gap) when it may have missed a change, and must end when it can report no more changes. While a
-    /// watch lives, a closed circuit is polled only once a minute, and with
-    /// [`Sharing::Advise`](crate::coordinator::Sharing::Advise) any other circuit every 5 s.
+    /// [`Gap`](WatchEvent::Gap) when it may have missed a change, and must end when it can report no more changes.
+    /// While a watch is open, a circuit that is closed here and in the store is polled at most once a minute. With
+    /// [`Sharing::Advise`](crate::coordinator::Sharing::Advise) any other circuit is polled at most every 5 s.
     ///
-    /// After the end of a watch, the registry polls as without a watch, and requests the next watch 1 to 3 s later. After an
-    /// error the next request comes 2.5 to 7.5 s later. Report a gap at the start of a watch, if earlier changes may be
-    /// missing.
+    /// After the end of a watch, the registry polls as without a watch, and calls this method again 1 to 3 s later.
+    /// After an error the next call follows 2.5 to 7.5 s later. If changes between the return of this method and the
+    /// first report may be missing, begin with a gap.
     ///
     /// # Errors
     ///
@@ -209,7 +210,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn audit(&self, filter: &AuditFilter) -> impl Future<Output = Result<Vec<AuditRow>, StoreError>> + Send;
 }
 
-/// The version of a stored value. Only the store that gave an etag can interpret its text.
+/// The version of a stored value. Only the store that created an etag can interpret its text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Etag(Box<str>);
 
@@ -257,10 +258,11 @@ pub struct Write {
     pub expected: Option<Etag>,
     /// The new value.
     pub bytes: Vec<u8>,
-    /// The time for which a store with expiry must keep the value at least. With `None` the store keeps the value until
-    /// it is deleted. Stores without expiry ignore this field.
+    /// The shortest time for which a store with expiry keeps the value. With `None` the store keeps the value until the
+    /// value is deleted. Stores without expiry ignore this field.
     pub ttl: Option<Duration>,
-    /// The hint for the watches, which a store may ignore. [`WatchSender::changed_with`] takes the hint as it is.
+    /// The hint for the watches, which a store may ignore. A store passes the hint unchanged to
+    /// [`WatchSender::changed_with`].
     pub hint: Hint,
 }
 
@@ -293,8 +295,8 @@ pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     Err(StoreError::refused(format!("the record of `{}` has {bytes} bytes, allowed are {allowed}", write.name)))
 }
 
-/// Returns the content of a value that is too long for a record and was not read, which is as many blanks. No reader
-/// accepts the blanks, so that the value counts as damaged.
+/// Returns the replacement for a stored value that is too long for a record, and that the store therefore did not read.
+/// The replacement is a byte longer than the longest record and has only blanks, so that the value counts as damaged.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn too_long() -> Vec<u8> {
     vec![b' '; crate::record::CircuitRecord::MAX_BYTES + 1]

@@ -1,8 +1,8 @@
 //! The check of a store's address, which is the same for settings, stores and `circuitctl`.
 //!
-//! The check knows every scheme and every parameter. A parameter that only looks right is refused, because a misspelt
-//! `sslmode` would otherwise send a password to a server that is not the database. No error repeats a value, and a name
-//! is repeated only if the name cannot be a part of a password.
+//! The check knows every scheme and every parameter. An unknown parameter is refused, because a misspelt `sslmode`
+//! would otherwise send a password to a server that is not the database. An error repeats the name or the value of a
+//! parameter only if no part of a password can be in it.
 
 mod known;
 mod several;
@@ -36,7 +36,7 @@ impl Address {
         let kind = StoreKind::of(url).ok_or(Wrong::Form)?;
         let is_socket = scheme.contains("unix");
         let is_server = matches!(kind, StoreKind::Postgres | StoreKind::Redis);
-        // A space at an end is refused here, because no store would explain the mistake.
+        // A space before or after the address is refused here, because no store would explain the mistake.
         if is_server && !rest.starts_with("//") || url.trim() != url || url.contains(forges) {
             return Err(Wrong::Form);
         }

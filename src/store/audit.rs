@@ -1,8 +1,7 @@
 //! The audit, which is the history of circuits, and the filter of a query for its rows.
-//! The audit has one row for each transition and for each act of an operator.
 //!
-//! Rows are texts and numbers without further structure, so that a person can read them in a table, and a store needs
-//! no knowledge of circuits.
+//! The audit has one row for each transition and for each act of an operator. A row has texts and numbers without
+//! further structure, so that a person can read rows in a table, and so that a store needs no knowledge of circuits.
 
 use serde::{Deserialize, Serialize};
 
@@ -135,11 +134,11 @@ pub(crate) fn row_id(parts: [&str; 5]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditFilter {
-    /// Returns only rows of this circuit. `None` returns the rows of all circuits.
+    /// The circuit whose rows pass. `None` passes the rows of all circuits.
     pub service: Option<String>,
-    /// Returns only acts of this operator.
+    /// The operator whose acts pass. `None` passes all rows.
     pub user: Option<String>,
-    /// Returns only rows of this time or later.
+    /// The time of the oldest row that passes. `None` passes rows of every age.
     pub since: Option<Timestamp>,
     /// The largest number of rows. If more rows pass the filter, the newest are returned. Default: 100.
     pub limit: usize,

@@ -1,9 +1,8 @@
 //! The rules for files and folders of the stores on a disk, and the thread that does the work on the disk.
 //!
-//! A folder belongs to its owner. A new file gets the owner and the group of its folder if the process may set them, so
-//! that a command of root never locks the service out. Links are not followed and only regular files are opened,
-//! because another user who may write to the folder could otherwise lead a write to a foreign file, or stop the process
-//! with a pipe or an endless device.
+//! A new file gets the owner and the group of its folder if the process may set them, so that a command of root never
+//! locks the service out. Links are not followed and only regular files are opened. Otherwise another user who may
+//! write to the folder could redirect a write to a foreign file, or stop the process with a pipe or an endless device.
 //!
 //! Owners, modes and links need unix. On other systems the files get the rights that the system gives to new files,
 //! links are followed only as far as the check before the opening permits, and a replaced file is not noticed.
@@ -19,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 
 pub(super) use thread::DiskThread;
 
-/// Opens an existing regular file. SQLite opens its files itself.
+/// Opens an existing regular file, for the store of files. SQLite opens its files itself.
 ///
 /// # Errors
 ///
@@ -124,7 +123,7 @@ pub(super) fn is_writable_by_all(_path: &Path) -> bool {
     false
 }
 
-/// The file that a path leads to, so that a replaced file can be noticed.
+/// The identity of a file, by which a store notices that another file has replaced this file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -132,7 +131,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity of the file at the path. On systems without inodes all files have the same identity.
+    /// Returns the identity of the file with this metadata.
     #[cfg(unix)]
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
@@ -154,7 +153,7 @@ impl Identity {
     }
 }
 
-/// Returns true if the file has a second name, which may lie in another folder.
+/// Returns true if the file has a second name (a hard link), perhaps in another folder.
 #[cfg(all(unix, feature = "file"))]
 pub(super) fn has_other_names(metadata: &Metadata) -> bool {
     metadata.nlink() > 1
@@ -166,7 +165,7 @@ pub(super) fn has_other_names(_metadata: &Metadata) -> bool {
     false
 }
 
-/// Returns the folder that the path lies in.
+/// Returns the folder of the path, which is `.` for a file name alone.
 pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -206,15 +205,15 @@ fn flag_bits(flags: rustix::fs::OFlags) -> i32 {
 }
 
 /// Gives a new file to the owner and the group of its folder. Only root may change the owner, and other users may set a
-/// group that they belong to. A refusal is no error, because the file is usable all the same.
+/// group that they belong to. A refusal is no error, because the process can use the file nevertheless.
 #[cfg(unix)]
 fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
     let owner = || made.metadata().map(|made| (made.uid(), made.gid())).unwrap_or_default();
     if owner().1 != folder.gid() {
         fchown(made, None, Some(folder.gid())).ok();
     }
-    // The mode is set while the file belongs to this process. The umask has no effect, because the umask of root must
-    // not lock the service out.
+    // The mode is set while this process owns the file, because only the owner may set the mode without further rights.
+    // The umask has no effect on this mode, because the umask of root must not lock the service out.
     let has_group = owner().1 == folder.gid();
     made.set_permissions(fs::Permissions::from_mode(mode(folder.mode(), has_group))).ok();
     if owner().0 != folder.uid() {

@@ -10,13 +10,13 @@ use crate::keep::Wrong;
 use crate::shown::one_line;
 use crate::state::text::beginning;
 
-/// An operation of a store failed.
+/// The error of an operation of a store.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
-    /// True if another part of the store answers, as another node of a cluster.
+    /// True if one part of the store has failed, such as a node of a cluster, and another part answers.
     is_of_one_part: bool,
 }
 
@@ -29,8 +29,8 @@ pub enum StoreErrorKind {
     /// The store did not answer in time. The operation has happened, or has not happened, or will still happen.
     TimedOut,
     /// The store answered, and refuses the operation every time, for example because a permission or a table is
-    /// missing. Also the failure of the part of a store that has the name, as one node of a cluster, while other parts
-    /// answer. Callers narrow a refused batch and go on with the other names.
+    /// missing. This is also the kind of a failure of one node of a cluster while other nodes answer, unless a write
+    /// may have been made. Callers split a refused batch, and continue with the names that the store does not refuse.
     Refused,
     /// The data in the store are damaged, or were not written by this crate.
     Corrupt,
@@ -48,12 +48,13 @@ impl StoreErrorKind {
         }
     }
 
-    /// Returns true if the store has answered, so that a repetition has the same result until a person changes the store.
+    /// Returns true if the store refuses the operation or the data are damaged. The caller repeats such an operation
+    /// much later, because the cause usually lasts until a person corrects it.
     pub(crate) const fn is_lasting(self) -> bool {
         matches!(self, Self::Refused | Self::Corrupt)
     }
 
-    /// Returns the kind as half a sentence that reveals nothing of the store.
+    /// Returns the kind as a clause without details of the store, for a page.
     #[cfg(feature = "admin")]
     pub(crate) const fn sentence(self) -> &'static str {
         match self {
@@ -103,8 +104,8 @@ impl StoreError {
         self
     }
 
-    /// Marks the failure as one of the part of the store that has the name, while other parts answer. The kind stays, because
-    /// an operation without an answer may have happened in that part.
+    /// Marks the error as the failure of one part of the store, while another part answers. The kind stays, because an
+    /// operation without an answer may have happened in the failed part.
     #[cfg(feature = "redis")]
     pub(super) const fn of_one_part(mut self) -> Self {
         self.is_of_one_part = true;
@@ -122,8 +123,8 @@ impl StoreError {
         self.kind
     }
 
-    /// Returns the error with its causes in one line of at most 1000 characters, for a log. Characters that could forge
-    /// another line are spaces.
+    /// Returns the error with its causes in one line of at most 1000 characters, for a log. Spaces replace the
+    /// characters that could forge another line.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = beginning(&self.message);

@@ -5,7 +5,7 @@
 //! breakers/payments.json            the record
 //! breakers/payments.json.lock       locked while the record is written; deleted with the record
 //! breakers/payments.json.corrupt    the last content of payments.json that was not a record of `payments`, if any
-//! breakers/payments.json.….tmp      a record that is being written, or a remainder of a killed writer, deleted after a minute
+//! breakers/payments.json.….tmp      a record under way, or left by a killed writer and deleted after a later start
 //! breakers/audit.jsonl              the audit, one row per line
 //! breakers/audit.old.jsonl          the older rows of the audit
 //! ```
@@ -39,8 +39,9 @@ use log::Log;
 /// # Names
 ///
 /// A file has the name of its circuit, with an escape such as `%2F` for every byte except lower-case letters, digits,
-/// `.`, `_` and `-`. Therefore no name leads out of the folder, and two names never share a file on a file system that
-/// treats `A` and `a` alike. If the name of the file would exceed 120 bytes, its SHA-256 replaces its end.
+/// `.`, `_` and `-`. Therefore no name leads out of the folder, and two names never share a file, even on a file system
+/// that treats `A` and `a` alike. If the name of the file would exceed 120 bytes, the SHA-256 of the circuit's name
+/// replaces the end.
 ///
 /// # Rights
 ///

@@ -52,8 +52,8 @@ impl Health {
         self.next = self.next.min(now);
     }
 
-    /// Returns the number of failures since the last logged one, if this failure is to be logged. Returns `None` if it
-    /// is not.
+    /// Returns the number of unlogged failures since the last log line, if this failure must be logged. Returns `None`
+    /// if the last line is less than a minute old.
     #[must_use = "the caller logs the failure"]
     pub(crate) fn line(&mut self, now: Tick) -> Option<u64> {
         let unlogged = self.lines.next(now);

@@ -11,7 +11,7 @@
 //! `LISTEN` reports changes. `LISTEN` does not work behind a pooler, where only the coordinator's poll finds changes.
 //!
 //! The `search_path` of the transaction selects the schema of the tables. `?options[search_path]=ops` in the address
-//! names another schema.
+//! selects another schema than the default.
 
 mod address;
 mod connection;
@@ -45,8 +45,8 @@ use statements::{
 /// The first operation connects, so an application can start while the database is down. That operation also creates
 /// the tables, unless [`schema`](Self::schema) sets another mode. After a failure the next operation tries again.
 /// Therefore neither a restarted server nor a corrected password needs a restart of the application. An operation takes
-/// at most nine tenths of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout), of which a new
-/// connection may take eight.
+/// at most nine tenths of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout). Within that time,
+/// a new connection takes at most eight tenths of the `store_timeout`.
 ///
 /// The operations need tokio's time and I/O drivers.
 #[derive(Clone)]
@@ -67,8 +67,8 @@ impl PostgresStore {
     /// `postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=/etc/ssl/ca.crt`. Parts that the
     /// address does not have are taken from the `PG…` variables of the environment and from `.pgpass`.
     ///
-    /// With `options[search_path]=SCHEMA` the tables are in another schema, also behind a pooler, because the search path
-    /// is set in each transaction.
+    /// With `options[search_path]=SCHEMA` the tables are in another schema, even behind a pooler, because the store
+    /// sets the search path in each transaction.
     ///
     /// The parameters are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`, `hostaddr`, `port`, `dbname`, `user`,
     /// `password`, `application_name` and `options`, as in libpq. With `sslmode=verify-full` the certificate of the
@@ -268,8 +268,8 @@ impl Store for PostgresStore {
     /// Reports the names of changed records. The first event is a [`Gap`](super::WatchEvent::Gap), and a gap also
     /// follows each reconnection. Returns `None` behind a pooler, because `LISTEN` does not work there.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        // The number of the table is in the name of the channel. Relaxed, because the flag is a hint, as in
-        // `check_tables`.
+        // The tables must exist before the watch begins, because the name of the channel contains the OID of a table.
+        // Relaxed, because the flag is a hint, as in `check_tables`.
         if !self.shared.ready.load(Relaxed) {
             within(self.check_tables()).await?;
         }

@@ -56,9 +56,10 @@ use crate::telemetry;
 ///
 /// One connection serves all operations, or one connection to each node of a cluster, and each watch has its own. The
 /// first operation opens the connection. The connection is replaced when it breaks, when the server is not a master that
-/// accepts writes, when the server does not accept the password, and when three operations in a row got no answer. An
-/// answer takes at most nine tenths of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout). A new
-/// connection takes at most eight tenths of it, but may take 1 s.
+/// accepts writes, when the server does not accept the password, and when three operations in a row got no answer. The
+/// store waits for an answer for nine tenths of the
+/// [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout). An attempt to connect is given up after eight
+/// tenths of the `store_timeout`, or after 1 s if that is longer.
 ///
 /// Clones share the connection.
 ///
@@ -83,15 +84,15 @@ use crate::telemetry;
 pub struct RedisStore {
     servers: Arc<Servers>,
     keys: Arc<Keys>,
-    /// True after rows of the audit were appended.
+    /// True after this store has appended rows to the audit, so that the loss of the whole audit is noticed.
     has_appended: Arc<AtomicBool>,
     warned: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl RedisStore {
     /// Creates the store of `redis://[user][:password@]host[:port][/database]`, or of a socket:
-    /// `unix:///PATH?db=…&user=…&pass=…`. User and password are percent-encoded. `valkey` and `redis+unix` mean the
-    /// same. Does not connect and needs no runtime.
+    /// `unix:///PATH?db=…&user=…&pass=…`. User and password are percent-encoded. The scheme `valkey` means the same as
+    /// `redis`, and `redis+unix` and `valkey+unix` mean the same as `unix`. Does not connect and needs no runtime.
     ///
     /// `?prefix=orders` is the same as [`prefix`](Self::prefix).
     ///
@@ -99,8 +100,9 @@ impl RedisStore {
     /// is verified with the public CAs, or only with those in the file of `?ca=FILE`. `?cert=FILE&key=FILE` names a
     /// client certificate. All files are in PEM format, and are read again for each new connection.
     ///
-    /// `redis-sentinel://` is the address of [`sentinel`](Self::sentinel), and `redis-cluster://` that of
-    /// [`cluster`](Self::cluster). `rediss-sentinel://` and `rediss-cluster://` are the same with TLS.
+    /// [`sentinel`](Self::sentinel) describes the addresses that begin with `redis-sentinel://`, and
+    /// [`cluster`](Self::cluster) those that begin with `redis-cluster://`. `rediss-sentinel://` and
+    /// `rediss-cluster://` are the same with TLS.
     ///
     /// A password that would go to another host without TLS is logged as a warning.
     ///
@@ -131,7 +133,8 @@ impl RedisStore {
     /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-sentinel://[user:password@]host:26379,host:26379/MASTER[/database]`.
     ///
-    /// Each new connection, also that of a watch, asks all sentinels for the master, and then the master for its role.
+    /// Before each new connection, also before that of a watch, the store asks all sentinels for the master, and then
+    /// the master for its role.
     ///
     /// # Errors
     ///
@@ -161,11 +164,12 @@ impl RedisStore {
     /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-cluster://[user:password@]host:6379,host:6379`.
     ///
-    /// A node that is down or hangs fails the operations on the names of its slots, as
-    /// [`Refused`](super::StoreErrorKind::Refused), so that the other names are loaded and written. A write without an
-    /// answer is [`TimedOut`](super::StoreErrorKind::TimedOut), and does not pause the other names either. The time is that
-    /// of the node that answers, and the earliest of several nodes, so let the clocks of the nodes agree to a second. A
-    /// watch is at one of the nodes, and at the next node after an error.
+    /// If a node is down or hangs, operations on the names of its slots fail as
+    /// [`Refused`](super::StoreErrorKind::Refused), so that the registry still loads and writes the other names. A
+    /// write without an answer fails as [`TimedOut`](super::StoreErrorKind::TimedOut), and does not delay writes of
+    /// other names either. The time of an answer is the time of the node that answered, or the earliest time if several
+    /// nodes answered. Therefore let the clocks of the nodes agree to a second. A watch uses one of the nodes, and the
+    /// next node after an error.
     ///
     /// # Errors
     ///
@@ -206,7 +210,7 @@ impl RedisStore {
     /// prefix `orders` the record of a circuit is at `orders:circuit_breaker:NAME:state`. Default: none, or the
     /// parameter `prefix` of the address, which this method replaces.
     ///
-    /// Stores with different prefixes do not see each other's circuits, also if one prefix begins with the other. Call
+    /// Stores with different prefixes do not see each other's circuits, even if one prefix begins with the other. Call
     /// this method before the first operation, because the store gets a new connection.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! The conversions that both SQL stores share, from a record to the columns of its row and from bytes to text columns.
 //!
-//! The stored bytes of a record are authoritative, and the other columns are for people. Therefore no value of those
-//! columns makes a write fail. Bytes that do not decode have the state `unknown`, and a number that is too large for
-//! its column is null. Each store has its own statements.
+//! The stored bytes of a record are authoritative, and the other columns are for people. Therefore no value of the
+//! other columns makes a write fail. Bytes that do not decode get the state `unknown`, and a number that is too large
+//! for its column becomes null. Each store has its own statements.
 
 use std::borrow::Cow;
 
@@ -26,8 +26,8 @@ pub(super) struct Columns {
 impl Columns {
     /// Returns the columns for the record of this write.
     pub(super) fn of(write: &Write) -> Self {
-        // With the latest possible time as the present, a record from the future is decoded like any other. Only a load
-        // decides whether a record is valid.
+        // The latest possible time is given as the present, so that a record with times of the future is decoded too.
+        // Only a load decides whether a record is valid.
         let Ok(record) =
             CircuitRecord::decode_with_expired(&write.name, &write.bytes, Timestamp::from_millis(u64::MAX))
         else {

@@ -1,7 +1,7 @@
 //! A store in an SQLite file, which is durable, needs no server, and is shared by the processes of one host.
 //!
 //! Every change is one statement, so that a change is never half done. A transaction that first reads and then writes
-//! could also fail, because SQLite can refuse to let a reader become a writer, and waiting does not help. A commit is
+//! is not used, because SQLite can refuse to let a reader become a writer, and then a wait does not help. A commit is
 //! on the disk before the operation returns (`synchronous = FULL`), because otherwise a power cut could undo an
 //! opening. Such a commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A
 //! second connection, which [`watch`](Store::watch) opens, checks five times a second for writes of other connections.
@@ -11,7 +11,7 @@
 //!
 //! Network file systems are not supported, because SQLite cannot rely on their locks.
 //!
-//! The file is longer than others, because each statement stands beside the operation that uses it.
+//! The file is longer than others, because the SQL statements are read together with the operations that use them.
 
 mod connection;
 mod error;
@@ -39,8 +39,8 @@ use connection::{Entered, Lane};
 ///
 /// The first operation opens the file. This operation also creates the file, its folder and the tables, unless
 /// [`schema`](Self::schema) sets another mode. After a failure the next operation tries again. If another process keeps
-/// the file locked for half of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout), which is 1 s by
-/// default, the operation fails as [`Unavailable`](super::StoreErrorKind::Unavailable).
+/// the file locked for half of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout) (1 s of the
+/// default 2 s), the operation fails as [`Unavailable`](super::StoreErrorKind::Unavailable).
 ///
 /// # Rights
 ///
@@ -52,8 +52,8 @@ use connection::{Entered, Lane};
 /// # A file that hangs
 ///
 /// One thread of the store runs one operation at a time, and SQLite has a thread for each connection. If an operation
-/// was given up and its work on the disk does not end, further operations fail at once as `Unavailable`. A statement is
-/// interrupted soon after its operation was given up, or after one minute.
+/// was given up and its work on the disk has run for 500 ms, further operations fail at once as `Unavailable`. A
+/// statement is interrupted soon after its operation was given up, or after one minute.
 #[derive(Clone)]
 pub struct SqliteStore {
     lane: Arc<Lane>,
@@ -215,9 +215,9 @@ impl Store for SqliteStore {
         self.lane.run(list).await
     }
 
-    /// Reports the changed records at most 200 ms after a change, even after a change of this process. Reports a
-    /// [`Gap`](super::WatchEvent::Gap) after the file was replaced or deleted, and for a file with more than 20 000
-    /// records.
+    /// Reports the changed records about 200 ms after a change at the latest, even after a change of this process.
+    /// Reports a [`Gap`](super::WatchEvent::Gap) after the file was replaced or deleted, and after each change of a
+    /// file with more than 20 000 records.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         self.ensure_schema().await?;
         poll::watch(self.lane.clone()).await.map(Some)
@@ -266,7 +266,8 @@ fn versioned(row: &SqliteRow, first: usize) -> Result<Versioned, sqlx::Error> {
     Ok(Versioned { bytes: bytes.unwrap_or_else(too_long), etag })
 }
 
-/// Returns a text. SQLite can hold bytes in the place of a text.
+/// Returns a text column, with replacement characters for bytes that are not UTF-8, because SQLite can store any bytes
+/// in a text column.
 fn lossy(row: &SqliteRow, index: usize) -> Result<Option<String>, sqlx::Error> {
     let bytes: Option<Vec<u8>> = row.try_get(index)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
@@ -292,19 +293,20 @@ macro_rules! bounded_text {
     };
 }
 
-/// Returns the names of rows. A name that is no text is of another program.
+/// Returns the names in the rows. A name that is not UTF-8 was written by another program, and is left out.
 fn named(rows: &[SqliteRow]) -> Vec<String> {
     rows.iter().filter_map(|row| String::from_utf8(row.try_get(0).ok()?).ok()).collect()
 }
 
-/// The etag of a row, as an expression of SQL. A person or another program can write an etag of any type and length.
+/// The etag of a row, as an SQL expression. A person or another program can write an etag of any type and length, so a
+/// long etag is replaced by its length.
 macro_rules! version {
     () => {
         "coalesce(CASE WHEN octet_length(etag) <= 100 THEN CAST(etag AS TEXT) ELSE 'long:' || octet_length(etag) END, '')"
     };
 }
 
-/// The length of the longest record, for the statements.
+/// The length of the longest record, in bytes, for the SQL statements.
 const LONGEST: i64 = 64 * 1024;
 const _: () = assert!(CircuitRecord::MAX_BYTES == 64 * 1024, "`LONGEST` is the same number");
 const LOAD: &str = concat!(
@@ -352,7 +354,7 @@ const APPEND: &str =
         strftime('%Y-%m-%dT%H:%M:%fZ', min(value ->> 'timestamp', ?2) / 1000.0, 'unixepoch'),
         CAST(value ->> 'generation' AS INTEGER), value ->> 'instance'
     FROM json_each(?1) WHERE true ORDER BY key ON CONFLICT (id) DO NOTHING";
-// A text that is too long is of another program. Its length must not decide about the memory of this process.
+// A text that is too long was written by another program. Its length must not decide about the memory of this process.
 const AUDIT: &str = concat!(
     "SELECT ",
     bounded_text!("id"),

@@ -38,17 +38,17 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 /// | a tier refuses a record | the other tier has it; the record is offered again at its next write, and every 20 s |
 /// | a process dies between its writes to the two tiers | another process that loads the record compares the tiers 20 s later |
 ///
-/// The two tiers are compared, and their records are merged, so that the changes of both tiers are kept. Each name is also
-/// compared at its first load after a start, so that a fast tier that returned with old data does not mislead a restart.
-/// A name that neither tier has is looked up in the durable tier once a minute. In all other cases the durable tier is
-/// not read.
+/// A comparison of the tiers merges their records, so that the changes of both tiers are kept. Each name is also
+/// compared at its first load after a start, so that a fast tier that returned with old data does not mislead a
+/// restart. A name that neither tier has is looked up in the durable tier once a minute. In all other cases the durable
+/// tier is not read.
 ///
 /// Two things are not promised. The counts of the last minute are lost if the fast tier loses its data while every
 /// instance restarts. Instances that reach different tiers agree only after they reach the same tier again, or after a
 /// watch reports the change.
 ///
-/// The audit is in the durable tier only, and the members of fleets are in the fast tier only. The time of an answer is the time of the tier that answered. `delete` needs
-/// both tiers, and `list` needs the durable tier.
+/// The audit is in the durable tier only, and the members of fleets are in the fast tier only. The time of an answer is
+/// the time of the tier that answered. `delete` needs both tiers, and `list` needs the durable tier.
 ///
 /// # Cancel safety
 ///
@@ -238,7 +238,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
             return Ok(false);
         }
         let mut deleted = true;
-        // The fast tier comes last, because the record counts as present as long as the fast tier has it.
+        // The record in the fast tier is deleted last, because a record counts as present while the fast tier has it.
         if let Some(kept) = durable_has {
             deleted = durable.run("delete", durable_limit(), durable.store.delete(name, &kept.etag)).await?;
         }

@@ -31,20 +31,21 @@ pub(crate) fn limit() -> Duration {
     LIMIT.try_with(|limit| *limit).unwrap_or(STORE_TIMEOUT)
 }
 
-/// Returns the limit of an operation as a store applies it. The caller must get the error of this limit before its own,
-/// because only this error names the server.
+/// Returns the time limit that a store sets for an operation, which is nine tenths of the caller's limit. The store
+/// must report its timeout before the caller gives up, because only the error of the store names the server.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn for_operation() -> Duration {
     limit() / 10 * 9
 }
 
-/// Returns the limit of a new connection. The rest of the time is for the error, which says that nothing was changed.
+/// Returns the time limit for opening a connection, which is eight tenths of the caller's limit. In the rest of the
+/// time the store can still report that it changed nothing.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn for_connection() -> Duration {
     limit() / 10 * 8
 }
 
-/// Returns the description of a part of the limit, for an error. The caller is in the task of the operation.
+/// Returns the description of a part of the limit, for an error. Call this function in the task of the operation.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn described(part: Duration) -> String {
     format!("within {part:?} (the store timeout is {:?}, and a distant server needs a larger one)", limit())

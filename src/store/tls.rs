@@ -1,7 +1,7 @@
 //! The files of certificates, and the errors of TLS, which the stores with a server share.
 //!
-//! A certificate that is refused, and a file that cannot be used, do not pass by themselves. Therefore they are
-//! `Refused`, and the error names the file.
+//! A refused certificate and an unusable file are problems that last until an operator corrects them. Therefore the
+//! kind of the error is `Refused`, and the error names the file.
 
 use std::fmt;
 use std::fs::File;
@@ -73,8 +73,8 @@ impl fmt::Display for Pem {
     }
 }
 
-/// Returns the refusal of a certificate, if the error is one. `store` names the server, and `ca` the file of the
-/// address that verifies its certificate.
+/// Returns the description of the refusal, if the error is the refusal of a certificate. `store` is the name of the
+/// server, and `ca` the file with the CA that verifies its certificate.
 #[cfg(feature = "tls-rustls")]
 pub(super) fn refusal(store: &str, ca: Option<&Pem>, error: &(dyn std::error::Error + 'static)) -> Option<String> {
     use std::sync::Arc;
@@ -114,7 +114,7 @@ pub(super) fn refusal(store: &str, ca: Option<&Pem>, error: &(dyn std::error::Er
     None
 }
 
-/// Returns `None`, because there is no TLS.
+/// Returns `None`, because this build has no TLS.
 #[cfg(not(feature = "tls-rustls"))]
 pub(super) fn refusal(_: &str, _: Option<&Pem>, _: &(dyn std::error::Error + 'static)) -> Option<String> {
     None
@@ -136,5 +136,5 @@ pub(super) fn is_this_host(host: &str) -> bool {
         || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The longest file, which is larger than a bundle of all public CAs.
+/// The largest number of bytes that are read of a file. A bundle of all public CAs is shorter.
 const LONGEST: u64 = 4 << 20;

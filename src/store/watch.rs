@@ -30,13 +30,13 @@ use crate::sync::{AtomicBool, Relaxed};
 
 /// The hint that a write sends to the watches of a store, by the importance of the write to other instances.
 ///
-/// A hint decides only when an instance loads a record. Other programs can send hints, so that a forged hint costs a load. A
-/// write whose hint is too weak is found by the next poll.
+/// A hint decides only when an instance loads a record. Other programs can send hints. Therefore a forged hint causes
+/// at most a needless load, or delays a load until the next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Hint {
-    /// The write changes only counts, on which no other instance decides. A store that pushes hints does not push this
-    /// write. A store that finds changes by itself may report the change.
+    /// The write changes only counts, which no other instance needs at once. A store that pushes hints pushes none for
+    /// this write. A store that finds changes by itself may report the change.
     None,
     /// The write publishes a state of the writer, and no act of an operator. An instance loads the record at once if the
     /// state can matter for its circuit.
@@ -101,8 +101,9 @@ impl Watch {
         Self::channel_with(Arc::default())
     }
 
-    /// Creates a channel for the events of another watch. The new watch is complete whenever the other watch is, so that the
-    /// forwarder of the events passes on a gap by [`WatchSender::lose`].
+    /// Creates a channel on which the events of another watch are forwarded. The new watch is interrupted whenever the
+    /// other watch is. The forwarder reports a gap by [`WatchSender::lose`], because [`WatchSender::gap`] would end an
+    /// interruption that began after the gap.
     #[cfg(feature = "test-util")]
     pub(super) fn channel_of(other: &Self) -> (WatchSender, Self) {
         Self::channel_with(match &other.0 {
@@ -189,7 +190,7 @@ impl WatchSender {
         }
     }
 
-    /// Notes that no change is reported until the next gap, so that the coordinator polls as without a watch.
+    /// Interrupts the watch. No change is reported until the next gap, and the coordinator polls as without a watch.
     #[cfg_attr(
         not(any(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis")),
         expect(dead_code, reason = "only stores outside the memory of this process lose their connection")
@@ -206,7 +207,7 @@ impl WatchSender {
         self.lose();
     }
 
-    /// Puts a gap into the channel, unless a gap is there already.
+    /// Puts a gap into the channel, unless a gap is there already. An interruption continues.
     pub(super) fn lose(&self) {
         self.lost.try_send(()).ok();
     }

@@ -31,7 +31,7 @@ pub(super) async fn once(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     expect(trial, store, "given again", &AuditFilter::new().service(&rows[0].service), &rows).await
 }
 
-/// The registry cuts longer texts. A row that a store cannot keep would be lost.
+/// Checks the rows with the longest texts that a registry writes. A row that the store cannot keep would be lost.
 pub(super) async fn longest(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let store = &trial.open().await;
     let now = now(trial, store).await?;

@@ -134,6 +134,6 @@ async fn await_report(
     timeout(Duration::from_secs(5), reported).await.unwrap_or_else(silence)
 }
 
-/// The tolerance for a second on two honest clocks. Some clocks tick only every ten milliseconds, and each reading is
-/// cut to milliseconds.
+/// The tolerated difference between two correct clocks over a second. Some clocks tick only every ten milliseconds, and
+/// each reading is cut to milliseconds.
 const COARSE: Duration = Duration::from_millis(50);

@@ -2,11 +2,11 @@
 //!
 //! A timeout ends a wait, and cannot end a system call. On tokio's blocking pool, each operation that was given up would
 //! keep a thread of the application, and the end of the runtime would wait for all of them. Therefore a store has a
-//! thread of its own and one operation at a time. If an operation was given up and its work still runs, further
-//! operations fail at once instead of waiting in vain.
+//! thread of its own and one operation at a time. If an operation was given up and its work still runs after a time,
+//! further operations fail at once, because the disk hangs.
 //!
-//! The thread begins with the first operation, and ends after the last clone of the store was dropped and the work under
-//! way has ended. The end of the program and of a runtime wait for no work on the disk.
+//! The thread begins with the first operation, and ends after the last clone of the store was dropped and the work
+//! under way has ended. Neither the end of the program nor the end of a runtime waits for work on the disk.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -26,21 +26,22 @@ pub(in crate::store) struct DiskThread {
     name: &'static str,
     /// The file or the folder, for the texts of errors.
     place: PathBuf,
-    /// The time for which work that was given up may go on before the disk counts as hanging.
+    /// The running time at which work makes the disk count as hanging, if the operation of the work was given up.
     patience: Duration,
     clock: MonotonicClock,
-    /// The way to the thread, behind the queue of the operations that wait for their turn.
+    /// The sender of work to the thread, or `None` before the first operation. The operations queue for this lock, and
+    /// each holds the lock until its work has ended.
     jobs: Arc<Queue<Option<mpsc::Sender<Job>>>>,
     current: Current,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
-/// The work under way.
+/// The work under way, or `None` while the thread is idle.
 type Current = Arc<Mutex<Option<Work>>>;
 
 struct Work {
     began: Tick,
-    /// Has no owner any more if the operation was given up.
+    /// Refers to a value that the future of the operation owns. The value is gone if the operation was given up.
     wanted: Weak<()>,
 }
 
@@ -57,12 +58,12 @@ impl DiskThread {
         }
     }
 
-    /// Runs the work on the thread, after the work that was given before.
+    /// Runs the work on the thread, after the work of earlier operations.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::store::StoreErrorKind::Unavailable) at once if an earlier operation was given up and its
-    /// work has not ended, or if the work has run for 10 s. Also if the system starts no thread.
+    /// [`Unavailable`](crate::store::StoreErrorKind::Unavailable) at once if the work of an earlier operation has run
+    /// for 500 ms although the operation was given up, or has run for 10 s. Also if the system starts no thread.
     ///
     /// # Panics
     ///
@@ -151,16 +152,17 @@ impl fmt::Debug for DiskThread {
     }
 }
 
-/// Keeps the time of a runtime whose time is paused from passing until the returned value is dropped.
+/// Prevents the paused clock of a runtime from advancing until the returned value is dropped. Returns `None` if the
+/// clock is not paused, as outside of tests.
 ///
 /// A paused clock jumps to the next timer when its runtime is idle. The deadline of an operation on the disk would then
-/// pass at once. Tokio stops the clock only for work on its blocking pool, so a thread of this pool waits too. This
-/// happens only in tests with paused time.
+/// pass at once. Tokio stops the clock only for work on its blocking pool, so a thread of this pool waits until the
+/// returned value is dropped.
 fn hold_paused_time() -> Option<mpsc::Sender<()>> {
     let runtime = tokio::runtime::Handle::try_current().ok()?;
     let (paused, real) = (TokioClock::new(), MonotonicClock::new());
     let (before, began) = (paused.precise(), real.precise());
-    // Longer than a tick of the precise clock of any system.
+    // The loop lasts longer than a tick of the precise clock of any system. A clock that has not moved is paused.
     while real.precise().saturating_since(began) < Duration::from_micros(1) {}
     if paused.precise() != before {
         return None;
@@ -170,9 +172,10 @@ fn hold_paused_time() -> Option<mpsc::Sender<()>> {
     Some(sender)
 }
 
-/// Longer than a write to a sound disk takes, and shorter than the usual deadline of an operation.
+/// The default of [`patience`](DiskThread::patience), which is longer than a write to a sound disk takes, and shorter
+/// than the usual deadline of an operation.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// The age of work that is still wanted at which further operations do not queue behind the work.
+/// The running time at which work makes the disk count as hanging, if the operation of the work still waits.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, target_os = "linux"))]

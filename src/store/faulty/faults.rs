@@ -14,13 +14,13 @@ use crate::sync::Mutex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// The operation `load_many`.
+    /// The operations `load_many` and `load_unwritten`.
     Load,
     /// The operation `compare_and_set`.
     CompareAndSet,
     /// The operation `delete`.
     Delete,
-    /// The operation `list`.
+    /// The operations `list` and `unwritten_since`.
     List,
     /// The operation `watch`.
     Watch,
@@ -51,7 +51,7 @@ impl Operation {
     /// The operations of the audit.
     pub const AUDIT: &'static [Self] = &[Self::AppendAudit, Self::TrimAudit, Self::Audit];
 
-    /// Returns the name of the operation, which is the name of its method.
+    /// Returns the name of the operation, which is the name of its first method.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -121,8 +121,9 @@ impl Faults {
     }
 
     /// Sets the fault of these operations for one circuit, such as a record that a table refuses, or rows of the audit
-    /// that a constraint refuses. The fault applies to a load with this name, to a write or a deletion of this name, and to
-    /// rows of this circuit, and comes before a fault of all circuits. A batch with this circuit fails as a whole.
+    /// that a constraint refuses. The fault applies to a load with this name, to a write or a deletion of this name,
+    /// and to rows of this circuit. A fault for one circuit replaces the fault that [`set`](Self::set) gives to the
+    /// operation. A batch with this circuit fails as a whole.
     pub fn set_for(&self, circuit: &str, operations: &[Operation], fault: Fault) {
         let mut plan = self.0.plan.lock();
         let faults = plan.faults_for.entry(circuit.to_owned()).or_default();

@@ -41,8 +41,8 @@ struct FolderState {
     temporaries: AtomicU64,
     /// The circuits whose file cannot be read, so that a file that stays unreadable is logged once.
     unreadable: Mutex<BTreeSet<String>>,
-    /// The log lines about files that cannot be read or were no records, because another program may write one after the
-    /// other.
+    /// The limits of the log lines about unreadable files and about files that were no records, because another program
+    /// may write such files one after the other.
     lines: Mutex<[Lines; 2]>,
     clock: MonotonicClock,
     /// The subjects of the warnings that are logged once.
@@ -110,12 +110,13 @@ impl Folder {
             let path = path.display();
             warn(format_args!("`{path}` cannot be read, so its record is unreadable: {error}{more}"));
         }
-        // The circuit must not look like a circuit without a record, because an operator would not see the file.
+        // The circuit must not look like a circuit without a record, because an operator would not notice the file.
         let bytes = [UNREADABLE_VALUE, failed("read", &path, &error).to_string().as_bytes()].concat();
         Ok(Some(Versioned { etag: etag(&bytes), bytes }))
     }
 
-    /// Returns the end of the next line about a subject, or `None` if the minute of the last line is not over.
+    /// Returns the text that ends the next log line about a subject, with the number of omitted lines. Returns `None`
+    /// if the last line about the subject is less than a minute old.
     fn line(&self, subject: usize) -> Option<Omitted> {
         self.shared.lines.lock()[subject].next(self.shared.clock.now()).map(Omitted)
     }
@@ -201,7 +202,7 @@ impl Folder {
         Ok(files)
     }
 
-    /// Returns the files, links and folders in the places of records. The files of other programs are left out.
+    /// Returns the files, links and folders whose names are those of records. The files of other programs are left out.
     fn entries(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -285,7 +286,7 @@ impl Folder {
     }
 
     /// Deletes temporary files that are older than a minute, because only killed writers leave such files. A write that
-    /// takes longer than a minute loses its temporary file, fails, and is repeated.
+    /// takes longer than a minute can lose its temporary file. Then the write fails, and the caller repeats it.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         for entry in entries.flatten() {
@@ -324,6 +325,6 @@ fn etag(bytes: &[u8]) -> Etag {
     Etag::new(sha256([bytes]))
 }
 
-/// The subjects of log lines, by their index.
+/// The subjects of log lines, by their index in [`FolderState::lines`].
 const UNREADABLE: usize = 0;
 const NO_RECORD: usize = 1;

@@ -9,16 +9,18 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 /// The result of a reading to the end of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct End {
+    /// The offset of the end of the bytes that were read.
     pub(super) length: u64,
     /// The offset of the end of the last complete line.
     pub(super) whole: u64,
+    /// True if the last line has no line break, as after a killed writer.
     pub(super) is_torn: bool,
 }
 
 /// Reads the lines from an offset on, but at most the last `most` bytes of the file. `read` gets each line, and true if
 /// the line is complete.
 pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMut(&[u8], bool)) -> io::Result<End> {
-    // The file may grow in the meantime. The bytes behind this length are left to the next reading.
+    // The file may grow during the reading. The bytes behind this length are read by the next reading.
     let length = file.metadata()?.len();
     let begin = offset.max(length.saturating_sub(most));
     file.seek(SeekFrom::Start(begin))?;
@@ -26,7 +28,8 @@ pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMu
     lines(reader, begin, begin > offset, read)
 }
 
-/// Reads the lines of a reader. If `is_within` is true, the reader begins within a line, which is left out.
+/// Reads the lines of a reader. If `is_within` is true, the reader begins within a line, and the rest of this line is
+/// left out.
 fn lines(
     mut reader: impl BufRead,
     begin: u64,
@@ -64,7 +67,8 @@ fn lines(
     Ok(end)
 }
 
-/// The longest line that is kept, in bytes. The longest row of the audit that this crate makes is a tenth of this.
+/// The longest line that is kept, in bytes. The longest row of the audit that this crate writes has a tenth of this
+/// length.
 const LONGEST: usize = 64 * 1024;
 
 #[cfg(test)]

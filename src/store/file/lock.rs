@@ -3,7 +3,8 @@
 //! The lock is a separate file beside the protected file, because a rename replaces the protected file together with
 //! any lock on that file. Only a lock on the file at the path counts, so that two processes never hold the lock at the
 //! same time, one on a deleted lock file and one on a new lock file. The lock file is deleted together with the record,
-//! by the holder of the lock, because circuits of strangers' keys would leave lock files without end.
+//! by the holder of the lock. Otherwise keyed circuits, whose keys strangers may choose, would leave more and more lock
+//! files.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -54,8 +55,8 @@ impl Lock {
 }
 
 impl Lock {
-    /// Deletes the lock file and unlocks it. A process that waits for the lock finds that the file is gone, and locks a
-    /// new file. On systems without inodes the file stays, because a process could not find that.
+    /// Deletes the lock file and unlocks it. A process that waits for the lock notices that the file is gone, and locks
+    /// a new file. On systems without inodes the file stays, because a process could not notice that the file is gone.
     pub(super) fn remove(self) {
         if cfg!(unix) {
             // A lock file that stays does no harm.
@@ -64,7 +65,8 @@ impl Lock {
     }
 }
 
-/// Returns true if the path leads to the open file. Otherwise another process can lock the file at the path.
+/// Returns true if the path leads to the open file. Otherwise another process can lock another file at the path while
+/// this process has its lock.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(Identity::at(path)? == Some(Identity::of(&file.metadata()?)))
 }

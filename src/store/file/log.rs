@@ -6,8 +6,9 @@
 //! unfinished line.
 //!
 //! A full file is renamed and a new file is begun. The rename replaces the previous full file, so the audit has at most
-//! two files. A file with a second name counts as full, because the rows would be appended to a file that may belong to
-//! another program or to a backup. Of each file at most the last 64 MiB are read, or twice the configured size.
+//! two files. A file with a second name counts as full, because the second name may belong to another program or to a
+//! backup, to which no row must be appended. Of each file at most the last 64 MiB are read, or twice the configured
+//! size if that is more.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -189,8 +190,8 @@ impl Log {
         Ok([oldest, newest])
     }
 
-    /// Returns the number of bytes of a file that are read at most. The size that another process configured is
-    /// unknown.
+    /// Returns the largest number of bytes that are read of a file. The number is at least 64 MiB, because another
+    /// process may have configured a larger file.
     fn most(&self) -> u64 {
         self.bytes.saturating_mul(2).max(64 * 1024 * 1024)
     }
@@ -295,7 +296,7 @@ fn digest(id: &str) -> u128 {
     u128::from_str_radix(&digits[..32], 16).expect("a digest has hexadecimal digits")
 }
 
-/// The number of bytes at the beginning by which a file is recognised.
+/// The number of bytes at the beginning of a file by which the file is recognised.
 const HEAD: u64 = 256;
 /// The number of rows whose ids are remembered.
 const REMEMBERED: usize = 10_000;

@@ -10,9 +10,9 @@ use crate::digest::sha256;
 
 /// Returns the name of a circuit's files, without an extension.
 ///
-/// Two short names never have the same file, not even on a file system that ignores case. In a long name a digest
-/// replaces the end. The digest is collision-resistant, because a peer may choose the name. A reader of such a file must
-/// compare the name in the record.
+/// Two short names always have different files, even on a file system that ignores case. In a long name a digest
+/// replaces the end. The digest is collision-resistant, because a peer may choose the name. A reader of such a file
+/// must compare the name in the record.
 pub(super) fn escape(name: &str) -> String {
     let mut stem = String::with_capacity(name.len());
     // The last place where the stem can be cut without splitting an escape.
@@ -36,8 +36,8 @@ pub(super) fn escape(name: &str) -> String {
     stem
 }
 
-/// Returns the circuit of a file's name. Returns `None` if `escape` never returns this file name, or if the file name
-/// is cut.
+/// Returns the name of the circuit that a stem belongs to. Returns `None` if `escape` never returns this stem, or if a
+/// digest replaces the end of the stem.
 pub(super) fn unescape(stem: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(stem.len());
     let mut rest = stem.bytes();
@@ -53,7 +53,7 @@ pub(super) fn unescape(stem: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|name| escape(name) == stem)
 }
 
-/// Returns true if a digest replaces the end of the name.
+/// Returns true if a digest replaces the end of the stem.
 pub(super) fn is_cut(stem: &str) -> bool {
     stem.contains(CUT)
 }
@@ -63,7 +63,8 @@ pub(super) fn temporary(file: &Path, random: u64, number: u64) -> PathBuf {
     with_suffix(file, &format!(".{random:016x}-{number}{TEMPORARY}"))
 }
 
-/// Returns true if `temporary` makes files of this name. Any other file belongs to another program.
+/// Returns true if `temporary` makes files of this name, for circuits without `.json.` in their names. Any other file
+/// may belong to another program.
 pub(super) fn is_temporary(file: &str) -> bool {
     let Some((stem, rest)) = file.strip_suffix(TEMPORARY).and_then(|rest| rest.split_once(".json.")) else {
         return false;
@@ -75,7 +76,7 @@ pub(super) fn is_temporary(file: &str) -> bool {
         && number.parse::<u64>().is_ok_and(|n| n.to_string() == number)
 }
 
-/// Returns true if `escape` can return this name. Any other name belongs to another program.
+/// Returns true if `escape` can return this stem. Any other stem belongs to another program.
 pub(super) fn is_stem(stem: &str) -> bool {
     match stem.split_once(CUT) {
         Some((_, digest)) => stem.len() <= LONGEST && digest.len() == DIGEST - 1 && is_hex(digest),

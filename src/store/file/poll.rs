@@ -2,8 +2,8 @@
 //!
 //! Reading metadata is cheap, needs no crate for each operating system, and sees the writes of other processes. The
 //! pause between two readings grows with their duration, so that a folder with very many files costs little, too. Each
-//! reading is compared with the previous reading. A change is found if it lasts until the next reading. While the folder
-//! cannot be read, or only seldom, the watch is interrupted, so that the coordinator polls.
+//! reading is compared with the previous reading. A change is found if it lasts until the next reading. While the
+//! folder cannot be read, or is read only seldom, the watch is interrupted, so that the coordinator polls.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -77,8 +77,8 @@ fn pause_after(reading: Duration, interval: Duration) -> Duration {
     interval.max(reading.saturating_mul(SHARE))
 }
 
-/// The part of the time that a watch reads the folder, as one of so many. A folder with 50 000 files is read in about 60
-/// ms, and then every 3 s.
+/// The ratio of a pause to the duration of the reading before the pause, so that a watch reads the folder for at most a
+/// fiftieth of the time. A folder with 50 000 files is read in about 60 ms, and therefore every 3 s.
 const SHARE: u32 = 50;
 
 /// The longest pause of a prompt watch. A watch with a longer pause is interrupted, so that the coordinator polls.

@@ -1,7 +1,8 @@
 //! The check of the address of a database, before sqlx parses the address.
 //!
-//! A special character in a password ends the part of the address that sqlx keeps secret, so that the rest of the password
-//! becomes the host, the database or a parameter. Such parts appear in errors and logs, and the host goes to DNS.
+//! An unescaped special character in a password ends the part of the address that sqlx keeps secret. The rest of the
+//! password becomes the host, the database or a parameter, which appear in errors and logs. The host is also sent to
+//! DNS.
 
 use crate::keep::decoded;
 
@@ -18,8 +19,8 @@ pub(super) fn is_escaped(url: &str) -> bool {
 
 /// Splits an address into the address without `options[search_path]`, and the value of this parameter.
 ///
-/// A pooler refuses or ignores the parameter, because it is a part of the start of a connection. Without the parameter
-/// the tables of another schema would be used. Therefore the store sets the search path in each transaction.
+/// The store sets the search path in each transaction and not at the start of a connection, because a pooler refuses or
+/// ignores such a parameter at the start. A store whose parameter is ignored would use the tables of another schema.
 pub(super) fn without_search_path(url: &str) -> (String, Option<String>) {
     let Some((place, query)) = url.split_once('?') else { return (url.to_owned(), None) };
     let mut search_path = None;

@@ -30,7 +30,7 @@ impl Lanes {
         Self { server, permits: Semaphore::new(2), idle: Mutex::default() }
     }
 
-    /// Begins a transaction, on an idle connection if one is alive, else on a new connection.
+    /// Begins a transaction on an idle connection that is alive, or on a new connection if there is none.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, StoreError> {
         let limit = time_limit::for_connection();
         let silent = || format!("the database accepted no connection {}", time_limit::described(limit));
@@ -101,8 +101,9 @@ impl Lease<'_> {
 /// Returns the statement that begins a transaction of an operation with this limit.
 ///
 /// The limits apply to this transaction only, because a pooler may lend the connection to another client afterwards.
-/// The first limit is for a statement that waits for another writer, and leaves the client time for the answer. The
-/// second limit is for a silent client, whose row locks would remain until the network notices that the client is gone.
+/// `statement_timeout` ends a statement that waits for another writer, early enough for an error within the limit.
+/// `idle_in_transaction_session_timeout` ends the transaction of a silent client, whose row locks would otherwise
+/// remain until the network notices that the client is gone.
 fn begin(limit: Duration) -> String {
     let [statement, idle] = [limit / 4 * 3, limit.max(Duration::from_secs(5))].map(|limit| {
         // A limit of 0 would mean no limit.

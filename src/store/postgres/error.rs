@@ -1,4 +1,4 @@
-//! The classification of PostgreSQL's errors by whether they may pass, with a sentence for the log.
+//! The classification of PostgreSQL's errors as transient or lasting, with a sentence for the log.
 //!
 //! The SQLSTATE decides, because the texts of the errors depend on the language of the server.
 
@@ -31,8 +31,8 @@ pub(super) fn is_unknown_parameter(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("08P01"))
 }
 
-/// Returns the kind of an SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). A condition that
-/// may pass by itself is never `Refused`, because the coordinator repeats a refused write much later than other writes.
+/// Returns the kind of an SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). A transient
+/// condition is never `Refused`, because the coordinator repeats a refused write much later than other writes.
 fn kind(state: &str) -> StoreErrorKind {
     match (state.get(..2).unwrap_or_default(), state) {
         // A timeout of a statement or a lock. The statement was rolled back, so it may be repeated at once.

@@ -1,20 +1,20 @@
 //! The watch of the table of records, which is a connection with `LISTEN`.
 //!
 //! Every role of the database may notify every channel. Therefore a notification is only a hint at a name, and a
-//! notification that is no hint is ignored. The channel has the number of the table, so that stores in two schemas of one
-//! database do not hear each other.
+//! notification that is no hint is ignored. The name of the channel contains the OID of the table, so that a store does
+//! not receive the notifications for another schema of the same database.
 //!
 //! sqlx's listener reconnects after some errors and not after others, and does not notice a network that has become
 //! silent. Therefore this module never lets a listener reconnect. After any failure a new listener replaces the old
-//! one, after a pause that grows with each failure. The watch is interrupted until then, so that the coordinator polls. The
-//! new listener begins with a gap. After 15 s without a
-//! notification a query checks that the connection still listens.
+//! one, after a pause that grows with each failure. The watch is interrupted until then, so that the coordinator polls.
+//! The new listener begins with a gap. After 15 s without a notification a query checks that the connection still
+//! listens.
 //!
 //! Behind a pooler there is no watch. In PgBouncer's transaction mode a `LISTEN` succeeds, but stays on a connection of
 //! the server that the pooler lends to other clients. The notifications would break the statements of those clients.
-//! Therefore each connection of a listener begins with a random parameter. PostgreSQL returns the value of this
-//! parameter. A pooler refuses the parameter, drops it, or returns the value of another client. `LISTEN` is sent only
-//! if the server returns the value of this connection.
+//! Therefore a listener sends a parameter with a random value at the start of its connection, and then reads the
+//! parameter back. PostgreSQL returns the value. A pooler refuses the parameter, drops it, or returns the value of
+//! another client. `LISTEN` is sent only if the server returns the value of this connection.
 
 use std::time::Duration;
 
@@ -126,15 +126,16 @@ fn silent(limit: Duration) -> StoreError {
 }
 
 /// Checks that the server still counts this connection as a listener of the table. The query must use the connection
-/// itself.
+/// itself, because PostgreSQL shows a connection only its own channels.
 async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
     let query = raw_sql(IS_LISTENING).fetch_one(listener);
     matches!(timeout(limit, query).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
 }
 
-/// A parameter of this crate, which PostgreSQL accepts because the name has a dot.
+/// The name of the parameter by which a listener detects a pooler. PostgreSQL accepts unknown parameters if their names
+/// have a dot.
 const MARK: &str = "circuit_breaker.listener";
-/// An act reaches this instance within two seconds after the server answers again, because the new listener ends the
-/// backoff of the registry.
+/// The longest pause before another attempt to listen. With this limit an act reaches this instance within two seconds
+/// after the server answers again, because the new listener ends the backoff of the registry.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 const SILENCE: Duration = Duration::from_secs(15);

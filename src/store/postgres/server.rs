@@ -1,7 +1,7 @@
 //! The server of a store: its options, the files of its certificates, and the errors of new connections.
 //!
-//! sqlx reports a missing file and a refused certificate as errors of the network. Neither passes by itself, so that
-//! both are `Refused` here, with the name of the file.
+//! sqlx reports a missing file and a refused certificate as errors of the network. Both last until an operator corrects
+//! them. Therefore this module reports both as `Refused`, with the name of the file.
 
 use std::str::FromStr;
 
@@ -17,7 +17,8 @@ use crate::store::tls::{self, Content, Pem, is_this_host};
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) options: PgConnectOptions,
-    /// The search path of the address, which is not a part of the options.
+    /// The search path of the address, which is not a part of the options, because each transaction sets the search
+    /// path.
     pub(super) search_path: Option<String>,
     /// The files of certificates, as far as the address or the environment names them.
     files: Vec<Pem>,
@@ -81,7 +82,7 @@ impl Server {
         Some(format!("SELECT set_config('search_path', E'{path}', true)"))
     }
 
-    /// Returns the meaning of an error of a new connection.
+    /// Returns the store's error for an error of sqlx while a connection is opened.
     pub(super) fn failed(&self, error: &sqlx::Error) -> StoreError {
         if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Configuration(_)) {
             if let Some(wrong) = self.files.iter().find_map(|file| file.read().err()) {
@@ -105,7 +106,7 @@ impl Server {
 
 /// Returns true if the options have a password, which may come from the environment or from `.pgpass`.
 ///
-/// sqlx has no other method that shows a password.
+/// The function searches the text of `Debug`, because sqlx has no method that returns the password.
 fn has_password(options: &PgConnectOptions) -> bool {
     format!("{options:?}").contains(" password: Some(")
 }

@@ -1,9 +1,10 @@
 //! The SQL statements, and the conversion of their rows.
 //!
-//! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name,
-//! where the number is that of the table. A channel belongs to a database and not to a schema, so that stores in two
-//! schemas would otherwise hear each other. Listeners receive the notification at the commit. A write of counts notifies
-//! no listener, because a commit that notifies waits for a lock of the whole server.
+//! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name
+//! of the record. OID is the number by which PostgreSQL knows the table. A channel belongs to a database and not to a
+//! schema, so that without the OID stores in two schemas would receive each other's notifications. Listeners receive a
+//! notification at the commit. A write of counts alone notifies no listener, because a commit with a notification waits
+//! for a lock of the whole server.
 //!
 //! Times are passed as milliseconds in both directions and stored as timestamps, which a person can read.
 
@@ -29,7 +30,8 @@ pub(super) fn version_with(hint: Hint, etag: &Etag) -> Option<String> {
     }
 }
 
-/// Reads the text before the name in a notification. A deletion, and a text that is no etag of a record, have no etag.
+/// Reads the text before the name in a notification. Returns no etag for a deletion and for a text that cannot be an
+/// etag.
 pub(super) fn version_of(text: &str) -> (Option<Etag>, Hint) {
     let (etag, hint) = text.strip_suffix(TRANSITION).map_or((text, Hint::Any), |etag| (etag, Hint::Transition));
     ((2..=LONGEST_ETAG).contains(&etag.len()).then(|| Etag::new(etag)), hint)
@@ -64,7 +66,7 @@ fn lossy(row: &PgRow, index: usize) -> Result<Option<String>, sqlx::Error> {
     Ok(bytes(row, index)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Returns the names of a list, without those that are no text.
+/// Returns the names in the rows, without names that are not UTF-8.
 pub(super) fn listed(rows: &[PgRow]) -> Vec<String> {
     rows.iter().filter_map(|row| row.try_get(0).ok()).collect()
 }
@@ -82,22 +84,23 @@ pub(super) fn audited(row: &PgRow) -> Result<AuditRow, sqlx::Error> {
     })
 }
 
-/// The channel of the table, as an expression of SQL.
+/// The name of the channel of the table, as an SQL expression.
 macro_rules! channel {
     () => {
         "'circuit_breaker:' || 'circuit_breaker_states'::regclass::oid::text"
     };
 }
 
-/// The etag of a row, as an expression of SQL. A person or another program can write an etag of any length, or none.
+/// The etag of a row, as an SQL expression. A person or another program can write an etag of any length, or none. The
+/// hash of a long etag replaces it.
 macro_rules! version {
     () => {
         "coalesce(CASE WHEN octet_length(etag) <= 100 THEN etag ELSE 'long:' || md5(etag) END, '')"
     };
 }
 
-/// Selects a text column, or a note in its place if the text is longer than any text of this crate. The text is of
-/// another program, and its length must not decide about the memory of this process.
+/// Selects a text column, or a note in its place if the text is longer than any text of this crate. Such a text was
+/// written by another program, and its length must not decide about the memory of this process.
 macro_rules! bounded_text {
     ($column:literal) => {
         concat!("CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END")
@@ -150,10 +153,12 @@ pub(super) const DELETE: &str = concat!(
     channel!(),
     ", '- ' || service)) FROM gone"
 );
-/// The channel of the table, or null if there is no table.
+/// Selects the value of the listener's parameter, and the name of the channel of the table. The name is null if there
+/// is no table.
 pub(super) const CHANNEL: &str = "SELECT current_setting('circuit_breaker.listener', true),
     'circuit_breaker:' || to_regclass('circuit_breaker_states')::oid::text";
-/// True if the connection listens on the channel of the present table, which another table may have replaced.
+/// Selects true if the connection listens on the channel of the present table. The table may have been dropped and
+/// created again since the `LISTEN`, and then has another OID and another channel.
 pub(super) const IS_LISTENING: &str =
     "SELECT coalesce('circuit_breaker:' || to_regclass('circuit_breaker_states')::oid::text
     IN (SELECT pg_listening_channels()), false)";
@@ -187,7 +192,7 @@ pub(super) const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN
 pub(super) const TRIMMED_AT_ONCE: u64 = 5000;
 /// The end of the version in the notification of a transition.
 const TRANSITION: &str = ",transition";
-/// The longest etag in a hint. A hint with a longer one has no version.
+/// The longest etag that is read from a notification, in bytes. A longer text counts as no etag.
 const LONGEST_ETAG: usize = 100;
 
 #[cfg(test)]

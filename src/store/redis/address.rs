@@ -24,7 +24,8 @@ pub(super) use several::joined;
 /// The source of the clients of one server, of the master that sentinels name, or of the nodes of a cluster.
 #[derive(Clone)]
 pub(super) struct Source {
-    /// The server, or the settings of all servers of the place at the address of the first host.
+    /// The client of the server. With sentinels or a cluster, the client has the settings of all servers, such as user
+    /// and password, and the address of the first host.
     client: Client,
     place: Place,
     ca: Option<Pem>,
@@ -108,7 +109,8 @@ impl Source {
         }
     }
 
-    /// Returns the settings of a connection to another server of the place.
+    /// Returns the settings of a connection to the server at this host and port, with the user, the password and the
+    /// TLS of the address.
     pub(super) fn server_at(&self, host: String, port: u16) -> ConnectionInfo {
         let address = match self.info().addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
@@ -119,7 +121,7 @@ impl Source {
         self.info().clone().set_addr(address)
     }
 
-    /// Returns the source of one server of the place, with the same files and the same prefix.
+    /// Returns the source of one server, with the files and the prefix of this source.
     pub(super) fn of(&self, server: ConnectionInfo) -> Result<Self, StoreError> {
         let client = Client::open(server).map_err(|_| malformed())?;
         Ok(Self { client, place: Place::Server, ..self.clone() })
@@ -134,7 +136,7 @@ impl Source {
         }
     }
 
-    /// Describes the place and the part of it for errors and logs, without a password.
+    /// Describes the servers, the database and the prefix for errors and logs, without a password.
     pub(super) fn described(&self) -> String {
         let place = match &self.place {
             Place::Server => self.info().addr().to_string(),
@@ -190,7 +192,7 @@ impl Source {
     #[cfg(not(feature = "tls-rustls"))]
     fn with_files(&self, server: ConnectionInfo) -> Result<Client, StoreError> {
         match self.ca.iter().chain(self.identity.iter().map(|(certificate, _)| certificate)).next() {
-            // A missing file is reported first, because it is the nearer mistake.
+            // A missing file is reported before the missing feature, because a user corrects the file more easily.
             Some(file) => file.read().and(Err(unsupported())),
             None => Client::open(server).map_err(|_| malformed()),
         }
@@ -198,8 +200,8 @@ impl Source {
 
     /// Returns true if a password would go to another host whose certificate is not verified.
     ///
-    /// The host of a master is unknown before the sentinels name it, and the other nodes of a cluster are unknown before
-    /// a node names them. The hosts of the address stand in for those hosts.
+    /// The host of a master is unknown before the sentinels name it, and the other nodes of a cluster are unknown
+    /// before a node names them. Therefore only the hosts of the address are checked.
     pub(super) fn exposes_password(&self) -> bool {
         let others = match &self.place {
             Place::Server => &[],

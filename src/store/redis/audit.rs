@@ -15,16 +15,17 @@ use crate::sync::{AtomicBool, Relaxed};
 
 const ROWS_KEPT: usize = 10_000;
 const IDS_KEPT: usize = 2 * ROWS_KEPT;
-/// The number of rows for one script. Such a script takes a millisecond, during which the server does nothing else.
+/// The largest number of rows that one script appends. Such a script takes a millisecond, during which the server does
+/// nothing else.
 const APPENDED_AT_ONCE: usize = 256;
 const READ_AT_ONCE: usize = 512;
 const TRIMMED_AT_MOST: usize = 8;
-/// The largest number of pages, which is enough for the whole stream. Redis trims a stream by whole nodes, so there may
-/// be more rows than `ROWS_KEPT`.
+/// The largest number of pages that a query reads, which is enough for the whole stream. Redis trims a stream by whole
+/// nodes of its tree, so the stream may have more rows than `ROWS_KEPT`.
 const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 
-/// Appends the rows that the stream does not have yet, in order. `has_appended` is true after the first success, so that
-/// the loss of the whole stream is noticed and becomes a row.
+/// Appends the rows that the stream does not have yet, in order. `has_appended` is true after the first success, so
+/// that the loss of the whole stream is noticed and recorded as a row.
 ///
 /// # Cancel safety
 ///

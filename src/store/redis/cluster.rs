@@ -4,10 +4,10 @@
 //! the crate `redis` is not used, because its pipelines have one slot, and a load has names of all slots. `cluster/nodes.rs`
 //! learns the nodes.
 //!
-//! A failed node fails the operations on the keys of its slots only. While another node answers, such a failure counts as
-//! a refusal of these keys, because callers narrow refused batches and go on with other keys. A write without an answer may
-//! have been made, so that its failure stays a timeout, with the mark of one part of the store. If no node answers, or if
-//! all nodes say that the cluster is down, the store is unavailable.
+//! If a node fails, only operations on the keys of its slots fail. While another node answers, such a failure counts as
+//! a refusal of these keys, because callers split refused batches and continue with other keys. A write without an
+//! answer may have been made, so that its failure stays a timeout, which is marked as the failure of one part of the
+//! store. If no node answers, or if all nodes say that the cluster is down, the store is unavailable.
 //!
 //! The keys of a slot that is moved while they are listed may be missing in the list.
 
@@ -51,8 +51,8 @@ impl Cluster {
         self.nodes.address()
     }
 
-    /// Sends one command to the node of its key, and to the node that this node names. An error of the server is returned
-    /// as an error.
+    /// Sends one command to the node of its key, and follows redirections to other nodes. An error of the server is
+    /// returned as an error.
     ///
     /// # Cancel safety
     ///
@@ -102,7 +102,8 @@ impl Cluster {
     /// Dropping the future has no effect.
     pub(super) async fn load(&self, keys: &Keys, names: &[String]) -> Result<Answers, NoAnswer> {
         let mut found = vec![Value::BulkString(Vec::new()); names.len()];
-        // The names that the node does not serve, or not any more. Each of them is loaded alone.
+        // The places of the names for which a node has returned an error, such as a redirection. Each of these names is
+        // loaded alone afterwards.
         let mut elsewhere = Vec::new();
         let mut now: Option<Timestamp> = None;
         let began = self.clock.now();
@@ -145,8 +146,8 @@ impl Cluster {
             if names.is_empty() && now.is_some() {
                 break;
             }
-            // A node that hangs has left no time for another attempt. Without the answer of this attempt the caller would
-            // count the whole cluster as down.
+            // A node that hangs has left no time for another attempt. The failure of this node must be returned before
+            // the caller gives up, because the caller would then count the whole cluster as down.
             let is_late = self.clock.now().saturating_since(began) > time_limit::limit() / 10;
             if !again || is_late || !fault.has_no_effect() {
                 return Err(self.of_one_node(fault).await);
@@ -180,7 +181,8 @@ impl Cluster {
         self.send_one(&keys.record(name), value::load(keys, name), Access::Read).await
     }
 
-    /// Returns the places of the names by the nodes that serve them. Without names, each node has an empty batch.
+    /// Returns the places of the wanted names in `names`, in one batch for each node that serves some of them. If there
+    /// are no names, each node has an empty batch, because any node can return the time.
     async fn batches(
         &self,
         keys: &Keys,
@@ -204,13 +206,14 @@ impl Cluster {
 
     /// Returns a connection to each master that serves slots.
     pub(super) async fn masters(&self) -> Result<Vec<Arc<Connection>>, NoAnswer> {
-        // A list without the names of a new node would not be complete.
+        // The nodes are learnt again, because the caller lists the names of all records, and a node that has joined
+        // since may have some of them.
         let map = self.nodes.fresh().await?;
         let masters: BTreeMap<_, _> = map.nodes().map(|node| (&node.place, &node.connection)).collect();
         Ok(masters.into_values().cloned().collect())
     }
 
-    /// Returns the connection to one node, for a watch. A later attempt gets another node.
+    /// Returns the connection to one node, for a watch. The next attempt gets the next node.
     pub(super) fn any(&self, attempt: usize) -> Arc<Connection> {
         self.nodes.any(attempt)
     }
@@ -223,7 +226,7 @@ impl Cluster {
         })
     }
 
-    /// Returns the fault of a read at one node, as a refusal if the cluster answers otherwise.
+    /// Returns the fault of a read at one node. The fault becomes a refusal if a node of the cluster answers.
     pub(super) async fn of_one_node(&self, fault: NoAnswer) -> NoAnswer {
         if self.nodes.fresh().await.is_ok() { fault.of_one_node(Access::Read) } else { fault }
     }
@@ -248,7 +251,8 @@ fn decisive(answers: Vec<Value>) -> Value {
     decisive
 }
 
-/// Returns the commands that run a command, also at a node to which the slot is being moved.
+/// Returns the pipeline that runs a command. If `asks` is true, the pipeline begins with `ASKING`, so that a node to
+/// which the slot is being moved runs the command.
 fn commands(command: &Cmd, asks: bool) -> Pipeline {
     let mut commands = redis::pipe();
     if asks {
@@ -258,5 +262,5 @@ fn commands(command: &Cmd, asks: bool) -> Pipeline {
     commands
 }
 
-/// The number of nodes that one command may visit.
+/// The largest number of times that one command is sent, because nodes may redirect each other in a circle.
 const REDIRECTIONS: usize = 5;

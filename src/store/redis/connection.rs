@@ -10,10 +10,10 @@
 //! if each waiting operation has a shorter deadline. For 100 ms after a failed attempt, or 1 s at a node of a cluster,
 //! its error is the answer to all operations.
 //!
-//! A connection that has replaced a useless one may lead to another server. The watch is notified then, because the
-//! connection of the watch may still lead to the old server. The replacement counts from its first answer to an operation
-//! of the kind that the useless connection has failed. Otherwise a demoted master that refuses each write would cost a
-//! watch each time.
+//! A connection that replaces a useless connection may lead to another server. Therefore the watch is notified of the
+//! replacement and subscribes again, because the connection of the watch may still lead to the old server. If the old
+//! connection refused writes, the notification waits for the first answer to a write. Otherwise each new connection to
+//! a demoted master, which answers reads and refuses writes, would make the watch subscribe again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,7 +48,8 @@ struct Attempts {
     /// The last attempt to connect, which may still be under way. `None` before the first attempt and after a
     /// connection was discarded.
     last: Option<watch::Receiver<Option<Ended>>>,
-    /// The operation that must get an answer, so that the next connection counts as the replacement of a useless one.
+    /// The kind of operation that the next connection must answer before it counts as the replacement of a useless
+    /// connection. `None` if no useless connection was discarded since the last replacement.
     missing: Option<Access>,
 }
 
@@ -95,7 +96,7 @@ impl Connection {
         &self.address
     }
 
-    /// Returns the notifications of connections that replace a useless one from now on.
+    /// Returns a receiver that is notified of each later replacement of a useless connection.
     pub(super) fn replaced(&self) -> watch::Receiver<u64> {
         self.replaced.subscribe()
     }
@@ -137,7 +138,7 @@ impl Connection {
             self.fault(access, error.clone().into()).makes_useless()
         };
         match &answers {
-            // The server answers, and refuses such operations.
+            // The server answers, but refuses this kind of operation, such as a replica that refuses writes.
             Ok(answers) if answers.iter().any(is_useless) => self.discard(&live, access),
             Ok(_) => self.answered(&live, access),
             Err(fault) if fault.makes_useless() => self.discard(&live, Access::Read),
@@ -216,8 +217,9 @@ impl Connection {
         Ok(attempt)
     }
 
-    /// Removes this connection, unless another connection has replaced it already. `missing` is the operation that its
-    /// server does not do.
+    /// Removes the connection `useless`, unless another connection has replaced it already. `missing` is the kind of
+    /// operation that the next connection must answer before it counts as a replacement. For `Read` an answer to any
+    /// operation is enough.
     fn discard(&self, useless: &Arc<Live>, missing: Access) {
         let mut attempts = self.attempts.lock();
         if attempts.has(useless) {
@@ -225,7 +227,8 @@ impl Connection {
         }
     }
 
-    /// Notes that an operation got its answer, and notifies the watch of a replacement.
+    /// Notes that an operation got its answer. Notifies the watch if the connection counts as a replacement with this
+    /// answer.
     fn answered(&self, live: &Arc<Live>, access: Access) {
         let mut attempts = self.attempts.lock();
         let is_enough = |missing| missing == Access::Read || access == Access::Write;
@@ -274,17 +277,18 @@ fn settings() -> AsyncConnectionConfig {
 }
 
 /// Returns the time limit of an attempt to connect, which includes the resolution of the name and the answer to the
-/// password. The attempt may outlive an operation with a short limit, for the next operation.
+/// password. The limit is at least 1 s. An attempt can outlive an operation with a shorter limit, and then serves the
+/// next operation.
 pub(super) fn connected_within() -> Duration {
     time_limit::for_connection().max(Duration::from_secs(1))
 }
 
-/// The time for which a failure is the answer to further operations. The time is long enough for operations that begin
-/// together, and short compared with every backoff.
+/// The time for which a failure to connect is the answer to further operations. The time is long enough for operations
+/// that begin together, and short compared with every backoff.
 const REMEMBERED_FOR: Duration = Duration::from_millis(100);
 /// The number of unanswered operations after which a connection is replaced. If a network drops packets silently, only
 /// missing answers show that a connection is dead. One or two missing answers may be a pause of the server.
 const MAX_UNANSWERED: u32 = 3;
-/// The shortest wait that counts as unanswered. An operation that was dropped sooner is no evidence about the
-/// connection.
+/// The shortest time after which a dropped operation counts as unanswered. An operation that was dropped sooner is no
+/// evidence about the connection.
 const PATIENCE: Duration = Duration::from_millis(100);

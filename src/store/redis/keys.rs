@@ -1,8 +1,8 @@
 //! The keys and the channel of one store in Redis, which no other store of the server shares.
 //!
-//! Redis has one space of channels for all its databases, so that the channel has the number of the database. The prefix
-//! separates the applications in one database. A prefix contains no [`ROOT`], and the root follows each prefix, so that
-//! no key of one prefix is a key of another prefix, also if one prefix begins with the other.
+//! All databases of a Redis server share their channels, so the name of the channel contains the number of the
+//! database. The prefix separates the applications in one database. A prefix contains no [`ROOT`], and the root follows
+//! each prefix, so that no key of one prefix is a key of another prefix, even if one prefix begins with the other.
 
 use crate::keep::ROOT;
 use crate::pattern::LONGEST_NAME;

@@ -1,4 +1,5 @@
-//! The classification of Redis' errors by whether they may pass, and by whether the connection must be replaced.
+//! The classification of Redis' errors as transient or lasting, and as errors after which the connection must be
+//! replaced or can be used further.
 //!
 //! The first word of the server's error decides, because Redis keeps this word stable for programs. Each message has
 //! the address and, where possible, the remedy.
@@ -10,7 +11,7 @@ use redis::{ErrorKind, RedisError};
 use crate::store::tls::{self, Pem};
 use crate::store::{StoreError, StoreErrorKind, time_limit};
 
-/// The effect of a command. If the answer to a write is lost, the write may have been made.
+/// The kind of a command, which reads or writes. If the answer to a write is lost, the write may have been made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -25,7 +26,7 @@ pub(super) struct NoAnswer {
     cause: Option<RedisError>,
     /// True if the connection is dead or leads to a server that cannot be used.
     useless: bool,
-    /// True if another node of the cluster answers.
+    /// True if one node of a cluster has failed and another node answers.
     of_one_node: bool,
 }
 
@@ -53,47 +54,48 @@ impl NoAnswer {
         fault
     }
 
-    /// Returns the reason for a connection that was not there within the limit.
+    /// Returns the reason if no connection was opened within the limit.
     pub(super) fn unconnected(address: &str, within: &str) -> Self {
         let message =
             format!("redis at {address} accepted no connection {within}: is it the right address, and scheme?");
         Self { useless: true, ..Self::unavailable(message) }
     }
 
-    /// Returns the reason for an answer that was not there within the limit.
+    /// Returns the reason if an answer did not arrive within the limit.
     pub(super) fn late(address: &str, within: Duration) -> Self {
         let message = format!("redis at {address} did not answer {}", time_limit::described(within));
         Self { kind: StoreErrorKind::TimedOut, ..Self::unavailable(message) }
     }
 
-    /// Returns the reason why no connection was tried, which is a file of the address.
+    /// Returns the reason if no connection was tried, because a file of the address cannot be used.
     pub(super) fn without_files(error: &StoreError) -> Self {
         Self { kind: error.kind(), message: error.chain(), cause: None, useless: true, of_one_node: false }
     }
 
-    /// Returns the reason why a sentinel names no master.
+    /// Returns the reason if a sentinel does not know the master.
     pub(super) fn unknown_master(sentinel: &str, master: &str) -> Self {
         Self::refused(format!("{sentinel} knows no master `{master}`: is the name right?"))
     }
 
-    /// Returns the reason why a server is left that sentinels have named.
+    /// Returns the reason if the server that the sentinels have named is not a master.
     pub(super) fn no_master(address: &str, server: &str) -> Self {
         let message = format!("redis at {address}: {server} is no master any more; the sentinels are asked again");
         Self { useless: true, ..Self::unavailable(message) }
     }
 
-    /// Returns the reason why no node of a cluster was asked.
+    /// Returns the reason if no node of a cluster is known that serves the slot.
     pub(super) fn unserved(address: &str) -> Self {
         Self::unavailable(format!("redis at {address}: no node is known that serves the slot of the key"))
     }
 
-    /// Returns the reason why a command has visited too many nodes.
+    /// Returns the reason if nodes of a cluster have redirected a command too often.
     pub(super) fn redirected(address: &str) -> Self {
         Self::unavailable(format!("redis at {address} is moving the slot of the key from node to node"))
     }
 
-    /// Returns the same fault as one of a node whose cluster answers. The kind of a write without an answer stays, because
-    /// the write may have been made.
+    /// Returns the fault as the failure of one node while another node answers. The kind becomes `Refused`, so that
+    /// callers continue with the names of other nodes. Only a write without an answer stays `TimedOut`, because the
+    /// write may have been made.
     pub(super) fn of_one_node(self, access: Access) -> Self {
         let kind = match (self.kind, access) {
             (StoreErrorKind::Refused | StoreErrorKind::Corrupt, _) => return self,
@@ -134,7 +136,7 @@ impl NoAnswer {
     }
 
     pub(super) fn answering(address: &str, access: Access, error: RedisError) -> Self {
-        // An error inside a script has the code of a general error.
+        // Redis reports a missing right inside a script with the code of a general error, so the text decides here.
         let is_forbidden = error.detail().is_some_and(|detail| detail.contains("The user executing the script can't"));
         let mut fault = Self::by_code(address, &error).unwrap_or_else(|| match (error.kind(), access) {
             _ if is_forbidden => Self::forbidden(address),

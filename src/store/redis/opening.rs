@@ -9,8 +9,8 @@ use super::address::Source;
 use super::no_answer::NoAnswer;
 use super::sentinel::check_role;
 
-/// Opens a connection. `within` is the limit of the caller for all of it. Errors name the place as `described`. A given
-/// `protocol` replaces that of the address.
+/// Opens a connection. `within` is the caller's time limit for the whole opening, of which the sentinels get half.
+/// Errors name the servers as `described`. A given `protocol` replaces the protocol of the address.
 ///
 /// # Cancel safety
 ///

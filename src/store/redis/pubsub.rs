@@ -1,16 +1,16 @@
 //! The watch of Redis, for which the server pushes a hint at every change of this store.
 //!
-//! The channel has the prefix and the database of the store, so that stores on one server do not hear each other. A
-//! message that is no hint is ignored, because another program has sent it.
+//! The name of the channel contains the prefix and the database of the store, so that stores on one server do not
+//! receive each other's hints. A message that is no hint is ignored, because another program has sent it.
 //!
 //! `PUBLISH` in one node of a cluster reaches the subscribers of all nodes, so that the watch has one connection to any
 //! node, and to the next node after an error.
 //!
 //! The watch has its own connection, so that a slow watch delays no operation. With RESP3 the crate `redis` passes each
 //! message to a function, which puts the message directly into the bounded channel of the watch. With RESP2 the crate
-//! would queue messages without bound if they come faster than they are read. RESP3 needs Redis 6. With an older server
-//! the watch fails and is tried again after a pause of at most two seconds, and the coordinator's poll finds the
-//! changes.
+//! would queue messages without bound if they arrive faster than they are read. RESP3 needs Redis 6. With an older
+//! server the subscription fails and is tried again after a pause of at most 1.5 s, and the coordinator's poll finds
+//! the changes.
 //!
 //! A gap is reported after each subscription, because messages before the subscription are lost. Until then, and after a
 //! lost connection, the watch is interrupted, so that the coordinator polls. The watch also subscribes again after the
@@ -73,7 +73,7 @@ impl Limits {
 async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
-    // The watches of many instances begin at different nodes of a cluster.
+    // A random number, so that the watches of many instances begin at different nodes of a cluster.
     let first = usize::from(random::bits().to_le_bytes()[0]);
     for attempt in first.. {
         let operations = &servers.watched(attempt);
@@ -99,7 +99,7 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
 }
 
 /// Subscribes and reports changes until the connection is lost, or until the connection of the operations was replaced.
-/// Sets `steady` if the connection lived to its first heartbeat. Otherwise the caller makes the next pause longer.
+/// Sets `steady` if the server answered the first heartbeat. Otherwise the caller makes the next pause longer.
 ///
 /// # Cancel safety
 ///
@@ -127,7 +127,7 @@ async fn follow(
     sender.gap();
     let mut heartbeat = redis::cmd(if in_cluster { "EXISTS" } else { "PING" });
     if in_cluster {
-        // A node that does not serve the key names another node, which is an answer too.
+        // A node that does not serve the key names another node. Such an error is an answer, too.
         heartbeat.arg(keys.audit());
     }
     loop {
@@ -166,8 +166,8 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
     }
 }
 
-/// Reads `LENGTH ETAG\nNAME`, where the etag `-` stands for a deletion. The bytes behind the name are the word of a hint.
-/// Other bytes there are of a later version, and are read as [`Hint::Any`].
+/// Reads `LENGTH ETAG\nNAME`, where the etag `-` means a deletion. The bytes behind the name can be the word
+/// `transition`. Any other bytes behind the name are read as [`Hint::Any`], because a later version may append them.
 fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
     let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
     let (length, etag) = str::from_utf8(&payload[..end]).ok()?.split_once(' ')?;
@@ -180,8 +180,8 @@ fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// An act reaches this instance within two seconds after the server answers again, because the new subscription ends the
-/// backoff of the registry.
+/// The longest pause before another attempt to subscribe. With this limit an act reaches this instance within two
+/// seconds after the server answers again, because the new subscription ends the backoff of the registry.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// The longest header, which has three digits of length, a blank, forty digits of the etag, and a reserve.
 const LONGEST_HEADER: usize = 60;

@@ -4,7 +4,7 @@
 //! The server compiles each script once. A script calls a command that can fail with `pcall` and returns its error as a
 //! value, because before Redis 7 a raised error loses its code.
 //!
-//! A script compares the etag of the value that is there, and `value.rs` has the rule of etags.
+//! A script compares the expected etag with the etag of the present value. `value.rs` describes the etags.
 //!
 //! A change is published as a hint, `LENGTH ETAG\nNAME`, with the length of the name. Behind the name is the word
 //! `transition` if the write has no act of an operator. Readers ignore all other bytes there, so that a later version can
@@ -18,8 +18,8 @@ use redis::Cmd;
 use super::keys::Keys;
 use crate::store::{Etag, Hint, Write};
 
-/// The beginning of each script for a record, with `current` and `etag` of the key. Both are empty without a value. Of
-/// a value that is too long for a record only the beginning is read.
+/// The beginning of each script for a record, which sets `current` to the present value and `etag` to its etag. Both
+/// are empty if the key has no value. Of a value that is too long for a record only the beginning is read.
 macro_rules! on_record {
     ($script:literal) => {
         concat!(
@@ -59,7 +59,8 @@ redis.pcall('PUBLISH', ARGV[2], #ARGV[3] .. ' -\\n' .. ARGV[3])
 return 1"
 );
 
-// Long values are replaced on the server, because the length of a foreign row must not decide about the answer.
+// Long values are replaced on the server, because the length of a foreign row must not decide about the length of the
+// answer.
 const AUDIT_PAGE: &str = "
 local rows = redis.pcall(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
 if rows.err then return rows end
@@ -71,7 +72,8 @@ for _, row in ipairs(rows) do
 end
 return rows";
 
-// The keys are filtered on the server, because the length of a foreign key must not decide about the answer.
+// Long keys are left out on the server, because the length of a foreign key must not decide about the length of the
+// answer.
 const SCAN: &str = "
 local page = redis.pcall('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 1000)
 if page.err then return page end
@@ -85,7 +87,7 @@ return {page[1], keys}";
 // may be appended twice but is never lost.
 //
 // The first row says that earlier rows are missing. The row is added only if the stream is gone although rows were
-// appended to it, by this process or by the set of ids. A stream whose rows were deleted by their age still exists.
+// appended before, as this process or the set of ids shows. A stream whose rows were deleted by their age still exists.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
 local at = 4

@@ -1,9 +1,9 @@
 //! The sentinels of a master, which every new connection asks for the present master.
 //!
-//! A sentinel that was cut off from the others may name a former master for some time. Therefore all sentinels are asked
-//! at once, and the server counts that more than half of them name. If no server has so many, because sentinels are down,
-//! the server counts that most of them name. `opening.rs` also asks that server for its role, because a replica answers
-//! reads with old records.
+//! A sentinel that was cut off from the others may name a former master for some time. Therefore all sentinels are
+//! asked at once, and the store connects to the server that more than half of all sentinels name. If there is no such
+//! server, because sentinels are down, the store connects to the server that most answers name. `opening.rs` also asks
+//! that server for its role, because a replica answers reads with old records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Sentinels {
     }
 
     /// Returns the settings of a connection to the master. Each sentinel has the time `within` to answer. `source` has
-    /// the settings of the master and the files.
+    /// the settings of the master and the files of certificates.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Sentinels {
                     }
                 }
                 Ok(Err(error)) => fault = Some(error),
-                // The runtime ends, or the question panicked.
+                // The runtime is ending, or the task of the question has panicked.
                 Err(_) => {}
             }
         }

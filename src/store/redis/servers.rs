@@ -111,7 +111,8 @@ impl Servers {
         }
     }
 
-    /// Returns the fault of one server as that of the place, of which the other servers may answer.
+    /// Returns the fault of a read at one server as the fault of the store. In a cluster the fault becomes a refusal if
+    /// a node answers.
     async fn of_one(&self, fault: NoAnswer) -> NoAnswer {
         match self {
             Self::One(_) => fault,
@@ -119,7 +120,7 @@ impl Servers {
         }
     }
 
-    /// Returns the connection to the server of a watch. A cluster has another server for the next attempt.
+    /// Returns the connection to one server, for a watch. In a cluster the next attempt gets the next node.
     pub(super) fn watched(&self, attempt: usize) -> Arc<Connection> {
         match self {
             Self::One(connection) => Arc::clone(connection),

@@ -9,7 +9,7 @@ use super::address::is_host;
 /// The host and the port of a node.
 pub(super) type Place = (String, u16);
 
-/// Returns the slot of a key. The text in the first braces decides, if there is any.
+/// Returns the slot of a key. If the key has braces with a text, the slot depends on the text in the first braces only.
 pub(super) fn slot(key: &str) -> u16 {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
@@ -22,7 +22,7 @@ pub(super) fn slot(key: &str) -> u16 {
 /// The masters of a cluster by the ranges of their slots.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    /// The first slot and the node, by the last slot.
+    /// The first slot and the node of each range, by the last slot of the range.
     ranges: BTreeMap<u16, (u16, T)>,
 }
 
@@ -48,9 +48,9 @@ impl<T: Clone> Slots<T> {
     }
 }
 
-/// Reads the answer to `CLUSTER SLOTS`: the first slot, the last slot and the place of the master of each range. A node
-/// that does not know its own host leaves the host out, so `asked` is the place that was asked. Returns `None` if the
-/// answer has another form.
+/// Reads the answer to `CLUSTER SLOTS`: the first slot, the last slot and the place of the master of each range.
+/// `asked` is the place of the node that answered. Its host replaces a missing host, because a node that does not know
+/// its own host leaves the host out. Returns `None` if the answer has another form.
 pub(super) fn read(answer: &Value, asked: &Place) -> Option<Vec<(u16, u16, Place)>> {
     let ranges = answer.as_sequence()?.iter().take(usize::from(SLOTS));
     ranges
@@ -64,7 +64,8 @@ pub(super) fn read(answer: &Value, asked: &Place) -> Option<Vec<(u16, u16, Place
         .collect()
 }
 
-/// The crate `redis` cuts a number that is too large.
+/// Returns the number in an answer, or `None` if the number is too large. The crate `redis` would truncate such a
+/// number.
 fn number(value: &Value) -> Option<u16> {
     u16::try_from(of::<i64>(value)?).ok()
 }
@@ -82,7 +83,7 @@ pub(super) struct Redirection {
 }
 
 impl Redirection {
-    /// Returns the redirection in the answer of a node at `asked`.
+    /// Returns the redirection in the answer of the node at `asked`, or `None` if the answer is no redirection.
     pub(super) fn of(answer: &Value, asked: &Place) -> Option<Self> {
         let Value::ServerError(error) = answer else { return None };
         let asks = match error.code() {

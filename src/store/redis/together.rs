@@ -1,13 +1,13 @@
-//! Futures of one operation that run at the same time, in the task of the operation, so that its time limit applies to
-//! all of them and its end ends all of them.
+//! The concurrent run of several futures in the task of one operation, so that the time limit of the operation applies
+//! to all of them, and the end of the operation drops all of them.
 
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Runs the futures, and passes each output to `each` with the place of its future. Returns the value with which `each`
-/// ends all of them, or `None` after the last output.
+/// Runs the futures, and passes each output to `each` with the place of its future. If `each` breaks, the other futures
+/// are dropped, and the value of the break is returned. Returns `None` after the last output.
 ///
 /// # Cancel safety
 ///

@@ -2,8 +2,9 @@
 //!
 //! A load reads each key with one `GETRANGE` in a pipeline, and the client computes the etag. A script for each name
 //! would compute the etag on the server, which serves many instances with one thread. `MGET` would read a value of any
-//! length, and the length of a foreign value must not decide about the time and the memory of a load. `MGET` would also
-//! name keys of several slots of a cluster in one command. CPU of Redis 7.0 in µs a name, in batches of 256 names:
+//! length, and the length of a foreign value must not decide about the time and the memory of a load. A cluster also
+//! refuses an `MGET` with keys of several slots. The CPU time of Redis 7.0 in µs for each name, in batches of 256
+//! names:
 //!
 //! | value | script | `GETRANGE` | `MGET` |
 //! |---|--:|--:|--:|
@@ -12,8 +13,8 @@
 //! | 26 KB | 70 | 11 | 8 |
 //!
 //! The range has one byte more than the longest record, so that a longer value is recognised and never transferred as a
-//! whole. The etag is the SHA-1 of the range. Therefore a value that was edited by hand has an etag too, and versions of
-//! this crate that computed the etag of the whole value in a script agree about the etag of each record.
+//! whole. The etag is the SHA-1 of the range. Therefore a value that was edited by hand has an etag too. Earlier
+//! versions of this crate, in which a script computed the etag of the whole value, have the same etag for each record.
 //!
 //! `GETRANGE` answers nothing for an absent key, and nothing for an empty value. Both count as no value, for loads and
 //! for the scripts.
@@ -33,8 +34,8 @@ pub(super) fn load(keys: &Keys, name: &str) -> Cmd {
     command
 }
 
-/// Returns the value of a range that the server has read. In the place of a value that is too long for a record stand
-/// as many blanks, which no reader accepts, so that the beginning of such a value has no meaning.
+/// Returns the value of a range that the server has read. Blanks replace a value that is too long for a record. No
+/// reader accepts the blanks, so that the beginning of such a value has no meaning.
 pub(super) fn versioned(range: Vec<u8>) -> Option<Versioned> {
     let etag = etag(&range);
     match range.len() {

@@ -5,9 +5,10 @@
 //! replaced or deleted.
 //!
 //! sqlx's pool is not used. A pool can be created only inside a runtime, spawns a task for each returned connection,
-//! and with a single connection would still run only one operation at a time. SQLite runs the statements of a connection
-//! on a thread of its own, and the thread of the store waits for the answers. Therefore a file that hangs costs three
-//! threads at most, with that of the watch, and no thread of a runtime waits for the disk.
+//! and with a single connection would still run only one operation at a time. SQLite runs the statements of a
+//! connection on a thread of its own, and the thread of the store waits for the answers. Therefore a file that hangs
+//! costs at most three threads, which are those of the store, of this connection and of the connection of the watch. No
+//! thread of a runtime waits for the disk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ pub(super) struct Lane {
     disk: DiskThread,
     opened: Mutex<Option<Opened>>,
     warned: Mutex<bool>,
-    /// The log lines about a replaced file, because a script may replace the file again and again.
+    /// The limit of the log lines about a replaced file, because a script may replace the file again and again.
     replaced: Mutex<Lines>,
     clock: MonotonicClock,
 }
@@ -74,7 +75,7 @@ impl Lane {
         &self.path
     }
 
-    /// Runs the work with the connection, after the operations before. Opens the file if it is not open.
+    /// Runs the work with the connection, after earlier operations. Opens the file if it is not open.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl AsyncFnOnce(&mut Entered<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -121,7 +122,7 @@ impl Lane {
         let opened = self.prepare(create).and_then(|()| {
             let mut opened = self.connect()?;
             block_on(self.ensure(&mut opened.connection, create))?;
-            // The check of the tables has read the file, so that the file of the write-ahead log is there by now.
+            // The check of the tables has read the file, and therefore the file of the write-ahead log exists by now.
             opened.files = Files::at(&self.path).map_err(|error| self.unusable(&error))?;
             Ok(opened)
         });
@@ -152,8 +153,8 @@ impl Lane {
         Ok(Opened { connection, files: now, busy: BUSY_TIMEOUT })
     }
 
-    /// Creates the folder and an empty file, with the owner and the mode that belong there. SQLite gives the mode and
-    /// the owner of the file to its other files.
+    /// Creates the folder and an empty file if `create` is true and the file is missing. SQLite gives the mode and the
+    /// owner of this file to its other files.
     fn prepare(&self, create: bool) -> Result<(), Failed> {
         if create {
             super::files::create(&self.path).map_err(|error| self.unusable(&error))?;
@@ -194,7 +195,7 @@ impl Lane {
             let kind = query("SELECT type FROM pragma_table_list(?1) WHERE schema = 'main'");
             let kind = kind.bind(table.name).fetch_optional(&mut *connection).await?;
             let kind: Option<String> = kind.map(|row| row.try_get(0)).transpose()?;
-            // A view can be a query without an end.
+            // A view in the place of a table is refused, because a view can be a query without an end.
             if let Some(kind) = kind.filter(|kind| kind != "table") {
                 let problem = format!("`{}` in {place} is a {kind} and not a table", table.name);
                 return Err(Failed::Store(StoreError::refused(problem)));
@@ -240,8 +241,8 @@ impl Opened {
 
     /// Returns true if the path still leads to the open files.
     ///
-    /// If the database was replaced or deleted, the files beside it that belong to the old database are set aside,
-    /// because SQLite would apply them to the new database.
+    /// If the database was replaced or deleted, the log and the index of the old database are renamed, because SQLite
+    /// would apply them to the new database.
     pub(super) fn is_current(&mut self, path: &Path) -> bool {
         match Files::at(path) {
             Ok(now) if now.is_of_another(&self.files) => {
@@ -329,5 +330,6 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time after which a statement is interrupted, even if the caller sets no deadline.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(60);
-/// The number of SQLite's steps between two checks, which take less than a millisecond.
+/// The number of instructions of SQLite's virtual machine after which SQLite checks again if the statement should end.
+/// These instructions take less than a millisecond.
 const STEPS: i32 = 10_000;

@@ -1,4 +1,4 @@
-//! The classification of SQLite's errors by whether they may pass, with a sentence that names the file.
+//! The classification of SQLite's errors as transient or lasting, with a sentence that names the file.
 //!
 //! The result codes of SQLite decide, because the texts of the errors are for people.
 
@@ -71,8 +71,8 @@ fn primary(code: u32) -> (StoreErrorKind, &'static str) {
         INTERRUPT => (StoreErrorKind::Unavailable, "did not answer before the operation was given up"),
         BUSY | LOCKED => (StoreErrorKind::Unavailable, "is locked by another process"),
         PERM | READONLY | AUTH => (StoreErrorKind::Refused, "cannot be written"),
-        // The next three kinds of errors may pass, because space can be freed, a volume mounted, and the rights of a
-        // folder corrected.
+        // The next three kinds of errors may be transient, because space can be freed, a volume mounted, and the rights
+        // of a folder corrected.
         FULL => (StoreErrorKind::Unavailable, "does not fit on its disk"),
         CANTOPEN => (StoreErrorKind::Unavailable, "cannot be opened"),
         NOMEM | IOERR | PROTOCOL => (StoreErrorKind::Unavailable, "cannot be read or written"),

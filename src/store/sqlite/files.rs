@@ -30,8 +30,8 @@ impl Files {
         Ok(Self { database: regular(path)?, log: regular(&beside(path, LOG))?, index: regular(&beside(path, INDEX))? })
     }
 
-    /// Returns true if a connection that was opened on the files `open` does not belong to these files. A log that
-    /// SQLite has created since then belongs to them.
+    /// Returns true if these files have replaced the files `open`, on which a connection was opened. A log that SQLite
+    /// has created since then is no replacement.
     pub(super) fn is_of_another(&self, open: &Self) -> bool {
         !self.has_database_of(open) || open.log.is_some() && self.log != open.log
     }
@@ -41,11 +41,12 @@ impl Files {
         self.database == other.database
     }
 
-    /// Renames the log and the index of an old database, if they are still beside the new database. SQLite would read
-    /// the changes in the old log into the new database otherwise.
+    /// Renames the log and the index of these old files, if they are still beside another database in `now`. SQLite
+    /// would read the changes in the old log into the new database otherwise.
     ///
-    /// The rename keeps the content, because the log can hold the last changes of the old database. Another process may
-    /// have done the same, and the files that it has created are of another identity and stay.
+    /// The log is kept under another name, because the log can hold the last changes of the old database. Another
+    /// process may have renamed the old log already. A log that this process has created since then has another
+    /// identity, and keeps its name.
     pub(super) fn set_aside(&self, path: &Path, now: &Self) {
         if now.has_database_of(self) {
             return;
@@ -59,8 +60,8 @@ impl Files {
     }
 }
 
-/// Creates the folder, and an empty database file with the owner and the mode that belong there. Does nothing if there
-/// is a file.
+/// Creates the folder, and an empty database file with the owner and the mode that the folder determines ([`disk`]).
+/// Does nothing if there is a file.
 ///
 /// The file is created under another name, so that no handle of the file is open once SQLite can open the file.
 pub(super) fn create(path: &Path) -> io::Result<()> {
@@ -74,7 +75,7 @@ pub(super) fn create(path: &Path) -> io::Result<()> {
     fs::remove_file(&temporary).ok();
     match linked {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        // Some file systems have no second names.
+        // Some file systems have no hard links.
         Err(_) => match disk::create(path, OpenOptions::new().write(true)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             created => created.map(drop),

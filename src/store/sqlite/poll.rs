@@ -22,17 +22,18 @@ use crate::keep::STORE_TIMEOUT;
 use crate::store::{Etag, StoreError, Watch, WatchSender, answer_within};
 use crate::sync::Mutex;
 
-/// The connection of the watch, and the counter that was reported last.
+/// The connection of the watch, with the counter and the etags at the last poll.
 #[derive(Default)]
 struct Seen {
     opened: Option<Opened>,
-    /// Counters of different connections cannot be compared, so a new connection has none.
+    /// The counter at the last poll. `None` for a new connection, because the counters of two connections cannot be
+    /// compared.
     version: Option<i64>,
     /// The etag of each record. `None` if there are more records than can be compared in a short time.
     etags: Option<BTreeMap<String, Etag>>,
 }
 
-/// The difference between two looks.
+/// The difference between two polls.
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
     Nothing,
@@ -67,7 +68,8 @@ async fn poll(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>, sender: &WatchSender) {
         let looked = answer_within(STORE_TIMEOUT, look(lane, seen)).await;
         let is_lost = looked.is_err();
         match looked {
-            // A query that was given up may have read a change later, so that its change is unknown.
+            // A query that was given up may still have read the counter and the etags, so that the next query does not
+            // find the changes before them again.
             Ok(_) if was_lost => sender.gap(),
             Ok(Change::Nothing) => {}
             Ok(Change::Records(records)) => records.into_iter().for_each(|(name, etag)| sender.changed(&name, etag)),

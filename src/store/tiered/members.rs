@@ -1,8 +1,9 @@
 //! The records of the members of fleets, which are in the fast tier only.
 //!
-//! Members are of the present, so that the durable tier need not keep them, and a heartbeat of each instance would be most of
-//! its writes. The durable tier does not stand in for a fast tier that fails. If only some of the instances reached the fast
-//! tier, each part of the fleet would find itself alone, and would need one vote. An error makes the members unknown instead.
+//! The members matter only while they are live, so the durable tier need not keep them. Otherwise the heartbeats of the
+//! instances would be most of the writes of the durable tier. The durable tier does not replace a fast tier that fails.
+//! If an instance reached another tier than all other instances, the instance would count as alone, and would need only
+//! one vote. Therefore the operation fails, and the number of members is unknown.
 
 use super::Tiers;
 use super::settle::fast_limit;

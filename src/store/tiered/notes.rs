@@ -44,7 +44,7 @@ pub(super) struct Note {
     refused: Option<Tick>,
 }
 
-/// A version in the fast tier, with all that decides whether the version is newer than another version.
+/// A version in the fast tier, with the facts that show if the version is newer than another version.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Version<'a> {
     pub(super) etag: &'a Etag,
@@ -82,7 +82,8 @@ impl Notes {
 impl Note {
     /// Notes a version that a load found in the fast tier.
     pub(super) fn saw(&mut self, version: Version<'_>, record: &CircuitRecord, now: Tick) {
-        // The next load finds the newer version again.
+        // A known version changes nothing. A version that may be old is ignored, because the next load finds the newest
+        // version.
         if self.has(version.etag) || !self.take(version, now) {
             return;
         }
@@ -222,7 +223,8 @@ fn settled(record: &CircuitRecord) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     (record.generation, record.state, act).hash(&mut hasher);
     for (id, entry) in &record.instances {
-        // The whole duration changes if a failure lengthens the opening, while the state stays the same.
+        // The whole duration of the opening is hashed, because a failure can lengthen the opening without another
+        // state.
         (id, entry.state, entry.mode, entry.attempt, entry.open_ms).hash(&mut hasher);
     }
     Some(hasher.finish())

@@ -21,7 +21,8 @@ pub(super) struct Copy {
     pub(super) kept: Versioned,
     /// The time for which a store with expiry must keep the record.
     pub(super) ttl: Option<Duration>,
-    /// The hint of the write that made the copy. A copy that was loaded has unknown changes.
+    /// The hint of the write that made the copy. [`Hint::Any`] for a copy that was loaded, because its changes are
+    /// unknown.
     pub(super) hint: Hint,
     /// The start of the operation that loaded or wrote the record.
     pub(super) began: Tick,
@@ -35,7 +36,8 @@ impl Copy {
         Some(Self { name: name.to_owned(), record, kept: kept.clone(), ttl, hint: Hint::Any, began })
     }
 
-    /// Returns the hint of the copy for a tier with this record, which may also lack changes of earlier writes.
+    /// Returns the hint for a write of this copy to a tier that has the record `theirs`. The hint can be stronger than
+    /// that of the last write, because the tier may also lack the changes of earlier writes.
     fn hint_beside(&self, theirs: Option<&CircuitRecord>) -> Hint {
         let acts = |record: &CircuitRecord| record.operator.as_ref().map(|operated| operated.sequence);
         match theirs {
@@ -72,8 +74,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let began = self.clock.now();
         let each = async {
             for (copy, current) in copies {
-                // A tier that answers slowly is given no operation whose time would end, because that would count as a
-                // failure of the tier. The next load goes on.
+                // No operation begins after half of the time, because an operation that the time limit ends would count
+                // as a failure of the tier. The next load continues with the other records.
                 let is_late = self.clock.now().saturating_since(began) > within / 2;
                 if is_late || self.sync(&copy, current, now).await.is_err() {
                     return;

@@ -55,14 +55,15 @@ impl<S: Store> Tier<S> {
 }
 
 impl<S> Tier<S> {
-    /// Counts the end of an operation, and logs a failure or a recovery after the lock is free.
+    /// Counts the end of an operation, and logs a failure or a recovery after the release of the lock.
     fn ended(&self, operation: &'static str, began: Tick, error: Option<&StoreError>, kind: &'static str) {
         let now = self.clock.now();
         let result = error.map_or("ok", |error| error.kind().as_str());
         telemetry::store::operation(kind, operation, result, now.saturating_since(began));
         let mut health = self.health.lock();
         let Some(error) = error else {
-            // The line of the last failure still counts, because a tier that fails half the time would fill the log.
+            // A success does not reset the limit of the log lines, because a tier that fails half the time would fill
+            // the log.
             let recovered = health.succeeded();
             drop(health);
             if let Some(failures) = recovered {
@@ -116,13 +117,13 @@ impl<S: Store> Drop for Running<'_, S> {
     }
 }
 
-/// The operations that a store refuses for all records, and not because of the content of one.
+/// The operations whose refusal concerns all records, because these operations send no record that could be the cause.
 const CONCERN_ALL: [&str; 3] = ["load", "list", "watch"];
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Returns the etag that users of the tiered store see, which is `f:` or `d:` for the tier and then the etag of that
-/// tier. The prefix is needed, because an etag of one tier means nothing to the other tier.
+/// Returns the etag that users of the tiered store see, which is `f:`, `c:` or `d:` for the tier and then the etag of
+/// that tier. The prefix is needed, because an etag of one tier means nothing to the other tier.
 pub(super) fn tag(tier: char, etag: &Etag) -> Etag {
     Etag::new(format!("{tier}:{}", etag.as_str()))
 }

@@ -1,6 +1,6 @@
-//! The nodes of a cluster, which are learnt from the first node that answers and that finds its cluster in order. A node
-//! that was cut off from the others may name former masters. The nodes are learnt again after a node has failed or has named
-//! another node.
+//! The nodes of a cluster, which are learnt from the first node that answers and does not report the cluster as down.
+//! Without this condition, a node that was cut off from the others could name former masters. The nodes are learnt
+//! again after a node has failed or has named another node.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -22,7 +22,8 @@ pub(super) struct Nodes {
     source: Source,
     address: Arc<str>,
     clock: MonotonicClock,
-    /// The nodes of the address, so that the cluster is found again after all of its other nodes were replaced.
+    /// The places of the nodes in the address, which are kept even if the cluster no longer names them, so that the
+    /// cluster is found again after all of its other nodes were replaced.
     seeds: Vec<Place>,
     /// The nodes that are known, by their places.
     all: Mutex<BTreeMap<Place, Arc<Node>>>,
@@ -79,7 +80,7 @@ impl Nodes {
         &self.address
     }
 
-    /// Returns the connection to one node, for a watch. A later attempt gets another node.
+    /// Returns the connection to one node, for a watch. The next attempt gets the next node.
     pub(super) fn any(&self, attempt: usize) -> Arc<Connection> {
         let nodes = self.all.lock();
         let node = nodes.values().nth(attempt.checked_rem(nodes.len()).unwrap_or_default());
@@ -103,11 +104,12 @@ impl Nodes {
         }
     }
 
-    /// Learns the nodes again, for example after a fault. If a node answers, the fault is that of one node.
+    /// Learns the nodes again, unless they were learnt within [`LEARNT_AGAIN`]. After a fault of one node, a result
+    /// shows that another part of the cluster works.
     ///
     /// # Errors
     ///
-    /// If no node answers, or if no node finds its cluster in order.
+    /// If no node answers, or if each node that answers reports the cluster as down.
     pub(super) async fn fresh(&self) -> Result<Map, NoAnswer> {
         self.doubt();
         self.learnt().await
@@ -120,7 +122,7 @@ impl Nodes {
         (known.map.clone(), !known.is_stale || is_young)
     }
 
-    /// Learns the nodes of the slots, unless they were learnt a moment ago.
+    /// Learns the nodes of the slots, unless they were learnt within [`LEARNT_AGAIN`].
     ///
     /// # Cancel safety
     ///
@@ -132,7 +134,7 @@ impl Nodes {
         }
         let asked: Vec<_> = {
             let nodes = self.all.lock();
-            // Any node can be down, so that the questions begin at any node.
+            // The questions begin at a random node, because any node can be down.
             let first = usize::from(random::bits().to_le_bytes()[0]).checked_rem(nodes.len()).unwrap_or_default();
             nodes.values().cycle().skip(first).take(nodes.len().min(ASKED_AT_ONCE)).cloned().collect()
         };
@@ -162,7 +164,8 @@ impl Nodes {
         Ok(map)
     }
 
-    /// Asks a node for the slots, and for a key that shows whether the node finds its cluster in order.
+    /// Asks a node for the slots, and for a key, because a node that counts the cluster as down answers that question
+    /// with an error.
     async fn ranges(&self, node: &Node) -> Result<Vec<(u16, u16, Place)>, NoAnswer> {
         let mut questions = redis::pipe();
         questions.cmd("CLUSTER").arg("SLOTS").cmd("EXISTS").arg(self.source.keys().audit());
