@@ -6,8 +6,8 @@
 //! and when the circuit is spread over its threads. A change of state is rare and takes the cold mutex. The thread that
 //! holds the mutex decides, writes the data of the new era, and publishes state and era with one store of the word.
 //! Every permit carries the era in which it was given. An outcome that arrives in another era counts only in the
-//! totals, because the outcome says nothing about the new state. The one exception is a failure that [trips at
-//! once](crate::Failure::trips_at_once) and names a time.
+//! totals, because the outcome says nothing about the new state. The one exception is a failure that
+//! [trips at once](crate::Failure::trips_at_once) and names a time.
 //!
 //! ```text
 //! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
@@ -28,9 +28,9 @@
 //! successful health probe takes an edge without a call.
 //!
 //! A wait, and a question such as [`would_admit`](Circuit::would_admit), also reopen a half-open circuit if that is
-//! due. While other instances share the probes, they also make a circuit half-open if that is due. Otherwise a user who
-//! only waits or asks would be rejected for ever. The adoption of a snapshot is a transition only if it changes the
-//! state, the mode or a deadline, or if a restore adds successes of probes.
+//! due. While other instances share the probes, a wait and a question also make a circuit half-open if that is due.
+//! Otherwise a user who only waits or asks would be rejected for ever. The adoption of a snapshot is a transition only
+//! if it changes the state, the mode or a deadline, or if a restore adds successes of probes.
 //!
 //! | from | to | cause | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|

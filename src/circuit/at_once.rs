@@ -1,4 +1,4 @@
-//! Failures of an ended era or of an uncounted call that trip at once and ask for no calls for a time.
+//! Late failures with a `Retry-After`, which trip at once although their era has ended or their call is uncounted.
 //!
 //! Other outcomes of an ended era count only in the totals, because they say nothing about the new state. A `Retry-After`
 //! is different, because its time counts from now. A provider that bans a client does not care if the call began before

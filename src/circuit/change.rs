@@ -251,8 +251,8 @@ impl Inner {
     }
 
     /// Returns the number of openings in a row that a trip would count at this moment. The time spent closed reduces
-    /// the number. The time on trust and the time of a ramp show no recovery, so an opening in that time keeps the
-    /// number.
+    /// the number. The time on trust and the time of a ramp show no recovery, so an opening in that time does
+    /// not reduce the number.
     pub(super) fn openings_that_count(&self, cold: &Cold, word: Word, now: Tick) -> u32 {
         if word.state() != State::Closed || self.run.get(word.era()).on_trust || self.ramp_left(now).is_some() {
             return cold.attempt;

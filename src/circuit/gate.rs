@@ -1,5 +1,5 @@
 //! The gate, the pure decision to admit, probe or reject a call by state, mode, deadlines and probes of the circuit. A
-//! call whose word is flowing needs no gate.
+//! call that the word alone admits or rejects needs no gate.
 //!
 //! One function decides for the admission of a call, for the readiness of services, and for every answer about the next
 //! call. The function gets a [`Scene`], which has all data on which the decision depends. If time has made a change

@@ -75,8 +75,8 @@ impl Wakers {
     }
 }
 
-/// The place of a waiter that will call [`Wakers::leave`]. The default, zero, is the shared place of tasks that stay
-/// registered.
+/// The number of the place of a waiter that will call [`Wakers::leave`]. The default, zero, is the shared place of
+/// tasks that stay registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place(u64);
 

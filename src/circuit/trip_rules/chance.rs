@@ -1,9 +1,8 @@
 //! The statistical test that separates evidence on advice from chance, by the usual error rate of the service.
 //!
 //! Advice lets few calls open a circuit. A service whose usual error rate is 20 % fails two of five calls in every
-//! fourth group of five, so that few calls alone are no evidence. The test asks how likely the evidence is at a usual
-//! fourth group of five, so that few calls alone are no evidence. The test computes how likely the evidence is at a
-//! usual
+//! fourth group of five, so that few calls alone are no evidence. The test computes how likely the evidence is
+//! at a usual rate `p`, and refuses evidence that is likely.
 //!
 //! # Derivation
 //!
@@ -15,8 +14,9 @@
 //! The rules are tested again with each failure, and advice lasts about a minute. The chance that any of the `N` calls
 //! of a minute completes such evidence is at most the sum of their chances, `N × exp(-n × K)` (Boole). The run, the
 //! failure rate and the slow-call rate share [`CHANCE`], because each of the `R` rules that are on can open the
-//! circuit. The evidence of a rule counts if that sum is at most `CHANCE / R`, which means `n × K >= ln(N × R /
-//! CHANCE)`. A healthy instance therefore opens on advice in at most one of a hundred minutes of advice.
+//! circuit. The evidence of a rule counts if that sum is at most `CHANCE / R`, which means
+//! `n × K >= ln(N × R / CHANCE)`. A healthy instance therefore opens on advice in at most one of a hundred minutes of
+//! advice.
 //!
 //! The usual rate `p` is the higher of two rates of this instance. The first is the rate since the start of the
 //! process, without the calls of the window and of the run. The second is the rate of the last minutes
