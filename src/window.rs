@@ -185,7 +185,8 @@ pub(crate) enum Evidence {
 }
 
 impl Evidence {
-    /// Returns the empty evidence. `window` is `None` if no rule needs a window.
+    /// Returns the empty evidence. `window` is `None` if no rule needs a window, and `slow` is true if the slow-call
+    /// rule is on.
     pub(crate) fn new(window: Option<Window>, slow: bool) -> Self {
         match window.map(|window| window.0) {
             Some(Shape::Time { length, buckets }) => Self::Time(TimeWindow::new(length, buckets, slow)),
@@ -202,8 +203,8 @@ impl Evidence {
         }
     }
 
-    /// Returns true if a success that weighs nothing may be counted in a cell. A circuit with a ring counts no successes
-    /// in cells, because a ring needs the order of all calls.
+    /// Returns true if a success that cannot trip the circuit may be counted in a cell. A circuit with a ring counts no
+    /// successes in cells, because a ring needs the order of all calls.
     pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }

@@ -1,4 +1,4 @@
-//! A failure, its kind, and the deadline of the caller that may have caused the failure.
+//! A failure with its weight and its kind, and the deadline of the caller that may have caused the failure.
 
 use std::fmt;
 use std::time::Duration;
@@ -95,13 +95,13 @@ impl Failure {
         Self { deadline: CallerDeadline::new(deadline), early: Early::Unchanged, ..self }
     }
 
-    /// Returns true if the failure is ignored for a call that ended before its deadline.
+    /// Returns true if the failure is ignored for a call that ended clearly before the deadline of its caller.
     #[cfg(all(feature = "http", any(feature = "retry", feature = "tonic")))]
     pub(crate) const fn is_ignored_early(&self) -> bool {
         matches!(self.early, Early::Ignored)
     }
 
-    /// Returns true if the weight depends on the time that the call waited.
+    /// Returns true if the weight depends on the time that the call waited, because the caller has set a deadline.
     #[inline]
     pub(crate) const fn weighs_by_wait(&self) -> bool {
         self.deadline.0 != CallerDeadline::NONE.0
@@ -148,8 +148,9 @@ impl Failure {
 
     /// Sets the time for which the service asked for no calls.
     ///
-    /// The open duration is at least as long as the time of the latest failure in the era that has such a time, up to 5
-    /// minutes.
+    /// If the circuit opens in the same era, the opening ends no earlier than this time after the failure. A time above
+    /// 5 minutes counts as 5 minutes. If several failures of the era have such a time, the time of the latest failure
+    /// counts.
     #[must_use]
     pub const fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -206,7 +207,7 @@ impl fmt::Display for Failure {
 }
 
 /// The deadline that the caller set for one call, in milliseconds, or [`NONE`](Self::NONE). The type is small, because
-/// each call stores a value.
+/// the outcome of each call has room for a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CallerDeadline(u32);
 
