@@ -202,8 +202,8 @@ impl Circuit {
         };
         let inner = self.inner();
         // Restored probe successes must not be lost when the circuit is already half-open. The successes cannot be
-        // added in place either, because the added successes could complete the verdict. A closed circuit has no such
-        // problem, because the next failure weighs the added evidence.
+        // added in place either, because the added successes could complete the verdict. The evidence of a closed
+        // circuit can be added in place, because only the next failure weighs the evidence.
         let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))

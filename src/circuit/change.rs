@@ -61,7 +61,7 @@ pub(super) struct Plan {
     pub(super) order: Option<(Arc<str>, OrderHash)>,
     /// The target of a reset, also if the reset leaves a healthy circuit closed.
     pub(super) resets_to: Option<To>,
-    /// True if the coordinator logs the transition.
+    /// True if the coordinator logs the transition, so that the observer for logs does not log the transition again.
     pub(super) is_logged: bool,
 }
 

@@ -19,7 +19,7 @@
 //! probe after ten times as long without a success, because the health endpoint may not exist.
 //!
 //! ```text
-//! open:       the wait is over, or a check succeeds ──▶ half-open, cleared by the check
+//! open:       the wait is over, or a check succeeds ──▶ half-open, cleared
 //!             the wait is over, required            ──▶ held back until a check succeeds, or a bound is reached
 //! half-open:  not cleared, required                 ──▶ held back likewise
 //! ```

@@ -1,10 +1,11 @@
 //! Answers about the next call without a call, such as `would_admit`, `is_open` and the readiness of a service.
 //!
 //! All answers come from the gate, so that the next call gets the same answer. A question makes no change, with two
-//! exceptions, because a caller who calls only if the circuit would admit the call would wait for ever otherwise. A
-//! half-open circuit whose patience is over rejects the next call, and opens again with that call. A circuit whose
-//! opening is over, while its probes are leased, rejects the next call, and requests a lease with that call. Therefore
-//! [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] make these changes.
+//! exceptions. A half-open circuit whose patience is over rejects the next call, and opens again with that call. A
+//! circuit whose opening is over while its probes are leased rejects the next call, and requests a lease with that
+//! call. A caller that calls only if the circuit would admit the call would make neither of these calls, and would wait
+//! for ever. Therefore [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] make
+//! these changes.
 
 use std::time::Duration;
 
@@ -152,7 +153,8 @@ impl Inner {
         }
     }
 
-    /// Returns the standing from the view of a caller. An open circuit whose wait is over appears as half-open.
+    /// Returns the standing from the view of a caller. An open circuit whose next call would be a probe appears as
+    /// half-open.
     pub(super) fn effective_standing(&self, word: Word) -> Standing {
         let standing = word.standing();
         if standing.is_open() && self.next_call(word, self.now()) == NextCall::Probe {

@@ -67,7 +67,7 @@ impl Levels {
     }
 
     /// Counts a call, and returns true if the call pays for a rejection. `is_lost` is true if its draw was lost, and
-    /// `is_ramp` in a ramp.
+    /// `is_ramp` is true during a ramp.
     pub(super) fn pays(&self, criticality: Criticality, is_lost: bool, is_ramp: bool) -> bool {
         if !self.expects(criticality) {
             return is_lost;

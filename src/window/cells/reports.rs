@@ -13,8 +13,8 @@ pub(super) struct Reports {
     spread: OnceLock<Box<[Reported]>>,
 }
 
-/// The first three words of a cell at its last report. `fetch_max` raises each word, because several threads may report
-/// one cell.
+/// The counts of successes and of both kinds of rejections that were already reported for one cell. `fetch_max` raises
+/// each count, because several threads may report one cell.
 #[derive(Debug, Default)]
 struct Reported([AtomicU64; SUMS]);
 
