@@ -1,8 +1,8 @@
 //! The window, which is the evidence that a closed circuit keeps as sums of calls, weights and slow calls.
 //!
-//! There are three kinds of evidence. `time` has the buckets of a sliding time window, `calls` has a ring of the
-//! last n calls, and `run` has the weight of the consecutive failures. A fourth part, `cells`, has the successes that
-//! each thread counts for itself.
+//! A circuit has at most one of two windows. `time` has the buckets of a sliding time window, and `calls` has a ring of
+//! the last n calls. Beside the window, `run` has the weight of the consecutive failures, and `cells` has the successes
+//! that each thread counts for itself.
 //!
 //! Each word of `time`, `calls` and `run` has a number and a tag of its era, and changes in one exchange. So an outcome
 //! counts in its own era or in no era, even if the era ends between admission and recording. The sums are exact while

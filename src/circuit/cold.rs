@@ -41,8 +41,8 @@ pub(super) struct Cold {
     /// True if the circuit has taken over the evidence of an evicted circuit of the same name.
     #[cfg(feature = "keyed")]
     pub(super) has_inherited: bool,
-    /// The data that exist after the first transition or the first stored record. The data are allocated at that time,
-    /// because most circuits never trip and get no orders.
+    /// The data that are allocated at the first transition, stored record, decision of a fleet or runner of health
+    /// probes, because most circuits never trip and get no orders.
     past: Option<Box<Past>>,
 }
 

@@ -81,7 +81,7 @@ pub(super) enum Due {
     HoldEnded { probes: bool },
     /// The open duration is over, so the circuit begins to probe.
     Probing,
-    /// A probe has reached its deadline, so the circuit takes the slot of the probe back.
+    /// A probe has reached its deadline, so the circuit reclaims the slot of the probe.
     Overdue,
     /// A probe has reached its deadline, and the era has lasted too long without a verdict. The circuit opens again.
     GiveUp { has_success: bool, half_open_for: Duration },

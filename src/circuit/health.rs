@@ -143,7 +143,7 @@ impl Circuit {
         inner.wakers.wake();
     }
 
-    /// Returns the interval of the checks of a fleet, and the number of instances that share the checks.
+    /// Returns the interval at which all instances together check the service, and the number of these instances.
     pub(crate) fn check_every(&self) -> (Duration, u32) {
         self.inner().cold.lock().checks().map_or((Duration::ZERO, 1), |checks| (checks.every, checks.instances.max(1)))
     }

@@ -85,7 +85,8 @@ pub(crate) struct Inner {
 /// The parts that most circuits never need. The box is allocated at the first need of a part.
 #[derive(Debug, Default)]
 struct Rare {
-    /// The ramp and the throttle. Only calls of a limited circuit and failures of a closed circuit read the limit.
+    /// The ramp, the throttle, the criticality of calls and the usual rate. Neither the admission nor the success of a
+    /// healthy call reads the limit.
     limit: OnceLock<Limit>,
     /// The health probes. Only the path of a circuit that is not closed reads them.
     health: OnceLock<Health>,

@@ -273,7 +273,7 @@ impl Inner {
         }
     }
 
-    /// Counts a call without a judgement for the throttle.
+    /// Counts an ignored or cancelled call for the throttle.
     pub(super) fn count_unjudged(&self, era: u64) {
         if let Some(throttle) = self.throttle() {
             throttle.unjudged(era, self.now());

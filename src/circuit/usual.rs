@@ -47,7 +47,7 @@ impl Inner {
     /// Stores the rate of failed calls in the last minutes.
     pub(super) fn set_usual(&self, usual: f64) {
         if usual > 0.0 || self.limit().is_some() {
-            // Relaxed, for the reason above.
+            // Relaxed, for the reason given in `usual`.
             self.limit_or_new().usual.store(usual.to_bits(), Relaxed);
         }
     }
