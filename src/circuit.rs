@@ -1,11 +1,12 @@
-//! The circuit, a shared object that admits the calls of one service, counts their outcomes, and changes its state.
+//! The circuit breaker of one service ([`Circuit`]), a shared object that admits calls, counts their outcomes, and
+//! changes its state. The table below has all transitions.
 //!
 //! Admission loads one word, and recording adds to a cell or to the window. Neither waits for a lock, because both are
-//! on the path of every call. Memory is allocated only for the first use of the buckets of a time window, and when the
-//! circuit is spread over its threads. A change of state is rare and takes the cold mutex. The thread that holds the
-//! mutex decides, writes the data of the new era, and publishes state and era with one store of the word. Every
-//! permit carries the era in which it was given. An outcome that arrives in another era counts only in the totals,
-//! because the outcome says nothing about the new state. The one exception is a failure that
+//! on the path of every call. A healthy call allocates memory only for the first use of the buckets of a time window,
+//! and when the circuit is spread over its threads. A change of state is rare and takes the cold mutex. The thread that
+//! holds the mutex decides, writes the data of the new era, and publishes state and era with one store of the word.
+//! Every permit carries the era in which it was given. An outcome that arrives in another era counts only in the
+//! totals, because the outcome says nothing about the new state. The one exception is a failure that
 //! [trips at once](crate::Failure::trips_at_once) and names a time.
 //!
 //! ```text
@@ -24,11 +25,12 @@
 //! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
 //! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
 //! an operator or a snapshot. Time alone takes no edge. The first call that finds an edge due takes the edge, and a
-//! successful health probe takes an edge without a call. A wait, and
-//! a question such as [`would_admit`](Circuit::would_admit), also take a due edge from half-open to open, and a due edge
-//! to half-open while other instances share the probes, because a user who only waits or asks would be rejected for ever
-//! otherwise. A snapshot is a transition only if it changes the state,
-//! the mode or a deadline, or if a restore adds successes of probes.
+//! successful health probe takes an edge without a call.
+//!
+//! A wait, and a question such as [`would_admit`](Circuit::would_admit), also reopen a half-open circuit if that is
+//! due. While other instances share the probes, a wait and a question also make a circuit half-open if that is due.
+//! Otherwise a user who only waits or asks would be rejected for ever. The adoption of a snapshot is a transition only
+//! if it changes the state, the mode or a deadline, or if a restore adds successes of probes.
 //!
 //! | from | to | cause | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|
@@ -58,20 +60,20 @@
 //! | any | closed in its configured mode | An operator resets the circuit to [`To::Closed`]. | `Operator`, `Act::Reset` |
 //! | any | closed in its configured mode | An operator forgets the circuit. | `Operator`, `Act::Forget` |
 //! | any | the state and the mode of a snapshot | The circuit is restored. | `Restored` |
-//! | any | the state of a snapshot, in the same mode | The circuit follows a newer published state of an instance without a fleet. | `Followed` |
+//! | any | the state of a snapshot, in the same mode | The circuit follows a newer state that an instance without a fleet has published. | `Followed` |
 //! | any | the state of a snapshot, in the same mode | The circuit adopts a decision of the fleet. | `Fleet` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `KillSwitch` |
 //!
 //! A circuit that is closed *on trust* has closed although some or all of its probes ended without a verdict, because
 //! callers gave up early or dropped their permits, or because the classifier ignored the results. The first success of
 //! the era ends the trust. If the circuit opens before that success, its time on trust does not reduce the number of
-//! openings in a row. Outcomes without weight change nothing, so impatient callers do not open the
-//! circuit of a healthy service. The trust ends with its era, as the run does. Therefore a change of the mode or a
-//! restart ends the trust, and other instances do not know of the trust.
+//! openings in a row. Outcomes without weight change nothing, so impatient callers do not open the circuit of a healthy
+//! service. The trust ends with its era, as the run does, so that a change of the mode or a restart also ends the
+//! trust. Other instances do not know of the trust.
 //!
 //! A closed circuit *ramps* for a time after its probes or its fleet have closed the circuit, if a
-//! [ramp](crate::config::ConfigBuilder::ramp) is set. Only a growing share of the calls passes. The end of the ramp, and a
-//! change of the mode during the ramp, begin no other ramp, and the end begins no era.
+//! [ramp](crate::config::ConfigBuilder::ramp) is set. During the ramp only a growing share of the calls passes. A
+//! change of the mode during the ramp begins no other ramp, and the end of the ramp begins no era.
 //!
 //! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure. A doubt
 //! by a dropped permit weighs 0.5, and a doubt by a deadline of the caller weighs less.
@@ -194,7 +196,7 @@ impl Circuit {
     /// Creates a circuit without a report to its observers. The caller must call [`introduce`](Self::introduce)
     /// afterwards, outside every lock, because observers are foreign code.
     ///
-    /// `also` is one more observer, which is not part of the configuration.
+    /// `also` is the observer of a registry, which is not part of the configuration.
     pub(crate) fn unreported(config: Config, also: Option<Arc<dyn event::Observer>>) -> Self {
         let killed = kill_switch::names(config.name());
         let is_spread = config.sharded;
@@ -274,13 +276,15 @@ impl Circuit {
         self.admit(Start::Coarse, || Drawn::By(criticality)).map(Admission::permit)
     }
 
-    /// Admits one call. `drawn` is called only if the word alone does not admit the call. The caller turns the admission into a permit when the call has begun.
+    /// Admits or rejects one call. `drawn` returns the criticality by which a limit may reject the call, and is called
+    /// only if the word alone does not admit the call. The caller turns the admission into a permit when the call has
+    /// begun.
     #[inline(always)]
     pub(crate) fn admit(&self, start: Start, drawn: impl FnOnce() -> Drawn) -> Result<Admission<'_>, Rejected> {
         Branch::admit(&self.root, start, drawn)
     }
 
-    /// Returns a reference to the circuit, for a call that asks for its permit later.
+    /// Returns a reference to the circuit, for a call that acquires its permit later.
     #[inline]
     pub(crate) fn asking(&self) -> Asking {
         Asking::new(&self.root)

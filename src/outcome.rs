@@ -1,9 +1,10 @@
-//! The meaning of a call for its circuit, which is a success, a failure with a weight, or no evidence.
+//! The outcome of a call, which is the meaning of the call for its circuit (a success, a failure with a weight, or no
+//! evidence).
 //!
-//! The weight of a failure is more than 0 and at most 1, where 1 is a whole failure. Through tower a classifier, which
-//! sees the request, sets the weight of a call with [`Failure::new`]. Without tower the caller sets the weight, with
-//! [`Circuit::call_with`](crate::Circuit::call_with) or [`Permit::failure`](crate::Permit::failure). The decision to
-//! trip is left to `circuit`.
+//! The weight of a failure is more than 0 and at most 1, where 1 is a whole failure. Through tower the classifier,
+//! which sees the request, sets the weight of a call with [`Failure::new`]. Without tower the caller sets the weight,
+//! with [`Circuit::call_with`](crate::Circuit::call_with) or [`Permit::failure`](crate::Permit::failure). The decision
+//! to trip is left to `circuit`.
 
 mod failure;
 mod weight;

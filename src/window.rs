@@ -1,8 +1,8 @@
 //! The window, which is the evidence that a closed circuit keeps as sums of calls, weights and slow calls.
 //!
-//! There are three kinds of evidence. `time` has the buckets of a sliding time window, `calls` has a ring of the
-//! last n calls, and `run` has the weight of the consecutive failures. A fourth part, `cells`, has the successes that
-//! each thread counts for itself.
+//! A circuit has at most one of two windows. `time` has the buckets of a sliding time window, and `calls` has a ring of
+//! the last n calls. Beside the window, `run` has the weight of the consecutive failures, and `cells` has the successes
+//! that each thread counts for itself.
 //!
 //! Each word of `time`, `calls` and `run` has a number and a tag of its era, and changes in one exchange. So an outcome
 //! counts in its own era or in no era, even if the era ends between admission and recording. The sums are exact while
@@ -185,7 +185,8 @@ pub(crate) enum Evidence {
 }
 
 impl Evidence {
-    /// Returns the empty evidence. `window` is `None` if no rule needs a window.
+    /// Returns the empty evidence. `window` is `None` if no rule needs a window, and `slow` is true if the slow-call
+    /// rule is on.
     pub(crate) fn new(window: Option<Window>, slow: bool) -> Self {
         match window.map(|window| window.0) {
             Some(Shape::Time { length, buckets }) => Self::Time(TimeWindow::new(length, buckets, slow)),
@@ -202,8 +203,8 @@ impl Evidence {
         }
     }
 
-    /// Returns true if a success that weighs nothing may be counted in a cell. A circuit with a ring counts no successes
-    /// in cells, because a ring needs the order of all calls.
+    /// Returns true if a success that cannot trip the circuit may be counted in a cell. A circuit with a ring counts no
+    /// successes in cells, because a ring needs the order of all calls.
     pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }

@@ -1,8 +1,9 @@
-//! Admission, which is the decision between a permit and a rejection.
+//! Admission of a call, which ends in a permit or a rejection, with the count of rejections and the changes that time
+//! has made due.
 //!
-//! A healthy call passes with one load of the word, and a circuit that is plainly open rejects with a look at its
-//! deadline. For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call that finds
-//! a change due carries out the change, so that the circuit needs no timer.
+//! A healthy call passes with one load of the word, and a circuit that is open in automatic mode rejects after one
+//! comparison with its deadline. For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The
+//! first call that finds a change due carries out the change, so that the circuit needs no timer.
 //!
 //! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
 
@@ -97,7 +98,8 @@ impl Branch {
                     if inner.load().era() != era {
                         continue;
                     }
-                    // This call was counted for a moment, and a task may have found no room for its own call meanwhile.
+                    // The verdict counted this call as a probe for a moment. A task that checked during that moment
+                    // waits, although the verdict can use another probe again.
                     inner.wakers.wake();
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
@@ -118,14 +120,16 @@ impl Branch {
         }
     }
 
-    /// Counts a rejection by the state of the circuit. Reports a summary of the rejections if a summary is due.
+    /// Counts a rejection, and reports a summary of the rejections if a summary is due. Returns the facts of the
+    /// rejection.
     #[inline]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
         self.count_rejection(reason, now);
         // Relaxed, because the time publishes no other data.
         let due = self.inner.counts.next_summary.load(Relaxed);
         if now.as_nanos() >= due {
-            // A limited circuit does not probe, so that the wait of the rejected call says nothing about the others.
+            // A summary names the wait until the next probe. The wait after a rejection by a limit is not such a wait,
+            // because a limited circuit does not probe.
             let probes = !matches!(reason, RejectReason::Ramp | RejectReason::Throttled) && wait != UNKNOWN;
             self.inner.summarise(due, probes.then(|| Duration::from_nanos(wait)), now);
         }
@@ -187,8 +191,8 @@ impl Branch {
         let (reason, wait) = match word.standing() {
             Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
             Standing { .. } => match inner.scene(word, now).gate() {
-                // The circuit would admit a call. Either the caller never polled the service, or the circuit has closed
-                // since the poll. Such a rejection is a bug in the caller and no outage, so no summary is reported.
+                // The circuit would admit a call. Either the caller never polled the service, which is a bug in the
+                // caller, or the circuit has closed since the poll. Neither is an outage, so no summary is reported.
                 Ok(Gate::Counted | Gate::Limited | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
                     self.count_rejection(RejectReason::Tripped, now);
                     return Facts::new(word.era(), RejectReason::Tripped, 0).of_unready_service();
@@ -203,8 +207,9 @@ impl Branch {
 }
 
 impl Inner {
-    /// Returns true if the circuit is open, and no mode and no change that is due can let the call pass. The functions that
-    /// every call of an outage runs check this case first, because the scene of the gate costs more than such a call.
+    /// Returns true if the circuit is open, and no mode and no change that is due can let the call pass. Functions that
+    /// every call of an outage runs check this case first, because building the scene of the gate would cost more than
+    /// the rest of such a call.
     #[inline(always)]
     pub(super) fn rejects_plainly(&self, word: Word, now: Tick) -> bool {
         word.is_plainly_open() && now < self.open_until()
@@ -290,8 +295,9 @@ impl Inner {
         wait(self.rejects_until(word, until).unwrap_or(Tick::NEVER), now)
     }
 
-    /// Returns the time from which calls may pass again, or `None` if the time is not known. With manual recovery and
-    /// an open state, the end of a hold is not the result, because the circuit is still open after the hold.
+    /// Returns the time from which calls may pass again, or `None` if the time is not known. `until` is the end of the
+    /// opening or of the hold. An open circuit with manual recovery has no such time, because it is still open after a
+    /// hold.
     pub(super) fn rejects_until(&self, word: Word, until: Option<Tick>) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
         until.filter(|_| !manual)

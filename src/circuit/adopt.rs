@@ -1,5 +1,5 @@
-//! The functions of a circuit for stores and for other instances, which are snapshots, advice, transitions since an
-//! era, and the wait for a restore.
+//! Snapshots and restores, advice, transitions since an era, and the wait for a restore, which are the functions of a
+//! circuit for stores and for other instances.
 //!
 //! The wait is one bit of the word, so that a circuit that awaits no restore needs no further test. The beginning and
 //! the end of the wait start no new era, so permits stay valid. A transition during the wait does not end the wait.
@@ -65,10 +65,10 @@ impl Circuit {
     /// the transition, if a transition is made. The [`earlier`](Snapshot::earlier) reason of the snapshot is shown with
     /// `reason`.
     ///
-    /// If state, mode and deadlines agree already (deadlines to a quarter of a second), the era goes on, and calls under
-    /// way still count. Only the generation is taken over then, and the evidence of a closed circuit that is restored
-    /// (see below). Otherwise a new era begins, and the transition is returned. A new era also begins if a restore brings
-    /// more successes of probes than the half-open circuit has.
+    /// If state, mode and deadlines agree already (deadlines to a quarter of a second), no new era begins, and calls
+    /// under way still count. The circuit then takes over only the generation, and a closed circuit that is restored
+    /// also takes over the evidence (see below). Otherwise a new era begins, and the transition is returned. A new era
+    /// also begins if a restore brings more successes of probes than the half-open circuit has.
     ///
     /// The numbers of a snapshot are not trusted. An opening lasts at most as long as an opening that this circuit could
     /// make by itself. If the snapshot has no end of the opening, the configuration decides on the open duration. Numbers
@@ -110,15 +110,17 @@ impl Circuit {
             }
             cold.generation = snapshot.generation;
             let plan = Plan { is_logged, ..self.planned(snapshot, reason, now, open_for) };
-            // A snapshot has only the remaining open time. The full duration is assumed to be at least the duration that
-            // this circuit would choose, because a shorter one would make the attempts decay too early.
+            // A snapshot has only the remaining open time. The full duration is assumed to be at least the duration
+            // that this circuit would choose, because a shorter duration would let the number of openings in a row
+            // decay too early.
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (attempt, last_open);
                 return Some(plan);
             }
             if plan.reason == Reason::Restored && word.state() == State::Closed {
-                // If the same openings count, the circuit keeps its own values, because they are exact.
+                // If the number of openings in a row is the same as in the snapshot, the circuit keeps its own values,
+                // because they are exact.
                 if inner.openings_that_count(cold, word, now) != attempt {
                     (cold.attempt, cold.last_open) = (attempt, last_open);
                 }
@@ -200,8 +202,8 @@ impl Circuit {
         };
         let inner = self.inner();
         // Restored probe successes must not be lost when the circuit is already half-open. The successes cannot be
-        // added in place either, because the added successes could complete the verdict. A closed circuit has no such
-        // problem, because the next failure weighs the added evidence.
+        // added in place either, because the added successes could complete the verdict. The evidence of a closed
+        // circuit can be added in place, because only the next failure weighs the evidence.
         let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
@@ -220,7 +222,7 @@ impl Circuit {
         self.change_wait(Word::awaiting_restore);
     }
 
-    /// Ends the wait, with or without a restore, so that every service checks the circuit again.
+    /// Ends the wait, with or without a restore, so that every waiting service checks the circuit again.
     pub(crate) fn restored(&self) {
         if self.change_wait(Word::restored) {
             // The tasks are woken after the word is stored, so that a woken task finds the change. The tasks are woken
@@ -274,7 +276,8 @@ impl Circuit {
     }
 
     /// Stores the parts of a record by which orders on this circuit are judged. The parts are the newest number of the
-    /// record, the ids and hashes of its orders, and the time since the circuit left closed or was tripped according to the record.
+    /// record, the ids and hashes of its orders, and the time since the circuit left closed or was tripped according to
+    /// the record.
     pub(crate) fn observe_record(
         &self,
         latest: Generation,

@@ -1,4 +1,4 @@
-//! Failures of an ended era or of an uncounted call that trip at once and ask for no calls for a time.
+//! Late failures with a `Retry-After`, which trip at once although their era has ended or their call is uncounted.
 //!
 //! Other outcomes of an ended era count only in the totals, because they say nothing about the new state. A `Retry-After`
 //! is different, because its time counts from now. A provider that bans a client does not care if the call began before
@@ -18,8 +18,8 @@ use crate::state::{Reason, Standing, State};
 
 impl Inner {
     /// Opens the circuit or keeps the circuit open, at least for the time that the failure names. Does nothing if the
-    /// failure names no time, if the circuit is already open for that time, or if a hold or the kill switch decides about
-    /// calls. After most failures of the present era the circuit is already open.
+    /// failure names no time, if the circuit is already open for that time, or if a hold or the kill switch decides
+    /// about calls. A failure of the present era has usually opened the circuit before this function runs.
     #[cold]
     pub(super) fn leave_alone_from_now(&self, failure: Failure, text: Text<'_>) {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };

@@ -1,11 +1,12 @@
-//! A branch, which is the reference to a circuit that permits and rejections hold.
+//! The branches of a circuit, which are the references that permits and rejections hold, with one reference count for
+//! each thread.
 //!
 //! Each branch has a reference count of its own, because two threads that count references on one cache line cost each
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
 //! circuit often, the circuit is spread, which means that each index of a seat gets a branch and a cell.
 //!
-//! `circuit/admit.rs` and `circuit/outcomes.rs` notice that a thread without a cell uses the shared counts.
-//! `window/contention.rs` counts these events.
+//! `circuit/admit.rs` and `circuit/outcomes.rs` report each use of the shared counts by a thread without a cell.
+//! `window/contention.rs` counts these uses.
 
 use std::sync::Arc;
 
@@ -75,9 +76,9 @@ impl Branch {
         self.spread.get().is_some_and(|branches| branches.iter().any(|branch| Arc::strong_count(branch) > 1))
     }
 
-    /// Counts an outcome or a rejection for which the thread had no cell. `self` is the root, unless the circuit is
-    /// already spread. If many such outcomes and rejections come, the circuit is spread, so that each index of a seat
-    /// gets a cell and a branch.
+    /// Counts an outcome or a rejection for which the thread had no cell. If such outcomes and rejections are frequent,
+    /// the circuit is spread, so that each index of a seat gets a cell and a branch. `self` is the root, unless the
+    /// circuit is already spread.
     #[cold]
     #[inline(never)]
     pub(super) fn note_contention(&self, now: impl FnOnce() -> Tick) {

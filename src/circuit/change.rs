@@ -1,5 +1,5 @@
-//! Transitions. Each change has one winner, which writes the data of the new era under the cold mutex and then
-//! publishes the word.
+//! Transitions of a circuit (trip, reopen, probe, close, change of mode). Each change has one winner, which writes the
+//! data of the new era under the cold mutex and then publishes the word.
 //!
 //! A thread plans a change for the word that the thread has loaded. If another era has begun since, another thread was
 //! first, and the planned change is dropped. The observers are notified after the change and outside the lock, because
@@ -8,8 +8,8 @@
 //! The beginning of a half-open era also sets its patience. Patience is the time after which the era ends if a probe is
 //! overdue and no probe has succeeded.
 //!
-//! The trip rules are in `trip_rules`. The functions that find a change due are in `admit`, `adopt`, `at_once`, `health`, `notify`,
-//! `operate`, `outcomes` and `verdict`.
+//! The trip rules are in `trip_rules`. The functions that find a change due are in `admit`, `adopt`, `at_once`,
+//! `health`, `notify`, `operate`, `outcomes` and `verdict`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) struct Plan {
     pub(super) open_until: Option<Tick>,
     /// The end of the hold. `None` if only an operator ends the hold.
     pub(super) hold_until: Option<Tick>,
-    /// The reason of a state that is taken over from a snapshot.
+    /// The reason why the state of a snapshot began. `None` if the state is not taken over from a snapshot.
     pub(super) earlier: Option<Arc<EarlierReason>>,
     /// The time for which the `earlier` reason has applied.
     pub(super) earlier_for: Option<Duration>,
@@ -61,7 +61,7 @@ pub(super) struct Plan {
     pub(super) order: Option<(Arc<str>, OrderHash)>,
     /// The target of a reset, also if the reset leaves a healthy circuit closed.
     pub(super) resets_to: Option<To>,
-    /// True if the coordinator logs the transition.
+    /// True if the coordinator logs the transition, so that the observer for logs does not log the transition again.
     pub(super) is_logged: bool,
 }
 
@@ -137,7 +137,7 @@ impl Inner {
             Standing { .. } => None,
         };
         if !from.standing().is_tripped() {
-            // The rejections of a ramp belong to no outage.
+            // An outage counts its rejections from the trip, so the earlier rejections of a ramp are subtracted.
             cold.rejected_before = rejected;
         }
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
@@ -250,9 +250,9 @@ impl Inner {
         });
     }
 
-    /// Returns the number of openings in a row that a trip would count at this moment. The time spent closed takes
-    /// openings back. The time on trust and the time of a ramp show no recovery, so that an opening in that time takes
-    /// nothing back.
+    /// Returns the number of openings in a row that a trip would count at this moment. The time spent closed reduces
+    /// the number. The time on trust and the time of a ramp show no recovery, so an opening in that time does
+    /// not reduce the number.
     pub(super) fn openings_that_count(&self, cold: &Cold, word: Word, now: Tick) -> u32 {
         if word.state() != State::Closed || self.run.get(word.era()).on_trust || self.ramp_left(now).is_some() {
             return cold.attempt;

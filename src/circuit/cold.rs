@@ -1,5 +1,6 @@
-//! The cold data of a circuit, which transitions, acts of operators, status reads and the texts of rejections use. One
-//! mutex guards the data, and no healthy call waits for the mutex.
+//! The cold data of a circuit behind one mutex, such as the history of transitions, the number of openings in a row and
+//! the ids of orders. Transitions, acts of operators, status reads and the texts of rejections use the data. No healthy
+//! call waits for the mutex.
 //!
 //! A lock is the simplest way to give each change one winner, and transitions are rare enough for a lock.
 
@@ -40,8 +41,8 @@ pub(super) struct Cold {
     /// True if the circuit has taken over the evidence of an evicted circuit of the same name.
     #[cfg(feature = "keyed")]
     pub(super) has_inherited: bool,
-    /// The data that exist after the first transition or the first stored record. The data are allocated at that time,
-    /// because most circuits never trip and get no orders.
+    /// The data that are allocated at the first transition, stored record, decision of a fleet or runner of health
+    /// probes, because most circuits never trip and get no orders.
     past: Option<Box<Past>>,
 }
 
@@ -112,9 +113,10 @@ pub(super) struct Past {
     /// A number that increases with every change that an operator could have observed, which are the transitions of this
     /// circuit and the changes loaded from the store.
     pub(super) latest: Generation,
-    /// The time that the present state lasted before the present era, on another instance or before a restart, and if
-    /// the state is open also under another mode. Reasons add this time, so that their durations count from the start
-    /// of the state.
+    /// The time that the present state lasted before the present era. For a state taken over from a snapshot this is
+    /// the time on another instance or before a restart. For an opening it also includes the earlier eras of the same
+    /// opening, for example in another mode. Reasons add this time, so that their durations count from the start of the
+    /// state.
     pub(super) state_before: Duration,
     /// The time that the present hold lasted before the present era, for example on the instance where the operator
     /// acted.
@@ -138,14 +140,14 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Keeps the reason of an opening until the circuit closes. If the state was taken over from a snapshot, `ago` is
-    /// the time since the state with the earlier reason began.
+    /// Keeps the reason of an opening until the circuit closes. For a state that was taken over from a snapshot, `ago`
+    /// is the time since the snapshot's `earlier` reason began.
     pub(super) fn note_opening(&mut self, edge: &Transition, ago: Option<Duration>) {
         let is_restored = edge.reason == Reason::Restored;
         match (edge.to.state, &edge.earlier) {
             (State::Closed, _) => self.opening = None,
-            // A half-open circuit keeps the reason of its last opening. Only a restore brings the reason of an opening
-            // along.
+            // A half-open circuit keeps the reason of its last opening, unless a restore brings the reason of an
+            // opening.
             (State::HalfOpen, None) => {}
             (State::HalfOpen, Some(_)) if !is_restored => {}
             (State::Open | State::HalfOpen, Some(earlier)) => {

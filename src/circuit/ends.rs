@@ -1,8 +1,8 @@
-//! The ends of an opening and of a hold by another clock than the clock of the circuit.
+//! Correction of the ends of an opening and of a hold after the machine was suspended, by the clock of the store.
 //!
-//! The monotonic clock of a machine stands still while the machine is suspended, so that a deadline comes later by that
-//! time. The coordinator knows the clock of the store, which goes on, and moves such a deadline forward. A deadline is
-//! never moved back. The era goes on, because nothing has changed but the time that is left.
+//! The monotonic clock of a machine stops while the machine is suspended, so that a deadline by this clock comes too
+//! late. The clock of the store does not stop, and the coordinator uses that clock to move such a deadline to an
+//! earlier time. A deadline is never moved to a later time. No new era begins, because only the remaining time changes.
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ impl Circuit {
         (word.era(), until.map(|until| until.saturating_since(inner.now())))
     }
 
-    /// Lets the opening of this era end within `opening`, and the hold of this era within `hold`. Does nothing if a later
-    /// era has begun, and to an end that comes earlier anyway. An end that comes up to [`APART`] later stays, unless it is
-    /// due by the other clock.
+    /// Lets the opening of this era end after `opening` at the latest, and the hold of this era after `hold`. Does
+    /// nothing if a later era has begun. An end is moved only if it is more than [`APART`] too late, or if the given
+    /// time is zero and the end has not come.
     pub(crate) fn end_within(&self, era: u64, opening: Option<Duration>, hold: Option<Duration>) {
         let inner = self.inner();
         let now = inner.now();
@@ -43,7 +43,7 @@ impl Circuit {
                 let Some(within) = within else { continue };
                 let until = now.saturating_add(within);
                 // Relaxed, because the deadline publishes no other data, and only the holder of the lock writes it. A
-                // thread that reads the later deadline decides as if the deadline had been moved later.
+                // thread that still reads the old deadline decides as if this function had been called later.
                 let apart = if within.is_zero() { Duration::ZERO } else { APART };
                 if end.load(Relaxed) > until.saturating_add(apart).as_nanos() {
                     end.store(until.as_nanos(), Relaxed);
@@ -52,11 +52,11 @@ impl Circuit {
             }
         }
         if moved {
-            // The tasks that wait for the later deadline must look again.
+            // The tasks that wait for the old deadline must check the circuit again.
             inner.wakers.wake();
         }
     }
 }
 
-/// The difference of two ends that counts as none, because the answer of a store takes some time to arrive.
+/// The largest difference of two ends that count as the same, because the answer of a store takes some time to arrive.
 const APART: Duration = Duration::from_secs(1);

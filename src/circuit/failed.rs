@@ -1,4 +1,4 @@
-//! The failure that completes the evidence of a circuit, with its kind and its text for people.
+//! The failure that opened a circuit, with its kind and its error text for status, log, audit and rejections.
 //!
 //! An outage has thousands of failures and few openings. Therefore a text is written only for a failure that opens the
 //! circuit. No text is written for any other failure or for a success.

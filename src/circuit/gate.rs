@@ -1,11 +1,12 @@
-//! The gate, which is the pure decision on a call that does not pass with the first load of the word.
+//! The gate, the pure decision to admit, probe or reject a call by state, mode, deadlines and probes of the circuit. A
+//! call that the word alone admits or rejects needs no gate.
 //!
 //! One function decides for the admission of a call, for the readiness of services, and for every answer about the next
 //! call. The function gets a [`Scene`], which has all data on which the decision depends. If time has made a change
 //! due, [`Scene::gate`] returns the change as an `Err`. An admission makes the change and evaluates the gate again. An
 //! answer about the next call changes only the scene ([`Scene::after`]), so that a question makes no transition.
 //!
-//! `admit` reads the scene and makes the changes. `peek` answers the questions, and has the one exception in which a
+//! `admit` reads the scene and makes the changes. `peek` answers the questions, and has the two exceptions in which a
 //! question makes a transition.
 
 use std::time::Duration;
@@ -80,7 +81,7 @@ pub(super) enum Due {
     HoldEnded { probes: bool },
     /// The open duration is over, so the circuit begins to probe.
     Probing,
-    /// A probe has reached its deadline, so the circuit takes the slot of the probe back.
+    /// A probe has reached its deadline, so the circuit reclaims the slot of the probe.
     Overdue,
     /// A probe has reached its deadline, and the era has lasted too long without a verdict. The circuit opens again.
     GiveUp { has_success: bool, half_open_for: Duration },
@@ -151,7 +152,8 @@ impl Scene<'_> {
         let probing = &self.config.probes;
         let Round { half_open_for, patience, leased_until, slots, in_probe } = self.round;
         let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
-        // The fleet ends a round of leased probes, because the circuit has waited for its leases too.
+        // While probes are leased, the fleet ends the round. The age of the era is no reason to end the era, because
+        // the age includes the waits for leases.
         let is_leased = self.now < leased_until;
         if slots.overdue > 0 {
             return Err(match (successes, failures) {
@@ -185,7 +187,9 @@ impl Scene<'_> {
         match due {
             Due::HoldEnded { .. } | Due::Probing if due.begins_round(self.state) => {
                 let round = Round { leased_until: leased_until(next.mode), ..next.round };
-                // The end of a hold is no health probe, unlike the end of an opening, which the gate has let a call end.
+                // After the end of an opening calls may probe, because the gate reports `Probing` only if no health
+                // probe is awaited any more. The end of a hold does not replace a health probe, so the circuit may
+                // still hold calls back.
                 let held_back_until = if let Due::Probing = due { Tick::ZERO } else { self.held_back_until };
                 Self { state: State::HalfOpen, held_back_until, round, ..next }
             }

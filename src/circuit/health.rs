@@ -1,23 +1,25 @@
-//! Health probes, which are checks of the service that are no calls of users, as a circuit sees them.
+//! Health probes of a circuit, whose successes can end an opening early, and which can be required before calls may
+//! probe.
 //!
-//! A runner (`health`) makes the checks while the circuit is not closed, and reports their results here. A success while
-//! the circuit is open ends the wait early. A failure counts in no window and no verdict, because a check is no call.
+//! A runner (`health`) checks the service while the circuit is not closed, and reports the results of its checks here.
+//! A success while the circuit is open ends the wait early. A failure counts in no window and no verdict, because a
+//! check is no call of a user.
 //!
-//! Three successes do not end a wait:
+//! A success does not end the wait in three cases:
 //!
 //! * The service has asked for no calls until a time (`Retry-After`), and this time has not come.
-//! * A half-open era that began with a health probe has opened the circuit again, and no three health probes in a row have failed since. Such
-//!   a check says that the service is healthy although calls fail. Without this rule, a check that always succeeds would
-//!   replace the open duration by its interval.
+//! * A half-open era that began with a health probe has opened the circuit again, and since then no three health probes
+//!   in a row have failed. Such checks succeed although calls fail, and would replace the open duration by their
+//!   interval.
 //! * The check began in another era, or only an operator ends the opening.
 //!
-//! With a *required* health probe no call of a user is a probe until a check has succeeded since the opening. A circuit
-//! that is *cleared* lets calls probe, which is a property of an era. Two bounds keep a circuit from being locked out. A
-//! runner is *silent* if no check has ended for ten intervals and a deadline (`silence`). Then calls probe, because the
-//! runner may be gone. And calls probe after ten times as long without a success, because the health endpoint may not exist.
+//! With a *required* health probe no call of a user is a probe until a check has succeeded since the opening. An era is
+//! *cleared* if its calls may probe. Two bounds keep a circuit from being locked out. A runner is *silent* if no check
+//! has ended for ten intervals and a deadline (`silence`). Calls then probe, because the runner may be gone. Calls also
+//! probe after ten times as long without a success, because the health endpoint may not exist.
 //!
 //! ```text
-//! open:       the wait is over, or a check succeeds ──▶ half-open, cleared by the check
+//! open:       the wait is over, or a check succeeds ──▶ half-open, cleared
 //!             the wait is over, required            ──▶ held back until a check succeeds, or a bound is reached
 //! half-open:  not cleared, required                 ──▶ held back likewise
 //! ```
@@ -47,9 +49,10 @@ use crate::window::tagged::Tagged;
 pub(super) struct Health {
     /// The time in nanoseconds after which a runner without an answer is silent. Zero if calls need no health probe.
     silence: AtomicU64,
-    /// The time of the last answer of the runner, or of its begin.
+    /// The time of the last answer of the runner, or of its start.
     answered: AtomicU64,
-    /// 1 if calls may probe in this era, although a health probe is required.
+    /// 1 if a required health probe has succeeded or a transition has made one unnecessary, so that calls of this era
+    /// may probe. 0 otherwise.
     cleared: Tagged,
 }
 
@@ -62,14 +65,15 @@ pub(super) struct Checks {
     required: bool,
     every: Duration,
     deadline: Duration,
-    /// The number of instances that share the checks, at least 1.
+    /// The number of instances that share the checks. Zero and 1 both mean that this instance makes all checks.
     instances: u32,
     last: Option<(HealthResult, Tick, Option<Arc<str>>)>,
     passed: u64,
     failed: u64,
     /// True if the present half-open era began with a health probe.
     began_round: bool,
-    /// True if such an era has opened the circuit again, and no three health probes in a row have failed since.
+    /// True if a half-open era that began with a health probe has opened the circuit again, and no three health probes
+    /// in a row have failed since.
     contradicted: bool,
     failed_in_row: u8,
     /// True once a call was a probe without a health probe. Only the first such call is logged.
@@ -81,7 +85,7 @@ pub(super) struct Checks {
 pub(crate) enum Wanted {
     /// The service should be checked. The result counts in this era.
     Check { era: u64 },
-    /// No check is wanted before a transition, or until this time has passed if a hold ends then.
+    /// No check is wanted until the next transition, or until this time has passed, because a hold ends then.
     Nothing(Option<Duration>),
     /// Another runner has taken over.
     Replaced,
@@ -139,7 +143,7 @@ impl Circuit {
         inner.wakers.wake();
     }
 
-    /// Returns the interval of the checks of a fleet, and the number of instances that share the checks.
+    /// Returns the interval at which all instances together check the service, and the number of these instances.
     pub(crate) fn check_every(&self) -> (Duration, u32) {
         self.inner().cold.lock().checks().map_or((Duration::ZERO, 1), |checks| (checks.every, checks.instances.max(1)))
     }
@@ -174,7 +178,7 @@ impl Circuit {
         let until = inner.hold_until().known().filter(|_| word.mode().is_hold());
         let left = until.map(|until| until.saturating_since(now));
         let is_tripped = match word.mode() {
-            // The next call makes the circuit half-open, or the state beneath decides with manual recovery.
+            // After the hold the circuit becomes half-open. With manual recovery the state beneath decides.
             Mode::ForcedOpen => inner.config.recovery == Recovery::Automatic || word.state() != State::Closed,
             Mode::Automatic | Mode::Shadow | Mode::Disabled => word.state() != State::Closed,
         };
@@ -205,12 +209,13 @@ impl Circuit {
             } else {
                 checks.failed += 1;
                 checks.failed_in_row = checks.failed_in_row.saturating_add(1);
-                // A single failure is no outage that the health probe sees, for example if one of several backends fails.
+                // A single failed check does not show that health probes notice the outage, because one of several
+                // backends may have failed.
                 checks.contradicted &= checks.failed_in_row < BELIEVED_AFTER;
             }
             if let Some(health) = inner.health() {
-                // Relaxed, because the time publishes no other data. A call that reads the time before is held back for
-                // less long.
+                // Relaxed, because the time publishes no other data. A call that still reads the earlier time is held
+                // back for a shorter time.
                 health.answered.store(now.as_nanos(), Relaxed);
             }
         }
@@ -222,7 +227,7 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Lets calls probe, because a check that began in `era` has succeeded.
+    /// Clears the present era and ends an opening, because a check that began in `era` has succeeded.
     fn passed_check(&self, era: u64, now: Tick) {
         let mut word = self.load();
         if word.era() != era || word.bypassed() {
@@ -265,7 +270,7 @@ impl Inner {
         }
     }
 
-    /// Sets the time after which the runner of a circuit that has had a runner is silent.
+    /// Sets the time after which the runner is silent. Does nothing for a circuit that never had a runner.
     fn expect_answers(&self, checks: &Checks) {
         if let Some(health) = self.health() {
             health.expect(checks);
@@ -277,7 +282,7 @@ impl Inner {
         // Relaxed, for the reason in `is_required`.
         let silence = Duration::from_nanos(health.silence.load(Relaxed));
         if word.mode().is_hold() {
-            // The era behind the hold begins with the next call.
+            // The result is for the half-open era after the hold, which the next call begins.
             return now.saturating_add(silence);
         }
         if health.cleared.is(word.era(), 1) {
@@ -362,7 +367,8 @@ impl Health {
     /// Begins an era. The caller holds the cold mutex and publishes the era after this call.
     pub(super) fn begin(&self, from: Word, era: u64, edge: &Transition) {
         let goes_on = edge.from.state == edge.to.state && edge.reason != Reason::AtOnce;
-        // The gate has let a call probe, or an operator or the fleet has decided.
+        // True if calls may probe after this transition, because a health probe has succeeded, the gate has let a call
+        // probe, or an operator or the fleet has decided.
         let clears = matches!(
             edge.reason,
             Reason::HealthProbe { .. }
@@ -415,8 +421,8 @@ impl Branch {
     }
 }
 
-/// The number of intervals without an answer after which a runner is silent, and the number of such times without a success
-/// after which calls probe in any case.
+/// The number of intervals without an answer after which a runner is silent. After the same number of such times without
+/// a success, calls probe in any case.
 const PATIENCE: u32 = 10;
-/// The failures in a row after which a health probe that calls have contradicted is believed again.
+/// The number of failures in a row after which a health probe that calls have contradicted is believed again.
 const BELIEVED_AFTER: u8 = 3;

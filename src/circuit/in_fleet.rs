@@ -1,5 +1,6 @@
-//! The questions of the coordinator about a circuit that belongs to a fleet. Decisions of the fleet come to the circuit by
-//! `adopt`, and its probes by `lease`.
+//! The functions of a circuit for the coordinator of its fleet, such as the decision for the status, the reports of
+//! fleet probes and declined openings, and the rule that merged evidence meets. A circuit adopts the decisions of its
+//! fleet by `adopt`, and gets its leased probes by `lease`.
 
 use std::time::Duration;
 
@@ -29,14 +30,14 @@ impl Circuit {
         self.inner().cold.lock().fleet()
     }
 
-    /// Reports probes of this instance that have ended.
+    /// Reports to the observers the number of fleet probes of this instance that ended with this result.
     pub(crate) fn report_fleet_probes(&self, result: FleetProbe, number: u32) {
         if number > 0 {
             self.inner().notify(&Event::FleetProbes { result, number });
         }
     }
 
-    /// Reports an opening of the fleet that this instance declines.
+    /// Reports to the observers an opening of the fleet that this instance declines.
     pub(crate) fn report_declined(&self) {
         self.inner().notify(&Event::FleetDeclined);
     }
@@ -46,15 +47,15 @@ impl Circuit {
         self.inner().load().bypassed()
     }
 
-    /// Returns the open duration of an opening with this number in a row, without its jitter. `None` if only a reset ends an
-    /// opening.
+    /// Returns the duration of the opening that is number `attempt` in a row, without its jitter. `None` if only a
+    /// reset ends an opening.
     pub(crate) fn open_duration(&self, attempt: u32) -> Option<Duration> {
         let config = self.config();
         (config.recovery == Recovery::Automatic).then(|| config.open.of(attempt.min(config.open.last_attempt()), 0.5))
     }
 
-    /// Returns the rule that the sums over the windows of several instances meet, with the number in a row that an opening
-    /// would have. Runs and scores are left out, because their limits are those of one instance.
+    /// Returns the rule that the sums over the windows of several instances meet, and the number in a row that an
+    /// opening by this rule would have. Runs and scores are left out, because their limits are those of one instance.
     pub(crate) fn trips_with(&self, tally: Tally) -> Option<(u32, Reason)> {
         let inner = self.inner();
         let seen = Situation { run: run::Seen::default(), tally, age: Duration::MAX };

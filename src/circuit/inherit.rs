@@ -1,4 +1,4 @@
-//! The functions of a circuit for the circuit that replaces it under the same name, after its key was evicted.
+//! The inheritance of an evicted keyed circuit, whose state and evidence the next circuit of the same name takes over.
 //!
 //! An evicted circuit may know that its service fails, and calls of that circuit may still be under way. Its successor
 //! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures. A circuit
@@ -10,9 +10,10 @@ use super::Circuit;
 use crate::state::{Reason, Snapshot};
 
 impl Circuit {
-    /// Returns true if a new circuit would know less than this circuit, which is tripped or held, is limited, has failures or
-    /// slow calls in its evidence, has openings in a row that still count, or has calls under way. `handles` is the number of
-    /// handles that do not belong to a call.
+    /// Returns true if a new circuit would know less than this circuit, because this circuit is tripped, held or limited,
+    /// has failures or slow calls in its evidence, has openings in a row that still count, or has calls under way.
+    ///
+    /// `handles` is the number of handles to the circuit that are not part of a call.
     pub(crate) fn knows_more_than_a_new_one(&self, handles: usize) -> bool {
         let inner = self.inner();
         let word = inner.load();
@@ -39,7 +40,8 @@ impl Circuit {
         totals.successes.saturating_add(totals.failures).saturating_add(totals.ignored)
     }
 
-    /// Takes over the snapshot of the evicted circuit of the same name, before the first call of this circuit.
+    /// Takes over the snapshot of the evicted circuit of the same name. The caller calls this function before the first
+    /// call of this circuit.
     pub(crate) fn inherit(&self, snapshot: &Snapshot) {
         self.inner().cold.lock().has_inherited = true;
         self.adopt(snapshot, Reason::Restored);

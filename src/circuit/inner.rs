@@ -30,8 +30,8 @@ use crate::window::{Evidence, Tally};
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Inner {
-    /// The word, which every call reads. A transition writes the word, and so do the spreading over threads, the end of a
-    /// limit, and the begin and the end of a wait for a restore.
+    /// The word, which every call reads. A transition writes the word, and so do the spreading over threads, and the
+    /// begin and the end of a limit and of a wait for a restore.
     pub(super) word: AtomicU64,
     /// The end of the opening. The value is valid while the state is open.
     pub(super) open_until: AtomicU64,
@@ -65,18 +65,19 @@ pub(crate) struct Inner {
     pub(super) observers: Box<[Arc<dyn Observer>]>,
     /// The window of the era, without the successes that the cells count.
     pub(super) evidence: Evidence,
-    /// A call is certainly not slow if its end by the coarse clock is less than this number of nanoseconds after its
-    /// precise start. Zero without a slow-call rule, and if the lag of the clock is unknown or reaches `slower_than`.
+    /// The number of nanoseconds from the precise start of a call to its end by the coarse clock, below which the call
+    /// is certainly not slow. Zero without a slow-call rule, and if the lag of the clock is unknown or reaches
+    /// `slower_than`.
     pub(super) quick: u64,
     pub(super) contention: Contention,
     pub(super) counts: Counts,
-    /// The end of the advice by which another instance lowers the thresholds. The field lies far from the word, because
+    /// The end of the advice by which another instance lowers the thresholds. The field is far from the word, because
     /// it is read only when evidence is weighed.
     pub(super) advised_until: AtomicU64,
-    /// The time until which a probe of this circuit needs a grant. Only the path of a half-open circuit reads it.
+    /// The time until which a probe of this circuit needs a grant. No healthy call reads the time.
     pub(super) leased_until: AtomicU64,
-    /// The parts that most circuits never need. The lock is that of `std` in models too, because the locks of the parts show
-    /// loom the order.
+    /// The parts that most circuits never need. The lock is that of `std` in loom models too, because the locks of the
+    /// two parts already show loom the order of the accesses.
     rare: std::sync::OnceLock<Box<Rare>>,
     pub(super) cold: Mutex<Cold>,
 }
@@ -84,7 +85,8 @@ pub(crate) struct Inner {
 /// The parts that most circuits never need. The box is allocated at the first need of a part.
 #[derive(Debug, Default)]
 struct Rare {
-    /// The ramp and the throttle. Only calls of a limited circuit and failures of a closed circuit read the limit.
+    /// The ramp, the throttle, the criticality of calls and the usual rate. Neither the admission nor the success of a
+    /// healthy call reads the limit.
     limit: OnceLock<Limit>,
     /// The health probes. Only the path of a circuit that is not closed reads them.
     health: OnceLock<Health>,
@@ -249,8 +251,8 @@ impl Inner {
 
     #[inline]
     pub(super) fn load(&self) -> Word {
-        // Acquire, which pairs with the Release stores of the word, as in `enter`, `change_wait`, `end_limit` and `spread`. A thread that
-        // sees an era also sees the deadlines and the empty window of the era.
+        // Acquire, which pairs with the Release stores of the word, as in `enter`, `change_wait`, `settle_limit` and
+        // `spread`. A thread that sees an era also sees the deadlines and the empty window of the era.
         Word::from_bits(self.word.load(Acquire))
     }
 

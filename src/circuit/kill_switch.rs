@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::pattern::covers;
 use crate::roll_call::{Call, expect, note};
 
-/// The environment variable.
+/// The name of the environment variable of the kill switch.
 pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
 
 /// Returns true if the variable names the new circuit.

@@ -1,8 +1,8 @@
-//! Probes that are leased, which a half-open circuit starts only with a grant.
+//! Leased probes, for which a half-open circuit of a fleet needs a grant of the coordinator.
 //!
 //! The instances of a fleet probe a service with a few probes in all. Therefore an instance requests a lease for each
-//! probe, and the coordinator grants the probe to the circuit when it holds the lease. A grant is a slot that the next
-//! call finds free (`probes/slot.rs`), so that no call waits for the store.
+//! probe. The coordinator grants the probe to the circuit once the instance holds the lease. A grant is a slot that the
+//! next call finds free (`probes/slot.rs`), so that no call waits for the store.
 //!
 //! The time until which probes are leased is a dead man's switch. The coordinator renews the time again and again. If
 //! the store is down, the task is dead, the runtime stalls or the registry is gone, no renewal comes, and the circuit
@@ -64,8 +64,8 @@ impl Circuit {
     }
 
     /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, one
-    /// more call may be a probe, because the next call may be one of the two requests of a hedge. Returns false if the
-    /// era is over, if the circuit starts no probes, or if no slot is withheld.
+    /// more call may be a probe, because the next call may be the first of the two requests of a hedge. Returns false
+    /// if the era is over, if the circuit starts no probes, or if no slot is withheld.
     pub(crate) fn grant(&self, era: u64) -> bool {
         let inner = self.inner();
         // The word is checked, so that the answer is false for an era that is over or starts no probes. If another
@@ -79,7 +79,7 @@ impl Circuit {
         granted
     }
 
-    /// Takes back the grants of `era` that no call has used.
+    /// Withdraws the grants of `era` that no call has used.
     pub(crate) fn withhold(&self, era: u64) {
         self.inner().probes.withhold(era);
     }
@@ -110,7 +110,8 @@ impl Inner {
         Tick::from_nanos(self.leased_until.load(Relaxed))
     }
 
-    /// Makes the circuit half-open if that is due and probes are leased. The transition is the demand for a lease.
+    /// Makes the circuit half-open if that is due and probes are leased. The coordinator requests a lease after this
+    /// transition.
     pub(super) fn await_grant_if_due(&self, now: Tick) {
         let word = self.load();
         if word.is_flowing() || self.rejects_plainly(word, now) || now >= self.leased_until(word.beneath()) {

@@ -1,22 +1,23 @@
-//! The limit of a closed circuit, which lets only a share of the calls through.
+//! The limit of a closed circuit, which admits only a share of the calls because of a ramp or a throttle.
 //!
-//! A circuit that closes at once sends all waiting calls to a service that has perhaps just started, and the service falls
-//! over again. Therefore a circuit can have a *ramp*, which is the time after a closing in which the share grows in a
-//! line from a tenth to all calls. While the ramp lasts, a quarter of the evidence opens the circuit again
-//! ([`trip_rules::relapses`](super::trip_rules::relapses)). A circuit can also have a *throttle* (`limit/throttle.rs`), which rejects a
-//! share of the calls while the service fails more calls than it should.
+//! After a closing, all waiting calls would reach a service that has perhaps just started, and would overload it again.
+//! Therefore a circuit can have a *ramp*, which is the time after a closing in which the share of admitted calls grows
+//! in a line from a tenth to all. While the ramp lasts, a quarter of the evidence opens the circuit again
+//! ([`trip_rules::relapses`](super::trip_rules::relapses)). A circuit can also have a *throttle* (`limit/throttle.rs`),
+//! which rejects a share of the calls while the service fails too many calls.
 //!
-//! A limit is one bit of the word, so that a circuit without a limit needs no further test. The bit is set with the word
-//! of the era or by a failure, and a call that finds neither ramp nor throttle clears the bit. Each change sets the bit to
-//! the truth under the cold mutex, so that a late call clears no bit of a later ramp. A thread that finds the mutex taken
-//! goes on, because the next failure, or the next call of the limited circuit, changes the bit as well.
+//! A limit is one bit of the word, so that a circuit without a limit needs no further test. The bit is set with the
+//! word of the era or by a failure, and a call that finds neither ramp nor throttle clears the bit. Each change
+//! computes the bit again under the cold mutex, so that a late call does not clear the bit of a later ramp. A thread
+//! that finds the mutex taken does not wait, because the next failure, or the next call of the limited circuit, changes
+//! the bit as well.
 //!
-//! The share is drawn with the call and never with a question. A question answers that the next call may be admitted,
-//! because the answer would otherwise belong to another call than the one that is made. The call that pays for a lost draw
-//! is chosen by its criticality (`limit/levels.rs`).
+//! Only a call draws against the share. A question draws nothing and answers that the next call may be admitted,
+//! because its draw would not be that of the next call. If a draw is lost, the criticality of the calls decides which
+//! call is rejected for that draw (`limit/levels.rs`).
 //!
-//! All instances of a fleet close at the same time, so that each has the same share at the same time, and the calls of
-//! the fleet grow as those of each instance do. An instance that closes later begins at the share of the others
+//! All instances of a fleet close at the same time. Therefore each instance admits the same share at the same time, and
+//! so does the whole fleet. An instance that closes later begins at the share of the others
 //! ([`Snapshot::closed_for`](crate::state::Snapshot::closed_for)).
 
 mod levels;
@@ -36,7 +37,7 @@ use crate::state::{Act, Criticality, Reason, RejectReason, State};
 use crate::sync::{AtomicU64, Relaxed, Release};
 use crate::window::Tally;
 
-/// The part of the limit in the admission of a call.
+/// The criticality by which a limit decides on a call, or the exemption of the call from the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drawn {
     /// The limit applies to the call, so that a draw and the criticality decide.
@@ -46,26 +47,28 @@ pub(crate) enum Drawn {
 }
 
 impl Drawn {
-    /// The limit applies to a call whose criticality is not known.
+    /// The value for a call without a known criticality, to which the limit applies.
     pub(crate) const YES: Self = Self::By(Criticality::Standard);
 }
 
-/// The ramp of the present era, and the draws. A circuit without a ramp has a ramp that ended at zero.
+/// The ramp of the present era, the throttle, and the draws. For a circuit without a ramp the end of the ramp is zero.
 ///
-/// The limit is created with the circuit if a ramp or a throttle is set, and otherwise with the first ramp of its fleet, the
-/// first advice beside a usual rate, or the first call that is more or less critical than others.
+/// The limit is created with the circuit if a ramp or a throttle is set. Otherwise the limit is created with the first
+/// ramp of its fleet, the first advice that has a usual rate, or the first call that is more or less critical than
+/// others.
 #[derive(Debug)]
 pub(super) struct Limit {
-    /// The end of the ramp. Written under the cold mutex before the word, as `length` is.
+    /// The end of the ramp, in nanoseconds of the clock. `until` and `length` are written under the cold mutex before
+    /// the word.
     until: AtomicU64,
-    /// The duration of the whole ramp in nanoseconds. The begin is not kept, because the begin can lie before the origin of
-    /// the clock.
+    /// The duration of the whole ramp in nanoseconds. The start is not kept, because the start can be before the origin
+    /// of the clock.
     length: AtomicU64,
     /// The number of draws, which is the position in the sequence of random numbers.
     draws: AtomicU64,
     levels: Levels,
     throttle: Option<Throttle>,
-    /// The calls that the throttle has rejected.
+    /// The number of calls that the throttle has rejected.
     throttled: AtomicU64,
     /// The rate of failed calls in the last minutes, as the bits of a float, for evidence on advice (`usual.rs`).
     pub(super) usual: AtomicU64,
@@ -132,7 +135,8 @@ impl Inner {
         self.limit_or_new().throttled.fetch_add(1, Relaxed);
     }
 
-    /// Returns true if a call leaves a probe to less critical calls, because such calls have come lately.
+    /// Returns true if a call must leave a free slot to less critical calls, because such calls have come lately or may
+    /// still come.
     pub(super) fn leaves_probe(&self, drawn: Drawn, now: Tick) -> bool {
         let Drawn::By(criticality) = drawn else { return false };
         if criticality == Criticality::Standard && self.limit().is_none() {
@@ -189,14 +193,16 @@ impl Inner {
         }
         let (alone, in_fleet) = (self.config.ramp_alone(), self.config.ramp_in_fleet());
         if matches!(reason, Reason::ProbesPassed { .. } | Reason::QuietService { .. } | Reason::NoVerdict { .. }) {
-            // The last leased probe closes the circuit of its instance together with the fleet.
+            // The last leased probe closes this circuit before the decision of the fleet arrives, so this closing has
+            // the ramp of a fleet.
             return Some(if now < self.leased_until(from.mode()) { in_fleet } else { alone });
         }
         // The operator knows that the service is back.
         if matches!(reason, Reason::Operator { act: Act::Reset | Act::Forget, .. }) {
             return Some(Duration::ZERO);
         }
-        // A restored snapshot has the time only if it is of a ramp, by the settings of this circuit or of its fleet.
+        // A restored snapshot has `closed_for` only if its circuit was in a ramp or its fleet has closed. Without a
+        // ramp in the settings, the default ramp of a fleet is used.
         if *reason == Reason::Restored {
             return Some(closed_for.map_or(Duration::ZERO, |_| in_fleet));
         }
@@ -232,7 +238,7 @@ impl Inner {
         Some(self.limit()?.left(now)).filter(|left| !left.is_zero())
     }
 
-    /// Returns the time since the closing with which the present ramp began, or `None` without a ramp.
+    /// Returns the time since the closing that began the present ramp, or `None` without a ramp.
     pub(super) fn ramped_for(&self, now: Tick) -> Option<Duration> {
         Some(self.limit()?.length().saturating_sub(self.ramp_left(now)?))
     }
@@ -267,7 +273,7 @@ impl Inner {
         }
     }
 
-    /// Counts a call without a judgement for the throttle.
+    /// Counts an ignored or cancelled call for the throttle.
     pub(super) fn count_unjudged(&self, era: u64) {
         if let Some(throttle) = self.throttle() {
             throttle.unjudged(era, self.now());
@@ -303,7 +309,7 @@ impl Inner {
             return Draw::Admitted;
         }
         match ramp {
-            // A draw that the throttle has lost alone names the throttle.
+            // The reason is the throttle if the ramp alone would have admitted the call.
             Some(left) if draw >= ramp_share || throttled <= 0.0 => {
                 Draw::Rejected(RejectReason::Ramp, nanos(left.min(LONGEST_WAIT)))
             }
@@ -316,7 +322,7 @@ impl Inner {
         }
     }
 
-    /// Sets the bit of the limit to the truth, unless another thread holds the mutex.
+    /// Sets or clears the bit of the limit by the present ramp and throttle, unless another thread holds the mutex.
     #[cold]
     fn settle_limit(&self, now: Tick) {
         // The thread does not wait for the lock, because the next call or the next failure tries again.
@@ -327,7 +333,7 @@ impl Inner {
         // another thread may have written under the lock before.
         let next = self.with_limit(word, now);
         if let Some(limit) = self.limit().filter(|_| !next.is_limited()) {
-            // A rejection that is owed belongs to the limit that is over.
+            // Rejections that are still owed lapse with the limit.
             limit.levels.end();
         }
         self.word.store(next.bits(), Release);
@@ -339,9 +345,9 @@ impl Inner {
     }
 }
 
-/// The share of the calls at the begin of a ramp, which is that of the slow start of Envoy and of gRPC.
+/// The share of the calls at the start of a ramp, which is that of the slow start of Envoy and of gRPC.
 const LEAST_SHARE: f64 = 0.1;
-/// The longest time that a rejected caller is asked to wait, because the share changes meanwhile.
+/// The longest time that a rejected caller is asked to wait. The time is short, because the share changes meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// Keeps the draws apart from the jitter of openings, which has the same seed.
+/// A number that makes the draws independent of the jitter of openings, which has the same seed.
 const DRAWS: u64 = 0x5241_4D50_5348_4152;

@@ -1,11 +1,11 @@
-//! The mark of a permit, which has the era and the right of the permit. The mark is one word, so that a permit is small
-//! enough to be passed in registers.
+//! The mark of a permit, one word with the era of the permit and with the place where the outcome of its call counts
+//! (window, verdict or only totals). One word keeps a permit small enough to be passed in registers.
 
 use std::fmt;
 
 use super::probes::Probe;
 
-/// The part of the circuit that the outcome of a call enters.
+/// The right of a permit, which decides where the outcome of its call counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
     /// The outcome enters the window.
@@ -29,7 +29,8 @@ pub(super) enum Right {
 pub(super) struct Mark(u64);
 
 impl Mark {
-    /// The mark of a refusal. The number beside this mark holds the facts of the rejection.
+    /// The mark of a rejected call, which has no permit. The number in the same `Answer` holds the facts of the
+    /// rejection.
     pub(super) const REFUSED: Self = Self(NO_CALL);
     /// The mark of a permit whose outcome has been recorded.
     pub(super) const RECORDED: Self = Self(NO_CALL);
@@ -49,7 +50,8 @@ impl Mark {
         Self(self.0 | if measured { MEASURED } else { 0 })
     }
 
-    /// Returns the mark of a call that `nested` notes while the call is polled, as it notes every probe.
+    /// Returns the same mark with the bit by which `nested` notes the call while the call is polled. The mark of a
+    /// probe always has this bit.
     pub(super) const fn noted(self) -> Self {
         Self(self.0 | NOTED)
     }

@@ -7,8 +7,8 @@
 //! outer probe alone decides. A call of a limited circuit is noted as well, so that a call inside the admitted call is not
 //! drawn a second time.
 //!
-//! Other calls of a closed circuit make no such note, because the note would slow every healthy call down. A closed circuit
-//! counts both calls, so that nested layers reach a limit with half the requests.
+//! Other calls of a closed circuit are not noted, because the note would slow every healthy call down. A closed circuit
+//! counts both calls, so that nested layers reach a threshold with half the requests.
 
 use std::cell::{Cell, RefCell};
 

@@ -1,5 +1,5 @@
-//! Notification of observers, and the reports that replace an event for each call. Metrics get sums, and logs get
-//! summaries of rejections.
+//! Notification of observers about events of a circuit, with summaries of rejections for logs and sums of calls for
+//! metrics.
 //!
 //! An event for each call would cost more than the call, and a line for each rejection would flood the
 //! log in an outage. Observers are foreign code. Therefore no lock is held during a notification, and a panic of an
@@ -47,12 +47,13 @@ impl Inner {
         self.counts.rejected.load(Relaxed) + self.cells.rejections()
     }
 
-    /// Reports the calls of all threads since the last report to the observers that accept sums.
+    /// Reports the calls that the cells of all threads have counted since the last report, to the observers that accept
+    /// sums.
     pub(super) fn report_sums(&self) {
         self.report(self.cells.take_sums());
     }
 
-    /// Reports the calls of this thread since the last report.
+    /// Reports the calls that the cell of this thread has counted since the last report.
     #[cold]
     #[inline(never)]
     pub(super) fn report_own_sums(&self) {
@@ -135,7 +136,8 @@ impl Inner {
             let at = self.now();
             let admitted_share = self.shown_share(word, at);
             self.notify(&Event::Refresh { standing, bypassed, era, at, fleet, admitted_share });
-            // A change during the report may have been shown before this report. The repetition shows the newest decision
+            // The decision of the fleet may have changed during the report, and an observer may have received the newer
+            // decision before this report. The report is repeated, so that each observer receives the newest decision
             // last.
             let now = self.cold.lock().fleet();
             if now == fleet {

@@ -1,8 +1,10 @@
-//! The acts of operators on a circuit, each with its user and its reason.
+//! The acts of operators on a circuit, which are trip, disable, shadow, reset, resume and forget, and the cooldown of a
+//! reset.
 //!
-//! An act takes effect immediately, and observers are notified of an act as of every transition. Automatic changes do
-//! not end an act, because an operator may know more than the counts. An act stays in force until another act or the
-//! end of its hold. A trip of a held circuit replaces the hold, and the new hold counts from that act.
+//! An act has a user and a reason. An act takes effect immediately, and observers are notified of an act as of every
+//! transition. Automatic changes do not end an act, because an operator may know more than the counts. An act stays in
+//! force until another act or the end of its hold. A trip of a held circuit replaces the hold, and the duration of the
+//! new hold counts from the new trip.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +50,9 @@ impl Circuit {
         self.always(&Order { to, ..Order::direct(Act::Reset, by) })
     }
 
-    /// Removes the hold, so that the mode and the state beneath decide again. Without a hold, removes the shadow, also a
-    /// shadow that the configuration set, until the next reset or restart. Returns `None` if the circuit is in automatic
-    /// mode.
+    /// Removes the hold, so that the mode and the state beneath decide again. Without a hold, removes the shadow, even
+    /// if the configuration has set the shadow, until the next reset or restart. Returns `None` if the circuit is in
+    /// automatic mode.
     pub fn resume(&self, by: &By) -> Option<Transition> {
         self.act(&Order::direct(Act::Resume, by)).ok().flatten()
     }
@@ -61,8 +63,8 @@ impl Circuit {
 
     /// Carries out an order. Returns `None` if the order was carried out before.
     ///
-    /// The order is judged under the cold lock. Of two orders that name the same latest change, only one is carried
-    /// out.
+    /// The order is judged under the cold lock. Of two orders that name the same latest change (`Order::seen`), only
+    /// one is carried out.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Outcomes of calls as evidence for a circuit, and the weight of a cancelled call.
+//! Outcomes of calls as evidence for a circuit, slow calls and stale outcomes, and the weight of a call that was
+//! cancelled late or ended by a deadline of its caller.
 //!
 //! An outcome is evidence in the era of its permit. If that era is over, the outcome counts only for the totals.
 //! Evidence may cause a transition. The rules are in `trip_rules`, the transition itself is in `change`, and the
@@ -298,8 +299,8 @@ impl Inner {
     /// waited.
     ///
     /// A verdict counts whole probes, and a caller with a short deadline must not reopen the circuit. Therefore a probe
-    /// ends without a verdict if the wait makes its failure lighter than a timeout. The second value is the weight of
-    /// such a failure in 1/256, and zero otherwise.
+    /// ends without a verdict if the wait makes its failure lighter than a timeout. The second value is the doubt that
+    /// such a probe leaves, in 1/256. The value is zero in all other cases.
     #[cold]
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();

@@ -1,10 +1,11 @@
-//! Answers about the next call, without a call.
+//! Answers about the next call without a call, such as `would_admit`, `is_open` and the readiness of a service.
 //!
 //! All answers come from the gate, so that the next call gets the same answer. A question makes no change, with two
-//! exceptions, because a caller who calls only if the circuit would admit the call would wait for ever otherwise. A
-//! half-open circuit whose patience is over rejects the next call, and opens again with that call. A circuit whose
-//! opening is over, while its probes are leased, rejects the next call, and requests a lease with that call. Therefore
-//! [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] make these changes.
+//! exceptions. A half-open circuit whose patience is over rejects the next call, and opens again with that call. A
+//! circuit whose opening is over while its probes are leased rejects the next call, and requests a lease with that
+//! call. A caller that calls only if the circuit would admit the call would make neither of these calls, and would wait
+//! for ever. Therefore [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] make
+//! these changes.
 
 use std::time::Duration;
 
@@ -24,10 +25,10 @@ pub(crate) enum Peek {
     /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
     Rejecting(Option<Duration>),
     /// The call will be rejected, until a transition, a freed slot, or until this time has passed. When the time has
-    /// passed, the oldest probe is overdue, probes are no longer leased, or calls no longer wait for a health probe. The circuit wakes no task at such a time, so
-    /// the waiting caller needs a timer.
+    /// passed, the oldest probe is overdue, probes are no longer leased, or calls no longer wait for a health probe.
+    /// The circuit wakes no task at such a time, so the waiting caller needs a timer.
     ProbesTaken(Duration),
-    /// The answer is unknown, because the first call waits until the circuit is restored.
+    /// The answer is unknown until the circuit is restored, and a service waits in `poll_ready` until then.
     AwaitsRestore,
 }
 
@@ -47,7 +48,8 @@ impl Circuit {
         self.inner().load().standing()
     }
 
-    /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over.
+    /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over
+    /// or its required health probe has not succeeded.
     ///
     /// False for an open circuit whose next call would be a probe, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
     ///
@@ -58,7 +60,8 @@ impl Circuit {
         let inner = self.inner();
         match inner.peek_at_gate() {
             Peek::Rejecting(_) => true,
-            // Only a health probe ends this opening.
+            // An open circuit gives this answer only if its calls wait for a health probe, and rejects every call
+            // meanwhile.
             Peek::ProbesTaken(_) => inner.load().state() == State::Open,
             Peek::MayPass | Peek::AwaitsRestore => false,
         }
@@ -79,8 +82,9 @@ impl Circuit {
     /// due, if a half-open circuit has a free slot, or if an operator, shadow or `CIRCUIT_BREAKER_DISABLED` lets every
     /// call through.
     ///
-    /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and never
-    /// recovers. The answer is no permit. Another thread may take the last slot before the call.
+    /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and
+    /// never recovers. The answer is no permit. Another thread may take the last slot before the call, and a ramp or a
+    /// throttle may still reject the call.
     ///
     /// A half-open circuit that has waited too long for a success opens with the next call, and also with this question.
     /// Otherwise callers who call only after a positive answer would never call again. For the same reason an open circuit
@@ -100,8 +104,8 @@ impl Circuit {
         inner.next_call(inner.load(), now) != NextCall::Rejected
     }
 
-    /// Returns the answer of [`would_admit`](Self::would_admit) as if probes were not leased. An unused circuit is evicted
-    /// by this answer, because an eviction must not request a lease, and must not wait for a lease.
+    /// Returns the answer of [`would_admit`](Self::would_admit) as if probes were not leased. The answer decides about
+    /// the eviction of an unused circuit, because an eviction must not request a lease, and must not wait for a lease.
     #[cfg(feature = "keyed")]
     pub(crate) fn would_admit_without_leases(&self) -> bool {
         let (inner, now) = (self.inner(), self.now());
@@ -149,7 +153,8 @@ impl Inner {
         }
     }
 
-    /// Returns the standing from the view of a caller. An open circuit whose wait is over appears as half-open.
+    /// Returns the standing from the view of a caller. An open circuit whose next call would be a probe appears as
+    /// half-open.
     pub(super) fn effective_standing(&self, word: Word) -> Standing {
         let standing = word.standing();
         if standing.is_open() && self.next_call(word, self.now()) == NextCall::Probe {

@@ -1,4 +1,4 @@
-//! The permit of a call, and the steps from an admission to a permit.
+//! The permit of a call, on which the outcome of the call is recorded, and the steps from an admission to a permit.
 //!
 //! Every permit ends in exactly one outcome. Either the caller records the outcome, or the drop of the permit does. The
 //! meaning of the outcome is left to `outcomes`.

@@ -1,5 +1,5 @@
-//! Probes, the calls that a half-open circuit admits, with a slot for each probe that may
-//! be under way, and one verdict.
+//! The probes of a half-open circuit, with a slot for each probe that may be under way, and one verdict, which counts
+//! their results.
 //!
 //! ```text
 //! slot      era | turn | withheld, free, or the start of a probe (`probes/slot.rs`)
@@ -7,14 +7,14 @@
 //! ```
 //!
 //! The verdict also counts the probes under way, so that one exchange decides if the half-open era can use another
-//! probe. A slot has the start time of its probe, so that the circuit can take the slot of an overdue probe back.
+//! probe. A slot has the start time of its probe, so that the circuit can reclaim the slot of an overdue probe.
 //!
 //! A slot is taken and given back by one exchange that compares era and turn. Therefore no race between callers creates
-//! or loses a slot, also if the circuit has become half-open a second time. The turn grows each time a slot is given
+//! or loses a slot, even if the circuit has become half-open a second time. The turn grows each time a slot is given
 //! back, so that a late probe cannot give back a slot that another probe has taken since. The count of probes under way
-//! increases before a probe takes its slot, and decreases after the slot is given back, so that there is a slot for each
-//! counted probe. While probes are leased, a counted call also needs a grant, and is counted out again without one.
-//! The grants are given by `lease`, and the meaning of a verdict is left to `verdict`.
+//! increases before a probe takes its slot, and decreases after the slot is given back, so that there is a slot for
+//! each counted probe. While probes are leased, a counted call also needs a grant. Without a grant the call is removed
+//! from the count again. The grants are given by `lease`, and the meaning of a verdict is left to `verdict`.
 
 mod slot;
 
@@ -26,7 +26,7 @@ use crate::sync::{AtomicU64, Relaxed};
 use crate::window::tagged::Tagged;
 use slot::{Moment, Slot, Use};
 
-/// The slots and the verdict of a half-open circuit. Each word carries its era, so that an outcome of
+/// The slots and the verdict of a half-open circuit. Each slot and the verdict carry their era, so that an outcome of
 /// an earlier era changes nothing.
 #[derive(Debug)]
 pub(super) struct Probes {
@@ -54,7 +54,8 @@ pub(super) struct Occupancy {
     /// The age of the oldest probe that is not overdue, in nanoseconds but exact to the millisecond. Zero if no such
     /// probe is under way.
     pub(super) oldest: u64,
-    /// True if probes are leased and a slot is free. False if probes are not leased, because no call needs a grant then.
+    /// True if probes are leased and a free slot grants a probe to the next call. False if probes are not leased,
+    /// because no call needs a grant then.
     pub(super) has_grant: bool,
     pub(super) verdict: Verdict,
 }
@@ -112,7 +113,7 @@ impl Verdict {
         self.without > 0
     }
 
-    /// Returns true if many probes ended without a verdict, and no probe succeeded or failed.
+    /// Returns true if [`MANY`] or more probes ended without a verdict, and no probe succeeded or failed.
     pub(super) const fn says_nothing(self) -> bool {
         self.successes == 0 && self.failures == 0 && self.without == MANY
     }
@@ -136,8 +137,8 @@ impl Probes {
         self.verdict.begin(era, Verdict { successes, ..Verdict::default() }.into());
     }
 
-    /// Counts a probe and takes a slot of `era`. If probes are `leased`, only a free slot is taken. Returns `None` if the
-    /// verdict cannot use another probe, if other callers have taken the slots, or if the era is over.
+    /// Counts a probe and takes a slot of `era`. If probes are `leased`, only a free slot is taken. Returns `None` if
+    /// the verdict cannot use another probe, if no slot can be taken, or if the era is over.
     pub(super) fn take(&self, era: u64, now: Tick, probing: &Probing, leased: bool) -> Option<Probe> {
         self.verdict.try_update(era, |number| {
             let verdict = Verdict::from(number);
@@ -150,8 +151,8 @@ impl Probes {
             Some(Probe(turn << SLOT_BITS | index))
         });
         if probe.is_none() {
-            // A slot was there, but another caller has taken the slot. A slot that this caller had already checked may
-            // have been given back since.
+            // No slot could be taken, because a leased probe has no grant, because the era is over, or because another
+            // caller took the slot that the count promises. The probe is removed from the count.
             self.count_out(era, |verdict| verdict.without);
         }
         probe
@@ -177,7 +178,7 @@ impl Probes {
         self.verdict.update(era, count).map(Verdict::from)
     }
 
-    /// Takes back the slots whose probes have been under way for `deadline` or longer.
+    /// Reclaims the slots whose probes have been under way for `deadline` or longer.
     pub(super) fn reclaim(&self, era: u64, now: Tick, deadline: Duration) {
         let now = Moment::at(now);
         for slot in &self.slots {
@@ -189,8 +190,8 @@ impl Probes {
         }
     }
 
-    /// Frees a withheld slot of `era`, and one more for a hedge if a probe ended without a verdict. A slot for a hedge that
-    /// is left from an earlier grant counts for this grant. Returns true if a slot was freed.
+    /// Frees a withheld slot of `era`. If a probe ended without a verdict, frees one more slot for the second request
+    /// of a hedge, unless a free slot of an earlier grant remains for that request. Returns true if a slot was freed.
     #[cfg(any(feature = "store", test))]
     pub(super) fn grant(&self, era: u64) -> bool {
         let left = self.slots.iter().any(|slot| slot.get(era) == Some(Use::Free));
@@ -220,8 +221,8 @@ impl Probes {
         })
     }
 
-    /// Removes a probe that has no slot from the count of probes under way. `without` returns the new number of probes
-    /// without a verdict.
+    /// Removes one probe from the count of probes under way. The probe has no slot, or has lost its slot. `without`
+    /// returns the new number of probes without a verdict.
     fn count_out(&self, era: u64, without: impl Fn(Verdict) -> u32) {
         self.verdict.update(era, |number| {
             let verdict = Verdict::from(number);

@@ -1,4 +1,5 @@
-//! A rejection, which is the error of a call that the circuit did not permit.
+//! The error `Rejected` of a call that the circuit did not permit, with its reason, its wait (`retry_after`) and its
+//! sentence.
 //!
 //! An outage creates a rejection for every call. Therefore a rejection allocates nothing and has two words, which are
 //! passed in registers. A rejection holds a reference to its circuit. When the rejection is formatted, the reason is
@@ -64,8 +65,8 @@ impl Rejected {
     /// the ramp, at most one second.
     ///
     /// In a tower service the check is in `poll_ready`, so the wait is too long by the time between `poll_ready` and
-    /// `call`. Returns `None` if no time is known, because the circuit is half-open, is held until a reset, or recovers
-    /// only by hand. Returns `None` for a wait of 34 years or more.
+    /// `call`. Returns `None` if no time is known, because the circuit is half-open, waits for a health probe, is held
+    /// without an end, or recovers only by hand. Returns `None` for a wait of 34 years or more.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.facts.wait()

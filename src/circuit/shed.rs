@@ -1,4 +1,4 @@
-//! The calls that a load-shedding layer refuses, and the load that the layer measures.
+//! Load shedding as a circuit sees it, with the refusal of a heavy call and the report of the measured load.
 //!
 //! A shed call enters no window, takes no probe and counts no failure. The measurement of the load and the choice of the
 //! calls are left to the layer.
@@ -16,8 +16,9 @@ use crate::state::{Mode, RejectReason, Shed};
 use crate::sync::Relaxed;
 
 impl Circuit {
-    /// Refuses a call that is too heavy for a busy machine. Returns `None` if the call is not refused, because the circuit
-    /// itself rejects the call or lets every call through, or because the call is made inside a probe.
+    /// Refuses a call that is too heavy for a busy machine. Returns `None` if the call is not refused, because the
+    /// circuit itself rejects the call, because the circuit lets every call through, or because the call is made inside
+    /// a probe.
     // The function is not inlined, and it is not `#[cold]`, because every heavy call runs it while the machine is busy.
     #[inline(never)]
     pub(crate) fn shed(&self, now: Tick, retry_after: Duration, shed: impl FnOnce() -> Shed) -> Option<Rejected> {

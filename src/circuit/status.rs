@@ -1,4 +1,4 @@
-//! The status of a circuit, for people, admin pages and tests.
+//! The status of a circuit with its state, numbers, totals and last transitions, for people, admin pages and tests.
 //!
 //! `status` takes the cold mutex, so that all parts of a status are of one era. Therefore the admission of a call never
 //! reads a status. The sentence of a status is in `status/text.rs`.
@@ -64,7 +64,8 @@ pub struct Status {
     pub retry_after: Option<Duration>,
     /// The answer that the next call would get. Decide about traffic and readiness by this field, and not by the state.
     pub next_call: NextCall,
-    /// The time until the ramp is over, in which a closed circuit admits only a share of the calls. `None` without a ramp.
+    /// The time until the ramp is over. During a ramp a closed circuit admits only a share of the calls. `None` without
+    /// a ramp.
     pub ramp_left: Option<Duration>,
     /// The share of the calls that the closed circuit admits at this moment, by its ramp and its throttle. 1 without both, and
     /// in other states.
@@ -87,8 +88,8 @@ pub struct Status {
     pub slow_call_rate: Option<f64>,
     /// The probes of a half-open circuit.
     pub probes: ProbeStatus,
-    /// The decision of the fleet, as this instance knows the decision. `None` for a circuit without a fleet, and before the
-    /// store has answered.
+    /// The decision of the fleet that this instance has loaded last. `None` for a circuit without a fleet, and before
+    /// the store has answered.
     pub fleet: Option<FleetBrief>,
     /// The health probes of the circuit. `None` if the circuit has never had any.
     pub health: Option<HealthStatus>,
@@ -158,7 +159,8 @@ pub struct ProbeStatus {
 pub struct Totals {
     /// Calls that succeeded.
     pub successes: u64,
-    /// Calls that failed, panicked or were dropped late.
+    /// Calls that failed, panicked or were dropped late. Includes the dropped permits that count as a failure, see
+    /// [`Permit`](super::Permit).
     pub failures: u64,
     /// Calls whose outcome was ignored.
     pub ignored: u64,
@@ -183,12 +185,12 @@ impl Circuit {
     /// Returns the status of the circuit at this moment.
     ///
     /// A half-open circuit that has waited too long for a success opens with this question, as with
-    /// [`would_admit`](Self::would_admit). Otherwise callers who call only after a look at `next_call` would never call
-    /// again.
+    /// [`would_admit`](Self::would_admit). Otherwise callers who call only if `next_call` allows the call would never
+    /// call again.
     #[must_use]
     pub fn status(&self) -> Status {
-        // A page or a desk that calls only `status_with` makes no such change, because it has no call to make, and must
-        // not request a lease.
+        // A caller of `status` may have a call to make, so the due change may request a lease. A page or a desk calls
+        // only `status_with`, because a question without a call must not request a lease.
         self.inner().await_grant_if_due(self.now());
         self.status_with(usize::MAX)
     }

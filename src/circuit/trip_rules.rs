@@ -1,10 +1,11 @@
-//! Pure functions that return the rule that the evidence meets, and the number of openings in a row that still counts.
+//! The trip rules as pure functions (run, failure rate, failure score, slow-call rate), their lower thresholds on
+//! advice and in a ramp, and the decay of the number of openings in a row.
 //!
 //! The functions get numbers and return a [`Reason`] with the same numbers, so that each decision can be tested without
 //! a circuit. The callers make the change. A circuit has one window, so that every rule sees the counts of the same time.
 //!
-//! The numbers of calls that rules need are lower while another instance advises, and while a ramp lasts. On advice such
-//! a rule has another condition, in `chance.rs`, because few calls that fail can be chance.
+//! While another instance advises, and while a ramp lasts, rules need fewer calls. On advice a run or a rate must also
+//! pass the test in `chance.rs`, because few failed calls can be chance.
 
 mod chance;
 

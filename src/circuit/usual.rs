@@ -14,18 +14,18 @@ use crate::state::State;
 use crate::sync::Relaxed;
 use crate::window::Tally;
 
-/// The calls of this process before the present evidence, since the circuit was created.
+/// The calls of this process that ended before the present evidence, since the circuit was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Before {
     pub(crate) calls: u64,
-    /// The weight of their failures in 1/256.
+    /// The weight of the failures of these calls in 1/256.
     pub(crate) units: u64,
 }
 
 impl Inner {
-    /// Returns the rate of failed calls before the present evidence, or in the last minutes, whichever is higher. Returns
-    /// `None` if no call has ever succeeded. A restored window stands for successes if its calls weigh less than a timeout
-    /// on average, because a window does not count failures.
+    /// Returns the rate of failed calls before the present evidence, or in the last minutes, whichever is higher.
+    /// Returns `None` if no call has ever succeeded. A restored window is assumed to contain successes if its calls
+    /// weigh less than a timeout on average, because a window has the weight of its failures and not their number.
     pub(super) fn usual_rate(&self, window: Tally, run: u64) -> Option<f64> {
         let totals = self.totals();
         let is_only_failures = window.calls <= totals.failures
@@ -38,7 +38,7 @@ impl Inner {
         Some(before.max(self.usual()))
     }
 
-    /// Returns the rate of failed calls in the last minutes that came with the last advice.
+    /// Returns the rate of failed calls in the last minutes that came with the last advice, or zero if no rate came.
     fn usual(&self) -> f64 {
         // Relaxed, because the rate publishes no other data.
         self.limit().map_or(0.0, |limit| f64::from_bits(limit.usual.load(Relaxed)))
@@ -47,7 +47,7 @@ impl Inner {
     /// Stores the rate of failed calls in the last minutes.
     pub(super) fn set_usual(&self, usual: f64) {
         if usual > 0.0 || self.limit().is_some() {
-            // Relaxed, for the reason above.
+            // Relaxed, for the reason given in `usual`.
             self.limit_or_new().usual.store(usual.to_bits(), Relaxed);
         }
     }

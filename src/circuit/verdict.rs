@@ -1,5 +1,5 @@
-//! The verdict of the probes of a half-open circuit, which closes the circuit, opens the circuit again, or waits for
-//! more probes.
+//! The meaning of the end of a probe, also of a cancelled probe, and the verdict of all probes, which closes the
+//! half-open circuit, opens it again, or waits for more probes.
 //!
 //! This module decides whether the end of a probe is a success, a failure or no verdict. A probe that is cancelled early,
 //! or whose result is ignored, ends without a verdict. Such a probe leaves a doubt if a closed circuit would have counted
@@ -35,7 +35,8 @@ impl Inner {
             (None, Ended::Success) => Judged::Success,
             (None, _) => Judged::Without,
         };
-        // The doubt is added before the verdict, so that the last of several probes sees the doubts of all probes.
+        // The doubt enters the run before the probe enters the verdict, so that the last of several probes sees the
+        // doubts of all probes.
         if end.doubt > 0 {
             self.run.failure(era, end.doubt);
         }

@@ -64,7 +64,7 @@ impl Wakers {
 
     /// Wakes every registered task, and removes the tasks.
     pub(super) fn wake(&self) {
-        // AcqRel, because the exchange pairs with the exchange in `raise`, which has the reasons.
+        // AcqRel, because the exchange pairs with the exchange in `raise`. The comment in `raise` has the reasons.
         if self.waiting.swap(false, AcqRel) {
             let tasks = std::mem::take(&mut self.tasks.lock().waiting);
             for (_, task) in tasks {
@@ -75,8 +75,8 @@ impl Wakers {
     }
 }
 
-/// The place of a waiter that will call [`Wakers::leave`]. The default, zero, is the shared place of tasks that stay
-/// registered.
+/// The number of the place of a waiter that will call [`Wakers::leave`]. The default, zero, is the shared place of
+/// tasks that stay registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place(u64);
 

@@ -1,4 +1,5 @@
-//! The word of a circuit, one `AtomicU64` by which the circuit decides if a call goes through.
+//! The word of a circuit, one `AtomicU64` with era, state, mode and flags, by which the circuit decides if a call goes
+//! through.
 //!
 //! ```text
 //! word   63..9 era | 8 shadow beneath a hold | 7 spread | 6 limited | 5 awaits its restore | 4 bypassed
@@ -59,8 +60,8 @@ impl Word {
     /// Returns true if calls go through and are counted, because the circuit is closed in automatic mode or in shadow.
     ///
     /// The check is one comparison, because these two standings have the lowest bits of all standings. A circuit that
-    /// awaits its restore, or whose calls are limited, does not count as flowing, so that the admission of a healthy call
-    /// needs no second test.
+    /// awaits its restore, or whose calls are limited, does not count as flowing, so that the admission of a healthy
+    /// call needs no second test.
     #[inline]
     pub(super) const fn is_flowing(self) -> bool {
         self.0 & (LIMITED | AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
@@ -83,8 +84,8 @@ impl Word {
         if is_limited { Self(self.0 | LIMITED) } else { Self(self.0 & !LIMITED) }
     }
 
-    /// Returns true if calls are rejected until the end of the opening, and no other mode, kill switch or wait for a
-    /// restore overrules the state.
+    /// Returns true if calls are rejected until the end of the opening, because no other mode, kill switch or wait for
+    /// a restore overrules the open state.
     #[inline]
     pub(super) const fn is_plainly_open(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) == OPEN

@@ -1,4 +1,4 @@
-//! A failure, its kind, and the deadline of the caller that may have caused the failure.
+//! A failure with its weight and its kind, and the deadline of the caller that may have caused the failure.
 
 use std::fmt;
 use std::time::Duration;
@@ -95,13 +95,13 @@ impl Failure {
         Self { deadline: CallerDeadline::new(deadline), early: Early::Unchanged, ..self }
     }
 
-    /// Returns true if the failure is ignored for a call that ended before its deadline.
+    /// Returns true if the failure is ignored for a call that ended clearly before the deadline of its caller.
     #[cfg(all(feature = "http", any(feature = "retry", feature = "tonic")))]
     pub(crate) const fn is_ignored_early(&self) -> bool {
         matches!(self.early, Early::Ignored)
     }
 
-    /// Returns true if the weight depends on the time that the call waited.
+    /// Returns true if the weight depends on the time that the call waited, because the caller has set a deadline.
     #[inline]
     pub(crate) const fn weighs_by_wait(&self) -> bool {
         self.deadline.0 != CallerDeadline::NONE.0
@@ -148,8 +148,9 @@ impl Failure {
 
     /// Sets the time for which the service asked for no calls.
     ///
-    /// The open duration is at least as long as the time of the latest failure in the era that has such a time, up to 5
-    /// minutes.
+    /// If the circuit opens in the same era, the opening ends no earlier than this time after the failure. A time above
+    /// 5 minutes counts as 5 minutes. If several failures of the era have such a time, the time of the latest failure
+    /// counts.
     #[must_use]
     pub const fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -161,9 +162,9 @@ impl Failure {
     /// Use this method for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After`
     /// of a provider that bans impatient clients. The circuit stays open for [`retry_after`](Self::with_retry_after) at
     /// least, capped at 5 minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded
-    /// while the circuit is disabled opens nothing. A failure with a `Retry-After` also counts if its answer arrives
-    /// late, after the circuit has changed its state. Such a late answer opens the circuit, or makes the present
-    /// opening longer.
+    /// under a hold of an operator or under `CIRCUIT_BREAKER_DISABLED` opens nothing. A failure with a `Retry-After` also
+    /// counts if its answer arrives late, after the circuit has changed its state. Such a late answer opens the circuit,
+    /// or makes the present opening longer.
     ///
     /// A [`deadline`](Self::deadline) that trips at once always weighs 0.5, because the service itself has answered.
     #[must_use]
@@ -206,7 +207,7 @@ impl fmt::Display for Failure {
 }
 
 /// The deadline that the caller set for one call, in milliseconds, or [`NONE`](Self::NONE). The type is small, because
-/// each call stores a value.
+/// the outcome of each call has room for a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CallerDeadline(u32);
 

@@ -1,5 +1,6 @@
-//! The weights of failures, with the weights of a hard failure and of a timeout, in units of 1/256. The units are
-//! integers, so that a sum is exact and does not depend on the order in which threads add.
+//! The type of a weight, and the weights of a hard failure and of a timeout, in units of 1/256. The weight of one call
+//! is chosen by its classifier (`classify`). The units are integers, so that a sum is exact and does not depend on the
+//! order in which threads add.
 
 use std::fmt;
 use std::time::Duration;
@@ -73,7 +74,7 @@ impl std::error::Error for InvalidWeight {}
 /// The weight 1.0, in units of 1/256. All sums of weights are kept in this unit.
 pub(crate) const UNIT: u16 = 256;
 
-/// Converts a count for a rate or a score.
+/// Converts a count to a float, for a rate or a score.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, beyond which a rate does not need the last digit")]
 pub(crate) const fn number(count: u64) -> f64 {
     count as f64

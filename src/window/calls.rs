@@ -1,13 +1,14 @@
-//! The ring of the last n calls. Each call replaces the call that came n calls earlier, in the slots and in the sums.
+//! The call window, a ring of the last n calls. Each call replaces the call that came n calls earlier, in the slots and
+//! in the sums.
 //!
 //! ```text
 //! slot   31..12 era (low 20 bits) | 11 present | 10 slow | 9..0 weight in 1/256
 //! ```
 //!
 //! A thread that replaces a slot adds the difference of the two calls to the sums, unless its era has ended. Slots of
-//! an older era are ignored, so that a new era need not clear a large ring. Between the change of the slot and the
-//! change of the sums, a sum can be wrong by the calls that are ending. A sum can even fall below zero, and is then
-//! read as zero.
+//! an older era are ignored, so that a new era need not clear a large ring. A thread changes the slot first and the
+//! sums afterwards. Between these steps a sum can be wrong by the calls that are ending. A sum can even fall below
+//! zero, and is then read as zero.
 
 use super::tagged::{self, Tagged};
 use super::{Mark, Tally};
@@ -238,7 +239,8 @@ mod tests {
     fn sums_equal_slots_when_eras_change_under_the_writers() {
         let ring = CallRing::new(50);
         ring.begin(1);
-        // Stragglers of the last era record at the same time as the present era.
+        // Calls of the last era may end in the present era, because the two threads do not reach an era at the same
+        // time.
         record_in_two_threads(&ring, 400_000, |step| 1 + step / 100_000);
         ring.begin(9);
         for _ in 0..20 {

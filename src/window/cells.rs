@@ -1,4 +1,5 @@
-//! Cells, which count the successes and the rejections of each seat. Each cell has one writing thread.
+//! Cells, which count the successes and the rejections of each thread without contention. Each cell has one writing
+//! thread.
 //!
 //! A success that cannot trip the circuit needs a count, but no order among the outcomes. Therefore each thread counts
 //! such successes in a cell of its own, with a load and a store, and no thread waits for another thread. Outcomes that
@@ -101,14 +102,14 @@ impl Cells {
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
-    /// Counts a success that weighs nothing and needs no time.
+    /// Counts a success that cannot trip the circuit and needs no time.
     #[inline]
     pub(crate) fn success(&self, seat: Seat) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
         self.counted(bump(&cell[0].0[SUCCESSES]), false)
     }
 
-    /// Counts a success that weighs nothing, in the sum of the cell and in the bucket of `era` and `now`.
+    /// Counts a success that cannot trip the circuit, in the sum of the cell and in the bucket of `era` and `now`.
     #[inline(always)]
     pub(crate) fn success_at(&self, seat: Seat, era: u64, now: Tick) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -126,7 +127,7 @@ impl Cells {
                     bucket.store(seen + 1, Relaxed);
                 }
             }
-            // The bucket in use is of another time or era, or lies in a later block of the cell.
+            // The bucket in use is of another time or era, or is not in the first block of the cell.
             Some(_) | None => self.turn(cell, era, now),
         }
         self.counted(successes, !in_time)

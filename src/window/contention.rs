@@ -4,8 +4,8 @@
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Relaxed};
 
-/// The number of uses of the shared counts by threads without a cell. The number is stored apart from the cells, because
-/// many threads write the number.
+/// The count of uses of the shared counts by threads without a cell. The count is stored apart from the cells, because
+/// many threads write the count.
 #[derive(Debug, Default)]
 pub(crate) struct Contention {
     count: AtomicU64,
@@ -28,6 +28,6 @@ impl Contention {
     }
 }
 
-/// The number of uses within a second from which contention is frequent.
+/// The number of uses after which the clock is read. Contention is frequent if so many uses come within a second.
 const OFTEN: u64 = 256;
 const SECOND: u64 = 1_000_000_000;

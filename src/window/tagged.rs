@@ -1,4 +1,4 @@
-//! A number that belongs to one era, in one word.
+//! A number with the tag of its era in one atomic word, for sums that outcomes of other eras must not change.
 //!
 //! ```text
 //! word   63..40 era (low 24 bits) | 39..0 number
@@ -38,7 +38,8 @@ impl Tagged {
     /// Returns true if the word has this era and this number. The answer is only a hint, because the load is Relaxed.
     #[inline]
     pub(crate) fn is(&self, era: u64, number: u64) -> bool {
-        // Relaxed, because the caller changes the number only through `update`, and the exchange in `update` decides.
+        // Relaxed, because no caller reads other data by this answer, and every change is decided by the exchange in
+        // `update`.
         self.0.load(Relaxed) == tag(era) | number
     }
 

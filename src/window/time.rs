@@ -11,7 +11,7 @@
 //!
 //! The tags wrap (`window/tag.rs`). The buckets are emptied in every 64th era, so that eras stay apart.
 //!
-//! Successes that weigh nothing are counted in [`cells`](super::cells), if their thread has a cell.
+//! Successes that cannot trip the circuit are counted in [`cells`](super::cells), if their thread has a cell.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -30,7 +30,8 @@ pub(crate) struct TimeWindow {
     buckets: u32,
     width: u64,
     slow: bool,
-    /// The calls of buckets that have been overtaken, and the calls that came too late for their bucket.
+    /// The number of calls that are in no bucket any more, because their bucket was overtaken or they came too late for
+    /// their bucket. The totals need this number, because they count all calls.
     retired: AtomicU64,
     /// The number of calls that a restore has added, which the totals leave out, because this process has not made
     /// these calls. The number is written under the cold mutex.
@@ -133,7 +134,7 @@ impl TimeWindow {
             } else {
                 (join(tag, by), Added::Overtook(count))
             };
-            // Relaxed, for the reason above.
+            // Relaxed, for the reason at the start of this function.
             match word.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
                 Ok(_) => return added,
                 Err(now) => seen = now,
@@ -234,8 +235,8 @@ enum Added {
     TooLate,
 }
 
-/// The largest number of times that a reader of the totals reads the buckets while other threads overtake buckets. The
-/// limit makes sure that a reader ends.
+/// The largest number of times that `recorded` reads the buckets while other threads overtake buckets. The limit makes
+/// sure that a reader ends.
 const LOOKS: usize = 16;
 
 #[cfg(all(test, not(breaker_loom)))]

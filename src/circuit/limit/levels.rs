@@ -1,16 +1,19 @@
-//! The levels of criticality in a limited circuit, and the calls that pay for a rejection.
+//! The criticality of calls in a limited or half-open circuit, by which less critical calls are rejected first and
+//! probe first.
 //!
-//! Each draw that is lost makes the circuit owe one rejection. The next sheddable call pays, if there are sheddable calls.
-//! A more critical call pays at once only if no less critical call has come lately. Otherwise it pays when so many rejections
-//! are owed that the less critical calls cannot pay them all. So the share of admitted calls stays the same, and a critical
-//! call is rejected only if the less critical calls are too few.
+//! Each draw that is lost makes the circuit owe one rejection. If there are sheddable calls, the next of them pays,
+//! which means that this call is rejected. A more critical call pays at once only if no less critical call has come
+//! lately. Otherwise a more critical call pays only when many rejections are owed, because the less critical calls are
+//! then too few to pay all of them. So the share of admitted calls stays the same, and a critical call is rejected only
+//! if the less critical calls are too few.
 //!
-//! A half-open circuit takes its probes from less critical calls, because a probe may fail. A more critical call leaves the
-//! slot free while less critical calls come, for 5 s at most. After a round that failed, every call may be a probe until the
-//! circuit closes, because the less critical calls can have a fault of their own.
+//! A half-open circuit takes its probes from less critical calls, because a probe may fail. A more critical call leaves
+//! the slot free while less critical calls come, for 5 s at most. After a half-open era that reopened, every call may
+//! be a probe until the circuit closes, because a fault of the less critical calls alone may have failed the probes.
 //!
 //! ```text
-//! word   63..48 owed | 47..32 calls of the limit | 31..16 calls since the last sheddable call | 15..0 calls since the last standard call
+//! word   63..48 owed rejections | 47..32 calls of the limit
+//!        31..16 calls since the last sheddable call | 15..0 calls since the last standard call
 //! ```
 
 use std::time::Duration;
@@ -23,12 +26,13 @@ use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     word: AtomicU64,
-    /// True once the circuit has had calls of different levels, so that a limit begins with the assumption that every level
-    /// has calls.
+    /// True once the circuit has had calls of different levels. A limit then begins with the assumption that every
+    /// level has calls.
     has_levels: AtomicBool,
     /// True if a round of probes has failed since the circuit was closed.
     has_failed_round: AtomicBool,
-    /// The times of the last sheddable and of the last standard call of a half-open circuit.
+    /// The times, in nanoseconds of the clock, of the last sheddable and of the last standard call of a half-open
+    /// circuit.
     seen: [AtomicU64; 2],
 }
 
@@ -63,7 +67,7 @@ impl Levels {
     }
 
     /// Counts a call, and returns true if the call pays for a rejection. `is_lost` is true if its draw was lost, and
-    /// `is_ramp` in a ramp.
+    /// `is_ramp` is true during a ramp.
     pub(super) fn pays(&self, criticality: Criticality, is_lost: bool, is_ramp: bool) -> bool {
         if !self.expects(criticality) {
             return is_lost;
@@ -135,29 +139,33 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool, is_ramp: bool) ->
     (next, pays)
 }
 
-/// Returns the rejections that are owed before the next level pays in a ramp, of which the circuit has drawn so many calls. The
-/// rejections that are owed are calls above the share of the ramp, so that their number follows the number of calls.
+/// Returns the number of owed rejections for each less critical level, above which a call pays in a ramp. `calls` is
+/// the number of calls that the limit has counted. The number grows with `calls`, because each owed rejection is a call
+/// that passed although its draw was lost.
 fn patience_in_ramp(calls: u64) -> u64 {
     (calls / 16).clamp(4, PATIENCE)
 }
 
-/// The rejections that are owed before the next level pays. A smaller number would let chance reject critical calls, and a
-/// larger number would let more calls through before a rejection.
+/// The number of owed rejections for each less critical level with calls, above which a call pays. A smaller number
+/// would let chance reject critical calls, and a larger number would let more calls through before a rejection.
 const PATIENCE: u64 = 64;
 /// The number of calls after which a level without a call counts as absent.
 const LATELY: u64 = 64;
-/// The time after the last less critical call in which a more critical call leaves the probes to such calls.
+/// The time after the last less critical call in which a more critical call leaves a free slot to less critical calls.
 const PROBES_LATELY: Duration = Duration::from_secs(1);
-/// The time at the begin of a half-open era in which a more critical call waits for the first less critical one.
+/// The time at the start of a half-open era in which a more critical call leaves a free slot even if no less critical
+/// call has come.
 const PROBES_FIRST: Duration = Duration::from_millis(100);
-/// The time of a half-open era in which a more critical call leaves the probes to less critical ones.
+/// The age of a half-open era from which every call may be a probe.
 const PROBES_LEFT_FOR: Duration = Duration::from_secs(5);
 const OWED_SHIFT: u32 = 48;
 const CALLS_SHIFT: u32 = 32;
 const SHEDDABLE_SHIFT: u32 = 16;
 const SINCE: u64 = 0xFFFF;
-/// Nothing is owed, and each level counts as present for the next 16 calls, so that the first calls of a limit reject no
-/// critical call because the less critical ones have not come yet.
+/// The word of a limit that begins in a circuit with calls of different levels. No rejection is owed, and each level
+/// counts as present for the next 16 calls, so that the first critical calls are not rejected before the first less
+/// critical call has come.
 const ALL_LATELY: u64 = (LATELY - 16) << SHEDDABLE_SHIFT | (LATELY - 16);
-/// Nothing is owed, and no level has had a call lately.
+/// The word of a limit that begins in a circuit without known levels. No rejection is owed, and no level has had a call
+/// lately.
 const NONE_LATELY: u64 = SINCE << SHEDDABLE_SHIFT | SINCE;

@@ -1,11 +1,13 @@
-//! The throttle, which rejects the share of the requests that the service would not accept in any case.
+//! The throttle (client-side throttling), which rejects a share of the requests while the service fails too many of
+//! them.
 //!
 //! The share is that of client-side throttling in Google's *Site Reliability Engineering*, chapter "Handling Overload":
-//! `max(0, (requests - k × accepts) ÷ (requests + 1))` over the window. An accept is a call that was no failure. The calls
-//! are in the window of the circuit. The failures and the rejections are counted a second time here, because the window of
-//! the circuit knows the weight of its failures and not their number, and because a rejection must not enter any rule. The
-//! calls without a judgement are counted here too, because each of them was a request and no failure. Without them a
-//! service whose outcomes are mostly ignored would have too few accepts for its rejections, and would be throttled for ever.
+//! `max(0, (requests - k × accepts) ÷ (requests + 1))` over the window. An accept is a call that was no failure. The
+//! calls are in the window of the circuit. The failures are counted a second time here, because the window of the
+//! circuit knows the weight of its failures and not their number. The rejections are counted here, because a rejection
+//! must not enter any rule. The calls without a judgement are counted here too, because each of them was a request and
+//! no failure. Without them a service whose outcomes are mostly ignored would have too few accepts for its rejections,
+//! and would be throttled for ever.
 
 use crate::clock::Tick;
 use crate::config::Config;
@@ -17,8 +19,8 @@ use crate::window::{Mark, Shape, Stamp, Tally};
 pub(super) struct Throttle {
     k: f64,
     min_calls: u64,
-    /// The failures, the rejections and the calls without a judgement. The calls of this window are all three, the units are
-    /// the rejections, and the slow calls are those without a judgement.
+    /// The window of the failures, the rejections and the calls without a judgement. Its calls are all three, its units
+    /// are the rejections, and its slow calls are the calls without a judgement.
     beside: TimeWindow,
 }
 
@@ -39,7 +41,7 @@ impl Throttle {
 
     /// Adds the failures of a restored window. The caller holds the cold mutex.
     pub(super) fn seed(&self, era: u64, now: Tick, window: Tally) {
-        // A restored window has only the weight of its failures, so that each of them counts as hard.
+        // A restored window has only the weight of its failures, so that a weight of 1 counts as one failure.
         let failures = window.units.div_ceil(u64::from(UNIT));
         if failures > 0 {
             self.beside.seed(era, now, Tally { calls: failures, units: 0, slow: 0 });

@@ -1,4 +1,5 @@
-//! The slot of a probe, which is one word of a half-open era.
+//! The slot of a probe, one atomic word that is withheld, free (granted to the next call) or taken since the start of a
+//! probe.
 //!
 //! ```text
 //! slot      63..50 era (low 14 bits) | 49..36 turn | 35..0 holder
@@ -33,7 +34,8 @@ pub(super) enum Use {
     Taken(Moment),
 }
 
-/// A moment as the word of a slot holds it. The number is at least 1, and less than [`WITHHELD`].
+/// The start of a probe as the word of a slot holds it, in milliseconds modulo [`PERIOD`], plus 1. The number is at
+/// least 1 and less than [`WITHHELD`], so that no start looks free or withheld.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment(u64);
 
@@ -73,21 +75,21 @@ impl Slot {
         self.exchange(era, |word| (word & HOLDER == WITHHELD).then_some(word & !HOLDER)).is_some()
     }
 
-    /// Withholds a free slot again. A slot that a probe has taken is left alone.
+    /// Withholds a free slot again. A slot that a probe has taken stays taken.
     #[cfg(any(feature = "store", test))]
     pub(super) fn withhold(&self, era: u64) {
         self.exchange(era, |word| (word & HOLDER == FREE).then_some(word | WITHHELD));
     }
 
-    /// Returns the use of the slot, or `None` if the slot belongs to another era.
+    /// Returns the use of the slot, or `None` if the slot is of another era.
     pub(super) fn get(&self, era: u64) -> Option<Use> {
         // Relaxed, because the load is only a hint and the exchange decides. The word contains the start time.
         let word = self.0.load(Relaxed);
         is_of(word, era).then(|| used(word))
     }
 
-    /// Changes the word and returns the previous word. Returns `None` if `change` returns `None`, or if the slot
-    /// belongs to another era.
+    /// Changes the word and returns the previous word. Returns `None` if `change` returns `None`, or if the slot is of
+    /// another era.
     fn exchange(&self, era: u64, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         // Relaxed, because the slot publishes no other data. A slot that was given back is visible to the next caller
         // that `Probes::take` counts, because the exchange of the verdict comes after the exchange of the slot. A
@@ -145,7 +147,7 @@ const TURN: u64 = (1 << (ERA_SHIFT - TURN_SHIFT)) - 1;
 const HOLDER: u64 = (1 << TURN_SHIFT) - 1;
 const FREE: u64 = 0;
 const WITHHELD: u64 = HOLDER;
-/// The number of different moments. A moment is neither free nor withheld.
+/// The number of different moments, which is the number of holders that are neither free nor withheld.
 const PERIOD: u64 = HOLDER - 1;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 

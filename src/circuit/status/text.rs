@@ -1,4 +1,4 @@
-//! The sentence of a status, for a program that prints its circuits.
+//! The `Display` of a status and of totals, one sentence for a program that prints its circuits to operators.
 //!
 //! The sentence has the parts of the sentence of a rejection, and `state/because.rs` writes the causes of both.
 
@@ -11,8 +11,8 @@ use crate::state::{Brief, Mode, Percent, State, opening};
 /// Writes one sentence for operators, as in ``circuit `payments` is open: failures in a row weighed 5.0, the limit is
 /// 5.0; it lets a probe through in 4.9 s; calls: 12 succeeded, 5 failed, 3 rejected``.
 ///
-/// The sentence has the name, the standing with its cause, the next probe or the end of a hold, and the counts since the
-/// circuit was created. The sentence is not for strangers, because the cause can contain the text of an error.
+/// The sentence has the name, the standing with its cause, the next probe or the end of a hold, and the counts since
+/// the circuit was created. Show the sentence only to operators, because the cause can contain the text of an error.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "circuit `{}`", self.name)?;
@@ -54,7 +54,8 @@ impl Status {
 
     fn write_next(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.held_for {
-            // A hold whose time has passed stays until the next call, so the answer to that call follows.
+            // A hold whose time has passed ends only with the next call, so the sentence continues with the answer to
+            // that call.
             Some(Duration::ZERO) => f.write_str("; the hold is over")?,
             Some(left) => return write!(f, "; the hold ends in {}", Brief(left)),
             None if self.mode.is_hold() => return f.write_str("; it stays so until an operator ends it"),

@@ -1,8 +1,8 @@
-//! The test that separates evidence on advice from chance.
+//! The statistical test that separates evidence on advice from chance, by the usual error rate of the service.
 //!
 //! Advice lets few calls open a circuit. A service whose usual error rate is 20 % fails two of five calls in every
-//! fourth group of five, so that few calls alone are no evidence. The test asks how likely the evidence is at a usual
-//! rate `p`, and refuses evidence that is likely.
+//! fourth group of five, so that few calls alone are no evidence. The test computes how likely the evidence is
+//! at a usual rate `p`, and refuses evidence that is likely.
 //!
 //! # Derivation
 //!
@@ -12,16 +12,18 @@
 //! `ln(1 / p)`.
 //!
 //! The rules are tested again with each failure, and advice lasts about a minute. The chance that any of the `N` calls
-//! of a minute completes such evidence is at most `N × exp(-n × K)`, the sum of their chances (Boole). The run, the
-//! failure rate and the slow-call rate share [`CHANCE`], because each of the `R` rules that are on can open the circuit.
-//! The evidence of a rule counts if its sum is at most `CHANCE / R`, which means `n × K >= ln(N × R / CHANCE)`. A healthy
-//! instance therefore opens on advice in at most one of a hundred minutes of advice.
+//! of a minute completes such evidence is at most the sum of their chances, `N × exp(-n × K)` (Boole). The run, the
+//! failure rate and the slow-call rate share [`CHANCE`], because each of the `R` rules that are on can open the
+//! circuit. The evidence of a rule counts if that sum is at most `CHANCE / R`, which means
+//! `n × K >= ln(N × R / CHANCE)`. A healthy instance therefore opens on advice in at most one of a hundred minutes of
+//! advice.
 //!
-//! The usual rate `p` is the rate of this instance: of the calls before the window and the run since the start of the
-//! process, or of the last minutes ([`Circuit::advise_beside`](super::super::Circuit::advise_beside)), whichever is higher. Both have
-//! two failures in four calls added, so that few calls prove nothing. The rate is at most half of the limit of the rule
-//! ([`highest_usual`]), which is 20 % with the defaults. A service whose usual rate is closer to the limit opens the
-//! circuit without advice, too. The usual rate of slow calls is not counted, so that it is half of its limit.
+//! The usual rate `p` is the higher of two rates of this instance. The first is the rate since the start of the
+//! process, without the calls of the window and of the run. The second is the rate of the last minutes
+//! ([`Circuit::advise_beside`](super::super::Circuit::advise_beside)). Both have two failures in four calls added, so
+//! that few calls prove nothing. The usual rate is at most half of the limit of the rule ([`highest_usual`]), which is
+//! 20 % with the defaults. A service whose usual rate is closer to the limit opens the circuit without advice, too. The
+//! usual rate of slow calls is not known, and half of the limit of the slow-call rule is assumed.
 //!
 //! Sources: W. Hoeffding, *Probability inequalities for sums of bounded random variables*, J. Amer. Statist. Assoc. 58
 //! (1963), theorem 1. The test has the form of A. Wald, *Sequential tests of statistical hypotheses*, Ann. Math. Statist.
@@ -90,7 +92,7 @@ fn highest_usual(limit: f64) -> f64 {
     limit / 2.0
 }
 
-/// Returns the usual rate after so many calls.
+/// Returns the usual rate of failed calls. Two failures in four calls are added, so that few calls prove nothing.
 pub(crate) fn usual_rate(failures: f64, calls: f64) -> f64 {
     (failures + 2.0) / (calls + 4.0)
 }

@@ -1,7 +1,7 @@
 //! The reports of cells, which find the calls that were not yet reported to the observers of sums.
 //!
 //! A thread reports the new calls of its own cell. Other reports, such as the report before a transition, contain the new
-//! calls of all cells. Both raise the same words with the reported counts, so that no call is reported twice.
+//! calls of all cells. Both update the same reported counts, so that no call is reported twice.
 
 use super::{Block, Cells, HALF_OPEN, SUCCESSES, TRIPPED};
 use crate::sync::{AtomicU64, OnceLock, Relaxed, Seat, indices};
@@ -13,8 +13,8 @@ pub(super) struct Reports {
     spread: OnceLock<Box<[Reported]>>,
 }
 
-/// The first three words of a cell at its last report. `fetch_max` raises each word, because several threads may report
-/// one cell.
+/// The counts of successes and of both kinds of rejections that were already reported for one cell. `fetch_max` raises
+/// each count, because several threads may report one cell.
 #[derive(Debug, Default)]
 struct Reported([AtomicU64; SUMS]);
 
