@@ -39,8 +39,8 @@ pub(super) fn kind_of(error: &(dyn StdError + 'static)) -> FailureKind {
     found.map_or(FailureKind::Error, Cause::kind)
 }
 
-/// Returns the text of the innermost source, which caused all other errors. The errors around that source
-/// repeat its text or say less.
+/// Returns the text of the innermost source, which caused all other errors. The texts of the errors around the
+/// source repeat this text or are less precise.
 pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
     let mut root = error;
     for _ in 0..LONGEST_CHAIN {
@@ -148,7 +148,7 @@ impl Write for Head {
 
 /// The number of bytes at the beginning of a text that are compared.
 const LONGEST_HEAD: usize = 64;
-/// The number of errors in a chain of sources that are examined.
+/// The largest number of errors of a chain of sources that are examined, because a faulty chain can have no end.
 const LONGEST_CHAIN: usize = 16;
 
 #[cfg(test)]
