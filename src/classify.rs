@@ -116,9 +116,9 @@ pub trait Classifier<Req, Res, Err> {
 
     /// Returns the outcome of a call that was dropped before the call ended.
     ///
-    /// `elapsed` counts from the start if the call is measured or the slow-call rule is on, and otherwise from the first
-    /// poll that returned `Pending`. In the second case, a call that was dropped before its first `Pending` is neutral,
-    /// and this method is not called. `None`, the default, applies
+    /// `elapsed` counts from the start if the call is measured or the slow-call rule is on, and otherwise from the
+    /// first poll that returned `Pending`. In the second case, a call that was dropped before its first `Pending` is
+    /// neutral, and this method is not called. `None`, the default, applies
     /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
     #[expect(unused_variables, reason = "names for the documentation")]
     fn cancelled(&self, call: Self::Call, elapsed: Duration) -> Option<Outcome> {

@@ -1,4 +1,4 @@
-//! The error of refused settings.
+//! The error of settings from a file, a text or the environment that were refused.
 
 use std::fmt;
 
