@@ -1,4 +1,4 @@
-//! The tokens of users, and the authoriser that compares them.
+//! The bearer tokens of users, and the authoriser that compares the token of a request with them.
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::auth::{Denied, User};
 
-/// Tokens that the router cannot use. The error has no token.
+/// The error of tokens that the router cannot use. No part of a token is in the error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidToken {
@@ -34,8 +34,8 @@ impl fmt::Display for InvalidToken {
 
 impl Error for InvalidToken {}
 
-/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user of the
-/// request is the user that belongs to the token. A user can have several tokens.
+/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user that
+/// `tokens` pairs with the token is the user of the request. A user can have several tokens.
 ///
 /// The time of a comparison reveals nothing about a token. Choose tokens that cannot be guessed. Wrong tokens are logged,
 /// at most one line a minute and without the token.

@@ -14,7 +14,7 @@ use crate::store::{Loaded, StoreError, StoreErrorKind, answer_within};
 /// ([`Registry::fleet`]). All durations count from the moment of the answer, by the clock of the store.
 ///
 /// A record has room for about 100 instances. If a fleet has more instances, the entries that were written longest ago
-/// are missing, but no entry with a vote or a lease in force.
+/// are missing, with their votes and leases.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FleetStatus {

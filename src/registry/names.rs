@@ -1,6 +1,6 @@
-//! The names of a registry that are taken, by circuits and by layers of keyed circuits.
+//! The names of a registry that are taken by circuits, and the prefixes that layers of keyed circuits have reserved.
 //!
-//! One lock protects both, so that no circuit gets a name at the moment in which a layer takes the beginning of that name.
+//! One lock protects both. With two locks, a circuit could get a name while a layer reserves a prefix of that name.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "keyed")]
@@ -10,12 +10,12 @@ use super::RegistryError;
 use crate::circuit::Circuit;
 use crate::config::Config;
 
-/// The names that are taken.
+/// The names and the prefixes that are taken.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     // The map is sorted, so that lists of circuits are sorted too.
     pub(super) circuits: BTreeMap<String, Circuit>,
-    /// The beginnings of names that belong to layers of keyed circuits.
+    /// The reserved prefixes, one for each layer of keyed circuits.
     #[cfg(feature = "keyed")]
     pub(super) prefixes: Vec<Box<str>>,
 }
