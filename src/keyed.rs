@@ -91,8 +91,8 @@ impl<Req> Select<Req> for OneCircuit {
 /// room for a new key, an eighth of the known keys is evicted. The order is as follows.
 ///
 /// 1. Circuits that came back from the store and have had no call.
-/// 2. Circuits that know nothing, least recently used first. Such a circuit is closed, without failures or slow calls in
-///    its evidence, and without a call under way. The time of use has a resolution of 17 ms.
+/// 2. Circuits that know nothing, least recently used first. Such a circuit is closed, without failures or slow calls
+///    in its evidence, and without a call under way. The time of use has a resolution of 17 ms.
 /// 3. All other circuits, in the order of the number of calls of their keys, the fewest first. A rejected call does not
 ///    count.
 ///

@@ -1,4 +1,5 @@
-//! The layer, which puts services behind a circuit and configures the judgement and the rejection of calls.
+//! The layer of the circuit breaker, which puts services behind a circuit and configures the judgement and the
+//! rejection of calls.
 //!
 //! All state belongs to the circuit, which the user creates once. Applying the layer creates no state, because axum may
 //! apply a layer again for every request.
@@ -122,8 +123,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.classifier(ErrorClassifier::new(f))
     }
 
-    /// Judges calls by a closure over the response. The default classifier judges the errors, and gives their text to the
-    /// reason.
+    /// Judges calls by a closure over the response. The default classifier judges the errors, and the reason of an
+    /// opening has their text.
     pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F>, R, K>
     where
         F: Fn(&Res) -> Outcome,
@@ -170,7 +171,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Rejects calls with [`Error::Rejected`](crate::Error), an error type that callers can match on and that needs no
     /// allocation.
     ///
-    /// If a layer inside has `BoxError` as its error, keep the default, because `Error<BoxError>` is not a
+    /// If an inner layer has `BoxError` as its error, keep the default, because `Error<BoxError>` is not a
     /// `std::error::Error`.
     pub fn typed_errors(self) -> CircuitBreakerLayer<C, TypedErrors, K> {
         self.rejection(TypedErrors)

@@ -1,4 +1,4 @@
-//! The choice of the requests that may be sent again, and the way to copy such a request.
+//! The copy of a request for a retry, only of requests that may be sent again.
 
 /// Copies a request before it is sent, if the request may be sent again.
 ///
