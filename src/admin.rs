@@ -33,8 +33,9 @@
 //! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
 //!
-//! A circuit of a registry with `Sharing::Quorum` or `Sharing::Follow` has the decision of its fleet as `fleet`, with `state`,
-//! `votes`, `needed`, `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)). Other circuits have `null`.
+//! A circuit of a registry with `Sharing::Quorum` or `Sharing::Follow` has the decision of its fleet as `fleet`, with
+//! `state`, `votes`, `needed`, `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)). Other circuits
+//! have `null`.
 //!
 //! Every order also accepts `seen`, which is the `latest` of the status that the operator saw, and `id`, under which
 //! the order takes effect only once ([`Order`](crate::operation::Order)). The answer to a repeated order has
@@ -139,9 +140,9 @@ impl AdminRouter {
     /// are then one origin, so that the page can **read and act** with the browser of an operator. Each of two measures
     /// prevents that:
     ///
-    /// * The closure requires a secret that the browser sends to the host of this router only: a token or a cookie. Such a
-    ///   secret is missing in the requests of the foreign page. The address of the client, the network and a header that a
-    ///   proxy or a sidecar adds to each request are no such secrets.
+    /// * The closure requires a secret that the browser sends to the host of this router only: a token or a cookie.
+    ///   Such a secret is missing in the requests of the foreign page. The address of the client, the network and a
+    ///   header that a proxy or a sidecar adds to each request are no such secrets.
     /// * [`hosts`](Self::hosts) names the hosts of this router, so that a request to the foreign name is refused.
     pub fn authorize<F>(mut self, authoriser: F) -> Self
     where
@@ -156,7 +157,7 @@ impl AdminRouter {
     ///
     /// A page of any other site can read the data too, through a browser that can reach this server, because
     /// the page can point its own host name to this server (DNS rebinding). [`hosts`](Self::hosts) prevents
-    /// that, as does a token or a cookie.
+    /// that, and so does [`authorize`](Self::authorize) with a token or a cookie.
     pub fn read_only_without_auth(mut self) -> Self {
         self.access = Access::ReadOnly;
         self

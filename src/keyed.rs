@@ -96,8 +96,8 @@ impl<Req> Select<Req> for OneCircuit {
 /// 3. All other circuits, in the order of the number of calls of their keys, the fewest first. A rejected call does not
 ///    count.
 ///
-/// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next call.
-/// A circuit that an operator holds is never evicted.
+/// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next
+/// call. A circuit that an operator holds is never evicted.
 ///
 /// An evicted circuit leaves the registry. Its calls under way end as usual, and its unsaved state is written to the
 /// store. A circuit that knew something stays in memory, and the next circuit of its key inherits its state and its
@@ -111,11 +111,11 @@ impl<Req> Select<Req> for OneCircuit {
 /// the key is used again, but its first call does not wait for that restore. When the last clone of a `Keyed` is
 /// dropped, all its circuits leave the registry.
 ///
-/// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second, because a
-/// healthy host must not be rejected because of other hosts. Calls also pass unguarded if the circuits of the application
-/// and of other layers fill the registry, or if the template refuses the settings of a key. Unguarded calls are counted in
-/// `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`, and
-/// in [`status`](Self::status). A warning is logged at most once a minute.
+/// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second,
+/// because a healthy host must not be rejected because of other hosts. Calls also pass unguarded if the circuits of the
+/// application and of other layers fill the registry, or if the template refuses the settings of a key. Unguarded calls
+/// are counted in `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`,
+/// and in [`status`](Self::status). A warning is logged at most once a minute.
 ///
 /// # Restarts
 ///
@@ -127,8 +127,9 @@ impl<Req> Select<Req> for OneCircuit {
 /// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these
 /// circuits are restored, at most for that duration. [`circuit`](Self::circuit) does not wait.
 ///
-/// Another program may share the store and have circuits whose names begin with the prefix. The layer cannot distinguish
-/// such circuits from those of its keys, so give other circuits other names, or give each program a store of its own.
+/// Another program may share the store and have circuits whose names begin with the prefix. The layer cannot
+/// distinguish such circuits from those of its keys, so give other circuits other names, or give each program a store
+/// of its own.
 ///
 /// # Metrics
 ///

@@ -78,7 +78,8 @@
 //! * `cli`: the binary `circuitctl`, which operates circuits through their store.
 //! * `health`: health probes at an HTTP or gRPC address of the configuration. Probes by a closure need no feature.
 //! * `load-shed`: `shed`, a layer that refuses heavy operations while the machine is busy.
-//! * `test-util`: `testing`, `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
+//! * `test-util`: `testing`, `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of
+//!   stores.
 //! * `full`: all features except `test-util`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -16,8 +16,8 @@
 //!
 //! * Every order has an id. If an order is given again, to the same or to another instance, the order takes effect once
 //!   and has the same answer.
-//! * An order can name the latest change that its operator [has seen](Order::seen). If the circuit has changed since that
-//!   change, the order is refused.
+//! * An order can name the latest change that its operator [has seen](Order::seen). If the circuit has changed since
+//!   that change, the order is refused.
 //! * A reset is refused for [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit left the
 //!   state closed, or after an operator tripped the circuit. [`force`](Order::force) skips only this rule. To undo a
 //!   trip by mistake, use a resume, which has no cooldown.

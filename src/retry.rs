@@ -167,8 +167,8 @@ impl<P, F> RetryPolicy<P, F> {
     /// ```
     pub fn find_by<Res, Err, G>(self, find: G) -> RetryPolicy<P, G>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
-        // the method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         G: Fn(&Result<Res, Err>) -> Option<&Rejected>,
     {
         self.found_by(find)

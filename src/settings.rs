@@ -45,8 +45,8 @@
 //! # #[cfg(feature = "keyed")] {
 //! # use tower_circuit_breaker::{Registry, keyed::Keyed, settings::Settings};
 //! # let registry = Registry::new();
-//! let settings = Settings::from_toml("[circuits.'host:*']\nprobes = 1\n[circuits.'host:api.example.com']\nshadow = true")?;
-//! let per_host = Keyed::builder(&registry, move |name| settings.circuit_builder(name))
+//! let settings = Settings::from_toml("[circuits.'host:*']\nprobes = 1\n[circuits.'host:api.example.com']\nshadow =
+//! true")?; let per_host = Keyed::builder(&registry, move |name| settings.circuit_builder(name))
 //!     .prefix("host:")
 //!     .by(|request: &http::Request<()>| Some(request.uri().host()?.to_owned().into()))?;
 //! # assert!(per_host.circuit("a").unwrap().config().explain().contains("1 success"));

@@ -1,8 +1,9 @@
-//! The checks of each request to the API, which are the rule of access and a protection against requests of other sites.
+//! The checks of each request to the API, which are the rule of access and a protection against requests of other
+//! sites.
 //!
-//! The checks run as middleware before the handlers, so that no handler can forget them. The page itself has no data, and
-//! is served without a check of the user. The authoriser of the application returns the user who sent a request, or refuses
-//! the request. The origins and hosts that belong to the page are in `site`.
+//! The checks run as middleware before the handlers, so that no handler can forget them. The page itself has no data,
+//! and is served without a check of the user. The authoriser of the application returns the user who sent a request, or
+//! refuses the request. The origins and hosts that belong to the page are in `site`.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

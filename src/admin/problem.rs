@@ -98,7 +98,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = retry_after {
-            // The header has whole seconds (RFC 9110, 10.2.3), which are rounded up so that a client never comes too
+            // The header has whole seconds (RFC 9110, 10.2.3). They are rounded up, so that a client never retries too
             // early.
             let seconds = wait.as_millis().div_ceil(1000);
             let seconds = HeaderValue::from_str(&seconds.to_string()).expect("digits are a header");

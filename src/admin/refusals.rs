@@ -1,5 +1,5 @@
-//! The log lines about refused requests, by which operators notice guessed tokens, foreign pages and proxies that change
-//! the host.
+//! The log lines about refused requests, by which operators notice guessed tokens, foreign pages and proxies that
+//! change the host.
 //!
 //! Each kind of refusal has at most one line a minute, so that a flood of one kind neither fills the log nor hides the
 //! other kinds. No line contains a token. A request that is refused because it has no token is not logged, because the

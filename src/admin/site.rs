@@ -2,8 +2,8 @@
 //!
 //! Origins are compared by scheme, host and port, and not as texts, because one origin has several spellings
 //! (`http://h` and `http://h:80`). The scheme of a request is unknown behind a proxy that ends TLS. Therefore a `Host`
-//! without a port has the default port of whichever scheme the `Origin` names. `Forwarded` and `X-Forwarded-*` are never
-//! read, because any client can send them.
+//! without a port has the default port of whichever scheme the `Origin` names. `Forwarded` and `X-Forwarded-*` are
+//! never read, because any client can send them.
 
 use std::error::Error;
 use std::fmt;
@@ -80,7 +80,8 @@ impl Site {
         Ok(())
     }
 
-    /// Checks that a request was sent to an allowed host, in the `Host` header and in an address of the absolute form.
+    /// Checks that a request was sent to an allowed host. The hosts in the `Host` header and in the address of the
+    /// request, if the address has a host, must both be allowed.
     ///
     /// # Errors
     ///
@@ -96,8 +97,8 @@ impl Site {
         }
     }
 
-    /// Checks that no browser sent the request on behalf of another site, with the cookies of its user. Clients that are
-    /// not browsers send neither header and need no such protection, because no other site controls them.
+    /// Checks that no browser sent the request on behalf of another site, with the cookies of its user. Clients that
+    /// are not browsers send neither header and need no such protection, because no other site controls them.
     ///
     /// For a user of a token, only `Sec-Fetch-Site` is checked and not `Origin`, because no other site can send the
     /// token. `Sec-Fetch-Site` is needed if a proxy adds the token.
@@ -113,9 +114,9 @@ impl Site {
             return Ok(());
         }
         match (sent("sec-fetch-site"), origin) {
-            // `sec-fetch-site` comes first, because no script can set it (Fetch Metadata), and because it is correct behind
-            // proxies that change the host. The value `none` means that the user opened the address directly. Browsers
-            // send the header only over https and to this machine.
+            // `sec-fetch-site` comes first, because no script can set it (Fetch Metadata), and because it is correct
+            // behind proxies that change the host. The value `none` means that the user opened the address directly.
+            // Browsers send the header only over https and to this machine.
             (Some(b"same-origin" | b"none"), _) | (None, None) => Ok(()),
             (Some(site), origin) => {
                 let origin = origin.map_or_else(|| "there is no Origin".to_owned(), |sent| named("Origin", sent));

@@ -86,8 +86,8 @@ where
     }
 }
 
-/// Judges the call by the head of the response if the classifier can, or returns the part of the call that the body will
-/// end.
+/// Judges the call by the head of the response if the classifier can, or returns the part of the call that the body
+/// will end.
 fn after_head<B, C, Req, Err>(
     mut flight: Flight<C, Req, Response<B>, Err>,
     response: &Response<B>,

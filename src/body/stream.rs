@@ -210,8 +210,8 @@ where
             *left = left.saturating_sub(data.remaining() as u64);
         }
         if is_last && self.ends_early {
-            // The next poll judges the call, because trailers may follow. If no poll follows, the drop judges the call as
-            // ended.
+            // The next poll judges the call, because trailers may follow. If no poll follows, the drop judges the call
+            // as ended.
             self.left = Some(0);
             return false;
         }

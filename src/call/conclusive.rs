@@ -85,12 +85,14 @@
 /// ```
 pub trait Conclusive<By> {}
 
-/// The marker type of [`Conclusive`] that every result has. A result with no other marker is judged by its `Ok` and `Err`.
+/// The marker type of [`Conclusive`] that every result has. A result with no other marker is judged by its `Ok` and
+/// `Err`.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum Itself {}
 
-/// The marker type of [`Conclusive`] for a result with a result inside, or with an option, a list or a tuple of results.
+/// The marker type of [`Conclusive`] for a result with a result inside, or with an option, a list or a tuple of
+/// results.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ResultInside {}

@@ -27,8 +27,8 @@ impl Permit {
     ///
     /// # Cancel safety
     ///
-    /// If the returned future is dropped, `future` is dropped too, and the call counts as cancelled. A cancelled call is
-    /// no evidence, unless `cancelled_counts_after` has passed since the permit was given. Such a call counts as a
+    /// If the returned future is dropped, `future` is dropped too, and the call counts as cancelled. A cancelled call
+    /// is no evidence, unless `cancelled_counts_after` has passed since the permit was given. Such a call counts as a
     /// failure of weight 0.5.
     ///
     /// # Examples
@@ -62,8 +62,8 @@ impl Permit {
     ///
     /// # Errors
     ///
-    /// [`WithinError::Elapsed`] if the call took longer than `limit`. [`WithinError::Inner`] with the error of `future`.
-    /// The error is never [`WithinError::Rejected`], because the permit was given before.
+    /// [`WithinError::Elapsed`] if the call took longer than `limit`. [`WithinError::Inner`] with the error of
+    /// `future`. The error is never [`WithinError::Rejected`], because the permit was given before.
     ///
     /// # Panics
     ///

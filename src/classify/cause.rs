@@ -49,7 +49,8 @@ pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
     }
     #[cfg(feature = "tonic")]
     if let Some(status) = root.downcast_ref::<tonic::Status>() {
-        // Only message and code are shown, because the details and the metadata of a status can be secret.
+        // The text is the message, or the code if there is no message. The details and the metadata of a status are not
+        // shown, because they can be secret.
         return if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() };
     }
     beginning(root)
@@ -98,7 +99,8 @@ const fn by_io(kind: io::ErrorKind) -> Option<Cause> {
     }
 }
 
-/// Recognises the errors of hyper, hyper-util, rustls, OpenSSL, hickory and std that have no public type.
+/// Recognises errors of hyper, hyper-util, rustls, OpenSSL, hickory and std by the beginning of their text, because
+/// these errors have no public type.
 fn by_text(error: &(dyn StdError + 'static)) -> Option<Cause> {
     let mut head = Head { bytes: [0; LONGEST_HEAD], length: 0 };
     // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.

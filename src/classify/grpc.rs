@@ -165,7 +165,8 @@ impl GrpcClassifier {
         self
     }
 
-    /// Lets one answer open the circuit, if its code is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server asks for a delay.
+    /// Lets one answer open the circuit, if its code is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server asks for a
+    /// delay.
     ///
     /// The delay comes from `grpc-retry-pushback-ms`, from `google.rpc.RetryInfo` (only with
     /// [`tonic`](Self::tonic)), or from the `Retry-After` of a proxy. A delay that is zero, malformed or

@@ -183,8 +183,8 @@ impl ReqwestClassifier {
     fn reqwest_error(&self, deadline: Option<Duration>, error: &reqwest::Error) -> Outcome {
         if error.is_timeout() {
             match deadline {
-                // The timeout of a request covers the connect too, but reqwest does not report an expired
-                // timeout of a request as an error of the connect.
+                // If the timeout of a request expires during the connect, reqwest does not report an error of the
+                // connect. Therefore a timeout with `is_connect` is a timeout of the client.
                 Some(deadline) if !error.is_connect() => Failure::deadline(deadline).by_timer().into(),
                 Some(_) | None => Outcome::timeout(),
             }

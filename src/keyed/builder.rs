@@ -51,8 +51,8 @@ impl KeyedBuilder {
     /// of two layers has a prefix that begins with the prefix of the other layer. Afterwards [`Registry::circuit`]
     /// refuses names that begin with the prefix. To use the circuits in several places, clone the [`Keyed`].
     ///
-    /// Other programs that share the store have registries of their own. Give their circuits names that do not begin with
-    /// the prefix.
+    /// Other programs that share the store have registries of their own. Give their circuits names that do not begin
+    /// with the prefix.
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = Some(prefix.to_owned());
         self
@@ -112,13 +112,13 @@ impl KeyedBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the field, the value and the allowed range, also if the registry has another circuit or layer
-    /// whose names clash with the prefix. This method calls the template once, and returns an error of the settings of
-    /// the template too.
+    /// [`ConfigError`] with the field, the value and the allowed range, also if the registry has another circuit or
+    /// layer whose names clash with the prefix. This method calls the template once, and returns an error of the
+    /// settings of the template too.
     pub fn by<Req, F>(self, key: F) -> Result<Keyed<F>, ConfigError>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
-        // the method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         F: for<'a> Fn(&'a Req) -> Option<Cow<'a, str>> + Send + Sync + 'static,
     {
         let limit = self.registry.limit();

@@ -141,10 +141,11 @@ impl Room {
     }
 
     /// Evicts an eighth of the known keys, and at least one key, in the order of their ranks. Returns true if a key was
-    /// evicted. A circuit that an operator holds is never evicted. With `Full::Registry`, a key whose circuit was refused
-    /// stays, because its entry takes no room in the registry.
+    /// evicted. A circuit that an operator holds is never evicted. With `Full::Registry`, a key whose circuit was
+    /// refused stays, because its entry takes no room in the registry.
     ///
-    /// Circuits that were restored from the store are evicted first as long as no call has used their keys, also if they
+    /// Circuits that were restored from the store are evicted first as long as no call has used their keys, even if
+    /// they
     /// are not closed. Without this order, hosts that this instance never calls would use up the room, and the keys in
     /// use would evict each other.
     pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, full: Full) -> bool {
@@ -211,8 +212,8 @@ impl Rank {
     }
 }
 
-/// Returns the number of calls of a key. A circuit counts as one call at least, because its first call may still be under
-/// way.
+/// Returns the number of calls of a key. A circuit counts as one call at least, because its first call may still be
+/// under way.
 fn calls(entry: &Slot, circuit: &Circuit) -> u64 {
     entry.calls_before.saturating_add(circuit.ended_calls().max(1))
 }

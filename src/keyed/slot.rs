@@ -65,8 +65,8 @@ impl Slot {
         Some(Some(circuit))
     }
 
-    /// Writes the time of a use in a new tick, and counts the tick. Calls within one tick count once, so that a burst of
-    /// calls is not taken for a key in use.
+    /// Writes the time of a use in a new tick, and counts the tick. Calls within one tick count once, so that a burst
+    /// of calls is not taken for a key in use.
     #[cold]
     fn note_use(&self, circuit: &Circuit, now: u64) {
         // Relaxed for both, because the word publishes no other data. If two threads write at the same time, a tick may

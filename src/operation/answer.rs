@@ -53,9 +53,9 @@ pub enum Kept {
         /// The reason why the audit could not be written.
         why: String,
     },
-    /// In the cache of a [`TieredStore`](../store/struct.TieredStore.html) only. Instances that use the cache take the act
-    /// over, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied when the durable
-    /// tier answers. Until then a loss of the cache loses the act.
+    /// In the cache of a [`TieredStore`](../store/struct.TieredStore.html) only. Instances that use the cache take the
+    /// act over, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied when the
+    /// durable tier answers. Until then a loss of the cache loses the act.
     #[non_exhaustive]
     Cached {
         /// The latest number of the record that contains the act.

@@ -99,8 +99,8 @@ pub struct FleetInstance {
 }
 
 impl Registry {
-    /// Returns the decision of the fleet about a circuit, with its votes, its leases and its instances. Reads the record of
-    /// the circuit from the store.
+    /// Returns the decision of the fleet about a circuit, with its votes, its leases and its instances. Reads the
+    /// record of the circuit from the store.
     ///
     /// A circuit without a record has the status of a fleet that has never decided, which is closed. The same status is
     /// returned if the registry has no store. The name need not be that of a circuit of this process.

@@ -138,8 +138,8 @@ impl Operator {
         Ok(self.load("circuitctl").await?.1)
     }
 
-    /// Returns the records of all circuits in the store, sorted by name. [`members`](Self::members) returns the members of
-    /// fleets.
+    /// Returns the records of all circuits in the store, sorted by name. [`members`](Self::members) returns the members
+    /// of fleets.
     ///
     /// # Errors
     ///
@@ -173,8 +173,8 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// [`Refused::NoRecord`] with the most similar name, [`Refused::Store`], or [`Refused::Invalid`] for the name of the
-    /// members of a fleet.
+    /// [`Refused::NoRecord`] with the most similar name, [`Refused::Store`], or [`Refused::Invalid`] for the name of
+    /// the members of a fleet.
     ///
     /// # Cancel safety
     ///
@@ -192,8 +192,8 @@ impl Operator {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than those of this crate are
-    /// cut.
+    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than those of this crate
+    /// are cut.
     ///
     /// # Errors
     ///
@@ -213,8 +213,8 @@ impl Operator {
     ///
     /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
     /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
-    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`. A pattern without a record is
-    /// refused as a pattern, because no option makes the order valid.
+    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`. A pattern without a record
+    /// is refused as a pattern, because no option makes the order valid.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ pub struct Changes {
     ready: VecDeque<Change>,
 }
 
-/// The present content of a store under one name.
+/// A change of one record, which has the present record or reports that the record was deleted.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Change {

@@ -22,7 +22,8 @@ pub(super) struct Names {
 
 impl Names {
     /// Returns the circuit that already has the name of `config`, or an error if its settings differ, if the name
-    /// belongs to a layer of keyed circuits, or if there are `limit` circuits. Returns `None` if a circuit can be added.
+    /// belongs to a layer of keyed circuits, or if there are `limit` circuits. Returns `None` if a circuit can be
+    /// added.
     pub(super) fn taken(&self, config: &Config, limit: usize) -> Option<Result<Circuit, RegistryError>> {
         let name = || config.name().to_owned();
         #[cfg(feature = "keyed")]
@@ -40,8 +41,8 @@ impl Names {
         (self.circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
     }
 
-    /// Reserves all names that begin with `prefix`. Returns the reason of the refusal if such a name belongs to a circuit,
-    /// or can belong to a key of another layer.
+    /// Reserves all names that begin with `prefix`. Returns the reason of the refusal if such a name belongs to a
+    /// circuit, or can belong to a key of another layer.
     #[cfg(feature = "keyed")]
     pub(super) fn reserve(&mut self, prefix: &str) -> Result<(), String> {
         let clashes = |other: &str| other.starts_with(prefix) || prefix.starts_with(other);

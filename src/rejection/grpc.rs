@@ -113,8 +113,8 @@ impl GrpcRejection {
 
     /// Adds error details of Google's error model, which tonic's `StatusExt` and other clients decode.
     ///
-    /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN` or `LOAD_SHED`, the domain
-    /// `tower-circuit-breaker`, and the name of the circuit as `service` in its metadata. An
+    /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN`, `CIRCUIT_RAMP`, `CIRCUIT_THROTTLED`
+    /// or `LOAD_SHED`, the domain `tower-circuit-breaker`, and the name of the circuit as `service` in its metadata. An
     /// [`anonymous`](Self::anonymous) rejection has no `ErrorInfo`. `google.rpc.RetryInfo` has the time to wait, and is
     /// absent if the time is unknown.
     #[cfg(feature = "tonic")]

@@ -27,8 +27,8 @@ use problem::problem;
 /// so that outer layers can distinguish the rejection from a 503 of the service.
 ///
 /// The body is a problem, `application/problem+json` ([RFC 9457]). If the `Accept` of a client prefers
-/// `text/plain` by its q-values, the body is the sentence of the problem as plain text. For this choice,
-/// `application/json` stands for the problem. A client that accepts neither form gets the problem. The
+/// `text/plain` by its q-values, the body is the sentence of the problem as plain text. A client that accepts
+/// `application/json` also accepts the problem. A client that accepts neither form gets the problem. The
 /// response to a `HEAD` has only the headers.
 ///
 /// ```json

@@ -91,12 +91,12 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self
     }
 
-    /// Sets the closure that judges each result. Failures of any weight are retried. By default every error is a failure,
-    /// except a refusal in this process, such as tower's `Overloaded`.
+    /// Sets the closure that judges each result. Failures of any weight are retried. By default every error is a
+    /// failure, except a refusal in this process, such as tower's `Overloaded`.
     pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F>, Q>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
-        // the method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         F: Fn(Result<&Res, &Err>) -> Outcome,
     {
         self.classifier(FnClassifier::new(f))

@@ -40,8 +40,8 @@ impl<Res, E: MayBeRejected> FindRejected<Res, E> for InErrors {
     }
 }
 
-/// Searches the extensions of the response, where `HttpRejection` and `GrpcRejection` store the rejection, and boxed errors,
-/// which `GrpcRejection` uses in a client of tonic.
+/// Searches the extensions of the response, where `HttpRejection` and `GrpcRejection` store the rejection, and boxed
+/// errors, which `GrpcRejection` uses in a client of tonic.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InResponses;

@@ -49,8 +49,8 @@ pub fn idempotent<B: Clone>(request: &http::Request<B>) -> Option<http::Request<
     request.method().is_idempotent().then(|| request.clone())
 }
 
-/// Copies requests of reqwest whose method is idempotent, like [`idempotent`]. `None` for POST and PATCH, and for a body
-/// that is a stream.
+/// Copies requests of reqwest whose method is idempotent, like [`idempotent`]. `None` for POST and PATCH, and for a
+/// body that is a stream.
 ///
 /// ```
 /// use tower_circuit_breaker::retry::{RetryPolicy, idempotent_reqwest};

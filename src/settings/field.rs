@@ -165,7 +165,8 @@ impl Field {
             .ok_or_else(|| self.refuse(&format!("a number with its unit (ms, s, min, h, d), like \"10 s\"{others}")))
     }
 
-    /// Reads a duration from `least` to `most`. Both limits are texts, because the error shows them.
+    /// Reads a duration, and refuses a duration below `least` or above `most`. Both limits are texts, because the error
+    /// shows them.
     pub(super) fn duration_within(&self, least: &str, most: &str) -> Result<Duration, SettingsError> {
         let duration = self.duration()?;
         let within = parse_duration(least) <= Some(duration) && Some(duration) <= parse_duration(most);

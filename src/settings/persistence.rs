@@ -67,8 +67,8 @@ impl Persistence {
         self.instance.as_deref()
     }
 
-    /// Returns the name of the fleet, which all instances of one application share. `None`, the default, stands for the file
-    /// name of the executable.
+    /// Returns the name of the fleet, which all instances of one application share. `None`, the default, stands for the
+    /// file name of the executable.
     #[must_use]
     pub fn fleet(&self) -> Option<&str> {
         self.fleet.as_deref()

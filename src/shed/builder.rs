@@ -87,8 +87,8 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     /// ```
     pub fn operation<Req, F>(self, operation: F) -> LoadSheddingBuilder<F, R>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
-        // the method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         F: Fn(&Req) -> (&str, u64),
     {
         self.estimate(operation)

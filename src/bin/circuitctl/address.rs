@@ -42,8 +42,8 @@ pub(crate) struct Stores {
     pub(crate) no_cache: bool,
 }
 
-/// Opens the stores, without a connection. A missing file or folder is refused, because creating it would hide a
-/// mistyped address.
+/// Creates the stores from their addresses, without connecting to them. A missing file or folder is refused, because
+/// creating it would hide a mistyped address.
 pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<Stores, Failure> {
     let Some(store) = store.filter(|store| !store.0.is_empty()) else {
         return Err(Failure::new(

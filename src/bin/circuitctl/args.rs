@@ -15,9 +15,10 @@ use crate::time::{Since, duration};
 #[derive(Parser)]
 #[command(name = "circuitctl", version, after_help = AFTER, max_term_width = 110)]
 pub(crate) struct Arguments {
-    /// The address of the store: file:FOLDER, sqlite://PATH, postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full,
-    /// rediss://HOST?ca=FILE (TLS), redis://HOST/DATABASE?prefix=PREFIX, redis-sentinel://HOST,HOST/MASTER,
-    /// redis-cluster://HOST,HOST or unix:///SOCKET
+    /// The address of the store: file:FOLDER, sqlite://PATH,
+    /// postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full, rediss://HOST?ca=FILE (TLS),
+    /// redis://HOST/DATABASE?prefix=PREFIX, redis-sentinel://HOST,HOST/MASTER, redis-cluster://HOST,HOST or
+    /// unix:///SOCKET
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_STORE", hide_env_values = true)]
     pub(crate) store: Option<Address>,
     /// The address of the Redis cache in front of the store, if the instances use a cache. Orders are then written to

@@ -40,7 +40,7 @@ pub(crate) enum End {
 impl<'a> View<'a> {
     pub(crate) fn of(shown: &'a Shown) -> Self {
         let record = match &shown.record {
-            // If a record of a later version could not be read, the store returns a record with its version and no
+            // If a record of a later version could not be read, `decode` returns a record with its version and no
             // other content.
             Ok(record) if !record.is_writable() && *record == nothing(record.version, &shown.name) => {
                 Err(format!("the record is of version {}, which a later release wrote", record.version))
@@ -187,7 +187,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// The numbers of instances that have reported.
+/// The numbers of instances that have an entry in the record.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Instances {
     /// The instances that are not gone.

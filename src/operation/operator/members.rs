@@ -19,8 +19,8 @@ pub struct Membership {
 }
 
 impl Operator {
-    /// Returns the members of a fleet, or of all fleets in the store, sorted by the name of the fleet. The result is empty if
-    /// the fleet has no members.
+    /// Returns the members of a fleet, or of all fleets in the store, sorted by the name of the fleet. The result is
+    /// empty if the fleet has no members.
     ///
     /// # Errors
     ///
