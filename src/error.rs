@@ -1,4 +1,4 @@
-//! The errors of guarded calls. An error is a rejection by the circuit, the end of a limit of time, or the
+//! The errors of calls through a circuit. An error is a rejection by the circuit, the end of a time limit, or the
 //! error of the service.
 
 use std::error::Error as StdError;

@@ -192,7 +192,7 @@ impl Circuit {
     /// threads without a runtime.
     ///
     /// The thread sleeps until a transition, a freed slot or the end of the open duration wakes the thread, as
-    /// [`acquire`](Self::acquire) describes. `patience` is real time, also if the circuit has another clock. A task of
+    /// [`acquire`](Self::acquire) describes. `patience` is real time, even if the circuit has another clock. A task of
     /// a runtime must not call this function, because the thread of the runtime would sleep too.
     ///
     /// A worker that waits as long as the circuit is open passes [`Duration::MAX`]. In a loop with a shorter
@@ -239,7 +239,7 @@ impl Circuit {
     /// `observed`.
     ///
     /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
-    /// duration or a hold is over, although the circuit makes the transition only when a call comes. The state is still
+    /// duration or a hold is over, although the circuit makes the transition only at the next call. The state is still
     /// open then, and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed
     /// as one. The task is not woken when a call takes the last slot of a half-open circuit, because every probe would
     /// wake every task.

@@ -112,7 +112,8 @@ impl KeyedBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the field, the value and the allowed range, also if the registry has another circuit or
+    /// [`ConfigError`] with the field, the value and the allowed range, for example if the registry has another circuit
+    /// or
     /// layer whose names clash with the prefix. This method calls the template once, and returns an error of the
     /// settings of the template too.
     pub fn by<Req, F>(self, key: F) -> Result<Keyed<F>, ConfigError>

@@ -1,4 +1,4 @@
-//! Rejections as HTTP responses.
+//! Rejections as HTTP responses with status 503.
 //!
 //! The response says that this attempt did not reach the service, which circuit rejected the attempt, and when to try
 //! again. Earlier attempts of the same request may have reached the service, because a layer of retries can be outside

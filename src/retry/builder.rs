@@ -105,7 +105,7 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
     /// Sets the classifier that judges each result. Failures of any weight are retried. Use the classifier of the
     /// breaker, if the breaker has one.
     ///
-    /// The classifier always sees an `elapsed` of zero, also if
+    /// The classifier always sees an `elapsed` of zero, even if
     /// [`NEEDS_ELAPSED`](crate::classify::Classifier::NEEDS_ELAPSED) is true, because a late response is no reason to
     /// repeat the call.
     pub fn classifier<C2>(self, classifier: C2) -> RetryPolicyBuilder<C2, Q> {

@@ -1,4 +1,4 @@
-//! The search of a retry policy for the rejection in a result, which can be in the error or in the response.
+//! The search of a retry policy for a rejection, in the error or in the response of an attempt.
 
 #[cfg(feature = "http")]
 use std::any::Any;

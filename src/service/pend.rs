@@ -1,4 +1,4 @@
-//! The wait of a service until its circuit lets calls through again, or until the circuit is restored.
+//! The wait of a service in `poll_ready` until its circuit lets calls through again, or until the circuit is restored.
 
 use std::task::{Context, Poll, ready};
 

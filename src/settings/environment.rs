@@ -113,8 +113,8 @@ fn configured(config: &str) -> Result<Draft, SettingsError> {
     Draft::read(document::read_file(Path::new(path), &origin)?, &origin)
 }
 
-/// Returns every known variable with the places of the keys that the variable can set. A variable with two places is
-/// ambiguous, because the names of two circuits have the same spelling in capitals.
+/// Returns every known variable with the places of the keys that the variable can set. A variable can have two places,
+/// for example if the names of two circuits have the same spelling in capitals. Such a variable is refused.
 fn places<'a>(draft: &'a Draft, circuits: &'a [String]) -> BTreeMap<String, Vec<Place<'a>>> {
     let mut places = BTreeMap::<_, Vec<_>>::new();
     for key in persistence::KEYS {
