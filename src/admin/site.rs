@@ -98,7 +98,8 @@ impl Site {
     }
 
     /// Checks that no browser sent the request on behalf of another site, with the cookies of its user. Clients that
-    /// are not browsers send neither header and need no such protection, because no other site controls them.
+    /// are not browsers send neither `Sec-Fetch-Site` nor `Origin`, and need no such protection, because no other site
+    /// controls them.
     ///
     /// For a user of a token, only `Sec-Fetch-Site` is checked and not `Origin`, because no other site can send the
     /// token. `Sec-Fetch-Site` is needed if a proxy adds the token.

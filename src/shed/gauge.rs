@@ -103,7 +103,7 @@ impl Look<'_> {
         due.store(now.saturating_add(EVERY).as_nanos(), Relaxed);
         let news = reported.load(Relaxed) != shedding && now.as_nanos() >= next_news.load(Relaxed);
         if news {
-            // Relaxed, for the same reason as above.
+            // Relaxed, because these words too are written while `looking` is set.
             reported.store(shedding, Relaxed);
             next_news.store(now.saturating_add(NEWS_EVERY).as_nanos(), Relaxed);
         }

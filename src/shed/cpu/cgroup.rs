@@ -1,4 +1,4 @@
-//! The CPU quotas of the process's own cgroup and of its ancestors, version 2
+//! The CPU quotas of the process's own cgroup and of the ancestors of this cgroup, for cgroups of version 2
 //! (`Documentation/admin-guide/cgroup-v2.rst`).
 
 use std::io::{self, ErrorKind};
