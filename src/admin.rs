@@ -1,11 +1,11 @@
 //! The admin interface of a process over HTTP, for people and programs. The interface shows the circuits as
 //! JSON, as server-sent events and on one page, and accepts the orders of operators.
 //!
-//! [`router`] creates a router of axum that an application of any state can nest. **The router refuses every
+//! [`router`] creates a router of axum, which an application with any state type can nest. **The router refuses every
 //! request until it has a rule of access.** [`authorize`](AdminRouter::authorize) takes the application's own
 //! check, or the check that [`bearer`] creates from a list of tokens.
-//! [`read_only_without_auth`](AdminRouter::read_only_without_auth) permits every client to read, and lets no
-//! client act.
+//! [`read_only_without_auth`](AdminRouter::read_only_without_auth) permits every client to read, and no client to
+//! act.
 //!
 //! ```
 //! use tower_circuit_breaker::{Registry, admin};
@@ -33,15 +33,15 @@
 //! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
 //!
-//! A circuit of a registry with `Sharing::Quorum` or `Sharing::Follow` has the decision of its fleet as `fleet`, with `state`,
-//! `votes`, `needed`, `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)). Other circuits have `null`.
+//! A circuit of a registry with `Sharing::Quorum` or `Sharing::Follow` has the decision of its fleet as `fleet`, with
+//! `state`, `votes`, `needed`, `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)). Other circuits
+//! have `null`.
 //!
 //! Every order also accepts `seen`, which is the `latest` of the status that the operator saw, and `id`, under which
 //! the order takes effect only once ([`Order`](crate::operation::Order)). The answer to a repeated order has
 //! `"repeated": true`, and another order with an id that was used on the circuit is refused with 409 and the kind
-//! `id_used`. The authoriser alone decides the user of an
-//! order. Names are in the query, because proxies and browsers rewrite paths, and a circuit may have the name `../a`.
-//! The names of durations and times end in `_ms`.
+//! `id_used`. The authoriser alone decides the user of an order. Names are in the query, because proxies and browsers
+//! rewrite paths, and a circuit may have the name `../a`. The names of durations and times end in `_ms`.
 //!
 //! The answer is 200 if the order is stored or there is no store, and 202 if the order is in force in this
 //! process and waits for the store. If the client disconnects before the answer, the order is carried out
@@ -126,22 +126,23 @@ impl AdminRouter {
     /// put into the extensions. For a user who may only read, return [`forbidden`](Denied::forbidden) to
     /// `POST` requests. The closure must not block.
     ///
-    /// Only users who may act see the buttons of the acts, and the text of a store's error, which can have an address or a
-    /// role. For the list of circuits, and for an audit that cannot be read, the closure runs a second time for the same
-    /// request with the method `POST` and the path `/api/trip`. A user who is refused receives `"writes": false` and the
-    /// kind of the error only.
+    /// Only users who may act see the buttons of the acts, and the text of a store's error, which can contain an
+    /// address or a database role. To find out if a user may act, the router calls the closure a second time, with the
+    /// method `POST` and the path `/api/trip`. This happens in a request for the list of circuits, and if the audit or
+    /// a fleet cannot be read. A user who is refused then receives `"writes": false`, or only the kind of the error.
     ///
     /// The page itself is served without a check, because browsers send no token when a person opens an address. The
     /// page contains no data of the circuits.
     ///
     /// # DNS rebinding
     ///
-    /// A page of any other site can point its own host name to this server. To the browser the page and this router then
-    /// are one origin, so that the page can **read and act** with the browser of an operator. Two rules prevent that:
+    /// A page of any other site can point its own host name to this server. To the browser, the page and this router
+    /// are then one origin, so that the page can **read and act** with the browser of an operator. Each of two measures
+    /// prevents that:
     ///
-    /// * The closure requires a secret that the browser sends to the host of this router only: a token or a cookie. Such a
-    ///   secret is missing in the requests of the foreign page. The address of the client, the network and a header that a
-    ///   proxy or a sidecar adds to each request are no such secrets.
+    /// * The closure requires a secret that the browser sends to the host of this router only: a token or a cookie.
+    ///   Such a secret is missing in the requests of the foreign page. The address of the client, the network and a
+    ///   header that a proxy or a sidecar adds to each request are no such secrets.
     /// * [`hosts`](Self::hosts) names the hosts of this router, so that a request to the foreign name is refused.
     pub fn authorize<F>(mut self, authoriser: F) -> Self
     where
@@ -156,7 +157,7 @@ impl AdminRouter {
     ///
     /// A page of any other site can read the data too, through a browser that can reach this server, because
     /// the page can point its own host name to this server (DNS rebinding). [`hosts`](Self::hosts) prevents
-    /// that, as does a token or a cookie.
+    /// that, and so does [`authorize`](Self::authorize) with a token or a cookie.
     pub fn read_only_without_auth(mut self) -> Self {
         self.access = Access::ReadOnly;
         self
@@ -165,10 +166,10 @@ impl AdminRouter {
     /// Accepts the requests of pages of this origin, in addition to those whose `Origin` fits their `Host`. Call the
     /// method once for each origin. Default: none.
     ///
-    /// An origin is needed if a proxy changes the `Host` (the default of nginx), if the users are not users of [`bearer`],
-    /// and if the browser sends no `Sec-Fetch-Site` (over plain http). A page of another origin, such as a dashboard,
-    /// also needs the headers of a CORS layer around this router. A trusted page can act with the cookies of its
-    /// visitors.
+    /// The page of this router needs this setting only if a proxy changes the `Host` (the default of nginx), and the
+    /// users are not users of [`bearer`], and the browser sends no `Sec-Fetch-Site` (over plain http). A page of
+    /// another origin, such as a dashboard, also needs the headers of a CORS layer around this router. A trusted page
+    /// can act with the cookies of its visitors.
     ///
     /// # Errors
     ///
@@ -191,13 +192,13 @@ impl AdminRouter {
         Ok(self)
     }
 
-    /// Refuses requests to other hosts than these, also those that read and those for the page. Default: every host is
-    /// accepted.
+    /// Refuses all requests to other hosts than these, including requests that only read and requests for the page.
+    /// Default: every host is accepted.
     ///
-    /// The hosts are those in the `Host` of the requests that reach this process, so that a proxy that changes the `Host`
-    /// needs the name behind the proxy here. A host without a port covers every port. Names are compared without regard
-    /// to upper case, and IPv6 addresses are written in brackets. A request without a `Host` is refused. Routes of the
-    /// application beside this router, such as a readiness probe, are not affected.
+    /// The hosts are compared with the `Host` of the requests that reach this process. Behind a proxy that changes the
+    /// `Host`, name the host that the proxy sends. A host without a port covers every port. Names are compared without
+    /// regard to upper case, and IPv6 addresses are written in brackets. A request without a `Host` is refused. Routes
+    /// of the application beside this router, such as a readiness probe, are not affected.
     ///
     /// # Errors
     ///
@@ -210,9 +211,9 @@ impl AdminRouter {
         Ok(self)
     }
 
-    /// Sets the largest number of clients that follow the events at the same time. A further client is refused with
-    /// 503 and the kind `too_many_clients`, and the page then polls. The tabs of one browser share one stream. Default:
-    /// 16.
+    /// Sets the largest number of clients that can receive the stream of events at the same time. A further client is
+    /// refused with 503 and the kind `too_many_clients`, and the page then polls. The tabs of one browser share one
+    /// stream. Default: 16.
     pub fn event_clients(mut self, clients: usize) -> Self {
         self.event_clients = clients;
         self
@@ -248,8 +249,9 @@ impl AdminRouter {
         self
     }
 
-    /// Creates the router, which has a fallback and therefore must be nested and not merged. [`Router::nest`] serves the
-    /// page at the path without a slash at the end, and [`Router::nest_service`] with and without the slash.
+    /// Creates the router, which has a fallback and therefore must be nested and not merged. [`Router::nest`] serves
+    /// the page only at the path without a slash at the end, and [`Router::nest_service`] also at the path with the
+    /// slash.
     ///
     /// A stream of events ends after five minutes, and the client then requests a new stream. Therefore a
     /// client whose token was revoked receives no further events. A stream also ends when
@@ -283,7 +285,7 @@ impl AdminRouter {
             .merge(writes)
             .fallback(problem::no_such_path)
             .method_not_allowed_fallback(problem::method)
-            // Not `route_layer`, so that unknown paths have the same check and the same headers.
+            // `layer` is used instead of `route_layer`, so that unknown paths have the same check and the same headers.
             .layer(from_fn_with_state(Arc::clone(&panel), auth::hosts))
             .layer(from_fn(page::headers))
             .with_state(panel)

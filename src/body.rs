@@ -1,10 +1,10 @@
-//! Bodies that keep the permit of a call until the stream ends.
+//! Tracked bodies, which keep the permit of a call until the stream of a response ends.
 //!
 //! A layer without tracked bodies judges a response by its head, and the call ends with the head. Such a
 //! layer does not notice a server that breaks off in the middle of a body, a gRPC status in the trailers, or
 //! a download that hangs. With [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies) the body keeps
-//! the permit, and a [`BodyClassifier`] judges the call at the end of the body. Tracking has a service type
-//! of its own, because it changes the type of the response. A layer without tracked bodies has no additional
+//! the permit, and a [`BodyClassifier`] judges the call at the end of the body. [`TrackedBodies`] is a separate
+//! service type, because tracking changes the type of the response. A layer without tracked bodies has no additional
 //! cost.
 //!
 //! The tracked body passes frames, size hint and end on unchanged, and allocates nothing.

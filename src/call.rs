@@ -1,11 +1,11 @@
 //! Calls and waits of users without tower, as methods of [`Circuit`] and [`Permit`](crate::Permit).
 //!
-//! This module has the types of these methods. [`Circuit::call`] lists the calls, [`Circuit::acquire`] waits for a
-//! permit, and [`Circuit::changed`] waits for a change.
+//! This module has the types that these methods use. [`Circuit::call`] has a table of the calls, [`Circuit::acquire`]
+//! waits for a permit, and [`Circuit::changed`] waits for a change.
 
-// The flight in `call/flight.rs` ends each call in exactly one outcome, also the calls through tower. The calls with a
-// judgement of their own are in `call/with.rs`, the calls under a permit in `call/permitted.rs`, and the waits in
-// `call/wait.rs`.
+// The flight in `call/flight.rs` ends each call, with or without tower, in exactly one outcome. `call/with.rs` has the
+// calls that a closure or a classifier judges, `call/permitted.rs` the calls under a permit, and `call/wait.rs` the
+// waits.
 
 mod conclusive;
 mod flight;
@@ -65,8 +65,8 @@ enum State {
 impl Circuit {
     /// Makes a call without tower. Runs `future` if the circuit permits the call, and records the outcome.
     ///
-    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. A result that can hide a failure below an `Ok`, or a
-    /// good answer in an `Err`, does not compile. See [`Conclusive`] and the other calls:
+    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. A result does not compile if its `Ok` can contain a
+    /// failure, or its `Err` a good answer, see [`Conclusive`]. For such results and other cases, use these calls:
     ///
     /// | call | for |
     /// |---|---|

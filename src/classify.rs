@@ -1,11 +1,12 @@
-//! The meaning of a result for the circuit, which a [`Classifier`] decides at the end of each call.
+//! Classifiers, which turn the result of a call into an outcome. The outcome is a success, a failure with a weight, or
+//! ignored.
 //!
 //! A classifier sees the request before the call and the result after the call, so that its judgement can
 //! depend on request and result. In most cases a closure is enough, given to
 //! [`classify`](crate::CircuitBreakerLayer::classify), `classify_error` or `classify_response`. A layer
 //! without a classifier uses [`DefaultClassifier`]. An error of an unknown type is a hard failure, because an
-//! unknown failure that counted as a success would hide an outage. A failure has a kind and a text. The kind
-//! is one of a few and becomes a label of metrics. The text is for people.
+//! unknown failure that counted as a success would hide an outage. A failure has a kind and a text. The kind is a
+//! label of metrics, so the number of kinds must be small. The text is for people.
 //!
 //! This module leaves the counting of outcomes, and the decision to trip, to the circuit.
 
@@ -98,10 +99,10 @@ pub trait Classifier<Req, Res, Err> {
     /// Returns the text of a failure for people, which is the reason that the service gave or the cause of
     /// the error. Default: `None`.
     ///
-    /// The circuit calls this method only if the failure opens the circuit. The same applies to an error of
-    /// `poll_ready`. Status, log, audit and rejections show the text, and metrics do not. The circuit keeps
-    /// one line of at most 200 characters, and shortens each address with `://` to scheme and host. A text
-    /// should contain no secrets and nothing about the caller.
+    /// The circuit calls this method only for a failure of a call or of `poll_ready` that opens the circuit.
+    /// Status, log, audit and rejections show the text, and metrics do not. The circuit keeps one line of at
+    /// most 200 characters, and shortens each address with `://` to scheme and host. A text should contain no
+    /// secrets and nothing about the caller.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
         None
@@ -115,9 +116,9 @@ pub trait Classifier<Req, Res, Err> {
 
     /// Returns the outcome of a call that was dropped before the call ended.
     ///
-    /// `elapsed` counts from the start if the call is measured or the slow-call rule is on, and otherwise from the first
-    /// poll that returned `Pending`. In the second case, a call that was dropped before its first `Pending` is neutral,
-    /// and this method is not called. `None`, the default, applies
+    /// `elapsed` counts from the start if the call is measured or the slow-call rule is on, and otherwise from the
+    /// first poll that returned `Pending`. In the second case, a call that was dropped before its first `Pending` is
+    /// neutral, and this method is not called. `None`, the default, applies
     /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
     #[expect(unused_variables, reason = "names for the documentation")]
     fn cancelled(&self, call: Self::Call, elapsed: Duration) -> Option<Outcome> {
@@ -137,7 +138,8 @@ pub trait Classifier<Req, Res, Err> {
         false
     }
 
-    /// Returns the criticality of a call, by which a circuit that must reject some calls chooses them. Default: `Standard`.
+    /// Returns the criticality of a call, by which a circuit that must reject some calls chooses these calls. Default:
+    /// `Standard`.
     ///
     /// The circuit calls this method only while a ramp, a throttle or its half-open state decides about calls.
     /// [`criticality`](crate::CircuitBreakerLayer::criticality) of the layer sets a closure for this method.

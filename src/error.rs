@@ -1,4 +1,4 @@
-//! The errors of guarded calls. An error is a rejection by the circuit, the end of a limit of time, or the
+//! The errors of calls through a circuit. An error is a rejection by the circuit, the end of a time limit, or the
 //! error of the service.
 
 use std::error::Error as StdError;
@@ -13,9 +13,9 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The error of a call through a circuit with typed errors, which is a rejection or the error of the service.
 ///
-/// `Display` prints the error inside, so that no log line lacks the cause. [`source`](StdError::source)
-/// returns the error inside too. Therefore a printed chain of sources contains the sentence of that error
-/// twice.
+/// `Display` prints the rejection or the error of the service, so that no log line lacks the cause.
+/// [`source`](StdError::source) returns the same error. Therefore a printed chain of sources contains the sentence of
+/// that error twice.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
 pub enum Error<E> {
@@ -107,7 +107,7 @@ impl<E: StdError + 'static> StdError for Error<E> {
 
 /// The error of a call with a limit of time. The call was rejected, was too slow, or failed by itself.
 ///
-/// `Display` prints the error inside, so that no log line lacks the cause.
+/// `Display` prints the error of the variant, so that no log line lacks the cause.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or not, and ended in time or not")]
 pub enum WithinError<E> {
@@ -195,7 +195,7 @@ impl<E: StdError + 'static> StdError for WithinError<E> {
     }
 }
 
-/// The error of a call that did not end within its limit. A breaker outside counts this error as a timeout.
+/// The error of a call that did not end within its limit. An outer breaker counts this error as a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed {
     limit: Duration,

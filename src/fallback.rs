@@ -1,8 +1,8 @@
 //! Fallbacks that wait, such as another endpoint, a cache behind a network, or a default that has to be computed.
 //!
 //! The breaker itself answers a rejected call without a future, so that a rejection costs little in an outage.
-//! Therefore a fallback that waits is a service of its own, around the breaker. The breaker returns the rejected
-//! request to this service, so that no request is cloned for a call that goes through. For a fallback that answers
+//! Therefore a fallback that waits is a separate service around the breaker. The breaker returns the rejected
+//! request to this service, so that no request must be cloned before a call. For a fallback that answers
 //! without waiting, use [`CircuitBreakerLayer::fallback`].
 
 use std::fmt;
@@ -62,11 +62,11 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Answers rejected calls with the future of a closure, which gets the rejection and the request. The future can
     /// call another endpoint, or a cache behind a network.
     ///
-    /// Call this method last, because the result is another layer without the settings of the breaker. With tracked bodies,
-    /// call it after [`tracked_bodies`](Self::tracked_bodies). The future has
-    /// the error type that the breaker has without a fallback, so that the fallback can be a call through the breaker
-    /// of another endpoint. The circuit counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is
-    /// dropped before its end is not counted.
+    /// Call this method last, because the returned layer has no methods for the settings of the breaker. With tracked
+    /// bodies, call it after [`tracked_bodies`](Self::tracked_bodies). The future has the error type that the breaker
+    /// has without a fallback, so that the fallback can be a call through the breaker of another endpoint. The circuit
+    /// counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is dropped before its end is not
+    /// counted.
     ///
     /// With [`WhenOpen::Pend`](crate::WhenOpen::Pend) the service is not ready while the circuit is open. The fallback
     /// is then used only if the circuit opens between `poll_ready` and the call.
@@ -103,9 +103,9 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
 impl<C, R, K> TrackedBodiesLayer<C, R, K> {
     /// Answers rejected calls with the future of a closure, as [`CircuitBreakerLayer::fallback_async`] does.
     ///
-    /// The fallback returns a response with a [`TrackedBody`](crate::body::TrackedBody), as the breaker does. The breaker
-    /// of another endpoint returns this type if its classifier and its client have the types of the first. Any other
-    /// body becomes an untracked body by `TrackedBody::from`.
+    /// The fallback returns a response with a [`TrackedBody`](crate::body::TrackedBody), as the breaker does. The
+    /// breaker of another endpoint returns the same type of body if its classifier and its client have the same types.
+    /// `TrackedBody::from` converts any other body into an untracked body.
     ///
     /// ```
     /// # use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! The future of a call through the breaker.
+//! The future of a call through the circuit breaker service.
 //!
 //! The inner future and the permit are stored in the future itself, so that a call needs no box. The future of a
 //! rejected call is ready at the first poll.
@@ -61,7 +61,7 @@ pin_project! {
         // The inner future is declared before the flight and dropped first, because its drop is still a part of the
         // call, and the drop of the flight ends the call.
         Called { #[pin] future: F, flight: Flight<C, Req, Res, Err, D>, rejection: PhantomData<fn() -> R> },
-        // No circuit guards the call, because its request has no key, or because the key has no circuit.
+        // The future of a call that no circuit guards, because its request has no key, or the key has no circuit.
         Unguarded { #[pin] future: F },
         Rejected { answer: Option<Result<Res, E>> },
     }

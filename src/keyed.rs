@@ -1,4 +1,4 @@
-//! The selection of the circuit of a request.
+//! The selection of the circuit of a request, which is one circuit for all requests or one circuit for each key.
 //!
 //! [`OneCircuit`] is the default, and has one circuit for all requests through a layer. With the feature
 //! `keyed`, `Keyed` has one circuit of a registry for each host, path, method or tenant. The number of keys
@@ -43,8 +43,8 @@ pub trait Select<Req> {
     /// `act` gets a reference, because cloning a handle would cost more than finding the circuit.
     fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
 
-    /// Returns the circuit whose restore `poll_ready` awaits if the circuit depends on the request. Default:
-    /// `None`.
+    /// Returns the circuit whose restore `poll_ready` awaits, for a selection whose circuits depend on the request and
+    /// are restored together. Default: `None`.
     fn gate(&self) -> Option<&Circuit> {
         None
     }
@@ -81,8 +81,9 @@ impl<Req> Select<Req> for OneCircuit {
 /// name takes 2^64 tries. Finding another key for a given name takes 2^128 tries. Keys are not normalised.
 /// For example, `A.example` and `a.example` are two keys unless the closure returns the same key for both.
 ///
-/// All names that begin with the [prefix](KeyedBuilder::prefix) belong to the layer. No circuit of the application and no
-/// other layer of the registry has such a name, so that a caller who chooses keys harms only circuits of keys.
+/// All names that begin with the [prefix](KeyedBuilder::prefix) belong to the layer. No circuit of the application and
+/// no other layer of the registry has such a name, so that a caller who chooses keys can harm only the circuits of this
+/// layer.
 ///
 /// # Bounds
 ///
@@ -90,29 +91,31 @@ impl<Req> Select<Req> for OneCircuit {
 /// room for a new key, an eighth of the known keys is evicted. The order is as follows.
 ///
 /// 1. Circuits that came back from the store and have had no call.
-/// 2. Circuits that know nothing, least recently used first. These are closed, without failures or slow calls in their
-///    evidence, and without a call under way. The time of use has a resolution of 17 ms.
-/// 3. All other circuits, those of the keys with the fewest calls first. A rejected call does not count.
+/// 2. Circuits that know nothing, least recently used first. Such a circuit is closed, without failures or slow calls
+///    in its evidence, and without a call under way. The time of use has a resolution of 17 ms.
+/// 3. All other circuits, in the order of the number of calls of their keys, the fewest first. A rejected call does not
+///    count.
 ///
-/// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next call.
-/// A circuit that an operator holds is never evicted.
+/// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next
+/// call. A circuit that an operator holds is never evicted.
 ///
-/// An evicted circuit leaves the registry. Its calls under way end as usual, and its unsaved state is written to the store.
-/// A circuit that knew something stays in memory, and the next circuit of its key inherits its state and its evidence,
-/// without a wait and without a store. If `idle` has passed since the eviction, this holds only for a circuit that
-/// would reject the next call. At most `max_keys` evicted circuits stay in memory. If there are more, those whose keys
-/// were not used for `idle` are forgotten first, and then those of the keys with the fewest calls. The layer remembers
-/// how many calls the forgotten keys had, so that a host in use stays longer the next time. This memory has at least
-/// the last 85 forgotten keys for each key of `max_keys`, up to the last 349 000 keys. Therefore a flood of keys hardly
-/// delays the opening of another key, see [keys of strangers](crate::guide::stacks#keys-of-strangers). All other data
-/// are restored from the store, and no call waits for that restore. When the last clone of a `Keyed` is dropped, all
-/// its circuits leave the registry.
+/// An evicted circuit leaves the registry. Its calls under way end as usual, and its unsaved state is written to the
+/// store. A circuit that knew something stays in memory, and the next circuit of its key inherits its state and its
+/// evidence, without a wait and without a store. Once `idle` has passed since the eviction, the next circuit inherits
+/// only from a circuit that would reject the next call. At most `max_keys` evicted circuits stay in memory. If there
+/// are more, circuits whose keys were not used for `idle` are forgotten first, and then the circuits of the keys with
+/// the fewest calls. The layer remembers how many calls the forgotten keys had, so that a host in use stays longer the
+/// next time. This memory has at least the last 85 forgotten keys for each key of `max_keys`, up to the last 349 000
+/// keys. Therefore a flood of keys hardly delays the opening of another key, see [keys of
+/// strangers](crate::guide::stacks#keys-of-strangers). The circuit of a forgotten key is restored from the store when
+/// the key is used again, but its first call does not wait for that restore. When the last clone of a `Keyed` is
+/// dropped, all its circuits leave the registry.
 ///
-/// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second, because a
-/// healthy host must not be rejected because of other hosts. Calls also pass unguarded if the circuits of the application
-/// and of other layers fill the registry, or if the template refuses the settings of a key. Unguarded calls are counted in
-/// `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`, and
-/// in [`status`](Self::status). A warning is logged at most once a minute.
+/// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second,
+/// because a healthy host must not be rejected because of other hosts. Calls also pass unguarded if the circuits of the
+/// application and of other layers fill the registry, or if the template refuses the settings of a key. Unguarded calls
+/// are counted in `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`,
+/// and in [`status`](Self::status). A warning is logged at most once a minute.
 ///
 /// # Restarts
 ///
@@ -124,22 +127,24 @@ impl<Req> Select<Req> for OneCircuit {
 /// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these
 /// circuits are restored, at most for that duration. [`circuit`](Self::circuit) does not wait.
 ///
-/// Another program may share the store and have circuits whose names begin with the prefix. The layer cannot distinguish
-/// such circuits from those of its keys, so give other circuits other names, or give each program a store of its own.
+/// Another program may share the store and have circuits whose names begin with the prefix. The layer cannot
+/// distinguish such circuits from those of its keys, so give other circuits other names, or give each program a store
+/// of its own.
 ///
 /// # Metrics
 ///
-/// All keys begin with one label `service`, which is the prefix followed by `other`. A key gets its own name as the label
-/// when it was used often enough, as long as the [`label_budget`](KeyedBuilder::label_budget) lasts. Calls within 17 ms
-/// count as one use. Each label of the first half of the budget costs 8 uses, of the next quarter 32, of the next eighth
-/// 128, and so on, so that a caller cannot take all labels with a few calls for each key. From then on, the circuit counts
-/// under its own label, and its gauges move there with the next event or refresh.
+/// At first, all keys share one label `service`, which is the prefix followed by `other`. A key gets its own name as
+/// the label when the key was used often enough, as long as the [`label_budget`](KeyedBuilder::label_budget) lasts.
+/// Calls within 17 ms count as one use. Each label of the first half of the budget costs 8 uses, of the next quarter
+/// 32, of the next eighth 128, and so on, so that a caller cannot take all labels with a few calls for each key. Once a
+/// key has its own label, its circuit counts under this label, and the next event or refresh moves the gauges to this
+/// label.
 ///
 /// Under the shared label, counters are sums over its circuits. The gauges `circuit_breaker_tripped` and
-/// `circuit_breaker_state` count circuits, and `circuit_breaker_failures_1m` is absent. Recorders cannot remove a name.
-/// Therefore a label is never taken back. An evicted key keeps its label, with gauges at zero, and uses the label again
-/// when the key is used again. So a layer has at most `label_budget` labels and the shared label for as long as it lives.
-/// Log lines always have the name of the circuit.
+/// `circuit_breaker_state` count circuits, and `circuit_breaker_failures_1m` is absent. Recorders of metrics cannot
+/// remove a label. Therefore an evicted key keeps its label, with gauges at zero, and uses the label again when the key
+/// is used again. A layer has at most `label_budget` labels and the shared label for as long as the layer lives. Log
+/// lines always have the name of the circuit.
 ///
 /// # Examples
 ///

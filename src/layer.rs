@@ -1,4 +1,5 @@
-//! The layer, which puts services behind a circuit and configures the judgement and the rejection of calls.
+//! The layer of the circuit breaker, which puts services behind a circuit and configures the judgement and the
+//! rejection of calls.
 //!
 //! All state belongs to the circuit, which the user creates once. Applying the layer creates no state, because axum may
 //! apply a layer again for every request.
@@ -74,9 +75,9 @@ impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Judges calls by a function or a closure over the result.
     ///
-    /// Use a function if the error is `BoxError`. With a closure over `&BoxError`, `tokio::spawn(stack.oneshot(..))` does
-    /// not compile, because rustc checks a spawned future for every lifetime of the box, and a closure has one of them. The
-    /// [guide] has the error in full.
+    /// Use a function if the error is `BoxError`. With a closure over `&BoxError`, `tokio::spawn(stack.oneshot(..))`
+    /// does not compile, because rustc checks a spawned future for every lifetime of the box, and a closure accepts
+    /// only one lifetime. The [guide] has the error in full.
     ///
     /// The reason of an opening has the kind of the failure and no text of the error. For the text, implement
     /// [`Classifier::describe`](crate::classify::Classifier::describe).
@@ -106,15 +107,16 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F>, R, K>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
-        // the method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         F: Fn(Result<&Res, &Err>) -> Outcome,
     {
         self.classifier(FnClassifier::new(f))
     }
 
     /// Judges calls by a function or a closure over the error. Every response is a success. As with
-    /// [`classify`](Self::classify), use a function over `&BoxError`, and the reason has no text of the error.
+    /// [`classify`](Self::classify), use a function instead of a closure over `&BoxError`. The reason of an opening has
+    /// no text of the error.
     pub fn classify_error<Err, F>(self, f: F) -> CircuitBreakerLayer<ErrorClassifier<F>, R, K>
     where
         F: Fn(&Err) -> Outcome,
@@ -122,8 +124,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.classifier(ErrorClassifier::new(f))
     }
 
-    /// Judges calls by a closure over the response. The default classifier judges the errors, and gives their text to the
-    /// reason.
+    /// Judges calls by a closure over the response. The default classifier judges the errors, and the reason of an
+    /// opening has their text.
     pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F>, R, K>
     where
         F: Fn(&Res) -> Outcome,
@@ -137,12 +139,13 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         CircuitBreakerLayer { circuits, classifier, rejection, when_open }
     }
 
-    /// Takes the criticality of each call from a closure over the request. While the circuit must reject some calls, because
-    /// it [ramps](crate::config::ConfigBuilder::ramp) or [throttles](crate::config::ConfigBuilder::throttle), less critical
-    /// calls are rejected first. A half-open circuit takes its probes from less critical calls, if there are any.
+    /// Takes the criticality of each call from a closure over the request. While the circuit must reject some calls,
+    /// because it [ramps](crate::config::ConfigBuilder::ramp) or [throttles](crate::config::ConfigBuilder::throttle),
+    /// less critical calls are rejected first. A half-open circuit takes its probes from less critical calls, if there
+    /// are any.
     ///
-    /// Set the classifier before this method, because a later classifier replaces the closure. Without this method every
-    /// call is [`Standard`](Criticality::Standard).
+    /// Set the classifier before this method, because a later classifier replaces the closure. Without this method
+    /// every call is [`Standard`](Criticality::Standard).
     ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Criticality};
@@ -159,8 +162,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn criticality<Req, F>(self, f: F) -> CircuitBreakerLayer<WithCriticality<C, F>, R, K>
     where
-        // The bound is on this method, because the compiler infers the reference lifetime of a closure from the bound of the
-        // method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetime of a closure from the bound
+        // of the method that receives the closure.
         F: Fn(&Req) -> Criticality,
     {
         let Self { circuits, classifier, rejection, when_open } = self;
@@ -170,7 +173,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Rejects calls with [`Error::Rejected`](crate::Error), an error type that callers can match on and that needs no
     /// allocation.
     ///
-    /// If a layer inside has `BoxError` as its error, keep the default, because `Error<BoxError>` is not a
+    /// If an inner layer has `BoxError` as its error, keep the default, because `Error<BoxError>` is not a
     /// `std::error::Error`.
     pub fn typed_errors(self) -> CircuitBreakerLayer<C, TypedErrors, K> {
         self.rejection(TypedErrors)
@@ -178,8 +181,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
 
     /// Converts rejections and the errors of the service into an error type of your own.
     ///
-    /// Code that is generic over the service `S` needs the bound `S::Error: 'static`, because the default classifier looks
-    /// for known types in the error.
+    /// Code that is generic over the service `S` needs the bound `S::Error: 'static`, because the default classifier
+    /// looks for known types in the error.
     ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Rejected};

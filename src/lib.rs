@@ -64,10 +64,10 @@
 //!
 //! On docs.rs each item names the features that it needs.
 //!
-//! * `metrics`, `tracing` (both default): observers for these facades on every circuit, unless the
-//!   builder of the circuit omits them.
+//! * `metrics`, `tracing` (both default): observers on every circuit that report to the crates of these names, unless
+//!   the builder of the circuit omits them.
 //! * `http`: classifiers and rejections for HTTP and gRPC, and bodies that are tracked to their end. `tonic`,
-//!   `reqwest`: classifiers for the errors of these two crates, and rejections in their types.
+//!   `reqwest`: classifiers for the errors of these two crates, and rejections as their types.
 //! * `keyed`: a circuit for each host, path, method or tenant.
 //! * `store`: records, the trait of stores, the coordinator and `MemoryStore`. `file`, `sqlite`,
 //!   `postgres`, `redis`: one store each.
@@ -78,7 +78,8 @@
 //! * `cli`: the binary `circuitctl`, which operates circuits through their store.
 //! * `health`: health probes at an HTTP or gRPC address of the configuration. Probes by a closure need no feature.
 //! * `load-shed`: `shed`, a layer that refuses heavy operations while the machine is busy.
-//! * `test-util`: `testing`, `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of stores.
+//! * `test-util`: `testing`, `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of
+//!   stores.
 //! * `full`: all features except `test-util`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

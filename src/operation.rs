@@ -4,8 +4,8 @@
 //! An [`Order`] that is given to a [`Registry`](crate::Registry) takes effect in this process immediately,
 //! even if the store is down. The answer says whether the order is stored, because a stored order reaches
 //! every other instance. An [`Operator`] writes the same orders only to a store, for a command line that has
-//! no circuits. The effect of an order is left to other modules. The module `circuit` decides the effect on a
-//! circuit, and `record` decides the effect on a stored record.
+//! no circuits. Other modules decide the effect of an order, the module `circuit` on a circuit, and `record` on a
+//! stored record.
 //!
 //! ```text
 //! Order ──▶ Registry::operate ──▶ circuit, at once ──▶ coordinator ──▶ store ──▶ every other instance
@@ -16,12 +16,12 @@
 //!
 //! * Every order has an id. If an order is given again, to the same or to another instance, the order takes effect once
 //!   and has the same answer.
-//! * An order can name the latest change that its operator [has seen](Order::seen). If the circuit has changed since that
-//!   change, the order is refused.
-//! * A reset is refused for [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit left
-//!   closed or an operator tripped it. [`force`](Order::force) skips this rule and no other rule. A trip by mistake is
-//!   undone by a resume, which has no cooldown.
-//! * Every act has a row in the audit. An act that a newer act has superseded has a row too.
+//! * An order can name the latest change that its operator [has seen](Order::seen). If the circuit has changed since
+//!   that change, the order is refused.
+//! * A reset is refused for [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit left the
+//!   state closed, or after an operator tripped the circuit. [`force`](Order::force) skips only this rule. To undo a
+//!   trip by mistake, use a resume, which has no cooldown.
+//! * Every act has a row in the audit, even if a newer act has superseded the act.
 
 mod answer;
 #[cfg(feature = "store")]

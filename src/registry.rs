@@ -43,8 +43,8 @@ pub struct Registry {
     shared: Arc<Named>,
 }
 
-/// The part of a registry that is notified of every new circuit. With a store, this part is the
-/// coordinator. The registry holds no lock during the notification.
+/// The companion of a registry, which is notified of the circuits that are added, changed or removed. With a store, the
+/// companion is the coordinator. The registry holds no lock of its own during a notification.
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// Notifies that the circuit was added to the registry.
     fn introduced(&self, circuit: &Circuit);
@@ -52,9 +52,9 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// Notifies that a circuit has made a transition.
     fn changed(&self);
 
-    /// Notifies that the circuit was removed from the registry. The registry calls this method after
-    /// `introduced` of this circuit, and before `introduced` of the next circuit with the same name. The caller may hold
-    /// the lock of a layer, so that the method must neither notify an observer nor wake a task.
+    /// Notifies that the circuit was removed from the registry. The registry calls this method after `introduced` of
+    /// this circuit, and before `introduced` of the next circuit with the same name. The caller may hold the lock of a
+    /// keyed layer, so the method must neither notify an observer nor wake a task.
     #[cfg(feature = "keyed")]
     fn forgotten(&self, circuit: &Circuit);
 
@@ -133,7 +133,7 @@ impl Registry {
     }
 
     /// Adds the circuit of a key. Returns false if the registry is full. The name begins with a prefix that
-    /// [`reserve`](Self::reserve) gave to the layer of the key, so no other circuit has the name.
+    /// [`reserve`](Self::reserve) has reserved for the layer of the key, so no other circuit has the name.
     ///
     /// The caller must then call [`introduce`](Self::introduce) while no lock is held, because the observers of the
     /// circuit are not notified yet.
@@ -214,16 +214,17 @@ impl Registry {
         }
     }
 
-    /// Returns true if more than an eighth of the limit is free. A restore leaves this room for the circuits that the
-    /// program creates by name, because a start must not fail only because an outage had opened many keyed circuits.
+    /// Returns true if more than an eighth of the limit is free. The restore of keyed circuits leaves this room for the
+    /// circuits that the program creates by name, because the program must not fail to start only because an outage had
+    /// opened many keyed circuits.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn has_room_for_restore(&self) -> bool {
         let limit = self.shared.limit;
         self.shared.names.lock().circuits.len() < limit - limit.div_ceil(8)
     }
 
-    /// Returns the number of handles to a circuit of a key that belong to no call. The layer, the registry and the
-    /// coordinator have one each.
+    /// Returns the number of handles to a keyed circuit that has no call under way. The layer, the registry and, with a
+    /// store, the coordinator have one handle each.
     #[cfg(feature = "keyed")]
     pub(crate) fn handles_of_a_circuit(&self) -> usize {
         2 + usize::from(self.shared.companion.is_some())
@@ -288,7 +289,7 @@ impl Registry {
         self.shared.feed.resume();
     }
 
-    /// Returns true between a shutdown and the next start.
+    /// Returns true between a shutdown of the registry and its next start, while subscriptions end at once.
     #[cfg(feature = "admin")]
     pub(crate) fn has_ended_subscriptions(&self) -> bool {
         self.shared.feed.has_ended()

@@ -1,10 +1,10 @@
-//! The answers to rejected calls.
+//! Rejections, which answer rejected calls with a boxed error, a typed error or a response.
 //!
 //! [`BoxedErrors`] is the default, because a boxed error fits every other layer of tower. [`TypedErrors`]
 //! allocates nothing and gives callers an enum to match on. [`Respond`] and the rejections for HTTP, gRPC
 //! and reqwest answer with a response of the service's type, for stacks whose error type cannot change.
 //!
-//! The circuit decides that a call is rejected. A [`Rejection`] decides only how the answer looks.
+//! The circuit decides which calls are rejected. A [`Rejection`] decides only the form of the answer.
 
 mod errors_as;
 mod fallback;
@@ -29,8 +29,7 @@ pub use fallback::Fallback;
 #[cfg(feature = "http")]
 pub use grpc::GrpcRejection;
 
-/// Creates the answer to a rejected call, and converts the errors of the service into the error type of that
-/// answer.
+/// Creates the answer to a rejected call, and converts the errors of the service into the error type of the breaker.
 ///
 /// # Examples
 ///
@@ -87,8 +86,8 @@ pub trait Rejection<Req, Res, E> {
 /// Answers with a [`BoxError`] for rejections and for errors of the service, like the middleware of tower. This
 /// is the default.
 ///
-/// The text of the error is the whole sentence of [`Rejected`], with the rule, its numbers, and the user and
-/// reason of a hold. If strangers can call the server, use `HttpRejection` or `GrpcRejection`.
+/// The text of the error is the whole sentence of [`Rejected`], with the rule, its numbers, and the user and the
+/// reason of a hold. If strangers can call the server, use `HttpRejection` or `GrpcRejection`, which disclose less.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct BoxedErrors;
@@ -101,8 +100,8 @@ impl BoxedErrors {
     }
 }
 
-// Without this attribute the compiler recommends this implementation, and asks for an error that
-// implements `std::error::Error`.
+// Without this attribute the compiler recommends this implementation instead of printing the message of the trait, and
+// asks for an error that implements `std::error::Error`.
 #[diagnostic::do_not_recommend]
 impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     type Error = BoxError;
@@ -116,8 +115,8 @@ impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     }
 }
 
-/// Answers with an [`Error`] to match on, for rejections and errors of the service. The answer allocates
-/// nothing.
+/// Answers with an [`Error`] for rejections and for errors of the service, which callers can match on. The answer
+/// allocates nothing.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct TypedErrors;

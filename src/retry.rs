@@ -12,7 +12,7 @@
 //! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). The policy never sends the
 //! same request twice at the same time.
 //!
-//! By default every request that is `Clone` is repeated, also a POST. Set
+//! By default every request that is `Clone` is repeated, even a POST. Set
 //! [`repeat`](RetryPolicyBuilder::repeat) if a request can have an effect each time it arrives.
 //!
 //! # Examples
@@ -63,10 +63,10 @@ pub use repeat::idempotent;
 pub use repeat::idempotent_reqwest;
 pub use repeat::{Cloned, Repeat};
 
-/// A retry policy that handles rejections itself, and leaves all other results to the policy inside.
+/// A retry policy that handles rejections itself, and leaves all other results to the inner policy `P`.
 ///
 /// The policy returns a rejection immediately, or waits for the circuit if
-/// [`wait_for_circuit`](Self::wait_for_circuit) is set. The policy inside never sees a rejection. By default
+/// [`wait_for_circuit`](Self::wait_for_circuit) is set. The inner policy never sees a rejection. By default
 /// the policy searches the error of the call for a rejection. The error must be a `BoxError`, an
 /// [`Error`](crate::Error) or another type that is [`MayBeRejected`]. [`in_responses`](Self::in_responses)
 /// and [`find_by`](Self::find_by) search other places.
@@ -111,11 +111,10 @@ impl<P, F> RetryPolicy<P, F> {
     /// Waits for a circuit that rejects the call instead of returning the rejection. One wait lasts at most
     /// about `longest`, and one call waits at most `times` times.
     ///
-    /// Default: no wait. A wait lasts as long as the rejection announces, plus one step of the backoff. The
-    /// step prevents all waiting callers from returning at the same instant. For a half-open circuit the wait
-    /// is only the step of the backoff. The policy returns a rejection immediately if the rejection announces
-    /// more than `longest`, if the circuit stays open until a reset, or if the call has already waited
-    /// `times` times.
+    /// Default: no wait. A wait lasts for the `retry_after` of the rejection, plus one step of the backoff, so that
+    /// waiting callers do not all return at the same instant. For a half-open circuit the wait is only the step of the
+    /// backoff. The policy returns a rejection immediately if its `retry_after` is more than `longest`, if the circuit
+    /// stays open until a reset, or if the call has already waited `times` times.
     ///
     /// A good value for `times` is 2 or 3. By default a circuit admits one probe at a time, and rejects the
     /// other waiting callers again.
@@ -125,7 +124,7 @@ impl<P, F> RetryPolicy<P, F> {
         self
     }
 
-    /// Sets the backoff of the waits for a circuit, which doubles from `first` to `max`. Each step is
+    /// Sets the backoff of the waits for a circuit, whose steps double from `first` to `max`. Each step is
     /// lengthened by a random share of up to `jitter`.
     ///
     /// By default, a policy from the builder uses the backoff of the builder, and any other policy uses 100
@@ -168,14 +167,14 @@ impl<P, F> RetryPolicy<P, F> {
     /// ```
     pub fn find_by<Res, Err, G>(self, find: G) -> RetryPolicy<P, G>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
-        // the method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         G: Fn(&Result<Res, Err>) -> Option<&Rejected>,
     {
         self.found_by(find)
     }
 
-    /// Returns the policy inside.
+    /// Returns the inner policy.
     #[must_use]
     pub const fn policy(&self) -> &P {
         &self.policy
@@ -186,13 +185,13 @@ impl<P, F> RetryPolicy<P, F> {
         RetryPolicy { policy, find, backoff, longest_wait, waits_left }
     }
 
-    /// Returns the announced wait for the circuit, without the step of the backoff. Returns `None` if the
-    /// policy must return the rejection.
+    /// Returns the wait for the circuit, without the step of the backoff. Returns `None` if the policy must return the
+    /// rejection.
     fn wait(&self, rejected: &Rejected) -> Option<Duration> {
         let known = match (rejected.reason(), rejected.retry_after()) {
             (_, Some(after)) => after,
-            // The call waits only for the backoff, because the circuit admits calls again as soon as a probe
-            // ends or the load falls.
+            // The call waits only for the backoff, because the next call may be admitted at any time, for example as
+            // soon as a probe ends.
             (RejectReason::HalfOpen | RejectReason::LoadShed | RejectReason::Ramp | RejectReason::Throttled, None) => {
                 Duration::ZERO
             }

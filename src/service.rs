@@ -1,4 +1,4 @@
-//! The service, which checks the circuit in `poll_ready` and takes a permit in `call`.
+//! The circuit breaker as a tower service, which checks the circuit in `poll_ready` and takes a permit in `call`.
 //!
 //! `poll_ready` takes no permit, because a caller may never call after `poll_ready`, and the slot of a probe would be
 //! lost. `poll_ready` returns no error for a rejection, because one error disables a `Buffer` for good and makes
@@ -42,8 +42,9 @@ pub enum WhenOpen {
     /// [`TokioClock`](crate::clock::TokioClock). If the layer is applied again for each request, use
     /// [`Reject`](Self::Reject), because pending callers would queue without bound.
     ///
-    /// The calls are not rejected by a [ramp](crate::config::ConfigBuilder::ramp), because a balancer would take the quick
-    /// rejections for an idle endpoint. Circuits of keys do not pend, and have their ramps.
+    /// A [ramp](crate::config::ConfigBuilder::ramp) or a throttle rejects no calls of this service, because a balancer
+    /// would take the quick rejections for an idle endpoint. The circuits of a layer with keys never pend, so their
+    /// ramps apply.
     Pend,
 }
 
@@ -52,9 +53,9 @@ pub enum WhenOpen {
 /// A caller who waits for the inner service to become ready, and gives up after
 /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) or longer, counts as a failure of
 /// weight 0.5 and of the kind [`NotReady`](crate::outcome::FailureKind::NotReady), like a call that is dropped. The
-/// wait ends when the service is dropped, or when a poll comes `cancelled_counts_after` or longer after the last poll and
-/// the service is still not ready. With a circuit for each key, the circuit is unknown before the call, and no wait for
-/// readiness counts.
+/// caller counts as having given up when the service is dropped, or at a poll that follows the last poll by
+/// `cancelled_counts_after` or longer, if the inner service is still not ready. With a circuit for each key, no wait
+/// for readiness counts, because the circuit is unknown before the call.
 ///
 /// A clone shares the circuit but not the readiness. Like every tower service, the clone must be polled ready before a
 /// call. A call without this poll is rejected, because the inner service is not ready.
@@ -67,7 +68,7 @@ pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = OneCirc
     /// True if the inner service has been polled ready and has not been called since.
     inner_ready: bool,
     /// The time when `poll_ready` found that the circuit rejects calls, so that the rejection need not read the clock
-    /// again. Zero if there is no such time. A time of an earlier era is not used.
+    /// again. Zero if `poll_ready` did not find this. If the time is of an earlier era, the rejection reads the clock.
     found_open: Tick,
     pend: Pend,
     unready: Unready,
@@ -115,8 +116,8 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
     }
 }
 
-/// The shipped classifiers need `S::Error: 'static`, because they look for known types in the error. Only `classify` and
-/// `classify_error` do not need this bound. Code that is generic over `S` needs the bound too.
+/// The classifiers of this crate need `S::Error: 'static`, because they look for known types in the error, except those
+/// of `classify` and `classify_error`. Therefore code that is generic over `S` needs this bound too.
 impl<S, C, R, K, Req> Service<Req> for CircuitBreaker<S, C, R, K>
 where
     S: Service<Req>,
@@ -139,7 +140,7 @@ where
                             && match self.pend.poll_restored(circuit, context) {
                                 Poll::Ready(peek) => peek != Peek::MayPass,
                                 Poll::Pending => {
-                                    // The caller waits for the circuit, and not for the inner service.
+                                    // The caller waits for the circuit now, so no wait for the inner service counts.
                                     self.unready.end();
                                     return Poll::Pending;
                                 }
@@ -193,7 +194,8 @@ where
             let admitted = if self.inner_ready {
                 circuit.admit(start, || match self.when_open {
                     WhenOpen::Reject => by_criticality(&request),
-                    // A balancer would take the rejection of a limit for the quick answer of an idle endpoint.
+                    // No draw of a ramp or a throttle, because a balancer would take the rejection for the quick answer
+                    // of an idle endpoint.
                     WhenOpen::Pend => Drawn::No,
                 })
             } else {

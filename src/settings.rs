@@ -45,8 +45,8 @@
 //! # #[cfg(feature = "keyed")] {
 //! # use tower_circuit_breaker::{Registry, keyed::Keyed, settings::Settings};
 //! # let registry = Registry::new();
-//! let settings = Settings::from_toml("[circuits.'host:*']\nprobes = 1\n[circuits.'host:api.example.com']\nshadow = true")?;
-//! let per_host = Keyed::builder(&registry, move |name| settings.circuit_builder(name))
+//! let settings = Settings::from_toml("[circuits.'host:*']\nprobes = 1\n[circuits.'host:api.example.com']\nshadow =
+//! true")?; let per_host = Keyed::builder(&registry, move |name| settings.circuit_builder(name))
 //!     .prefix("host:")
 //!     .by(|request: &http::Request<()>| Some(request.uri().host()?.to_owned().into()))?;
 //! # assert!(per_host.circuit("a").unwrap().config().explain().contains("1 success"));
@@ -56,9 +56,9 @@
 //!
 //! Several tables can contain the same key for a circuit. The most specific table wins. The circuit's own
 //! table is the most specific one, followed by the patterns from the longest to the shortest, and then by
-//! `[defaults]`. The group comes directly after the most specific table that has the key `group`. A circuit
-//! has at most one group. `group = false` means no group. Each group and each pattern is checked together
-//! with the less specific tables, even if no circuit uses it.
+//! `[defaults]`. The most specific table with the key `group` names the group of the circuit, and the group is
+//! the next table after that table. A circuit has at most one group. `group = false` means no group. Each group and
+//! each pattern is checked together with the less specific tables, even if no circuit uses it.
 //!
 //! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and
 //! `[`. The brackets of an IPv6 address are allowed.
@@ -90,12 +90,12 @@
 //! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and each other key of `defaults` |
 //! | `CIRCUIT_BREAKER_GROUP_PARTNERS_FAILURE_RATE`, … | `groups.partners.failure_rate`, and each other key of each group |
 //! | `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_FAILURE_RATE`, … | `circuits.payments.failure_rate`, and each other key of each circuit and each pattern |
-//! | `CIRCUIT_BREAKER_DISABLED` | no key. This is the kill switch, which each circuit reads itself |
+//! | `CIRCUIT_BREAKER_DISABLED` | no key. This is the kill switch, which each circuit reads without the settings |
 //!
-//! A variable contains the name of the circuit in capitals, where each run of other characters than ASCII
-//! letters and digits becomes one `_`. Therefore `/users/{id}` is `USERS_ID`, and the pattern `host:*` is
-//! `HOST`. Variables can set only keys of tables that exist in a document. To set a circuit without a table,
-//! use `CIRCUIT_BREAKER_CONFIG='circuits.orders.probes = 1'`.
+//! A variable contains the name of the circuit in capitals, in which one `_` replaces each run of characters that are
+//! neither ASCII letters nor digits. Therefore `/users/{id}` is `USERS_ID`, and the pattern `host:*` is `HOST`.
+//! Variables can set only keys of tables that exist in a document. To set a circuit without a table, use
+//! `CIRCUIT_BREAKER_CONFIG='circuits.orders.probes = 1'`.
 //!
 //! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, because it is probably a spelling
 //! mistake. If the variable belongs to another program, unset the variable for this program, or omit the
@@ -141,8 +141,8 @@ pub struct Settings {
     defaults: Vec<Setting>,
     circuits: ByName<(Vec<Setting>, Config)>,
     persistence: Option<Persistence>,
-    /// Set when the names of the tables are passed to `roll_call`, which reports names without a circuit.
-    /// Clones share this mark, so that the names are passed only once.
+    /// Set once the names of the tables were passed to `roll_call`, which reports names without a circuit. Clones
+    /// share this mark, so that the names are passed only once.
     expected: Arc<OnceLock<()>>,
 }
 
@@ -262,9 +262,8 @@ impl Settings {
         self.persistence.as_ref()
     }
 
-    /// Passes the names of the tables to `roll_call` as expected names, so that a misspelt name is reported.
-    /// This happens only when the program requests a circuit or a registry, because a program may read a
-    /// file only to check the file.
+    /// Passes the names of the tables to `roll_call` as expected names, so that a misspelt name is reported. Only a
+    /// request for a circuit or a registry calls this method, because a program may read a file only to check the file.
     fn expect_circuits(&self) {
         let tables = self.draft.circuits.entries();
         let call = |(name, entry): (String, &Entry)| Call::Set { name, kind: Kind::Table, setting: entry.to_string() };

@@ -2,10 +2,10 @@
 //!
 //! A [`LoadSheddingLayer`] is a separate layer outside the breaker, and reports its events on the same
 //! circuit. The layer refuses a call if two limits are exceeded. The load of the system must have risen above
-//! its limit, by default 85 %, and the estimated load of the operation must be above its limit, by default
-//! 100. A refused call is a [`Rejected`](crate::Rejected) with [`RejectReason::LoadShed`] and is counted as
-//! shed. Such a call does not count as a failure, is not a probe and does not enter the window, because the
-//! service is not at fault.
+//! its limit, by default 85 %, and the estimated load of the operation must be above its limit, which is 100 by
+//! default. The caller of a refused call gets a [`Rejected`](crate::Rejected) with [`RejectReason::LoadShed`], and
+//! the call is counted as shed. Such a call does not count as a failure, is not a probe and does not enter the
+//! window, because the service is not at fault.
 //!
 //! ```
 //! use tower::ServiceBuilder;

@@ -1,8 +1,9 @@
-//! The checks of each request to the API, which are the rule of access and a protection against requests of other sites.
+//! The checks of each request to the API, which are the rule of access and a protection against requests of other
+//! sites.
 //!
-//! The checks run as middleware before the handlers, so that no handler can forget them. The page itself has no data, and
-//! is served without a check of the user. The authoriser of the application returns the user who sent a request, or refuses
-//! the request. The origins and hosts that belong to the page are in `site`.
+//! The checks run as middleware before the handlers, so that no handler can forget them. The page itself has no data,
+//! and is served without a check of the user. The authoriser of the application returns the user who sent a request, or
+//! refuses the request. The origins and hosts that belong to the page are in `site`.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -100,15 +101,15 @@ type Authoriser = dyn Fn(&Parts) -> Result<User, Denied> + Send + Sync;
 pub(super) enum Access {
     /// Refuses every request, because no rule was set.
     Closed,
-    /// Permits every client to read, and none to act.
+    /// Permits every client to read, and no client to act.
     ReadOnly,
     /// Permits the requests that the authoriser accepts.
     Authorised(Box<Authoriser>),
 }
 
 impl Access {
-    /// Returns true if the client of a request that reads may act too. The authoriser decides about a trip with the same
-    /// headers and extensions.
+    /// Returns true if the client of a request that reads may also act. For the answer, the authoriser is called with
+    /// the same headers and extensions, but with the method and the path of a trip.
     pub(super) fn may_act(&self, parts: &Parts) -> bool {
         let Self::Authorised(authoriser) = self else { return false };
         let mut act = parts.clone();
@@ -149,8 +150,9 @@ fn closed() -> Problem {
 #[derive(Debug, Clone)]
 pub(super) struct Reader(pub(super) Option<User>);
 
-/// The middleware of all routes, which checks the host of a request. The check comes first, because a page of an attacker
-/// can have the same origin as this router after DNS rebinding, and the user of the browser may be known by an address.
+/// The middleware of all routes, which checks the host of a request before all other checks. After DNS rebinding, the
+/// page of an attacker has the same origin as this router, and an authoriser that knows a user by the address of the
+/// client would accept its requests.
 pub(super) async fn hosts(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if let Err(foreign) = panel.site.check_host(&parts) {
@@ -203,9 +205,9 @@ pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, ne
     }
 }
 
-/// Returns the user of a request whose headers have one meaning.
+/// Returns the user of a request. Refuses a request in which a header that decides about access occurs more than once.
 fn admit(panel: &Panel, parts: &Parts) -> Result<Option<User>, Problem> {
-    // A proxy may have checked the last of two headers, and this router would read the first.
+    // If such a header occurs twice, a proxy may have checked one of the two values, and this router the other.
     match DECIDING.iter().find(|name| parts.headers.get_all(*name).iter().nth(1).is_some()) {
         Some(name) => {
             let detail = format!("the header {name} occurs more than once, allowed is once");
@@ -215,7 +217,7 @@ fn admit(panel: &Panel, parts: &Parts) -> Result<Option<User>, Problem> {
     }
 }
 
-/// The headers that decide about a request.
+/// The headers that decide about the access of a request.
 const DECIDING: [HeaderName; 4] =
     [header::AUTHORIZATION, header::ORIGIN, header::CONTENT_TYPE, HeaderName::from_static("sec-fetch-site")];
 

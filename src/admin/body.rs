@@ -1,6 +1,7 @@
-//! The bodies of orders, which are JSON with a limited length and a limited time.
+//! The request bodies of orders, which are JSON of a limited length that must arrive within a limited time.
 //!
-//! This module sets the limits itself. If an application forgot to set a limit, one client could use up the memory.
+//! This module sets the limits itself, because an application may forget them, and one client could then use up the
+//! memory.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -19,7 +20,7 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
     let late = |_| Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come within 10 s"));
     let bytes = tokio::time::timeout(PATIENCE, collect(body)).await.unwrap_or_else(late)?;
     if matches!(bytes.trim_ascii_start().first(), Some(b'[')) {
-        // A list would be read as the fields in their order.
+        // Without this check, serde would read a list as the values of the fields in the order of their declaration.
         let detail = "the body is not what was expected: a list, expected an object";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
     }
@@ -33,8 +34,8 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
     })
 }
 
-/// Reads a field that can be absent but not `null`. JavaScript writes a number that is none as `null`, and a hold of such a
-/// number would be a hold without an end.
+/// Reads a field that can be absent but not `null`. JavaScript writes the number `NaN` as `null`, and a `null` for the
+/// duration of a hold would otherwise be a hold without an end.
 pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

@@ -1,8 +1,8 @@
 //! The events of all circuits as a stream of server-sent events, for a limited number of clients.
 //!
-//! Each client has its own seat and its own task, because a client that does not read would otherwise keep its seat for
-//! ever. A client that is too slow misses events, and receives the number of missed events. The text of each event is
-//! in `json`.
+//! Each client takes a seat, of which there is a limited number. A task for each client ends the stream and frees the
+//! seat, because a client that does not read would otherwise keep its seat for ever. A client that is too slow misses
+//! events, and receives the number of missed events. The module `json` has the content of the events.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ use super::problem::Problem;
 use crate::operation::{News, Subscription, What};
 
 pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, Problem> {
-    // A stream that ends at once would make the page request the next one without a pause.
+    // The request is refused, because the page would answer a stream that ends at once with the next request, without a
+    // pause.
     if panel.registry.has_ended_subscriptions() {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "this process is shutting down");
         return Err(problem.retry_after(Duration::from_secs(5)));
@@ -60,9 +61,9 @@ struct Feed {
 }
 
 impl Feed {
-    /// Sends events until the client disconnects, its time is over, or the server shuts down. The function runs in a
-    /// separate task, because a server does not poll the body of a client that does not read. Without the task such a
-    /// client would keep its seat for ever.
+    /// Sends events until the client disconnects, the longest time of a stream is over, or the server shuts down. The
+    /// function runs in a separate task, because a server does not poll the body of a client that does not read.
+    /// Without the task, such a client would keep its seat for ever.
     async fn run(mut self, client: Sender<Bytes>) {
         let shutdown = self.panel.shutdown();
         tokio::select! {
@@ -78,7 +79,7 @@ impl Feed {
     /// Forwards events. If the client is slow, events wait in the subscription. The subscription drops the oldest
     /// events, and reports the number of dropped events.
     async fn forward(&mut self, client: &Sender<Bytes>) {
-        // The first beat is sent at once, so that the client knows that it misses no event from now on.
+        // The first beat is sent at once, so that the client knows from which moment on it receives every event.
         let mut text = beat();
         while client.send(text).await.is_ok() {
             // Waits until the previous event has left the channel, so that the next event is as new as possible.
@@ -105,7 +106,7 @@ impl Feed {
             What::Missed { events } => return event("missed", &json!({ "events": events })),
         };
         data["circuit"] = circuit.as_str().into();
-        // The status is that of the present moment, which may be newer than the event.
+        // The status is read now, so it may be newer than the event.
         data["status"] = json!(self.panel.registry.get(circuit).as_ref().map(CircuitJson::of));
         event(name, &data)
     }
@@ -141,6 +142,6 @@ impl http_body::Body for Events {
 /// which proxies close an idle stream, which is often 60 s.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// The longest time of a stream. After this time the client must request a new stream, so that its permission is
-/// checked again.
+/// The longest time of a stream. After this time the client must request a new stream, and the new request is checked
+/// again, so that a revoked token loses its effect.
 const LONGEST: Duration = Duration::from_secs(300);

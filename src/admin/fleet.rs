@@ -1,4 +1,5 @@
-//! The answer about a fleet, which is read from the store for each request.
+//! The handler of `GET /api/fleet`, which returns the decision of a fleet with its votes, leases and instances. Each
+//! request reads the store.
 
 use std::sync::Arc;
 

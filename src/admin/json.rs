@@ -1,4 +1,4 @@
-//! The JSON of circuits and transitions.
+//! The JSON of circuits and transitions in the answers and events of the admin interface.
 //!
 //! These types are separate from those of the circuit, so that a renamed field of the circuit changes no name in the
 //! JSON. The names of times and durations end in `_ms` for milliseconds.
@@ -29,15 +29,15 @@ pub(super) struct CircuitJson {
     tripped: bool,
     since_ms: u64,
     retry_after_ms: Option<u64>,
-    /// `admitted`, `probe` or `rejected`.
+    /// The fate of the next call, which is `admitted`, `probe` or `rejected`.
     next_call: &'static str,
-    /// The rest of a ramp. `null` without a ramp.
+    /// The remaining time of a ramp. `null` without a ramp.
     ramp_left_ms: Option<u64>,
     /// The share of the calls that a closed circuit admits, from 0 to 1.
     admitted_share: f64,
     /// The share of the calls that the throttle of a closed circuit rejects, from 0 to 1.
     throttled_share: f64,
-    /// The rest of a hold. `null` without a hold, and for a hold without an end.
+    /// The remaining time of a hold. `null` without a hold, and for a hold without an end.
     held_for_ms: Option<u64>,
     tripped_for_ms: Option<u64>,
     reset_in_ms: Option<u64>,
@@ -57,7 +57,8 @@ pub(super) struct CircuitJson {
     /// `null` for a circuit that has never had health probes.
     health: Option<HealthStatus>,
     totals: Totals,
-    /// The reason of the last opening, also of one before a restart or on another instance. `null` for a closed circuit.
+    /// The reason of the last opening, which may have happened before a restart or on another instance. `null` for a
+    /// closed circuit.
     opened_because: Option<String>,
     opened_for_ms: Option<u64>,
     last: Option<Edge>,
@@ -109,8 +110,8 @@ struct Totals {
 }
 
 impl CircuitJson {
-    /// Returns the present state of a circuit. The function has released the lock of the circuit when it returns, so
-    /// that no JSON is written under the lock.
+    /// Copies the present state of a circuit. The lock of the circuit is held only during the copy, and not while the
+    /// JSON is written.
     pub(super) fn of(circuit: &Circuit) -> Self {
         Self::new(circuit, circuit.status_with(1))
     }
@@ -228,7 +229,7 @@ impl From<&Transition> for Edge {
     }
 }
 
-/// The numbers of a decision, by the names that [`Reason`] gives them.
+/// Returns the numbers that decided a transition, under the names of the fields of [`Reason`].
 fn numbers(reason: &Reason) -> Value {
     match reason {
         Reason::ConsecutiveFailures { score, limit, set } if limit.total_cmp(set).is_eq() => {
@@ -267,7 +268,8 @@ pub(super) fn json_response(status: StatusCode, kind: &'static str, json: Vec<u8
     response
 }
 
-/// Returns milliseconds, rounded up, so that a wait of that length is never too short.
+/// Converts a duration to milliseconds. The result is rounded up, so that a client that waits for it never retries too
+/// early.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

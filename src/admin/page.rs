@@ -1,4 +1,4 @@
-//! The page, and the security headers of every response.
+//! The HTML page of the admin interface, and the security headers of every response.
 //!
 //! The page is one file without references to other files. Therefore the application needs no path for assets, and a
 //! security policy with two hashes is enough.
@@ -54,8 +54,8 @@ fn inside(element: &str) -> &'static str {
     behind.split_once(&close).expect("the element is closed").0
 }
 
-/// Encodes the bytes as Base64 (RFC 4648, section 4), in which a Content-Security-Policy contains hashes. The function
-/// replaces a dependency, because no other part of Base64 is needed.
+/// Encodes the bytes as Base64 (RFC 4648, section 4), which is the encoding of hashes in a Content-Security-Policy. The
+/// function replaces a dependency, because only the encoding is needed.
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {

@@ -1,4 +1,5 @@
-//! The errors of requests as problem details (RFC 9457), each with a sentence for people and a word for programs.
+//! The error responses of the admin interface, which are problem details (RFC 9457) with a sentence for people and a
+//! word for programs.
 //!
 //! The sentences of refused orders come from [`Refused`], so that the page, the API and the command line say the same.
 
@@ -12,7 +13,7 @@ use super::json::{json_response, millis};
 use crate::operation::Refused;
 use crate::shown::one_line;
 
-/// A request that was refused or failed.
+/// The error of a request that was refused or failed, which becomes the response.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -23,8 +24,8 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// Creates a problem. The detail is one line of at most 1000 characters, because a parser can repeat a part of the
-    /// request in its text.
+    /// Creates a problem. The detail is cut to one line of at most 1000 characters, because the text of a parser's
+    /// error can repeat a part of the request.
     pub(super) fn new(status: StatusCode, kind: &'static str, detail: impl AsRef<str>) -> Self {
         Self { status, kind, detail: one_line(detail.as_ref(), 1_000), challenge: None, retry_after: None }
     }
@@ -97,7 +98,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = retry_after {
-            // The header has whole seconds (RFC 9110, 10.2.3), which are rounded up so that a client never comes too
+            // The header has whole seconds (RFC 9110, 10.2.3). They are rounded up, so that a client never retries too
             // early.
             let seconds = wait.as_millis().div_ceil(1000);
             let seconds = HeaderValue::from_str(&seconds.to_string()).expect("digits are a header");

@@ -1,4 +1,4 @@
-//! The handlers that read circuits, their status and transitions, and the audit.
+//! The handlers of `GET` requests, which return circuits, their status and transitions, and the audit.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use super::problem::Problem;
 use crate::record::Timestamp;
 use crate::store::{AuditFilter, AuditRow, StoreErrorKind};
 
-/// Returns every circuit. The circuits are written one by one, and the task yields at intervals, so that ten thousand
-/// circuits do not delay other tasks of the thread.
+/// Returns every circuit as JSON. The circuits are written one by one, and the task yields at intervals, so that ten
+/// thousand circuits do not delay other tasks of the thread.
 pub(super) async fn circuits(
     State(panel): State<Arc<Panel>>,
     Extension(reader): Extension<Reader>,
@@ -113,8 +113,8 @@ pub(super) struct AuditQuery {
     limit: Option<usize>,
 }
 
-/// A query that may have an unexpected form. The handlers refuse such a query themselves, so that the refusal is a
-/// problem document.
+/// A query, or axum's rejection of a query with an unexpected form. The handlers answer the rejection, so that the
+/// answer is a problem document.
 pub(super) type Sent<T> = Result<Query<T>, QueryRejection>;
 
 /// Returns the query, or the problem for a query of an unexpected form.

@@ -1,9 +1,9 @@
-//! The log lines about refused requests, by which operators notice guessed tokens, foreign pages and proxies that change
-//! the host.
+//! The log lines about refused requests, by which operators notice guessed tokens, foreign pages and proxies that
+//! change the host.
 //!
 //! Each kind of refusal has at most one line a minute, so that a flood of one kind neither fills the log nor hides the
-//! others. No line contains a token. A request without a token is not logged, because the page sends such requests
-//! before its user signs in.
+//! other kinds. No line contains a token. A request that is refused because it has no token is not logged, because the
+//! page sends such requests before its user signs in.
 
 use http::header;
 use http::request::Parts;
@@ -29,7 +29,7 @@ impl Refusals {
         let now = self.clock.now();
         let Some(omitted) = self.lines.lock()[at].next(now) else { return };
         let (method, path) = (cut(parts.method.as_str(), 20), quoted(parts.uri.path()));
-        // The number precedes the sentence, because a long line loses its end.
+        // The number of omitted lines precedes the sentence, because the end of a long line is cut.
         let more = Omitted(omitted);
         warn(format_args!("the admin router refused {method} {path} ({kind}){more}: {sentence}"));
     }

@@ -2,8 +2,8 @@
 //!
 //! Origins are compared by scheme, host and port, and not as texts, because one origin has several spellings
 //! (`http://h` and `http://h:80`). The scheme of a request is unknown behind a proxy that ends TLS. Therefore a `Host`
-//! without a port has the default port of whichever scheme the `Origin` names. `Forwarded` and `X-Forwarded-*` are never
-//! read, because any client can send them.
+//! without a port has the default port of whichever scheme the `Origin` names. `Forwarded` and `X-Forwarded-*` are
+//! never read, because any client can send them.
 
 use std::error::Error;
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::shown::{escaped, quoted};
 pub struct InvalidSite {
     /// The method of the router, `trusted_origin` or `hosts`.
     pub field: &'static str,
-    /// The refused value, escaped and at most 200 characters of it, or an empty text if there was none.
+    /// The beginning of the refused value, escaped, with at most 200 characters. Empty if there was no value.
     pub value: String,
     allowed: &'static str,
 }
@@ -66,7 +66,7 @@ impl Site {
         Ok(())
     }
 
-    /// Adds allowed hosts. No host at all is refused, because the router would then refuse every request.
+    /// Adds allowed hosts. An empty list is refused, because the router would then refuse every request.
     pub(super) fn allow<S: AsRef<str>>(&mut self, hosts: impl IntoIterator<Item = S>) -> Result<(), InvalidSite> {
         let parsed = hosts.into_iter().map(|host| {
             let host = host.as_ref();
@@ -80,7 +80,8 @@ impl Site {
         Ok(())
     }
 
-    /// Checks that a request was sent to an allowed host, in the `Host` header and in an address of the absolute form.
+    /// Checks that a request was sent to an allowed host. The hosts in the `Host` header and in the address of the
+    /// request, if the address has a host, must both be allowed.
     ///
     /// # Errors
     ///
@@ -96,11 +97,12 @@ impl Site {
         }
     }
 
-    /// Checks that no browser sent the request on behalf of another site, with the cookies of its user. Clients that are
-    /// not browsers send neither header and need no such protection, because no other site controls them.
+    /// Checks that no browser sent the request on behalf of another site, with the cookies of its user. Clients that
+    /// are not browsers send neither `Sec-Fetch-Site` nor `Origin`, and need no such protection, because no other site
+    /// controls them.
     ///
-    /// For a user of a token only the report of the browser is checked, because no other site can send the token. The
-    /// report matters if a proxy adds the token.
+    /// For a user of a token, only `Sec-Fetch-Site` is checked and not `Origin`, because no other site can send the
+    /// token. `Sec-Fetch-Site` is needed if a proxy adds the token.
     ///
     /// # Errors
     ///
@@ -113,9 +115,9 @@ impl Site {
             return Ok(());
         }
         match (sent("sec-fetch-site"), origin) {
-            // `sec-fetch-site` comes first, because no script can set it (Fetch Metadata), and because it is correct behind
-            // proxies that change the host. The value `none` means that the user opened the address directly. Browsers
-            // send the header only over https and to this machine.
+            // `sec-fetch-site` comes first, because no script can set it (Fetch Metadata), and because it is correct
+            // behind proxies that change the host. The value `none` means that the user opened the address directly.
+            // Browsers send the header only over https and to this machine.
             (Some(b"same-origin" | b"none"), _) | (None, None) => Ok(()),
             (Some(site), origin) => {
                 let origin = origin.map_or_else(|| "there is no Origin".to_owned(), |sent| named("Origin", sent));
@@ -135,7 +137,7 @@ impl Site {
     }
 }
 
-/// The remedy for a request that does come from this site.
+/// The advice in the refusal of a request, for the case that the origin belongs to the page after all.
 const TRUST: &str = "If this origin belongs to the page, name it in `trusted_origin`";
 
 /// A request to a host that is not allowed.
@@ -178,14 +180,15 @@ fn named(header: &str, value: &[u8]) -> String {
     format!("its {header} is `{}`", text(value))
 }
 
-/// Returns a header as an answer and a log repeat it, which is bounded and escaped. Without an `@` the header has no
-/// password, and its port must not be masked, because the port may be the reason of the refusal.
+/// Returns a header for an answer or the log, cut and escaped. A header without an `@` has no password. Its port must
+/// not be masked, because the port may be the reason of the refusal.
 fn text(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
     if value.contains('@') { quoted(&value) } else { escaped(&value, 200) }
 }
 
-/// Returns true unless the text ends with a colon. A proxy may send such a `Host`, and no browser does.
+/// Returns true unless the text ends with a colon. Only settings are checked in this way, because browsers send no such
+/// host. In a request the colon is accepted, because a proxy may send it.
 fn has_no_empty_port(text: &str) -> bool {
     !text.ends_with(':')
 }
@@ -232,7 +235,8 @@ impl Host {
         let text = std::str::from_utf8(bytes).ok()?;
         let authority: Authority = text.parse().ok()?;
         let host = authority.host();
-        // Credentials before the host make the length differ, and are refused because browsers never send them.
+        // A text with credentials does not begin with its host, and is refused, because browsers never send
+        // credentials.
         let rest = text.strip_prefix(host)?;
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
@@ -243,8 +247,8 @@ impl Host {
         Some(Self { name: name(host)?, port })
     }
 
-    /// Returns true if this allowed host covers the host of a request. Without a port every port is covered. A sent host
-    /// without a port has one of the default ports.
+    /// Returns true if this allowed host covers the host of a request. An allowed host without a port covers every
+    /// port. A sent host without a port has one of the two default ports, because the scheme of the request is unknown.
     fn covers(&self, sent: &Self) -> bool {
         let port = match (self.port, sent.port) {
             (None, _) => true,
@@ -264,7 +268,8 @@ impl fmt::Display for Host {
     }
 }
 
-/// Returns the one form of a name or an address. `None` for other texts, for example a pattern or credentials.
+/// Returns the normal form of a name or an address, in which equal hosts are equal texts. `None` for other texts, for
+/// example a pattern.
 fn name(host: &str) -> Option<String> {
     if let Some(address) = host.strip_prefix('[') {
         let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
@@ -278,8 +283,8 @@ fn name(host: &str) -> Option<String> {
     is_valid.then(|| name.to_ascii_lowercase())
 }
 
-/// Returns true if a browser reads a host with this last part as an address (URL, 3.5), which it then sends in the form of
-/// four decimal numbers.
+/// Returns true if a browser reads a host whose last part is `last` as an IPv4 address (URL Standard, 3.5). The browser
+/// then sends the address as four decimal numbers, so that every other form is refused.
 fn is_number(last: &str) -> bool {
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
     let is_decimal = !last.is_empty() && last.bytes().all(|c| c.is_ascii_digit());

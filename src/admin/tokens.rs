@@ -1,4 +1,4 @@
-//! The tokens of users, and the authoriser that compares them.
+//! The bearer tokens of users, and the authoriser that compares the token of a request with them.
 
 use std::error::Error;
 use std::fmt;
@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::auth::{Denied, User};
 
-/// Tokens that the router cannot use. The error has no token.
+/// The error of tokens that the router cannot use. No part of a token is in the error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidToken {
-    /// The user of the token, or an empty text if there was no token at all.
+    /// The name of the user of the token. Empty if there was no token.
     pub user: String,
     problem: &'static str,
 }
@@ -34,21 +34,21 @@ impl fmt::Display for InvalidToken {
 
 impl Error for InvalidToken {}
 
-/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user of the
-/// request is the user that belongs to the token. A user can have several tokens.
+/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user that
+/// `tokens` pairs with the token is the user of the request. A user can have several tokens.
 ///
-/// The time of a comparison reveals nothing about a token. Choose tokens that cannot be guessed. Wrong tokens are logged,
-/// at most one line a minute and without the token.
+/// The time of a comparison reveals nothing about a token. Choose tokens that cannot be guessed. Wrong tokens are
+/// logged, at most one line a minute and without the token.
 ///
-/// The router does not compare `Origin` and `Host` of a request with such a token, because a browser adds no token to the
-/// requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must not add the
-/// token itself, unless the proxy refuses the requests of other sites.
+/// The router does not compare `Origin` and `Host` of a request with such a token, because a browser adds no token to
+/// the requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must not add
+/// the token itself, unless the proxy refuses the requests of other sites.
 ///
 /// # Errors
 ///
-/// [`InvalidToken`] if there is no token, if a token is empty, has a space, a line end or a character that is not ASCII, or
-/// if a token occurs twice. A token from a file often ends with a line end, which
-/// [`trim_end`](str::trim_end) removes.
+/// [`InvalidToken`] if there is no token, if a token is empty, has a space, a line end or a character that is not
+/// ASCII, or if a token occurs twice. A token from a file often ends with a line end, which [`trim_end`](str::trim_end)
+/// removes.
 pub fn bearer(
     tokens: &[(&str, User)],
 ) -> Result<impl Fn(&Parts) -> Result<User, Denied> + Send + Sync + use<>, InvalidToken> {

@@ -1,4 +1,4 @@
-//! The handlers of orders, which are trip, reset, disable and resume.
+//! The handlers of orders, which are `POST` requests to trip, reset, disable or resume a circuit.
 //!
 //! Each handler turns a body into an [`Order`]. The rules of orders are in `operation`, so that they are the same for
 //! every caller.
@@ -139,7 +139,8 @@ pub(super) async fn resume(
     operate(&panel, query, Order::resume(&by(&user, &reason)?), seen, id).await
 }
 
-/// Returns the operator of an order. The name comes from the authoriser alone, and the body cannot set it.
+/// Returns the user and the reason of an order. The name of the user comes from the authoriser alone, and the body
+/// cannot set the name.
 fn by(user: &User, reason: &str) -> Result<By, Problem> {
     By::new(user.name(), reason).map_err(|error| invalid(error.to_string()))
 }
@@ -167,7 +168,7 @@ async fn operate(
     let (status, word) = match &kept {
         Kept::Nowhere => (StatusCode::OK, "nowhere"),
         Kept::Stored { .. } => (StatusCode::OK, "stored"),
-        // The row or the durable copy follows.
+        // The row of the audit, or the copy in the durable tier, is still missing and is written later.
         Kept::Unaudited { .. } => (StatusCode::ACCEPTED, "unaudited"),
         Kept::Cached { .. } => (StatusCode::ACCEPTED, "cached"),
         // The act is in force in this process, and the store does not have it yet.
@@ -185,8 +186,8 @@ async fn operate(
     Ok(response)
 }
 
-/// The beginning of the answer to a repeated order. The answer does not say that the act applies, because another act
-/// may have come since.
+/// The beginning of the answer to a repeated order. The answer does not say that the act applies, because a later act
+/// may have superseded the act.
 const REPEATED: &str = "the same order was carried out before, so that nothing was done now";
 
 /// Describes the step that is still missing after an order was carried out.

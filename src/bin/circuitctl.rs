@@ -1,9 +1,9 @@
-//! The command line of operators, which shows circuits and sends orders through their store, so that all instances
-//! follow.
+//! `circuitctl`, the command line of operators, which shows circuits and sends orders through their store, so that all
+//! instances take the orders over.
 //!
-//! The program has no circuits. It reads the records of instances, sends orders by [`Operator`], and reports the result
-//! in a sentence, an exit code, and with `--json` a document. The library has the rules and effects of orders, so that
-//! they are the same for every caller.
+//! The program has no circuits. It reads the records of circuits, sends orders by [`Operator`], and reports the result
+//! in a sentence, an exit code, and with `--json` a document. The library decides the rules and effects of orders, so
+//! that they are the same for every caller.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -50,7 +50,8 @@ use view::View;
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // The user has requested help or the version. A closed pipe is no failure for these texts.
+        // The user has requested help or the version. A failure to print these texts, such as a closed pipe, is
+        // ignored.
         Err(help) if !help.use_stderr() => {
             help.print().ok();
             return Code::Done.into();
@@ -109,7 +110,8 @@ async fn run(arguments: Arguments) -> Answer {
             let mut views: Vec<_> = shown.iter().map(View::of).collect();
             let left_out = views.len().saturating_sub(*limit);
             if left_out > 0 {
-                // The circuits that an operator looks for must not be left out. The sort keeps the order of names.
+                // Circuits that need attention come first, so that the limit leaves out only others, if possible. The
+                // sort is stable, and keeps the order of names.
                 views.sort_by_key(|view| !view.needs_attention());
                 views.truncate(*limit);
             }
@@ -148,7 +150,7 @@ async fn run(arguments: Arguments) -> Answer {
     }
 }
 
-/// Returns true if the arguments, which are invalid, have `--json`.
+/// Returns true if the invalid arguments contain `--json`, so that the failure is printed as a document.
 fn asks_for_json() -> bool {
     std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }

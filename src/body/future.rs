@@ -1,4 +1,4 @@
-//! The future that returns a response with a tracked body, or with an untracked body if the head ends the call.
+//! The future of a call with a tracked body. If the head of the response ends the call, the body is untracked.
 
 use std::fmt;
 use std::future::Future;
@@ -86,8 +86,8 @@ where
     }
 }
 
-/// Judges the call by the head of the response if the classifier can, or returns the part of the call that the body will
-/// end.
+/// Judges the call by the head of the response if the classifier can, or returns the part of the call that the body
+/// will end.
 fn after_head<B, C, Req, Err>(
     mut flight: Flight<C, Req, Response<B>, Err>,
     response: &Response<B>,
@@ -112,7 +112,8 @@ where
     Some(Tail::new(flight, response))
 }
 
-/// The content of a response, as far as the method of the request determines it (RFC 9110, section 6.4.1).
+/// The rule by which the response to a request has content, which depends on the method of the request (RFC 9110,
+/// section 6.4.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Content {
     AsUsual,

@@ -1,4 +1,4 @@
-//! The layer of services that track bodies, made from a configured [`CircuitBreakerLayer`].
+//! The layer of services with tracked bodies, which a configured [`CircuitBreakerLayer`] creates.
 
 use std::fmt;
 

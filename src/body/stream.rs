@@ -19,9 +19,9 @@ pin_project! {
     /// judged.
     ///
     /// The call is judged once, as soon as trailers arrive, the stream ends, an error occurs or the body panics. The
-    /// end counts as soon as the inner body reports that no frame follows, because the caller may not poll again. A
+    /// stream ends as soon as the inner body reports that no frame follows, because the caller may not poll again. A
     /// body without a permit only passes frames on. Examples are the body of a rejection, of a call without a circuit,
-    /// and of a call whose outcome the response head decided.
+    /// and of a call that was judged by the head of the response.
     ///
     /// # Cancel safety
     ///
@@ -30,9 +30,9 @@ pin_project! {
     /// If the body is dropped before its end, the inner body is dropped and the permit is returned. The slot of a probe
     /// becomes free. Unless the classifier decides otherwise, the call is cancelled. A cancelled call is a failure of
     /// weight 0.5 if the caller had waited `cancelled_counts_after` for the next frame, and neutral otherwise. The wait
-    /// begins when a poll returns `Pending`, and ends with the next frame. A reader that has its frame and does not poll
-    /// is not waiting. A slow reader and a caller who leaves a flowing stream are therefore neutral, because they say
-    /// nothing about the service.
+    /// begins when a poll returns `Pending`, and ends with the next frame. A reader that has its frame and does not
+    /// poll is not waiting. Therefore the drops of a slow reader, and of a caller who stops reading a flowing stream,
+    /// are neutral, because they say nothing about the service.
     ///
     /// A body that has delivered all bytes of its `Content-Length` or its exact size has ended, even if it was not
     /// polled again, unless trailers are due or the caller waits for more.
@@ -43,8 +43,8 @@ pin_project! {
         B: Body,
         C: BodyClassifier<Req, B, Err, Call = D>,
     {
-        // `inner` stands before `tail`, so that the inner body is dropped first. The drop of the inner body is a part of
-        // the call, and the drop of the tail ends the call.
+        // `inner` is declared before `tail`, so that the inner body is dropped first. The drop of the inner body is a
+        // part of the call, and the drop of the tail ends the call.
         #[pin]
         inner: B,
         tail: Option<Tail<B, C, Req, Err, D>>,
@@ -147,7 +147,7 @@ where
     }
 }
 
-/// The part of a call that remains while its body streams.
+/// The rest of a call while its body is streamed, with the flight and the wait of the caller.
 pub(super) struct Tail<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
 where
     B: Body,
@@ -156,13 +156,13 @@ where
     flight: Flight<C, Req, Response<B>, Err, D>,
     /// The time since which the caller has waited for the next frame. `None` if the caller is not waiting.
     waits_since: Option<Tick>,
-    /// The number of bytes that are still to come, if the head or the body announced it. When the number is zero the
-    /// call has ended, because a reader that counts bytes does not poll for the end. hyper counts bytes for HTTP/1
-    /// callers, whichever version the service speaks.
+    /// The number of bytes that have not arrived yet, if the head or the body announced a length. At zero the call has
+    /// ended, because a reader that counts bytes does not poll for the end. hyper counts bytes for HTTP/1 callers,
+    /// whichever version the service speaks.
     left: Option<u64>,
-    /// True if trailers may follow after the body has reported that no frame follows. tonic-web's client reports the
-    /// end as soon as the stream below it has ended, while the last bytes of that stream still hold a message and the
-    /// trailers.
+    /// True if trailers may follow although the body has reported that no frame follows. tonic-web's client reports the
+    /// end as soon as its inner stream has ended, even if it has not yet returned the message and the trailers in the
+    /// last bytes of that stream.
     ends_early: bool,
 }
 
@@ -173,8 +173,8 @@ where
 {
     pub(super) fn new(mut flight: Flight<C, Req, Response<B>, Err>, response: &Response<B>) -> Self {
         let headers = response.headers();
-        // The number of bytes is unknown if trailers may follow. gRPC responses have trailers, and so may responses
-        // that announce them. HTTP/1.1 and older versions have no trailers beside a length.
+        // The length is ignored if trailers may follow, as in gRPC responses and in responses that announce trailers.
+        // HTTP/1.1 and older versions have no trailers if they have a length.
         let announced = response.version() > Version::HTTP_11 && headers.contains_key(TRAILER);
         let left =
             if announced || is_grpc_message(headers) || is_grpc_web(headers) || headers.contains_key(TRANSFER_ENCODING)
@@ -194,7 +194,7 @@ where
     fn wait(&mut self) -> bool {
         if self.waits_since.is_none() {
             self.waits_since = Some(self.flight.now());
-            // The call may not have begun to wait yet, because the head may have come without a wait.
+            // The permit may not have a start time yet, because the head may have arrived without a wait.
             self.flight.begin_waiting();
         }
         false
@@ -210,8 +210,8 @@ where
             *left = left.saturating_sub(data.remaining() as u64);
         }
         if is_last && self.ends_early {
-            // The next poll judges the call, because trailers may follow. If no poll follows, the drop judges the call as
-            // ended.
+            // The next poll judges the call, because trailers may follow. If no poll follows, the drop judges the call
+            // as ended.
             self.left = Some(0);
             return false;
         }

@@ -1,13 +1,13 @@
-//! The results whose `Ok` is certainly a success and whose `Err` is certainly an error.
+//! The trait of conclusive results, whose `Ok` is certainly a success and whose `Err` is certainly an error.
 //!
-//! Most results are of this kind. In some results a failure can hide below an `Ok`. Examples are a result in a result,
-//! as `tokio::time::timeout` returns, and an HTTP response with status 500. Some errors are good answers of a service,
+//! Most results are conclusive. In some results, an `Ok` can contain a failure. Examples are a result in a result, as
+//! `tokio::time::timeout` returns, and an HTTP response with status 500. Some errors are good answers of a service,
 //! such as the code `NOT_FOUND` of gRPC. A call that judges such results by `Ok` and `Err` would count failures as
-//! successes, and no user would notice the mistake for months. Therefore [`Circuit::call`](crate::Circuit::call) does
-//! not compile with such results.
+//! successes, or good answers as failures, and no user would notice the mistake for months. Therefore
+//! [`Circuit::call`](crate::Circuit::call) does not compile with such results.
 //!
 //! The compiler rejects such a result because of an ambiguity. Every result implements the trait for [`Itself`]. A
-//! result that can hide a failure has a second implementation, so that the compiler cannot infer the parameter of the
+//! result that is not conclusive has a second implementation, so that the compiler cannot infer the parameter of the
 //! trait.
 
 /// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call),
@@ -15,9 +15,9 @@
 ///
 /// The compiler infers `By`. The error "cannot infer type of the type parameter `UseCallWith`" means that `Ok` and
 /// `Err` are not enough to judge the result. Use a closure ([`call_with`](crate::Circuit::call_with)), a classifier
-/// ([`call_classified`](crate::Circuit::call_classified)), or a limit of time that the breaker knows
-/// ([`call_within`](crate::Circuit::call_within)). The first of the following two calls does not compile, and the second
-/// does:
+/// ([`call_classified`](crate::Circuit::call_classified)), or a time limit of the call instead of a timeout inside the
+/// future ([`call_within`](crate::Circuit::call_within)). The first of the following two calls does not compile, and
+/// the second does:
 ///
 /// ```compile_fail,E0283
 /// # use std::time::Duration;
@@ -37,7 +37,7 @@
 /// # }
 /// ```
 ///
-/// A failure can hide in the same way in the result of a task, or in a list, an option or a tuple of results:
+/// The result of a task, and a list, an option or a tuple of results, can contain a failure in the same way:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -85,12 +85,14 @@
 /// ```
 pub trait Conclusive<By> {}
 
-/// The marker type of [`Conclusive`] that every result has. A result with no other marker is judged by its `Ok` and `Err`.
+/// The marker type of [`Conclusive`] that every result has. A result with no other marker is judged by its `Ok` and
+/// `Err`.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum Itself {}
 
-/// The marker type of [`Conclusive`] for a result with a result inside, or with an option, a list or a tuple of results.
+/// The marker type of [`Conclusive`] for a result with a result inside, or with an option, a list or a tuple of
+/// results.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ResultInside {}

@@ -20,8 +20,8 @@ use crate::outcome::Outcome;
 /// A permit and the classifier that decides on the outcome of the call.
 ///
 /// A flight ends once, when its call is classified, panics or is cancelled. If a flight is dropped during a poll of the
-/// call, the call has panicked, because only a panic drops a flight during a poll. If a flight is dropped at another
-/// time, the call counts as cancelled.
+/// call, the call counts as panicked, because only a panic can drop a flight during a poll. If a flight is dropped at
+/// another time, the call counts as cancelled.
 ///
 /// `D` is the data of the classifier for the call. `D` is a parameter of its own, because the compiler cannot resolve
 /// `C::Call` in the future of a task whose errors are boxed. The compiler checks such a future for every lifetime of
@@ -35,7 +35,7 @@ where
     /// The state of the classifier for this call. `None` once the call has been judged.
     call: Option<D>,
     classifier: C,
-    /// True while a part of the call runs. A drop during that time is a panic.
+    /// True while a part of the call runs. Only a panic drops the flight during that time.
     polling: bool,
     types: PhantomData<fn(Req, Res, Err)>,
 }
@@ -64,8 +64,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
     }
 
-    /// Starts a call that has its permit already. The permit is moved into the flight,
-    /// which costs more than an admission.
+    /// Starts a call that already has its permit. The permit is moved into the flight, which costs more than the
+    /// [`start`](Self::start) from an admission.
     #[inline]
     pub(crate) fn start_permitted<F>(
         permit: Permit,
@@ -107,7 +107,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Poll::Ready(self.classify(result))
     }
 
-    /// Judges the call by its classifier, records the outcome, and gives the result back.
+    /// Judges the call by its classifier, records the outcome, and returns the result.
     #[inline(always)]
     pub(super) fn classify(&mut self, result: Result<Res, Err>) -> Result<Res, Err> {
         self.judge(
@@ -117,8 +117,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         )
     }
 
-    /// Polls the call, but does not judge its result. If the call is pending, the permit reads the start time, because
-    /// a call that is cancelled after a long wait counts as a failure.
+    /// Polls the call, but does not judge its result. If the call is pending, the permit reads the start time unless it
+    /// has a start time, because a call that is cancelled after a long wait counts as a failure.
     #[inline]
     pub(super) fn poll_unjudged<F: Future>(
         &mut self,
@@ -134,8 +134,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         poll
     }
 
-    /// Judges the call by its result, records the outcome unless the call has been judged before, and gives the result
-    /// back. `describe` returns the text of a failure.
+    /// Judges the call by its result, records the outcome unless the call has been judged before, and returns the
+    /// result. `describe` returns the text of a failure.
     // The result is moved through this function, because a reference that another function keeps would force the result
     // of every successful call into memory.
     #[inline(always)]
@@ -157,7 +157,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         self.record_other(result, outcome, elapsed, describe)
     }
 
-    /// Records an outcome that is no success, and gives the result back.
+    /// Records an outcome that is no success, and returns the result.
     #[cold]
     #[inline(never)]
     fn record_other<T>(
@@ -173,9 +173,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         result
     }
 
-    /// Returns the outcome. If the classifier never counts cancelled calls, a failure by a deadline of the caller is
-    /// ignored, unless the call ended clearly before that deadline, because a shorter timeout of the client passed or
-    /// because the service broke off the call.
+    /// Returns the outcome, or ignored for a deadline of the caller if the classifier never counts cancelled calls. A
+    /// failure stays a failure if the call ended clearly before that deadline. The cause is then a shorter timeout of
+    /// the client, or the service, which broke off the call.
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
@@ -186,7 +186,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 }
 
-/// The parts of a flight for calls whose body outlives their future.
+/// The methods of a flight for a tracked body, with which the call ends after its future.
 #[cfg(feature = "http")]
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     /// Polls the call, and classifies an error. A response is not judged yet, because its body may still fail.
@@ -198,8 +198,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Poll::Ready(if result.is_ok() { result } else { self.classify(result) })
     }
 
-    /// Judges the call if the classifier can decide before the end of the body. Returns
-    /// true if the call has been judged.
+    /// Judges the call if the classifier can decide before the end of the body. Returns true if the call has been
+    /// judged.
     pub(crate) fn judge_early(
         &mut self,
         judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>,
@@ -224,8 +224,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         self.polling
     }
 
-    /// Ends the call as cancelled, unless the call has been judged. `waited` is the time that the call had waited for
-    /// the service, or `None` if the call did not wait.
+    /// Ends the call as cancelled, unless the call has been judged. `waited` is the time for which the caller had
+    /// waited for the service, or `None` if the caller was not waiting.
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let Some(call) = self.call.take() else { return };
         if self.classifier.cancelled_never_counts() {
@@ -237,7 +237,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
-    /// Records that the call waits, if the call has not waited before.
+    /// Reads the start time of the call, unless the start time has been read before.
     pub(crate) fn begin_waiting(&mut self) {
         self.permit.begin_waiting();
     }
@@ -284,7 +284,8 @@ impl<C: Classifier<Req, Res, Err, Call = D>, Req, Res, Err, D> Drop for Flight<C
         } else if self.classifier.cancelled_never_counts() {
             self.permit.cancel_in_place(None);
         } else {
-            // If the classifier has no judgement on the cancellation, the permit decides.
+            // If the classifier returns no outcome for the cancelled call, the permit decides by
+            // `cancelled_counts_after`.
             let age = self.permit.age();
             match age.and_then(|age| self.classifier.cancelled(call, age)) {
                 Some(outcome) => self.permit.record_in_place(outcome, self.permit.measured(), Text::NONE),

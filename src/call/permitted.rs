@@ -1,6 +1,7 @@
-//! Calls under a permit that the caller has already, for workers that wait for their permit.
+//! Calls under a permit that the caller already has, for example a worker that has waited for its permit.
 //!
-//! The calls of a circuit take a permit and then continue here, so that both are judged, ended and described alike.
+//! The calls of a circuit take a permit and then use the functions of this module, so that calls with and without a
+//! permit of the caller are judged and recorded in the same way.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -17,8 +18,8 @@ use crate::outcome::Outcome;
 /// The calls of [`Circuit`](crate::Circuit) for a permit that was taken before, such as the permit of
 /// [`acquire`](crate::Circuit::acquire).
 impl Permit {
-    /// Makes the call of this permit, as [`Circuit::call`](crate::Circuit::call) does. Returns the result of `future`,
-    /// and records its outcome with the text of the error.
+    /// Makes the call of this permit, as [`Circuit::call`](crate::Circuit::call) does. Records the outcome of `future`
+    /// with the text of its error, and returns its result.
     ///
     /// # Errors
     ///
@@ -26,8 +27,8 @@ impl Permit {
     ///
     /// # Cancel safety
     ///
-    /// If the returned future is dropped, `future` is dropped too, and the call counts as cancelled. A cancelled call is
-    /// no evidence, unless `cancelled_counts_after` has passed since the permit was given. Such a call counts as a
+    /// If the returned future is dropped, `future` is dropped too, and the call counts as cancelled. A cancelled call
+    /// is no evidence, unless `cancelled_counts_after` has passed since the permit was given. Such a call counts as a
     /// failure of weight 0.5.
     ///
     /// # Examples
@@ -61,8 +62,8 @@ impl Permit {
     ///
     /// # Errors
     ///
-    /// [`WithinError::Elapsed`] if the call took longer than `limit`. [`WithinError::Inner`] with the error of `future`.
-    /// The error is never [`WithinError::Rejected`], because the permit was given before.
+    /// [`WithinError::Elapsed`] if the call took longer than `limit`. [`WithinError::Inner`] with the error of
+    /// `future`. The error is never [`WithinError::Rejected`], because the permit was given before.
     ///
     /// # Panics
     ///
@@ -70,7 +71,7 @@ impl Permit {
     ///
     /// # Cancel safety
     ///
-    /// The same as of [`call`](Self::call).
+    /// The same as for [`call`](Self::call).
     pub fn call_within<F, T, E, UseCallWith>(
         self,
         limit: Duration,
@@ -111,13 +112,13 @@ impl Permit {
     }
 }
 
-/// A flight whose judge is given at the end of the call.
+/// A flight without a classifier of its own, because the judgement is passed at the end of the call.
 pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 
 /// Returns the flight of a call that a closure will judge.
 ///
-/// A call of a permit begins its flight before the first poll, so that a future that is dropped unpolled is a cancelled
-/// call and not a permit without an outcome.
+/// A call of a permit begins its flight before the first poll, so that the drop of an unpolled future counts as a
+/// cancelled call, and the permit has an outcome.
 #[inline]
 pub(super) const fn unclassified(permit: Permit) -> Unclassified {
     Flight::permitted(permit, (), DefaultClassifier)
@@ -171,7 +172,7 @@ where
     )
 }
 
-/// Records the outcome that `judge` returns, with the text that `describe` returns, and gives the result back.
+/// Records the outcome that `judge` returns, with the text that `describe` returns, and returns the result.
 #[inline(always)]
 pub(super) fn judged<T>(
     flight: &mut Unclassified,

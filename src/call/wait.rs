@@ -1,9 +1,9 @@
 //! The waits of tasks and threads until a circuit admits a call, changes, or is restored.
 //!
 //! A circuit wakes its waiting tasks after a change and after a slot has become free. A circuit has no timer, so the
-//! end of an opening, of a hold or of a probe deadline wakes no task. Therefore a waiting task brings a timer of tokio,
-//! and a waiting thread sleeps until the deadline. A task or thread registers with the circuit before its last check,
-//! because a change between the last check and the registration would wake no task.
+//! end of an opening, of a hold or of a probe deadline wakes no task. Therefore a waiting task has its own timer of
+//! tokio, and a waiting thread sleeps until the deadline. A task or thread registers with the circuit before its last
+//! check, because a change between the last check and a later registration would not wake the task.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -39,17 +39,17 @@ impl Wait {
     ///
     /// # Cancel safety
     ///
-    /// If the task does not poll again, the circuit wakes the task once more. If the wait is dropped, the circuit does
-    /// not wake the task.
+    /// If the task stops polling, the circuit wakes the task at most once more. If the wait is dropped, the circuit
+    /// does not wake the task.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.poll_for(context, |circuit| deferred(circuit.peek()).map_or(Ok(()), Err))
     }
 
-    /// Is ready with the answer of the circuit, once the circuit does not await its restore any more.
+    /// Is ready once the circuit no longer awaits its restore. Returns the answer of the circuit to the next call.
     ///
     /// # Cancel safety
     ///
-    /// The same as of [`poll`](Self::poll).
+    /// The same as for [`poll`](Self::poll).
     pub(crate) fn poll_restored(&mut self, context: &mut Context<'_>) -> Poll<Peek> {
         self.poll_for(context, |circuit| match circuit.peek() {
             Peek::AwaitsRestore => Err(None),
@@ -57,11 +57,12 @@ impl Wait {
         })
     }
 
-    /// Waits until `check` returns `Ok`. `Err` has the time until the next deadline, if a deadline is known.
+    /// Is ready once `check` returns `Ok`. The `Err` of `check` is the time until the next deadline, if a deadline is
+    /// known.
     fn poll_for<T>(&mut self, context: &mut Context<'_>, check: impl Fn(&Circuit) -> Result<T, Deferred>) -> Poll<T> {
         loop {
-            // This check comes before the registration, so that a task that need not wait does not take the lock of the
-            // wakers.
+            // The first check comes before the registration, so that a task that need not wait does not take the lock
+            // of the wakers.
             if let Ok(found) = check(&self.circuit) {
                 return Poll::Ready(found);
             }
@@ -82,15 +83,16 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        // A wait that never registered has no place. The default place belongs to the tasks of `poll_changed`, and
-        // those tasks must stay registered.
+        // A wait that never registered has the default place. The default place belongs to the tasks of `poll_changed`,
+        // and those tasks must stay registered.
         if self.place != Place::default() {
             self.circuit.leave(self.place);
         }
     }
 }
 
-/// Returns the time to wait if the circuit does not admit the next call. Returns `None` if a call may pass.
+/// Returns the time to wait if the circuit does not admit the next call, where `Some(None)` means that no deadline is
+/// known. Returns `None` if a call may pass.
 const fn deferred(peek: Peek) -> Option<Deferred> {
     match peek {
         Peek::MayPass => None,
@@ -102,7 +104,7 @@ const fn deferred(peek: Peek) -> Option<Deferred> {
 
 /// The last change of a circuit that a task has observed, for [`Circuit::changed`].
 ///
-/// The default belongs to a task that has observed nothing yet.
+/// The default is for a task that has observed no change yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Observed {
@@ -118,9 +120,9 @@ impl Circuit {
     ///
     /// A transition, a freed slot of a probe, and the end of the open duration end the wait. While no deadline is
     /// known, because an operator holds the circuit or [`Recovery::Manual`](crate::config::Recovery::Manual) is set,
-    /// only a transition ends the wait. Of several tasks that wait for one slot, one gets the permit and the others go
-    /// on waiting. A wait counts neither as a call nor as a rejection, with one exception. If another thread takes the
-    /// slot between the check and the admission of this task, one rejection is counted.
+    /// only a transition ends the wait. If several tasks wait for one slot, one task gets the permit and the others
+    /// continue to wait. A wait counts neither as a call nor as a rejection, with one exception. If another thread
+    /// takes the slot between the check and the admission of this task, one rejection is counted.
     ///
     /// If the circuit is being restored from a store and `first_call_waits` is set, the task also waits for the
     /// restore.
@@ -175,7 +177,7 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// The same as of [`acquire`](Self::acquire).
+    /// The same as for [`acquire`](Self::acquire).
     pub async fn acquire_within(&self, patience: Duration) -> Result<Permit, Rejected> {
         if let Ok(permit) = self.admit_waiting() {
             return Ok(permit);
@@ -190,11 +192,12 @@ impl Circuit {
     /// threads without a runtime.
     ///
     /// The thread sleeps until a transition, a freed slot or the end of the open duration wakes the thread, as
-    /// [`acquire`](Self::acquire) describes. `patience` is real time, also if the circuit has another clock. A task of
+    /// [`acquire`](Self::acquire) describes. `patience` is real time, even if the circuit has another clock. A task of
     /// a runtime must not call this function, because the thread of the runtime would sleep too.
     ///
-    /// A worker that waits as long as the circuit is open passes [`Duration::MAX`]. In a loop with a shorter `patience`,
-    /// each turn in vain counts as a rejected call, and the log says `n calls were rejected meanwhile`.
+    /// A worker that waits as long as the circuit is open passes [`Duration::MAX`]. In a loop with a shorter
+    /// `patience`, each wait that returns [`Rejected`] counts as a rejected call, and the log says `n calls were
+    /// rejected meanwhile`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -216,8 +219,8 @@ impl Circuit {
         let waker = Waker::from(Arc::new(Sleeper(thread::current())));
         let mut wait = Wait::new(self);
         loop {
-            // The thread registers again each time, because a wake removes the registration, and because an observer
-            // that parks this thread may have used up the wake.
+            // The thread registers again in each turn, because a wake removes the registration. An observer that parks
+            // this thread may have used up the wake, so the circuit is also checked again.
             self.register_at(&mut wait.place, &Context::from_waker(&waker));
             let deferred = match self.admit_waiting() {
                 Ok(permit) => return Ok(permit),
@@ -236,14 +239,14 @@ impl Circuit {
     /// `observed`.
     ///
     /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
-    /// duration or a hold is over, although the circuit makes the transition only when a call comes. The state is still
+    /// duration or a hold is over, although the circuit makes the transition only at the next call. The state is still
     /// open then, and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed
     /// as one. The task is not woken when a call takes the last slot of a half-open circuit, because every probe would
     /// wake every task.
     ///
     /// # Panics
     ///
-    /// The same as of [`acquire`](Self::acquire).
+    /// The same as for [`acquire`](Self::acquire).
     ///
     /// # Cancel safety
     ///
@@ -279,8 +282,9 @@ impl Circuit {
         standing
     }
 
-    /// Returns a permit, or the time to wait. Asks for a permit only if a call may pass, because a rejection would be
-    /// counted although no call was made. A limit does not apply, because the caller waits instead of giving up.
+    /// Returns a permit, or the time to wait. Asks for a permit only if a call may pass, because a rejection would
+    /// otherwise be counted although no call was made. The share of a ramp or a throttle does not apply, because the
+    /// caller would only wait and try again.
     fn admit_waiting(&self) -> Result<Permit, Deferred> {
         match deferred(self.peek()) {
             Some(deferred) => Err(deferred),
@@ -316,7 +320,7 @@ mod tests {
 
     const OPEN_FOR: Duration = Duration::from_secs(10);
 
-    /// An open circuit whose probes are leased for this time.
+    /// Returns an open circuit whose probes are leased for this time.
     fn leased(lasts: Duration) -> Circuit {
         let settings = Config::builder("orders").consecutive_failures(1).clock(TokioClock::new());
         let config = settings.open_for(OpenDuration::fixed(OPEN_FOR)).build();

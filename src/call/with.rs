@@ -1,5 +1,4 @@
-//! Calls whose end is judged by a closure, by a classifier, or by a limit of time, and calls of threads without a
-//! runtime.
+//! Calls without tower that a closure, a classifier or a time limit judges, and calls on threads without a runtime.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,18 +12,18 @@ use crate::classify::DefaultClassifier;
 use crate::error::{Error, WithinError};
 use crate::outcome::Outcome;
 
-/// Variants of [`call`](Self::call) for calls without tower.
+/// Variants of [`call`](Self::call) for other judgements, a time limit, and threads without a runtime.
 impl Circuit {
     /// Makes a call that a closure judges. Runs `future` if the circuit permits the call, records the outcome that
     /// `judge` returns, and returns the result of `future`.
     ///
-    /// A permit is taken at the first poll. If the outcome opens the circuit, the reason shows the text of the error, if
-    /// [`DefaultClassifier`] knows its type.
+    /// A permit is taken at the first poll. If the outcome opens the circuit, the reason of the opening has the text of
+    /// the error, provided that [`DefaultClassifier`] knows the type of the error.
     ///
     /// # Errors
     ///
     /// [`Error::Rejected`] if the circuit does not permit the call. The `future` of a rejected call is not polled.
-    /// [`Error::Inner`] with the error of `future`, also if `judge` counts this error as a success.
+    /// [`Error::Inner`] with the error of `future`, even if `judge` counts this error as a success.
     ///
     /// # Cancel safety
     ///
@@ -83,11 +82,11 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// The same as of [`call_with`](Self::call_with).
+    /// The same as for [`call_with`](Self::call_with).
     ///
     /// # Cancel safety
     ///
-    /// The same as of [`call_with`](Self::call_with), but the classifier can decide on the outcome of a cancelled call.
+    /// The same as for [`call_with`](Self::call_with), but the classifier can decide the outcome of a cancelled call.
     pub fn call_classified<C, F, T, E, D>(
         &self,
         classifier: C,
@@ -126,7 +125,7 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// The same as of [`call_with`](Self::call_with).
+    /// The same as for [`call_with`](Self::call_with).
     ///
     /// # Examples
     ///

@@ -1,7 +1,7 @@
-//! Classifiers that judge a response by the end of its body.
+//! Classifiers that judge a response by the end of its body or stream.
 //!
-//! A stream can fail although the head of the response looks well. Therefore [`BodyClassifier`] decides at
-//! the head whether the outcome waits for the body. The [`body`](crate::body) module keeps the permit until
+//! A stream can fail although the head of the response reports a success. Therefore a [`BodyClassifier`] either
+//! judges the head, or waits for the end of the body. The [`body`](crate::body) module keeps the permit until
 //! the outcome is known, and calls the methods of the classifier.
 
 use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::outcome::Outcome;
 /// [`end`](Self::end), [`body_error`](Self::body_error), [`cancelled`](Classifier::cancelled) and
 /// [`panicked`](Classifier::panicked) is called later and decides the outcome. If the caller drops the body,
 /// the `elapsed` of `cancelled` is the time for which the caller had waited for the next frame, or zero if
-/// the caller was not waiting. If [`cancelled_never_counts`](Classifier::cancelled_never_counts) is true, a
-/// dropped body calls none of them.
+/// the caller was not waiting. If [`cancelled_never_counts`](Classifier::cancelled_never_counts) is true, the
+/// drop of a body calls none of these methods.
 ///
 /// [`DefaultClassifier`] and classifiers made of closures wait for the end of every response whose head is a
 /// success. A normal end of the body is then a success. An error of the body is judged as
@@ -94,8 +94,8 @@ pub trait BodyClassifier<Req, B: Body, Err>: Classifier<Req, Response<B>, Err> {
     }
 }
 
-/// Implements [`BodyClassifier`] for classifiers of whole responses. A head that is a success waits for the
-/// end of the body.
+/// Implements [`BodyClassifier`] for classifiers that judge a response as a whole. After a head that is a success,
+/// the end of the body decides.
 macro_rules! wait_for_the_end {
     ($($type:ty: <$($parameter:ident)?>;)*) => {$(
         impl<Req, B, Err, $($parameter)?> BodyClassifier<Req, B, Err> for $type

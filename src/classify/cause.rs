@@ -39,8 +39,8 @@ pub(super) fn kind_of(error: &(dyn StdError + 'static)) -> FailureKind {
     found.map_or(FailureKind::Error, Cause::kind)
 }
 
-/// Returns the text of the innermost source, which caused all other errors. The errors around that source
-/// repeat its text or say less.
+/// Returns the text of the innermost source, which caused all other errors. The texts of the errors around the
+/// source repeat this text or are less precise.
 pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
     let mut root = error;
     for _ in 0..LONGEST_CHAIN {
@@ -49,7 +49,8 @@ pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
     }
     #[cfg(feature = "tonic")]
     if let Some(status) = root.downcast_ref::<tonic::Status>() {
-        // Only message and code are shown, because the details and the metadata of a status can be secret.
+        // The text is the message, or the code if there is no message. The details and the metadata of a status are not
+        // shown, because they can be secret.
         return if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() };
     }
     beginning(root)
@@ -98,7 +99,8 @@ const fn by_io(kind: io::ErrorKind) -> Option<Cause> {
     }
 }
 
-/// Recognises the errors of hyper, hyper-util, rustls, OpenSSL, hickory and std that have no public type.
+/// Recognises errors of hyper, hyper-util, rustls, OpenSSL, hickory and std by the beginning of their text, because
+/// these errors have no public type.
 fn by_text(error: &(dyn StdError + 'static)) -> Option<Cause> {
     let mut head = Head { bytes: [0; LONGEST_HEAD], length: 0 };
     // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.
@@ -148,7 +150,7 @@ impl Write for Head {
 
 /// The number of bytes at the beginning of a text that are compared.
 const LONGEST_HEAD: usize = 64;
-/// The number of errors in a chain of sources that are examined.
+/// The largest number of errors of a chain of sources that are examined, because a faulty chain can have no end.
 const LONGEST_CHAIN: usize = 16;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Classifiers made of closures.
+//! Classifiers made of closures over the result, the error or the response of a call.
 //!
 //! The methods `classify`, `classify_error` and `classify_response` of the layer create these types, so that
 //! users need not write the names of the types.

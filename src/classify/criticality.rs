@@ -14,8 +14,8 @@ use super::Classifier;
 use crate::outcome::Outcome;
 use crate::state::Criticality;
 
-/// A classifier that judges as `C` does, and takes the criticality of a call from a closure over the request. Created by
-/// [`CircuitBreakerLayer::criticality`](crate::CircuitBreakerLayer::criticality).
+/// A classifier that judges as the classifier `C` does, but takes the criticality of a call from a closure over the
+/// request. Created by [`CircuitBreakerLayer::criticality`](crate::CircuitBreakerLayer::criticality).
 #[derive(Clone)]
 pub struct WithCriticality<C, F> {
     classifier: C,

@@ -1,4 +1,4 @@
-//! The meaning of gRPC statuses, in headers and in trailers.
+//! The classifier of gRPC calls, which judges a call by the `grpc-status` in its headers or trailers.
 //!
 //! A failed gRPC call is an HTTP response with status 200, whose `grpc-status` contains the result. The
 //! `grpc-status` is in the headers if the response has no message (a trailers-only response), and in the
@@ -45,18 +45,18 @@ use origin::{Origin, broken};
 /// | 1 CANCELLED otherwise | ignored |
 /// | 3, 5, 6, 7, 9, 10, 11, 12, 16 | success, because the service did its job and the fault was the caller's |
 /// | a value that is no status, such as text or a number above 16 | the same as 2 UNKNOWN |
-/// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
+/// | the rejection of an inner breaker, with [`Rejected`] in the extensions of the response | ignored |
 ///
 /// [`status`](Self::status) changes the outcome of a status. The status can come from headers, trailers or an
-/// error. Some ends without a status are judged like the status into which gRPC translates the end. A
-/// timeout of a layer or of the transport is judged like `DEADLINE_EXCEEDED`. HTTP/2 `REFUSED_STREAM`, and
-/// GOAWAY before the request was processed, weigh 0.5 with the kind `not_processed`, unless the outcome of
-/// UNAVAILABLE is changed. A body that ends without a status is judged like UNKNOWN.
+/// error. A call can also end without a status. A timeout of a layer or of the transport is then judged like
+/// `DEADLINE_EXCEEDED`, and a body that ends without a status like UNKNOWN. HTTP/2 `REFUSED_STREAM`, and GOAWAY
+/// before the request was processed, weigh 0.5 with the kind `not_processed`, unless the outcome of UNAVAILABLE
+/// is changed.
 ///
 /// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status
 /// 408 or 504 and tonic's own timeout weigh in proportion to the wait if the request has the header, see
-/// [`Failure::deadline`]. The same holds for CANCELLED, and for an HTTP/2 reset with CANCEL, at about the deadline.
-/// About the deadline means at most a tenth of the deadline and 20 ms earlier.
+/// [`Failure::deadline`]. The same holds for CANCELLED, and for an HTTP/2 reset with CANCEL, if the call ended after
+/// the deadline or shortly before. Shortly means at most a tenth of the deadline and 20 ms.
 ///
 /// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure
 /// keeps the delay. A negative or malformed value forbids a retry, so the failure has no delay. Without that
@@ -122,8 +122,8 @@ impl GrpcClassifier {
         }
     }
 
-    /// Returns a classifier like [`new`](Self::new), but for a layer around the services of a server. A
-    /// client that goes away never counts.
+    /// Returns a classifier like [`new`](Self::new), but for a layer around the services of a server. A call
+    /// that is dropped because its client disconnected never counts.
     ///
     /// A client that resets its stream, or whose deadline passes in the server, drops the call. In a server
     /// such a drop says nothing about the handler. A `DEADLINE_EXCEEDED` for a request with a `grpc-timeout`
@@ -140,8 +140,8 @@ impl GrpcClassifier {
     ///
     /// A `tonic::TimeoutExpired` anywhere in the sources of an error weighs 0.5, or less in proportion to the
     /// wait if the request has a `grpc-timeout`. The code of a `tonic::Status` in the sources is judged like a
-    /// code in the headers. A local cause, such as a timeout or a rejection, decides before the code, because
-    /// tonic chose the code only to wrap that cause. A failure without `grpc-retry-pushback-ms` takes its
+    /// code in the headers. A cause in this process, such as a timeout or a rejection, decides before the code,
+    /// because tonic chose the code only to wrap that cause. A failure without `grpc-retry-pushback-ms` takes its
     /// delay from `google.rpc.RetryInfo`, if `grpc-status-details-bin` contains that message.
     ///
     /// This constructor exists beside [`new`](Self::new), because a feature must not change the judgement of `new`.
@@ -165,7 +165,8 @@ impl GrpcClassifier {
         self
     }
 
-    /// Lets one answer open the circuit, if its code is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server asks for a delay.
+    /// Lets one answer open the circuit, if its code is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server asks for a
+    /// delay.
     ///
     /// The delay comes from `grpc-retry-pushback-ms`, from `google.rpc.RetryInfo` (only with
     /// [`tonic`](Self::tonic)), or from the `Retry-After` of a proxy. A delay that is zero, malformed or
@@ -195,8 +196,8 @@ impl GrpcClassifier {
         self.judge_as(code, call.meaning(code, message), beside)
     }
 
-    /// Judges a status. The outcome is `otherwise`, unless a call of [`status`](Self::status) has set another
-    /// outcome.
+    /// Judges a status as `otherwise`, unless a call of [`status`](Self::status) has set the outcome of this
+    /// status.
     fn judge_as(&self, code: GrpcCode, otherwise: Outcome, beside: &HeaderMap) -> Outcome {
         let trips = self.trips_on_retry_after && matches!(code, GrpcCode::ResourceExhausted | GrpcCode::Unavailable);
         after_delay(self.changed(code).unwrap_or(otherwise), trips, || self.retry_after(beside))
@@ -221,7 +222,7 @@ impl GrpcClassifier {
 
     /// Judges the head of a response. Returns `None` if the trailers decide.
     fn head<B>(&self, call: GrpcCall, response: &Response<B>) -> Option<Outcome> {
-        // A breaker inside rejected the call, so the response says nothing about the service.
+        // An inner breaker rejected the call, so the response says nothing about the service.
         if response.extensions().get::<Rejected>().is_some() {
             return Some(Outcome::Ignored);
         }
@@ -259,9 +260,9 @@ impl GrpcClassifier {
         text_of_any(error)
     }
 
-    /// Replaces the outcome of a timeout, or of a request that was not processed, if a call of
-    /// [`status`](Self::status) has set another outcome. gRPC translates these outcomes of the transport into
-    /// statuses, so the settings for these statuses apply.
+    /// Replaces the outcome of a timeout by the outcome that [`status`](Self::status) set for `DEADLINE_EXCEEDED`, and
+    /// the outcome of a request that was not processed by the outcome for UNAVAILABLE, because gRPC translates these
+    /// errors of the transport into these statuses. Without such a setting, returns `outcome`.
     fn transport(&self, outcome: Outcome) -> Outcome {
         let code = match outcome.as_failure().map(Failure::kind) {
             Some(FailureKind::Timeout | FailureKind::Deadline) => GrpcCode::DeadlineExceeded,
@@ -319,9 +320,9 @@ where
         status.map_or_else(no_status, |(code, trailers)| self.judge(call, code, trailers))
     }
 
-    /// Judges an error of the body. A status that is no failure elsewhere, such as CANCELLED before the
-    /// deadline of the caller, is a failure in a body, unless the user has changed the status. A caller who
-    /// cancels the stream does not read on, so this caller sees no error.
+    /// Judges an error of the body. Every status in such an error is a failure, even a status such as CANCELLED before
+    /// the deadline of the caller, unless the user has changed the outcome of the status. The caller cannot be the
+    /// cause of the error, because a caller who cancels the stream reads no further and sees no error.
     fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
         self.error(Origin::Body(call), error)
     }

@@ -1,8 +1,9 @@
-//! The meaning of HTTP responses.
+//! The classifier of HTTP responses, which judges a response by its status code.
 //!
 //! The status shows which side is at fault. A 4xx comes from a service that works, and a 5xx comes from a
-//! service that fails. The statuses 408 and 504 report a timeout, and weigh half like every timeout. The
-//! classifier passes a `Retry-After` of at most 5 minutes to the circuit.
+//! service that fails. The exceptions are 408, 429 and 504. 408 and 504 report a timeout, and 429 reports
+//! too many calls, so that each of the three weighs half. The classifier passes a `Retry-After` to the circuit,
+//! cut to 5 minutes.
 
 mod body;
 pub(super) mod not_processed;
@@ -30,7 +31,7 @@ use retry_after::{after_delay, retry_after};
 /// | other 5xx | a hard failure with weight 1.0 and kind `http_500`, `http_502`, `http_503`, or `http_5xx` |
 /// | 429 | weight 0.5, kind `http_429` |
 /// | other 4xx, and everything below | a success of the service |
-/// | a response that a breaker inside made, with [`Rejected`] in its extensions | ignored |
+/// | the rejection of an inner breaker, with [`Rejected`] in the extensions of the response | ignored |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
 /// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of), which is a timeout with weight 0.5, a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error`, or ignored if this process refused the call |
 ///
@@ -46,8 +47,8 @@ use retry_after::{after_delay, retry_after};
 /// [`retry_after`](Failure::retry_after) of the failure. If there are several values, the longest value
 /// counts. The limit is 5 minutes. A date is compared with the `Date` of the same response, so that the
 /// clocks of server and client may differ. Without a `Date`, the wall clock of this machine is used. A date
-/// in the past and a malformed value are ignored. [`trips_on_retry_after`](Self::trips_on_retry_after) lets
-/// such an answer open the circuit at once.
+/// in the past and a malformed value are ignored. With [`trips_on_retry_after`](Self::trips_on_retry_after), a
+/// 429 or 503 with a `Retry-After` opens the circuit at once.
 ///
 /// The classifier allocates nothing. The feature `metrics` allocates for each failure of a kind such as
 /// `http_503`, because the metrics keep no handle for kinds with a name and look the counter up each time.
@@ -69,8 +70,8 @@ use retry_after::{after_delay, retry_after};
 /// [RFC 9110, 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 #[derive(Debug)]
 pub struct HttpClassifier<U = AtHeaders> {
-    /// The outcomes that [`status`](HttpClassifier::status) changed. `None` without a change, because each
-    /// call clones the classifier and would then change the reference count of the `Arc`.
+    /// The outcomes that [`status`](HttpClassifier::status) changed. `None` without a change, so that a call,
+    /// which clones the classifier, changes no reference count.
     overrides: Option<Arc<[(StatusCode, Outcome)]>>,
     /// True if the classifier judges the handlers of a server.
     of_handlers: bool,
@@ -100,8 +101,8 @@ impl HttpClassifier {
         Self { overrides: None, of_handlers: false, trips_on_retry_after: false, until: PhantomData }
     }
 
-    /// Returns a classifier like [`new`](Self::new), but for a layer around the handlers of a server. A
-    /// client that goes away never counts.
+    /// Returns a classifier like [`new`](Self::new), but for a layer around the handlers of a server. A call
+    /// that is dropped because its client disconnected never counts.
     ///
     /// In a client, a call that is dropped after [`cancelled_counts_after`] is probably a timeout. In a
     /// server, the caller is often a browser whose user pressed "stop", so the drop says nothing about the
@@ -176,7 +177,7 @@ impl<U> HttpClassifier<U> {
         Self { trips_on_retry_after: true, ..self }
     }
 
-    /// Returns true if the classifier judges the handlers of a server, whose callers may go away.
+    /// Returns true if the classifier judges the handlers of a server, so that dropped calls never count.
     #[cfg(feature = "reqwest")]
     pub(super) const fn is_for_handlers(&self) -> bool {
         self.of_handlers
@@ -192,8 +193,8 @@ impl<U> HttpClassifier<U> {
         self.judge_head_as(status, by_default(status), headers, extensions)
     }
 
-    /// Judges a status. The outcome is `otherwise`, unless a call of [`status`](Self::status) has set another
-    /// outcome.
+    /// Judges a status as `otherwise`, unless a call of [`status`](Self::status) has set the outcome of this
+    /// status.
     pub(super) fn judge_head_as(
         &self,
         status: StatusCode,
@@ -201,7 +202,7 @@ impl<U> HttpClassifier<U> {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Outcome {
-        // A breaker inside rejected the call, so the response says nothing about the service.
+        // An inner breaker rejected the call, so the response says nothing about the service.
         if extensions.get::<Rejected>().is_some() {
             return Outcome::Ignored;
         }
@@ -228,7 +229,7 @@ fn by_default(status: StatusCode) -> Outcome {
         StatusCode::INTERNAL_SERVER_ERROR => "http_500",
         StatusCode::BAD_GATEWAY => "http_502",
         StatusCode::SERVICE_UNAVAILABLE => "http_503",
-        // All other statuses share one label, because there are a hundred of them and each label creates a
+        // All other 5xx share one label, because there are almost a hundred of them and each label creates a
         // time series.
         status if status.is_server_error() => "http_5xx",
         _ => return Outcome::Success,

@@ -1,4 +1,4 @@
-//! The meaning of reqwest's responses and errors.
+//! The classifier of reqwest's responses and errors.
 //!
 //! The type of reqwest's timeout is private, and only `reqwest::Error::is_timeout` recognises it. Some errors
 //! are faults of the caller and not of the service. A request with an invalid URL, for example, never leaves
@@ -40,14 +40,14 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 /// in proportion to the wait. An `http::Request` that was converted from a `reqwest::Request` keeps its
 /// timeout. Reading the timeout costs about a microsecond.
 ///
-/// `is_decode()` is a failure, because reqwest reports an incomplete body as that error. A caller who expects
-/// the wrong type causes the same error. An ignored call differs from a success, because an ignored call
-/// neither closes a half-open circuit nor ends a run of failures.
+/// `is_decode()` is a failure, because reqwest reports an incomplete body as that error. A caller who decodes
+/// the body as a wrong type causes the same error, which then counts against the service. An ignored call differs
+/// from a success, because an ignored call neither closes a half-open circuit nor ends a run of failures.
 ///
-/// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of a breaker inside, or
+/// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of an inner breaker, or
 /// an `io::Error`. The classifier searches the sources of each of these types for a `reqwest::Error`. The
-/// response may be reqwest's own or an `http::Response`, which `http::Response::<reqwest::Body>::from`
-/// converts from reqwest's.
+/// response may be a `reqwest::Response` or an `http::Response`, into which
+/// `http::Response::<reqwest::Body>::from` converts a `reqwest::Response`.
 ///
 /// A layer without tracked bodies judges a response by its head, and does not notice a body that hangs or
 /// breaks off. A layer with `.tracked_bodies()` takes `http::Request`s, and judges a response with a good
@@ -88,8 +88,8 @@ impl ReqwestClassifier {
     /// says nothing about the service. Therefore only a timeout inside the call detects a service that hangs,
     /// such as the timeout of the client, of the request, or of a layer below the breaker.
     ///
-    /// The timeout of a request weighs 0.5 whatever its length, because the handler sets that timeout and not
-    /// the user.
+    /// The timeout of a request weighs 0.5 whatever its length, because the handler sets that timeout and the user of
+    /// the server does not.
     ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::ReqwestClassifier};
@@ -125,7 +125,7 @@ impl ReqwestClassifier {
         Self { deadline: self.deadline_of(request), ..self.clone() }
     }
 
-    /// Returns the timeout of a request, if the timeout weighs in proportion to the wait.
+    /// Returns the timeout of a request, if this classifier weighs the timeout in proportion to the wait.
     fn deadline_of<Req: 'static>(&self, request: &Req) -> Option<Duration> {
         if self.statuses.is_for_handlers() { None } else { deadline_of(request) }
     }
@@ -183,8 +183,8 @@ impl ReqwestClassifier {
     fn reqwest_error(&self, deadline: Option<Duration>, error: &reqwest::Error) -> Outcome {
         if error.is_timeout() {
             match deadline {
-                // The timeout of a request covers the connect too, but reqwest does not report an expired
-                // timeout of a request as an error of the connect.
+                // If the timeout of a request expires during the connect, reqwest does not report an error of the
+                // connect. Therefore a timeout with `is_connect` is a timeout of the client.
                 Some(deadline) if !error.is_connect() => Failure::deadline(deadline).by_timer().into(),
                 Some(_) | None => Outcome::timeout(),
             }
@@ -326,8 +326,8 @@ fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
     Request::try_from(copy).ok()?.timeout().copied()
 }
 
-/// Returns true if a request broke off because its own body failed. If an error of sending has a source for
-/// which `is_body` is true, the body of the request is the only possible cause.
+/// Returns true if a request broke off because its own body failed. If an error of sending a request has a source
+/// for which `is_body` is true, the body of the request is the only possible cause.
 fn is_of_the_request_body(error: &reqwest::Error) -> bool {
     error.is_request() && error.source().and_then(find).is_some_and(reqwest::Error::is_body)
 }

@@ -1,5 +1,6 @@
-//! The default classification of errors. A timeout has [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), a refusal in this
-//! process is ignored, and every other error is a hard failure. `cause` decides the kind of a hard failure.
+//! The default classifier, and its judgement of an error by the type of the error and of its sources. A timeout has
+//! [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), a refusal in this process is ignored, and every other error is a hard
+//! failure. `cause` decides the kind of a hard failure.
 //!
 //! A timeout is recognised as the error itself and among the sources of the error. A timeout inside an
 //! `io::Error` is recognised too, although the `source` of an `io::Error` skips the wrapped error.
@@ -20,10 +21,10 @@ use crate::outcome::{FailureKind, Outcome};
 ///
 /// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, tower's `Overloaded`, or an
 /// error of this crate, such as [`Rejected`], [`Elapsed`], or [`Error`](crate::Error) around a `BoxError` or
-/// an `io::Error`. An error of your own type is a hard failure, because its sources are not searched. The same
-/// holds for the [`Error`](crate::Error) of a breaker inside that wraps your type. To search the sources, use
-/// `.classify_error(|e: &MyError| outcome_of(e))`. The text of an error is known only for the types in the
-/// first sentence. For a type of your own, implement [`describe`](Classifier::describe).
+/// an `io::Error`. An error of your own type is a hard failure, because its sources are not searched. An
+/// [`Error`](crate::Error) of an inner breaker around your type is a hard failure too. To search the sources, use
+/// `.classify_error(|e: &MyError| outcome_of(e))`. The text of an error is known only for the types that this
+/// paragraph lists. For a type of your own, implement [`describe`](Classifier::describe).
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;
@@ -117,7 +118,7 @@ pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static
     types.iter().find_map(|as_dyn| as_dyn(any))
 }
 
-/// Judges an error of `poll_ready`. An error of unknown type gets the kind [`FailureKind::NotReady`].
+/// Judges an error of `poll_ready`. A failure without a more precise kind gets the kind [`FailureKind::NotReady`].
 pub(super) fn readiness_outcome_of_any<E: 'static>(error: &E) -> Outcome {
     not_ready(outcome_of_any(error))
 }
@@ -164,7 +165,7 @@ pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     None
 }
 
-/// Searches an error and its sources for an error of the type `E`.
+/// Returns the first error of the type `E` among an error and its sources.
 #[cfg(feature = "http")]
 pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);

@@ -39,19 +39,20 @@ impl KeyedBuilder {
         }
     }
 
-    /// Puts `prefix` before every name, so that no key has the name of another circuit. Required.
+    /// Sets the prefix of the names of all circuits of this layer, so that no key has the name of another circuit.
+    /// Required.
     ///
     /// Range: 1 to 100 bytes of printable text without spaces, the last of which separates the prefix from the keys, so
     /// that it is neither a letter nor a digit. An example is `host:`.
     ///
-    /// All names that begin with the prefix belong to this layer until its last clone is dropped. So
-    /// [`by`](Self::by) refuses a prefix with which the name of a circuit of the registry begins, and a prefix that begins
-    /// with the prefix of another layer or the other way round. Afterwards [`Registry::circuit`] refuses such names.
-    /// Otherwise a caller could send the key `payments` and open a circuit of the application with that name. To use the
-    /// circuits in several places, clone the [`Keyed`].
+    /// All names that begin with the prefix belong to this layer until the last clone of its [`Keyed`] is dropped.
+    /// Without this rule, a caller could send the key `payments` and open a circuit of the application with that name.
+    /// Therefore [`by`](Self::by) refuses a prefix if the name of a circuit of the registry begins with it, or if one
+    /// of two layers has a prefix that begins with the prefix of the other layer. Afterwards [`Registry::circuit`]
+    /// refuses names that begin with the prefix. To use the circuits in several places, clone the [`Keyed`].
     ///
-    /// Other programs that share the store have registries of their own. Give their circuits names that do not begin with
-    /// the prefix.
+    /// Other programs that share the store have registries of their own. Give their circuits names that do not begin
+    /// with the prefix.
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = Some(prefix.to_owned());
         self
@@ -60,10 +61,10 @@ impl KeyedBuilder {
     /// Sets the largest number of known keys. Range: 1 to the limit of the registry. Default: 1 000, or the
     /// limit of the registry if that limit is lower.
     ///
-    /// A circuit takes about 1.5 KiB, and half as much again with a store. As many evicted circuits can stay in memory. If
-    /// callers let very many keys fail, the layer takes up to 1 KiB more for each key, and at most 2 MiB in all. Choose a
-    /// number well above the keys that are used within a minute, because a circuit that is evicted between two calls does
-    /// not count its successes.
+    /// A circuit takes about 1.5 KiB, or 2.25 KiB with a store. In addition to `keys` circuits, `keys` evicted circuits
+    /// can stay in memory. If callers let very many keys fail, the memory of forgotten keys takes up to 1 KiB more for
+    /// each key, and at most 2 MiB. Choose a number well above the number of keys that are used within a minute,
+    /// because a circuit that is evicted between two calls loses its successes.
     ///
     /// The registry needs a limit above the sum of `max_keys` of its layers and the number of other circuits. Otherwise
     /// callers who choose keys can fill the registry.
@@ -84,8 +85,8 @@ impl KeyedBuilder {
     /// Sets the number of keys that can get their own name as the label in metrics. All other keys share one
     /// label, which is the prefix followed by `other`. With 0, all keys share that label. Default: 200.
     ///
-    /// Labels are given by use, as [`Keyed`] describes. Each label has some dozen series, which stay for the life of the
-    /// process.
+    /// A key gets a label after a number of uses, as [`Keyed`] describes. Each label has some dozen series, which stay
+    /// for the life of the process.
     pub const fn label_budget(mut self, names: usize) -> Self {
         self.labels = names;
         self
@@ -111,13 +112,14 @@ impl KeyedBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the field, the value and the allowed range, also if the registry has another circuit or layer
-    /// whose names clash with the prefix. This method calls the template once, and returns an error of the settings of
-    /// the template too.
+    /// [`ConfigError`] with the field, the value and the allowed range, for example if the registry has another circuit
+    /// or
+    /// layer whose names clash with the prefix. This method calls the template once, and returns an error of the
+    /// settings of the template too.
     pub fn by<Req, F>(self, key: F) -> Result<Keyed<F>, ConfigError>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
-        // the method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         F: for<'a> Fn(&'a Req) -> Option<Cow<'a, str>> + Send + Sync + 'static,
     {
         let limit = self.registry.limit();

@@ -1,4 +1,4 @@
-//! The circuits by key, in a map that readers neither lock nor write. Only a new key takes a lock.
+//! The map of keyed circuits, which readers neither lock nor write. Only a call of a new key takes a lock.
 //!
 //! A lookup writes the time of use into the entry of its key only if the coarse time has changed, so that
 //! threads with the same key do not contend for the cache line. A new circuit is created outside the lock,
@@ -32,8 +32,8 @@ pub(super) struct Circuits {
     pub(super) registry: Registry,
     template: Template,
     pub(super) prefix: Box<str>,
-    /// A circuit that no call uses. The services wait for the restore of this circuit until the store has
-    /// listed the circuits of the keys. `None` if services do not wait.
+    /// A placeholder, which no call uses. While this circuit awaits its restore, the services wait in `poll_ready`
+    /// until the keyed circuits in the store are restored. `None` if services do not wait.
     pub(super) gate: Option<Circuit>,
     /// The labels in metrics. All keys without a label of their own share one label.
     labels: Arc<Labels>,
@@ -41,7 +41,7 @@ pub(super) struct Circuits {
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
     /// The coarse tick until which new keys are refused, because no known key can be evicted. The tick is an
-    /// atomic outside the lock, because every call of a new key reads the tick.
+    /// atomic outside the lock, because every call of a key that is not in the map reads the tick.
     full_until: AtomicU64,
     /// The coarse tick until which new keys are refused, because the registry is full.
     registry_full_until: AtomicU64,
@@ -51,7 +51,7 @@ pub(super) struct Circuits {
     warn_at: AtomicU64,
 }
 
-/// The reason for which a call with a key passes unguarded.
+/// The reason why a call with a key passes unguarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     Full,
@@ -149,7 +149,8 @@ impl Circuits {
             (self.template)(&name).named(&name, label).build().map(|config| self.registry.create_unreported(config));
         if let (Ok(made), Some(former)) = (&made, &former) {
             // The circuit inherits from its evicted predecessor before the map contains the circuit, so that no call
-            // finds a circuit without failures. The lock is not held, because the circuit notifies its observers.
+            // finds a circuit without the failures of the predecessor. The lock is not held, because the inheritance
+            // notifies the observers of the circuit.
             made.inherit(&former.snapshot());
         }
 
@@ -164,16 +165,16 @@ impl Circuits {
         for circuit in &leaving.gone {
             telemetry::evicted();
             circuit.report_forgotten();
-            // The key may already have a new circuit. The gauges under this name must then show the new
-            // circuit.
+            // The key may already have a new circuit, whose gauges the report has reset. The refresh sets the gauges of
+            // the new circuit again.
             let has_label = circuit.config().label.as_ref().is_some_and(|label| label.is_own());
             if let Some(next) = self.registry.get(circuit.name()).filter(|_| has_label) {
                 next.refresh_metrics();
             }
         }
         if let (Ok(made), Some(_), Ok((_, false)) | Err(_)) = (&made, former, &inserted) {
-            // Another thread inserted its circuit first, or there is no room, so this circuit is unused. Its
-            // observers have observed its restore and must forget it.
+            // Another thread inserted its circuit first, or there is no room, so this circuit is unused. Its observers
+            // were notified of the inherited state, and must forget the circuit.
             made.report_forgotten();
         }
         match inserted {
@@ -192,8 +193,8 @@ impl Circuits {
         }
     }
 
-    /// Inserts the circuit of a stem. Returns the circuit, with `true` if it is new and its observers must be
-    /// notified.
+    /// Inserts the circuit `made` under the stem, unless the map has a circuit of the stem. Returns the circuit in the
+    /// map, with `true` if the circuit is new and its observers must be notified.
     fn insert(
         &self,
         room: &mut Room,
@@ -269,8 +270,8 @@ impl Circuits {
     }
 }
 
-/// Removes the circuits from the registry when the last handle is dropped, because no later call could evict
-/// them. Other circuits may then have the names.
+/// Removes the circuits from the registry when the last handle to this map is dropped, because no later call could
+/// evict the circuits. Other circuits may then have their names.
 impl Drop for Circuits {
     fn drop(&mut self) {
         for circuit in self.known.pin().values().filter_map(|entry| entry.circuit.as_ref()) {

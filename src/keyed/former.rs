@@ -1,10 +1,10 @@
 //! The evicted circuits that still know something, such as failures, an opening, or calls under way.
 //!
-//! The number of such circuits is bounded. The circuits of hosts that are gone are forgotten first, and then the circuits
-//! with the fewest calls. A caller who chooses keys pays for each call, so that a flood of keys forgets the keys of the
-//! flood and not the hosts in use. As in 2Q (Johnson and Shasha, 1994), a key that comes back after its circuit was
-//! forgotten is known to be in use, and therefore stays longer than a key that comes for the first time. [`Recall`] has
-//! the forgotten keys.
+//! The number of such circuits is bounded. The circuits of keys that were not used for the idle time are forgotten
+//! first, and then the circuits with the fewest calls. A flood of keys has few calls for each key, so that the circuits
+//! of the flood are forgotten before those of hosts in use. As in 2Q (Johnson and Shasha, 1994), a key that is used
+//! again after its circuit was forgotten stays longer than a key that is used for the first time. [`Recall`] has the
+//! numbers of calls of the forgotten keys.
 
 use std::collections::HashMap;
 
@@ -16,9 +16,9 @@ use crate::circuit::Circuit;
 /// An evicted circuit.
 #[derive(Debug, Clone)]
 pub(super) struct Former {
-    /// The circuit itself and not a snapshot, so that calls under way still add to its evidence.
+    /// The circuit itself instead of a snapshot, so that calls under way still add to its evidence.
     pub(super) circuit: Circuit,
-    /// The number of calls of the key that have ended, with those of earlier circuits.
+    /// The number of calls of the key that have ended, including the calls of earlier circuits.
     pub(super) calls: u64,
     /// The coarse tick of the last use of the key.
     pub(super) used: u64,
@@ -30,7 +30,7 @@ pub(super) struct Former {
 #[derive(Debug)]
 pub(super) struct Formers {
     max: usize,
-    /// The coarse ticks after which the host of an evicted circuit is taken for gone.
+    /// The idle time of the layer, in coarse ticks.
     idle: u64,
     circuits: HashMap<Box<str>, Former, RandomState>,
     recall: Recall,
@@ -41,26 +41,27 @@ impl Formers {
         Self { max, idle, circuits: HashMap::default(), recall: Recall::new(max) }
     }
 
-    /// Returns the evicted circuit of a key. A circuit of a host that is gone is left out if it would admit the next call,
-    /// as idle circuits are.
+    /// Returns the evicted circuit of a key. If the idle time has passed since the eviction, returns the circuit only
+    /// if it would reject the next call, because idle keys are evicted by the same rule.
     pub(super) fn get(&self, stem: &str, now: u64) -> Option<Circuit> {
         let Former { circuit, since, .. } = self.circuits.get(stem)?;
         let is_gone = now.saturating_sub(*since) >= self.idle && circuit.would_admit_without_leases();
         (!is_gone).then(|| circuit.clone())
     }
 
-    /// Returns the number of calls that a key without a circuit had.
+    /// Returns the number of calls of earlier circuits of a key that has no circuit.
     pub(super) fn calls(&self, stem: &str) -> u64 {
         self.circuits.get(stem).map_or_else(|| self.recall.calls(stem), |former| former.calls)
     }
 
-    /// Takes the evicted circuit of a key that has a circuit again.
+    /// Removes and returns the evicted circuit of a key that has a new circuit.
     pub(super) fn take(&mut self, stem: &str) -> Option<Circuit> {
         self.circuits.remove(stem).map(|former| former.circuit)
     }
 
-    /// Keeps an evicted circuit. If there are too many, an eighth of the circuits is moved to `dropped`, so that a scan
-    /// costs each eviction the same. The caller drops these circuits without a lock, because they are foreign code.
+    /// Keeps an evicted circuit. If there is no room, an eighth of the circuits is forgotten at once, so that only one
+    /// of many evictions needs a scan. The forgotten circuits are moved to `dropped`. The caller drops them without a
+    /// lock, because the drop of a circuit can run foreign code.
     pub(super) fn keep(&mut self, stem: &str, former: Former, dropped: &mut Vec<Circuit>) {
         if self.circuits.len() >= self.max {
             let (now, idle) = (former.since, self.idle);

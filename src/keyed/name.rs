@@ -1,5 +1,5 @@
-//! The name of a key, which is the key itself if the key is a valid name. Otherwise the name is the beginning
-//! of the key with a hash. The functions are pure.
+//! The names of keyed circuits. A key that is a valid name is used unchanged, and any other key becomes its beginning
+//! with a hash. The functions are pure.
 //!
 //! The hash uses no secret, because every instance must compute the same name after every restart, so that it
 //! finds the records in the store. The hash is cryptographic, because a caller who chooses keys must not find
@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::shown::is_printable;
 
-/// The part of a circuit's name that comes from a key. Creating a stem does not allocate.
+/// The stem of a circuit's name, which is the part after the prefix and is derived from a key. Creating a stem does not
+/// allocate.
 #[derive(Debug)]
 pub(super) enum Stem<'a> {
     Plain(&'a str),

@@ -1,10 +1,11 @@
-//! The number of calls of forgotten keys, in a fixed amount of memory.
+//! The memory of forgotten keys, which has the number of calls of each key in a fixed amount of memory.
 //!
 //! A caller who chooses keys can let so many keys fail that the layer has to forget failing circuits. A host in use
-//! then differs from the keys of that caller only by coming back. Therefore the layer remembers for a forgotten key how
-//! many calls the key had. The memory is a filter as in `TinyLFU` (Einziger, Friedman and Manes, 2017), which is a Bloom
-//! filter whose cells have numbers. A number is never too small while the filter remembers the key, and it is seldom
-//! too large. Two generations of cells take turns, so that old keys disappear without a scan.
+//! then differs from the keys of that caller only because calls to the host continue. Therefore the layer remembers for
+//! a forgotten key how many calls the key had. The memory is a filter as in `TinyLFU` (Einziger, Friedman and Manes,
+//! 2017), which is a Bloom filter whose cells have numbers. While the filter remembers a key, its number, which is at
+//! most 255, is never too small and seldom too large. Two generations of cells take turns, so that old keys disappear
+//! without a scan.
 
 use std::hash::BuildHasher;
 
@@ -15,18 +16,18 @@ pub(super) struct Recall {
     /// The seed is random, so that a caller cannot choose keys that share cells.
     hasher: RandomState,
     cells: usize,
-    /// The cells of this generation. Empty until a key is forgotten, because most layers forget none.
+    /// The cells of the present generation. Empty until a key is forgotten, because most layers never forget a key.
     present: Box<[u8]>,
-    /// The cells of the generation before.
+    /// The cells of the previous generation.
     past: Box<[u8]>,
-    /// The number of keys in this generation.
+    /// The number of keys that were noted in the present generation.
     noted: usize,
 }
 
 impl Recall {
-    /// Returns an empty memory for a layer with this number of keys. A full memory takes 512 bytes to 1 KiB for each key,
-    /// from 8 KiB up to 2 MiB. It remembers at least the last 85 keys for each key of the layer. Above 4 096 keys the memory
-    /// grows no further, and is sure of the last 349 525 keys only.
+    /// Returns an empty memory for a layer with this number of keys. A full memory takes 512 bytes to 1 KiB for each
+    /// key, from 8 KiB up to 2 MiB, and remembers at least the last 85 forgotten keys for each key of the layer. Above
+    /// 4 096 keys the memory grows no further, and remembers at least the last 349 525 forgotten keys.
     pub(super) fn new(max_keys: usize) -> Self {
         let cells = max_keys.saturating_mul(256).clamp(1 << 12, 1 << 20).next_power_of_two();
         let (present, past) = (Box::default(), Box::default());
@@ -46,7 +47,8 @@ impl Recall {
         }
     }
 
-    /// Returns the number of calls of a forgotten key, and 0 for a key that was never noted.
+    /// Returns the number of calls of a forgotten key, at most 255, and 0 for a key that the memory does not know. The
+    /// number can be too large, also for a key that was never noted, because keys share cells.
     pub(super) fn calls(&self, key: &str) -> u64 {
         let number = |cells: &[u8], at: usize| cells.get(at).copied().unwrap_or(0);
         let calls = |at| number(&self.present, at).max(number(&self.past, at));

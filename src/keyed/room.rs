@@ -1,8 +1,8 @@
 //! The eviction of keys when a new key arrives. Idle keys are evicted first, then the least recently used of the keys
 //! whose circuits know nothing, and then the keys with the fewest calls.
 //!
-//! A caller may choose the keys. So each eviction of a circuit that knows something keeps the circuit among the
-//! [`Formers`], and no open circuit keeps a new key from its circuit.
+//! A caller may choose the keys. Therefore open circuits are evicted too, so that a caller cannot fill the layer with
+//! them. An evicted circuit that knows something is kept among the [`Formers`].
 //!
 //! A scan of ten thousand keys takes a few milliseconds. Therefore a scan evicts an eighth of the keys at once. If
 //! a scan finds too few keys, because operators hold the others, the next scan waits for a second.
@@ -20,7 +20,7 @@ use crate::sync::Relaxed;
 
 pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Slot, RandomState, LocalGuard<'a>>;
 
-/// The state that only new keys use, under the lock. All times are coarse ticks.
+/// The state of the eviction, under a lock that only calls of new keys take. All times are coarse ticks.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) max: usize,
@@ -34,7 +34,8 @@ pub(super) struct Room {
     labelled: HashSet<Box<str>>,
     /// The circuits that were evicted and not reported yet.
     gone: Vec<Circuit>,
-    /// The circuits that are not needed any more. They are dropped without the lock, because they are foreign code.
+    /// The evicted circuits that are forgotten. They are dropped after the lock is released, because the drop of a
+    /// circuit can run foreign code, such as that of an observer.
     dropped: Vec<Circuit>,
     formers: Formers,
 }
@@ -90,7 +91,8 @@ impl Room {
         self.labelled.contains(stem)
     }
 
-    /// Adds the circuit of a stem to the map. Without a circuit, the entry says that the circuit was refused.
+    /// Adds the circuit of a stem to the map. Without a circuit, adds an entry that the settings of the key were
+    /// refused.
     pub(super) fn keep(&mut self, known: &Known<'_>, stem: &str, circuit: Option<Circuit>, now: u64, cause: Cause) {
         let calls_before = self.formers.calls(stem);
         if circuit.is_some() {
@@ -105,8 +107,9 @@ impl Room {
         self.keys -= usize::from(known.remove(stem).is_some());
     }
 
-    /// Makes room for one key. Returns false if no key can be evicted. For a circuit that is restored before
-    /// its first call, only idle keys are evicted, because keys in use are more important.
+    /// Makes room for one key by evicting other keys if necessary. Returns false if there is no room and no key can be
+    /// evicted. For a circuit that is restored before its first call, only idle keys are evicted, because keys in use
+    /// are more important.
     pub(super) fn make(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, cause: Cause) -> bool {
         if now >= self.idle_at {
             self.idle_at = now.saturating_add((self.idle / 4).max(SECOND));
@@ -115,12 +118,12 @@ impl Room {
         self.keys < self.max || cause == Cause::Call && self.evict_some(circuits, known, now, Full::Layer)
     }
 
-    /// Returns the tick from which a new key can be tried again after a key found no room.
+    /// Returns the tick until which new keys are refused, after there was no room for a key.
     pub(super) fn next_try(&self, now: u64) -> u64 {
         self.room_at.max(now + 1)
     }
 
-    /// Takes the circuits that have left, so that the caller reports and drops them without the lock.
+    /// Takes the evicted and the forgotten circuits, so that the caller can report and drop them without the lock.
     pub(super) fn leaving(&mut self) -> Leaving {
         Leaving { gone: std::mem::take(&mut self.gone), _dropped: std::mem::take(&mut self.dropped) }
     }
@@ -138,10 +141,11 @@ impl Room {
     }
 
     /// Evicts an eighth of the known keys, and at least one key, in the order of their ranks. Returns true if a key was
-    /// evicted. A circuit that an operator holds is never evicted. With `Full::Registry`, a key whose circuit was refused
-    /// stays, because its entry takes no room in the registry.
+    /// evicted. A circuit that an operator holds is never evicted. With `Full::Registry`, a key whose circuit was
+    /// refused stays, because its entry takes no room in the registry.
     ///
-    /// Circuits that were restored from the store are evicted first as long as no call has used their keys, also if they
+    /// Circuits that were restored from the store are evicted first as long as no call has used their keys, even if
+    /// they
     /// are not closed. Without this order, hosts that this instance never calls would use up the room, and the keys in
     /// use would evict each other.
     pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, full: Full) -> bool {
@@ -163,14 +167,14 @@ impl Room {
             self.room_at = now + SECOND;
         }
         let before = self.keys;
-        // Each entry is checked again, because an operator may hold its circuit since the scan.
+        // Each entry is checked again, because an operator may have held its circuit since the scan.
         for (_, stem, entry) in leaving.into_iter().filter(|(.., entry)| !is_held(entry)) {
             self.evict(circuits, known, stem, entry, now, handles);
         }
         self.keys < before
     }
 
-    /// Evicts a key. `handles` is the number of handles of a circuit without calls.
+    /// Evicts a key. `handles` is the number of handles to a circuit that has no call under way.
     fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot, now: u64, handles: usize) {
         if let Some(circuit) = &entry.circuit {
             let knows_something = circuit.knows_more_than_a_new_one(handles);
@@ -195,7 +199,7 @@ impl Room {
 }
 
 impl Rank {
-    /// Returns the rank of a key. `handles` is the number of handles of a circuit without calls.
+    /// Returns the rank of a key. `handles` is the number of handles to a circuit that has no call under way.
     fn of(entry: &Slot, handles: usize) -> Self {
         let class = match &entry.circuit {
             Some(_) if entry.awaits_first_call() => Class::Unused,
@@ -208,8 +212,8 @@ impl Rank {
     }
 }
 
-/// Returns the number of calls of a key. A circuit counts as one call at least, because its first call may still be under
-/// way.
+/// Returns the number of calls of a key. A circuit counts as one call at least, because its first call may still be
+/// under way.
 fn calls(entry: &Slot, circuit: &Circuit) -> u64 {
     entry.calls_before.saturating_add(circuit.ended_calls().max(1))
 }

@@ -10,9 +10,10 @@ pub(super) struct Slot {
     /// The circuit of the key. `None` if the template refused the circuit. Calls of the key are then unguarded until
     /// the key is tried again.
     pub(super) circuit: Option<Circuit>,
-    /// The number of calls of earlier circuits of the key.
+    /// The number of calls of earlier, evicted circuits of the key.
     pub(super) calls_before: u64,
-    /// The coarse tick of the last use, and the number of ticks with a use. For a refused key, the tick of the refusal.
+    /// The coarse tick of the last use, and the number of ticks in which the key was used. For a refused key, the tick
+    /// of the refusal.
     ///
     /// ```text
     /// word   63..24 tick | 23..0 ticks with a use
@@ -64,12 +65,13 @@ impl Slot {
         Some(Some(circuit))
     }
 
-    /// Writes the time of a use in a new tick, and counts the tick. Calls within one tick count once, so that a burst of
-    /// calls is not taken for a key in use.
+    /// Writes the time of a use in a new tick, and counts the tick. Calls within one tick count once, so that a burst
+    /// of calls is not taken for a key in use.
     #[cold]
     fn note_use(&self, circuit: &Circuit, now: u64) {
-        // Relaxed for both, because the word publishes no other data. If two threads count the same tick, one count is
-        // lost, which does no harm.
+        // Relaxed for both, because the word publishes no other data. If two threads write at the same time, a tick may
+        // be counted twice or not at all, or the earlier of two ticks may remain. The time and the number of uses need
+        // not be exact.
         let uses = (self.used.load(Relaxed) & MOST_USES).saturating_add(1).min(MOST_USES);
         self.used.store(now << USES_BITS | uses, Relaxed);
         if let Some(label) = &circuit.config().label {

@@ -1,4 +1,4 @@
-//! The result of an order.
+//! The answer to an order of an operator, and the place where the order was recorded.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ pub struct Done {
     pub transition: Option<Transition>,
     /// The place where the order was recorded.
     pub kept: Kept,
-    /// True if the same order was carried out before, so that nothing was done now. Another act may have come since.
+    /// True if the same order was carried out before, so that nothing was done now. Since then, another act may have
+    /// changed the circuit.
     pub repeated: bool,
 }
 
@@ -25,8 +26,8 @@ pub struct Done {
 pub enum Kept {
     /// Only in this process, because the registry has no store. The act ends with the process.
     Nowhere,
-    /// In the store, with its row of the audit. Both survive a restart. The other instances take the act over at once if
-    /// the store reports changes, and at their next poll otherwise.
+    /// In the record of the store, with a row in the audit. Both survive a restart. The other instances take the act
+    /// over at once if the store reports changes, and at their next poll otherwise.
     #[non_exhaustive]
     Stored {
         /// The latest number of the record that contains the act.
@@ -41,9 +42,9 @@ pub enum Kept {
         /// The reason why the act is not stored yet.
         why: String,
     },
-    /// In the record, but not in the audit yet, because the audit could not be written in time. The record survives a
-    /// restart, and the other instances take the act over. A registry writes the row later, and an instance that takes the
-    /// act over writes the row as well. If the order is given again with the same id, only its row of the audit is
+    /// In the record of the store, but not in the audit yet, because the audit could not be written in time. The record
+    /// survives a restart, and the other instances take the act over. The registry writes the row of the audit later,
+    /// and so does an instance that takes the act over. If the order is given again with the same id, only the row is
     /// written.
     #[non_exhaustive]
     Unaudited {
@@ -52,9 +53,9 @@ pub enum Kept {
         /// The reason why the audit could not be written.
         why: String,
     },
-    /// In the cache of a [`TieredStore`](../store/struct.TieredStore.html) only. Instances that use the cache take the act
-    /// over, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied when the durable
-    /// tier answers. Until then a loss of the cache loses the act.
+    /// In the cache of a [`TieredStore`](../store/struct.TieredStore.html) only. Instances that use the cache take the
+    /// act over, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied when the
+    /// durable tier answers. Until then a loss of the cache loses the act.
     #[non_exhaustive]
     Cached {
         /// The latest number of the record that contains the act.
@@ -68,8 +69,8 @@ pub enum Kept {
 
 #[cfg(feature = "store")]
 impl Kept {
-    /// Returns the place of an act in a record. `lacking` is the tier that does not have the record, and `row` the reason
-    /// why the audit does not have the row.
+    /// Returns the place of an act that a record contains. `lacking` is the tier that does not have the record, if
+    /// there is one. `row` is the result of writing the row of the audit.
     pub(super) fn of(generation: Generation, lacking: Option<&'static str>, row: Result<(), String>) -> Self {
         match (lacking, row) {
             (None, Ok(())) => Self::Stored { generation },

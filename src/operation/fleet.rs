@@ -1,7 +1,7 @@
 //! The decision of a fleet with its votes and leases, read from the store when a person or a program asks.
 //!
-//! No copy of the answer stays in memory. The bytes in the store are not trusted: the record is decoded as each instance
-//! decodes it, and a vote or a lease counts only as long as a command could have made it last.
+//! No copy of the answer stays in memory. The bytes in the store are not trusted. The record is decoded as the
+//! instances decode it, and a vote or a lease that lasts longer than any command allows does not count.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::store::{Loaded, StoreError, StoreErrorKind, answer_within};
 /// The decision of a fleet about one circuit, with the votes, the leases and the entries of its instances
 /// ([`Registry::fleet`]). All durations count from the moment of the answer, by the clock of the store.
 ///
-/// A record has room for about 100 instances. The votes and leases in force are in it, and entries that were written longest
-/// ago can be missing.
+/// A record has room for about 100 instances. If a fleet has more instances, the entries that were written longest ago
+/// are missing, with their votes and leases.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FleetStatus {
@@ -22,12 +22,12 @@ pub struct FleetStatus {
     pub circuit: String,
     /// The state that the fleet has decided.
     pub state: State,
-    /// The number that orders the decisions. Zero if the fleet has never decided.
+    /// The generation of the decision, which increases with each decision. Zero if the fleet has never decided.
     pub generation: Generation,
     /// The time since the decision. `None` if the fleet has never decided.
     pub decided_for: Option<Duration>,
-    /// The time until the open fleet begins to probe, which is zero if the next call begins to probe. `None` if the fleet is
-    /// not open, or if only a reset ends the opening.
+    /// The time until the open fleet begins to probe, or zero if the time is over and the fleet waits for the next
+    /// call. `None` if the fleet is not open, or if only a reset ends the opening.
     pub open_for: Option<Duration>,
     /// The number of openings in a row.
     pub attempt: u32,
@@ -37,10 +37,11 @@ pub struct FleetStatus {
     pub instance: String,
     /// The number of votes that opened the fleet. `None` if the fleet is closed, or if no votes opened the fleet.
     pub opened_by: Option<u32>,
-    /// The number of votes that open the fleet, or that were needed for the present opening. `None` if the number is not
-    /// known, because the fleet is closed and this process has no such circuit in a fleet.
+    /// The number of votes that open the closed fleet, or that were needed for the present opening. `None` if the
+    /// number is not known, because the fleet is closed and this process has no such circuit in a fleet.
     pub needed: Option<u32>,
-    /// The votes in force for an opening, by instance. An opening ends its votes.
+    /// The votes in force for an opening, by instance. Empty unless the fleet is closed, because an opening ends its
+    /// votes.
     pub votes: Vec<FleetVote>,
     /// The leases of the present round, by instance. Empty if the fleet is not half-open.
     pub leases: Vec<FleetLease>,
@@ -58,7 +59,7 @@ pub struct FleetVote {
     pub left: Duration,
 }
 
-/// The part of an instance in the present round.
+/// The lease of an instance in the present round, with the results of its probes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetLease {
@@ -72,8 +73,8 @@ pub struct FleetLease {
     pub failed: bool,
 }
 
-/// An instance, as its entry in the record shows it. A healthy instance writes its entry rarely, so that the numbers are as
-/// old as the entry.
+/// The entry of an instance in the record. A healthy instance writes its entry rarely, so the numbers can be as old as
+/// [`seen`](Self::seen).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FleetInstance {
@@ -87,7 +88,7 @@ pub struct FleetInstance {
     pub seen: Duration,
     /// True if the instance has stopped, or has written nothing for so long that it no longer counts.
     pub gone: bool,
-    /// The weight of the failures since the last success.
+    /// The run of failures, which is the weight of the failures since the last success.
     pub run: f64,
     /// The weight of the failures in the window.
     pub score: f64,
@@ -98,8 +99,8 @@ pub struct FleetInstance {
 }
 
 impl Registry {
-    /// Returns the decision of the fleet about a circuit, with its votes, its leases and its instances. Reads the record of
-    /// the circuit from the store.
+    /// Returns the decision of the fleet about a circuit, with its votes, its leases and its instances. Reads the
+    /// record of the circuit from the store.
     ///
     /// A circuit without a record has the status of a fleet that has never decided, which is closed. The same status is
     /// returned if the registry has no store. The name need not be that of a circuit of this process.

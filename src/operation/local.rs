@@ -1,4 +1,4 @@
-//! Orders to the circuits of this process.
+//! Orders of operators to the circuits of this process, as methods of [`Registry`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,8 +33,8 @@ impl Registry {
     ///
     /// # Cancel safety
     ///
-    /// The act is carried out at the first poll of the future, before the future waits. A future that is dropped later
-    /// loses only the answer, because the act already applies in this process and is still written to the store. The
+    /// The act is carried out at the first poll of the future, before the future waits. If the future is dropped later,
+    /// only the answer is lost, because the act already applies in this process and is still written to the store. The
     /// same order can be given again and then has the same answer.
     pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
         self.begin(name, order)?.end(&mut true).await
@@ -124,8 +124,8 @@ impl Registry {
     pub async fn reset_all(&self, by: &By, to: To, force: bool) -> BTreeMap<String, Result<Done, Refused>> {
         let order = Order::reset(by, to);
         let order = if force { order.force() } else { order };
-        // The names are copied first, because observers run during a reset and may query the registry, which must not
-        // be locked then.
+        // The names are copied first, because the registry must not be locked while a reset runs observers, which may
+        // query the registry.
         let names: Vec<_> = self.circuits().iter().map(|circuit| circuit.name().to_owned()).collect();
         let begun: Vec<_> = names.iter().map(|name| self.begin(name, &order)).collect();
         let mut done = BTreeMap::new();
@@ -203,18 +203,18 @@ impl Registry {
 
 #[cfg(feature = "store")]
 impl Registry {
-    /// Returns the rows of the audit that pass the filter, newest first. The rows are the trips, resets and other
-    /// changes, automatic or by an operator, with user and reason.
+    /// Returns the rows of the audit that pass the filter, newest first. The rows are the changes of circuits, such as
+    /// trips and resets, automatic or by an operator, with user and reason.
     ///
-    /// Texts that are longer than those of this crate are cut, because another program may have written the row.
+    /// Rows that still wait for the store are not included. Texts that are longer than those of this crate are cut,
+    /// because another program may have written the row.
     ///
     /// Without a store the rows are the transitions that the circuits of this process remember, at most 128 for each
     /// circuit.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store failed or did not answer in time. The returned rows do not include rows that still
-    /// wait for the store.
+    /// [`StoreError`] if the store failed or did not answer in time.
     ///
     /// # Cancel safety
     ///
@@ -236,7 +236,8 @@ struct Begun {
     on_its_way: Option<OnItsWay>,
 }
 
-/// The order on its way to the store, with the receivers of its result and of the news that its audit row is stored.
+/// The order on its way to the store. `fate` receives the result of the order, and `row` the notice that the row of the
+/// audit is stored.
 #[cfg(feature = "store")]
 struct OnItsWay {
     name: String,
@@ -258,7 +259,8 @@ impl Begun {
         let kept = match delivery.fate(&name, fate, row, *patient).await {
             Ok((Fate::Stored { generation, lacking }, row)) => {
                 *patient &= row.is_ok();
-                // Without the row, the durable tier has perhaps not answered, so the record may be in the cache only.
+                // If the row of the audit is missing, the durable tier may be down, so the record may be in the cache
+                // only.
                 let lacking = lacking.or_else(|| delivery.durable_tier().filter(|_| row.is_err()));
                 Kept::of(generation, lacking, row)
             }
@@ -291,7 +293,8 @@ fn refused(why: NoRoom) -> Refused {
 }
 
 /// Returns the audit of a registry without a store, which consists of the transitions that its circuits remember,
-/// newest first. The task yields at intervals and keeps only the newest rows, because there can be thousands of circuits.
+/// newest first. Because there can be thousands of circuits, the function yields at intervals, and keeps only the
+/// newest rows in between.
 #[cfg(feature = "store")]
 async fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow> {
     let is_meant = |circuit: &&Circuit| filter.service.as_ref().is_none_or(|service| service == circuit.name());

@@ -24,8 +24,8 @@ use crate::state::refused::bounded;
 use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
-/// Operates circuits through their store. Instances apply the acts like acts of other instances, at the latest with
-/// their next poll of the store.
+/// Operates circuits through their store. The instances take an act over as if another instance had written it, at the
+/// latest with their next poll of the store.
 ///
 /// Clones are handles to the same operator.
 ///
@@ -53,7 +53,7 @@ pub struct Operator {
     incarnation: Arc<str>,
     timeout: Duration,
     cooldown: Duration,
-    /// True if orders are sent although the instances use a store of other tiers by their entries.
+    /// True if orders are sent even if the entries of the instances name a cache that this store does not have.
     ignores_tiers: bool,
 }
 
@@ -91,16 +91,16 @@ impl Operator {
         self
     }
 
-    /// Records the login name of the person behind the name of the instance, for example `operator@vm login ana`. A tool
-    /// calls the method if the person names another user in orders, because the user of an order is a claim. The first
-    /// 32 characters of the name are kept. Neither name is checked.
+    /// Appends the login name of the person to the name of the instance, for example `operator@vm login ana`. A tool
+    /// calls this method if the person names another user in orders, because the user of an order is a claim. The first
+    /// 32 characters of the login name are kept. Neither the user nor the login name is checked.
     pub fn login(self, name: &str) -> Self {
         let instance = format!("{} login {}", cut(&self.instance, 61), one_line(name.trim(), 32));
         self.instance(&instance)
     }
 
     /// Sets the longest duration of each store operation. Default: 2 s. A store derives its own limits from this
-    /// duration, for example that of a new connection.
+    /// duration, for example the limit of a new connection.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -115,8 +115,9 @@ impl Operator {
         self
     }
 
-    /// Sends orders although the instances use a cache in front of this store by their entries. By default such orders
-    /// are refused ([`Refused::OneTier`]). Use this setting if the cache was removed, and old entries still name the cache.
+    /// Sends orders even if the entries of the instances name a cache in front of this store. By default such orders
+    /// are refused ([`Refused::OneTier`]), because the instances would not see them in their cache. Use this setting if
+    /// the cache was removed and old entries still name the cache.
     pub const fn ignore_tiers(mut self) -> Self {
         self.ignores_tiers = true;
         self
@@ -132,12 +133,13 @@ impl Operator {
     ///
     /// Dropping the future changes nothing.
     pub async fn now(&self) -> Result<Timestamp, StoreError> {
-        // The load has a name, because some stores answer a load of no names without contact to their server.
+        // The load needs a name, which need not exist, because some stores answer a load of no names without a query to
+        // their server.
         Ok(self.load("circuitctl").await?.1)
     }
 
-    /// Returns the records of all circuits in the store, sorted by name. [`members`](Self::members) returns the members of
-    /// fleets.
+    /// Returns the records of all circuits in the store, sorted by name. [`members`](Self::members) returns the members
+    /// of fleets.
     ///
     /// # Errors
     ///
@@ -171,8 +173,8 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// [`Refused::NoRecord`] with the most similar name, [`Refused::Store`], or [`Refused::Invalid`] for the name of the
-    /// members of a fleet.
+    /// [`Refused::NoRecord`] with the most similar name, [`Refused::Store`], or [`Refused::Invalid`] for the name of
+    /// the members of a fleet.
     ///
     /// # Cancel safety
     ///
@@ -190,8 +192,8 @@ impl Operator {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than those of this crate are
-    /// cut.
+    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than those of this crate
+    /// are cut.
     ///
     /// # Errors
     ///
@@ -211,8 +213,8 @@ impl Operator {
     ///
     /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
     /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
-    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`. A pattern without a record is
-    /// refused as a pattern, because no option makes the order valid.
+    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`. A pattern without a record
+    /// is refused as a pattern, because no option makes the order valid.
     ///
     /// # Errors
     ///
@@ -266,8 +268,8 @@ impl Operator {
         self.operate(name, &Order::forget(by)).await
     }
 
-    /// Writes the row of a carried out order. The id of the row is made from the order, so that repeated writes leave
-    /// one row.
+    /// Writes the row of the audit for an order that was carried out. The id of the row is derived from the order, so
+    /// that repeated writes result in one row.
     async fn audited(&self, name: &str, order: &Order, stored: Stored) -> Kept {
         let Stored { generation, now, lacking } = stored;
         let generation = Generation::new(generation);

@@ -9,7 +9,7 @@ use super::{Operator, Shown};
 use crate::pattern::is_reserved;
 use crate::store::{Etag, StoreError, Watch, WatchEvent};
 
-/// The changes of records in a store, beginning with all present records ([`Operator::watch`]).
+/// The changes of records in a store, which begin with all present records. Created by [`Operator::watch`].
 #[derive(Debug)]
 #[must_use = "changes are reported only by `next`"]
 pub struct Changes {
@@ -22,7 +22,7 @@ pub struct Changes {
     ready: VecDeque<Change>,
 }
 
-/// The present content of a store under one name.
+/// A change of one record, which has the present record or reports that the record was deleted.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Change {
@@ -38,7 +38,7 @@ impl Changes {
     }
 
     /// Waits for the next change. The first calls return all present records. If the store reports changes, a later
-    /// change is returned after a pause of 50 ms, and of 50 ms more for each 256 known records, so 200 ms with 1000
+    /// change is returned after a pause of 50 ms plus 50 ms for each 256 known records, which is 200 ms for 1000
     /// records. Otherwise a query every two seconds finds the change. Of several quick changes to one record, only the
     /// last change is returned.
     ///
@@ -71,8 +71,8 @@ impl Changes {
         }
     }
 
-    /// Returns the next change if it is known already, so that a caller can collect the changes that come together.
-    /// Never waits and never queries the store.
+    /// Returns the next change that is already known, without a wait or a query, so that a caller can collect all
+    /// changes that one query has found.
     pub fn ready(&mut self) -> Option<Change> {
         self.ready.pop_front()
     }
@@ -80,7 +80,7 @@ impl Changes {
     async fn wait(&mut self) {
         let reported = async {
             match &mut self.watch {
-                // A heartbeat of a member of a fleet is no change of a circuit.
+                // Reserved names are those of memberships. A heartbeat in a membership is no change of a circuit.
                 Some(watch) => loop {
                     match watch.next().await {
                         Some(WatchEvent::Changed { name, .. }) if is_reserved(&name) => {}
@@ -90,8 +90,8 @@ impl Changes {
                 None => std::future::pending().await,
             }
         };
-        // One list finds all changes, so the name in the event is not needed. Most stores do not report a write of counts,
-        // which the poll finds.
+        // One list finds all changes, so the name in the event is not needed. Most stores report no write that changes
+        // only counts. The poll finds such a write.
         let reported = tokio::time::timeout(POLL, reported).await;
         // The flag is set before the pause, so that no change is lost if the future is dropped during the pause.
         self.due = true;
@@ -99,8 +99,8 @@ impl Changes {
             self.watch = self.watch.take().filter(|_| reported.is_err());
             return;
         }
-        // Other programs can send reports without end. The reports of a pause share one list, and a long list has a long
-        // pause.
+        // Other programs can send reports without end. Therefore one list follows all reports of a pause, and the pause
+        // grows with the length of the list.
         let lists = u32::try_from(self.known.len() / BATCH + 1).unwrap_or(u32::MAX);
         tokio::time::sleep(MERGED_WITHIN.saturating_mul(lists)).await;
         let is_there = |watch: &mut Watch| matches!(watch.next_ready(), Poll::Ready(Some(_)));
@@ -126,7 +126,7 @@ impl Changes {
 
 /// The longest delay of a change that the store does not report.
 const POLL: Duration = Duration::from_secs(2);
-/// The pause after a report, for each load of a list.
+/// The pause after a report of the store, for each load of [`BATCH`] records that the list needs.
 const MERGED_WITHIN: Duration = Duration::from_millis(50);
-/// The number of reports that one list can follow.
+/// The largest number of waiting reports that are taken before one list, which finds the changes of all of them.
 const MERGED_AT_MOST: usize = 4096;

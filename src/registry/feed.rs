@@ -1,4 +1,5 @@
-//! The feed of a registry, which passes the events of all circuits to subscribers, such as an open page or a program.
+//! The feed of a registry, which passes the events of all circuits to subscribers, such as an admin page. The events
+//! are transitions, summaries of rejections, new circuits, and changes of fleets.
 //!
 //! Without a subscriber there is no channel and no event is stored, so that an unused feed needs hardly any memory.
 
@@ -14,12 +15,13 @@ use crate::event::{Event, Observer};
 use crate::state::{Brief, FleetBrief, State, Transition};
 use crate::sync::Mutex;
 
-/// An observer of every circuit, which passes transitions and summaries of rejections to the subscribers.
+/// The observer of every circuit, which passes events to the subscribers.
 #[derive(Debug)]
 pub(super) struct Feed {
     channel: Mutex<Channel>,
-    /// The companion of the registry, which is notified of transitions. Without a companion, the feed logs acts for the
-    /// audit. The reference is weak, because circuits hold the feed, and the companion must end with its registry.
+    /// The companion of the registry, which is notified of transitions and writes the audit. Without a companion, the
+    /// feed logs the acts of operators itself. The reference is weak, because circuits hold the feed, and the companion
+    /// must end with its registry.
     companion: Option<Weak<dyn Companion>>,
 }
 
@@ -145,7 +147,7 @@ impl Subscription {
 /// An event, with the name of its circuit.
 ///
 /// Its `Display` is one sentence for operators, such as ``circuit `payments`: closed to open: failures in a row weighed
-/// 5.0, the limit is 5.0``. The sentence is not for strangers, because the cause can contain the text of an error.
+/// 5.0, the limit is 5.0``. Do not show the sentence to strangers, because it can contain the text of an error.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct News {

@@ -1,6 +1,6 @@
-//! The names of a registry that are taken, by circuits and by layers of keyed circuits.
+//! The names of a registry that are taken by circuits, and the prefixes that layers of keyed circuits have reserved.
 //!
-//! One lock protects both, so that no circuit gets a name at the moment in which a layer takes the beginning of that name.
+//! One lock protects both. With two locks, a circuit could get a name while a layer reserves a prefix of that name.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "keyed")]
@@ -10,19 +10,20 @@ use super::RegistryError;
 use crate::circuit::Circuit;
 use crate::config::Config;
 
-/// The names that are taken.
+/// The names and the prefixes that are taken.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     // The map is sorted, so that lists of circuits are sorted too.
     pub(super) circuits: BTreeMap<String, Circuit>,
-    /// The beginnings of names that belong to layers of keyed circuits.
+    /// The reserved prefixes, one for each layer of keyed circuits.
     #[cfg(feature = "keyed")]
     pub(super) prefixes: Vec<Box<str>>,
 }
 
 impl Names {
     /// Returns the circuit that already has the name of `config`, or an error if its settings differ, if the name
-    /// belongs to a layer of keyed circuits, or if there are `limit` circuits. Returns `None` if a circuit can be added.
+    /// belongs to a layer of keyed circuits, or if there are `limit` circuits. Returns `None` if a circuit can be
+    /// added.
     pub(super) fn taken(&self, config: &Config, limit: usize) -> Option<Result<Circuit, RegistryError>> {
         let name = || config.name().to_owned();
         #[cfg(feature = "keyed")]
@@ -40,8 +41,8 @@ impl Names {
         (self.circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
     }
 
-    /// Reserves all names that begin with `prefix`. Returns the reason of the refusal if such a name belongs to a circuit,
-    /// or can belong to a key of another layer.
+    /// Reserves all names that begin with `prefix`. Returns the reason of the refusal if such a name belongs to a
+    /// circuit, or can belong to a key of another layer.
     #[cfg(feature = "keyed")]
     pub(super) fn reserve(&mut self, prefix: &str) -> Result<(), String> {
         let clashes = |other: &str| other.starts_with(prefix) || prefix.starts_with(other);

@@ -1,6 +1,6 @@
-//! The interface of keyed circuits for the restore, which creates circuits before their first call.
+//! The interface of keyed circuits for their restore from a store, which creates circuits before their first call.
 //!
-//! The registry cannot know the keyed circuits that a restart must restore, because a key is known only at
+//! After a restart, the registry does not know the keyed circuits that must be restored, because a key is known only at
 //! its first call. Only the store contains their names. This trait lets the coordinator create a circuit for
 //! a stored name. The keyed circuits decide about keys, settings and limits.
 
@@ -24,7 +24,8 @@ pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
     /// because it comes from a store.
     fn wants(&self, name: &str) -> bool;
 
-    /// Creates the circuit of a name and adds the circuit to the registry, whose companion then restores it.
+    /// Creates the circuit of a stored name, and adds the circuit to the registry, whose companion then restores the
+    /// circuit.
     fn bring_back(&self, name: &str) -> BroughtBack;
 
     /// Makes the services of the layer wait in `poll_ready` until [`restored`](Self::restored) is called.

@@ -5,8 +5,8 @@ use std::fmt;
 use super::Rejection;
 use crate::error::Rejected;
 
-/// Answers a rejected call with a closure that gets the request. The rejection `R` converts the errors of the
-/// service.
+/// Answers a rejected call with the result of a closure, which gets the rejection and the request. The rejection `R`
+/// converts the errors of the service.
 ///
 /// This type is created by [`CircuitBreakerLayer::fallback`](crate::CircuitBreakerLayer::fallback). For a
 /// layer of load shedding, use [`new`](Self::new). Each answer is reported as an
@@ -19,8 +19,8 @@ pub struct Fallback<F, R> {
 }
 
 impl<F, R> Fallback<F, R> {
-    /// Returns a rejection that answers with `fallback`. `fallback` replaces the answer of `rejection`, which
-    /// still sets the type of the errors.
+    /// Returns a rejection that answers with `fallback` instead of the answer of `rejection`. The error type is still
+    /// that of `rejection`.
     pub const fn new(fallback: F, rejection: R) -> Self {
         Self { fallback, rejection }
     }

@@ -31,9 +31,8 @@ use crate::state::RejectReason;
 /// because many clients limit the size of headers. A sentence that is too long is cut.
 ///
 /// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). If the circuit
-/// stays open until a reset, the value is -1, which forbids the retry. If the circuit is half-open, or if
-/// load was shed without a known wait, the header is absent. The next attempt may succeed then, so the caller
-/// should use its own backoff.
+/// stays open until a reset, the value is -1, which forbids a retry. If the circuit is half-open, the header is
+/// absent. The next attempt may succeed then, so the caller should use its own backoff.
 ///
 /// Every rejected request gets such a response. If a server has routes that are not gRPC, give these routes a
 /// layer of their own.
@@ -51,10 +50,10 @@ use crate::state::RejectReason;
 /// }
 /// ```
 ///
-/// A status in headers has no source. Therefore the types of the stack decide where the rejection puts its
-/// status:
+/// A status in headers has no source. Therefore the error type and the body type of the inner service decide where
+/// the rejection puts its status:
 ///
-/// | error of the service inside | rejection |
+/// | error of the inner service | rejection |
 /// |---|---|
 /// | `tonic::transport::Error`, such as the error of a `Channel`, with tonic's body | a response whose body fails with the status. A unary call fails immediately, and a streaming call fails when it reads the first message. |
 /// | [`BoxError`](crate::BoxError), such as the error of a `TimeoutLayer`, with tonic's body | the status as the error. A server of tonic turns the status into a response. |
@@ -114,8 +113,8 @@ impl GrpcRejection {
 
     /// Adds error details of Google's error model, which tonic's `StatusExt` and other clients decode.
     ///
-    /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN` or `LOAD_SHED`, the domain
-    /// `tower-circuit-breaker`, and the name of the circuit as `service` in its metadata. An
+    /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN`, `CIRCUIT_RAMP`, `CIRCUIT_THROTTLED`
+    /// or `LOAD_SHED`, the domain `tower-circuit-breaker`, and the name of the circuit as `service` in its metadata. An
     /// [`anonymous`](Self::anonymous) rejection has no `ErrorInfo`. `google.rpc.RetryInfo` has the time to wait, and is
     /// absent if the time is unknown.
     #[cfg(feature = "tonic")]

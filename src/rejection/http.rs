@@ -1,9 +1,9 @@
-//! Rejections as HTTP responses.
+//! Rejections as HTTP responses with status 503.
 //!
-//! A rejected caller needs to know that this attempt was not sent on, when to try again, and which circuit
-//! rejected the attempt. Earlier attempts of the same request may have reached the service, because a layer of
-//! retries can stand outside the breaker. By default the response omits the rule, its numbers and the last failure, because
-//! the caller may be a stranger.
+//! The response says that this attempt did not reach the service, which circuit rejected the attempt, and when to try
+//! again. Earlier attempts of the same request may have reached the service, because a layer of retries can be outside
+//! the breaker. By default the response omits the rule, its numbers and the last failure, because the caller may be a
+//! stranger.
 
 mod accept;
 mod problem;
@@ -27,8 +27,8 @@ use problem::problem;
 /// so that outer layers can distinguish the rejection from a 503 of the service.
 ///
 /// The body is a problem, `application/problem+json` ([RFC 9457]). If the `Accept` of a client prefers
-/// `text/plain` by its q-values, the body is the sentence of the problem as plain text. For this choice,
-/// `application/json` stands for the problem. A client that accepts neither form gets the problem. The
+/// `text/plain` by its q-values, the body is the sentence of the problem as plain text. A client that accepts
+/// `application/json` also accepts the problem. A client that accepts neither form gets the problem. The
 /// response to a `HEAD` has only the headers.
 ///
 /// ```json
@@ -90,7 +90,7 @@ impl HttpRejection {
     /// kind and the text of the last failure. If this instance follows the opening of another instance, the
     /// sentence names that instance. For a hold, the sentence contains the user and the reason. Use this
     /// setting only for callers of the same organisation, because the text of a failure can contain details
-    /// of an error. Of an address with `://`, the text shows at most the scheme and the host.
+    /// of an error. The text shows at most the scheme and the host of an address.
     ///
     /// For each rejection, the circuit looks up the sentence under a mutex.
     #[must_use]
@@ -101,8 +101,8 @@ impl HttpRejection {
     /// Returns the response to a rejection, for a handler that guards a call with a permit and answers like
     /// the layer.
     ///
-    /// The body is always the problem, because this method sees no request. A handler can use the same
-    /// response for a `HEAD`, because hyper omits its body.
+    /// The body is always the problem, because this method sees no request. A handler can also return this
+    /// response to a `HEAD`, because hyper then omits the body.
     ///
     /// ```
     /// use http::Response;

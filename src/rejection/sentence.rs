@@ -1,4 +1,4 @@
-//! The sentence of a rejection, with as much detail as a response may disclose.
+//! The sentence of a rejection for HTTP and gRPC responses, with as much detail as a response may disclose.
 //!
 //! HTTP and gRPC use the same three levels of detail and the same default, because strangers can receive
 //! either answer.

@@ -19,8 +19,8 @@ use crate::outcome::Outcome;
 ///
 /// A classifier decides whether a result is a failure, so give the breaker and the retries the same classifier. A
 /// success deposits into the budget, and a retry withdraws from the budget. If a failure has a
-/// [`retry_after`](crate::Failure::retry_after) (RFC 9110, 10.2.3) that is not above the maximum of the backoff, the
-/// retry waits for this time too. If the `retry_after` is longer, there is no retry.
+/// [`retry_after`](crate::Failure::retry_after) (RFC 9110, 10.2.3) that is not above the maximum of the backoff, this
+/// time is added to the wait. If the `retry_after` is longer, there is no retry.
 ///
 /// [`RetryPolicy::builder`]: super::RetryPolicy::builder
 #[derive(Clone)]
@@ -41,8 +41,8 @@ where
     type Future = Sleep;
 
     fn retry(&mut self, request: &mut Req, result: &mut Result<Res, E>) -> Option<Sleep> {
-        // This request is the copy that tower made before the attempt. For the classifier the copy is as good as the
-        // request itself.
+        // `request` is the copy that tower made before the attempt, and contains the same data for the classifier as
+        // the request that was sent.
         let call = self.classifier.start(request);
         let failure = match self.classifier.finish(call, result.as_ref(), Duration::ZERO) {
             Outcome::Success => {
@@ -50,8 +50,8 @@ where
                 return None;
             }
             Outcome::Ignored => return None,
-            // The service cancelled the call. A retry is of no use, because the deadline of the caller has passed, or
-            // because the end says nothing about the service.
+            // The service cancelled the call. There is no retry, because either the deadline of the caller has passed,
+            // or the cancellation says nothing about the service.
             #[cfg(feature = "http")]
             Outcome::Failure(failure) if failure.is_ignored_early() => return None,
             Outcome::Failure(failure) => failure,
@@ -68,8 +68,8 @@ where
     }
 
     fn clone_request(&mut self, request: &Req) -> Option<Req> {
-        // A copy is needed before the last attempt too, because the circuit may reject the last attempt and the policy
-        // may wait.
+        // A copy is also needed before the last attempt, because the circuit may reject that attempt. The policy may
+        // then wait and send the copy.
         self.repeat.copy(request)
     }
 }

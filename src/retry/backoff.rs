@@ -1,7 +1,8 @@
-//! tower's exponential backoff, with a source of randomness that all calls of a policy share.
+//! The backoff of retries, which is tower's exponential backoff with a source of randomness that all calls of a policy
+//! share.
 //!
 //! tower clones its own source of randomness with the policy, so every call would draw the same numbers. Retries that
-//! begin at the same moment would then stay together, although jitter is meant to separate them.
+//! begin at the same moment would then all have the same waits, although jitter is meant to spread them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crate::sync::{AtomicU64, Relaxed};
 /// The backoff of one call.
 pub(super) type Backoff = ExponentialBackoff<Spread>;
 
-/// The waits between attempts. A wait doubles from `first` to `max`, plus a random share of up to `jitter` of itself,
-/// and is never above `max`.
+/// The settings of the waits between attempts. The waits double from `first` to `max`. Each wait is lengthened by a
+/// random share of up to `jitter`, but not above `max`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spacing {
     pub(super) first: Duration,

@@ -50,11 +50,11 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self
     }
 
-    /// Sets the wait before the first retry, and the maximum of the waits. The wait doubles with each retry. Default: 100
-    /// ms and 2 s.
+    /// Sets the wait before the first retry, and the maximum of the waits. The wait doubles with each retry. Default:
+    /// 100 ms and 2 s.
     ///
-    /// Range: 1 ms to 1 hour, and `first` is not above `max`. If a failure has a `retry_after` of at most `max`, the
-    /// wait is longer by this time. If the `retry_after` is longer than `max`, there is no retry.
+    /// Range: 1 ms to 1 hour, where `first` must not exceed `max`. If a failure has a `retry_after` of at most `max`,
+    /// this time is added to the wait. If the `retry_after` is longer than `max`, there is no retry.
     pub const fn backoff(mut self, first: Duration, max: Duration) -> Self {
         self.spacing.first = first;
         self.spacing.max = max;
@@ -63,21 +63,22 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
 
     /// Sets the largest random share by which a wait is lengthened. Range: 0 to 1. Default: 0.5.
     ///
-    /// The sum never exceeds the maximum, so waits that have reached the maximum have no jitter.
+    /// A wait with its jitter never exceeds the maximum of the backoff, so waits that have reached the maximum have no
+    /// jitter.
     pub const fn jitter(mut self, jitter: f64) -> Self {
         self.spacing.jitter = jitter;
         self
     }
 
-    /// Sets the number of retries that each success of the last 10 s pays for. Range: 0 to 10. Default: 0.2, which is
-    /// one retry for five successes.
+    /// Sets the number of retries that the budget permits for each success of the last 10 s. Range: 0 to 10. Default:
+    /// 0.2, which is one retry for five successes.
     pub const fn retry_ratio(mut self, ratio: f32) -> Self {
         self.ratio = ratio;
         self
     }
 
-    /// Sets the number of retries a second that need no success, on average over 10 s. Range: 0 to 1 000 000. Default:
-    /// 10.
+    /// Sets the number of retries a second that the budget permits without any success, on average over 10 s. Range: 0
+    /// to 1 000 000. Default: 10.
     pub const fn min_retries_per_second(mut self, retries: u32) -> Self {
         self.per_second = retries;
         self
@@ -90,12 +91,12 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self
     }
 
-    /// Sets the closure that judges each result. Failures of any weight are retried. By default every error is a failure,
-    /// except a refusal in this process, such as tower's `Overloaded`.
+    /// Sets the closure that judges each result. Failures of any weight are retried. By default every error is a
+    /// failure, except a refusal in this process, such as tower's `Overloaded`.
     pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F>, Q>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
-        // the method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         F: Fn(Result<&Res, &Err>) -> Outcome,
     {
         self.classifier(FnClassifier::new(f))
@@ -104,7 +105,7 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
     /// Sets the classifier that judges each result. Failures of any weight are retried. Use the classifier of the
     /// breaker, if the breaker has one.
     ///
-    /// The classifier always sees an `elapsed` of zero, also if
+    /// The classifier always sees an `elapsed` of zero, even if
     /// [`NEEDS_ELAPSED`](crate::classify::Classifier::NEEDS_ELAPSED) is true, because a late response is no reason to
     /// repeat the call.
     pub fn classifier<C2>(self, classifier: C2) -> RetryPolicyBuilder<C2, Q> {

@@ -1,12 +1,11 @@
-//! The places where a retry policy searches for a rejection, which are the error, the response, or the result of a
-//! closure.
+//! The search of a retry policy for a rejection, in the error or in the response of an attempt.
 
 #[cfg(feature = "http")]
 use std::any::Any;
 
 use crate::error::{BoxError, Error, Rejected};
 
-/// Finds the rejection in a result, if the result is a rejection.
+/// Finds the rejection in the result of a call.
 ///
 /// Implemented by [`InErrors`], by [`InResponses`] and by each closure `Fn(&Result<Res, E>) -> Option<&Rejected>`.
 #[diagnostic::on_unimplemented(
@@ -41,8 +40,8 @@ impl<Res, E: MayBeRejected> FindRejected<Res, E> for InErrors {
     }
 }
 
-/// Searches the extensions of the response, where `HttpRejection` and `GrpcRejection` store the rejection, and boxed errors,
-/// which `GrpcRejection` uses in a client of tonic.
+/// Searches the extensions of the response, where `HttpRejection` and `GrpcRejection` store the rejection, and boxed
+/// errors, which `GrpcRejection` uses in a client of tonic.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InResponses;
@@ -115,8 +114,8 @@ impl MayBeRejected for reqwest::Error {
     }
 }
 
-/// Searches the sources of the status, where `GrpcRejection` of a layer around the channel leaves the rejection. For
-/// retries around a client that tonic generated.
+/// Searches the sources of the status, among which the `GrpcRejection` of a layer around the channel puts the
+/// rejection. This implementation is for retries around a client that tonic generated.
 #[cfg(feature = "tonic")]
 impl MayBeRejected for tonic::Status {
     fn rejected(&self) -> Option<&Rejected> {

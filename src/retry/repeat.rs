@@ -1,4 +1,4 @@
-//! The choice of the requests that may be sent again, and the way to copy such a request.
+//! The copy of a request for a retry, only of requests that may be sent again.
 
 /// Copies a request before it is sent, if the request may be sent again.
 ///
@@ -49,8 +49,8 @@ pub fn idempotent<B: Clone>(request: &http::Request<B>) -> Option<http::Request<
     request.method().is_idempotent().then(|| request.clone())
 }
 
-/// Copies requests of reqwest whose method is idempotent, like [`idempotent`]. `None` for POST and PATCH, and for a body
-/// that is a stream.
+/// Copies requests of reqwest whose method is idempotent, like [`idempotent`]. `None` for POST and PATCH, and for a
+/// body that is a stream.
 ///
 /// ```
 /// use tower_circuit_breaker::retry::{RetryPolicy, idempotent_reqwest};

@@ -1,4 +1,4 @@
-//! The wait of a service until its circuit lets calls through again, or until the circuit is restored.
+//! The wait of a service in `poll_ready` until its circuit lets calls through again, or until the circuit is restored.
 
 use std::task::{Context, Poll, ready};
 
@@ -18,7 +18,7 @@ impl Pend {
     ///
     /// # Cancel safety
     ///
-    /// If the task does not poll again, the circuit wakes the task once more. If the service is dropped, the circuit
+    /// If the task stops polling, the circuit wakes the task at most once more. If the service is dropped, the circuit
     /// forgets the task.
     pub(super) fn poll(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<()> {
         if circuit.peek() != Peek::MayPass {
@@ -66,7 +66,7 @@ mod tests {
         Circuit::new(Config::classic("orders").build().expect("they are valid"))
     }
 
-    /// A service whose inner service is ready once.
+    /// Returns a service whose inner service is ready for one call.
     fn service(circuit: &Circuit, when_open: WhenOpen) -> (CircuitBreaker<Mock>, Handle<(), ()>) {
         let (inner, mut handle) = mock::pair();
         handle.allow(1);

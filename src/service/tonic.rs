@@ -1,5 +1,5 @@
-//! The name of a gRPC service behind a circuit. The name is the name of the inner service, so that tonic routes as
-//! before.
+//! The name of a gRPC service behind a circuit, which is the name of the inner service, so that tonic routes calls as
+//! without the layer.
 
 use ::tonic::server::NamedService;
 

@@ -1,13 +1,14 @@
-//! The wait of a caller for an inner service that is not ready.
+//! The wait of a caller in `poll_ready` for an inner service that is not ready, which counts as a failure if the wait
+//! was long.
 //!
 //! An exhausted pool, or a connection without free streams, holds callers in `poll_ready`, before any call. A caller
 //! that gives up after `cancelled_counts_after` counts like a dropped call, because such a caller has also waited
 //! without an answer. Otherwise a service that is never ready would keep its circuit closed, with totals of zero.
 //!
-//! A service that is used for one call is dropped when its caller gives up. A service that lives longer is polled by
-//! the next caller, or once more when a timer of the caller fires. While a caller only waits, no poll comes. Therefore
-//! a poll ends an unsuccessful wait if the last poll was `cancelled_counts_after` ago or earlier and the service is
-//! still not ready.
+//! A service that is used for one call is dropped when its caller gives up. A service that lives longer is polled again
+//! by the next caller, or when a timer of the caller fires. While a caller waits, nothing polls the service. Therefore
+//! the caller counts as having given up if a poll follows the last poll by `cancelled_counts_after` or longer, and the
+//! inner service is still not ready.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 pub(super) struct Unready {
     /// True while a caller waits. The flag is separate from `wait`, so that a healthy call only writes one byte.
     waits: bool,
-    /// The last wait, which goes on only while `waits` is true. The wait is boxed, so that services that are always
-    /// ready stay small.
+    /// The last wait, which is under way only while `waits` is true. The wait is boxed, so that services that are
+    /// always ready stay small.
     wait: Option<Box<Wait>>,
 }
 
@@ -39,7 +40,7 @@ impl Unready {
         Self { waits: false, wait: None }
     }
 
-    /// Notes that no caller waits for the inner service, because the inner service is ready or was not polled.
+    /// Notes that no caller waits for the inner service, because the inner service was ready or was not polled.
     #[inline]
     pub(super) const fn end(&mut self) {
         self.waits = false;

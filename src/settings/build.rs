@@ -1,4 +1,4 @@
-//! The registry that the settings describe, with its store.
+//! The builder of a registry from settings, with the store of `[persistence]`.
 
 use super::Settings;
 use super::error::SettingsError;
@@ -10,10 +10,10 @@ use crate::shown::masked;
 use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
-    /// Returns the builder of a registry with the settings of `[persistence]`, which are the store, its
-    /// cache and its tables, sharing, the names of this instance and its fleet, the quorum, the wait of first calls, the retention
-    /// of the audit, and TTLs. If the table has neither `store` nor `enabled = true`, or has `enabled =
-    /// false`, the registry has no store.
+    /// Returns the builder of a registry with the settings of `[persistence]`, which are the store, its cache and its
+    /// tables, sharing, the names of this instance and its fleet, the quorum, the wait of first calls, the retention of
+    /// the audit, and TTLs. If the table has neither `store` nor `enabled = true`, or has `enabled = false`, the
+    /// registry has no store.
     ///
     /// This method opens no store and creates no circuit. The method needs the feature `store`, and the
     /// feature of the chosen store.
@@ -41,8 +41,8 @@ impl Settings {
         let Some(kept) = self.persistence() else {
             return Persistence::unused(&self.draft.persistence).map_or(Ok(builder), Err);
         };
-        // The tables are reported as expected names before the registry reports the names with TTLs, so that
-        // a warning names the table of a circuit.
+        // The names of the tables are passed to `roll_call` before the registry passes the names with TTLs, so that
+        // a warning about a name shows its table.
         self.expect_circuits();
         // `Create` is the default and is not passed on, because the address of the store may say that the
         // store is read only.
@@ -71,7 +71,8 @@ impl Settings {
         Ok(builder.ttl(open, other).ttls(kept.ttls().clone()))
     }
 
-    /// Returns the error of a store, with the key of its address and the origin of the key.
+    /// Returns the error for the address of a store that cannot be used, with the key of the address and the origin of
+    /// the key.
     fn unusable(&self, key: &str, url: &StoreUrl, error: &StoreError) -> SettingsError {
         let origin = self.draft.persistence.get(key).map_or("the default", |field| &field.origin);
         // The address is masked, because the error of a store may repeat the address with its password.

@@ -1,7 +1,7 @@
 //! The keys of a circuit in a settings file, each with its reader and its method of the builder.
 //!
-//! A key has one row in `KEYS`, and each of its forms has an arm in `apply`. The list of allowed keys, the
-//! environment variables and the tests use `KEYS` too.
+//! Each key has one row in `KEYS`, which reads its value as a [`Setting`], and each `Setting` has an arm in `apply`.
+//! The list of allowed keys, the environment variables and the tests use `KEYS` too.
 
 use std::time::Duration;
 
@@ -166,8 +166,8 @@ pub(super) const OPEN_FOR: Shape = Shape {
         } else if ["base", "max"].iter().any(|part| parts.contains_key(*part))
             && let Some(fixed) = below.remove("fixed")
         {
-            // A fixed duration equals a doubling from `base` to the same `max`. Therefore a more specific
-            // table can change `base` or `max` alone.
+            // A fixed duration is equivalent to an equal `base` and `max`. Therefore a more specific table can change
+            // `base` or `max` alone.
             below.insert("base".to_owned(), fixed.clone());
             below.insert("max".to_owned(), fixed);
         }
@@ -190,10 +190,11 @@ fn open_for(set: &Layers<'_>) -> Result<OpenDuration, SettingsError> {
 
 /// Applies the settings to the builder.
 pub(super) fn build(settings: &[Setting], builder: ConfigBuilder) -> ConfigBuilder {
-    // `slower_than` is left out if the rule is switched off. The key may still be in a table, and the builder
-    // would refuse `slower_than` without the rule.
+    // `slower_than` is left out if a more specific table switches the slow-call rule off, because the builder would
+    // refuse `slower_than` without the rule.
     let no_slow_rule = settings.iter().any(|setting| matches!(setting, Setting::SlowCallRate(None)));
-    // The other keys of health probes are left out without an address, because they may be in a table for many circuits.
+    // Without an address, the other keys of health probes are left out, because a table for many circuits may have
+    // them.
     let has_health = settings.iter().any(|setting| matches!(setting, Setting::Health(Some(_))));
     let is_of_health = |setting: &Setting| {
         matches!(setting, Setting::HealthEvery(_) | Setting::HealthDeadline(_) | Setting::HealthRequired(_))

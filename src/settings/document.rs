@@ -1,4 +1,5 @@
-//! The reader of documents, which checks size and encoding, recognises the format, and returns a tree of values.
+//! The reader of settings documents, which checks size and encoding, recognises TOML or JSON, and returns a tree of
+//! values.
 //!
 //! The `Display` of a parser's error can quote the line with the mistake, and that line can contain a
 //! password. Therefore only the message of the error is used.
@@ -14,14 +15,15 @@ use super::quoted::shown as shown_key;
 use super::value::Value;
 use crate::shown;
 
-/// Reads a file into a tree.
+/// Reads a file into a tree of values.
 pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsError> {
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     read(&read_text(path, origin)?, origin, json)
 }
 
 /// Returns the line of a key in a TOML file. If the file does not have the key, returns the line of the
-/// nearest table around the key. Returns `None` for JSON, because the JSON parser reports no places.
+/// innermost table around the key that the file has. Returns `None` for JSON, because the JSON parser reports no
+/// places.
 pub(super) fn line_of_key(path: &Path, key: &str) -> Option<usize> {
     let text = read_text(path, "").ok()?;
     // The path of the key is in the spelling of TOML, so the TOML parser can split the path.
@@ -53,7 +55,8 @@ fn read_text(path: &Path, origin: &str) -> Result<String, SettingsError> {
     })
 }
 
-/// Reads a document, as JSON if `json` is true or the text begins with a brace, because no TOML begins with a brace.
+/// Reads a document. The format is JSON if `json` is true or the text begins with a brace, because no TOML begins with
+/// a brace. Otherwise the format is TOML.
 pub(super) fn read(text: &str, origin: &str, json: bool) -> Result<Value, SettingsError> {
     if text.len() > MOST_BYTES {
         return Err(too_large(origin));

@@ -33,8 +33,8 @@ pub(super) struct Draft {
     pub(super) circuits: ByName<Entry>,
 }
 
-/// The table of a group, of one circuit or of a pattern, with its path, and with the origin of the first
-/// document that has the table.
+/// The table of a group, of one circuit or of a pattern. `path` is the path of the table, and `origin` the first
+/// document or variable that has the table.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) origin: Arc<str>,
@@ -95,7 +95,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Overrides this draft with another draft.
+    /// Overrides the values of this draft with those of the draft `over`.
     pub(super) fn lay(&mut self, over: Self) {
         self.persistence.lay_all(over.persistence);
         self.defaults.lay_all(over.defaults);
@@ -118,7 +118,7 @@ impl Draft {
         &mut self.circuits.entry(name).or_insert_with(|| Entry::new(origin, join("circuits", name))).table
     }
 
-    /// Checks the settings of circuits without a table, and returns these settings.
+    /// Checks the defaults, and returns the settings of circuits without a table.
     pub(super) fn checked_defaults(&self) -> Result<Vec<Setting>, SettingsError> {
         let origin = self.defaults.origin().unwrap_or_default();
         let (settings, _) = checked("defaults", &Entry::new(origin, "defaults".to_owned()), &[&self.defaults])?;
@@ -173,7 +173,8 @@ fn checked(name: &str, entry: &Entry, tables: &[&Table]) -> Result<(Vec<Setting>
     Ok((settings, config))
 }
 
-/// Refuses a table whose name contains signs of shell patterns, and the pattern `*` for all circuits.
+/// Refuses a table of circuits whose name contains a sign of shell patterns other than a `*` at the end, and the
+/// pattern `*` for all circuits, for which `[defaults]` exists.
 fn check_pattern(name: &str, field: &Field) -> Result<(), SettingsError> {
     let Field { origin, path, .. } = field;
     let says = match misused(name) {
@@ -189,7 +190,7 @@ pub(super) fn shared_keys() -> [&'static str; circuit::KEYS.len()] {
     circuit::KEYS.map(|(key, _)| key)
 }
 
-/// The keys of circuits and patterns, which have the key `group` in addition.
+/// The keys of circuits and patterns, which are the shared keys and `group`.
 pub(super) fn own_keys() -> [&'static str; circuit::KEYS.len() + 1] {
     let mut keys = [GROUP; circuit::KEYS.len() + 1];
     keys[1..].copy_from_slice(&shared_keys());

@@ -1,8 +1,8 @@
-//! The environment variables that set keys. The known variables follow from the keys and from the tables in
-//! the documents.
+//! The environment variables that set keys of settings. The keys, and the tables in the documents, determine the
+//! variables that are known.
 //!
-//! A variable contains the name of a circuit, a pattern or a group in capitals, where each run of other
-//! characters than ASCII letters and digits becomes one `_`. The name cannot be derived from the variable.
+//! A variable contains the name of a circuit, a pattern or a group in capitals, in which one `_` replaces each run of
+//! characters that are neither ASCII letters nor digits. The name cannot be derived from the variable.
 //! Therefore variables can set only keys of tables that a file or `CIRCUIT_BREAKER_CONFIG` contains. A
 //! misspelt variable matches no table and is an error.
 
@@ -19,7 +19,7 @@ use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
-/// The key that a variable sets, with the name of the group or circuit if the key belongs to one.
+/// The place of a key that a variable sets, which is its table, with the name of the group or the circuit, and the key.
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Persistence(&'static str),
@@ -46,7 +46,7 @@ impl Place<'_> {
     }
 }
 
-/// Overrides the draft with the variables. Variables with an empty value count as not set.
+/// Overrides the values of the draft with the variables. Variables with an empty value count as not set.
 pub(super) fn lay_over(
     draft: &mut Draft,
     vars: impl Iterator<Item = (OsString, OsString)>,
@@ -79,8 +79,8 @@ pub(super) fn lay_over(
     Ok(())
 }
 
-/// Selects the variables that have the prefix of this crate and a value. The kill switch is left out, because
-/// each circuit reads it.
+/// Selects the variables that have the prefix of this crate and a value. The variable of the kill switch is left out,
+/// because each circuit reads this variable itself.
 fn ours(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<String, String>, SettingsError> {
     let mut ours = BTreeMap::new();
     for (name, value) in vars {
@@ -113,8 +113,8 @@ fn configured(config: &str) -> Result<Draft, SettingsError> {
     Draft::read(document::read_file(Path::new(path), &origin)?, &origin)
 }
 
-/// Returns every known variable with the keys that it sets. The names of two circuits can lead to the same
-/// variable.
+/// Returns every known variable with the places of the keys that the variable can set. A variable can have two places,
+/// for example if the names of two circuits have the same spelling in capitals. Such a variable is refused.
 fn places<'a>(draft: &'a Draft, circuits: &'a [String]) -> BTreeMap<String, Vec<Place<'a>>> {
     let mut places = BTreeMap::<_, Vec<_>>::new();
     for key in persistence::KEYS {

@@ -1,4 +1,4 @@
-//! The error of refused settings.
+//! The error of settings from a file, a text or the environment that were refused.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    /// Creates an error that concerns a whole file or variable. The text is cut to one bounded line, because the error of
-    /// a store can repeat an address of any length.
+    /// Creates an error that concerns a whole file or variable. The text is cut to one bounded line, because the error
+    /// of a store can repeat an address of any length.
     pub(super) fn new(origin: &str, says: impl AsRef<str>) -> Self {
         Self { origin: masked(origin), key: None, line: None, says: one_line(says.as_ref(), 4_000) }
     }

@@ -8,7 +8,7 @@ use super::error::SettingsError;
 use super::unknown::unknown;
 use super::value::Value;
 
-/// A value, the path of its key, and the file or the variable that contained it.
+/// A value, the path of its key, and its origin, which is the file or the variable that contained the value.
 #[derive(Debug, Clone)]
 pub(super) struct Field {
     pub(super) origin: Arc<str>,
@@ -63,7 +63,7 @@ impl Field {
         SettingsError::of(origin, path, format!("{path} is {value}, allowed is {allowed}"))
     }
 
-    /// Returns the entries of a table. A key outside `known` is refused.
+    /// Returns the entries of a table. A key that is not in `known` is refused.
     pub(super) fn table(&self, known: &[&str]) -> Result<Vec<(String, Self)>, SettingsError> {
         let entries = self.entries()?;
         match entries.iter().find(|(key, _)| !known.contains(&key.as_str())) {
@@ -97,8 +97,7 @@ impl Field {
     pub(super) fn switch(&self) -> Result<bool, SettingsError> {
         match (&self.value, self.text()) {
             (Value::Switch(switch), _) => Ok(*switch),
-            // Only the value of a variable may be a text, because a text such as `"false"` in a file is a
-            // mistake.
+            // The texts `true` and `false` are switches only in a variable, because `"false"` in a file is a mistake.
             (Value::Word(_), Some("true")) => Ok(true),
             (Value::Word(_), Some("false")) => Ok(false),
             _ => Err(self.refuse("true or false")),
@@ -166,7 +165,8 @@ impl Field {
             .ok_or_else(|| self.refuse(&format!("a number with its unit (ms, s, min, h, d), like \"10 s\"{others}")))
     }
 
-    /// Reads a duration from `least` to `most`. Both limits are texts, because the error shows them.
+    /// Reads a duration, and refuses a duration below `least` or above `most`. Both limits are texts, because the error
+    /// shows them.
     pub(super) fn duration_within(&self, least: &str, most: &str) -> Result<Duration, SettingsError> {
         let duration = self.duration()?;
         let within = parse_duration(least) <= Some(duration) && Some(duration) <= parse_duration(most);

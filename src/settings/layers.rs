@@ -1,4 +1,4 @@
-//! The values of one key in all tables that apply to a circuit, and the merge of values that are tables.
+//! The layers of a setting, which are the values of one key in all tables that apply to a circuit, and their merge.
 //!
 //! A value that is not a table replaces all less specific values. A table changes only the parts that it
 //! names. Therefore a circuit can change `max` of `open_for` and keep the other parts.
@@ -12,7 +12,7 @@ use super::value::Value;
 /// The values of one key, the least specific value first. There is at least one value.
 pub(super) struct Layers<'a>(Vec<&'a Field>);
 
-/// The parts of a value, each part from the most specific table that names the part.
+/// The parts of a value by name, each part from the most specific table that has the part.
 pub(super) type Parts = BTreeMap<String, Field>;
 
 /// The form of a value that can be a duration or a table of parts.
@@ -22,13 +22,13 @@ pub(super) struct Shape {
     pub(super) parts: &'static [&'static str],
     /// All allowed forms, for errors.
     pub(super) allowed: &'static str,
-    /// The forms that are allowed besides a duration, for the error of a wrong duration.
+    /// The allowed forms except a plain duration, which the error of a wrong duration appends.
     pub(super) others: &'static str,
     /// Two groups of parts. A table must not contain parts of both groups.
     pub(super) alternatives: (&'static [&'static str], &'static [&'static str]),
-    /// Adapts the merged parts of the less specific tables before the parts of a more specific table are
-    /// added. The arguments are the merged parts, the parts of the more specific table, and the field of that
-    /// table.
+    /// The function that removes or converts the merged parts of the less specific tables that do not fit to the parts
+    /// of a more specific table, before these parts are added. The arguments are the merged parts, the parts of the
+    /// more specific table, and the field of that table.
     pub(super) prepare: fn(&mut Parts, &Parts, &Field) -> Result<(), SettingsError>,
 }
 

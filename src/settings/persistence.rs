@@ -1,4 +1,5 @@
-//! The settings of the store as plain data. Reading the settings does not open the store.
+//! The settings of the store, which are the table `[persistence]`, as plain data. Reading the settings does not open
+//! the store.
 
 use std::fmt;
 use std::path::Path;
@@ -66,20 +67,21 @@ impl Persistence {
         self.instance.as_deref()
     }
 
-    /// Returns the name of the fleet, which all instances of one application share. `None`, the default, stands for the file
-    /// name of the executable.
+    /// Returns the name of the fleet, which all instances of one application share. `None`, the default, stands for the
+    /// file name of the executable.
     #[must_use]
     pub fn fleet(&self) -> Option<&str> {
         self.fleet.as_deref()
     }
 
-    /// Returns the least number of votes that open the fleet. Default: 2.
+    /// Returns the smallest quorum, which is the number of votes that open even a small fleet. Default: 2.
     #[must_use]
     pub const fn quorum_at_least(&self) -> u32 {
         self.quorum_at_least
     }
 
-    /// Returns the share of the live members whose votes open the fleet. Default: 0.1.
+    /// Returns the share of the live members whose votes open a large fleet, from 0 to 1. No more than 10 votes are
+    /// needed. Default: 0.1.
     #[must_use]
     pub const fn quorum_share(&self) -> f64 {
         self.quorum_share.0
@@ -128,9 +130,9 @@ impl Persistence {
         self.circuits.get(circuit).copied().unwrap_or(self.others)
     }
 
-    /// Checks the table, and returns its settings if it is enabled. A store without `enabled` is enabled, because an
-    /// address has no other purpose. A disabled table is checked too, because a mistake would otherwise appear only
-    /// when an operator enables the table.
+    /// Checks the table, and returns its settings if persistence is enabled. With `store` and without `enabled`,
+    /// persistence is enabled, because an address has no other purpose. The table is also checked if persistence is
+    /// disabled, because a mistake would otherwise appear only when an operator enables it.
     pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
         let given = |key| table.get(key);
         let wish = |key, default| given(key).map_or(Ok(default), |field| field.duration_within("1 s", "365 d"));
@@ -158,7 +160,8 @@ impl Persistence {
 
     /// Returns the error of a key that has no effect, because the table has neither `store` nor `enabled`.
     ///
-    /// The error is left to the use of the settings, because a variable can add the store to the settings of a file.
+    /// The error appears only when a registry is built from the settings, because a variable can still add the store to
+    /// the settings of a file.
     #[cfg(feature = "store")]
     pub(super) fn unused(table: &Table) -> Option<SettingsError> {
         if table.get("enabled").is_some() || table.get("store").is_some() {

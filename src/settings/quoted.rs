@@ -1,14 +1,14 @@
-//! Texts in the form in which errors quote them. Passwords are removed, because a password under a wrong key
-//! must not reach a log.
+//! The quotation of keys and values in the errors of settings. Passwords are masked, because a password under a wrong
+//! key must not reach a log.
 
 use crate::shown::{escaped, masked};
 
-/// Returns a text for an error, in quotes, escaped, shortened and without passwords.
+/// Returns a text in quotes for an error. The text is escaped and shortened, and its passwords are masked.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text))
 }
 
-/// Returns a key for an error, without quotes.
+/// Returns a key for an error as [`quoted`] does, but without quotes.
 pub(super) fn shown(key: &str) -> String {
     escaped(&masked(key), MOST_SHOWN)
 }

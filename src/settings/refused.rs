@@ -24,8 +24,8 @@ pub(super) fn refused<'a>(
     let own = join(path, key);
     let is_own = |field: &Field| field.path == own || field.path.starts_with(&format!("{own}."));
     let value = part(error.field(), &layers);
-    // `slow_call_rate` and `slower_than` have no default, and each of them is refused without the other. The
-    // error needs no source for a missing value.
+    // `slow_call_rate` and `slower_than` have no default, and the builder refuses one of them without the other. The
+    // error then concerns the missing value, which has no source.
     if value.is_none() && key.starts_with("slow") {
         return SettingsError::of(origin, &own, format!("{path}.{says}"));
     }
@@ -40,7 +40,7 @@ pub(super) fn refused<'a>(
         None => Some("the value is the default".to_owned()),
     };
     let from_limit = match error.field() {
-        // For these fields the limit is a setting itself, so its source is named.
+        // The limit of each of these fields is the value of another setting, so the source of that value is named.
         "open_for.base" => Some(part("open_for.max", &layers)),
         "min_calls" | "failure_score" => part("window.calls", &layers).map(Some),
         _ => None,
@@ -59,8 +59,8 @@ fn is_own_table(field: &Field, path: &str) -> bool {
     field.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Returns the value of a field that the builder refused. The builder names a part of `window` or `open_for`
-/// with a point, as in `window.calls`. Returns `None` if the value is the default.
+/// Returns the value of a field that the builder refused, or `None` if the value is the default. The builder names a
+/// part of `window` or `open_for` with a point, as in `window.calls`.
 fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<Field> {
     let (key, part) = field.split_once('.').unwrap_or((field, ""));
     let layers = layers(key)?;

@@ -20,8 +20,8 @@ pub(super) enum Value {
     Switch(bool),
     /// A value of a type that no key allows, such as a list. The string names the type for errors.
     Other(&'static str),
-    /// The value of an environment variable. The key of the variable decides whether the text is a number, a
-    /// switch or a text.
+    /// The value of an environment variable. The key that the variable sets decides how the text is read, as a number,
+    /// a switch or a text.
     Word(String),
 }
 

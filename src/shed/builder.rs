@@ -1,4 +1,4 @@
-//! The settings of a load-shedding layer, which are checked once.
+//! The builder of a load-shedding layer, which checks the settings once.
 
 use std::fmt;
 
@@ -49,11 +49,11 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     /// Sets the load of the system below which shedding ends. At exactly this load shedding continues.
     ///
     /// Range: more than 0 and at most [`above`](Self::above). A value equal to `above` switches the hysteresis off.
-    /// Default: 0.05 less than `above`, or half of `above` if the half is larger. With the default of `above` the
-    /// result is 0.80.
+    /// Default: 0.05 less than `above`, or half of `above` if this half is larger. For the default of `above`, which is
+    /// 0.85, the default is 0.80.
     ///
     /// If heavy operations cause most of the load, choose a limit below the load that the light operations cause.
-    /// Otherwise shedding ends as soon as the load falls, and begins again.
+    /// Otherwise shedding ends as soon as it has lowered the load, and then begins again.
     pub fn until_below(mut self, load: f64) -> Self {
         self.below = Some(load);
         self
@@ -87,8 +87,8 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     /// ```
     pub fn operation<Req, F>(self, operation: F) -> LoadSheddingBuilder<F, R>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound of
-        // the method that receives the closure.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         F: Fn(&Req) -> (&str, u64),
     {
         self.estimate(operation)
@@ -103,7 +103,8 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     /// Rejects calls with [`Error::Rejected`](crate::Error), like
     /// [`typed_errors`](crate::CircuitBreakerLayer::typed_errors) of the breaker.
     ///
-    /// Around a breaker with typed errors, the rejections of the breaker are an `Error` inside an `Error`.
+    /// If the inner service is a breaker with typed errors, the rejections of the breaker are an `Error` inside an
+    /// `Error`.
     pub fn typed_errors(self) -> LoadSheddingBuilder<O, TypedErrors> {
         self.rejection(TypedErrors)
     }

@@ -3,7 +3,7 @@
 //!
 //! In a container with a quota `/proc/stat` misleads, because the machine may be idle while the container is throttled.
 //! Therefore the load is the used share of the quota, if the process's own cgroup or one of its ancestors has a quota.
-//! Of several quotas the most used one counts.
+//! If there are several quotas, the quota with the largest used share counts.
 
 mod cgroup;
 mod meter;
@@ -24,14 +24,14 @@ use meter::Meter;
 /// The share of the CPU that was used during the last second.
 ///
 /// * In a cgroup of version 2 with a quota, the load is the used time (`usage_usec` in `cpu.stat`) as a share of the
-///   quota (`cpu.max`). If the cgroups from the process's own up to the root of the mount have several quotas, the most
-///   used quota counts.
+///   quota (`cpu.max`). If the cgroups from the process's own up to the root of the mount have several quotas, the
+///   quota with the largest used share counts.
 /// * Without a quota, the load is the busy time of the machine as a share of all its time (`/proc/stat`). Waiting for
 ///   disks counts as idle, and stolen time counts as busy.
 /// * If a file cannot be read or parsed, and on systems without these files, the load is unknown, and nothing is shed.
 ///
-/// A load needs two readings. The first reading returns no load, and neither does a reading 10 s or more after the
-/// previous reading. Quotas of cgroup version 1 are ignored.
+/// The load is computed from two readings of a counter. Therefore the first reading returns no load, and neither does a
+/// reading 10 s or more after the previous reading. Quotas of cgroup version 1 are ignored.
 ///
 /// Several layers can share one probe in an [`Arc`].
 #[doc(alias = "cgroup")]
@@ -71,7 +71,7 @@ impl CpuProbe {
             let mut meter = known.map(|known| before.swap_remove(known).1).unwrap_or_default();
             let load = meter.of_quota(self.clock.precise(), used, limit.quota, limit.period);
             meters.push((limit.folder, meter));
-            // A quota whose load is still unknown must not hide the load of another quota.
+            // A quota whose load is still unknown is skipped, so that the load of another quota is returned.
             most = load.into_iter().chain(most).reduce(f64::max);
         }
         most
@@ -80,7 +80,8 @@ impl CpuProbe {
     fn of_machine(&self) -> Option<f64> {
         let (busy, all) = proc::cpu_time(&self.root)?;
         let mut meters = self.meters.lock();
-        // The meter of the machine has the empty path. Meters of cgroups are dropped, because the quotas are gone.
+        // The meter of the machine has the empty path. The meters of cgroups are dropped, because no cgroup has a quota
+        // any more.
         meters.retain(|(folder, _)| folder.as_os_str().is_empty());
         if meters.is_empty() {
             meters.push((PathBuf::new(), Meter::default()));

@@ -1,5 +1,5 @@
-//! The future of a call through load shedding, which holds the inner future without a box, or the answer to a shed
-//! call.
+//! The future of a call through a load-shedding service, which holds the inner future without a box, or the answer to a
+//! shed call.
 
 use std::fmt;
 use std::future::Future;

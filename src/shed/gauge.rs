@@ -1,5 +1,5 @@
-//! The last reading of the load, and the election of the call that polls the load next. Every call reads these words,
-//! and one call at a time writes them.
+//! The gauge of load shedding, which has the last reading of the load and elects the call that polls the load next.
+//! Every call reads the words of the gauge, and one call at a time writes them.
 //!
 //! ```text
 //! due      the time of the next poll, a tick
@@ -22,8 +22,8 @@ pub(super) struct Gauge {
     due: AtomicU64,
     seen: AtomicU64,
     looking: AtomicBool,
-    /// The `shedding` of the last event with `news`, and the earliest time of the next such event. Only the elected
-    /// call uses these two fields.
+    /// The `shedding` of the last event with `news`. `next_news` is the earliest time of the next such event. Only the
+    /// elected call uses these two fields.
     reported: AtomicBool,
     next_news: AtomicU64,
 }
@@ -50,8 +50,8 @@ impl Gauge {
         wait == 0 || wait > nanos(BACK)
     }
 
-    /// Returns true if the last reading is too old to shed a call, because the elected call has been polling for too
-    /// long.
+    /// Returns true if the last reading is too old to shed a call, because the elected call has been polling the load
+    /// for too long.
     pub(super) fn is_stale(&self, now: Tick) -> bool {
         now.saturating_since(self.due()) >= STALE
     }
@@ -62,7 +62,7 @@ impl Gauge {
         Reading(self.seen.load(Relaxed))
     }
 
-    /// Elects the caller to poll the load, unless another call is polling or has just polled.
+    /// Elects the present call to poll the load, unless another call is polling or has just polled.
     pub(super) fn elect(&self, now: Tick) -> Option<Look<'_>> {
         // Relaxed, because only the exchange below decides. The load comes first, so that other calls do not write to
         // this cache line while a poll takes long.
@@ -74,19 +74,19 @@ impl Gauge {
             return None;
         }
         let look = Look { gauge: self };
-        // `is_due` is checked again, because another call may have polled between the caller's check and the exchange.
+        // `is_due` is checked again, because another call may have polled between the first check and the exchange.
         self.is_due(now).then_some(look)
     }
 
     #[inline]
     fn due(&self) -> Tick {
-        // Relaxed, because the elected call checks again in `elect`, and for the other calls a slightly old value makes
-        // no difference.
+        // Relaxed, because the elected call checks the time again in `elect`, and an old value only makes another call
+        // poll or skip a poll.
         Tick::from_nanos(self.due.load(Relaxed))
     }
 }
 
-/// The right to poll the load. When it is dropped, another call may be elected.
+/// The right of the elected call to poll the load. After its drop, another call may be elected.
 #[must_use = "dropped without an end, the load is due again at once"]
 pub(super) struct Look<'a> {
     gauge: &'a Gauge,
@@ -103,7 +103,7 @@ impl Look<'_> {
         due.store(now.saturating_add(EVERY).as_nanos(), Relaxed);
         let news = reported.load(Relaxed) != shedding && now.as_nanos() >= next_news.load(Relaxed);
         if news {
-            // Relaxed, for the same reason as above.
+            // Relaxed, because these words too are written while `looking` is set.
             reported.store(shedding, Relaxed);
             next_news.store(now.saturating_add(NEWS_EVERY).as_nanos(), Relaxed);
         }
@@ -118,7 +118,7 @@ impl Drop for Look<'_> {
     }
 }
 
-/// The last reading in one word, so that the load and the decision always belong together.
+/// The last reading in one word, so that a call never sees the load of one poll with the decision of another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading(u64);
 

@@ -1,4 +1,4 @@
-//! The layer and its service, which query the shedder before each call.
+//! The load-shedding layer and its service, which queries the shedder before each call.
 //!
 //! The builder creates the shedder once. Applying the layer creates no state, because axum may apply a layer again
 //! for every request.
@@ -77,7 +77,7 @@ impl<S, O, R> LoadShedding<S, O, R> {
         &self.inner
     }
 
-    /// Returns the inner service for changes. A call through the reference is never shed.
+    /// Returns a mutable reference to the inner service. A call through the reference is never shed.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner

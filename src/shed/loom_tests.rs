@@ -1,5 +1,5 @@
-//! Loom models of the election, in which one of two concurrent calls polls the load and sees the reading of the last
-//! poll.
+//! Loom models of the gauge of load shedding, which elects one of two concurrent calls to poll the load. The elected
+//! call sees the reading of the last poll.
 //!
 //! | model | the mutation that makes it fail |
 //! |---|---|
@@ -66,8 +66,8 @@ fn loom_load_and_shedding_are_read_from_one_look() {
     });
 }
 
-/// Runs `aside` on its own thread and `here` on this thread. Each thread first takes a step on a shared counter.
-/// Without this step loom would not try both orders, because it remembers only the last step on a word.
+/// Runs `aside` on its own thread and `here` on this thread. Each thread first takes a step on a shared counter,
+/// because loom remembers only the last step on a word, and would otherwise not try both orders of the threads.
 fn beside(aside: impl FnOnce() + Send + 'static, here: impl FnOnce()) {
     let start = Arc::new(AtomicU32::new(0));
     let same = Arc::clone(&start);
@@ -80,8 +80,8 @@ fn beside(aside: impl FnOnce() + Send + 'static, here: impl FnOnce()) {
     other.join().expect("a model does not panic");
 }
 
-/// Polls the load if it is due, as a call does. The channel is one of `std`, so that loom ignores its steps. The
-/// channel keeps the order of the polls.
+/// Polls the load if a poll is due, as a call does, and sends the load to `looks`, which keeps the order of the polls.
+/// The channel is one of `std`, so that loom ignores its steps.
 fn look(gauge: &Gauge, now: Tick, load: f64, looks: &mpsc::Sender<f64>) {
     if gauge.is_due(now)
         && let Some(look) = gauge.elect(now)

@@ -1,4 +1,5 @@
-//! The state that all services of one layer share, which is the circuit, the probe, the limits and the last reading.
+//! The shedder, which is the state that all services of one load-shedding layer share, with the circuit, the probe, the
+//! limits and the last reading.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::error::Rejected;
 use crate::event::guarded;
 use crate::state::Shed;
 
-/// The limits of the system's load and of the operations.
+/// The limits of the system's load, and of the load of an operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) above: f64,
@@ -20,7 +21,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Returns true if heavy operations are shed at `load`. `before` is true if they were shed until now.
+    /// Returns true if heavy operations are shed at `load`. `before` is true if heavy operations were shed until now.
     pub(super) fn shed_at(&self, load: Option<f64>, before: bool) -> bool {
         match load {
             Some(load) if before => load >= self.below,
@@ -42,7 +43,8 @@ impl Shedder {
         Self { circuit, probe, limits, gauge: Gauge::new() }
     }
 
-    /// Refuses the call if it is heavy and the machine is busy.
+    /// Returns the rejection of a call whose operation is heavy while the machine is busy, and otherwise `None`. Polls
+    /// the load first, if a poll is due.
     #[inline]
     pub(super) fn refuse<'a>(&self, estimate: impl FnOnce() -> (&'a str, u64)) -> Option<Rejected> {
         let now = self.now();
@@ -52,13 +54,13 @@ impl Shedder {
         if self.gauge.seen().shedding() { self.weigh(now, estimate()) } else { None }
     }
 
-    /// Refuses a heavy operation, unless the last reading of the load is too old.
+    /// Returns the rejection of a heavy operation, unless the last reading of the load is too old.
     fn weigh(&self, now: Tick, (operation, operation_load): (&str, u64)) -> Option<Rejected> {
         let Limits { above, below, operations_over } = self.limits;
         if operation_load <= operations_over || self.gauge.is_stale(now) {
             return None;
         }
-        // Since the check, another call may have polled an unknown load. In this case this call is not shed.
+        // Another call may have polled an unknown load since `refuse` checked the reading. The call is not shed then.
         let load = self.gauge.seen().load()?;
         self.circuit.shed(now, RETRY_AFTER, || {
             let end = (0..=NAME).rfind(|&at| operation.is_char_boundary(at)).unwrap_or(0);
@@ -96,6 +98,6 @@ impl fmt::Debug for Shedder {
 
 /// The `retry_after` of a rejection. The load is polled every 250 ms, but 1 s is the smallest `Retry-After` of HTTP.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The kept length of an operation's name, in bytes. The length needs a bound, because the name may come from the
-/// request.
+/// The largest number of bytes of an operation's name that are kept. The name needs a bound, because it may come from
+/// the request.
 const NAME: usize = 200;

@@ -1,4 +1,4 @@
-//! The commands that send an order to one circuit.
+//! The commands `trip`, `reset`, `disable`, `resume` and `forget`, which send an order to one circuit.
 
 use std::env::VarError;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) async fn run(operator: &Operator, page: &Page, command: &Command) -> 
         }
         Kept::Nowhere | Kept::Stored { .. } | Kept::Here { .. } | _ => {}
     }
-    // The order is done, so that a failure to see the instances is no failure of the command.
+    // The order is done, so a failure to load the reach of the order is no failure of the command.
     let is_forgotten = order.act() == Act::Forget;
     let reach = if is_forgotten { None } else { operator.reach(&given.name, &order, PATIENCE).await.ok().flatten() };
     Ok((page.done(&given.name, &order, &done, hold, reach), code))
@@ -93,8 +93,8 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
     Ok((given, order, hold))
 }
 
-/// Records the login name beside the user, if `--user` names another user, because the user of an order is a claim. The
-/// login name is a claim too, because a person can set the variables.
+/// Records the login name in the name of the instance if `--user` names another user, because the user of an order is a
+/// claim. The login name is a claim too, because a person can set its variables.
 pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
     let (Command::Trip { order, .. }
     | Command::Reset { order, .. }
@@ -110,11 +110,12 @@ pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
     }
 }
 
-/// Returns the login name by the first variable that is set.
+/// Returns the login name, which is the value of the first of `SUDO_USER`, `USER` and `LOGNAME` that is set.
 ///
 /// # Errors
 ///
-/// The name of that variable if its value is not UTF-8. The next variable could name another person.
+/// The name of that variable if its value is not UTF-8. The next variable is not used, because it could name another
+/// person.
 fn login() -> Result<Option<String>, &'static str> {
     for name in ["SUDO_USER", "USER", "LOGNAME"] {
         match std::env::var(name) {
@@ -126,8 +127,8 @@ fn login() -> Result<Option<String>, &'static str> {
     Ok(None)
 }
 
-/// Returns the operator of an order. Without a name the order is refused, because an act of an unknown user would make
-/// the audit useless.
+/// Returns the user and the reason of an order. If the name of the user is unknown, the order is refused, because acts
+/// without a user would make the audit useless.
 fn by(given: &OrderArguments) -> Result<By, Failure> {
     let unknown =
         |why: &str| Failure::new(Code::Usage, "usage", format!("the user is unknown, because {why}: use --user NAME"));

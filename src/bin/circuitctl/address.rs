@@ -1,4 +1,4 @@
-//! The stores of the command line, which are opened by their addresses. No output repeats a password.
+//! The addresses of stores on the command line, and the opening of these stores. No output repeats a password.
 //!
 //! The program never creates a store, because an address without a store is more often mistyped than new.
 
@@ -33,8 +33,8 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The stores of one command. `store` receives the orders and includes the cache, if there is one. `cache` is the cache
-/// alone.
+/// The stores of one command. `store` receives the orders, and is a tiered store if there is a cache. `cache` is the
+/// cache alone.
 pub(crate) struct Stores {
     pub(crate) store: AnyStore,
     pub(crate) cache: Option<AnyStore>,
@@ -42,8 +42,8 @@ pub(crate) struct Stores {
     pub(crate) no_cache: bool,
 }
 
-/// Opens the stores, without a connection. A missing file or folder is refused, because creating it would hide a
-/// mistyped address.
+/// Creates the stores from their addresses, without connecting to them. A missing file or folder is refused, because
+/// creating it would hide a mistyped address.
 pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<Stores, Failure> {
     let Some(store) = store.filter(|store| !store.0.is_empty()) else {
         return Err(Failure::new(
@@ -130,12 +130,12 @@ pub(crate) fn hide(text: &str) -> String {
     let mut hidden = text.to_owned();
     for given in std::env::args_os().skip(1).chain(variables) {
         let given = given.to_string_lossy();
-        // The whole argument is masked, and also its part behind `=`, as in `--store=URL`.
+        // Both the whole argument and its part behind `=`, as in `--store=URL`, are searched for in the text.
         for part in [Some(&*given), given.split_once('=').map(|(_, value)| value)].into_iter().flatten() {
             let shown = masked(part);
             if !part.is_empty() && shown != part {
                 hidden = hidden.replace(part, &shown);
-                // A text that quotes the argument has escapes in it.
+                // The text may also contain the argument with the escapes of a quotation.
                 hidden = hidden.replace(&*part.escape_debug().to_string(), &shown);
             }
         }

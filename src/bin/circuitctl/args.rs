@@ -1,4 +1,4 @@
-//! The arguments of the program. The documentation of each item is the text of `--help`.
+//! The command-line arguments of `circuitctl`. The documentation of each item is the text of `--help`.
 
 #![expect(clippy::doc_markdown, reason = "a terminal shows the text without Markdown")]
 
@@ -15,13 +15,14 @@ use crate::time::{Since, duration};
 #[derive(Parser)]
 #[command(name = "circuitctl", version, after_help = AFTER, max_term_width = 110)]
 pub(crate) struct Arguments {
-    /// The address of the store: file:FOLDER, sqlite://PATH, postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full,
-    /// rediss://HOST?ca=FILE (TLS), redis://HOST/DATABASE?prefix=PREFIX, redis-sentinel://HOST,HOST/MASTER,
-    /// redis-cluster://HOST,HOST or unix:///SOCKET
+    /// The address of the store: file:FOLDER, sqlite://PATH,
+    /// postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full, rediss://HOST?ca=FILE (TLS),
+    /// redis://HOST/DATABASE?prefix=PREFIX, redis-sentinel://HOST,HOST/MASTER, redis-cluster://HOST,HOST or
+    /// unix:///SOCKET
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_STORE", hide_env_values = true)]
     pub(crate) store: Option<Address>,
-    /// The address of the Redis in front of the store, if instances have one. Orders then reach both. `false` if there is
-    /// no cache any more, although entries of instances still name one
+    /// The address of the Redis cache in front of the store, if the instances use a cache. Orders are then written to
+    /// both. `false` if the cache was removed, but entries of instances still name it
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_CACHE", hide_env_values = true)]
     pub(crate) cache: Option<Address>,
     /// Print one JSON document, also for a refusal
@@ -37,7 +38,7 @@ pub(crate) struct Arguments {
 /// A command.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List the circuits. If there are more than --limit, first those that are not closed
+    /// List the circuits. If there are more than --limit, the circuits that are not closed come first
     Status {
         /// At most this number of circuits
         #[arg(long, value_name = "CIRCUITS", default_value = "1000", value_parser = limit)]
@@ -74,7 +75,7 @@ pub(crate) enum Command {
         /// The state after the reset
         #[arg(long, value_enum, default_value_t = Target::HalfOpen)]
         to: Target,
-        /// Reset also within 60 s of the trip
+        /// Reset even within 60 s after the trip
         #[arg(long)]
         force: bool,
     },
@@ -112,8 +113,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ROWS", default_value = "100", value_parser = limit)]
         limit: usize,
     },
-    /// List the instances that decide together, with the time of their last heartbeat. Instances with sharing "quorum" or
-    /// "follow" have one every 10 s
+    /// List the members of fleets, with the time of their last heartbeat. An instance with the sharing "quorum" or
+    /// "follow" writes a heartbeat every 10 s
     Members {
         /// Only the members of this fleet
         #[arg(value_name = "FLEET", value_parser = fleet)]
@@ -124,10 +125,10 @@ pub(crate) enum Command {
     },
     /// Print a line for each change, until Ctrl-C
     Watch {
-        /// Only these circuits, or the circuits whose names begin so: 'host:*'
+        /// Only these circuits. A pattern such as 'host:*' stands for all circuits whose names begin with host:
         #[arg(value_name = "NAME", value_parser = name)]
         names: Vec<String>,
-        /// At most this number of lines for changes that the store reports together, as at the start
+        /// At most this number of lines for the changes of one query of the store. The first query finds all circuits
         #[arg(long, value_name = "LINES", default_value = "1000", value_parser = limit)]
         limit: usize,
     },
@@ -142,11 +143,13 @@ pub(crate) struct OrderArguments {
     /// The reason, which every rejected call shows and the audit keeps
     #[arg(long)]
     pub(crate) reason: String,
-    /// The operator. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is set. The name is
-    /// a claim and not checked. If it replaces another login name, the audit has that name in the column INSTANCE
+    /// The user who gives the order. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is
+    /// set. The name is a claim and is not checked. If the name differs from the default, the audit has the default in
+    /// the column INSTANCE
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-    /// The id of the order. Repeated with the same ID, the order takes effect only once. Another act needs another ID
+    /// The id of the order. An order that is repeated with the same ID takes effect only once. A new order needs a new
+    /// ID
     #[arg(long)]
     pub(crate) id: Option<String>,
     /// Refuse the order if the circuit has changed since this generation, which `show` prints
@@ -157,8 +160,8 @@ pub(crate) struct OrderArguments {
 /// The option of orders that may create the first record of a circuit.
 #[derive(Args)]
 pub(crate) struct Create {
-    /// Also if the store has no record of this name, because a circuit that never failed has none. The store itself
-    /// must exist: the folder, the file, the server and the tables of the database
+    /// Carry out the order even if the store has no record of this name, because a circuit that never failed has no
+    /// record. The store itself must exist: the folder, the file, the server and the tables of the database
     #[arg(long)]
     pub(crate) create: bool,
 }

@@ -1,5 +1,5 @@
-//! The JSON documents for programs. A field never changes its name or meaning, but new fields may be added. Times are
-//! milliseconds since 1970.
+//! The JSON documents that `circuitctl --json` prints for programs. A field never changes its name or meaning, but new
+//! fields may be added. Times are milliseconds since 1970.
 
 use serde_json::{Value, json};
 use tower_circuit_breaker::operation::{Done, Kept, Order, Reach};
@@ -65,7 +65,7 @@ fn fleet(view: &View<'_>) -> Value {
 pub(crate) fn shown(view: &View<'_>) -> Value {
     let mut shown = circuit(view);
     let instances = view.record.as_ref().ok().map(|record| {
-        // A hold applies to every instance, also if an instance has not written its entry since.
+        // A hold applies to every instance, even if an instance has not written its entry since the hold began.
         let mode = view.mode().unwrap_or(Mode::Automatic);
         let of = record.instances.iter().map(|(id, entry)| {
             json!({
@@ -148,9 +148,9 @@ pub(crate) fn failed(failure: &Failure) -> String {
     line(&json!({ "error": error }))
 }
 
-/// Returns a document in one line. Each text in the document is cut, because other programs may have written the content
-/// of the store. All deceptive characters are escaped, because a terminal may show the document, and JSON escapes only
-/// the characters below U+0020.
+/// Returns a document as one line. Each text in the document is cut, because other programs may have written the
+/// content of the store. All characters that could forge a line or a field are escaped, because a terminal may show the
+/// document, and JSON escapes only the characters below U+0020.
 pub(crate) fn line(document: &Value) -> String {
     let mut line = String::new();
     for c in bounded(document).to_string().chars() {
@@ -177,7 +177,7 @@ fn bounded(document: &Value) -> Value {
     }
 }
 
-/// The largest number of characters of a text in a document. Longer than every text of this crate.
+/// The largest number of characters of a text in a document, which is more than any text of this crate has.
 const LONGEST_TEXT: usize = 2_000;
 
 fn until(end: End) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! The failures of commands, each with an exit code for scripts and a sentence for people.
+//! The failures of commands of `circuitctl`, each with an exit code for scripts and a sentence for people.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a new kind of refusal is a refusal, with the library's sentence")]
 
@@ -132,7 +132,7 @@ impl Failure {
     }
 }
 
-/// Explains a pattern in place of a name.
+/// The advice in a failure if a pattern was given in place of a name.
 const PATTERN: &str = ", and a pattern is no name: `status` lists all circuits, and `watch` takes patterns";
 
 /// Adds a remedy to a sentence that does not contain one.

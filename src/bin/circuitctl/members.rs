@@ -1,4 +1,4 @@
-//! The members of fleets, as the store names them.
+//! The command `members`, which lists the members of fleets with the time of their last heartbeat.
 
 use serde_json::{Value, json};
 use tower_circuit_breaker::operation::{Membership, Operator};
@@ -19,7 +19,8 @@ pub(crate) async fn run(operator: &Operator, page: &Page, fleet: Option<&str>, l
     Ok((text, Code::Done))
 }
 
-/// Keeps this number of members, those that are live first. Returns the number of members that are left out.
+/// Keeps at most `limit` members of all fleets together, the earlier fleets first. Of a fleet that does not fit, the
+/// live members are kept first. Returns the number of members that are left out.
 fn bound(fleets: &mut [Membership], limit: usize) -> usize {
     let (mut room, mut left_out) = (limit, 0);
     for members in fleets.iter_mut().filter_map(|fleet| fleet.members.as_mut().ok()) {
@@ -88,7 +89,8 @@ fn shown(fleets: &[Membership], left_out: usize) -> Value {
     json!({ "fleets": fleets.iter().map(of).collect::<Vec<_>>(), "now": now, "left_out": left_out })
 }
 
-/// Returns the state of a member as a word. A member that is gone has ended without a shutdown, or is cut off.
+/// Returns the state of a member as a word, with its colour. A member that is gone has ended without a shutdown, or
+/// cannot reach the store.
 const fn state(member: &Member) -> (&'static str, Colour) {
     match (member.live, member.stopped) {
         (true, _) => ("live", Colour::Green),

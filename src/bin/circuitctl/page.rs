@@ -1,4 +1,4 @@
-//! The output of each command, as text for people or, with `--json`, as a document from `document`.
+//! The output of each command of `circuitctl`, as text for people or, with `--json`, as a document from `document`.
 
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ impl Page {
             let first = &["INSTANCE", "STATE", "UNTIL"][..];
             let rest = &["IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"];
             let mut table = Table::new(&[first, fleet, rest].concat());
-            // A hold applies to every instance, also if an instance has not written its entry since.
+            // A hold applies to every instance, even if an instance has not written its entry since the hold began.
             let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
                 let (word, shown) = match word(record.state_of(entry), mode) {
@@ -178,7 +178,7 @@ impl Page {
             (Act::Disable, None) => " until a resume".to_owned(),
             _ => String::new(),
         };
-        // A second line on stderr has the reason if the row or the durable copy is missing.
+        // If the row of the audit or the copy in the durable tier is missing, a line on stderr has the reason.
         let kept = match done.kept {
             Kept::Unaudited { .. } => "the act is stored without its row of the audit".to_owned(),
             Kept::Cached { .. } => "the act is in the cache only".to_owned(),
@@ -206,7 +206,7 @@ impl Page {
         table.lines(0, self.colour) + older
     }
 
-    /// Returns the line of `watch` behind changes of which some are left out.
+    /// Returns the last line of `watch` for changes that come together, with the number of changes that are left out.
     pub(crate) fn changes_left_out(&self, left_out: usize) -> String {
         if self.json {
             return document::line(&json!({ "left_out": left_out }));
@@ -264,7 +264,7 @@ fn vote(view: &View<'_>, id: &str) -> String {
     view.vote(id).map_or_else(|| "-".to_owned(), |left| format!("yes, {} left", brief(left)))
 }
 
-/// Returns the part of an instance in the present round.
+/// Returns the lease of an instance in the present round, with the results of its probes.
 fn lease(view: &View<'_>, id: &str) -> String {
     let Some(lease) = view.lease(id) else { return "-".to_owned() };
     let left = lease.left.map(|left| format!("{} left", brief(left)));
@@ -278,7 +278,8 @@ fn instances(view: &View<'_>) -> String {
     match view.mode() {
         _ if known == 0 => "-".to_owned(),
         Some(Mode::ForcedOpen | Mode::Disabled) => format!("{known} of {known} held"),
-        // A silent instance matters only if other instances are tripped, because the service may be down for it too.
+        // Silent instances are shown only if other instances are tripped, because the service may then be down for the
+        // silent instances too.
         _ if tripped > 0 && silent > 0 => format!("{tripped} of {known} tripped, {silent} silent"),
         _ => format!("{tripped} of {known} tripped"),
     }

@@ -1,4 +1,4 @@
-//! Text for a terminal, with aligned columns, colours, and escapes for control characters.
+//! Tables and text for a terminal, with aligned columns, colours, and escapes for control characters.
 
 use crate::is_terminal;
 use crate::shown::forges;
@@ -18,8 +18,8 @@ pub(crate) fn colour() -> bool {
     is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !is("TERM", "dumb")
 }
 
-/// Returns the text in a colour. The caller pads the text before, because the control characters of the colour have no
-/// width on the terminal.
+/// Returns the text in a colour. A caller that aligns columns must measure the text without the colour, because the
+/// control characters have no width on the terminal.
 pub(crate) fn painted(text: &str, colour: Colour) -> String {
     let code = match colour {
         Colour::None => return text.to_owned(),
@@ -30,14 +30,14 @@ pub(crate) fn painted(text: &str, colour: Colour) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// Returns the text with escapes for all characters that move the cursor, end the line, reverse the direction of text or
-/// cannot be seen, and cuts the text. The escapes and the limit protect the terminal, because other programs may have
-/// written the content of the store.
+/// Cuts the text, and escapes all characters that move the cursor, end the line, reverse the direction of text or
+/// cannot be seen. The limit and the escapes protect the terminal, because other programs may have written the content
+/// of the store.
 pub(crate) fn plain(text: &str) -> String {
     bounded(text, LONGEST_TEXT)
 }
 
-/// Returns the text with escapes, and with `…` if the result would have more than `limit` characters.
+/// Returns the text with escapes. A result of more than `limit` characters is cut and ends with `…`.
 fn bounded(text: &str, limit: usize) -> String {
     let (mut plain, mut length) = (String::new(), 0);
     for c in text.chars() {
@@ -55,8 +55,9 @@ fn bounded(text: &str, limit: usize) -> String {
     plain
 }
 
-/// Rows under a heading. Each column is as wide as its widest cell, and the last column is not padded. Therefore the
-/// length of every other cell is limited, because one cell makes all rows wider.
+/// Rows under a heading. Each column except the last is as wide as its widest cell. Therefore the cells of these
+/// columns have a low limit, because one long cell would make all rows wider. The last column is not padded, and has a
+/// higher limit.
 pub(crate) struct Table {
     rows: Vec<Vec<(String, Colour)>>,
 }
@@ -96,5 +97,6 @@ impl Table {
 
 /// The largest number of characters of a cell, which is that of the longest name.
 const LONGEST_CELL: usize = 200;
-/// The largest number of characters of a text that makes no other text wider. Longer than every reason of this crate.
+/// The largest number of characters of a text that is not in a padded column, which is more than any reason of this
+/// crate has.
 const LONGEST_TEXT: usize = 1_000;

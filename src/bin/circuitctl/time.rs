@@ -44,7 +44,7 @@ fn parse(text: &str) -> Option<Duration> {
     Some(sum)
 }
 
-/// The beginning of a period, as a duration before now or as a time.
+/// The beginning of a period of the audit, as a duration before now or as a time.
 #[derive(Clone, Copy)]
 pub(crate) enum Since {
     Ago(Duration),
@@ -52,7 +52,7 @@ pub(crate) enum Since {
 }
 
 impl Since {
-    /// Returns the time, by the clock of the store.
+    /// Returns the beginning as a time. `now` is the time of the store.
     pub(crate) fn from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(ago) => now.saturating_sub(ago),
@@ -85,8 +85,8 @@ fn date(text: &str) -> Option<Timestamp> {
         return None;
     }
     let days = days_of(year, month, of_month);
-    // The conversion turns a day that does not exist, such as the 31st of April, into another day. The conversion back
-    // shows the difference.
+    // `days_of` turns a day that does not exist, such as the 31st of April, into another day. The conversion back with
+    // `civil` shows the difference.
     let exists = civil(days) == (year, month, of_month);
     exists.then(|| Timestamp::from_millis((days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000))
 }

@@ -1,4 +1,4 @@
-//! The content of a record, in the words that tables and documents share.
+//! The view of a circuit's record, in the words that tables and documents share.
 //!
 //! Text and JSON take their values from this module, so that they cannot contradict each other.
 
@@ -12,7 +12,7 @@ use tower_circuit_breaker::state::Mode;
 use crate::failure::{Code, Failure};
 use crate::table::Colour;
 
-/// One circuit in the store.
+/// The record of one circuit at the time of the load, for output.
 pub(crate) struct View<'a> {
     pub(crate) name: &'a str,
     pub(crate) now: Timestamp,
@@ -25,7 +25,7 @@ pub(crate) struct View<'a> {
 /// The event that ends a state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// No event that can be shown, because the outcomes of calls end the state.
+    /// No event that can be shown, because the outcomes of calls end the state or decide about its end.
     None,
     At {
         left: Duration,
@@ -40,7 +40,7 @@ pub(crate) enum End {
 impl<'a> View<'a> {
     pub(crate) fn of(shown: &'a Shown) -> Self {
         let record = match &shown.record {
-            // If a record of a later version could not be read, the store returns a record with its version and no
+            // If a record of a later version could not be read, `decode` returns a record with its version and no
             // other content.
             Ok(record) if !record.is_writable() && *record == nothing(record.version, &shown.name) => {
                 Err(format!("the record is of version {}, which a later release wrote", record.version))
@@ -57,7 +57,7 @@ impl<'a> View<'a> {
         record.held(self.now).map_or(Mode::Automatic, |held| held.mode)
     }
 
-    /// Returns the state as a caller experiences it.
+    /// Returns the state and the mode as one word, as a caller experiences them.
     pub(crate) fn word(&self) -> &'static str {
         match self.record {
             // The open duration is over, so the next call is a probe.
@@ -75,7 +75,8 @@ impl<'a> View<'a> {
     pub(crate) fn words(&self) -> String {
         let shadow = if self.mode() == Some(Mode::Shadow) { " (shadow)" } else { "" };
         let Instances { known, tripped, .. } = self.instances();
-        // The fleet has not decided, and callers of these instances are rejected.
+        // Although the published state is closed, some instances are open or half-open without the others, and reject
+        // calls.
         let alone = if self.word() == State::Closed.as_str() && tripped > 0 {
             format!(" ({tripped} of {known} tripped alone)")
         } else {
@@ -88,7 +89,8 @@ impl<'a> View<'a> {
         colour(self.word())
     }
 
-    /// Returns true if the published state is open, half-open or forced open, or if each live instance is tripped alone.
+    /// Returns true if the published state is open, half-open or forced open, or if every instance that is not gone is
+    /// tripped, each on its own.
     pub(crate) fn tripped(&self) -> Result<bool, Failure> {
         match &self.record {
             Ok(record) => {
@@ -155,19 +157,19 @@ impl<'a> View<'a> {
         self.fleet.as_ref().map_or(End::None, |fleet| end(fleet.state, fleet.open_for, self.now))
     }
 
-    /// Returns the part of an instance in the present round.
+    /// Returns the lease of an instance in the present round.
     pub(crate) fn lease(&self, id: &str) -> Option<&FleetLease> {
         self.fleet.as_ref()?.leases.iter().find(|lease| lease.instance == id)
     }
 
-    /// Returns the rest of the vote of an instance.
+    /// Returns the remaining time of the vote of an instance.
     pub(crate) fn vote(&self, id: &str) -> Option<Duration> {
         self.fleet.as_ref()?.votes.iter().find(|vote| vote.instance == id).map(|vote| vote.left)
     }
 
-    /// Returns the numbers of instances. Under a forced opening all are tripped, and while the circuit is disabled none
-    /// is, because a hold applies to every instance at once. The modes in the entries are left out, because an instance
-    /// writes its entry only with its next failure.
+    /// Counts the instances. Under a forced opening all instances are tripped, and while the circuit is disabled none
+    /// is tripped, because a hold applies to every instance at once. The modes in the entries are ignored, because an
+    /// instance writes its entry only with its next failure.
     pub(crate) fn instances(&self) -> Instances {
         let Ok(record) = self.record else { return Instances::default() };
         let mode = self.mode_of(record);
@@ -185,7 +187,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// The numbers of instances that have reported.
+/// The numbers of instances that have an entry in the record.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Instances {
     /// The instances that are not gone.

@@ -11,24 +11,25 @@ use crate::table::plain;
 use crate::view::{Instances, View};
 use crate::{Answer, address, print, report};
 
-/// The content of a line without its times, which differ in each line. A line with the same content is not printed
-/// again.
+/// The content of a line of one circuit without the times, which differ in each line. A line is printed only if its
+/// content differs from the last printed content of the circuit.
 type Content = (String, String, (usize, usize), Option<tower_circuit_breaker::state::Generation>);
 
-/// Prints the changes of the named circuits, at most `limit` lines for changes that come together.
+/// Prints the changes of the named circuits, with at most `limit` lines for the changes that one query of the store
+/// finds.
 pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String], limit: usize) -> Answer {
     let mut changes = operator.watch();
     let mut printed: BTreeMap<String, Content> = BTreeMap::new();
     let (mut answered, mut failing) = (false, false);
     for name in names.iter().filter(|name| beginning(name).is_none()) {
         match operator.show(name).await {
-            // A circuit that has never failed has no record either, so that the name is watched.
+            // A name without a record is watched nevertheless, because a circuit that has never failed has no record.
             Err(refused @ Refused::NoRecord { .. }) => {
                 let sentence = plain(&Failure::of_read(&refused).sentence);
                 report(&format!("circuitctl: the watch continues, but {sentence}"));
             }
             Ok(_) => {}
-            // The watch reports that the store fails.
+            // The watch below reports the failure of the store.
             Err(_) => break,
         }
     }
@@ -89,7 +90,7 @@ fn covers(name: &str, circuit: &str) -> bool {
     name == circuit || beginning(name).is_some_and(|beginning| circuit.starts_with(beginning))
 }
 
-/// The lines for changes that come together, which are all records at the start.
+/// The lines for the changes that one query of the store finds. The first query finds all records.
 struct Lines<'a> {
     page: &'a Page,
     printed: &'a mut BTreeMap<String, Content>,
@@ -106,8 +107,8 @@ impl Lines<'_> {
         self.listed.push((needs_attention, line));
     }
 
-    /// Returns at most `limit` lines, and a line with the number of the others. If there are others, the circuits that
-    /// need attention come first.
+    /// Returns at most `limit` lines, and a line with the number of lines that are left out. If lines are left out, the
+    /// circuits that need attention come first.
     fn text(mut self, limit: usize) -> String {
         let left_out = self.listed.len().saturating_sub(limit);
         if left_out > 0 {

@@ -1,4 +1,5 @@
-//! The protocol of a gRPC request or response, and the deadline of the caller.
+//! The data of a request that the gRPC classifier needs, which are the protocol by the `content-type` and the deadline
+//! of the caller by the `grpc-timeout`.
 
 use std::time::Duration;
 
@@ -50,8 +51,9 @@ impl GrpcCall {
         self.deadline.get().map_or(Outcome::timeout(), Outcome::deadline)
     }
 
-    /// Returns the outcome of a call whose stream the server cancelled. A server may do so because the deadline of the
-    /// caller has passed.
+    /// Returns the outcome of a call whose stream the server cancelled. If the call lasted about as long as the
+    /// deadline of the caller, the outcome is that deadline, because a server may cancel a stream when the deadline has
+    /// passed.
     pub(super) fn broken_off(self, outcome: Outcome) -> Outcome {
         match (outcome, self.deadline.get()) {
             (Outcome::Failure(failure), Some(deadline)) => failure.or_deadline(deadline).into(),

@@ -1,4 +1,4 @@
-//! The place where an error appeared, and the judgement of errors of the transport.
+//! The origin of a gRPC error, which is `poll_ready`, the call or the body, and the judgement of transport errors.
 
 use std::error::Error as StdError;
 
@@ -7,7 +7,8 @@ use super::super::timeout::find;
 use super::GrpcCall;
 use crate::outcome::Outcome;
 
-/// The place where an error appeared.
+/// The part of a call in which an error appeared. A status whose call is not known has the origin `Readiness`, because
+/// `Readiness` has no call.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
     Readiness,
@@ -16,7 +17,7 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// Returns the call. An error of `poll_ready` belongs to no call.
+    /// Returns the call, or [`GrpcCall::UNKNOWN`] for an error of `poll_ready`, which belongs to no call.
     pub(super) const fn call(self) -> GrpcCall {
         match self {
             Self::Readiness => GrpcCall::UNKNOWN,
@@ -25,8 +26,8 @@ impl Origin {
     }
 }
 
-/// Judges an error of the transport. The deadline of the caller can be the cause of a stream that was reset with
-/// CANCEL.
+/// Judges an error of the transport as a hard failure. If the stream was reset with CANCEL, the outcome can also be the
+/// deadline of the caller, because a server resets a stream whose deadline has passed.
 pub(super) fn broken(call: GrpcCall, error: &(dyn StdError + 'static)) -> Outcome {
     let is_cancelled = find::<h2::Error>(error).is_some_and(|error| error.reason() == Some(h2::Reason::CANCEL));
     let outcome = hard(error);

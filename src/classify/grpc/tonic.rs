@@ -1,4 +1,4 @@
-//! The meaning of tonic's errors, and the retry delay in gRPC error details.
+//! The classification of tonic's errors and statuses, and the retry delay in gRPC error details.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -58,8 +58,8 @@ impl<T> Classifier<(), T, Status> for GrpcClassifier {
 pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Origin, error: &E) -> Outcome {
     let Some(error) = as_error(error) else { return Outcome::failure() };
     let call = origin.call();
-    // The cause decides before the code, because tonic turns its own timeout into CANCELLED and a rejection
-    // into UNKNOWN.
+    // A cause in the sources decides before the code, because tonic turns its own timeout into CANCELLED and a
+    // rejection into UNKNOWN.
     if find::<TimeoutExpired>(error).is_some() {
         return classifier.transport(call.timer_fired());
     }

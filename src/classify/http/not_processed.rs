@@ -1,4 +1,4 @@
-//! Requests that an HTTP/2 server refused without processing them.
+//! HTTP/2 requests that a server refused without processing them (`REFUSED_STREAM` and GOAWAY).
 //!
 //! A server that restarts gracefully sends GOAWAY, and a server with too many streams sends `REFUSED_STREAM`.
 //! Both signals mean that the request was not processed, so that a retry on another connection is safe (RFC

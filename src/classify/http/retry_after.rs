@@ -1,5 +1,5 @@
-//! The parser of `Retry-After`, which limits the delay because the header lets a server decide how long the
-//! circuit rejects calls.
+//! The parser of the header `Retry-After`. The delay is limited, because a server could otherwise make the circuit
+//! reject calls for any time.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -28,7 +28,8 @@ pub(in super::super) fn after_delay(
     }
 }
 
-/// Returns the delay that the service asks for. If there are several delays, the longest delay counts.
+/// Returns the delay that the service asks for, which is at most 5 minutes. If there are several delays, the longest
+/// delay counts.
 pub(in super::super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(RETRY_AFTER).iter();
     let longest = values.filter_map(|value| delay(value.to_str().ok()?.trim(), headers)).max()?;
@@ -55,7 +56,7 @@ fn sent(headers: &HeaderMap) -> SystemTime {
     date.unwrap_or_else(|| MonotonicClock::new().wall())
 }
 
-/// The longest delay, which is the limit of the circuit too. The parser applies the limit so that later sums
+/// The longest delay, which is also the limit of the circuit. The parser applies the limit so that later sums
 /// of durations cannot overflow.
 const LONGEST: Duration = Duration::from_secs(300);
 

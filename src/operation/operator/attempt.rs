@@ -21,17 +21,17 @@ pub(super) struct Attempt<'a> {
     pub(super) proposed: u64,
     /// The error of the last write without an answer. After such a write the order may have been carried out.
     pub(super) lost: Option<StoreError>,
-    /// True if the order was already carried out before the first attempt.
+    /// True if the record already had the order, and no attempt of this call can have written it.
     pub(super) repeated: bool,
 }
 
-/// The record with the order.
+/// The result of an attempt after which the record contains the order, or is deleted by the order.
 pub(super) struct Stored {
     /// The latest number of the record.
     pub(super) generation: u64,
     /// The time of the store.
     pub(super) now: Timestamp,
-    /// The tier that does not have the record yet.
+    /// The tier that does not have the record yet, if the store has tiers.
     pub(super) lacking: Option<&'static str>,
 }
 
@@ -41,7 +41,7 @@ impl Stored {
     }
 }
 
-/// The record with the order. `None` means that the order must be tried again.
+/// The result of one attempt. `None` means that the order must be tried again.
 type Tried = Result<Option<Stored>, Refused>;
 
 impl Attempt<'_> {
@@ -49,8 +49,8 @@ impl Attempt<'_> {
         store(error, self.lost.is_some())
     }
 
-    /// Continues after a write without an answer, because the next load shows whether the write was made. Other errors
-    /// end the order.
+    /// Returns `None` after a write without an answer, so that the next attempt loads the record and sees if the write
+    /// was made. Other errors end the order.
     fn retried(&mut self, error: StoreError) -> Tried {
         if error.kind() != StoreErrorKind::TimedOut {
             return Err(self.failed(&error));
@@ -76,7 +76,7 @@ impl Operator {
                 Err(self.no_record_for_order(attempt.name).await)
             };
         };
-        // A value that is not a record has no number to compare with, and is always deleted.
+        // A value that is not a record has no generation to compare with `seen`, and is always deleted.
         let record = CircuitRecord::decode(attempt.name, &bytes, now).ok();
         record.as_ref().map_or(Ok(()), |record| self.check_tiers(record, now))?;
         let last = record.as_ref().and_then(|record| record.operator.as_ref());
@@ -114,15 +114,15 @@ impl Operator {
         }
         self.check_tiers(&record, now)?;
         if !self.judge(name, &record, order, now)? {
-            // After a write without an answer, the order in the record is the order of that write.
+            // After a write without an answer, the order in the record probably comes from that write.
             attempt.repeated = attempt.lost.is_none();
             return Ok(Some(Stored::new(record.latest().get(), now)));
         }
         let command = self.command(order, &record, attempt.proposed);
         match apply(&mut record, &Command::Operated(command), now) {
             Effect::Applied | Effect::Known => {}
-            // These effects are not expected, because the command is based on the last act of this record and has no
-            // age.
+            // These effects are not expected, because the command is based on the last act of this record, has no age,
+            // and the record is writable.
             effect @ (Effect::Superseded | Effect::Expired | Effect::Unwritable) => {
                 let why = format!("{effect:?} by the stored record").to_lowercase();
                 return Err(Refused::Superseded { why });
@@ -152,8 +152,8 @@ impl Operator {
         }
     }
 
-    /// Refuses an order that would reach one of two tiers only. The entry that was written last decides, because entries of
-    /// instances that have ended may name tiers that the fleet does not have any more.
+    /// Refuses an order to one tier if the instances use two tiers, because the order could then miss the instances.
+    /// The entry that was written last decides, because older entries may name tiers that the fleet no longer uses.
     fn check_tiers(&self, record: &CircuitRecord, now: Timestamp) -> Result<(), Refused> {
         let living = record.instances.values().filter(|entry| !entry.is_gone(now));
         let last = living.max_by_key(|entry| entry.sequence).and_then(|entry| entry.tiers.clone());

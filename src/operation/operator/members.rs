@@ -1,4 +1,4 @@
-//! The members of fleets, as the store names them.
+//! The query for the members of fleets, which are the instances that share a store and a fleet name.
 
 use super::{Operator, Shown};
 use crate::pattern::{RESERVED, is_reserved};
@@ -11,16 +11,16 @@ use crate::store::StoreError;
 pub struct Membership {
     /// The name of the fleet.
     pub fleet: String,
-    /// The instances that the store has seen within the last hour, sorted by id, or the reason why the stored value cannot
-    /// be read.
+    /// The instances with an entry in the membership, sorted by id, or the reason why the stored value cannot be read.
+    /// Each write of a member removes the entries that are an hour old.
     pub members: Result<Vec<Member>, CorruptRecord>,
     /// The time of the store at the load.
     pub now: Timestamp,
 }
 
 impl Operator {
-    /// Returns the members of a fleet, or of all fleets in the store, sorted by the name of the fleet. The result is empty if
-    /// the fleet has no members.
+    /// Returns the members of a fleet, or of all fleets in the store, sorted by the name of the fleet. The result is
+    /// empty if the fleet has no members.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
-//! The instances that have taken over an act, by their entries in the record.
+//! The reach of an order, which is the number of instances that have taken over its act, by their entries in the
+//! record.
 //!
-//! A stored act says nothing about the instances, because an instance may use another store, or may not have polled yet.
-//! Each instance that takes an act over writes the number of the act into its entry.
+//! A stored act says nothing about the instances, because an instance may use another store, or may not have polled
+//! yet. Each instance that takes an act over writes the number of the act into its entry.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,18 +18,18 @@ use crate::store::{StoreError, StoreErrorKind};
 pub struct Reach {
     /// The number of instances whose entry names the act.
     pub have: usize,
-    /// The number of instances with an entry in the record. An instance whose circuit never failed has no entry before it
-    /// takes over an act, so the fleet may be larger.
+    /// The number of instances with an entry in the record, without those that are gone. An instance whose circuit
+    /// never failed has no entry before it takes over an act, so the fleet may be larger.
     pub known: usize,
 }
 
 impl Operator {
-    /// Waits until the known instances have taken over the act of an order, at most for `patience`. Returns early if all
-    /// known instances have the act. Returns `None` if the record does not have the order, because other acts or a
-    /// deletion came after it.
+    /// Waits until the known instances have taken over the act of an order, at most for `patience`. Returns early if
+    /// all known instances have the act. Returns `None` if the record does not have the order, for example because
+    /// later acts or a deletion have removed the order.
     ///
-    /// Instances with a store that reports changes answer within a fraction of a second, and other instances after their
-    /// next poll, which is up to 12 s by default.
+    /// If the store reports changes, the instances take the act over within a fraction of a second, and otherwise at
+    /// their next poll, which takes up to 12 s by default.
     ///
     /// # Errors
     ///
@@ -41,7 +42,8 @@ impl Operator {
     pub async fn reach(&self, name: &str, order: &Order, patience: Duration) -> Result<Option<Reach>, StoreError> {
         let mut seen = self.reach_now(name, order).await?;
         let complete = async {
-            // An instance without an entry is not known before it has the act. Therefore the instances are given time.
+            // An instance without an entry is known only after it has taken over the act. Therefore the count is
+            // complete only after a short time.
             tokio::time::sleep(SETTLES).await;
             loop {
                 seen = self.reach_now(name, order).await?;
@@ -51,7 +53,7 @@ impl Operator {
                 tokio::time::sleep(AGAIN).await;
             }
         };
-        // After the patience the last answer counts.
+        // If `patience` has passed, the last loaded reach is returned.
         let ended: Result<Result<(), StoreError>, _> = tokio::time::timeout(patience, complete).await;
         ended.unwrap_or(Ok(())).map(|()| seen)
     }

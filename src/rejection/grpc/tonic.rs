@@ -1,5 +1,5 @@
-//! The rejection as a `tonic::Status`, with its details in Google's error model. The status keeps the
-//! rejection as its source on the way to a stub.
+//! The rejection as a `tonic::Status`, with its details in Google's error model. The rejection is the source of the
+//! status, so that the caller of a stub can find the rejection.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -77,7 +77,7 @@ impl GrpcRejection {
     }
 
     /// Returns an answer that keeps the rejection as the source of a status. Returns `Err` with the
-    /// rejection if the types of the stack have no place for such a status.
+    /// rejection if neither the error type nor the body type of the inner service can contain such a status.
     pub(super) fn with_source<B: 'static, E: 'static>(
         self,
         rejected: Rejected,
@@ -98,8 +98,8 @@ impl GrpcRejection {
         let body = body::Body::new(Failing(Some(self.status(&rejected))));
         let Some(body) = cast(body) else { return Err(rejected) };
         let mut response = self.response(rejected, body);
-        // These headers are removed, because a stub that finds a status in the headers does not read the
-        // body, whose error is the status with the source.
+        // These headers are removed, because only the status that is the error of the body has a source. A stub that
+        // finds a status in the headers does not read the body.
         for name in ["grpc-status", "grpc-message", "grpc-retry-pushback-ms", "grpc-status-details-bin"] {
             response.headers_mut().remove(name);
         }

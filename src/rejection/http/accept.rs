@@ -1,4 +1,5 @@
-//! The choice between the two forms of a rejection's body by the `Accept` of the request (RFC 9110, 12.5.1).
+//! The choice of the form of a rejection's body, problem details or plain text, by the `Accept` of the request (RFC
+//! 9110, 12.5.1).
 
 use http::HeaderValue;
 
@@ -31,8 +32,8 @@ impl Form {
     }
 }
 
-/// Returns the form with the larger quality. If both qualities are equal, the form is the problem, even if
-/// the client accepts no form.
+/// Returns the form with the larger quality. If both qualities are equal, returns the problem, even if the client
+/// accepts neither form.
 pub(super) fn preferred<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Form {
     let (mut problem, mut text) = (Preference::default(), Preference::default());
     for value in values {

@@ -1,4 +1,4 @@
-//! The rejection as the problem details of RFC 9457.
+//! The rejection as problem details in JSON (RFC 9457).
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The CPU quotas of the process's own cgroup and of its ancestors, version 2
+//! The CPU quotas of the process's own cgroup and of the ancestors of this cgroup, for cgroups of version 2
 //! (`Documentation/admin-guide/cgroup-v2.rst`).
 
 use std::io::{self, ErrorKind};
@@ -23,8 +23,7 @@ pub(super) fn limits(root: &Path) -> Option<Vec<Limit>> {
         let folder = mount.join(folder);
         let text = match read(&folder.join("cpu.max"), 256) {
             Ok(text) => text,
-            // The root of all cgroups has no such file. A cgroup whose parent does not control the CPU has no such file
-            // either.
+            // The root of all cgroups has no `cpu.max`, and neither has a cgroup whose parent does not control the CPU.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(_) => return None,
         };
@@ -56,8 +55,8 @@ fn place(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
     let Some(own) = own.lines().find_map(|line| line.strip_prefix("0::")) else { return Ok(None) };
     let mounts = read(&root.join("proc/self/mountinfo"), 1 << 20)?;
     let Some((top, mount)) = mounts.lines().find_map(cgroup2) else { return Ok(None) };
-    // In a container the mount may show only the part of the tree below `top`. If the own cgroup is in another part, it
-    // cannot be read, and the root of the mount is used.
+    // In a container the mount may show only the part of the tree below `top`. If the process's own cgroup is outside
+    // that part, its files cannot be read, and the root of the mount is used.
     let below = Path::new(own).strip_prefix(top).unwrap_or(Path::new(""));
     let seen = below.components().all(|part| matches!(part, Component::Normal(_)));
     let below = if seen { below } else { Path::new("") };

@@ -1,12 +1,12 @@
-//! A meter that compares two growing counters, of the used and of the available amount, and computes the share that
-//! was used during the last second.
+//! The meter of a load, which computes the used share of the last second from two growing counters, one of the used
+//! amount and one of the available amount.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Tick;
 
-/// The samples of the last second, oldest first.
+/// The meter, with the samples of the last second, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     samples: VecDeque<Sample>,
@@ -21,14 +21,14 @@ struct Sample {
 }
 
 impl Meter {
-    /// Adds the counters of the used and the available amount. Returns `None` if there is no earlier sample to compare
-    /// with.
+    /// Adds a sample of both counters, and returns the used share. Returns `None` if there is no earlier sample to
+    /// compare with.
     pub(super) fn of_counters(&mut self, at: Tick, used: u64, offered: u64) -> Option<f64> {
         self.add(Sample { at, used, offered })
     }
 
-    /// Adds the counter of the used amount. The available amount is the quota for each period of the elapsed time. All
-    /// values are in microseconds.
+    /// Adds a sample of the used amount, and returns the used share. The available amount is the quota for each period
+    /// of the elapsed time. All values are in microseconds.
     pub(super) fn of_quota(&mut self, at: Tick, used: u64, quota: u64, period: u64) -> Option<f64> {
         let offered = self.samples.back().map_or(0, |last| {
             let elapsed = at.saturating_since(last.at).as_micros();
@@ -73,5 +73,5 @@ fn float(count: u64) -> f64 {
 const OVER: Duration = Duration::from_secs(1);
 /// The shortest time between two samples.
 const SOON: Duration = Duration::from_millis(100);
-/// The age at which the last sample is dropped instead of compared.
+/// The age from which the last sample is too old to be compared with a new sample, and is dropped.
 const FORGOTTEN: Duration = Duration::from_secs(10);
