@@ -18,6 +18,8 @@ use crate::telemetry::store::Rank;
 pub(super) struct Link {
     kind: &'static str,
     health: Health,
+    /// True if the store has ever answered, also by a refusal.
+    has_answered: bool,
     /// The last error, with its kind.
     pub(super) last_error: Option<(StoreErrorKind, String)>,
     /// The time of the store at a tick of the local clock. The present time of the store is estimated from this pair.
@@ -28,15 +30,28 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(kind: &'static str) -> Self {
-        Self { kind, health: Health::default(), last_error: None, clock: None, counted: Tick::ZERO }
+        Self {
+            kind,
+            health: Health::default(),
+            has_answered: false,
+            last_error: None,
+            clock: None,
+            counted: Tick::ZERO,
+        }
     }
 
     pub(super) const fn kind(&self) -> &'static str {
         self.kind
     }
 
+    /// Returns true before the first failure, also if the store has not answered yet, so that operations begin.
     pub(super) const fn is_up(&self) -> bool {
         self.health.is_up()
+    }
+
+    /// Returns true if the store has answered, and has not failed to answer since.
+    pub(super) const fn answers(&self) -> bool {
+        self.has_answered && self.is_up()
     }
 
     /// Returns the number of operations that may run at the same time. While the store is down, no operation runs
@@ -61,6 +76,7 @@ impl Link {
         if let Some(store) = store {
             self.clock = Some((now, store));
         }
+        self.has_answered = true;
         if !self.is_up() {
             self.last_error = None;
         }
@@ -91,6 +107,7 @@ impl Link {
     /// failure begins no backoff, because a store that refuses one write can take other writes.
     pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
         self.last_error = Some((error.kind(), error.chain()));
+        self.has_answered |= error.kind().is_lasting();
         if let Some(unlogged) = self.health.line(now) {
             telemetry::store::failed(Rank::Durable, self.kind, operation, &error.chain(), unlogged);
         }

@@ -125,7 +125,8 @@ pub struct StoreStatus {
     /// The number of panics of the background task. The next [`restore`](crate::Registry::restore) starts the
     /// task again.
     pub deaths: u64,
-    /// True unless the store failed to answer the last operation. A refused write does not count as such a failure.
+    /// True if the store has answered the last operation. A refused write counts as an answer. False before the first
+    /// answer.
     pub up: bool,
     /// The last error of the store. The error is cleared when a store that was down answers again.
     ///

@@ -186,7 +186,7 @@ impl Lease {
 impl CircuitRecord {
     /// Returns the state of an instance according to its entry, without the mode.
     ///
-    /// A closing of the fleet closes the circuit of each instance, but the instance writes its entry up to 15 s later.
+    /// A closing of the fleet closes the circuit of each instance, but the instance writes its entry up to 18 s later.
     /// Therefore an entry that is older than the closing counts as closed.
     #[must_use]
     pub fn state_of(&self, entry: &InstanceEntry) -> State {

@@ -128,6 +128,10 @@ impl<S: Store> Store for FaultyStore<S> {
         self.inner.kind()
     }
 
+    fn origin(&self, etag: &Etag) -> &'static str {
+        self.inner.origin(etag)
+    }
+
     fn tiers(&self) -> Option<[&'static str; 2]> {
         self.inner.tiers()
     }

@@ -60,7 +60,7 @@ impl Task {
         #[cfg(feature = "keyed")]
         self.settle_prefixes(now);
         let mut findings = self.hub.findings.lock();
-        findings.status.up = self.ledger.link.is_up();
+        findings.status.up = self.ledger.link.answers();
         findings.status.audit_rows = self.ledger.outbox.len();
         findings.status.audit_lost = self.ledger.outbox.lost();
         findings.status.audit_refused = self.ledger.outbox.refused();
