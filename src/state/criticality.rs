@@ -13,7 +13,7 @@ use std::fmt;
 pub enum Criticality {
     /// The call can be lost, such as a call of a batch job that will be repeated.
     Sheddable,
-    /// The default.
+    /// The call matters as much as most calls. This is the default.
     #[default]
     Standard,
     /// The loss of the call is visible to users at once.

@@ -1,7 +1,7 @@
 //! The results of health probes, which are checks of a service that are no calls of users.
 //!
 //! The types only describe the results, so that a status, an event and a metric use the same words. `circuit/health.rs`
-//! decides about the effect of a result, and `health` runs the probes.
+//! applies a result to the circuit, and `health` runs the probes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl fmt::Display for HealthResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthStatus {
-    /// True while a runner makes the health probes of the circuit. False after the runner has ended.
+    /// True while a runner makes the health probes of the circuit, and false after the runner has ended.
     pub running: bool,
     /// True if the calls of users may probe only after a health probe has succeeded.
     pub required: bool,
