@@ -49,7 +49,7 @@ pub enum FleetChange {
     Merged {
         /// The number of instances with failures that the opening needs.
         needed: u32,
-        /// The time for which an entry is fresh after its write, which is the length of the window.
+        /// The time for which an entry is fresh after its write.
         window: Duration,
         /// The open duration. `None` if only a reset ends the opening.
         open_for: Option<Duration>,
