@@ -95,9 +95,9 @@ impl Circuit {
     /// A success makes an open circuit half-open at once, except in three cases:
     ///
     /// * The service has sent a `Retry-After`, and its time is not over.
-    /// * Calls failed after the last success of a health probe and opened the circuit again. This opening lasts its full
-    ///   time, unless three checks in a row have failed since.
-    /// * The circuit has [`Recovery::Manual`](crate::config::Recovery::Manual), so that only an operator ends the opening.
+    /// * Calls failed after the last success and opened the circuit again. This opening lasts its full time, unless
+    ///   three checks in a row have failed since.
+    /// * The circuit has [`Recovery::Manual`](crate::config::Recovery::Manual). Only an operator ends such an opening.
     pub fn probe_with<F, R, E>(&self, every: Duration, check: F) -> HealthProbe
     where
         F: Fn() -> R + Send + Sync + 'static,

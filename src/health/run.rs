@@ -86,9 +86,9 @@ async fn run(probe: HealthProbe) {
 
 /// Returns the time until the next check. `jitter` and `turn` are numbers between 0 and 1.
 ///
-/// In a fleet of n instances, each instance waits n intervals on average, so that the fleet makes one check in each
-/// interval. The time varies between almost 0 and 2n intervals, because the instances of a fleet open at the same time,
-/// and would otherwise check at the same time.
+/// In a fleet of n instances, each instance waits n intervals on average, so that the fleet makes about one check in
+/// each interval. The time varies between about one interval and 2n - 1 intervals, because the instances of a fleet
+/// open at the same time, and would otherwise check at the same time.
 fn interval(every: Duration, instances: u32, jitter: f64, turn: f64) -> Duration {
     let others = f64::from(instances.saturating_sub(1));
     every.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter + 2.0 * others * turn)
@@ -126,7 +126,7 @@ impl Runner {
     /// has another runner.
     async fn until_wanted(&mut self) -> Option<u64> {
         loop {
-            // A timer for the end of a hold, which is no transition and wakes no task.
+            // A timer for the end of a hold is needed, because this end wakes no task.
             let mut hold = None;
             let wanted = poll_fn(|context| match self.look(context) {
                 None => Poll::Ready(None),

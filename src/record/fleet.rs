@@ -292,7 +292,8 @@ fn is_running(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
     until > now && until.since(now) <= longest.saturating_add(SLACK)
 }
 
-/// The longest vote. A vote lasts as long as the window, which has at most this length.
+/// The longest vote. A vote lasts as long as the window of its instance, but at least ten seconds. No window is longer
+/// than this.
 const LONGEST_VOTE: Duration = Duration::from_secs(24 * 3600);
 /// The longest lease without a renewal. An instance that dies keeps its lease from other instances for this time at
 /// most.

@@ -89,10 +89,10 @@ impl Roll {
         lines
     }
 
-    /// Returns a suggestion for a circuit that has the defaults because the program requested its settings by a
-    /// misspelt name. The suggested table has a similar name, and its circuit exists, but the program never requested
-    /// settings by the name of the table. Such a circuit probably exists only because the program has created all
-    /// circuits of the file. `lines_of_settings` reports the tables without a circuit.
+    /// Returns a suggestion for a requested circuit without settings, whose name is probably misspelt. The suggested
+    /// table has a similar name and a circuit, but the program never requested settings by the name of the table. The
+    /// circuit of such a table probably exists only because the program has created all circuits of the file.
+    /// `lines_of_settings` reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {

@@ -12,8 +12,8 @@ use super::last::{Last, STANDINGS};
 use crate::sync::{AcqRel, AtomicU64, Mutex, Relaxed};
 use crate::telemetry::Label;
 
-/// The numbers of circuits with one label, by standing. Each label has one pool in the process, because the process has
-/// one recorder.
+/// The numbers of circuits with one label, by standing. A label has one pool for all recorders, because nearly every
+/// process has one recorder.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) label: Arc<str>,
