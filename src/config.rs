@@ -91,8 +91,8 @@ impl Rules {
         self.has_rate() || self.failure_score.is_some() || self.is_throttled
     }
 
-    /// Returns the limit for the share of failed calls, or the default limit if the rule is off. Failures on advice are
-    /// compared with this limit, too, and need a limit even without the rule.
+    /// Returns the limit for the share of failed calls, or the default limit if the rule is off. The test if failures
+    /// on advice are only chance needs a limit also without the rule.
     pub(crate) fn rate_limit(&self) -> f64 {
         self.failure_rate.unwrap_or(FAILURE_RATE)
     }
@@ -148,7 +148,7 @@ impl Config {
             .window(Window::time(Duration::from_secs(60)))
     }
 
-    /// Returns the name of the service, as it appears in errors, logs, metrics and stores.
+    /// Returns the name of the circuit, as it appears in errors, logs, metrics and stores.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

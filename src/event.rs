@@ -51,7 +51,8 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Returns true if the observer receives the events of calls, which are [`Event::Finished`], [`Event::Rejected`],
     /// [`Event::Fallback`], [`Event::Stale`] and [`Event::Sums`].
     ///
-    /// A new circuit reads the answer once. The default is `false`, so that these events cost nothing.
+    /// Each circuit calls this method once, when the circuit is created. The default is `false`, so that these events
+    /// cost nothing.
     fn wants_calls(&self) -> bool {
         false
     }
@@ -59,9 +60,9 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Returns true if successes and rejections may come in sums, as [`Event::Sums`], instead of one by one. If
     /// [`wants_calls`](Self::wants_calls) is false, the observer receives no successes and no rejections.
     ///
-    /// A new circuit reads the answer once. The default is `false`. With a time window, sums cost a call of a closed
-    /// circuit nothing. A call of a circuit whose rules need no window costs 2 to 3 ns more, and so does each
-    /// rejection. A report of each call costs more, and makes threads wait for each other.
+    /// Each circuit calls this method once, when the circuit is created. The default is `false`. With a time window,
+    /// sums cost a call of a closed circuit nothing. A call of a circuit whose rules need no window costs 2 to 3 ns
+    /// more, and so does each rejection. A report of each call costs more, and makes threads wait for each other.
     ///
     /// An observer of sums must also count [`Finished`](Event::Finished) and [`Rejected`](Event::Rejected), because
     /// these calls are always reported one by one:

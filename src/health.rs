@@ -197,7 +197,7 @@ impl HealthProbe {
         check_times(("health_probe.every", self.every), ("health_probe.deadline", self.deadline))
     }
 
-    /// Returns true if the circuit exists.
+    /// Returns true if the circuit of the health probe still exists.
     #[cfg(feature = "store")]
     pub(crate) fn has_circuit(&self) -> bool {
         self.circuit.upgrade().is_some()

@@ -83,7 +83,7 @@ impl Table {
         let mut cells = width;
         let mut least_before = 0;
         for (i, letter) in typed.iter().enumerate() {
-            // A cell outside the band is further than `limit` from the start, so that it stays `far`.
+            // A cell outside the band has a distance above `limit`, so that its value stays `far`.
             let (start, end) = (i.saturating_sub(limit), width.min(i + limit + 1));
             next[start] = if start == 0 { (i + 1).min(far) } else { far };
             let mut least = next[start];

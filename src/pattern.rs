@@ -22,7 +22,7 @@ pub(crate) fn covers(entry: &str, name: &str) -> bool {
     entry == name || beginning(entry).is_some_and(|beginning| name.starts_with(beginning))
 }
 
-/// Returns the first sign of a shell pattern in an entry, other than one `*` at the end.
+/// Returns the first sign of a shell pattern in an entry that is not allowed. Only one `*` at the end is allowed.
 ///
 /// Brackets around an IPv6 address are part of a name, as in `host:[::1]:443`.
 pub(crate) fn misused(entry: &str) -> Option<char> {

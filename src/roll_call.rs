@@ -92,7 +92,7 @@ fn collect(calls: &Receiver<Call>, wait: Duration) -> Roll {
     }
 }
 
-/// The time after the first circuit within which the circuits of a process are expected to exist.
+/// The time after the first circuit within which a process is expected to have created its other circuits.
 const WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -71,8 +71,8 @@ impl OpenDuration {
                 let doublings = attempt.saturating_sub(1).min(31);
                 base.saturating_mul(1 << doublings).min(*max)
             }
-            // The function is foreign code that runs under the mutex of the circuit and perhaps during a
-            // drop. Therefore its panic must be caught.
+            // The function is foreign code that runs under the mutex of the circuit, perhaps while a permit is dropped.
+            // Therefore its panic must be caught.
             Shape::Function(function) => guarded(|| function(attempt.max(1))).unwrap_or(AFTER_A_PANIC),
         };
         // The duration is limited before the multiplication, because the multiplication would otherwise

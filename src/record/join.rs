@@ -1,4 +1,4 @@
-//! The merge of two copies of a record.
+//! The merge of two copies of a record (`join`), which resolves conflicts between the writes of instances.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -26,7 +26,8 @@ pub struct Member {
     pub last_seen: Timestamp,
     /// The version of this crate that the instance uses. `None` if its entry does not name the version.
     pub version: Option<String>,
-    /// True if the instance counts, because its last heartbeat is younger than 30 s and it has not stopped.
+    /// True if the instance is live, which means that its last heartbeat is younger than 30 s and that the instance has
+    /// not stopped.
     pub live: bool,
     /// True if the instance was shut down.
     pub stopped: bool,

@@ -82,8 +82,8 @@ impl InstanceEntry {
 }
 
 impl CircuitRecord {
-    /// Returns true if a store that expires records would have dropped this record, with these times to live since its
-    /// last write.
+    /// Returns true if the record has outlived its time to live since its last write. A store that expires records has
+    /// dropped such a record.
     pub(crate) fn is_over(&self, ttl: Ttl, now: Timestamp) -> bool {
         let written = self.updated_at;
         self.ttl(ttl.open, ttl.other, written).is_some_and(|ttl| written.saturating_add(ttl) <= now)

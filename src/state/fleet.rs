@@ -26,8 +26,8 @@ pub struct FleetBrief {
     pub live: Option<u32>,
     /// The number of instances that may make a probe, or are making a probe, in the present round.
     pub leases: u32,
-    /// The number of probes that passed in the present round. The fleet closes when the number reaches the probes of the
-    /// configuration.
+    /// The number of probes that passed in the present round. The fleet closes when this number reaches the configured
+    /// number of [`probes`](crate::config::ConfigBuilder::probes).
     pub passed: u32,
 }
 

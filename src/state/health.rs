@@ -54,12 +54,12 @@ pub struct HealthStatus {
     pub required: bool,
     /// True if the circuit holds calls back at present, because no health probe has succeeded since the opening.
     pub holds_back: bool,
-    /// The result of the last health probe. `None` before the first one.
+    /// The result of the last health probe. `None` before the first health probe has ended.
     pub last: Option<HealthResult>,
-    /// The time since the last health probe ended. `None` before the first one.
+    /// The time since the last health probe ended. `None` before the first health probe has ended.
     pub last_for: Option<Duration>,
-    /// The error of the last health probe, in one line of at most 200 characters without the secrets of addresses. `None`
-    /// after a success.
+    /// The error that the check of the last health probe returned, in one line of at most 200 characters without the
+    /// secrets of addresses. `None` after a success, and after a check that reached its deadline or panicked.
     pub last_text: Option<Arc<str>>,
     /// The number of health probes that succeeded since the circuit was created.
     pub passed: u64,

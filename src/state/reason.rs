@@ -16,9 +16,9 @@ use super::{Brief, By, Percent};
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
-    /// The weight of the failures since the last success reached `limit`. `set` is the configured limit.
-    /// `limit` is higher than `set` if traffic raised the limit to `min_calls`, and lower than `set` if
-    /// advice lowered the limit.
+    /// The weight of the failures since the last success reached `limit`. `set` is the configured limit. `limit` is
+    /// higher than `set` if traffic raised the limit to `min_calls`, and lower than `set` if advice or a ramp lowered
+    /// the limit.
     ConsecutiveFailures { score: f64, limit: f64, set: f64 },
     /// The weight of the failures, as a share of the calls in the window, reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
@@ -63,8 +63,8 @@ pub enum Reason {
     /// A rule with lowered limits was met. The limits were lowered because another instance opened its
     /// circuit ([`advise`](crate::Circuit::advise)).
     Advised { rule: Arc<Self> },
-    /// A rule with lowered limits was met. The limits were lowered because the circuit had closed a moment ago, and its
-    /// [ramp](crate::config::ConfigBuilder::ramp) lasted.
+    /// A rule with lowered limits was met. The limits were lowered because the circuit had closed a moment ago and was
+    /// still in its [ramp](crate::config::ConfigBuilder::ramp).
     Relapsed { rule: Arc<Self> },
     /// The kill switch `CIRCUIT_BREAKER_DISABLED` names this circuit.
     KillSwitch,

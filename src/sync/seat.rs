@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 
 use super::{Acquire, AtomicU64, Mutex, Relaxed, Release};
 
-/// The numbers of a thread, or [`Seat::NONE`].
+/// The seat of a thread, which is its number and its index, or [`Seat::NONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seat {
     number: u32,
@@ -57,7 +57,7 @@ impl Seat {
     }
 }
 
-/// The numbers that no live thread has.
+/// The pool of the numbers that no live thread has.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers(Mutex<Free>);
 
@@ -84,7 +84,7 @@ impl Numbers {
     }
 }
 
-/// The indices that threads have, one bit each.
+/// The set of the indices that live threads have, one bit for each index.
 #[derive(Debug, Default)]
 pub(crate) struct Indices(AtomicU64);
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 
-/// The labels of one layer.
+/// The labels that one layer of keyed circuits can give.
 #[derive(Debug)]
 pub(crate) struct Labels {
     /// The label of all circuits that have none of their own.
@@ -19,7 +19,7 @@ pub(crate) struct Labels {
     given: AtomicU64,
 }
 
-/// The label of one circuit of a layer.
+/// The label of one keyed circuit. The circuit shares a label with others until it gets its own.
 #[derive(Debug)]
 pub(crate) struct Label {
     labels: Arc<Labels>,
@@ -58,7 +58,7 @@ impl Label {
         &self.labels.other
     }
 
-    /// Returns true if the name of the circuit is its label.
+    /// Returns true if the circuit has a label of its own, which is its name.
     pub(crate) fn is_own(&self) -> bool {
         // Relaxed: a flag, publishes nothing. An event that sees the flag late still counts under the shared label.
         self.is_own.load(Relaxed)

@@ -70,7 +70,7 @@ impl Observer for TracingObserver {
                     "circuit `{circuit}` sheds nothing any more: the system's load {now}"
                 );
             }
-            // These events are not logged, because they occur with every call or contain nothing new.
+            // These events are not logged, because they occur with every call, or are for metrics only.
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }

@@ -29,7 +29,8 @@ pub struct FleetCommand {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum FleetChange {
-    /// The circuit of the instance opened on evidence of its own. Enough votes open the fleet.
+    /// Votes for an opening of the fleet, because the circuit of the instance opened on evidence of its own. Enough
+    /// votes open the fleet.
     Vote {
         /// The time for which the vote counts from now on, at most 24 hours.
         lasts: Duration,
