@@ -118,8 +118,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the name is not 1 to 200 bytes of printable text without spaces, or begins with `@fleet:`, which
-    /// is reserved for the members of fleets.
+    /// [`ConfigError`] if the name is not 1 to 200 bytes of printable text without spaces, or begins with `@fleet:`,
+    /// which is reserved for the members of fleets.
     pub fn new(name: &str) -> Result<Self, ConfigError> {
         Self::builder(name).build()
     }

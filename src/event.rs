@@ -178,8 +178,8 @@ pub enum Event<'a> {
         at: Tick,
         /// The decision of the fleet, as this instance knows the decision. `None` for a circuit without a fleet.
         fleet: Option<FleetBrief>,
-        /// The share of the calls that the closed circuit admits, by its ramp and its throttle. `None` if neither is set and
-        /// the circuit does not ramp with its fleet.
+        /// The share of the calls that the closed circuit admits, by its ramp and its throttle. `None` if neither is
+        /// set and the circuit does not ramp with its fleet.
         admitted_share: Option<f64>,
     },
     /// An admitted call has ended.

@@ -83,9 +83,9 @@ impl Circuit {
     /// Returns a health probe that checks the service with a closure, each time after the interval `every`. Each
     /// interval varies by up to 20 %.
     ///
-    /// The closure returns `Ok(())` if the service is healthy. A check does not count as a call of the circuit, so that a
-    /// failure enters no window. The closure runs only while the circuit is not closed, not held by an operator, and not
-    /// under `CIRCUIT_BREAKER_DISABLED`. A panic of the closure or of its future counts as a failure.
+    /// The closure returns `Ok(())` if the service is healthy. A check does not count as a call of the circuit, so that
+    /// a failure enters no window. The closure runs only while the circuit is not closed, not held by an operator, and
+    /// not under `CIRCUIT_BREAKER_DISABLED`. A panic of the closure or of its future counts as a failure.
     ///
     /// Range of `every`: 10 ms to 1 h, which [`HealthProbe::run`] checks. The first check begins one interval after the
     /// opening, and each further check an interval after the end of the last check. In a fleet of n live instances
@@ -185,8 +185,8 @@ impl HealthProbe {
     ///
     /// # Panics
     ///
-    /// The future panics outside a tokio runtime with time enabled, once its circuit is not closed. In a test with paused
-    /// time, give the circuit a [`TokioClock`](crate::clock::TokioClock).
+    /// The future panics outside a tokio runtime with time enabled, once its circuit is not closed. In a test with
+    /// paused time, give the circuit a [`TokioClock`](crate::clock::TokioClock).
     pub fn run(self) -> Result<HealthRun, ConfigError> {
         self.check_times()?;
         Ok(HealthRun::new(self))

@@ -175,22 +175,23 @@ impl ConfigBuilder {
         self
     }
 
-    /// Rejects a share of the calls, instead of all, while the service accepts fewer than one of `k` requests. This setting
-    /// is off by default.
+    /// Rejects a share of the calls, instead of all, while the service accepts fewer than one of `k` requests. This
+    /// setting is off by default.
     ///
     /// Of the requests in the window, the share `(requests - k × accepts) ÷ (requests + 1)` is rejected with
-    /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the calls
-    /// that did not fail, where a failure of any weight counts as one. The requests are all calls and the rejections of the
-    /// throttle, which are failures for no rule. The share is 0 until the window has [`min_calls`](Self::min_calls)
-    /// requests. So an overloaded service gets at most `k` times the calls that it accepts, and a service that answers 60 %
-    /// of its calls loses none at the usual `k` of 2. The formula is that of Google's *Site Reliability Engineering*,
-    /// chapter "Handling Overload".
+    /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the
+    /// calls that did not fail, where a failure of any weight counts as one. The requests are all calls and the
+    /// rejections of the throttle, which are failures for no rule. The share is 0 until the window has
+    /// [`min_calls`](Self::min_calls) requests. So an overloaded service gets at most `k` times the calls that it
+    /// accepts, and a service that answers 60 % of its calls loses none at the usual `k` of 2. The formula is that of
+    /// Google's *Site Reliability Engineering*, chapter "Handling Overload".
     ///
-    /// Range of `k`: 1.1 to 100, usually 2. A higher `k` rejects less and finds the recovery earlier. Needs a window of time.
+    /// Range of `k`: 1.1 to 100, usually 2. A higher `k` rejects less and finds the recovery earlier. Needs a window of
+    /// time.
     ///
     /// While the throttle is on, the failure rate opens the circuit only at
-    /// [`throttled_failure_rate`](Self::throttled_failure_rate). The other rules, such as failures in a row, open the circuit
-    /// as always, so that a dead service is left alone.
+    /// [`throttled_failure_rate`](Self::throttled_failure_rate). The other rules, such as failures in a row, open the
+    /// circuit as always, so that a dead service is left alone.
     ///
     /// A caller that waits until a call may pass is not rejected by the throttle, as with a [`ramp`](Self::ramp). Each
     /// instance of a fleet throttles by its own calls.
@@ -290,17 +291,17 @@ impl ConfigBuilder {
     /// not brought down again by all calls at once.
     ///
     /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if the circuit closes alone, and 10 s if a fleet
-    /// (`Sharing::Quorum` or `Sharing::Follow`) closes the circuit, because all instances of the fleet close in the same
-    /// moment.
+    /// (`Sharing::Quorum` or `Sharing::Follow`) closes the circuit, because all instances of the fleet close in the
+    /// same moment.
     ///
     /// A call that is not admitted is rejected with [`RejectReason::Ramp`](crate::RejectReason::Ramp), and its
-    /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls during a ramp
-    /// are rejected. While the ramp lasts, `min_calls` and `consecutive_failures` are a quarter of the configured values,
-    /// rounded up and at least 2, so that the circuit opens early if the service falls over again. The reason of such an
-    /// opening is [`Reason::Relapsed`](crate::Reason::Relapsed).
+    /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls during a
+    /// ramp are rejected. While the ramp lasts, `min_calls` and `consecutive_failures` are a quarter of the configured
+    /// values, rounded up and at least 2, so that the circuit opens early if the service falls over again. The reason
+    /// of such an opening is [`Reason::Relapsed`](crate::Reason::Relapsed).
     ///
-    /// A ramp follows each closing by probes or by a fleet. A reset by an operator has no ramp. A caller that waits until a
-    /// call may pass is not rejected, as in [`Circuit::acquire`](crate::Circuit::acquire) and in a service with
+    /// A ramp follows each closing by probes or by a fleet. A reset by an operator has no ramp. A caller that waits
+    /// until a call may pass is not rejected, as in [`Circuit::acquire`](crate::Circuit::acquire) and in a service with
     /// [`WhenOpen::Pend`](crate::WhenOpen::Pend), so that only the lowered thresholds apply.
     #[doc(alias = "slowStart", alias = "slow_start")]
     pub const fn ramp(mut self, ramp: Duration) -> Self {
@@ -308,12 +309,12 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the address at which the service reports its health, `http://HOST[:PORT]/PATH` or `grpc://HOST:PORT[/SERVICE]`
-    /// (`grpc.health.v1.Health/Check`). Default: no address. Needs the feature `health`.
+    /// Sets the address at which the service reports its health, `http://HOST[:PORT]/PATH` or
+    /// `grpc://HOST:PORT[/SERVICE]` (`grpc.health.v1.Health/Check`). Default: no address. Needs the feature `health`.
     ///
-    /// The task of a registry with a store checks the address while the circuit is not closed, and ends the opening with
-    /// the first success. Without such a task, spawn [`Circuit::health_probe`](crate::Circuit::health_probe). The status
-    /// 2xx and `SERVING` are successes. Redirects are not followed.
+    /// The task of a registry with a store checks the address while the circuit is not closed, and ends the opening
+    /// with the first success. Without such a task, spawn [`Circuit::health_probe`](crate::Circuit::health_probe). The
+    /// status 2xx and `SERVING` are successes. Redirects are not followed.
     ///
     /// Range: up to 1000 visible ASCII characters, without TLS and without credentials. For another check, use
     /// [`Circuit::probe_with`](crate::Circuit::probe_with).

@@ -147,8 +147,8 @@ impl Runner {
         }
     }
 
-    /// Runs the future to its end. Drops the future and returns `None` if the circuit is in another era, if no check is wanted
-    /// any more, or if the circuit is gone.
+    /// Runs the future to its end. Drops the future and returns `None` if the circuit is in another era, if no check is
+    /// wanted any more, or if the circuit is gone.
     async fn unless_changed<T>(&mut self, era: u64, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         poll_fn(|context| match self.look(context) {

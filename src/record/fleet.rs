@@ -1,4 +1,5 @@
-//! The part of a record that holds the common decision of a fleet, and the votes and leases in the entries of instances.
+//! The part of a record that holds the common decision of a fleet, and the votes and leases in the entries of
+//! instances.
 //!
 //! The fleet has a circuit of its own. [`Fleet`] is the state of this circuit, and its `generation` orders the
 //! decisions. The fleet opens when enough instances vote, probes with leases, and closes after enough successful probes
@@ -44,7 +45,8 @@ pub struct Fleet {
     /// The time of the decision.
     #[serde(default)]
     pub since: Timestamp,
-    /// The time when the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the opening.
+    /// The time when the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the
+    /// opening.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The whole open duration in milliseconds.
@@ -103,8 +105,8 @@ pub struct Lease {
     /// The number of probes of this instance that passed in the round.
     #[serde(default, skip_serializing_if = "is_default")]
     pub passed: u32,
-    /// The time when a probe of this instance failed in the round. An instance with such a time gets no more leases in this
-    /// round.
+    /// The time when a probe of this instance failed in the round. An instance with such a time gets no more leases in
+    /// this round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
     /// True if the probe of this instance took so long that the instance gave the lease back, and the probe has not
@@ -142,8 +144,8 @@ impl Fleet {
         longest.map_or(until, |longest| until.min(longest)) <= now || self.is_ahead(now)
     }
 
-    /// Returns the time until the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the
-    /// opening.
+    /// Returns the time until the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends
+    /// the opening.
     pub(crate) fn open_for(&self, now: Timestamp) -> Option<Duration> {
         let until = self.until.filter(|_| self.state == State::Open);
         if self.is_over(now) { Some(Duration::ZERO) } else { left(until, self.open_ms, now) }

@@ -54,8 +54,8 @@ pub struct Operated {
     #[serde(default)]
     pub incarnation: String,
     /// The instance on which the operator acted. The field counts only together with
-    /// [`instance_of`](Self::instance_of), because an earlier version of this crate copies both fields from one act to the
-    /// next.
+    /// [`instance_of`](Self::instance_of), because an earlier version of this crate copies both fields from one act to
+    /// the next.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
     /// The id of the start of the instance that wrote [`instance`](Self::instance). `instance` belongs to the present

@@ -22,8 +22,9 @@ impl Transition {
         Because(self)
     }
 
-    /// Writes the standing with its cause, as in `open: failures in a row weighed 5.0, the limit is 5.0`. `word` is the word
-    /// of the standing. A cause from a store may begin with that word, as in `open since ..`, and is then written alone.
+    /// Writes the standing with its cause, as in `open: failures in a row weighed 5.0, the limit is 5.0`. `word` is the
+    /// word of the standing. A cause from a store may begin with that word, as in `open since ..`, and is then written
+    /// alone.
     pub(crate) fn write_standing(&self, word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.is_taken_over() || self.to.state.as_str() != word {
             write!(f, "{word}: ")?;
@@ -74,8 +75,8 @@ impl Transition {
     }
 }
 
-/// Writes both standings and the cause, as in `closed to open: failures in a row weighed 5.0, the limit is 5.0`. The text
-/// of a failure is not for strangers.
+/// Writes both standings and the cause, as in `closed to open: failures in a row weighed 5.0, the limit is 5.0`. The
+/// text of a failure is not for strangers.
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}: {}", self.from, self.to, self.because())

@@ -22,8 +22,8 @@ impl By {
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] if user or reason is blank, is too long, or contains a control character or an invisible character,
-    /// which could forge a line of a log or the name of another user.
+    /// [`InvalidBy`] if user or reason is blank, is too long, or contains a control character or an invisible
+    /// character, which could forge a line of a log or the name of another user.
     pub fn new(user: &str, reason: &str) -> Result<Self, InvalidBy> {
         check("user", user, 200)?;
         check("reason", reason, 500)?;

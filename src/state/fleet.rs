@@ -20,7 +20,8 @@ pub struct FleetBrief {
     /// The number of votes for an opening. While the fleet is not closed, the number of votes that opened the fleet.
     /// This number is zero if the merged evidence of several instances opened the fleet without votes.
     pub votes: u32,
-    /// The number of votes that open the fleet. While the fleet is not closed, the number that was needed for the opening.
+    /// The number of votes that open the fleet. While the fleet is not closed, the number that was needed for the
+    /// opening.
     pub needed: u32,
     /// The number of live instances. `None` if the number is not known.
     pub live: Option<u32>,

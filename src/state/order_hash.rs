@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use super::{Act, By, State};
 
-/// The hash of the act, its target, its hold, its user and its reason. Every version and every host computes the same hash.
+/// The hash of the act, its target, its hold, its user and its reason. Every version and every host computes the same
+/// hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OrderHash(u64);
 

@@ -102,8 +102,8 @@ pub enum Refused {
     Corrupt {
         /// The problem with the value, in words.
         problem: String,
-        /// True if a forget order deletes the value. False if the store cannot read the value, for example a link in the
-        /// place of a file.
+        /// True if a forget order deletes the value. False if the store cannot read the value, for example a link in
+        /// the place of a file.
         can_forget: bool,
     },
     /// The store failed while the order was carried out.

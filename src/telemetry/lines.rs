@@ -41,8 +41,8 @@ impl fmt::Display for Omitted {
     }
 }
 
-/// Logs an event that needs attention, in one line of at most 1000 characters, because the message can contain texts of a
-/// store or a client.
+/// Logs an event that needs attention, in one line of at most 1000 characters, because the message can contain texts of
+/// a store or a client.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "circuit_breaker", "{}", crate::shown::one_line(&message.to_string(), 1_000));

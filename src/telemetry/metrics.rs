@@ -7,8 +7,8 @@
 //! the recorder, and registers the set when the circuit first uses the recorder. A refresh registers all handles anew,
 //! so that series that an exporter has dropped appear again.
 //!
-//! A call takes no lock in this module, except for the first call of a thread after a refresh. No code of a recorder runs
-//! under a lock.
+//! A call takes no lock in this module, except for the first call of a thread after a refresh. No code of a recorder
+//! runs under a lock.
 
 mod born;
 mod descriptions;

@@ -12,8 +12,8 @@ use crate::state::{Act, By, Mode, State};
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct OperatorCommand {
-    /// The id of the act. An act whose id is already in the record is not applied again, and another act with that id is
-    /// superseded.
+    /// The id of the act. An act whose id is already in the record is not applied again, and another act with that id
+    /// is superseded.
     pub id: String,
     /// The ids and the [hashes](Operated::marks) of the earlier acts on this instance that this act replaced before
     /// they were written. Their ids are recorded as done, so that no other instance applies the earlier acts later.
