@@ -3,8 +3,7 @@
 //!
 //! A pattern is the beginning of names followed by a `*`. The value of an exact name precedes the value of a pattern,
 //! and the value of a longer pattern precedes that of a shorter pattern. The other signs of shell patterns, such as
-//! `?`, are refused. If such a sign were accepted as a part of a name, the setting would apply to no circuit without an
-//! error.
+//! `?`, are refused. If such a sign were accepted as a part of a name, the setting would silently apply to no circuit.
 
 #[cfg(any(feature = "settings", feature = "store"))]
 use std::collections::BTreeMap;

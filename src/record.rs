@@ -152,7 +152,7 @@ pub struct CircuitRecord {
     pub fleet: Option<Fleet>,
     /// The entry of each instance, by the id of the instance. There are at most 100 entries. A further entry replaces
     /// the entry that was written first. An entry is dropped 72 hours after its last write, or after the end of its
-    /// opening.
+    /// opening. An entry with an opening that only a reset ends is kept.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instances: BTreeMap<String, InstanceEntry>,
     /// Fields of a later version of the format, which are written again unchanged.
@@ -224,7 +224,8 @@ impl CircuitRecord {
     /// Decodes stored bytes as [`decode`](Self::decode) does, but keeps the entries of instances that have not been
     /// seen for 72 hours. Numbers up to a year after `latest` are accepted.
     pub(crate) fn decode_with_expired(service: &str, bytes: &[u8], latest: Timestamp) -> Result<Self, CorruptRecord> {
-        // `CorruptRecord::new` cuts the problem, because an error of the JSON parser can repeat a field of any length.
+        // `CorruptRecord::new` cuts the text of the problem, because an error of the JSON parser can repeat a field of
+        // any length.
         let corrupt = |problem: String| CorruptRecord::new(service, &problem);
         if let Some(problem) = bytes.strip_prefix(UNREADABLE_VALUE) {
             let error = corrupt(String::from_utf8_lossy(problem).into_owned());
