@@ -155,7 +155,7 @@ pub enum Event<'a> {
     #[non_exhaustive]
     Rejections {
         /// The number of rejections since the last summary. The first summary counts since the circuit began to reject
-        /// calls, because it opened, was reset to half-open, or began to admit only a share of the calls.
+        /// calls, because it opened, was reset or restored to half-open, or began to admit only a share of the calls.
         rejected: u64,
         /// The length of the time in which these rejections happened.
         over: Duration,
