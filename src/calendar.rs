@@ -1,8 +1,8 @@
-//! Times since 1970 in the form in which people read them.
+//! Dates and times in UTC for people, from the seconds since 1970.
 //!
 //! Logs, records and rejections show such times, and so does the program `circuitctl`, which compiles the same file.
 
-/// Writes the time in UTC, as in `2026-11-21 07:30:05`.
+/// Returns the text of a time in UTC, as in `2026-11-21 07:30:05`. `seconds` counts from the beginning of 1970.
 pub(crate) fn utc(seconds: u64) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
@@ -23,5 +23,5 @@ pub(crate) const fn civil(days: u64) -> (u64, u64, u64) {
     if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
 }
 
-/// The days from the first of March of the year 0 to 1970.
+/// The number of days from the first of March of the year 0 to the first of January 1970.
 pub(crate) const TO_1970: u64 = 719_468;

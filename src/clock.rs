@@ -1,7 +1,7 @@
-//! The time of a circuit, in ticks of a clock that is a setting of the circuit.
+//! The clock of a circuit, which is one of its settings: the monotonic clock, the clock of tokio, a mock, or your own.
 //!
 //! Decisions get the time as a parameter, so that a test can run an hour in a millisecond. A [`Clock`] has two
-//! readings. [`now`](Clock::now) dates states and windows, and may be a few milliseconds coarse.
+//! readings. [`now`](Clock::now) dates states and windows, and may be a few milliseconds late.
 //! [`precise`](Clock::precise) measures the duration of a call. Only this module reads the clocks of the system.
 
 #[cfg(feature = "test-util")]
@@ -22,12 +22,12 @@ pub struct Tick(u64);
 impl Tick {
     /// The origin of a clock.
     pub const ZERO: Self = Self(0);
-    /// A tick that is later than every reading of a clock. In an atomic, `NEVER` stands for a deadline that never
-    /// comes.
+    /// A tick that is later than every reading of a clock. In an atomic, `NEVER` stands for a deadline that is never
+    /// reached.
     ///
-    /// Other code uses an `Option` for a missing time. Two times are zero if they are missing, which are the start of
-    /// a call and the time at which a service found that its circuit rejects calls. Each call moves these two times,
-    /// and an `Option` would need one more word.
+    /// Elsewhere, a missing time is the `None` of an `Option`, with two exceptions. The start of a call, and the time
+    /// at which a service found that its circuit rejects calls, are zero if they are missing. Each call carries these
+    /// two times, and an `Option` would need one more word.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// Returns the tick `nanos` nanoseconds after the origin.
@@ -48,8 +48,8 @@ impl Tick {
         Self(self.0.saturating_add(nanos(by)))
     }
 
-    /// Returns the deadline `by` later. The deadline is earlier than [`NEVER`](Self::NEVER), so that a clock at its
-    /// last tick has reached the deadline.
+    /// Returns the deadline that is `by` later than this tick. The deadline is always earlier than
+    /// [`NEVER`](Self::NEVER), so that a clock at its last tick has reached the deadline.
     pub(crate) fn deadline(self, by: Duration) -> Self {
         self.saturating_add(by).min(Self(Self::NEVER.0 - 1))
     }
@@ -74,8 +74,8 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// A source of time.
 ///
 /// A reading must be cheap and must not block, because nearly every call reads the clock. A clock should not go back.
-/// If a clock goes back, nothing panics and no state is lost. Deadlines wait until the clock has caught up, and until
-/// then a time window may miss outcomes, for at most twice its length.
+/// If a clock goes back, nothing panics and no state is lost. Deadlines are reached only after the clock has caught up.
+/// Until then a time window may miss outcomes, for at most twice its length.
 ///
 /// # Examples
 ///
@@ -114,9 +114,9 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the longest time by which [`now`](Self::now) can lag behind [`precise`](Self::precise). The default
     /// `None` means that the lag is unknown. Zero means that both are the same reading.
     ///
-    /// A known lag saves one of the two precise readings for a short call under a slow-call rule. A call is short if,
-    /// by `now`, its duration is less than `slower_than` minus the lag. A lag of `slower_than` or more saves no
-    /// reading. A lag that is too small misses slow calls.
+    /// A known lag saves one of the two precise readings for a short call under a slow-call rule. A call is short if
+    /// its duration, measured with `now`, is less than `slower_than` minus the lag. A lag of `slower_than` or more
+    /// saves no reading. If the returned lag is too small, slow calls are not detected.
     fn lag(&self) -> Option<Duration> {
         None
     }
@@ -168,9 +168,9 @@ impl Clock for MonotonicClock {
     }
 }
 
-/// The end of the wait of a thread.
+/// The time at which a waiting thread stops waiting.
 ///
-/// The end is a time of the system clock and not of the clock of a circuit, because a thread sleeps in real time.
+/// The time is that of the system clock and not of the clock of a circuit, because a thread sleeps in real time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Option<std::time::Instant>);
 
@@ -181,7 +181,7 @@ impl Deadline {
         Self(std::time::Instant::now().checked_add(wait))
     }
 
-    /// Returns the rest of the wait, which is zero after its end.
+    /// Returns the remaining time of the wait, which is zero after its end.
     #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
     pub(crate) fn left(self) -> Duration {
         self.0.map_or(Duration::MAX, |end| end.saturating_duration_since(std::time::Instant::now()))
@@ -337,5 +337,6 @@ impl Clock for TokioClock {
     }
 }
 
-/// Clocks start one second after their origin, so that zero can mean "not read" in a field for a tick.
+/// The reading of a new clock in nanoseconds. Clocks start one second after their origin, so that a tick of zero can
+/// mean that the clock was not read.
 const HEAD_START: u64 = 1_000_000_000;

@@ -1,9 +1,9 @@
-//! The settings of a circuit, which are checked when the configuration is built.
+//! The settings of a circuit, such as its rules, window and open duration, which are checked when the configuration is
+//! built.
 //!
-//! Every [`Config`] is usable, because [`ConfigBuilder::build`] refuses settings that can never work. The
-//! error names the field, its value and the allowed range. A configuration contains the clock and the
-//! observers of its circuit. `explain` describes in sentences how the circuit will decide. The decisions
-//! themselves are left to `circuit`.
+//! Every [`Config`] is usable, because [`ConfigBuilder::build`] refuses settings that can never work. The error names
+//! the field, its value and the allowed range. A configuration also contains the clock and the observers of its
+//! circuit. [`Config::explain`] describes the effect of the settings in sentences. The decisions are made by `circuit`.
 
 mod builder;
 mod explain;
@@ -42,7 +42,7 @@ pub struct Config {
     pub(crate) open: OpenDuration,
     pub(crate) recovery: Recovery,
     pub(crate) probes: Probing,
-    /// The settings that most circuits do not have. `None` if none of them is set.
+    /// The settings that few circuits have. `None` if none of them is set.
     pub(crate) rare: Option<Box<RareSettings>>,
     pub(crate) cancelled_counts_after: Option<Duration>,
     pub(crate) trip_on_any_outcome: bool,
@@ -73,13 +73,13 @@ pub(crate) struct Rules {
     pub(crate) is_throttled: bool,
 }
 
-/// The settings that most circuits do not have.
+/// The settings that few circuits have: ramp, throttle and health probes at an address.
 #[derive(Debug, Clone)]
 pub(crate) struct RareSettings {
-    /// The ramp after a closing. `None` for no ramp where the circuit closes alone, and the default where a fleet closes
-    /// the circuit.
+    /// The ramp after a closing. `None` means the defaults: no ramp if the circuit closes alone, and [`RAMP_IN_FLEET`]
+    /// if a fleet closes the circuit.
     pub(crate) ramp: Option<Duration>,
-    /// The number of requests for each call that the service accepts, above which the throttle rejects requests.
+    /// The factor `k` of the throttle, which rejects the requests that exceed `k` times the accepts.
     pub(crate) throttle: Option<f64>,
     /// The health probes at an address. `None` if the circuit has no such address.
     pub(crate) health: Option<HealthSettings>,
@@ -91,7 +91,8 @@ impl Rules {
         self.has_rate() || self.failure_score.is_some() || self.is_throttled
     }
 
-    /// Returns the limit for the share of failed calls, or the default limit if the rule is off.
+    /// Returns the limit for the share of failed calls, or the default limit if the rule is off. The test if failures
+    /// on advice are only chance needs a limit also without the rule.
     pub(crate) fn rate_limit(&self) -> f64 {
         self.failure_rate.unwrap_or(FAILURE_RATE)
     }
@@ -102,7 +103,7 @@ impl Rules {
     }
 }
 
-/// The settings of the probes, which decide on the verdict of a half-open circuit.
+/// The settings of the probes, whose successes and failures are the verdict of a half-open circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probing {
     pub(crate) successes: u32,
@@ -117,8 +118,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the name is not 1 to 200 bytes of printable text without spaces, or begins with `@fleet:`, which
-    /// is reserved for the members of fleets.
+    /// [`ConfigError`] if the name is not 1 to 200 bytes of printable text without spaces, or begins with `@fleet:`,
+    /// which is reserved for the members of fleets.
     pub fn new(name: &str) -> Result<Self, ConfigError> {
         Self::builder(name).build()
     }
@@ -147,13 +148,13 @@ impl Config {
             .window(Window::time(Duration::from_secs(60)))
     }
 
-    /// Returns the name of the service, as it appears in errors, logs, metrics and stores.
+    /// Returns the name of the circuit, as it appears in errors, logs, metrics and stores.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the mode of a circuit on which no operator has acted.
+    /// Returns the configured mode, which a circuit has as long as no operator acts.
     pub(crate) const fn first_mode(&self) -> Mode {
         if self.shadow { Mode::Shadow } else { Mode::Automatic }
     }
@@ -168,7 +169,7 @@ impl Config {
         self.ramp().unwrap_or(RAMP_IN_FLEET)
     }
 
-    /// Returns the ramp that was set.
+    /// Returns the ramp that was set. `None` means the defaults.
     pub(crate) fn ramp(&self) -> Option<Duration> {
         self.rare.as_ref()?.ramp
     }
@@ -196,7 +197,8 @@ impl Config {
     }
 }
 
-/// The default ramp after a closing by a fleet, whose instances send all their calls in the same moment otherwise.
+/// The default ramp after a closing by a fleet. Without a ramp, all instances of the fleet would send all their calls
+/// in the same moment.
 const RAMP_IN_FLEET: Duration = Duration::from_secs(10);
 
 impl fmt::Debug for Config {

@@ -1,9 +1,9 @@
-//! A digest for names that stores keep, with the same result on every host and in every version.
+//! The SHA-256 digest for the names of files, the ids of audit rows and the etags of stores, with the same result on
+//! every host and in every version.
 //!
-//! The hashers of `std` may differ between hosts and versions. Instances of two versions must agree on the names that
-//! are made from this digest. The digest is collision-resistant, because the senders of requests can choose keys, and
-//! operators can choose the ids of orders. Two different keys must not share a file, and two different ids must not
-//! share a row.
+//! The hashers of `std` may differ between hosts and versions, but instances of two versions must compute the same
+//! names. The digest is collision-resistant, because the senders of requests can choose keys, and operators can choose
+//! the ids of orders. Two different keys must not share a file, and two different ids must not share a row.
 
 use std::fmt::Write as _;
 

@@ -1,12 +1,13 @@
-//! Events of a circuit, and the observers that receive them.
+//! Events of a circuit, and the observers that receive them. A metric of a new fact begins here, because metrics see
+//! only events.
 //!
-//! An observer receives each event once, outside every lock and on the thread that caused the event. There are two
-//! exceptions. A thread that reports sums may also report calls of other threads. A thread that reports a transition
-//! also reports the transitions that other threads make during the report, so that an observer receives all transitions
-//! of a circuit in their order. Observers decide nothing. A panic of an observer is caught and counted. An observer
-//! that blocks also blocks the caller of the circuit.
+//! An observer receives each event once, outside every lock. Usually the thread that caused the event calls the
+//! observer. There are two exceptions. A thread that reports sums may also report calls of other threads. A thread that
+//! reports a transition also reports the transitions that other threads make during the report, so that an observer
+//! receives all transitions of a circuit in their order. Observers decide nothing. A panic of an observer is caught and
+//! counted. An observer that blocks also blocks the caller of the circuit.
 //!
-//! The start of a call has no event, and no event says that a call was a probe. A metric that needs such a fact begins with
+//! There is no event for the start of a call, and no event shows that a call was a probe. A metric of these facts needs
 //! a new event in this module.
 
 use std::fmt;
@@ -42,15 +43,16 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Receives one event of the named circuit. The function must not block, because a caller of the circuit waits for
     /// its return.
     ///
-    /// The transitions of a circuit come one after another, in the order of [`Transition::era`]. A transition that
-    /// happens during the notification of an earlier transition is reported after that notification. If more than 128
-    /// transitions happen before the observers return, the oldest are not reported.
+    /// The transitions of a circuit are reported one after another, in the order of [`Transition::era`]. A transition
+    /// that happens during the report of an earlier transition is reported afterwards. If more than 128 transitions
+    /// happen before the observers return, the oldest of them are not reported.
     fn on_event(&self, circuit: &str, event: &Event<'_>);
 
     /// Returns true if the observer receives the events of calls, which are [`Event::Finished`], [`Event::Rejected`],
     /// [`Event::Fallback`], [`Event::Stale`] and [`Event::Sums`].
     ///
-    /// A new circuit reads the answer once. The default is `false`, so that these events cost nothing.
+    /// Each circuit calls this method once, when the circuit is created. The default is `false`, so that these events
+    /// cost nothing.
     fn wants_calls(&self) -> bool {
         false
     }
@@ -58,12 +60,12 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Returns true if successes and rejections may come in sums, as [`Event::Sums`], instead of one by one. If
     /// [`wants_calls`](Self::wants_calls) is false, the observer receives no successes and no rejections.
     ///
-    /// A new circuit reads the answer once. The default is `false`. With a time window, sums cost a call of a closed
-    /// circuit nothing. If no rule needs a window, and for each rejection, sums cost 2 to 3 ns. A report of each call
-    /// costs more, and makes threads wait for each other.
+    /// Each circuit calls this method once, when the circuit is created. The default is `false`. With a time window,
+    /// sums cost a call of a closed circuit nothing. A call of a circuit whose rules need no window costs 2 to 3 ns
+    /// more, and so does each rejection. A report of each call costs more, and makes threads wait for each other.
     ///
-    /// An observer of sums must also count [`Finished`](Event::Finished) and
-    /// [`Rejected`](Event::Rejected), because these calls always come one by one:
+    /// An observer of sums must also count [`Finished`](Event::Finished) and [`Rejected`](Event::Rejected), because
+    /// these calls are always reported one by one:
     ///
     /// * failures, and ignored and cancelled calls
     /// * slow successes
@@ -76,8 +78,8 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     ///   [`trip_on_any_outcome`](crate::config::ConfigBuilder::trip_on_any_outcome)
     /// * calls of threads that have no count of their own, see [`sharded`](crate::config::ConfigBuilder::sharded)
     ///
-    /// All calls come one by one if the circuit measures durations, or if another observer wants
-    /// calls and does not accept sums.
+    /// All calls are reported one by one if the circuit measures durations, or if another observer wants calls and does
+    /// not accept sums.
     fn accepts_sums(&self) -> bool {
         false
     }
@@ -147,18 +149,18 @@ impl<F> fmt::Debug for ObserverFn<F> {
 pub enum Event<'a> {
     /// The circuit has changed its state or mode.
     Transition(&'a Transition),
-    /// A summary of the rejections, which a rejected call reports at most every 10 s, because one line for each
-    /// rejection would flood a log. In a tower service, the time of a rejection is the time at which `poll_ready` found
-    /// that the circuit rejects calls.
+    /// A summary of the rejections for logs, because one line for each rejection would flood a log. A rejected call
+    /// reports the summary, at most every 10 s. In a tower service, the time of a rejection is the time at which
+    /// `poll_ready` found that the circuit rejects calls.
     #[non_exhaustive]
     Rejections {
-        /// The number of rejections since the last summary, or since the circuit opened, became half-open without an opening,
-        /// as after a reset, or began to admit only a share of the calls.
+        /// The number of rejections since the last summary. The first summary counts since the circuit began to reject
+        /// calls, because it opened, was reset or restored to half-open, or began to admit only a share of the calls.
         rejected: u64,
-        /// The time in which these rejections happened.
+        /// The length of the time in which these rejections happened.
         over: Duration,
-        /// The time until the circuit admits calls again. `None` if the time is not known, or if the circuit admits a share of
-        /// the calls.
+        /// The time until the circuit admits calls again. `None` if the time is not known, or if the circuit admits a
+        /// share of the calls.
         retry_after: Option<Duration>,
     },
     /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called. An observer should bring
@@ -176,8 +178,8 @@ pub enum Event<'a> {
         at: Tick,
         /// The decision of the fleet, as this instance knows the decision. `None` for a circuit without a fleet.
         fleet: Option<FleetBrief>,
-        /// The share of the calls that the closed circuit admits, by its ramp and its throttle. `None` if neither is set and
-        /// the circuit does not ramp with its fleet.
+        /// The share of the calls that the closed circuit admits, by its ramp and its throttle. `None` if neither is
+        /// set and the circuit does not ramp with its fleet.
         admitted_share: Option<f64>,
     },
     /// An admitted call has ended.
@@ -185,8 +187,8 @@ pub enum Event<'a> {
     Finished {
         /// The way in which the call ended.
         ended: Ended,
-        /// The time of the end. A failure always has the time. For other ends, `None` means that nothing needed the
-        /// time, so that the clock was not read.
+        /// The time of the end. A failure always has the time. Other ends have no time if the clock was not read,
+        /// because nothing needed the time.
         at: Option<Tick>,
         /// The duration of the call, if it was measured.
         elapsed: Option<Duration>,
@@ -204,21 +206,20 @@ pub enum Event<'a> {
     /// reports is 1 to 10 ms. For a rejection of a tower service, the time of `poll_ready` counts.
     ///
     /// The sums of all threads are reported before each transition, with each
-    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), once a second by the task of a registry with a
-    /// store, when a keyed circuit is evicted, and when the circuit is dropped. While the clock stands still, as in a
-    /// test, the limit of 1 ms is never reached.
+    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), once a second by the task of a registry with a store, when
+    /// a keyed circuit is evicted, and when the circuit is dropped. If the clock stands still, as in a test, no report
+    /// is made because of the time.
     #[non_exhaustive]
     Sums {
-        /// Calls of the closed circuit that succeeded.
+        /// The number of calls of the closed circuit that succeeded.
         successes: u64,
-        /// Calls that were rejected because the circuit was tripped, or because their
-        /// service had not been polled ready.
+        /// The number of calls that were rejected with [`RejectReason::Tripped`].
         tripped: u64,
-        /// Calls that were rejected because the probes were taken.
+        /// The number of calls that were rejected with [`RejectReason::HalfOpen`].
         half_open: u64,
     },
-    /// A fallback for a rejected call has ended. The rejection itself was reported before, as
-    /// [`Rejected`](Self::Rejected) or in a sum.
+    /// A fallback for a rejected call has ended. The rejection itself is reported as [`Rejected`](Self::Rejected) or in
+    /// a sum.
     #[non_exhaustive]
     Fallback {
         /// True if the fallback has returned an answer, false if the fallback has returned an error.
@@ -227,38 +228,38 @@ pub enum Event<'a> {
     /// An outcome arrived after the end of its era, and counts only in the totals. The call is also reported as
     /// `Finished`.
     Stale,
-    /// The circuit has left its registry, so that displays should drop the circuit. Calls under way still end,
-    /// and may still change the circuit.
+    /// The circuit has left its registry, so that gauges and pages should no longer show the circuit. Calls under way
+    /// still end, and may still change the circuit.
     Forgotten,
-    /// The decision of the fleet about the circuit, or a number of its votes and probes, has changed. The event comes from
-    /// the task of the registry, for the first time when the store has answered for the circuit.
+    /// The decision of the fleet about the circuit, or a number of its votes and probes, has changed. The task of the
+    /// registry reports this event, for the first time when the store has answered for the circuit.
     #[non_exhaustive]
     Fleet {
         /// The decision, as this instance knows the decision.
         brief: FleetBrief,
     },
-    /// Probes of this instance have ended while the fleet was not closed. The event comes from the task of the registry.
+    /// Probes of this instance have ended while the fleet was not closed. The task of the registry reports this event.
     #[non_exhaustive]
     FleetProbes {
-        /// The result, which is written to the record except for probes without a lease.
+        /// The result of the probes. The results of probes without a lease are not in the record of the circuit.
         result: FleetProbe,
         /// The number of probes.
         number: u32,
     },
-    /// This instance stays closed although the fleet has opened, because its own calls succeed. The event comes once for each
-    /// opening of the fleet.
+    /// This instance stays closed although the fleet has opened, because its own calls succeed. The event is reported
+    /// once for each opening of the fleet.
     FleetDeclined,
     /// The health probes of the circuit have begun, so that an observer can prepare for their results.
     HealthBegan,
-    /// A health probe has ended. The event comes from the task that runs the probe. A health probe is no call, and its
+    /// A health probe has ended. The task that runs the probe reports this event. A health probe is no call, and its
     /// failure counts in no window.
     #[non_exhaustive]
     HealthProbe {
         /// The result of the check.
         result: HealthResult,
     },
-    /// A load-shedding layer has measured the load of the system, at most every 250 ms. The event comes from
-    /// the call that measured the load.
+    /// A load-shedding layer has measured the load of the system, at most every 250 ms. The call that measured the load
+    /// reports this event.
     #[non_exhaustive]
     SystemLoad {
         /// The load, where 1.0 means that the system is fully used. `None` if the load is not known, in which case
@@ -266,8 +267,8 @@ pub enum Event<'a> {
         load: Option<f64>,
         /// True while heavy operations are shed.
         shedding: bool,
-        /// True if shedding began or ended since `news` was last true. `news` is true at most every 10 s, so that a log
-        /// can have a line for each such event.
+        /// True if shedding began or ended since the last event with `news`. An event has `news` at most every 10 s, so
+        /// that an observer can log each event with `news`.
         news: bool,
     },
 }
@@ -286,11 +287,11 @@ pub enum Ended {
     Cancelled,
 }
 
-/// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches its panic so that
-/// the caller goes on. Returns `None` if the code panicked.
+/// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches its panic, so that
+/// the panic does not reach the caller. Returns `None` if the code panicked.
 pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
-    // `AssertUnwindSafe` is correct, because the foreign code borrows no data of this crate mutably. The foreign code
-    // is responsible for its own data.
+    // `AssertUnwindSafe` is correct, because the foreign code borrows no data of this crate mutably. Its own data are
+    // the responsibility of the foreign code.
     match catch_unwind(AssertUnwindSafe(foreign)) {
         Ok(value) => Some(value),
         Err(panic) => {

@@ -1,11 +1,11 @@
-//! The guide, which shows the breaker in your stack, state that outlives the process, operation, and
+//! The guide with the pages of `docs/`: stacks, stores, fleets, recovery, health probes, operation, the runbook and
 //! troubleshooting.
 //!
 //! Begin with [`stacks`]. [`words`] explains the words that the other pages use.
 
-// Each page is a file of `docs/`, so that the page reads the same in the repository. Links between pages are
-// reference links. Each file defines its references for the repository. The doc comments above the
-// `include_str!` define the references for rustdoc, because rustdoc uses the first definition.
+// Each page is a file of `docs/`, so that the page reads the same in the repository. Links between pages are reference
+// links. Each file defines its references for the repository. The doc comments in front of each `include_str!` define
+// the same references for rustdoc, which uses the first definition.
 
 pub mod stacks {
     //! The breaker in axum, tonic, reqwest, hyper and plain tower.
@@ -18,7 +18,7 @@ pub mod stacks {
 }
 
 pub mod stores {
-    //! State that survives restarts and that instances share.
+    //! Stores: state that survives restarts and that instances share.
     //!
     //! [one of your own]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/custom_store.rs
     //! [operation]: super::operation#the-fleet
@@ -47,7 +47,8 @@ pub mod recovery {
 }
 
 pub mod health_probes {
-    //! Checks that end an opening early, so that no call of a user has to find out that the service is back.
+    //! Health probes: checks that end an opening early, so that no call of a user has to detect the recovery of the
+    //! service.
     #![doc = include_str!("../docs/health-probes.md")]
 }
 

@@ -1,11 +1,11 @@
 //! Health probes, which check a service while its circuit is not closed, so that no call of a user has to find out that
 //! the service is back.
 //!
-//! [`Circuit::probe_with`] makes a [`HealthProbe`] of a closure, and [`Circuit::health_probe`] makes one of the address in the
-//! configuration. The task of a registry with a store runs the probes of addresses by itself, and the probes that
-//! [`Registry::probe`](crate::Registry::probe) gets. Without such a task the application spawns the future that
-//! [`HealthProbe::run`] returns. The first success while the circuit is open makes the circuit half-open at once, with
-//! [`Reason::HealthProbe`](crate::Reason::HealthProbe).
+//! [`Circuit::probe_with`] makes a [`HealthProbe`] of a closure, and [`Circuit::health_probe`] makes a [`HealthProbe`]
+//! of the address in the configuration. The task of a registry with a store runs the probes of addresses by itself, and
+//! also the probes that the application passes to [`Registry::probe`](crate::Registry::probe). Without such a task the
+//! application spawns the future that [`HealthProbe::run`] returns. The first success while the circuit is open makes
+//! the circuit half-open at once, with [`Reason::HealthProbe`](crate::Reason::HealthProbe).
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,10 +22,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A runner sleeps while the circuit is closed or held by an operator, and is woken by the transition. No check begins in
-//! these states, and a check under way is dropped. The runner holds no handle to its circuit, and ends with the circuit.
+//! While the circuit is closed or held by an operator, the runner sleeps until the next transition. In this time no
+//! check begins, and a check under way is dropped. The runner holds no handle to its circuit, and ends with the
+//! circuit.
 //!
-//! The effect of a result is left to `circuit/health.rs`. The clients for addresses are in `http.rs` and `grpc.rs`.
+//! The effect of a result is in `circuit/health.rs`. The clients for addresses are in `http.rs` and `grpc.rs`.
 
 #[cfg(feature = "health")]
 mod connect;
@@ -49,9 +50,10 @@ use crate::config::{HealthAddress, Protocol};
 use crate::state::text;
 pub use run::HealthRun;
 
-/// The health probe of one circuit. Does nothing until [`run`](Self::run) or [`Registry::probe`](crate::Registry::probe).
+/// The health probe of one circuit, which begins with [`run`](Self::run) or
+/// [`Registry::probe`](crate::Registry::probe).
 ///
-/// A clone has the same closure. A circuit has one runner, so that a later runner replaces the earlier one.
+/// A clone has the same closure. A circuit has one runner, so that a later runner replaces an earlier runner.
 #[derive(Clone)]
 #[must_use = "a health probe checks nothing until its future is spawned, or a registry runs it"]
 pub struct HealthProbe {
@@ -64,7 +66,7 @@ pub struct HealthProbe {
     limit: Option<HealthLimit>,
 }
 
-/// The bound on the number of checks that several health probes make at the same time. Clones are handles to one bound.
+/// The bound on the number of checks that several health probes make at the same time. Clones share the bound.
 #[derive(Debug, Clone)]
 pub struct HealthLimit(Arc<Semaphore>);
 
@@ -81,18 +83,21 @@ impl Circuit {
     /// Returns a health probe that checks the service with a closure, each time after the interval `every`. Each
     /// interval varies by up to 20 %.
     ///
-    /// The closure returns `Ok(())` if the service is healthy. A check does not count as a call of the circuit, so that a
-    /// failure enters no window. The closure runs only while the circuit is not closed, not held by an operator, and not
-    /// under `CIRCUIT_BREAKER_DISABLED`. A panic of the closure or of its future counts as a failure.
+    /// The closure returns `Ok(())` if the service is healthy. A check does not count as a call of the circuit, so that
+    /// a failure enters no window. The closure runs only while the circuit is not closed, not held by an operator, and
+    /// not under `CIRCUIT_BREAKER_DISABLED`. A panic of the closure or of its future counts as a failure.
     ///
     /// Range of `every`: 10 ms to 1 h, which [`HealthProbe::run`] checks. The first check begins one interval after the
-    /// opening, and each further one an interval after the end of the last check. In a fleet of n live instances
+    /// opening, and each further check an interval after the end of the last check. In a fleet of n live instances
     /// (`Sharing::Quorum` or `Sharing::Follow`) each instance waits n times as long on average, so that the fleet makes
     /// about one check in each interval.
     ///
-    /// A success makes an open circuit half-open at once, except in three cases. A `Retry-After` of the service is obeyed. If
-    /// the calls after a success failed, the next opening lasts its full time, unless three checks in a row have failed since. An opening
-    /// with [`Recovery::Manual`](crate::config::Recovery::Manual) is ended by an operator only.
+    /// A success makes an open circuit half-open at once, except in three cases:
+    ///
+    /// * The service has sent a `Retry-After`, and its time is not over.
+    /// * Calls failed after the last success and opened the circuit again. This opening lasts its full time, unless
+    ///   three checks in a row have failed since.
+    /// * The circuit has [`Recovery::Manual`](crate::config::Recovery::Manual). Only an operator ends such an opening.
     pub fn probe_with<F, R, E>(&self, every: Duration, check: F) -> HealthProbe
     where
         F: Fn() -> R + Send + Sync + 'static,
@@ -116,7 +121,8 @@ impl Circuit {
 
     /// Returns a health probe for the address in the configuration, or `None` if the configuration has no address.
     ///
-    /// The task of a registry with a store runs this probe by itself. Spawn its future for any other circuit.
+    /// For a circuit of a registry with a store, the task of the registry runs this probe by itself. For any other
+    /// circuit, spawn the future of [`HealthProbe::run`].
     #[cfg(feature = "health")]
     #[must_use]
     pub fn health_probe(&self) -> Option<HealthProbe> {
@@ -146,22 +152,23 @@ impl HealthProbe {
 
     /// Lets no call of a user probe until a check has succeeded since the opening.
     ///
-    /// Calls are rejected as by an open or a half-open circuit, without a `retry_after`, and
-    /// [`Rejected::waits_for_health_probe`](crate::Rejected::waits_for_health_probe) is true. A reset by an operator lets calls
-    /// probe at once.
+    /// Until then, the open or half-open circuit rejects calls without a `retry_after`, and
+    /// [`Rejected::waits_for_health_probe`](crate::Rejected::waits_for_health_probe) is true. A reset by an operator
+    /// lets calls probe at once.
     ///
-    /// Two bounds keep a service whose health endpoint is missing or broken from being locked out. Calls probe again if no
-    /// check has ended for ten intervals and one deadline, because the runner is perhaps gone. And calls probe again if no
-    /// check has succeeded for ten times that time after the end of the opening. With an interval of 250 ms and a deadline
-    /// of 1 s, these times are 3.5 s and 35 s. In a fleet of n live instances each interval counts n times. The first such
-    /// call is logged. The end of the runner ends the requirement.
+    /// Two bounds keep a service whose health endpoint is missing or broken from being locked out. Calls may probe if
+    /// no check has ended for ten intervals and one deadline, because the runner is perhaps gone. Calls may also probe
+    /// if no check has succeeded for ten times as long after the end of the open duration. With an interval of 250 ms
+    /// and a deadline of 1 s, the bounds are 3.5 s and 35 s. In a fleet of n live instances each interval counts n
+    /// times. The first call that probes because of a bound is logged. The requirement ends with the runner.
     pub const fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
-    /// Lets the check wait for a place in a bound that several health probes share. Default: no bound beside the one of a
-    /// registry. The deadline does not include this wait.
+    /// Limits the checks that this and other health probes make at the same time. A check waits until the bound permits
+    /// the check, and its deadline does not include this wait. Default: the bound of the registry that runs the probe,
+    /// or no bound.
     pub fn limit(mut self, limit: &HealthLimit) -> Self {
         self.limit = Some(limit.clone());
         self
@@ -169,8 +176,8 @@ impl HealthProbe {
 
     /// Returns the future that runs the health probe, for [`tokio::spawn`].
     ///
-    /// The future ends when the circuit is dropped, or when another runner of the circuit begins. A runner begins with the
-    /// first poll.
+    /// The future ends when the circuit is dropped, or when another runner of the circuit begins. A runner begins with
+    /// the first poll of its future.
     ///
     /// # Errors
     ///
@@ -178,8 +185,8 @@ impl HealthProbe {
     ///
     /// # Panics
     ///
-    /// The future panics outside a tokio runtime with time enabled, once its circuit is not closed. In a test with paused
-    /// time, give the circuit a [`TokioClock`](crate::clock::TokioClock).
+    /// The future panics outside a tokio runtime with time enabled, once its circuit is not closed. In a test with
+    /// paused time, give the circuit a [`TokioClock`](crate::clock::TokioClock).
     pub fn run(self) -> Result<HealthRun, ConfigError> {
         self.check_times()?;
         Ok(HealthRun::new(self))
@@ -190,7 +197,7 @@ impl HealthProbe {
         check_times(("health_probe.every", self.every), ("health_probe.deadline", self.deadline))
     }
 
-    /// Returns true if the circuit exists.
+    /// Returns true if the circuit of the health probe still exists.
     #[cfg(feature = "store")]
     pub(crate) fn has_circuit(&self) -> bool {
         self.circuit.upgrade().is_some()
@@ -217,5 +224,5 @@ impl fmt::Debug for HealthProbe {
 }
 
 type Check = Arc<dyn Fn() -> Answer + Send + Sync>;
-/// The answer of a check. The error is its text.
+/// The future of one check. The error of the check is a text.
 type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;

@@ -1,14 +1,14 @@
-//! Suggestions for misspelt names, which are the known names that a user probably meant.
+//! Suggestions for misspelt names ("did you mean"), by the edit distance to the known names.
 //!
 //! The sender of a request can choose the names of keyed circuits, and can send a wrong name of any length. Therefore
-//! the work of a suggestion has a limit that is counted in cells of the table of edit distances, and not in names. Only
-//! a band of the table is computed, and a comparison ends when the two names can no longer be near. For one suggestion
-//! the limit is about a millisecond of work, so that a suggestion needs no thread of its own.
+//! the work for a suggestion is limited. The limit counts the cells of the table of edit distances, and not the names.
+//! Only a band of the table is computed, and a comparison ends when the two names can no longer be near. The limit for
+//! one suggestion is about a millisecond of work, so that a suggestion needs no thread of its own.
 
 /// Returns the name that is closest to `typed`, if it is close enough for a suggestion.
 ///
-/// Upper and lower case are the same. A third of the letters may be wrong, because with more wrong letters the text is
-/// another word. At least one letter may be wrong, and at most [`MOST_CHANGES`]. If the names need more work than
+/// Upper and lower case are the same. A third of the letters may be wrong, because a text with more wrong letters is
+/// another word. This number is at least one and at most [`MOST_CHANGES`]. If all names need more work than
 /// [`Work::of_one`], only the first names are compared.
 pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     Work::of_one().nearest(typed, names)
@@ -33,7 +33,7 @@ impl Work {
 
     /// Returns the name that is closest to `typed`, as [`nearest`] does, as long as there is work left.
     pub(crate) fn nearest<'a>(&mut self, typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-        // A longer text is no misspelt name. The text is not read to its end, because it can be a whole request.
+        // A longer text is no misspelt name. Its end is not read, because the text can be a whole request.
         let typed = folded(typed.chars().take(LONGEST + 1));
         if typed.len() > LONGEST {
             return None;
@@ -41,7 +41,7 @@ impl Work {
         let mut limit = (typed.len() / 3).clamp(1, MOST_CHANGES);
         let (mut near, mut table) = (None::<(usize, &str)>, Table::default());
         for name in names {
-            // Each name costs some work, even if it is not compared, because its letters are counted.
+            // Each name costs some work, even if the name is not compared, because its letters are counted.
             let Some(left) = self.cells.checked_sub(EACH) else { break };
             self.cells = left;
             if name.len() > LONGEST * 4 || name.chars().count().abs_diff(typed.len()) > limit {
@@ -51,7 +51,7 @@ impl Work {
             self.cells = self.cells.saturating_sub(cells);
             if distance <= limit && near.is_none_or(|near| (distance, name) < near) {
                 near = Some((distance, name));
-                // A later name must be at least as near.
+                // A later name must be at least as near, so that a smaller band of the table is enough.
                 limit = distance;
             }
         }
@@ -59,7 +59,7 @@ impl Work {
     }
 }
 
-/// The rows of the table, which are kept so that a comparison allocates nothing.
+/// The buffers for the rows of the table, which are kept so that further comparisons allocate nothing.
 #[derive(Debug, Default)]
 struct Table {
     name: Vec<char>,
@@ -67,9 +67,9 @@ struct Table {
 }
 
 impl Table {
-    /// Returns the number of letters to insert, remove, replace, or exchange with their neighbour (optimal string
-    /// alignment), and the number of computed cells. A distance above `limit` means only that the true distance is above
-    /// `limit` too.
+    /// Returns the distance of the two names and the number of computed cells. The distance is the number of letters to
+    /// insert, remove, replace, or exchange with their neighbour (optimal string alignment). If the returned distance
+    /// is above `limit`, the true distance is above `limit`, but may be another number.
     fn distance(&mut self, typed: &[char], name: &str, limit: usize) -> (usize, usize) {
         let Self { name: letters, rows: [before, row, next] } = self;
         letters.clear();
@@ -83,7 +83,7 @@ impl Table {
         let mut cells = width;
         let mut least_before = 0;
         for (i, letter) in typed.iter().enumerate() {
-            // A cell outside the band is further than `limit` from the start, so that it stays `far`.
+            // A cell outside the band has a distance above `limit`, so that its value stays `far`.
             let (start, end) = (i.saturating_sub(limit), width.min(i + limit + 1));
             next[start] = if start == 0 { (i + 1).min(far) } else { far };
             let mut least = next[start];
@@ -100,7 +100,8 @@ impl Table {
                 next[end + 1] = far;
             }
             cells += end.saturating_sub(start);
-            // An exchange reaches back two rows, so that two rows must be too far.
+            // The comparison ends if all cells of two rows are above the limit. One row is not enough, because an
+            // exchange of neighbours uses the row before the last.
             if least.min(std::mem::replace(&mut least_before, least)) > limit {
                 return (far, cells);
             }
@@ -125,7 +126,7 @@ const MOST_CHANGES: usize = 8;
 /// The largest number of letters in a text that is compared, which is the length of the longest valid name plus
 /// [`MOST_CHANGES`].
 const LONGEST: usize = 208;
-/// The work of a name that is not compared.
+/// The work that each name costs, even if the name is not compared.
 const EACH: usize = 16;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Patterns for the names of circuits. A pattern is the beginning of a name followed by a `*`, as in
-//! `host:*`.
+//! Patterns for the names of circuits, such as `host:*`, the values of settings by name and pattern, and the reserved
+//! names.
 //!
-//! A setting for one circuit is more specific than a pattern, and a longer pattern is more specific than a
-//! shorter pattern. The other signs of shell patterns, such as `?`, are refused. If such a sign were part of
-//! a name, the setting would silently apply to no circuit.
+//! A pattern is the beginning of names followed by a `*`. The value of an exact name precedes the value of a pattern,
+//! and the value of a longer pattern precedes that of a shorter pattern. The other signs of shell patterns, such as
+//! `?`, are refused. If such a sign were accepted as a part of a name, the setting would silently apply to no circuit.
 
 #[cfg(any(feature = "settings", feature = "store"))]
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::Ipv6Addr;
 
-/// Returns the beginning of all names that a pattern covers, or `None` for an exact name.
+/// Returns the common beginning of the names that a pattern covers, or `None` if the entry is an exact name.
 pub(crate) fn beginning(entry: &str) -> Option<&str> {
     entry.strip_suffix('*')
 }
@@ -21,7 +21,7 @@ pub(crate) fn covers(entry: &str, name: &str) -> bool {
     entry == name || beginning(entry).is_some_and(|beginning| name.starts_with(beginning))
 }
 
-/// Returns the first sign of a shell pattern in an entry, other than one `*` at the end.
+/// Returns the first sign of a shell pattern in an entry that is not allowed. Only one `*` at the end is allowed.
 ///
 /// Brackets around an IPv6 address are part of a name, as in `host:[::1]:443`.
 pub(crate) fn misused(entry: &str) -> Option<char> {
@@ -44,10 +44,10 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 
 /// The beginning of the names that no circuit can have.
 pub(crate) const RESERVED: &str = "@fleet:";
-/// The names that a circuit can have, for errors.
+/// The description of the names that a circuit can have, for errors.
 pub(crate) const UNRESERVED: &str = "a name that does not begin with `@fleet:`, which names the members of a fleet";
 
-/// The allowed forms of an entry, for errors.
+/// The description of the allowed forms of an entry, for errors.
 #[cfg(any(feature = "settings", feature = "store"))]
 pub(crate) const ALLOWED: &str =
     "a name of 1 to 200 bytes, or the beginning of names with one `*` at its end, as in \"host:*\"";
@@ -83,8 +83,8 @@ impl<T> ByName<T> {
 
     /// Returns the values of the patterns that cover a name, the longest pattern last.
     pub(crate) fn covering<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a T> {
-        // Each beginning of the name is looked up, because a name is short and there can be many patterns.
-        // The length is limited, because the caller may pass a name that is longer than a valid name.
+        // Each beginning of the name is looked up, because a name is short and there can be many patterns. The length
+        // of the beginnings is limited, because a caller may pass a text that is longer than any valid name.
         let longest = self.patterns.keys().map(String::len).max();
         let ends = longest.into_iter().flat_map(|longest| 0..=longest.min(name.len()).min(LONGEST_NAME));
         ends.filter_map(move |end| self.patterns.get(name.get(..end)?))

@@ -1,8 +1,8 @@
 //! Random numbers for jitter, seeds and ids.
 //!
-//! The hasher of each hash map of `std` gets new random keys. These keys are the only randomness that `std` offers.
-//! They are enough for this crate, because no number that is made from them is a secret. With a seed the numbers
-//! repeat, as the tests need.
+//! The random bits come from the random keys of hashers, which are the only randomness that `std` offers. They are
+//! enough for this crate, because no number that is made from them is a secret. The numbers of one seed are always the
+//! same, so that tests can be repeated.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 

@@ -1,11 +1,10 @@
 //! The stored form of a circuit, with the names of its JSON fields, the merge of two copies and the effect of
 //! commands.
 //!
-//! A store only keeps and compares bytes, and does not know the states of a circuit. The merge of two copies
-//! of a record and the effect of a command are pure functions of this module, so that
-//! every store has the same semantics. Commands, their effects and the merge are public only with the feature
-//! `test-util`, because the implementation of a store does not need them. This module does no I/O, reads no
-//! clock and changes no circuit.
+//! A store only keeps and compares bytes, and does not know the states of a circuit. The merge of two copies of a
+//! record and the effect of a command are pure functions of this module, so that every store has the same semantics.
+//! Commands, their effects and the merge are public only with the feature `test-util`, because the implementation of a
+//! store does not need them. This module does no I/O, reads no clock and changes no circuit.
 //!
 //! A record has four parts that change independently. Each part has a number that only increases, and the
 //! copy with the larger number is newer.
@@ -17,18 +16,16 @@
 //! | the last act of an operator, [`Operated`] | its `sequence` | the instance or operator whose act followed the previous act |
 //! | an entry for each instance, with its own state, counts and totals, [`InstanceEntry`] | the `sequence` of the entry | the instance of the entry |
 //!
-//! The merge of two copies of a record keeps the newer copy of each part. Therefore a late, repeated or
-//! reordered write changes nothing, and an instance that remembers a record writes it again to a store that
-//! lost its data. An absent record says nothing about the circuit, and never closes the circuit. A new number
-//! is `max(previous + 1, server_now_ms)`, so that numbers after a loss of data are larger than the numbers
-//! before the loss.
+//! The merge of two copies of a record keeps the newer copy of each part. Therefore a late, repeated or reordered write
+//! changes nothing. An instance writes the record that it remembers to a store that lost its data. An absent record
+//! says nothing about the circuit, and never closes the circuit. A new number is the larger of `previous + 1` and the
+//! time of the store in milliseconds, so that numbers after a loss of data are larger than the numbers before the loss.
 //!
-//! Fields that this version does not know are written again unchanged, both in the record and in each part, up to 16 KiB
-//! in all (`fit.rs`).
+//! Fields that this version does not know are written again unchanged, both in the record and in each part, up to 16
+//! KiB in all (`fit.rs`).
 //!
-//! The file is longer than others, because the fields of a record, their names in JSON and their limits are read together.
-//!
-//! The file is longer than others, because the record, its fields and their JSON are read together.
+//! The file is longer than others, because the fields of a record, their names in JSON and their limits are read
+//! together.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod apply;
@@ -79,11 +76,11 @@ pub use timestamp::Timestamp;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CircuitRecord {
-    /// The version of the format ([`CircuitRecord::VERSION`]). This version reads the known fields of a
-    /// record of a later version, and never overwrites such a record.
+    /// The version of the format ([`CircuitRecord::VERSION`]). From a record of a later version, this crate reads the
+    /// fields that it knows. This crate never overwrites such a record.
     #[serde(default = "first_version")]
     pub version: u32,
-    /// The name of the service.
+    /// The name of the circuit.
     #[serde(default)]
     pub service: String,
     /// The state that was published last, without the mode that an operator set.
@@ -105,22 +102,24 @@ pub struct CircuitRecord {
     /// this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_closed_at: Option<Timestamp>,
-    /// The time when an open circuit begins to probe. `None` for an open circuit that only a reset ends.
+    /// The time when an open circuit begins to probe. `None` if the state is not open, or if only a reset ends the
+    /// opening.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The whole open duration in milliseconds. The duration limits the remaining open time if the clock of the store
-    /// is set back.
+    /// The whole open duration in milliseconds. If the clock of the store is set back, the remaining open time is at
+    /// most this duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// The number of openings in a row, including the present opening. Each earlier opening ended in a
-    /// half-open attempt that failed.
+    /// The number of openings in a row, including the present opening, as [`Status::attempt`](crate::Status::attempt)
+    /// counts them.
     #[serde(default)]
     pub half_open_attempts: u32,
-    /// The weight of the failures since the last success, summed over the instances that were seen shortly before the
-    /// last write. For an instance whose circuit is not closed, the weight of the failures that opened the circuit.
+    /// The weight of the failures since the last success, summed over the instances whose entries were recent at the
+    /// last write of the record. An instance whose circuit is not closed adds the weight of the failures that opened
+    /// the circuit. An entry is recent for 15 minutes if it is not closed, and otherwise for 24 hours.
     #[serde(default)]
     pub failure_count: f64,
-    /// The number of successful probes of half-open circuits, summed over the same instances.
+    /// The number of successful probes of half-open circuits, summed over the same instances as `failure_count`.
     #[serde(default)]
     pub success_count: u64,
     /// The number of failed calls since the first start, summed over the instances in the record.
@@ -138,22 +137,22 @@ pub struct CircuitRecord {
     /// The instance that published the state.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instance: String,
-    /// The start of the instance that published the state. An instance recognises its own transition by
-    /// `incarnation` and `era`, so that the instance knows its own write even if the answer of the store was
-    /// lost.
+    /// The id of the start of the instance that published the state. By `incarnation` and `era` an instance recognises
+    /// its own transition, even if the answer of the store to the write was lost.
     #[serde(default, skip_serializing_if = "is_default")]
     pub incarnation: String,
-    /// The number of the published transition since that start of the instance.
+    /// The number of the published transition, counted since the start of the instance that `incarnation` identifies.
     #[serde(default, skip_serializing_if = "is_default")]
     pub era: u64,
     /// The last act of an operator. `None` if no operator has acted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operated>,
-    /// The common decision of the instances of a fleet. `None` if they have never decided.
+    /// The common decision of the instances of a fleet. `None` if the fleet has never decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Fleet>,
-    /// The entry of each instance, by the id of the instance. There are at most 100 entries, and newer entries
-    /// replace older ones. The entry of an instance that is [gone](InstanceEntry::is_gone) stays for 72 hours.
+    /// The entry of each instance, by the id of the instance. There are at most 100 entries. A further entry replaces
+    /// the entry that was written first. An entry is dropped 72 hours after its last write, or after the end of its
+    /// opening. An entry with an opening that only a reset ends is kept.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instances: BTreeMap<String, InstanceEntry>,
     /// Fields of a later version of the format, which are written again unchanged.
@@ -166,11 +165,11 @@ impl CircuitRecord {
     pub const VERSION: u32 = 1;
     /// The size of the largest record that is written or read, in bytes.
     pub const MAX_BYTES: usize = 64 * 1024;
-    /// The size of all fields that this version does not know, in bytes of JSON. Further fields are dropped when a record
-    /// is read, so that a record that can be read can be written again.
+    /// The largest size of all fields together that this version does not know, in bytes of JSON. Further unknown
+    /// fields are dropped when a record is read, so that a record that can be read can be written again.
     pub const MAX_EXTRA_BYTES: usize = 16 * 1024;
-    /// The largest number of instances in a record. A record with long texts keeps fewer, because
-    /// [`MAX_BYTES`](Self::MAX_BYTES) bounds the record too. About 70 entries fit with every field at its longest.
+    /// The largest number of entries in a record. A record with long texts keeps fewer entries, because its size is at
+    /// most [`MAX_BYTES`](Self::MAX_BYTES). About 70 entries fit with every field at its longest.
     pub const MAX_INSTANCES: usize = 100;
 
     /// Returns the record of a circuit about which nothing is known. Every other record is newer.
@@ -206,10 +205,11 @@ impl CircuitRecord {
 
     /// Decodes the stored bytes of a circuit. `now` is the time of the store at the load.
     ///
-    /// The bytes are not trusted. Texts that are too long are cut, and impossible numbers become zero. The
-    /// entry of an instance is dropped if its id or number is impossible, or if the instance has not been seen for 72
-    /// hours. Unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped. A record that would be too long
-    /// to be written loses the reasons of its oldest entries, and then these entries.
+    /// The bytes are not trusted. Texts that are too long are cut, and impossible weights become zero. The entry of an
+    /// instance is dropped if its id or its sequence is impossible, or if the instance has not been seen for 72 hours.
+    /// Unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped. If the record would be too long to
+    /// be written, the oldest entries lose their reasons. If the record is still too long, the oldest entries are
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -221,10 +221,11 @@ impl CircuitRecord {
         Ok(record)
     }
 
-    /// Decodes stored bytes as [`decode`](Self::decode) does, with the entries of instances that have not been seen for
-    /// long. Numbers up to a year after `latest` are accepted.
+    /// Decodes stored bytes as [`decode`](Self::decode) does, but keeps the entries of instances that have not been
+    /// seen for 72 hours. Numbers up to a year after `latest` are accepted.
     pub(crate) fn decode_with_expired(service: &str, bytes: &[u8], latest: Timestamp) -> Result<Self, CorruptRecord> {
-        // The text of the parser can repeat a field of the record, which is as long as its writer wanted.
+        // `CorruptRecord::new` cuts the text of the problem, because an error of the JSON parser can repeat a field of
+        // any length.
         let corrupt = |problem: String| CorruptRecord::new(service, &problem);
         if let Some(problem) = bytes.strip_prefix(UNREADABLE_VALUE) {
             let error = corrupt(String::from_utf8_lossy(problem).into_owned());
@@ -240,8 +241,8 @@ impl CircuitRecord {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut record: Self = match serde_json::from_slice(bytes) {
             Ok(record) => record,
-            // This version may be unable to read a record of a later version. Such a record must not count as
-            // absent, because this version would then overwrite it.
+            // A record of a later version that cannot be read becomes an unknown record with that version. A corrupt
+            // record would count as absent, and this version would overwrite the record.
             Err(error) => match serde_json::from_slice::<Versioned>(bytes) {
                 Ok(Versioned { version }) if version > Self::VERSION => Self { version, ..Self::unknown(service) },
                 _ => return Err(corrupt(error.to_string())),
@@ -317,15 +318,17 @@ impl CircuitRecord {
         self.operator.as_ref().filter(|operated| operated.holds(now))
     }
 
-    /// Returns the larger of the number of the published state and the number of the last act.
+    /// Returns the number of the latest change, which is the larger of the generation of the published state and the
+    /// sequence of the last act.
     #[must_use]
     pub fn latest(&self) -> Generation {
         let acted = self.operator.as_ref().map_or(0, |operated| operated.sequence);
         self.generation.max(Generation::new(acted))
     }
 
-    /// Returns the later of two times, which are the time when the published state left closed and the time
-    /// of an operator's trip. Returns `None` if the circuit is closed and not tripped at the time `now`.
+    /// Returns the time from which the cooldown of a reset counts. This is the time when the published state left
+    /// closed, or the time of an operator's trip that holds at the time `now`, whichever is later. Returns `None` if
+    /// the published state is closed and no such trip holds.
     #[must_use]
     pub fn tripped_at(&self, now: Timestamp) -> Option<Timestamp> {
         // Earlier versions of this crate wrote only the time of the last opening.
@@ -334,8 +337,8 @@ impl CircuitRecord {
         left_closed.max(tripped)
     }
 
-    /// Returns true if the loss of the record would matter, because the published state, the fleet or the circuit of an
-    /// instance that is present is not closed, or an operator holds the circuit.
+    /// Returns true if the loss of the record would matter. This is so if the published state, the fleet, or the entry
+    /// of an instance that is not gone is not closed, or if an operator holds the circuit.
     #[must_use]
     pub fn is_eventful(&self, now: Timestamp) -> bool {
         self.state != State::Closed
@@ -347,9 +350,9 @@ impl CircuitRecord {
     /// Returns the time to live of the record, for a store that expires records. Returns `None` for a record
     /// that must not expire.
     ///
-    /// `open` and `other` are the configured durations for an open circuit and for any other circuit. The
-    /// result is longer if a deadline in the record needs more time. A record of a circuit that only an
-    /// operator can close does not expire.
+    /// `open` is the configured duration for a circuit that is open or held, and `other` for any other circuit. The
+    /// result is longer if a deadline in the record needs more time. A record does not expire if only an operator can
+    /// end the opening or the hold.
     #[must_use]
     pub fn ttl(&self, open: Duration, other: Duration, now: Timestamp) -> Option<Duration> {
         let is_open = self.state == State::Open;
@@ -358,8 +361,8 @@ impl CircuitRecord {
             return None;
         }
         let configured = if is_open || held.is_some() { open } else { other };
-        // The record must not expire before its deadline has passed on every instance. The additional hour
-        // covers the differences between their clocks.
+        // The record must not expire before its deadline has passed on every instance. The additional hour covers the
+        // differences between the clocks of the instances.
         let margin = Duration::from_secs(3600);
         let needed =
             |until: Option<Timestamp>| until.map_or(Duration::ZERO, |until| until.since(now).saturating_add(margin));
@@ -374,8 +377,9 @@ impl CircuitRecord {
     /// Computes the sums over the instances anew.
     fn sum(&mut self) {
         let entries = || self.instances.values();
-        // The counts of a run and of probes are those of the present, so that instances that have not been seen are left
-        // out. The time of the last write is used instead of the present time, because all copies must have equal sums.
+        // The runs and the probes describe the present, so instances that have not been seen for long are left out. The
+        // age of an entry is measured at the last write of the record and not now, because all copies must have equal
+        // sums.
         let now = self.updated_at;
         let present = || self.instances.values().filter(|entry| !entry.is_unseen(now));
         // `fold` is used instead of `sum`, because the `sum` of no floats is minus zero, which would be
@@ -388,7 +392,8 @@ impl CircuitRecord {
     }
 }
 
-/// The error of a stored value that is no record of the circuit. Such a value counts as absent.
+/// The error of a stored value that cannot be used as the record of the circuit. A circuit whose record is corrupt goes
+/// on as if the store had no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorruptRecord {
     service: String,
@@ -420,8 +425,8 @@ impl fmt::Display for CorruptRecord {
 
 impl std::error::Error for CorruptRecord {}
 
-/// The beginning of a value that a store returns in place of a value that cannot be read. The reason follows. Without
-/// such a value the circuit would look like a circuit without a record.
+/// The beginning of a value that a store returns instead of a value that the store cannot read. The problem follows
+/// this beginning. If the store returned nothing instead, the circuit would seem to have no record.
 pub(crate) const UNREADABLE_VALUE: &[u8] = b"unreadable: ";
 
 /// The only field of a record of a later version that must be readable.
@@ -434,11 +439,11 @@ const fn first_version() -> u32 {
     1
 }
 
-/// Returns true if a reader fills in the value of a field that is not written.
+/// Returns true for the default value of a field. Such a field is not written, because a reader fills in the default.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// The largest distance between a number in a record and the clock of the store. A number can be ahead of the
-/// clock, because the clock may have been set back. A distance of more than a year is an error.
+/// The largest distance by which a number in a record may be ahead of the clock of the store. A number can be ahead,
+/// because the clock may have been set back. A distance of more than a year is an error.
 const FUTURE: Duration = Duration::from_secs(366 * 24 * 3600);

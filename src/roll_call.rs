@@ -1,12 +1,9 @@
-//! The check that circuits exist for all names in the settings and in the kill switch, and the report of
-//! names without a circuit.
+//! The report of misspelt names: names in the settings, in times to live and in the kill switch that no circuit has.
 //!
-//! If such a name is misspelt, the setting or the kill switch has no effect on the circuit, and nothing else
-//! reports the mistake. The circuits of a process are not known when the settings are read. Therefore a
-//! thread collects the expected names and the names of created circuits until ten seconds after the first
-//! circuit. At the end the thread logs the expected names that no circuit has.
-//!
-//! Names that are expected after these ten seconds are not checked, because circuits are no longer collected.
+//! A setting or a kill switch with a misspelt name has no effect on the circuit that is meant, and nothing else reports
+//! the mistake. The circuits of a process are not known when the settings are read. Therefore a thread collects the
+//! expected names and the names of created circuits until ten seconds after the first circuit. Then the thread logs the
+//! expected names that no circuit has, and ends. Later names are not checked.
 
 mod roll;
 
@@ -18,26 +15,26 @@ use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::telemetry;
 use roll::Roll;
 
-/// A message to the thread, which is an expected name, or a circuit that may have an expected name.
+/// A message to the thread, with an expected name, or with the name or the prefix of circuits.
 #[derive(Debug)]
 #[cfg_attr(
     not(all(feature = "settings", feature = "keyed")),
     expect(dead_code, reason = "features create the variants")
 )]
 pub(crate) enum Call {
-    /// An expected name from a variable whose value is a list with commas.
+    /// An expected name from an environment variable whose value is a list with commas.
     Listed { name: String, variable: &'static str },
-    /// An expected name with its setting, which is shown in a form such as `circuits.payments of app.toml`.
+    /// The expected name of a setting. `setting` is the text for the log, such as `circuits.payments of app.toml`.
     Set { name: String, kind: Kind, setting: String },
-    /// A name for which the program requested settings.
+    /// The name of a circuit for which the program requested settings.
     Requested(String),
     /// The name of a new circuit.
     Created(String),
-    /// The prefix of keyed circuits, which may be created later because their keys come from requests.
+    /// The prefix of the names of keyed circuits. Requests bring the keys, so that these circuits may be created later.
     Keyed(String),
 }
 
-/// The kind of a setting with a name.
+/// The kind of a setting that applies to circuits by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "features create the variants"))]
 pub(crate) enum Kind {
@@ -61,7 +58,8 @@ pub(crate) fn expect(names: impl IntoIterator<Item = Call>) {
     }
 }
 
-/// Sends the message that `circuits` returns to the thread. Does nothing if no name is expected yet.
+/// Sends the thread the message that `circuits` creates. Before the first expected name there is no thread, and
+/// `circuits` is not called.
 pub(crate) fn note(circuits: impl FnOnce() -> Call) {
     if let Some(roll) = ROLL.get() {
         send(roll.as_ref(), circuits());
@@ -70,7 +68,7 @@ pub(crate) fn note(circuits: impl FnOnce() -> Call) {
 
 fn send(roll: Option<&Sender<Call>>, call: Call) {
     if let Some(sender) = roll {
-        // The send fails when the thread has ended after the check, and the name is then dropped.
+        // The send fails if the thread has ended after the check. The message is then dropped.
         sender.send(call).ok();
     }
 }
@@ -94,7 +92,7 @@ fn collect(calls: &Receiver<Call>, wait: Duration) -> Roll {
     }
 }
 
-/// The time after the first circuit within which the circuits of a process are expected to exist.
+/// The time after the first circuit within which a process is expected to have created its other circuits.
 const WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, not(breaker_loom)))]

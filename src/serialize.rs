@@ -1,11 +1,10 @@
-//! The serde implementations for status, transitions and totals, with which a health endpoint of your own can
-//! return these values.
+//! The serde implementations for status, transitions and totals (`Serialize`), with which an endpoint of your own can
+//! return these values as JSON.
 //!
-//! The implementations are written by hand and not derived, because users rely on the names of the fields,
-//! and these names must not change when a name in the source changes. A field that also occurs in the JSON of
-//! the admin page has the same name there. A duration is written in whole milliseconds, rounded up. A state
-//! or a reason is written as its word in the metrics. The types implement no `Deserialize`, because a circuit
-//! is never created from a status.
+//! The implementations are written by hand and not derived, because users rely on the names of the fields, and these
+//! names must not change when a name in the source changes. A field that also occurs in the JSON of the admin page has
+//! the same name there. A duration is written in whole milliseconds, rounded up. A state or a reason is written as its
+//! word in the metrics. The types implement no `Deserialize`, because a circuit is never created from a status.
 
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
@@ -143,7 +142,8 @@ objects! {
     }
 }
 
-/// Returns milliseconds, rounded up, so that a client that waits for this time does not retry too early.
+/// Returns the duration in milliseconds, rounded up, so that a client that waits for this time does not retry too
+/// early.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

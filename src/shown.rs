@@ -1,22 +1,21 @@
-//! Functions that cut and clean texts from outside before an error, a log or a terminal shows the texts.
+//! Functions that cut, escape and clean texts from outside before an error, a log or a terminal shows the texts.
 //!
-//! A text of a caller, of an operator, of a store or of a settings file can be as long as its author wants, can contain
-//! a password, and can contain characters that look like another text. This module has the one list of such characters,
-//! so that a text that is refused in one place is not accepted in another place. The list is in one of the lowest
-//! modules, because every other module may show texts and import the list. The program `circuitctl` compiles the same
-//! file.
+//! A text of a caller, of an operator, of a store or of a settings file can have any length, can contain a password,
+//! and can contain invisible characters with which the text looks like another text. Only this module has a list of
+//! such characters, so that a text that is refused in one place is not accepted in another place. The module is one of
+//! the lowest, because every other module may have to show texts. The program `circuitctl` compiles the same file.
 
 #[path = "shown/mask.rs"]
 pub(crate) mod mask;
 
 pub(crate) use mask::masked;
 
-/// Returns true if the character ends a line, changes the direction of the text, or cannot be seen. A text with such a
-/// deceptive character can look like another text.
+/// Returns true for a deceptive character, which ends a line, changes the direction of the text, or cannot be seen. A
+/// text with such a character can look like another text.
 ///
 /// The list has the general categories Cc, Cf, Zl and Zp of Unicode, the property `Default_Ignorable_Code_Point`, and
-/// the characters whose glyph is blank although they are no white space. Spaces are not in the list, because a reason
-/// has several words.
+/// the characters whose glyph is blank although they are no white space. Spaces are not in the list, because the reason
+/// of an operator has several words.
 pub(crate) fn forges(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -28,8 +27,8 @@ pub(crate) fn forges(c: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Returns true if a name may contain the character. A name has no spaces, because in a line of a log a space ends
-/// the name.
+/// Returns true if the name of a circuit may contain the character. A name has no spaces, because a space ends the name
+/// in a line of a log.
 pub(crate) fn is_printable(c: char) -> bool {
     !c.is_whitespace() && !forges(c)
 }
@@ -39,16 +38,16 @@ pub(crate) fn one_line(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(|c| if forges(c) { ' ' } else { c }).collect()
 }
 
-/// Returns a text in the form in which an error repeats it. Passwords of addresses are removed, the text is escaped,
-/// and at most 200 characters are kept.
+/// Returns a text from outside in a form that is safe in an error. Passwords in addresses are masked, the text is
+/// escaped, and at most 200 characters are kept.
 pub(crate) fn quoted(text: &str) -> String {
     // The text is cut before the search for a password, because a request can contain a text of megabytes.
     let start = cut(text, LONGEST_SEARCHED);
     if start.contains("//") { escaped(&masked(start), LONGEST_QUOTED) } else { escaped(start, LONGEST_QUOTED) }
 }
 
-/// Returns the text with escapes for quotes, backslashes and deceptive characters. If the result would be longer
-/// than `limit` characters, it ends earlier, with `…`.
+/// Returns the text with escapes for quotes, backslashes and deceptive characters. A result of more than `limit`
+/// characters is cut and ends with `…`.
 pub(crate) fn escaped(text: &str, limit: usize) -> String {
     let (mut shown, mut length) = (String::new(), 0);
     for c in text.chars() {
@@ -73,9 +72,9 @@ pub(crate) fn cut(text: &str, limit: usize) -> &str {
     text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
 }
 
-/// The largest number of characters of a text that an error repeats, so that the longest valid name is shown whole.
+/// The largest number of characters of a text in an error, so that the longest valid name is shown completely.
 const LONGEST_QUOTED: usize = 200;
-/// The largest number of characters that are searched for a password.
+/// The largest number of characters of a text that are searched for a password. The rest of the text is not shown.
 const LONGEST_SEARCHED: usize = 1_000;
 
 #[cfg(test)]
@@ -87,7 +86,8 @@ mod tests {
         for c in ('\u{0}'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain('\u{e0000}'..='\u{e0fff}') {
             assert!(forges(c), "{c:?}");
         }
-        // Each comes from another block: soft hyphen, joiners, marks of direction, separators, blanks, fillers, selectors.
+        // Each comes from another block: soft hyphen, joiners, marks of direction, separators, blanks, fillers,
+        // selectors.
         for c in "\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{180e}\u{200b}\u{200d}\u{200e}\u{2028}\u{2029}\u{202e}\u{2060}\u{2066}\
                   \u{2800}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{1bca0}\u{1d159}\u{1d173}"
             .chars()

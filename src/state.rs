@@ -1,7 +1,8 @@
 //! The states and modes of a circuit, and the transitions between them with their reasons.
 //!
-//! Logs, metrics, records and operators use the names of these types. A [`Reason`] has the numbers that led
-//! to the transition, so that the person on call sees the cause. Decisions and changes are left to `circuit`.
+//! Logs, metrics, records and operators use the names of these types. A [`Reason`] has the numbers that led to the
+//! transition, so that the person on call sees the cause. The module `circuit` decides about transitions and makes
+//! them.
 
 pub(crate) mod admissible;
 mod because;
@@ -76,10 +77,9 @@ pub enum Mode {
     /// Every call is rejected, until a reset or a resume, or until the hold ends.
     #[doc(alias = "Isolated")]
     ForcedOpen,
-    /// Every call goes through and counts only in the totals, until a resume or a reset, or until the hold
-    /// ends.
+    /// Every call goes through and counts only in the totals, until a resume or a reset, or until the hold ends.
     Disabled,
-    /// The state changes as always, but every call goes through. The circuit counts the calls that the state
+    /// The state changes as in automatic mode, but every call goes through. The circuit counts the calls that the state
     /// would have rejected.
     #[doc(alias = "METRICS_ONLY")]
     Shadow,
@@ -109,8 +109,8 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The version of the published state in a stored record, which increases with every state that an
-/// instance publishes. Within one process, the era is the version of the state.
+/// The version of the published state in a stored record, which increases with every state that an instance publishes.
+/// The version of the state of a circuit within one process is its era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Generation(pub(crate) u64);
 
@@ -138,7 +138,7 @@ impl fmt::Display for Generation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Standing {
-    /// The automatic state. If the mode overrides the state, this is the state beneath the hold.
+    /// The automatic state. Under a hold, the state beneath the hold.
     pub state: State,
     /// The mode that an operator or the configuration set.
     pub mode: Mode,
@@ -149,8 +149,8 @@ impl Standing {
         Self { state, mode }
     }
 
-    /// Returns one word for the standing. For the modes `forced_open` and `disabled` the word is the
-    /// mode. In the other modes the word is the state.
+    /// Returns one word for the standing, which is `forced_open` or `disabled` in these modes, and the word of the
+    /// state in the other modes.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self.mode {
@@ -159,8 +159,8 @@ impl Standing {
         }
     }
 
-    /// Returns true if the circuit is open, half-open or forced open, which means that the circuit has
-    /// tripped and has not closed since. Returns false for a disabled circuit.
+    /// Returns true if the circuit is open, half-open or forced open. Such a circuit has tripped and has not closed
+    /// since. Returns false for a disabled circuit.
     #[must_use]
     pub const fn is_tripped(self) -> bool {
         match self.mode {
@@ -199,9 +199,8 @@ pub struct Transition {
     pub to: Standing,
     /// The cause of the transition, with its numbers. [`because`](Self::because) returns the cause in words.
     pub reason: Reason,
-    /// The reason of a state that was taken over from a store, with the time of the state and the instance
-    /// that entered the state. `None` if this process made the transition by itself, or if the store does not
-    /// contain the reason.
+    /// The reason of a state or decision that was taken over from a store, with its time and its instance. `None` if
+    /// this process made the transition by itself, or if the store does not contain the reason.
     pub earlier: Option<Arc<EarlierReason>>,
     /// The era that began with this transition. The era increases by one with each transition of the circuit
     /// in this process.
@@ -220,11 +219,12 @@ pub struct Transition {
     pub attempt: u32,
     /// The sums over the window at the end of the previous era.
     pub tally: Tally,
-    /// The kind of the failure that completed the evidence. `None` if no failure completed the evidence.
+    /// The kind of the failure that caused the transition, which is the last failure of its evidence. `None` if no
+    /// failure caused the transition.
     pub failure: Option<FailureKind>,
-    /// The text of the failure that completed the evidence. The text is one line of at most 200 characters,
-    /// in which an address with `://` has only its scheme and host. `None` if the failure has no text, such as a dropped
-    /// call. The text must not be shown to strangers or in metrics.
+    /// The text of the failure that caused the transition. The text is one line of at most 200 characters, in which an
+    /// address with `://` has only its scheme and host. `None` if the failure has no text, such as a dropped call. The
+    /// text must not be shown to strangers or in metrics.
     pub failure_text: Option<Arc<str>>,
     /// The number of calls that were rejected since the circuit left closed or disabled.
     pub rejected: u64,
@@ -233,18 +233,18 @@ pub struct Transition {
     pub bypassed: bool,
     /// The id of the order, if an operator acted through a registry.
     pub order: Option<Arc<str>>,
-    /// The state to which a reset leads, for other instances. Other instances follow the reset even if the
+    /// The state that a reset requests, if the transition is a reset. Other instances enter this state, even if the
     /// circuit in this process was healthy and stayed closed.
     pub(crate) resets_to: Option<order::To>,
-    /// True if the coordinator logs the transition, with the name of the store. The observer for logs then
-    /// skips the transition.
+    /// True if the coordinator logs the transition, with the name of the store. The observer for logs then skips the
+    /// transition, so that the log has one line.
     pub(crate) is_logged: bool,
 }
 
 /// The state of a circuit that a restart should restore. [`Circuit::snapshot`](crate::Circuit::snapshot) returns a
 /// snapshot, and [`Circuit::adopt`](crate::Circuit::adopt) takes over a snapshot.
 ///
-/// The durations count from the moment of the snapshot, so that differences between wall clocks do not
+/// Times are durations before or after the moment of the snapshot, so that differences between wall clocks do not
 /// matter.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -255,12 +255,12 @@ pub struct Snapshot {
     pub mode: Mode,
     /// The generation of the stored record.
     pub generation: Generation,
-    /// The time for which the circuit stays open. `None` if the state is not open, or if only a reset ends the opening.
+    /// The time until the open circuit may probe. `None` if the state is not open, or if only a reset ends the opening.
     pub open_for: Option<Duration>,
-    /// The time for which the hold lasts. `None` if only an operator ends the hold, or if there is no hold.
+    /// The time until the hold ends by itself. `None` if only an operator ends the hold, or if there is no hold.
     pub held_for: Option<Duration>,
-    /// The number of openings in a row that still count. [`Status::attempt`](crate::Status::attempt) also has the openings
-    /// that the time spent closed has taken back since the last opening.
+    /// The number of openings in a row, reduced by the time that the circuit has been closed since the last opening.
+    /// [`Status::attempt`](crate::Status::attempt) is not reduced before the next trip.
     pub attempt: u32,
     /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,
@@ -268,16 +268,16 @@ pub struct Snapshot {
     pub run: f64,
     /// The sums over the window of a closed circuit.
     pub tally: Tally,
-    /// The time since the circuit left closed or an operator tripped the circuit. `None` if the circuit is
-    /// closed, or if the time is not known. In the second case the time of the adoption is used instead.
+    /// The time since the circuit left closed or an operator tripped the circuit. `None` if the circuit is closed, or
+    /// if the time is not known. If the time of a tripped circuit is not known, it counts from the adoption of the
+    /// snapshot.
     pub tripped_for: Option<Duration>,
-    /// The reason of the state in words. For a circuit that is not closed, the reason for which the circuit
-    /// opened.
+    /// The reason of the state in words. For a circuit that is not closed, the reason of its opening.
     pub earlier: Option<Arc<EarlierReason>>,
     /// The time since the state with the `earlier` reason began. `None` if the time is not known.
     pub earlier_for: Option<Duration>,
-    /// The time since the circuit closed, if its [ramp](crate::config::ConfigBuilder::ramp) lasts. `None` if the circuit is
-    /// not closed, if it has no ramp, or if the time is not known.
+    /// The time since the circuit closed, while its [ramp](crate::config::ConfigBuilder::ramp) lasts. `None` if the
+    /// circuit is not closed or is not in a ramp, or if the time is not known.
     pub closed_for: Option<Duration>,
     /// The time since a half-open circuit began to probe. The durations in reasons such as [`Reason::ProbesPassed`]
     /// count from that beginning. `None` if the circuit is not half-open, or if the time is not known. The durations of

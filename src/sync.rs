@@ -1,8 +1,9 @@
 //! The atomics and the mutex of this crate, and the seats of threads. No other module names the atomics or the mutex of
 //! `std`.
 //!
-//! The names are aliases and not re-exports, because the lint that forbids the originals elsewhere sees through a
-//! re-export. Under `--cfg breaker_loom` the same names are those of loom, so that the models run the code that ships.
+//! The names are aliases and not re-exports, because the lint that forbids the types of `std` elsewhere would also
+//! forbid their re-exports. Under `--cfg breaker_loom` the same names are the types of loom, so that the models run the
+//! code that ships.
 
 #[cfg_attr(all(breaker_loom, not(test)), expect(dead_code, reason = "a model takes its seats by itself"))]
 mod seat;
@@ -30,8 +31,8 @@ mod imp {
 
     use super::{Acquire, Release};
 
-    /// A `OnceLock` for models, because loom has none. The flag shows loom that a thread which
-    /// finds the value also sees all writes before the value was set.
+    /// A `OnceLock` for models, because loom has none. By the flag, loom knows that a thread which finds the value also
+    /// sees all writes before the value was set.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
         is_set: AtomicBool,
@@ -69,8 +70,7 @@ pub(crate) use seat::{Indices, Numbers};
 pub(crate) use seat::{MOST_INDICES, Seat, indices, seat, seat_with_index};
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// A mutex that ignores poison, because the code under a lock writes its data in an order in
-/// which a panic leaves the data usable.
+/// A mutex that ignores poison. The code under a lock writes its data in an order in which a panic leaves usable data.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(imp::RawMutex<T>);
 

@@ -1,7 +1,7 @@
-//! The observers for metrics and logs that this crate ships.
+//! The metrics, the log lines and the lines of the audit, with the observers for metrics and logs that this crate
+//! ships.
 //!
-//! These observers use only events, so that a user's observer can do the same. They make no decisions and do
-//! no I/O.
+//! The observers use only events, so that an observer of a user can do the same. Observers make no decisions.
 
 pub(crate) mod audit;
 #[cfg(feature = "keyed")]
@@ -23,7 +23,7 @@ use crate::event::Observer;
 #[cfg(feature = "keyed")]
 pub(crate) use label::Label;
 
-/// The label of a keyed circuit, of which there are none without the feature `keyed`.
+/// The label of a keyed circuit. Without the feature `keyed` there is no keyed circuit, so that this type has no value.
 #[cfg(not(feature = "keyed"))]
 #[derive(Debug)]
 pub(crate) enum Label {}
@@ -39,9 +39,9 @@ impl Label {
     }
 }
 
-/// Returns new observers for one circuit, one of each kind that this crate ships. With a label, the metrics
-/// of the circuit share a label with the metrics of other circuits until the circuit gets its own. `measures` is true
-/// if the circuit measures the durations of its calls.
+/// Returns new observers for one circuit, one of each kind that this crate ships. `label` is that of a keyed circuit,
+/// whose metrics share a label with other circuits until the circuit gets a label of its own. `measures` is true if the
+/// circuit measures the durations of its calls.
 pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
     let _unused = (label, measures);
@@ -53,8 +53,8 @@ pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool) -> Vec<Arc<dyn
     ]
 }
 
-/// Logs the restore of a circuit from a store. `edge` is the transition to the restored standing. `None` stands for a
-/// circuit that is closed, as a new circuit is.
+/// Logs the restore of a circuit from a store. `edge` is the transition to the restored standing. `None` means that the
+/// circuit was restored to closed, so that there was no transition.
 #[cfg(feature = "store")]
 pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::state::Transition>) {
     #[cfg(feature = "tracing")]
@@ -66,7 +66,8 @@ pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::
     let _unused = (circuit, store, edge);
 }
 
-/// Registers again the metrics that belong to no circuit, so that series that an exporter has dropped come back.
+/// Registers the metrics of stores and of keyed circuits in general again, so that series that an exporter has dropped
+/// appear again.
 pub(crate) fn refresh() {
     #[cfg(feature = "keyed")]
     keyed::refresh();
@@ -74,7 +75,7 @@ pub(crate) fn refresh() {
     store::refresh();
 }
 
-/// Logs an event of a circuit or of the process that needs the attention of its developers or operators.
+/// Logs a warning about an event of a circuit or of the process, for its developers and operators.
 pub(crate) fn warn(message: &str) {
     #[cfg(feature = "tracing")]
     ::tracing::warn!(target: "circuit_breaker", "{message}");

@@ -1,6 +1,6 @@
-//! Tools for the tests of an application, which are open circuits, rejections, and an observer that remembers events.
+//! Tools for the tests of an application: open circuits, rejections, and an observer that remembers events.
 //!
-//! The module needs the feature `test-util`, which belongs in `[dev-dependencies]`:
+//! The module needs the feature `test-util`, which should be set in `[dev-dependencies]` only:
 //!
 //! ```toml
 //! tower-circuit-breaker = { version = "0.1", features = ["test-util"] }
@@ -41,12 +41,11 @@ use crate::sync::Mutex;
 
 /// Opens a circuit for a test.
 impl Circuit {
-    /// Opens the circuit as an outage does, by hard failures, and returns the transition. The opened circuit has a
-    /// reason with numbers, a count of failures and a `retry_after`. A circuit that an operator trips does not have
-    /// these.
+    /// Opens the circuit as an outage does, by hard failures, and returns the transition. Unlike a circuit that an
+    /// operator has tripped, the opened circuit has a reason with numbers, a count of failures and a `retry_after`.
     ///
-    /// A half-open circuit gets a failed probe, and so does an open circuit whose open duration has passed. Any other open
-    /// circuit gets no call, and its last transition is returned.
+    /// If the circuit is half-open, or is open and its open duration has passed, the failure is that of a probe. Any
+    /// other open circuit gets no call, and its last transition is returned.
     ///
     /// # Panics
     ///
@@ -54,8 +53,8 @@ impl Circuit {
     /// failures, or because a rule waits for a clock that stands still.
     pub fn fail_until_open(&self) -> Transition {
         for _ in 0..FAILURES {
-            // A call is made only if its failure can open the circuit, because calls change the counts. In shadow, while
-            // disabled and under the kill switch an open circuit admits calls, which fail without an effect.
+            // No call is made if its failure cannot open the circuit, because the call would change the counts. An open
+            // circuit admits such calls in shadow, while it is disabled, and under the kill switch.
             let status = self.status_with(0);
             if status.state == State::Open && status.next_call != NextCall::Probe {
                 break;
@@ -133,7 +132,7 @@ pub enum Recorded {
         /// True if the fallback has given an answer.
         answered: bool,
     },
-    /// A call ended after the era of its start had ended, so that its outcome is no evidence.
+    /// A call ended after the era in which the call began, so that its outcome counts only in the totals.
     Stale,
 }
 

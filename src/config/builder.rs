@@ -1,6 +1,6 @@
-//! The builder of a configuration, with the checks in `build`.
+//! The builder of a configuration, with the range, the default and the check of each setting.
 //!
-//! The file is long because each setting is a method with its range and its default.
+//! The file is longer than others, because each setting is a method with its documentation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,8 @@ pub struct ConfigBuilder {
     health: HealthParts,
 }
 
-/// The settings of health probes. The address can be set before or after the others.
+/// The settings of health probes, each as it was set. They are combined in `build`, because they can be set in any
+/// order.
 #[derive(Debug, Clone, Default)]
 struct HealthParts {
     address: Option<String>,
@@ -154,9 +155,9 @@ impl ConfigBuilder {
 
     /// Trips the circuit when this share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
     ///
-    /// Range: more than 0, at most 1. This rule is off by default, because the rule costs each call a reading
-    /// of the precise clock. A call that takes nearly as long as `slower_than`, or longer, costs a second
-    /// reading. The rule waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
+    /// Range: more than 0, at most 1. This rule is off by default, because the rule costs each call a reading of the
+    /// precise clock. A call that takes nearly as long as `slower_than`, or longer, costs a second reading. The rule
+    /// waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
     ///
     /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
     /// that the rule counts.
@@ -174,25 +175,26 @@ impl ConfigBuilder {
         self
     }
 
-    /// Rejects a share of the calls, instead of all, while the service accepts fewer than one of `k` requests. This setting
-    /// is off by default.
+    /// Rejects a share of the calls, instead of all, while the service accepts fewer than one of `k` requests. This
+    /// setting is off by default.
     ///
     /// Of the requests in the window, the share `(requests - k × accepts) ÷ (requests + 1)` is rejected with
-    /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the calls
-    /// that did not fail, where a failure of any weight counts as one. The requests are all calls and the rejections of the
-    /// throttle, which are failures for no rule. The share is 0 until the window has [`min_calls`](Self::min_calls)
-    /// requests. So an overloaded service gets at most `k` times the calls that it accepts, and a service that answers 60 %
-    /// of its calls loses none at the usual `k` of 2. The formula is that of Google's *Site Reliability Engineering*,
-    /// chapter "Handling Overload".
+    /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the
+    /// calls that did not fail, where a failure of any weight counts as one. The requests are all calls and the
+    /// rejections of the throttle, which are failures for no rule. The share is 0 until the window has
+    /// [`min_calls`](Self::min_calls) requests. So an overloaded service gets at most `k` times the calls that it
+    /// accepts, and a service that answers 60 % of its calls loses none at the usual `k` of 2. The formula is that of
+    /// Google's *Site Reliability Engineering*, chapter "Handling Overload".
     ///
-    /// Range of `k`: 1.1 to 100, usually 2. A higher `k` rejects less and finds the recovery earlier. Needs a window of time.
+    /// Range of `k`: 1.1 to 100, usually 2. A higher `k` rejects less and finds the recovery earlier. Needs a window of
+    /// time.
     ///
     /// While the throttle is on, the failure rate opens the circuit only at
-    /// [`throttled_failure_rate`](Self::throttled_failure_rate). The other rules, such as failures in a row, open the circuit
-    /// as always, so that a dead service is left alone.
+    /// [`throttled_failure_rate`](Self::throttled_failure_rate). The other rules, such as failures in a row, open the
+    /// circuit as always, so that a dead service is left alone.
     ///
-    /// A caller that waits until a call may pass is not rejected, as in [`ramp`](Self::ramp). Each instance of a fleet
-    /// throttles by its own calls.
+    /// A caller that waits until a call may pass is not rejected by the throttle, as with a [`ramp`](Self::ramp). Each
+    /// instance of a fleet throttles by its own calls.
     #[doc(alias = "adaptive throttling", alias = "client-side throttling")]
     pub const fn throttle(mut self, k: f64) -> Self {
         self.throttle = Some(k);
@@ -239,8 +241,8 @@ impl ConfigBuilder {
 
     /// Sets the number of probes that can be under way at the same time. Range: 1 to 1 000. Default: 1.
     ///
-    /// A half-open circuit admits no more probes than its verdict needs. A verdict needs at most the sum of
-    /// `probes` and the tolerated failures. After a probe has ended without a verdict, one more probe can be
+    /// A half-open circuit admits no more probes than its verdict needs. A verdict needs at most the sum of `probes`
+    /// and the tolerated failures. After a probe has ended without a verdict, one more probe than this number can be
     /// under way, so that the circuit admits both requests of a hedged call.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
         self.config.probes.in_flight = probes;
@@ -263,16 +265,14 @@ impl ConfigBuilder {
     /// A closing, or an opening because a probe failed, ends the row. Therefore a service whose calls take longer than
     /// 64 deadlines, which is 32 minutes by default, never recovers. Set a deadline that fits such calls.
     ///
-    /// The circuit closes after `probe_deadline` if three probes in a row end without a verdict, because
-    /// their callers give up early or the classifier ignores their results. This rule holds only while no
-    /// probe succeeds, fails or is overdue. The circuit closes and does not open, because a closed circuit
-    /// has more calls to judge by. The circuit closes before `probe_deadline` if a closed circuit would
-    /// have counted those probes as failures with a total weight of 1.5 or more, as with three dropped
-    /// permits.
+    /// The circuit closes after `probe_deadline` if three probes in a row end without a verdict, because their callers
+    /// give up early or the classifier ignores their results. This rule holds only while no probe succeeds, fails or is
+    /// overdue. The circuit closes and does not open, because a closed circuit judges by more calls than its probes.
+    /// The circuit closes before `probe_deadline` if a closed circuit would have counted these probes as failures with
+    /// a total weight of 1.5 or more, as with three dropped permits.
     ///
-    /// Until its first success, a circuit that closed in this way opens again as soon as failures weigh 0.5
-    /// together. That limit is checked before the rules. The circuit then opens for the next longer open
-    /// duration.
+    /// A circuit that closed in this way opens again as soon as failures before its first success weigh 0.5 together.
+    /// This limit is checked before the rules. The circuit then opens for the next longer open duration.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self
@@ -287,21 +287,21 @@ impl ConfigBuilder {
     }
 
     /// Sets the duration of the ramp, which is the time after a closing in which the circuit admits only a share of the
-    /// calls. The share is a tenth at first, and grows in a line to all calls. So a service that has just come back is not
-    /// brought down again by all calls at once.
+    /// calls. The share is a tenth at first, and grows linearly to all calls. So a service that has just recovered is
+    /// not brought down again by all calls at once.
     ///
     /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if the circuit closes alone, and 10 s if a fleet
-    /// (`Sharing::Quorum` or `Sharing::Follow`) closes the circuit, because all instances of the fleet close in the same
-    /// moment.
+    /// (`Sharing::Quorum` or `Sharing::Follow`) closes the circuit, because all instances of the fleet close in the
+    /// same moment.
     ///
     /// A call that is not admitted is rejected with [`RejectReason::Ramp`](crate::RejectReason::Ramp), and its
-    /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls during a ramp
-    /// are rejected. While the ramp lasts, `min_calls` and `consecutive_failures` are a quarter of the configured values,
-    /// rounded up and at least 2, so that the circuit opens early if the service falls over again. The reason of such an
-    /// opening is [`Reason::Relapsed`](crate::Reason::Relapsed).
+    /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls during a
+    /// ramp are rejected. While the ramp lasts, `min_calls` and `consecutive_failures` are a quarter of the configured
+    /// values, rounded up and at least 2, so that the circuit opens early if the service falls over again. The reason
+    /// of such an opening is [`Reason::Relapsed`](crate::Reason::Relapsed).
     ///
-    /// A ramp follows each closing by probes or by a fleet. A reset by an operator has no ramp. A caller that waits until a
-    /// call may pass is not rejected, as in [`Circuit::acquire`](crate::Circuit::acquire) and in a service with
+    /// A ramp follows each closing by probes or by a fleet. A reset by an operator has no ramp. A caller that waits
+    /// until a call may pass is not rejected, as in [`Circuit::acquire`](crate::Circuit::acquire) and in a service with
     /// [`WhenOpen::Pend`](crate::WhenOpen::Pend), so that only the lowered thresholds apply.
     #[doc(alias = "slowStart", alias = "slow_start")]
     pub const fn ramp(mut self, ramp: Duration) -> Self {
@@ -309,12 +309,12 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the address at which the service reports its health, `http://HOST[:PORT]/PATH` or `grpc://HOST:PORT[/SERVICE]`
-    /// (`grpc.health.v1.Health/Check`). Default: no address. Needs the feature `health`.
+    /// Sets the address at which the service reports its health, `http://HOST[:PORT]/PATH` or
+    /// `grpc://HOST:PORT[/SERVICE]` (`grpc.health.v1.Health/Check`). Default: no address. Needs the feature `health`.
     ///
-    /// The task of a registry with a store checks the address while the circuit is not closed, and ends the opening with
-    /// the first success. Without such a task, spawn [`Circuit::health_probe`](crate::Circuit::health_probe). The status
-    /// 2xx and `SERVING` are successes. Redirects are not followed.
+    /// The task of a registry with a store checks the address while the circuit is not closed, and ends the opening
+    /// with the first success. Without such a task, spawn [`Circuit::health_probe`](crate::Circuit::health_probe). The
+    /// status 2xx and `SERVING` are successes. Redirects are not followed.
     ///
     /// Range: up to 1000 visible ASCII characters, without TLS and without credentials. For another check, use
     /// [`Circuit::probe_with`](crate::Circuit::probe_with).
@@ -323,9 +323,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the time from the end of a check of [`health`](Self::health) to the begin of the next one. The first check
-    /// begins one interval after the opening. Each interval varies by up to 20 %. Range: 10 ms to 1 h. Default: 1 s. Needs
-    /// [`health`](Self::health).
+    /// Sets the interval from the end of a check of [`health`](Self::health) to the beginning of the next check. The
+    /// first check begins one interval after the opening. Each interval varies by up to 20 %. Range: 10 ms to 1 h.
+    /// Default: 1 s. Needs [`health`](Self::health).
     pub const fn health_every(mut self, every: Duration) -> Self {
         self.health.every = Some(every);
         self
@@ -346,13 +346,12 @@ impl ConfigBuilder {
         self
     }
 
-    /// Counts a dropped call as a failure of weight 0.5 if the caller drops the call this long after its
-    /// start or later. Default: 1 s.
+    /// Counts a dropped call as a failure of weight 0.5 if the caller drops the call this long after its start or
+    /// later. Default: 1 s.
     ///
-    /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker, because otherwise
-    /// such a timeout hides every hanging call from the breaker. If the caller set a shorter deadline for the
-    /// call itself, the failure weighs in proportion to the wait, see
-    /// [`Failure::deadline`](crate::Failure::deadline).
+    /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker. Otherwise such a timeout
+    /// drops every hanging call before the call counts as a failure. If the caller set a shorter deadline for the call
+    /// itself, the failure weighs in proportion to the wait, see [`Failure::deadline`](crate::Failure::deadline).
     pub const fn cancelled_counts_after(mut self, duration: Duration) -> Self {
         self.config.cancelled_counts_after = Some(duration);
         self
@@ -365,8 +364,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Lets a success trip the circuit too, if a rule is met after that success. Default: `false`, so that
-    /// the circuit trips only at the next failure.
+    /// Lets a success trip the circuit too, if a rule is met after the success. Default: `false`, so that only a
+    /// failure trips the circuit.
     pub const fn trip_on_any_outcome(mut self, any: bool) -> Self {
         self.config.trip_on_any_outcome = any;
         self
@@ -375,12 +374,11 @@ impl ConfigBuilder {
     /// Spreads the circuit over the threads from the start. By default a circuit is spread when several
     /// threads together use its shared counts 256 times within a second.
     ///
-    /// In circuits that are spread, some threads of the process have counts of their own. The number of these
-    /// threads is the number of cores plus one, but at least 3 and at most 33. The first threads that call
-    /// any circuit that is spread get such counts, and keep them until the thread ends. All other threads
-    /// share the window, at the cost of waiting for each other. The circuit decides in the same way whether
-    /// it is spread or not. With the default rules and window, a circuit that is spread takes up to 4 KiB on
-    /// 8 cores. The counts of a call window are never spread.
+    /// In circuits that are spread, some threads of the process have counts of their own. The number of these threads
+    /// is the number of cores plus one, but at least 3 and at most 33. The first threads that call a spread circuit get
+    /// such counts, and keep them until the thread ends. All other threads share the window, and wait for each other.
+    /// The decisions of a circuit do not depend on being spread. With the default rules and window, a spread circuit
+    /// takes up to 4 KiB on 8 cores. The counts of a call window are never spread.
     pub const fn sharded(mut self) -> Self {
         self.config.sharded = true;
         self
@@ -493,12 +491,12 @@ impl ConfigBuilder {
         Ok(is_set.then(|| Box::new(RareSettings { ramp, throttle, health })))
     }
 
-    /// Raises the limit of the failure rate of a throttled circuit, because the throttle relieves a service that fails some
-    /// of its calls.
+    /// Raises the limit of the failure rate of a throttled circuit to `throttled_failure_rate`, because the throttle
+    /// relieves a service that fails only some of its calls.
     fn throttle_rules(&mut self) {
         let Rules { failure_rate, is_throttled, .. } = &mut self.config.rules;
         *is_throttled = self.throttle.is_some();
-        // An impossible rate is refused later.
+        // An impossible rate stays unchanged, so that `check_rules` refuses the rate.
         if let (true, Some(rate)) = (*is_throttled, failure_rate)
             && *rate > 0.0
             && *rate < self.throttled_failure_rate
@@ -606,5 +604,5 @@ const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// The default deadline of a check.
 pub(crate) const HEALTH_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The default limit for the share of failed calls, which [`Rules::rate_limit`] also gives if the rule is off.
+/// The default limit for the share of failed calls. [`Rules::rate_limit`] returns this limit also if the rule is off.
 pub(super) const FAILURE_RATE: f64 = 0.4;

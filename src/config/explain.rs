@@ -1,4 +1,4 @@
-//! The effect of a configuration in sentences, for the person on call.
+//! The effect of a configuration in sentences (`Config::explain`), for the person on call.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::outcome::Weight;
 use crate::state::{Brief, Percent};
 use crate::window::Shape;
 
-/// Returns a sentence for each rule and for the recovery.
+/// Returns sentences about the rules, the recovery, the health probes and the shadow mode of a circuit.
 pub(super) fn explain(config: &Config) -> String {
     let mut text = format!("Circuit `{}`.\n", config.name);
     rules(config, &mut text).expect("a String takes everything");

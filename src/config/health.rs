@@ -1,8 +1,9 @@
 //! The address at which a service reports its health, and the times of the checks.
 //!
-//! An address is `http://HOST[:PORT]/PATH` or `grpc://HOST:PORT[/SERVICE]`, without TLS and without credentials, because a
-//! health endpoint is inside the network of its service. A closure makes every other check, with the client of the
-//! application. The module checks the form of an address. Connections are left to `health`.
+//! An address is `http://HOST[:PORT]/PATH` or `grpc://HOST:PORT[/SERVICE]`, without TLS and without credentials,
+//! because a health endpoint is usually inside the network of its service. For any other check, the application gives a
+//! closure with its own client. This module checks the form of an address, and the module `health` connects to the
+//! address.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::ConfigError;
 use crate::shown::{forges, quoted};
 use crate::state::Exact;
 
-/// The health probes of a configuration.
+/// The settings of the health probes at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HealthSettings {
     pub(crate) address: String,
@@ -32,7 +33,7 @@ impl HealthSettings {
     }
 }
 
-/// Checks the interval and the deadline of health probes, each with its field.
+/// Checks the interval and the deadline of health probes. Each is given with the name of its field for the error.
 pub(crate) fn check_times(
     every: (&'static str, Duration),
     deadline: (&'static str, Duration),
@@ -45,14 +46,14 @@ pub(crate) fn check_times(
     Ok(())
 }
 
-/// The parts of an address whose form is right.
+/// The parts of an address that was read and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HealthAddress {
     pub(crate) protocol: Protocol,
     /// The host without brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The host and the port as they are written in the address.
+    /// The host and the port as they are written in the address, for the `host` of a request.
     pub(crate) authority: String,
 }
 

@@ -1,4 +1,4 @@
-//! The open duration of a circuit, and the way in which an open circuit recovers.
+//! The open duration of a circuit with its backoff and jitter, and the way in which an open circuit recovers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,15 +46,15 @@ impl OpenDuration {
     /// Returns a duration that `function` calculates from the number of openings in a row,
     /// counted from 1, without jitter.
     ///
-    /// The circuit calls the function for each opening, under a mutex, and for each snapshot that it takes
-    /// over. Therefore the function must be quick and must not use the circuit. Its result is limited to the
-    /// range of 1 ms to 365 days. If the function panics, the duration is 60 s.
+    /// The circuit calls the function for each opening and for each snapshot that it takes over. The function runs
+    /// under a mutex of the circuit. Therefore the function must be quick and must not use the circuit. Its result is
+    /// limited to the range of 1 ms to 365 days. If the function panics, the duration is 60 s.
     #[must_use]
     pub fn from_fn(function: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { shape: Shape::Function(Arc::new(function)), jitter: 0.0 }
     }
 
-    /// Varies each duration by up to this share in both directions, so that instances do not probe at the same time.
+    /// Varies each duration by up to this share, up or down, so that instances do not probe at the same time.
     /// Range: 0 to 0.5. Default: 0, but 0.1 for [`exponential`](Self::exponential).
     #[must_use]
     pub const fn jitter(mut self, share: f64) -> Self {
@@ -62,8 +62,8 @@ impl OpenDuration {
         self
     }
 
-    /// Returns the open duration of an attempt. `random` is between 0 and 1 and selects a value within the
-    /// jitter.
+    /// Returns the open duration of the opening with the number `attempt` in a row. `random` is between 0 and 1 and
+    /// selects a value within the jitter.
     pub(crate) fn of(&self, attempt: u32, random: f64) -> Duration {
         let nominal = match &self.shape {
             Shape::Fixed(duration) => *duration,
@@ -71,8 +71,8 @@ impl OpenDuration {
                 let doublings = attempt.saturating_sub(1).min(31);
                 base.saturating_mul(1 << doublings).min(*max)
             }
-            // The function is foreign code that runs under the mutex of the circuit and perhaps during a
-            // drop. Therefore its panic must be caught.
+            // The function is foreign code that runs under the mutex of the circuit, perhaps while a permit is dropped.
+            // Therefore its panic must be caught.
             Shape::Function(function) => guarded(|| function(attempt.max(1))).unwrap_or(AFTER_A_PANIC),
         };
         // The duration is limited before the multiplication, because the multiplication would otherwise
@@ -81,24 +81,24 @@ impl OpenDuration {
         nominal.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).clamp(SHORTEST, LONGEST)
     }
 
-    /// Returns the number of the first attempt with the longest opening, or `u32::MAX` if the count of
-    /// attempts has no limit. The circuit counts attempts only up to this number.
+    /// Returns the number of openings in a row at which the open duration reaches its maximum. The circuit counts
+    /// openings only up to this number. Returns `u32::MAX` if the count has no limit.
     ///
-    /// The count falls while the circuit is closed. Without this limit, a count that grew during a long
-    /// outage would take just as long to fall.
+    /// The count falls while the circuit is closed. Without this limit, a count that grew during a long outage would
+    /// take just as long to fall.
     pub(crate) fn last_attempt(&self) -> u32 {
         match &self.shape {
             Shape::Exponential { base, max } => {
                 (1..32).find(|attempt| base.saturating_mul(1 << (attempt - 1)) >= *max).unwrap_or(32)
             }
-            // A fixed duration never grows, and the durations of a function are unknown, so the count has no
-            // limit.
+            // The count has no limit, because a fixed duration does not depend on the count, and the maximum of a
+            // function is not known.
             Shape::Fixed(_) | Shape::Function(_) => u32::MAX,
         }
     }
 
-    /// Returns the longest time that an opening can last, which is the longest duration with its jitter, or
-    /// the limit of a `Retry-After` if that limit is longer.
+    /// Returns the longest time that an opening can last. This is the longest duration with its jitter, or the limit of
+    /// a `Retry-After` if this limit is longer.
     pub(crate) fn longest(&self) -> Duration {
         let nominal = match self.shape {
             Shape::Fixed(duration) => duration,
@@ -118,7 +118,7 @@ impl OpenDuration {
             Shape::Exponential { base, max } => {
                 format!("{{ base = {}, max = {}, jitter = {jitter} }}", Exact(*base), Exact(*max))
             }
-            // Only the address distinguishes two functions in print.
+            // The text has the address, because two functions cannot be distinguished otherwise.
             Shape::Function(function) => format!("a function at {:p} with jitter {jitter}", Arc::as_ptr(function)),
         }
     }
@@ -147,7 +147,7 @@ impl Default for OpenDuration {
     }
 }
 
-/// Prints exact values, so that two different durations look different in an error.
+/// Prints exact values in the spelling of a settings file, so that two different durations have different texts.
 impl fmt::Debug for OpenDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.setting())
@@ -166,7 +166,7 @@ impl fmt::Display for OpenDuration {
     }
 }
 
-/// The way an open circuit recovers, either by its own probes or only by a reset.
+/// The way in which an open circuit recovers: by its own probes, or only by a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Recovery {
@@ -178,11 +178,11 @@ pub enum Recovery {
     Manual,
 }
 
-/// The shortest duration of a setting. The slots of probes keep times in milliseconds, so a shorter duration
-/// would be zero.
+/// The shortest duration of a setting. The slots of probes keep times in milliseconds, and a shorter duration would
+/// become zero.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
-/// The longest duration of a setting. A circuit can stay open longer by manual recovery or by a hold without
-/// an end.
+/// The longest duration of a setting. With manual recovery, or by a hold without an end, a circuit can stay open
+/// longer.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The open duration if the user's function panics.
 const AFTER_A_PANIC: Duration = Duration::from_secs(60);

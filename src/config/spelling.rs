@@ -1,7 +1,8 @@
-//! The settings of a circuit by name, each with its value in the spelling of a settings file.
+//! The settings of a circuit as pairs of name and value in the spelling of a settings file, for the differences between
+//! two configurations.
 //!
-//! Differences between two configurations are shown with these names and values, because a user knows the
-//! settings file and not the fields of this crate.
+//! Differences are shown with these names and values, because a user knows the settings file and not the fields of this
+//! crate.
 
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 26] {
         ("failure_score", number(failure_score)),
         ("slow_call_rate", number(slow_call_rate.map(|(rate, _)| rate))),
         ("slower_than", slow_call_rate.map_or_else(off, |(_, slower_than)| exact(slower_than))),
-        // The second limit of a throttle is the failure rate.
+        // `throttled_failure_rate` is missing in this list, because `build` has made it the failure rate.
         ("throttle", number(config.throttle())),
         ("window", window(config.window)),
         ("open_for", config.open.setting()),

@@ -1,7 +1,7 @@
-//! Connections to a health address, with a bound on the lookups of its host.
+//! TCP connections to a health address, with a bound on the DNS lookups of hosts.
 //!
-//! A lookup runs on a thread of tokio's blocking pool, and goes on after the check was dropped at its deadline. Without a
-//! bound, a name server that hangs would let the checks fill the pool of the application.
+//! A lookup runs on a thread of tokio's blocking pool, and continues after the check was dropped at its deadline.
+//! Without a bound, checks would fill the blocking pool of the application if a name server hangs.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -16,7 +16,8 @@ use crate::config::HealthAddress;
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, there is no connection. A lookup under way keeps its place until it ends.
+/// If the future is dropped, no connection stays open. A lookup under way continues, and counts for the bound until its
+/// end.
 pub(super) async fn connect(address: &HealthAddress) -> io::Result<TcpStream> {
     if let Ok(ip) = address.host.parse::<IpAddr>() {
         return TcpStream::connect((ip, address.port)).await;
@@ -34,7 +35,7 @@ pub(super) async fn connect(address: &HealthAddress) -> io::Result<TcpStream> {
     TcpStream::connect(&found[..]).await
 }
 
-/// The places of the lookups of this process.
+/// The bound on the lookups that the health probes of this process make at the same time.
 static LOOKUPS: Semaphore = Semaphore::const_new(16);
 /// The largest number of addresses of one host that are tried.
 const MOST_ADDRESSES: usize = 16;

@@ -1,7 +1,8 @@
 //! The check of a gRPC address, which is one call of `grpc.health.v1.Health/Check` on a connection of its own.
 //!
-//! The request and the answer have one field each, so that they are written and read here and not by generated code. The
-//! first byte of a frame says if the message is compressed, four bytes have its length, and the message follows.
+//! The request and the answer have one field each, so that this module writes and reads them without generated code.
+//! The first byte of a frame is 1 if the message is compressed, the next four bytes have its length, and the message
+//! follows.
 //!
 //! ```text
 //! HealthCheckRequest    1: string service
@@ -25,7 +26,7 @@ use crate::config::HealthAddress;
 pub(super) async fn check(address: &HealthAddress, service: &str, deadline: Duration) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let tcp = connect(address).await.map_err(|error| text(&error))?;
-    // A server may not fill the memory with headers or with an answer.
+    // The limits keep a server from filling the memory with headers or with an answer.
     let mut limits = client::Builder::new();
     limits.max_header_list_size(HEADERS).initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
     let (client, connection) = limits.handshake(tcp).await.map_err(|error| text(&error))?;
@@ -47,7 +48,8 @@ pub(super) async fn check(address: &HealthAddress, service: &str, deadline: Dura
         let trailers = body.trailers().await?.unwrap_or_default();
         Ok::<_, h2::Error>(judge(parts.status, &parts.headers, &trailers, &message))
     };
-    // The connection makes the progress of the call. If the connection ends first, the call gets its error.
+    // The call makes progress only while the connection is polled. If the connection ends first, its error is the
+    // result.
     tokio::select! {
         biased;
         answer = answer => answer.map_err(|error| text(&error))?,
@@ -64,13 +66,14 @@ fn head(address: &HealthAddress, deadline: Duration) -> Request<()> {
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
     headers.insert("te", HeaderValue::from_static("trailers"));
     headers.insert("user-agent", HeaderValue::from_static("tower-circuit-breaker"));
-    // The unit is milliseconds. A deadline has at most 60 000 of them.
+    // The unit `m` is milliseconds. A deadline has at most 60 000 ms, and the header allows 8 digits.
     let timeout = HeaderValue::from_str(&format!("{}m", deadline.as_millis().max(1)));
     headers.insert("grpc-timeout", timeout.expect("digits and a letter are a header value"));
     request
 }
 
-/// Returns the frame of a request for this service.
+/// Returns the frame of a request for the health of this service. An empty name requests the health of the whole
+/// server.
 fn message(service: &str) -> Bytes {
     let mut message = Vec::new();
     if !service.is_empty() {
@@ -96,12 +99,12 @@ fn varint(to: &mut Vec<u8>, mut number: usize) {
     }
 }
 
-/// Returns `Ok` if all parts of the answer say that the service is serving.
+/// Returns `Ok` if the HTTP status, the gRPC code and the message all show that the service is serving.
 fn judge(status: StatusCode, headers: &HeaderMap, trailers: &HeaderMap, frame: &[u8]) -> Result<(), String> {
     if status != StatusCode::OK {
         return Err(format!("the HTTP status is {}", status.as_u16()));
     }
-    // An answer without a body has its code in the headers.
+    // An answer without a body has its gRPC code in the headers instead of the trailers.
     let code = trailers.get("grpc-status").or_else(|| headers.get("grpc-status"));
     match code.map(HeaderValue::as_bytes) {
         Some(b"0") => {}
@@ -124,7 +127,8 @@ fn judge(status: StatusCode, headers: &HeaderMap, trailers: &HeaderMap, frame: &
     }
 }
 
-/// Returns the last field 1 of a message, or 0 if the message has no such field. Unknown fields are skipped.
+/// Returns the status, which is the last field 1 of a message, or 0 if the message has no such field. Unknown fields
+/// are skipped. Returns `None` if the bytes are no message.
 fn serving_status(mut message: &[u8]) -> Option<u64> {
     let mut status = 0;
     while !message.is_empty() {
@@ -163,7 +167,7 @@ const FIELD_1_BYTES: u8 = 1 << 3 | 2;
 const LONGEST: usize = 8 * 1024;
 /// The largest size of the headers of an answer, in bytes.
 const HEADERS: u32 = 16 * 1024;
-/// The largest number of bytes that a server may send before the client has read them. The least that HTTP/2 allows is 65 535
+/// The largest number of bytes that a server may send before the client has read them. HTTP/2 allows no smaller window
 /// for a connection.
 const WINDOW: u32 = 65_535;
 

@@ -1,7 +1,7 @@
 //! The check of an HTTP address, which is one `GET` on a connection of its own.
 //!
-//! The request asks the server to close the connection, so that the body need not be read. The status line is enough for
-//! the answer, and a redirect is no success. The client is written by hand, because a check needs a fraction of a client.
+//! The status line alone decides, so that the body is not read. The request asks the server to close the connection. A
+//! redirect is no success. The client is written by hand, because a check needs only a small part of an HTTP client.
 
 use std::io;
 
@@ -39,11 +39,12 @@ pub(super) async fn check(address: &HealthAddress, path: &str) -> io::Result<()>
     }
 }
 
-/// Returns the first status that is not informational. `None` if the answer has not come that far.
+/// Returns the first status that is not informational. Returns `None` if the status has not arrived yet.
 fn final_status(mut head: &[u8]) -> io::Result<Option<u16>> {
     loop {
         let Some(end) = head.iter().position(|byte| *byte == b'\n') else {
-            // A server of another protocol perhaps never sends a line break.
+            // Each beginning of a line is checked, because a server of another protocol perhaps never sends a line
+            // break.
             let begin = &head[..head.len().min(PROTOCOL.len())];
             return if PROTOCOL.starts_with(begin) { Ok(None) } else { Err(wrong("the answer is not HTTP/1")) };
         };

@@ -1,4 +1,4 @@
-//! The runner of one health probe.
+//! The runner of one health probe: its interval, its deadline, its waits, and its log of panics.
 //!
 //! ```text
 //!        ┌────────────── closed, held: sleeps until a transition ─────────────┐
@@ -6,8 +6,9 @@
 //!  wait for the interval ──▶ wait for a place ──▶ check, within the deadline ─┴─▶ report to the circuit
 //! ```
 //!
-//! A transition ends each of the three waits, so that no check outlives the reason for it. The runner registers with the
-//! wakers of its circuit before each look, as every waiting task does.
+//! A transition ends each of the three waits, so that no check continues when its result would not count any more. The
+//! runner registers with the wakers of its circuit before each reading of the state, as every waiting task does, so
+//! that it misses no transition.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -28,8 +29,8 @@ use crate::telemetry;
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, the check under way is dropped and counts nowhere, and the circuit needs no health probe from
-/// then on.
+/// If the future is dropped, the check under way is dropped and does not count. From then on, calls may probe without a
+/// health probe.
 #[must_use = "a health probe checks nothing until its future is spawned"]
 pub struct HealthRun(Pin<Box<dyn Future<Output = ()> + Send>>);
 
@@ -66,7 +67,7 @@ async fn run(probe: HealthProbe) {
         if runner.unless_changed(era, sleep(interval)).await.is_none() {
             continue;
         }
-        // The place is given back after the check.
+        // The place in the bound is kept until the end of the check.
         let place = async {
             let HealthLimit(semaphore) = limit.clone()?;
             semaphore.acquire_owned().await.ok()
@@ -85,8 +86,9 @@ async fn run(probe: HealthProbe) {
 
 /// Returns the time until the next check. `jitter` and `turn` are numbers between 0 and 1.
 ///
-/// Each instance of a fleet waits so long on average that the fleet makes one check in each interval. The time varies
-/// widely, because the instances of a fleet open at the same time, and would check at the same time otherwise.
+/// In a fleet of n instances, each instance waits n intervals on average, so that the fleet makes about one check in
+/// each interval. The time varies between about one interval and 2n - 1 intervals, because the instances of a fleet
+/// open at the same time, and would otherwise check at the same time.
 fn interval(every: Duration, instances: u32, jitter: f64, turn: f64) -> Duration {
     let others = f64::from(instances.saturating_sub(1));
     every.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter + 2.0 * others * turn)
@@ -103,7 +105,7 @@ async fn checked(check: &Check, deadline: Duration) -> (HealthResult, Option<Str
     }
 }
 
-/// Returns the answer of a check, or `None` if the check panics. A check that panicked is not polled again.
+/// Returns the answer of a check, or `None` if its future panics. A future that panicked is not polled again.
 async fn caught(mut answer: Answer) -> Option<Result<(), String>> {
     poll_fn(|context| match guarded(|| answer.as_mut().poll(context)) {
         Some(polled) => polled.map(Some),
@@ -120,11 +122,11 @@ struct Runner {
 }
 
 impl Runner {
-    /// Waits until the service should be checked. Returns the era of the circuit, or `None` if the circuit is gone or has
-    /// another runner.
+    /// Waits until the service should be checked. Returns the era of the circuit, or `None` if the circuit is gone or
+    /// has another runner.
     async fn until_wanted(&mut self) -> Option<u64> {
         loop {
-            // The end of a hold wakes no task.
+            // A timer for the end of a hold is needed, because this end wakes no task.
             let mut hold = None;
             let wanted = poll_fn(|context| match self.look(context) {
                 None => Poll::Ready(None),
@@ -145,8 +147,8 @@ impl Runner {
         }
     }
 
-    /// Runs the future to its end. Drops the future and returns `None` if the circuit is in another era, if no check is wanted
-    /// any more, or if the circuit is gone.
+    /// Runs the future to its end. Drops the future and returns `None` if the circuit is in another era, if no check is
+    /// wanted any more, or if the circuit is gone.
     async fn unless_changed<T>(&mut self, era: u64, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         poll_fn(|context| match self.look(context) {
@@ -156,7 +158,8 @@ impl Runner {
         .await
     }
 
-    /// Registers with the circuit, and asks the circuit for its wish. `None` if the circuit is gone.
+    /// Registers with the wakers of the circuit, and returns the check that the circuit wants. `None` if the circuit is
+    /// gone.
     fn look(&mut self, context: &Context<'_>) -> Option<Wanted> {
         let circuit = self.circuit.upgrade()?;
         circuit.register_at(&mut self.place, context);
@@ -183,7 +186,7 @@ struct Panics(u64);
 impl Panics {
     fn log(&mut self, circuit: &str) {
         self.0 = self.0.saturating_add(1);
-        // The first panic, and then each power of two.
+        // The 1st, 2nd, 4th, 8th panic and so on is logged.
         if self.0.is_power_of_two() {
             telemetry::warn(&format!(
                 "the health probe of circuit `{circuit}` panicked, which counts as a failure of the health probe ({} panics so far)",
@@ -193,5 +196,5 @@ impl Panics {
     }
 }
 
-/// The largest part by which an interval is shorter or longer.
+/// The largest share by which an interval is shorter or longer than configured.
 const JITTER: f64 = 0.2;

@@ -1,7 +1,7 @@
-//! Commands, by which an instance requests changes of a record.
+//! The commands by which an instance requests changes of a record, and the function that applies them.
 //!
-//! A command carries the number of the part on which it was based. If the part in the record has a newer
-//! number, the command changes nothing, so that a late write cannot undo a newer write.
+//! A command carries the number of the part of the record that its instance knew. If that part has a newer number in
+//! the store, the command changes nothing, so that a late write cannot undo a newer write.
 
 mod evidence;
 mod operate;
@@ -34,15 +34,16 @@ pub enum Command {
 pub enum Effect {
     /// The command has changed the record.
     Applied,
-    /// The record contained the command already.
+    /// The record contained the effect of the command already.
     Known,
-    /// The part in the record is newer than the number on which the command was based. The record is
-    /// unchanged.
+    /// The part in the record is newer than the number on which the command was based, another order has the id of the
+    /// command, or a guard of a command of a fleet does not hold. The record is unchanged.
     Superseded,
     /// The hold of the command has ended before the command was written. The record is unchanged.
     Expired,
-    /// The record is of a later version and must not be overwritten, or the command has no form that a reader accepts, as
-    /// a forget order, which deletes the record instead, or a number of the far future. The record is unchanged.
+    /// The record is of a later version and must not be overwritten, or no reader would accept the record with the
+    /// command. For example, the next number would be more than a year in the future, or the act is a forget order,
+    /// which deletes the record instead. The record is unchanged.
     Unwritable,
 }
 
@@ -65,7 +66,7 @@ pub fn apply(record: &mut CircuitRecord, command: &Command, now: Timestamp) -> E
     effect
 }
 
-/// Enters the state at the time `at`, without a deadline.
+/// Sets the published state and the time `at` when the circuit entered the state. The new state has no deadline yet.
 pub(super) fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
     let since_closed = if record.state == State::Closed { Some(at) } else { record.left_closed_at.or(Some(at)) };
     record.left_closed_at = since_closed.filter(|_| state != State::Closed);
@@ -79,8 +80,8 @@ pub(super) fn enter(record: &mut CircuitRecord, state: State, at: Timestamp) {
     }
 }
 
-/// Returns the time of the store as a number, or `previous + 1` if `previous + 1` is higher. Returns `None` for a number
-/// that no reader accepts.
+/// Returns the number after `previous`, which is the larger of `previous + 1` and the time of the store in
+/// milliseconds. Returns `None` if the number is so far in the future that no reader accepts it.
 pub(super) fn next(previous: u64, now: Timestamp) -> Option<Generation> {
     let next = previous.saturating_add(1).max(now.as_millis());
     (next <= now.saturating_add(FUTURE).as_millis()).then(|| Generation::new(next))

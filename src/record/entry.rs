@@ -9,7 +9,8 @@ use super::{Lease, Timestamp, Vote, is_default, words};
 use crate::shown::forges;
 use crate::state::{Mode, State};
 
-/// The entry of one instance in a record. Only this instance writes the entry and restores from it.
+/// The entry of one instance in a record. Only this instance writes the entry, and restores its circuit from the entry
+/// after a restart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InstanceEntry {
@@ -31,8 +32,8 @@ pub struct InstanceEntry {
     /// The whole open duration, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// True if the circuit left closed on the advice of another instance, or took its state over. Such an opening advises
-    /// no other instance until the circuit has closed, also after failed probes, so that advice cannot feed itself.
+    /// True if the circuit left closed on the advice of another instance, or took over the state of another instance.
+    /// Until the circuit has closed, none of its openings advises other instances, so that advice cannot feed itself.
     #[serde(default, skip_serializing_if = "is_default")]
     pub advised: bool,
     /// The time when the circuit left closed. `None` for a closed circuit.
@@ -69,15 +70,16 @@ pub struct InstanceEntry {
     /// The time when the instance wrote the entry.
     #[serde(default, skip_serializing_if = "is_default")]
     pub updated_at: Timestamp,
-    /// The last opening. `None` for a closed circuit, and if the opening is not known.
+    /// The last opening, as stored. `None` if the circuit is closed, or if the opening is not known. The opening can be
+    /// that of an earlier entry, which [`opening()`](Self::opening()) leaves out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
-    /// The sequence of this entry, if the instance has written the entry at its shutdown. `None` for an instance that
-    /// runs.
+    /// The mark of an instance that has stopped, which is the `sequence` of the entry that the instance wrote at its
+    /// shutdown. [`is_stopped`](Self::is_stopped) compares the two numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<u64>,
-    /// The sequence of the last operator's act that the instance had applied. By this number, a restore
-    /// recognises acts that are newer than the entry.
+    /// The sequence of the last act of an operator that the instance had applied when it wrote the entry. By this
+    /// number, a restore recognises acts that are newer than the entry.
     #[serde(default, skip_serializing_if = "is_default")]
     pub acts: u64,
     /// The kinds of the tiers of the instance's store, such as `redis in front of postgres`. `None` if the store of the
@@ -87,10 +89,11 @@ pub struct InstanceEntry {
     /// The vote of the instance for an opening of its fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vote: Option<Vote>,
-    /// The last lease of the instance for a probe of its fleet, with the results of its probes in this round.
+    /// The last lease of the instance for a probe of its fleet, with the results of its probes in the round of the
+    /// lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// The start of the instance, in the record of a fleet's members. `None` in the record of a circuit.
+    /// The time when the instance started, in the record of a fleet's members. `None` in the record of a circuit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// The version of this crate that the instance uses, in the record of a fleet's members. `None` in the record of a
@@ -102,7 +105,7 @@ pub struct InstanceEntry {
     pub extra: Map<String, Value>,
 }
 
-/// The last opening of the circuit of one instance, so that a restart keeps the reason.
+/// The last opening of the circuit of one instance. After a restart, the circuit shows the reason of this opening.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Opening {
@@ -112,7 +115,7 @@ pub struct Opening {
     /// The time of the opening.
     #[serde(default, skip_serializing_if = "is_default")]
     pub at: Option<Timestamp>,
-    /// The sequence of the entry that was written with this opening.
+    /// The sequence of the entry to which this opening belongs.
     #[serde(default)]
     pub sequence: u64,
 }
@@ -159,8 +162,8 @@ impl InstanceEntry {
         }
     }
 
-    /// Returns the last opening, if it belongs to this entry. An older version of this crate does not know
-    /// the field, and copies the opening of an earlier entry unchanged into a new entry.
+    /// Returns the last opening if it belongs to this entry and the circuit is not closed. The sequences are compared,
+    /// because an older version of this crate copies the opening of an earlier entry unchanged into a new entry.
     #[must_use]
     pub fn opening(&self) -> Option<&Opening> {
         self.opening.as_ref().filter(|opening| opening.sequence == self.sequence && self.state != State::Closed)
@@ -180,7 +183,8 @@ impl InstanceEntry {
         entry
     }
 
-    /// Returns true if a reader accepts the entry. An unknown field could have the name of a known one.
+    /// Returns true if the entry can be read again from its JSON. An entry cannot be read if a field in `extra` has the
+    /// name of a known field.
     pub(super) fn has_form(&self) -> bool {
         self.extra.is_empty()
             || serde_json::to_vec(self).is_ok_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_ok())
@@ -206,30 +210,31 @@ impl InstanceEntry {
     }
 }
 
-/// Returns true if a record keeps the entry of an instance with this id.
+/// Returns true if the text can be the id of an instance. A reader drops the entries with other ids.
 pub(super) fn is_id(id: &str) -> bool {
     (1..=200).contains(&id.len()) && !id.contains(forges)
 }
 
-/// Returns true if the text can be a version of this crate. No other text is shown in its place.
+/// Returns true if the text can be a version of this crate. Any other text is dropped, so that no page shows it.
 fn is_version(version: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".+-".contains(&byte);
     (1..=LONGEST_VERSION).contains(&version.len()) && version.bytes().all(is_allowed)
 }
 
-/// Returns the tiers of a store as an entry names them.
+/// Returns the kinds of the two tiers of a store as the text of [`InstanceEntry::tiers`].
 pub(crate) fn tiers_text([fast, durable]: [&str; 2]) -> String {
     format!("{fast} in front of {durable}")
 }
 
-/// Returns the time from `now` until `until`, limited by the whole duration, because the clock of the store
-/// may have been set back.
+/// Returns the time from `now` until `until`. The time is at most `whole_ms`, because the clock of the store may have
+/// been set back.
 pub(super) fn left(until: Option<Timestamp>, whole_ms: Option<u64>, now: Timestamp) -> Option<Duration> {
     let left = until?.since(now);
     Some(whole_ms.map_or(left, |whole| left.min(Duration::from_millis(whole))))
 }
 
-/// Cuts a reason by its length in JSON, because the reasons of all entries share the room of a record.
+/// Cuts a reason to [`LONGEST_REASON`] bytes of JSON, because the size of a record with the reasons of all its entries
+/// is limited.
 fn bounded(reason: &str) -> String {
     let mut clean = words::clean(reason, LONGEST_REASON);
     let mut length = 0;
@@ -244,7 +249,7 @@ fn bounded(reason: &str) -> String {
 const LONGEST_VERSION: usize = 20;
 /// The length of the longest reason in an entry, in bytes of JSON.
 const LONGEST_REASON: usize = 250;
-/// The largest weight that is accepted, which is more than the failures in a row of any real instance.
+/// The largest weight that is accepted. No real instance has failures of that weight.
 const MOST_WEIGHT: f64 = 1e15;
 
 const fn automatic() -> Mode {

@@ -1,13 +1,13 @@
-//! The room of a record. A record that was read can be written again.
+//! The size limit of a record, and the removal of content from a record that is too long.
 //!
-//! The limit for reading and the limit for writing are the same, so that a record at the limit could not grow, and no act
-//! of an operator could be stored any more. Therefore the content that this crate needs has priority. Fields that this
-//! version does not know are kept up to a bound, also in a record that is too long, because a later version may decide by
-//! these fields. A record that is too long loses the reasons of the entries that were written first, because only people
-//! read a reason, and then these entries.
+//! The limits for reading and for writing are the same. If a record at the limit kept all its content, no act of an
+//! operator could be stored any more. Therefore a record that is too long loses content in a fixed order. The reasons
+//! of the entries that were written first are removed first, because only people read a reason. If that is not enough,
+//! the entries that were written first are removed. Fields that this version does not know are kept up to a bound, also
+//! in a record that is too long, because a later version may decide by these fields.
 //!
-//! The result depends only on the record, so that all instances keep the same content. The sums count with a fixed length,
-//! so that a record that fits is left alone.
+//! The result depends only on the record, so that all instances keep the same content. The sums over the entries are
+//! counted with their longest length, so that a change of their digits does not make a record too long that fits.
 
 use std::io;
 
@@ -17,12 +17,12 @@ use serde_json::{Map, Value};
 use super::CircuitRecord;
 
 impl CircuitRecord {
-    /// Computes the sums anew, and removes content until the record can be written.
+    /// Computes the sums over the entries anew, and removes content until the record is short enough to be written.
     pub(super) fn fit(&mut self) {
         self.sum();
         self.bound_extra();
         let has_extra = self.extras().any(|extra| !extra.is_empty());
-        // The length is not counted for a record that has no more than the bounds of its parts.
+        // A record with few entries and without unknown fields always fits, so that its length is not counted.
         if !has_extra && self.instances.len() <= SURELY_FIT {
             return;
         }
@@ -104,8 +104,9 @@ fn length(part: &impl Serialize) -> usize {
     count.0
 }
 
-/// The number of entries that always fit. An entry has at most 2 100 bytes with its id, its vote and its lease, and the
-/// rest of a record 14 000 bytes with the decision of the fleet.
+/// The number of entries that always fit. An entry has at most 2 100 bytes with its id, its vote and its lease. The
+/// rest of a record has at most 14 000 bytes with the decision of the fleet.
 const SURELY_FIT: usize = 24;
-/// The room for the sums. The longest weight has 24 digits and signs, and each of the other four sums has 20 digits.
+/// The longest length of the sums over the entries, in bytes of JSON. The longest weight has 24 digits and signs, and
+/// each of the other four sums has 20 digits.
 const SUMS: usize = 128;

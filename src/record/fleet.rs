@@ -1,17 +1,18 @@
-//! The part of a record that holds the common decision of a fleet, and the votes and leases in the entries of instances.
+//! The part of a record that holds the common decision of a fleet, and the votes and leases in the entries of
+//! instances.
 //!
-//! The fleet has a circuit of its own. [`Fleet`] is the state of this circuit, and its `generation` orders the decisions. The
-//! fleet opens when enough instances vote, probes with leases, and closes after enough successful probes of all instances.
-//! A vote and a lease are kept in the entry of the instance that holds them, because an entry has one writer and an order.
-//! Therefore the merge of two copies needs a rule for the decision only (`join.rs`), and an earlier version of this
-//! crate keeps all three as unknown fields. The commands are in `fleet/command.rs`, their guards and effects in
-//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. A record without this part stands for a fleet
-//! that has never decided, which is closed with generation zero.
+//! The fleet has a circuit of its own. [`Fleet`] is the state of this circuit, and its `generation` orders the
+//! decisions. The fleet opens when enough instances vote, probes with leases, and closes after enough successful probes
+//! of all instances. A vote and a lease are kept in the entry of the instance that holds them, because an entry has one
+//! writer and an order. Therefore the merge of two copies needs a rule for the decision only (`join.rs`). An earlier
+//! version of this crate keeps the decision, the votes and the leases as unknown fields. The commands are in
+//! `fleet/command.rs`, their guards and effects in `fleet/rules.rs`, and the effect of a decision in
+//! `fleet/decision.rs`. If a record has no decision, the fleet is closed and has generation zero.
 //!
 //! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore a vote or a lease that
-//! would last longer than a command allows does not count. A decision that is dated far ahead of the clock counts as
-//! old, so that its opening or its round may end. Otherwise one damaged entry could vote for ever, and a fleet could
-//! stay in a round until a clock that was set back has caught up.
+//! would last longer than a command allows does not count. Otherwise one damaged entry could vote for ever. A decision
+//! that is dated far ahead of the clock counts as old, so that its opening or its round may end. Otherwise a fleet
+//! could stay in a round until a clock that was set back has caught up.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod command;
@@ -37,14 +38,15 @@ pub struct Fleet {
     /// The state that the fleet has decided.
     #[serde(with = "words::state")]
     pub state: State,
-    /// The number that orders the decisions of the fleet. Each command of an instance names the number on which the command
-    /// was based. A half-open generation is a round.
+    /// The number that orders the decisions of the fleet. Each command of an instance names the generation that the
+    /// instance knew. A half-open generation is a round.
     #[serde(default, with = "words::generation")]
     pub generation: Generation,
     /// The time of the decision.
     #[serde(default)]
     pub since: Timestamp,
-    /// The time when the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the opening.
+    /// The time when the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the
+    /// opening.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The whole open duration in milliseconds.
@@ -53,13 +55,14 @@ pub struct Fleet {
     /// The number of openings in a row.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attempt: u32,
-    /// The number of votes that opened the fleet, until the fleet closes. `None` if no votes opened the fleet.
+    /// The number of votes that opened the fleet. The number is kept until the fleet closes. `None` if no votes opened
+    /// the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub votes: Option<u32>,
-    /// The number of votes that were needed for this opening.
+    /// The number of votes that were needed for this opening, the quorum. `None` if no votes opened the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed: Option<u32>,
-    /// True if merged evidence opened the fleet, until the fleet closes.
+    /// True if the merged evidence of several instances opened the fleet, and the fleet has not closed since.
     #[serde(default, skip_serializing_if = "is_default")]
     pub merged: bool,
     /// The reason of the decision, as a sentence.
@@ -95,19 +98,19 @@ pub struct Lease {
     /// The generation of the round.
     #[serde(default, with = "words::generation")]
     pub round: Generation,
-    /// The time when the lease ends. `None` if the probe has ended. A lease has lapsed if this time has passed, and its
-    /// holder may still make the probe if no other instance probes.
+    /// The time when the lease ends. `None` if the probe has ended. Once this time has passed, the lease has lapsed.
+    /// The holder of a lapsed lease may still make the probe while no other instance probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The number of probes of this instance that passed in the round.
     #[serde(default, skip_serializing_if = "is_default")]
     pub passed: u32,
-    /// The time when a probe of this instance failed in the round. An instance with such a time gets no more leases in this
-    /// round.
+    /// The time when a probe of this instance failed in the round. An instance with such a time gets no more leases in
+    /// this round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
-    /// True if a probe of this instance took so long that the instance gave the lease back. The result of the probe
-    /// still counts.
+    /// True if the probe of this instance took so long that the instance gave the lease back, and the probe has not
+    /// ended yet. The result of the probe will still count.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overdue: bool,
     /// Fields of a later version of the format, which are written again unchanged.
@@ -116,7 +119,7 @@ pub struct Lease {
 }
 
 impl Fleet {
-    /// Returns the decision of a fleet that has never decided.
+    /// Returns the state of a fleet that has never decided, which is closed with generation zero.
     fn never() -> Self {
         Self {
             state: State::Closed,
@@ -134,15 +137,15 @@ impl Fleet {
         }
     }
 
-    /// Returns true if the fleet is open and may begin to probe.
+    /// Returns true if the fleet is open and its open duration has passed, so that a round may begin.
     fn is_over(&self, now: Timestamp) -> bool {
         let Some(until) = self.until.filter(|_| self.state == State::Open) else { return false };
         let longest = self.open_ms.map(|whole| self.since.saturating_add(Duration::from_millis(whole)));
         longest.map_or(until, |longest| until.min(longest)) <= now || self.is_ahead(now)
     }
 
-    /// Returns the time until the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the
-    /// opening.
+    /// Returns the time until the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends
+    /// the opening.
     pub(crate) fn open_for(&self, now: Timestamp) -> Option<Duration> {
         let until = self.until.filter(|_| self.state == State::Open);
         if self.is_over(now) { Some(Duration::ZERO) } else { left(until, self.open_ms, now) }
@@ -194,14 +197,16 @@ impl CircuitRecord {
         if self.fleet.as_ref().is_some_and(is_ended) { State::Closed } else { entry.state }
     }
 
-    /// Returns true if the published state is a decision that is newer than the fleet's part. `follows` is true for an
-    /// instance that follows the published state. An earlier version of this crate, and an instance that advises, publish
-    /// their openings there.
+    /// Returns true if the published state is newer than the decision of the fleet and counts as the decision for an
+    /// instance. `follows` is true for an instance with `Sharing::Follow`, which follows such a state. The state comes
+    /// from an instance with `Sharing::Advise` or with an earlier version of this crate, which makes no decisions of
+    /// the fleet.
     pub(crate) fn is_decided_by_one(&self, follows: bool) -> bool {
         follows && self.generation > self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
     }
 
-    /// Returns the state and the generation of the decision of the fleet.
+    /// Returns the state and the generation of the decision that counts for an instance, see
+    /// [`is_decided_by_one`](Self::is_decided_by_one).
     pub(crate) fn decided(&self, follows: bool) -> (State, Generation) {
         match &self.fleet {
             _ if self.is_decided_by_one(follows) => (self.state, self.generation),
@@ -210,7 +215,7 @@ impl CircuitRecord {
         }
     }
 
-    /// Returns the decision of the fleet.
+    /// Returns the decision that counts for an instance, as [`decided`](Self::decided) does, with all its fields.
     pub(crate) fn decision(&self, follows: bool) -> Fleet {
         let fleet = self.fleet.clone().unwrap_or_else(Fleet::never);
         if !self.is_decided_by_one(follows) {
@@ -230,7 +235,7 @@ impl CircuitRecord {
         }
     }
 
-    /// Returns the end of the vote of an instance for an opening of the fleet, if the vote counts.
+    /// Returns the time when the vote of an instance ends. `None` if the instance has no vote that counts.
     pub(crate) fn own_vote(&self, id: &str, follows: bool, now: Timestamp) -> Option<Timestamp> {
         let (_, on) = self.decided(follows);
         let vote = self.instances.get(id)?.vote.as_ref()?;
@@ -244,7 +249,7 @@ impl CircuitRecord {
         (state == State::HalfOpen && lease.round == round).then_some(lease)
     }
 
-    /// Returns true if another instance has a lease in the present round.
+    /// Returns true if another instance has a pending lease in the present round.
     pub(crate) fn others_probe(&self, id: &str, follows: bool, now: Timestamp) -> bool {
         let (_, round) = self.decided(follows);
         self.leases(round).any(|(other, lease)| other != id && lease.is_pending(now))
@@ -256,7 +261,8 @@ impl CircuitRecord {
         round.is_some_and(|round| self.leases(round).any(|(other, lease)| other != id && lease.has_lapsed(now)))
     }
 
-    /// Returns the instances that vote for an opening, each with the rest of its vote.
+    /// Returns the instances that vote for an opening, each with the time for which its vote still counts. If the fleet
+    /// is not closed, there are no votes.
     pub(crate) fn votes(&self, fleet: &Fleet, now: Timestamp) -> impl Iterator<Item = (&str, Duration)> {
         let is_closed = fleet.state == State::Closed;
         let voters = self.voters(fleet.generation, now).filter(move |_| is_closed);
@@ -288,9 +294,12 @@ fn is_running(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
     until > now && until.since(now) <= longest.saturating_add(SLACK)
 }
 
-/// The longest vote. A vote lasts as long as the window, which has at most this length.
+/// The longest vote. A vote lasts as long as the window of its instance, but at least ten seconds. No window is longer
+/// than this.
 const LONGEST_VOTE: Duration = Duration::from_secs(24 * 3600);
-/// The longest lease without a renewal, which is the cost of a dead instance.
+/// The longest lease without a renewal. An instance that dies keeps its lease from other instances for this time at
+/// most.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
-/// The largest difference between two clock readings of a store that is not taken for a step of its clock.
+/// The largest distance by which a time in a record may be ahead of the clock of the store. A larger distance means
+/// that the clock was set back, or that the record is damaged.
 const SLACK: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The merge of two copies of a record.
+//! The merge of two copies of a record (`join`), which resolves conflicts between the writes of instances.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use crate::state::State;
 
 /// Returns the merge of two copies, which contains the newer copy of each part.
 ///
-/// The merge is commutative, associative and idempotent. Therefore neither the order of the copies nor a
-/// repeated copy changes the result. If two states have the same generation, the safer state wins. Open is safer
-/// than half-open, and half-open is safer than closed. The content of the copies decides all other ties, so
-/// that every instance decides in the same way.
+/// The merge is commutative, associative and idempotent. Therefore neither the order of the copies nor a repeated copy
+/// changes the result. If two published states have the same generation, the safer state wins. Open is safer than
+/// half-open, and half-open is safer than closed. The content of the copies decides all other ties, so that every
+/// instance computes the same result.
 #[must_use]
 pub fn join(a: &CircuitRecord, b: &CircuitRecord) -> CircuitRecord {
     let (newer, other) = if published(a, b) == Ordering::Less { (b, a) } else { (a, b) };
@@ -53,8 +53,9 @@ pub(super) fn merge(instances: &mut BTreeMap<String, InstanceEntry>, id: &str, e
     }
 }
 
-/// Keeps the entries that were written last. A removed entry would be removed by every later merge too,
-/// because only newer entries displaced it. Therefore the result does not depend on the order of the copies.
+/// Keeps the [`MAX_INSTANCES`](CircuitRecord::MAX_INSTANCES) entries that were written last. A removed entry has been
+/// displaced by newer entries only, so every later merge would remove it, too. Therefore the result does not depend on
+/// the order of the copies.
 pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     while instances.len() > CircuitRecord::MAX_INSTANCES {
         let oldest =
@@ -97,8 +98,8 @@ const fn rank(state: State) -> u8 {
     }
 }
 
-/// Returns the remaining published fields as one text. `published` compares these texts if all other fields
-/// are equal.
+/// Returns the published fields that are not in the key of [`published`], as one text. The texts are compared if the
+/// keys of two copies are equal.
 fn rest(record: &CircuitRecord) -> String {
     let CircuitRecord { reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra, .. } = record;
     text(&(reason, opened_at, left_closed_at, open_ms, instance, incarnation, era, extra))

@@ -1,12 +1,13 @@
-//! The members of a fleet, which are the entries in a record of their own.
+//! The members of a fleet, which are the instances in the record `@fleet:NAME`, and the heartbeats that show which of
+//! them are live.
 //!
-//! The record `@fleet:orders` lists the instances of the fleet `orders`. The record is a record like any other, with the
-//! state closed and an entry for each instance. An instance writes its entry again every ten seconds, so that the age of the
-//! entry shows whether the instance lives. The rules of presence for circuits (`presence.rs`) do not apply to members,
-//! because circuits have no heartbeat.
+//! The record `@fleet:orders` lists the instances of the fleet `orders`. It has the form of the record of a circuit,
+//! with the state closed and an entry for each instance. An instance writes its entry again every ten seconds, so that
+//! the age of the entry shows if the instance lives. The rules of presence for circuits (`presence.rs`) do not apply to
+//! members, because the entries of circuits have no heartbeat.
 //!
-//! All times are those of the clock of the store. If that clock was set back, an entry from before the step is dated in the
-//! future. Such an entry leaves the record, unless its instance is known to live.
+//! All times are those of the clock of the store. If that clock was set back, an entry from before the step is dated in
+//! the future. Such an entry is removed from the record, unless its instance is known to live.
 
 use std::time::Duration;
 
@@ -19,30 +20,33 @@ use crate::pattern::RESERVED;
 pub struct Member {
     /// The id of the instance.
     pub id: String,
-    /// The start of the instance. `None` if its entry does not name the start.
+    /// The time when the instance started. `None` if its entry does not have this time.
     pub since: Option<Timestamp>,
-    /// The last heartbeat of the instance.
+    /// The time of the last heartbeat of the instance.
     pub last_seen: Timestamp,
     /// The version of this crate that the instance uses. `None` if its entry does not name the version.
     pub version: Option<String>,
-    /// True if the instance counts, because its last heartbeat is younger than 30 s and it has not stopped.
+    /// True if the instance is live, which means that its last heartbeat is younger than 30 s and that the instance has
+    /// not stopped.
     pub live: bool,
     /// True if the instance was shut down.
     pub stopped: bool,
 }
 
 impl InstanceEntry {
-    /// Returns the time for which the entry of a member still counts. Zero if the member no longer counts.
+    /// Returns the time for which a member is still live without a further heartbeat. Zero if the member has stopped or
+    /// is no longer live.
     pub(crate) fn lives_for(&self, now: Timestamp) -> Duration {
         if self.is_stopped() { Duration::ZERO } else { LIVE_FOR.saturating_sub(now.since(self.updated_at)) }
     }
 
-    /// Returns true if the entry shows at this time that its instance lives.
+    /// Returns true if the entry of a member shows that its instance lives at the time `now`.
     pub(crate) fn is_live(&self, now: Timestamp) -> bool {
         !self.lives_for(now).is_zero() && !self.is_ahead(now)
     }
 
-    /// Returns true if the entry of a member is dated so far in the future that the clock of the store was set back since.
+    /// Returns true if the entry of a member is dated so far in the future that the clock of the store must have been
+    /// set back since the heartbeat.
     fn is_ahead(&self, now: Timestamp) -> bool {
         self.updated_at > now.saturating_add(LIVE_FOR)
     }
@@ -63,13 +67,14 @@ impl CircuitRecord {
     }
 
     /// Removes the entries that are an hour old or dated far in the future, unless `is_live` accepts their members.
-    /// Then removes the oldest entries, until the record has room for the entry of `id`. Every copy is treated in this
-    /// way before a write, so that no copy brings back a removed entry.
+    /// Then removes the oldest entries, until the record has room for the entry of `id`. Every copy of the record is
+    /// reduced in this way before a write, so that no copy brings back a removed entry.
     pub(crate) fn keep_members(&mut self, id: &str, now: Timestamp, is_live: impl Fn(&str) -> bool) {
         self.instances.retain(|other, entry| {
             is_live(other) || now.since(entry.updated_at) < MEMBERS_KEPT && !entry.is_ahead(now)
         });
-        // The age decides and not the sequence, because an entry from before a step of the clock may have a high sequence.
+        // The time of the write decides and not the sequence, because the sequence of a dead instance is high if the
+        // clock was set back.
         while self.instances.keys().filter(|other| *other != id).count() >= Self::MAX_INSTANCES {
             let others = self.instances.iter().filter(|(other, _)| *other != id);
             let oldest = others.min_by_key(|(_, entry)| entry.updated_at).map(|(other, _)| other.clone());
@@ -83,8 +88,8 @@ pub(crate) fn record_of(fleet: &str) -> String {
     format!("{RESERVED}{fleet}")
 }
 
-/// The time for which an instance counts after a heartbeat.
+/// The time for which a member is live after a heartbeat.
 pub(crate) const LIVE_FOR: Duration = Duration::from_secs(30);
-/// The time for which an entry stays in the record of a fleet after its last heartbeat, so that people see the instances
-/// that have gone. Also the time to live of the record.
+/// The time for which an entry stays in the record of a fleet after its last heartbeat, so that operators see the
+/// instances that are gone. This is also the time to live of the record.
 pub(crate) const MEMBERS_KEPT: Duration = Duration::from_secs(3600);

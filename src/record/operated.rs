@@ -1,4 +1,4 @@
-//! The last act of an operator in a record, which every instance applies.
+//! The last act of an operator in a record, such as a hold, which every instance applies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,8 +29,8 @@ pub struct Operated {
     /// The time when the mode ends by itself. `None` if only another act ends the mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The whole duration of the hold in milliseconds. The duration limits the remaining time if the clock of the store
-    /// is set back.
+    /// The whole duration of the hold in milliseconds. If the clock of the store is set back, the remaining time is at
+    /// most this duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
     /// The time of the act.
@@ -42,23 +42,24 @@ pub struct Operated {
     /// The reason that the user gave.
     #[serde(default)]
     pub reason: String,
-    /// The ids of the last acts, with the newest id at the end. The list has at most 8 ids. An act whose id
-    /// is in the list is not applied again.
+    /// The ids of the last acts, with the newest id at the end. The list has at most 8 ids. An act whose id is in the
+    /// list is not applied again.
     #[serde(default)]
     pub commands: Vec<String>,
-    /// The hashes of orders by their ids, which are ids in [`commands`](Self::commands). An order whose id has another
-    /// hash is another order and is refused. An id has no hash if an older release wrote the id.
+    /// The hashes of the orders in [`commands`](Self::commands), by their ids. An order that has one of these ids but
+    /// not its hash is a different order and is refused. An id has no hash if an older release wrote the id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub marks: BTreeMap<String, String>,
     /// The id of the start of the instance on which the operator acted.
     #[serde(default)]
     pub incarnation: String,
     /// The instance on which the operator acted. The field counts only together with
-    /// [`instance_of`](Self::instance_of), because an earlier version of this crate copies both fields from one act to the
-    /// next.
+    /// [`instance_of`](Self::instance_of), because an earlier version of this crate copies both fields from one act to
+    /// the next.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
-    /// The start of the instance that wrote [`instance`](Self::instance).
+    /// The id of the start of the instance that wrote [`instance`](Self::instance). `instance` belongs to the present
+    /// act only if this id equals `incarnation`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance_of: String,
     /// Fields of a later version of the format, which are written again unchanged.
@@ -83,13 +84,13 @@ impl Operated {
         left(self.until, self.hold_ms, now)
     }
 
-    /// Returns the user and the reason. Returns `None` if the stored texts are not valid.
+    /// Returns the user and the reason of the act. Returns `None` if the stored texts are not valid.
     #[must_use]
     pub fn by(&self) -> Option<By> {
         By::new(&self.user, &self.reason).ok()
     }
 
-    /// Returns the earlier order of this id.
+    /// Returns the order with this id that was carried out earlier, as far as the record shows one.
     pub(crate) fn earlier(&self, id: &str) -> Earlier {
         if self.commands.iter().any(|done| done == id) { Earlier::Done(self.order_hash(id)) } else { Earlier::None }
     }

@@ -1,22 +1,24 @@
-//! The presence of an instance, as far as its entry in a record shows it.
+//! The presence of an instance, as its entry in the record of a circuit shows it: present, silent, gone or expired.
 //!
-//! A healthy instance writes nothing, so that the age of an entry alone does not show that an instance is gone. An
-//! instance whose circuit is not closed writes its entry again every [`RENEWED_AFTER`], also without calls, and an
-//! instance that stops marks its entry. Therefore no heartbeat is needed: an idle fleet of closed circuits makes no
-//! write, and a circuit that is not closed makes five writes an hour on each instance at most for its presence.
+//! An instance with a closed circuit and no failures writes nothing, so that the age of an entry alone does not show
+//! that the instance is gone. An instance whose circuit is not closed writes its entry again every [`RENEWED_AFTER`],
+//! also without calls. An instance that stops marks its entry. Therefore no heartbeat is needed. For the presence of
+//! its instances, a fleet of closed circuits makes no write, and a circuit that is not closed makes at most five writes
+//! an hour on each instance.
 //!
-//! All times are those of the clock of the store, so that the clocks of instances do not matter. The time counts from
-//! the write of the entry or from the end of its opening, whichever is later.
+//! All times are those of the clock of the store, so that the clocks of instances do not matter. The age of an entry
+//! counts from its write or from the end of its opening, whichever is later.
 //!
 //! | entry | presence |
 //! |---|---|
 //! | marked by an instance that stopped | gone |
 //! | not closed, and no write for [`SEEN_FOR`] | gone |
 //! | closed, and no write for [`SEEN_FOR`] | silent, because the instance may have had no failure |
-//! | closed, and no write for [`SILENT_FOR`] | gone, or without a failure for that time |
+//! | closed, and no write for [`SILENT_FOR`] | gone, although the instance may have had no failure |
 //! | no write for [`KEPT_FOR`] | dropped from the record, unless only a reset ends its opening |
 //!
-//! An entry that is gone stays the state that its instance restores. Its instance counts again with the next write.
+//! The entry of an instance that is gone stays in the record until it is dropped. The instance restores its circuit
+//! from the entry after a restart, and counts again with its next write.
 
 use std::time::Duration;
 
@@ -25,21 +27,22 @@ use crate::keep::Ttl;
 use crate::state::State;
 
 impl InstanceEntry {
-    /// Returns true if the instance has stopped, or has not been seen for so long that it no longer counts. This is 15
-    /// minutes for an instance whose circuit is not closed, and 24 hours for any other, which writes only after failures.
+    /// Returns true if the instance has stopped, or has not been seen for so long that it no longer counts. The limit
+    /// is 15 minutes if the circuit of the instance is not closed. The limit is 24 hours if the circuit is closed,
+    /// because such an instance writes only after failures.
     #[must_use]
     pub fn is_gone(&self, now: Timestamp) -> bool {
         self.is_stopped() || self.is_unseen(now)
     }
 
-    /// Returns true if the instance was not seen for so long that it no longer counts.
+    /// Returns true if the instance has not been seen for so long that it no longer counts.
     pub(super) fn is_unseen(&self, now: Timestamp) -> bool {
         let limit = if self.state == State::Closed { SILENT_FOR } else { SEEN_FOR };
         self.unseen_for(now) >= limit
     }
 
-    /// Returns true if the circuit of the instance is closed and the entry is older than 15 minutes. The instance has had
-    /// no failure since, or is gone.
+    /// Returns true if the circuit of the instance is closed and the entry is between 15 minutes and 24 hours old. Such
+    /// an instance has had no failure since, or no longer runs.
     #[must_use]
     pub fn is_silent(&self, now: Timestamp) -> bool {
         self.state == State::Closed && self.unseen_for(now) >= SEEN_FOR && !self.is_gone(now)
@@ -51,20 +54,21 @@ impl InstanceEntry {
         self.state != State::Closed && !self.is_gone(now)
     }
 
-    /// Returns true if the instance has marked this entry at its shutdown. An older version of this crate copies the mark
-    /// of an earlier entry unchanged into a new entry.
+    /// Returns true if the instance has marked this entry at its shutdown. The mark has the sequence of its entry,
+    /// because an older version of this crate copies the mark of an earlier entry into a new entry.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.is_some_and(|sequence| sequence == self.sequence)
     }
 
-    /// Returns true if the instance must write the entry again, so that other instances know that it is present.
+    /// Returns true if an instance whose circuit is not closed must write the entry again, so that other instances know
+    /// that the instance is present.
     pub(crate) fn must_be_renewed(&self, now: Timestamp) -> bool {
         self.is_stopped() || self.unseen_for(now) >= RENEWED_AFTER
     }
 
-    /// Returns true if the entry is too old to be kept. An opening that only a reset ends is kept, and so is an entry of
-    /// unknown age.
+    /// Returns true if the entry is too old to be kept. An entry with an opening that only a reset ends is kept, and so
+    /// is an entry of unknown age.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         let is_endless = self.state == State::Open && self.until.is_none();
         !is_endless && self.updated_at != Timestamp::default() && self.unseen_for(now) >= KEPT_FOR
@@ -78,15 +82,15 @@ impl InstanceEntry {
 }
 
 impl CircuitRecord {
-    /// Returns true if a store that expires records would have dropped this record, with these times to live since its
-    /// last write.
+    /// Returns true if the record has outlived its time to live since its last write. A store that expires records has
+    /// dropped such a record.
     pub(crate) fn is_over(&self, ttl: Ttl, now: Timestamp) -> bool {
         let written = self.updated_at;
         self.ttl(ttl.open, ttl.other, written).is_some_and(|ttl| written.saturating_add(ttl) <= now)
     }
 
-    /// Drops the entries that are too old to be kept. Each copy is treated in this way before it is compared or written,
-    /// so that no copy brings an entry back.
+    /// Drops the entries that are too old to be kept. Old entries are dropped from each copy of the record before the
+    /// copy is compared or written, so that no copy brings back a dropped entry.
     pub(crate) fn expire(&mut self, now: Timestamp) {
         let before = self.instances.len();
         self.instances.retain(|_, entry| !entry.is_expired(now));
@@ -98,8 +102,8 @@ impl CircuitRecord {
 
 /// The time for which an instance counts after a write of an entry that is not closed.
 const SEEN_FOR: Duration = Duration::from_secs(15 * 60);
-/// The time after which an instance repeats the write of an entry that is not closed. Some minutes are left for a slow
-/// store.
+/// The time after which an instance repeats the write of an entry that is not closed. It is shorter than [`SEEN_FOR`],
+/// so that a slow store has three minutes for the write.
 const RENEWED_AFTER: Duration = Duration::from_secs(12 * 60);
 /// The time for which an instance counts after a write of a closed entry.
 const SILENT_FOR: Duration = Duration::from_secs(24 * 3600);

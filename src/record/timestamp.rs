@@ -6,11 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds since the Unix epoch, by the clock of a store.
+/// A point in time, as milliseconds since the Unix epoch by the clock of a store.
 ///
-/// The unit is a millisecond, because every JSON reader keeps 13 digits exactly. Times are read from the
-/// clock of the store, because that is the only clock that all instances share. A missing time is `None` in
-/// an `Option`, and never zero.
+/// The unit is a millisecond, because such a number has 13 digits, which every JSON reader keeps exactly. Times are
+/// read from the clock of the store, because that is the only clock that all instances share. A missing time is `None`
+/// in an `Option`, and never zero.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

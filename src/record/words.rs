@@ -1,11 +1,12 @@
 //! The spelling of states, modes and acts in a record, and the cleaning of texts from a store.
 //!
-//! An earlier version cannot read a record with a new word, so that a new word needs a new version of the record.
+//! An earlier version of this crate cannot read a record with a new word. Therefore a new word needs a new version of
+//! the format (`CircuitRecord::VERSION`).
 
 pub(super) use crate::shown::one_line as clean;
 use crate::state::{Act, Mode, State};
 
-/// Defines a module with the serialization of a type as its word, and with the deserialization from a word.
+/// Defines a module that serializes a value as its word and deserializes the value from the word, for `serde(with)`.
 macro_rules! spelt {
     ($module:ident, $word:ty, [$($value:expr),+]) => {
         pub(super) mod $module {
@@ -15,11 +16,12 @@ macro_rules! spelt {
 
             use super::*;
 
-            /// The values that a record can have.
+            /// The values that a record can contain.
             pub(in crate::record) const WORDS: &[$word] = &[$($value),+];
 
             pub(in crate::record) fn serialize<S: Serializer>(word: &$word, to: S) -> Result<S::Ok, S::Error> {
-                // A word that `deserialize` refuses must not be written, because the whole record would be lost.
+                // A word that `deserialize` refuses must not be written, because the whole record could not be read
+                // again.
                 if !WORDS.contains(word) {
                     return Err(S::Error::custom(format!("`{}` cannot be recorded", word.as_str())));
                 }

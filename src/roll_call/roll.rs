@@ -1,4 +1,4 @@
-//! The expected names and the names of circuits, and the sentences about expected names that no circuit has.
+//! The comparison of the expected names with the names of circuits, and the sentences for the log about misspelt names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -8,7 +8,7 @@ use crate::nearest::Work;
 use crate::pattern::{beginning, covers, misused};
 use crate::shown::quoted;
 
-/// The names that the thread has collected.
+/// The expected names, and the names of circuits, that the thread has collected.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
     /// The names from variables, each with its variable.
@@ -26,8 +26,8 @@ impl Roll {
         self.created.len()
     }
 
-    /// Adds a name, up to [`MOST`] of its kind. There is a limit because there can be millions of keyed
-    /// circuits.
+    /// Adds the name of a message, up to [`MOST`] names of each kind. There is a limit because there can be millions of
+    /// keyed circuits.
     pub(super) fn add(&mut self, call: Call) {
         let set = |names: &mut BTreeSet<String>, name| names.len() < MOST && names.insert(name);
         match call {
@@ -59,14 +59,14 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence for each unused setting whose name resembles the name of a circuit. The other
-    /// unused settings share one sentence, because the file may contain the settings of several programs.
+    /// Returns a sentence for each setting without a circuit whose name resembles the name of a circuit. The other
+    /// settings without a circuit share one sentence, because the file may contain the settings of several programs.
     fn lines_of_settings(&self, work: &mut Work) -> Vec<String> {
         let (mut lines, mut alone) = (Vec::new(), Vec::new());
         let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));
         for (name, (kind, setting)) in unused.take(MOST_COMPARED) {
-            // A circuit that has its own setting of this kind is not suggested, because its name is spelled
-            // correctly.
+            // A circuit that has a setting of this kind under its own name is not suggested, because the misspelt
+            // setting is then meant for another circuit.
             match self.nearest(name, work, |circuit| self.set.get(circuit).is_none_or(|(other, _)| other != kind)) {
                 Some(near) => lines.push(format!(
                     "{} has no effect, because no circuit has been created with that name so far; did you mean the \
@@ -89,9 +89,9 @@ impl Roll {
         lines
     }
 
-    /// Returns a suggestion for a requested circuit that has no settings, if the name of an idle table is similar to
-    /// the name of the circuit. A table is idle if its circuit exists, but the program never requested settings by this
-    /// name. Such a circuit probably exists only because the program has created all circuits of the file.
+    /// Returns a suggestion for a requested circuit without settings, whose name is probably misspelt. The suggested
+    /// table has a similar name and a circuit, but the program never requested settings by the name of the table. The
+    /// circuit of such a table probably exists only because the program has created all circuits of the file.
     /// `lines_of_settings` reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
@@ -120,10 +120,11 @@ impl Roll {
         format!("{variable} names `{}`, and no circuit has been created with that name so far{hint}", shown(name))
     }
 
-    /// Returns true if a circuit has the name. For a pattern, returns true if the pattern covers a circuit or
-    /// a prefix of keyed circuits.
+    /// Returns true if a circuit has the name. For a pattern, returns true if the pattern covers a circuit, or can
+    /// cover keyed circuits.
     fn is_created(&self, name: &str) -> bool {
-        // If any name is covered, the first name that does not sort before the beginning is covered.
+        // The names with this beginning follow each other in the sorted set, so that one look at the first name from
+        // there is enough.
         let covered = |begins: &str| {
             let mut from = self.created.range::<str, _>((Bound::Included(begins), Bound::Unbounded));
             from.next().is_some_and(|circuit| circuit.starts_with(begins))
@@ -141,8 +142,8 @@ impl Roll {
         self.keyed.iter().any(|prefix| name.starts_with(&**prefix))
     }
 
-    /// Returns the nearest name of a circuit. For a pattern, returns the pattern with the nearest beginning
-    /// of a name.
+    /// Returns the name of a circuit that is most similar to `name`, for a suggestion. For a pattern, returns a pattern
+    /// made of the most similar beginning of a name. `may_be` excludes circuits.
     fn nearest(&self, name: &str, work: &mut Work, may_be: impl Fn(&str) -> bool) -> Option<String> {
         let circuits = self.created.iter().map(String::as_str).filter(|circuit| may_be(circuit));
         let Some(begins) = beginning(name) else { return work.nearest(name, circuits) };
@@ -165,8 +166,8 @@ fn shown(name: &str) -> String {
 
 /// The largest number of names of each kind that are remembered.
 const MOST: usize = 10_000;
-/// The largest number of names of each kind that are compared with all circuits. There is a limit because the
-/// comparison takes long.
+/// The largest number of names of each kind that are compared with all circuits. There is a limit because a comparison
+/// takes long.
 const MOST_COMPARED: usize = 1_000;
 /// The largest number of settings in one line.
 const MOST_SHOWN: usize = 20;

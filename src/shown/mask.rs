@@ -1,12 +1,14 @@
-//! The masking of secrets in texts that may appear in an error or a log.
+//! The masking of passwords and other secrets in texts that may appear in an error or a log.
 //!
-//! Any text is masked, and not only addresses, because a user may paste a password under the wrong key. In doubt, too much
-//! is hidden. The names that stand for secrets and the form of a port are here only, so that a text is hidden in an error
-//! of the settings and in the text of a failure, or in neither.
+//! Any text is masked, and not only addresses, because a user may paste a password under the wrong key. In doubt, too
+//! much is hidden. Errors of the settings and texts of failures both use the names of secrets and the form of a port
+//! from this module, so that a secret that one of them hides is hidden by the other as well.
 
-/// Returns the text with its passwords, and with the rest behind a name that stands for a secret, replaced by `***`.
+/// Returns the text with `***` in place of the password of an address, and in place of everything behind the name of a
+/// secret such as `password=`.
 pub(crate) fn masked(text: &str) -> String {
-    // A secret may contain any character, so the rest of the text is hidden.
+    // The end of a secret is not known, because a secret may contain any character. Therefore the rest of the text is
+    // hidden.
     let (text, hidden) = match up_to_a_secret(text) {
         Some(shown) => (shown, "***"),
         None => (text, ""),
@@ -18,8 +20,8 @@ pub(crate) fn masked(text: &str) -> String {
         // The last `@` ends the password, because a password that was not escaped may contain others.
         (Some(at), _) => {
             let start = authority.or_else(|| text.find(':').map(|at| at + 1)).filter(|start| *start <= at).unwrap_or(0);
-            // Without a colon, the text may be a user, or a Redis password whose colon is missing. With another `@`,
-            // the end of the user is unknown. In both cases all is hidden.
+            // Without a colon, the text before the `@` may be a user, or a Redis password whose colon is missing. With
+            // another `@`, the end of the user is unknown. In both cases the whole text before the `@` is hidden.
             let user =
                 text[start..at].split_once(':').filter(|(user, rest)| !user.contains('@') && !rest.contains('@'));
             let user = user.map_or(String::new(), |(user, _)| format!("{user}:"));
@@ -53,8 +55,8 @@ fn is_list(scheme: &str) -> bool {
 
 /// Returns true if the text behind a host and a colon is a port, with or without a path or a query.
 fn begins_with_port(text: &str) -> bool {
-    // A password may begin with `/` or `?`, so that an empty port is not a port. Another `//` behind the port shows that
-    // the text is more than one address, for example a whole file.
+    // An empty text is not a port, because the text from `/` or `?` on may be a password. Another `//` behind the port
+    // shows that the text is more than one address, for example a whole file.
     is_port(text.split(['/', '?']).next().unwrap_or_default()) && !text.contains("//")
 }
 
@@ -63,18 +65,18 @@ pub(crate) fn is_port(text: &str) -> bool {
     (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Returns the text up to the value of the first name that stands for a secret, as in `?password=`, `"token": "…"` or
+/// Returns the beginning of the text up to the value of the first secret, as in `?password=`, `"token": "…"` or
 /// `Authorization:`. Returns `None` if the text has no such value.
 pub(crate) fn up_to_a_secret(text: &str) -> Option<&str> {
     let lower = text.to_ascii_lowercase();
     let value = |(name, has_plain_colon): (&str, bool)| {
         lower.match_indices(name).find_map(|(at, _)| {
             let behind = &lower[at + name.len()..];
-            // The name may go on before `=`, as in `password_1=`. Before a colon the longer name can be the name of an
-            // error, as in `AuthorizationFailed: `.
+            // Before `=` the name may be longer than the listed name, as in `password_1=`. Before a colon a longer name
+            // is not accepted, because it can be the name of an error, as in `AuthorizationFailed: `.
             let in_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
             let rest_of_name = behind.bytes().take(LONGEST_REST).take_while(in_a_name).count();
-            // `pass` is the beginning and the end of many words.
+            // `pass` counts only as a whole word, because many words begin or end with `pass`.
             let before = lower[..at].chars().next_back();
             let in_a_word = rest_of_name > 0 || before.is_some_and(char::is_alphanumeric);
             let assigned = behind[rest_of_name..].trim_start_matches(SPACERS);
@@ -89,8 +91,8 @@ pub(crate) fn up_to_a_secret(text: &str) -> Option<&str> {
     (!text[end..].trim().is_empty()).then(|| &text[..end])
 }
 
-/// The names that stand for secrets. The flag is true if the text behind a plain colon is a secret too. After `token`
-/// it is no secret, as in `unexpected token: x`.
+/// The names of secrets. The flag is true if a secret can follow the name and a colon without quotes. Nothing secret
+/// follows `token` and a colon in an error of a parser, such as `unexpected token: x`.
 const SECRETS: [(&str, bool); 11] = [
     ("password", true),
     ("passwd", true),
@@ -104,9 +106,10 @@ const SECRETS: [(&str, bool); 11] = [
     ("apikey", false),
     ("signature", false),
 ];
-/// The longest rest of a name in bytes, so that a long text costs no more than its length.
+/// The largest number of bytes behind a listed name that are searched for the end of the whole name. The limit keeps
+/// the work for a text proportional to its length.
 const LONGEST_REST: usize = 32;
-/// The characters between a name and its sign.
+/// The characters that may be between a name and its `=` or colon.
 const SPACERS: [char; 4] = ['"', '\'', '\\', ' '];
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! The rules that decide whether an order is carried out or refused.
+//! The rules by which an order of an operator is carried out or refused, such as the cooldown of a reset.
 //!
-//! A circuit judges an order by its own facts, and an `Operator` judges an order by the facts in the record.
-//! Circuit and `Operator` use the same pure function, so that they refuse the same orders. The facts must not
-//! change until the order is carried out. A circuit ensures this by its lock, and an `Operator` by
-//! compare-and-set.
+//! A circuit judges an order by its own facts, and an `Operator` judges an order by the facts in the record. Circuit
+//! and `Operator` use the same pure function, so that they refuse the same orders. The facts must not change until the
+//! order is carried out. A circuit ensures this by its lock, and an `Operator` by compare-and-set.
 
 use std::time::Duration;
 
@@ -17,15 +16,16 @@ use super::{Act, Generation};
 pub(crate) struct Facts<'a> {
     /// The name of the circuit.
     pub(crate) name: &'a str,
-    /// The order of the same id that was already carried out.
+    /// The order with the id of the judged order that was already carried out, if there is one.
     pub(crate) earlier: Earlier,
     /// The number of the latest change of the circuit.
     pub(crate) latest: Generation,
-    /// The remaining cooldown, within which a reset is refused.
+    /// The remaining time in which a reset is refused. Zero after the cooldown.
     pub(crate) cooldown: Duration,
-    /// True if the circuit is held or in shadow, so that a resume has something to end.
+    /// True if the circuit is held or in shadow, so that a resume can end the hold or the shadow.
     pub(crate) held: bool,
-    /// True if the circuit is known to be closed in its configured mode on every instance.
+    /// True if the circuit is known to be closed and in its configured mode on every instance, so that a reset would
+    /// change nothing.
     pub(crate) undisturbed: bool,
 }
 
@@ -56,8 +56,8 @@ pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refus
     if let Some(seen) = order.seen.filter(|seen| *seen < latest) {
         return Err(Refused::Stale { seen, now: latest });
     }
-    // An order without an id is exempt from this rule, because a program gives such an order directly to a
-    // circuit whose state it knows.
+    // An order without an id is exempt from this rule, because the program gives such an order directly to a circuit
+    // whose state the program knows.
     if order.act == Act::Reset && undisturbed && order.id.is_some() {
         // A reset to half-open would reject most calls of a healthy circuit.
         return Err(Refused::NothingToReset { name: name.to_owned() });

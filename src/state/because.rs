@@ -1,7 +1,8 @@
-//! The cause of a transition in words, for logs, records, the audit, the admin page and rejections. The sentence of the
-//! reason comes from `reason`. This module adds the time and the instance of a state from a store, and the last failure.
-//! The search for the opening and the phrases around a cause are also here, so that a rejection and a status of the same
-//! moment give the same cause in the same words.
+//! The cause of a transition in words, for logs, records, the audit, the admin page and rejections.
+//!
+//! The module `reason` has the sentence of each reason. This module adds the time and the instance of a state from a
+//! store, and the last failure. This module also finds the transition that opened a circuit, and has the phrases around
+//! a cause, so that a rejection and a status of the same moment name the same cause in the same words.
 
 use std::fmt;
 
@@ -21,8 +22,9 @@ impl Transition {
         Because(self)
     }
 
-    /// Writes the standing with its cause, as in `open: failures in a row weighed 5.0, the limit is 5.0`. `word` is the word
-    /// of the standing. A cause from a store may begin with that word, as in `open since ..`, and is then written alone.
+    /// Writes the standing with its cause, as in `open: failures in a row weighed 5.0, the limit is 5.0`. `word` is the
+    /// word of the standing. A cause from a store may begin with that word, as in `open since ..`, and is then written
+    /// alone.
     pub(crate) fn write_standing(&self, word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.is_taken_over() || self.to.state.as_str() != word {
             write!(f, "{word}: ")?;
@@ -36,13 +38,15 @@ impl Transition {
         write!(f, "; {before} {}", Because(self))
     }
 
-    /// Returns true if the cause is that of a state from a store, because the text of such a cause names the state.
+    /// Returns true if the circuit took its state over from a store, together with the reason of the state. The text of
+    /// such a cause names the state itself, as in `open since ..`.
     fn is_taken_over(&self) -> bool {
         self.earlier.is_some() && matches!(self.reason, Reason::Restored | Reason::Followed)
     }
 
-    /// Returns true if the transition has the cause of an opening. A restored half-open circuit has brought that cause
-    /// along. A half-open circuit that followed another instance has only the cause of the half-open state.
+    /// Returns true if the cause of the transition is the cause of an opening. A circuit that was restored to half-open
+    /// has the cause of its opening. A circuit that followed another instance to half-open has only the cause of that
+    /// state.
     fn is_opening(&self) -> bool {
         self.to.is_open() || self.is_taken_over() && self.reason == Reason::Restored
     }
@@ -52,8 +56,8 @@ impl Transition {
         let (begun, at) = match self.to.state {
             State::Open => ("open", "since"),
             State::Closed => ("closed", "since"),
-            // A reason of this instance belongs to its opening. A reason of another instance belongs to the
-            // half-open state of that instance.
+            // For a half-open state of this instance before its restart, the store has the reason of the opening. For a
+            // half-open state of another instance, the store has the reason of that state.
             State::HalfOpen if earlier.instance().is_none() => ("opened", "at"),
             State::HalfOpen => ("half-open", "since"),
         };
@@ -71,8 +75,8 @@ impl Transition {
     }
 }
 
-/// Writes both standings and the cause, as in `closed to open: failures in a row weighed 5.0, the limit is 5.0`. The text
-/// of a failure is not for strangers.
+/// Writes both standings and the cause, as in `closed to open: failures in a row weighed 5.0, the limit is 5.0`. The
+/// text of a failure is not for strangers.
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}: {}", self.from, self.to, self.because())
@@ -80,8 +84,8 @@ impl fmt::Display for Transition {
 }
 
 /// Returns the transition that opened a circuit, or `None` if the circuit has closed or was disabled since.
-/// `newest_first` are the transitions up to the present one. If the circuit opened on another instance only, returns the
-/// transition that took over the half-open state.
+/// `newest_first` are the transitions of the circuit, beginning with the last. If the circuit was open on another
+/// instance only, returns the transition that took over the half-open state of that instance.
 pub(crate) fn opening<'a>(newest_first: impl Iterator<Item = &'a Transition> + Clone) -> Option<&'a Transition> {
     let mut tripped = newest_first.take_while(|edge| edge.to.is_tripped());
     tripped.clone().find(|edge| edge.is_opening()).or_else(|| tripped.find(|edge| edge.is_taken_over()))
@@ -94,7 +98,7 @@ impl fmt::Display for Because<'_> {
         let Self(edge) = self;
         match &edge.earlier {
             Some(earlier) if edge.is_taken_over() => edge.write_earlier(earlier, f)?,
-            // A decision belongs to no single instance, and its sentence names the instances.
+            // The sentence of a decision is written without time and instance, because it names the instances itself.
             Some(earlier) if edge.reason == Reason::Fleet => f.write_str(earlier.reason())?,
             _ => write!(f, "{}", edge.reason)?,
         }

@@ -1,12 +1,15 @@
-//! The user and the reason of an act. An operator cannot act without both.
+//! The user and the reason of an act of an operator, with the check of their characters. No act is possible without
+//! both.
 
 use std::fmt;
 
 use crate::shown::forges;
 
-/// The user who acts on a circuit, and the reason of the user. The audit, the log, the records, the admin page and the
-/// texts of rejections contain both. Treat a reason as public, and write no secrets and no personal data into it. The user
-/// is a claim, unless the program has authenticated the user.
+/// The user who acts on a circuit, and the reason for the act.
+///
+/// The audit, the log, the records, the admin page and the texts of rejections contain both. Treat a reason as public,
+/// and write no secrets and no personal data into it. The name of the user is not verified, unless the program has
+/// authenticated the user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
     user: Box<str>,
@@ -19,8 +22,8 @@ impl By {
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] if user or reason is blank, is too long, or contains a control character or an invisible character,
-    /// which could forge a line of a log or the name of another user.
+    /// [`InvalidBy`] if user or reason is blank, is too long, or contains a control character or an invisible
+    /// character, which could forge a line of a log or the name of another user.
     pub fn new(user: &str, reason: &str) -> Result<Self, InvalidBy> {
         check("user", user, 200)?;
         check("reason", reason, 500)?;

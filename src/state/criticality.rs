@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The importance of a call for a circuit that must reject some calls. A less critical call is rejected first, and is the
-/// first to be a probe.
+/// The importance of a call for a circuit that must reject some calls. A less critical call is rejected first, and is
+/// preferred as a probe.
 ///
 /// The names and the order are those of the
 /// [Gateway API Inference Extension](https://gateway-api-inference-extension.sigs.k8s.io/) of Kubernetes. Google's *Site
@@ -13,7 +13,7 @@ use std::fmt;
 pub enum Criticality {
     /// The call can be lost, such as a call of a batch job that will be repeated.
     Sheddable,
-    /// The default.
+    /// The call matters as much as most calls. This is the default.
     #[default]
     Standard,
     /// The loss of the call is visible to users at once.

@@ -1,7 +1,7 @@
-//! The reason of a state that this process took over from a store instead of reaching the state by itself.
+//! The reason of a state that this process took over from a store, after a restart or from another instance.
 //!
-//! After a restart, or for a state of another instance, the reason is known only as a text. The text is cut
-//! and made to fit into one line, because it comes from a store.
+//! The reason of such a state is known only as a text. The text is cut and made to fit into one line, because it comes
+//! from a store and is not trusted.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use crate::shown::one_line;
 /// The reason of a state in words, with the time at which the state began and the instance that entered the
 /// state.
 ///
-/// If a circuit is restored, or follows another instance, its transition has this reason in
+/// A transition that restores a circuit, follows another instance, or adopts a decision of a fleet has this reason in
 /// [`Transition::earlier`](super::Transition::earlier).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlierReason {

@@ -1,7 +1,8 @@
-//! The decision of a fleet about one circuit in a few numbers, and the results of probes for a fleet.
+//! The decision of a fleet about one circuit as a few numbers of votes and probes, and the results of probes in a
+//! fleet.
 //!
-//! Decisions are made by `record`, and reach the circuit by `circuit/in_fleet.rs`. The types of this module only describe
-//! them, so that a status, an event and a metric use the same words.
+//! The module `record` makes the decisions, and `circuit/in_fleet.rs` passes them to the circuit. The types of this
+//! module only describe decisions and results, so that a status, an event and a metric use the same words.
 
 use super::State;
 
@@ -9,24 +10,25 @@ use super::State;
 /// `Sharing::Quorum` and `Sharing::Follow`.
 ///
 /// The numbers can be a moment old, because each instance reads the record of the circuit from time to time.
-/// `Registry::fleet` reads the record when the caller asks for it.
+/// `Registry::fleet` reads the record at each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetBrief {
-    /// The state that the fleet has decided. The circuit of this instance can have another state, because an instance whose
-    /// own calls succeed declines an opening, and because an instance also opens alone.
+    /// The state that the fleet has decided. The circuit of this instance can have another state. An instance whose own
+    /// calls succeed declines an opening of the fleet, and an instance can open without the fleet.
     pub state: State,
-    /// The number of votes for an opening. While the fleet is not closed, the number of votes that opened the fleet, which is
-    /// zero if the counts of several instances opened the fleet together.
+    /// The number of votes for an opening. While the fleet is not closed, the number of votes that opened the fleet.
+    /// This number is zero if the merged evidence of several instances opened the fleet without votes.
     pub votes: u32,
-    /// The number of votes that open the fleet. While the fleet is not closed, the number that was needed for the opening.
+    /// The number of votes that open the fleet. While the fleet is not closed, the number that was needed for the
+    /// opening.
     pub needed: u32,
     /// The number of live instances. `None` if the number is not known.
     pub live: Option<u32>,
     /// The number of instances that may make a probe, or are making a probe, in the present round.
     pub leases: u32,
-    /// The number of probes that passed in the present round. The fleet closes when the number reaches the probes of the
-    /// configuration.
+    /// The number of probes that passed in the present round. The fleet closes when this number reaches the configured
+    /// number of [`probes`](crate::config::ConfigBuilder::probes).
     pub passed: u32,
 }
 
@@ -38,11 +40,12 @@ pub enum FleetProbe {
     Passed,
     /// A probe with a lease failed.
     Failed,
-    /// A lease was given back, because its probe was cancelled or ignored, or because no call came.
+    /// A lease was given back, because its probe was cancelled or ignored, or because this instance could not use the
+    /// lease.
     Returned,
     /// A probe ended after its lease, and its result still counted.
     Late,
-    /// A probe ended without a lease, because the store was away for longer than 5 s.
+    /// A probe ended without a lease, for example because the store did not answer for longer than 5 s.
     Unleased,
 }
 

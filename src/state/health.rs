@@ -1,7 +1,7 @@
 //! The results of health probes, which are checks of a service that are no calls of users.
 //!
 //! The types only describe the results, so that a status, an event and a metric use the same words. `circuit/health.rs`
-//! decides about the effect of a result, and `health` runs the probes.
+//! applies a result to the circuit, and `health` runs the probes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,18 +48,18 @@ impl fmt::Display for HealthResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthStatus {
-    /// True while a runner makes the health probes of the circuit. False after the runner has ended.
+    /// True while a runner makes the health probes of the circuit, and false after the runner has ended.
     pub running: bool,
     /// True if the calls of users may probe only after a health probe has succeeded.
     pub required: bool,
     /// True if the circuit holds calls back at present, because no health probe has succeeded since the opening.
     pub holds_back: bool,
-    /// The result of the last health probe. `None` before the first one.
+    /// The result of the last health probe. `None` before the first health probe has ended.
     pub last: Option<HealthResult>,
-    /// The time since the last health probe ended. `None` before the first one.
+    /// The time since the last health probe ended. `None` before the first health probe has ended.
     pub last_for: Option<Duration>,
-    /// The error of the last health probe, in one line of at most 200 characters without the secrets of addresses. `None`
-    /// after a success.
+    /// The error that the check of the last health probe returned, in one line of at most 200 characters without the
+    /// secrets of addresses. `None` after a success, and after a check that reached its deadline or panicked.
     pub last_text: Option<Arc<str>>,
     /// The number of health probes that succeeded since the circuit was created.
     pub passed: u64,

@@ -1,8 +1,8 @@
-//! An order, which is the request of an operator for one act on one circuit.
+//! An order, which is the request of an operator to trip, reset, disable, resume or forget one circuit.
 //!
-//! A circuit, a registry, the coordinator and an `Operator` use the same type, so that no layer has to
-//! translate orders. The type is in this module and not in `operation`, because circuits carry orders out
-//! and cannot import `operation`.
+//! A circuit, a registry, the coordinator and an `Operator` use the same type, so that no layer has to translate
+//! orders. The type is in this module and not in `operation`, because circuits carry orders out and cannot import
+//! `operation`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,10 +37,9 @@ pub struct Order {
     pub(crate) seen: Option<Generation>,
     pub(crate) force: bool,
     pub(crate) create: bool,
-    /// The time since another instance carried out the act. Zero for a new order.
+    /// The time since the act, for an act that was first carried out by another instance. Zero for a new order.
     pub(crate) age: Duration,
-    /// True for a hold that was in force before the start of this process, so that the coordinator logs the hold with
-    /// the restore.
+    /// True for a hold that began before the start of this process. The coordinator logs such a hold with the restore.
     pub(crate) is_restored: bool,
 }
 
@@ -56,9 +55,9 @@ impl Order {
         Self { to, ..Self::new(Act::Reset, by) }
     }
 
-    /// Lets every call through. The calls count only in the totals. The caller must set a duration before
-    /// the returned value becomes an order, because operators can forget a disabled circuit, which no
-    /// longer protects its service.
+    /// Lets every call through. The calls count only in the totals. The returned value becomes an order only with a
+    /// duration or with [`indefinitely`](Disable::indefinitely), because a disabled circuit protects nothing and is
+    /// easily forgotten.
     pub fn disable(by: &By) -> Disable {
         Disable(Self::new(Act::Disable, by))
     }
@@ -94,9 +93,9 @@ impl Order {
     /// An id has 1 to 64 bytes of printable ASCII without spaces. Default: 128 random bits, which clones of
     /// the order share.
     ///
-    /// An id belongs to one order on a circuit. Another order with the same id, which has another act, target, hold, user
-    /// or reason, is refused with [`Refused::IdUsed`]. An instance remembers the ids of the last 16 orders of a circuit,
-    /// and the store remembers the ids of the last 8 orders. An order with an older id is a new order.
+    /// An id belongs to one order on a circuit. Another order with the same id, which has another act, target, hold,
+    /// user or reason, is refused with [`Refused::IdUsed`]. An instance remembers the ids of the last 16 orders of a
+    /// circuit, and the store remembers the ids of the last 8 orders. An order with an older id is a new order.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.into());
         self
@@ -137,7 +136,7 @@ impl Order {
         &self.by
     }
 
-    /// Returns the hash, which differs between two orders that must not share an id.
+    /// Returns the hash of the order. Orders with different hashes are different orders and must not share an id.
     pub(crate) fn order_hash(&self) -> OrderHash {
         OrderHash::new(self.act, self.to.into(), self.hold, &self.by)
     }

@@ -1,21 +1,23 @@
-//! The hash of an order, by which an order that is given again is distinguished from another order with the same id.
+//! The hash of an order, by which a repeated order is distinguished from another order with the same id.
 //!
 //! The id alone is not enough, because an operator may use one ticket number for a trip and for the later resume. The
 //! resume would then count as a repetition of the trip, and would be reported as done.
 //!
-//! The hash is FNV-1a with 64 bits and not the SHA-256 of `digest.rs`, because a circuit without a store compares orders
-//! too, and the default build has no SHA-256. FNV-1a protects operators from a mistake. An operator who wants a collision
-//! finds one in a moment, and so can hide an order whose id and text the operator knows in advance. The hidden order is
-//! reported as carried out before. The attack is accepted, because each operator may act on the circuit anyway, and the
-//! history names the user of the order that was carried out. The digest must withstand such an attack, because two ids
-//! with one digest would share a row of the audit, and this row would name the wrong order.
+//! The hash is FNV-1a with 64 bits and not the SHA-256 of `digest.rs`, because a circuit without a store compares
+//! orders too, and the default build has no SHA-256. FNV-1a protects operators from a mistake, but not from an attack.
+//! An operator who knows the id and the text of another order in advance can give an order with the same id and the
+//! same hash first. The other order is then reported as carried out before, although it was not. This attack is
+//! accepted, because each operator may act on the circuit anyway, and the history names the user of the order that was
+//! carried out. SHA-256 is needed for the rows of the audit, because two ids with one digest would share a row, and
+//! this row would name the wrong order.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::{Act, By, State};
 
-/// The hash of the act, its target, its hold, its user and its reason. Every version and every host computes the same hash.
+/// The hash of the act, its target, its hold, its user and its reason. Every version and every host computes the same
+/// hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OrderHash(u64);
 
@@ -34,7 +36,7 @@ impl OrderHash {
         Self(hash)
     }
 
-    /// Returns the hash that a record has as text. `None` if the text is not a hash.
+    /// Returns the hash from its text in a record. `None` if the text is not a hash.
     #[cfg(feature = "store")]
     pub(crate) fn read(text: &str) -> Option<Self> {
         u64::from_str_radix(text, 16).ok().map(Self)
@@ -47,23 +49,24 @@ impl fmt::Display for OrderHash {
     }
 }
 
-/// The knowledge of an earlier order with the id of an order.
+/// The earlier order with a given id, as far as the circuit or the record remembers one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Earlier {
     /// No order of this id is known.
     None,
-    /// An order of this id was carried out. The hash is absent if a release without hashes wrote the record.
+    /// An order of this id was carried out. `None` if its hash is not known, because a release without hashes wrote the
+    /// record.
     Done(Option<OrderHash>),
 }
 
-/// An order beside the earlier order of its id.
+/// The result of comparing an order with the earlier order of the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repetition {
     /// No order of this id is known.
     New,
-    /// The order is the earlier order, given again.
+    /// The order is a repetition of the earlier order.
     Same,
-    /// The id belongs to another order, or to an order without a hash, which cannot be known as the same.
+    /// The id belongs to another order, or to an order whose hash is not known and which may be another order.
     Other,
 }
 

@@ -16,9 +16,9 @@ use super::{Brief, By, Percent};
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
-    /// The weight of the failures since the last success reached `limit`. `set` is the configured limit.
-    /// `limit` is higher than `set` if traffic raised the limit to `min_calls`, and lower than `set` if
-    /// advice lowered the limit.
+    /// The weight of the failures since the last success reached `limit`. `set` is the configured limit. `limit` is
+    /// higher than `set` if traffic raised the limit to `min_calls`, and lower than `set` if advice or a ramp lowered
+    /// the limit.
     ConsecutiveFailures { score: f64, limit: f64, set: f64 },
     /// The weight of the failures, as a share of the calls in the window, reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
@@ -37,8 +37,8 @@ pub enum Reason {
     ProbeFailed { failures: u32, tolerated: u32, successes: u32 },
     /// A half-open circuit opened again, because no probe succeeded in time and a probe is overdue.
     NoSuccess { half_open_for: Duration },
-    /// The probes gave no verdict in time, because probes were cancelled, ignored or overdue. The circuit
-    /// closes if no probe failed. Otherwise the circuit opens again.
+    /// The probes gave no verdict in time, because probes were cancelled, ignored or overdue. The circuit closes if no
+    /// probe failed. Otherwise the circuit opens again.
     NoVerdict { half_open_for: Duration },
     /// Enough probes succeeded to close the circuit.
     ProbesPassed { successes: u32, half_open_for: Duration },
@@ -55,7 +55,7 @@ pub enum Reason {
     Operator { act: Act, by: Arc<By> },
     /// The state was restored from a store.
     Restored,
-    /// This instance took over a newer state that an instance without a fleet published, under `Sharing::Follow`.
+    /// Under `Sharing::Follow`, this instance took over a newer state that an instance without a fleet published.
     Followed,
     /// This instance adopted a decision of its fleet. The transition has the decision's sentence in
     /// [`earlier`](super::Transition::earlier).
@@ -63,8 +63,8 @@ pub enum Reason {
     /// A rule with lowered limits was met. The limits were lowered because another instance opened its
     /// circuit ([`advise`](crate::Circuit::advise)).
     Advised { rule: Arc<Self> },
-    /// A rule with lowered limits was met. The limits were lowered because the circuit had closed a moment ago, and its
-    /// [ramp](crate::config::ConfigBuilder::ramp) lasted.
+    /// A rule with lowered limits was met. The limits were lowered because the circuit had closed a moment ago and was
+    /// still in its [ramp](crate::config::ConfigBuilder::ramp).
     Relapsed { rule: Arc<Self> },
     /// The kill switch `CIRCUIT_BREAKER_DISABLED` names this circuit.
     KillSwitch,
@@ -101,8 +101,8 @@ impl Reason {
 }
 
 impl Reason {
-    /// Adds the time that the state or the hold lasted before the present era, so that the durations of the reason
-    /// count from the beginning of the state or of the hold.
+    /// Returns the reason with durations that count from the beginning of the state or of the hold, and not of the
+    /// present era. `state` and `hold` are the times that the state and the hold had lasted before this era.
     pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
         match &mut self {
             Self::NoSuccess { half_open_for: lasted }
@@ -139,7 +139,7 @@ impl fmt::Display for Reason {
                 match limit.total_cmp(set) {
                     Ordering::Greater => write!(f, " while the window has min_calls or more, and otherwise {set:.1}"),
                     Ordering::Less => write!(f, ", lowered from {set:.1}"),
-                    // The run can have grown past the limit while traffic had raised the limit.
+                    // The run is longer than the limit, because it grew while traffic had raised the limit.
                     Ordering::Equal if *score >= *limit + 1.0 => {
                         f.write_str(" now, and can be higher while the window has more calls")
                     }
@@ -207,12 +207,13 @@ pub enum RejectReason {
     /// The circuit is open, or an operator forced it open. A closed circuit also rejects a call with
     /// this reason if the service was not polled ready for the call.
     Tripped,
-    /// The circuit is half-open, and all its probes are under way.
+    /// The circuit is half-open and admits no further probe at present, because its probes are under way, because its
+    /// fleet has leased no probe to this instance, or because a required health probe has not succeeded.
     HalfOpen,
     /// The circuit would have let the call through, but the machine is busy and the operation is heavy.
     LoadShed,
-    /// The circuit has closed a moment ago and admits a growing share of the calls, to which the call did not belong, see
-    /// [`ConfigBuilder::ramp`](crate::config::ConfigBuilder::ramp).
+    /// The circuit has closed a moment ago and admits only a growing share of the calls. The call was not drawn for
+    /// this share, see [`ConfigBuilder::ramp`](crate::config::ConfigBuilder::ramp).
     Ramp,
     /// The circuit is closed, but the service fails so many calls that a share of the calls is rejected, see
     /// [`ConfigBuilder::throttle`](crate::config::ConfigBuilder::throttle).
@@ -250,7 +251,7 @@ pub enum Act {
     Reset,
     /// Lets every call through. The calls count only in the totals.
     Disable,
-    /// Ends a hold or a shadow, so that the state beneath decides again.
+    /// Ends a hold or a shadow, so that the automatic state decides again.
     Resume,
     /// Lets every call through, and counts the calls that would have been rejected.
     Shadow,

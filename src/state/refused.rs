@@ -1,7 +1,7 @@
-//! The reasons for which an order is not carried out.
+//! The reasons for which an order of an operator is refused, each with its sentence for the operator.
 //!
-//! A circuit, a registry and an `Operator` refuse orders with the same type, so that no layer has to
-//! translate a reason.
+//! A circuit, a registry and an `Operator` refuse orders with the same type, so that no layer has to translate a
+//! reason.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,8 +31,8 @@ pub enum Refused {
         /// The most similar name of a record.
         nearest: Option<String>,
     },
-    /// The id of the order belongs to an earlier order on this circuit, and the earlier order is not known to be the same.
-    /// Nothing was done. The same order has the same act, target, hold, user and reason.
+    /// The id of the order belongs to an earlier order on this circuit, which is a different order, or is not known to
+    /// be the same order. Nothing was done. Two orders are the same if act, target, hold, user and reason are equal.
     #[non_exhaustive]
     IdUsed {
         /// The id of the order.
@@ -52,9 +52,9 @@ pub enum Refused {
         /// The latest change of the circuit.
         now: Generation,
     },
-    /// Another act replaced this act. Either the act of another operator reached the store first, or a
-    /// later act of this process came before this act was stored. In the first case, a change that this
-    /// act had already made in this process was undone.
+    /// Another act replaced this act. Either the act of another operator reached the store first, or this process made
+    /// a later act before this act was stored. In the first case, a change that this act had already made in this
+    /// process was undone.
     #[non_exhaustive]
     Superseded {
         /// The other act, in words.
@@ -75,8 +75,8 @@ pub enum Refused {
     },
     /// The hold ended before the order could be stored. The hold applied only in this process.
     Expired,
-    /// The store is down, and as many audit rows of operators wait as there is room for. The audit row of the order would
-    /// displace the row of another order.
+    /// The store is down, and the outbox is full of audit rows of operators. The audit row of this order would displace
+    /// the row of another order.
     #[non_exhaustive]
     OutboxFull {
         /// The number of rows of operators that wait.
@@ -88,8 +88,8 @@ pub enum Refused {
         /// The version of the format of the record.
         version: u32,
     },
-    /// The instances use a store of two tiers, and the order would reach one of the tiers only. Such an order would apply
-    /// to no instance now, and perhaps to all of them later.
+    /// The instances use a store of two tiers, and the order would reach only one of the tiers. Such an order would
+    /// apply to no instance now, but perhaps to all instances later.
     #[non_exhaustive]
     OneTier {
         /// The tiers of the instances, such as `redis in front of postgres`.
@@ -102,8 +102,8 @@ pub enum Refused {
     Corrupt {
         /// The problem with the value, in words.
         problem: String,
-        /// True if a forget order deletes the value. False if the store cannot read the value, for example a link in the
-        /// place of a file.
+        /// True if a forget order deletes the value. False if the store cannot read the value, for example a link in
+        /// the place of a file.
         can_forget: bool,
     },
     /// The store failed while the order was carried out.
@@ -192,8 +192,8 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Returns the name for a refusal. A text that is longer than any name is cut, because a request can be as long as its
-/// sender wants.
+/// Returns the name of a circuit as a refusal contains it. A text that is longer than any valid name is cut, because a
+/// request can contain a text of any length.
 pub(crate) fn bounded(name: &str) -> String {
     if name.len() <= LONGEST_NAME { name.to_owned() } else { format!("{}…", cut(name, LONGEST_NAME)) }
 }

@@ -1,4 +1,4 @@
-//! The numbers that led to the shedding of a call.
+//! The numbers of load shedding with which a call was rejected: the load of the system, the limits and the operation.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The texts of failures, which are bounded and without the secrets of addresses, so that they fit into a line of a log.
+//! The texts of failures and errors, which are cut to one line of a log and contain no secrets of addresses.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -54,8 +54,8 @@ fn shortened(text: &str) -> String {
         // The last `@` is used, because an unescaped password may contain an `@` too.
         let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
         let length = host.find(|c: char| !(c.is_alphanumeric() || ".-_:[]".contains(c))).unwrap_or(host.len());
-        // A password without a user looks like a port. An address may end with a colon, as before the cause of an error,
-        // or with the last part of an IPv6 address.
+        // The text behind the last colon is a password, unless it is a port, the end of an IPv6 address, or empty. It
+        // is empty if the address ends with a colon before the cause of an error.
         let ends = |port: &str| port.is_empty() || port.ends_with(']') || is_port(port);
         let length = host[..length].rsplit_once(':').filter(|(_, port)| !ends(port)).map_or(length, |(h, _)| h.len());
         shown.push_str(before);
@@ -69,7 +69,8 @@ fn shortened(text: &str) -> String {
     shown
 }
 
-/// Returns a word without the password before a host, and without the parts of an address that has no `://`.
+/// Returns a word without the password before a host. A word that looks like an address without `://` is cut before its
+/// query, its encoded characters, or the slash behind its scheme.
 fn without_secrets(word: &str) -> Cow<'_, str> {
     let space = &word[word.trim_end().len()..];
     let cut = |at: usize| Cow::Owned(format!("{}…{space}", &word[..at]));

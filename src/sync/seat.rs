@@ -1,7 +1,7 @@
-//! Seats, which are small numbers for each live thread.
+//! The seats of threads, which are small numbers that select the counts of each live thread.
 //!
-//! A count that only one thread writes needs no atomic exchange. The seat of a thread selects the counts that belong to
-//! this thread. A seat has two numbers.
+//! A count that only one thread writes needs no atomic exchange. The seat of a thread selects the counts that only this
+//! thread writes. A seat has two numbers.
 //!
 //! * The `number` is the lowest free number when the thread first counts. Therefore there are at most as many numbers
 //!   as threads that live at the same time.
@@ -11,14 +11,14 @@
 //!   threads.
 //!
 //! A thread returns both numbers when it ends. The lock of the numbers and the atomic word of the indices order the
-//! writes of a thread before the writes of the next thread on the same seat.
+//! writes of a thread before the writes of the next thread with the same number or index.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use super::{Acquire, AtomicU64, Mutex, Relaxed, Release};
 
-/// The numbers of a thread, or [`Seat::NONE`].
+/// The seat of a thread, which is its number and its index, or [`Seat::NONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seat {
     number: u32,
@@ -26,7 +26,7 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// The seat of a thread that is ending, and of a count that belongs to no thread yet.
+    /// The seat of a thread that is ending, and of a count that no thread has written yet.
     pub(crate) const NONE: Self = Self::of(u32::MAX);
     /// The seat of a thread that has not counted yet.
     #[cfg(not(breaker_loom))]
@@ -57,7 +57,7 @@ impl Seat {
     }
 }
 
-/// The numbers that no live thread has.
+/// The pool of the numbers that no live thread has.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers(Mutex<Free>);
 
@@ -84,7 +84,7 @@ impl Numbers {
     }
 }
 
-/// The indices that threads have, one bit each.
+/// The set of the indices that live threads have, one bit for each index.
 #[derive(Debug, Default)]
 pub(crate) struct Indices(AtomicU64);
 
@@ -150,7 +150,7 @@ mod of_thread {
 
     impl Drop for Leave {
         fn drop(&mut self) {
-            // A destructor that runs after this one may still make a call, which then counts on no seat.
+            // A destructor that runs later may still make a call, which then counts without a seat.
             let seat = SEAT.replace(Seat::NONE);
             if seat.index != NO_INDEX {
                 INDICES.leave(seat.index);
@@ -175,7 +175,7 @@ mod of_thread {
         seat
     }
 
-    /// Returns the seat of this thread. Takes an index first, if the thread has none and one is free.
+    /// Returns the seat of this thread. If the thread has no index, first takes a free index, if there is one.
     #[cold]
     pub(crate) fn seat_with_index() -> Seat {
         let seat = seat();

@@ -1,10 +1,9 @@
-//! The audit as `tracing` events. The events have their own target, so that they can be kept longer than
-//! other logs.
+//! The audit in the log, and the actions of audit rows such as `opened` or `superseded`.
 //!
-//! Each act of an operator on a circuit of a registry is one line with user and reason. A transition that
-//! the circuit makes by itself has no line in the audit, because `telemetry::tracing` logs every
-//! transition. Texts of users are quoted and escaped, because a text could otherwise end the line or
-//! imitate a field.
+//! Lines of the audit are `tracing` events with a target of their own, so that they can be kept longer than other logs.
+//! Each act of an operator on a circuit of a registry is one line with user and reason. A transition that the circuit
+//! makes by itself has no line here, because `telemetry::tracing` logs every transition. Texts of users are quoted and
+//! escaped, because a text could otherwise end the line or imitate a field.
 
 use crate::state::{Reason, State, Transition};
 
@@ -56,8 +55,7 @@ pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String)
 /// Returns the action of a transition that the circuit made by itself.
 const fn automatic(edge: &Transition) -> &'static str {
     match (edge.from.state, edge.to.state) {
-        // This arm includes a transition from open to open, by which a late failure moves the end of an
-        // opening.
+        // A transition from open to open by a late failure moves the end of the opening, and counts as an opening.
         (_, State::Open) if matches!(edge.reason, Reason::AtOnce) => OPENED,
         (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => RELEASED,
         (_, State::Open) => OPENED,
@@ -66,18 +64,18 @@ const fn automatic(edge: &Transition) -> &'static str {
     }
 }
 
-/// The actions of transitions. The act of an operator has the name of the act, as in `Act::as_str`.
+/// The actions of transitions that circuits make by themselves. For an act of an operator, the action is `Act::as_str`.
 pub(crate) const OPENED: &str = "opened";
 pub(crate) const HALF_OPENED: &str = "half_opened";
 pub(crate) const CLOSED: &str = "closed";
 /// The action of a transition after which the state is the same, for example at the end of a hold.
 const RELEASED: &str = "released";
-/// The action of an order that a newer order made obsolete before the store had it.
+/// The action of an order that a newer order replaced before the store had the order.
 #[cfg(feature = "store")]
 pub(crate) const SUPERSEDED: &str = "superseded";
 /// The action of an order whose hold ended before the store could be reached.
 #[cfg(feature = "store")]
 pub(crate) const EXPIRED: &str = "expired";
-/// The action of a row that stands for rows which are not in the audit.
+/// The action of a row that reports the number of rows that are missing in the audit.
 #[cfg(feature = "store")]
 pub(crate) const MISSING: &str = "missing";

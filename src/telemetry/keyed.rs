@@ -1,9 +1,11 @@
-//! The metrics of evicted keyed circuits, and the metrics and log lines of calls that pass without a circuit.
-//! `keyed::Circuits` limits the number of warnings.
+//! The metrics of evictions of keyed circuits, and the metrics and warnings of unguarded calls, which pass without a
+//! circuit.
+//!
+//! `keyed::Circuits` limits the number of the warnings.
 
 use crate::sync::{AtomicBool, Relaxed};
 
-/// Registers the counters, so that they begin at 0. Each new set of keyed circuits calls this function.
+/// Registers the counters, so that they begin at 0. The function is called for each new set of keyed circuits.
 pub(crate) fn begin() {
     // Relaxed: a flag, publishes nothing.
     IS_USED.store(true, Relaxed);
@@ -15,7 +17,7 @@ pub(super) fn refresh() {
     #[cfg(feature = "metrics")]
     // Relaxed: a flag, publishes nothing.
     if IS_USED.load(Relaxed) {
-        // An increment of 0 is enough to keep an exporter from taking a series for idle.
+        // An increment of 0 shows an exporter that the series is not idle.
         metrics::counter!(EVICTIONS).increment(0);
         for reason in UNGUARDED_BECAUSE {
             metrics::counter!(UNGUARDED, "reason" => reason).increment(0);
@@ -37,8 +39,8 @@ pub(crate) fn unguarded(reason: &'static str) {
     let _unused = reason;
 }
 
-/// Warns that calls of new keys pass unguarded, because operators hold the circuits, or because the registry has reached its
-/// limit.
+/// Warns that calls of new keys pass unguarded. Without `registry`, the reason is that operators hold nearly all
+/// circuits. With `registry`, the reason is that the registry has reached this limit.
 pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u64) {
     #[cfg(feature = "tracing")]
     match registry {
@@ -57,7 +59,7 @@ pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u
     let _unused = (prefix, keys, registry, passed);
 }
 
-/// Warns that the circuit of a key was refused, if a warning is permitted.
+/// Warns that the circuit of a key was refused, so that its calls pass unguarded. Logs nothing if `may_warn` is false.
 pub(crate) fn refused(name: &str, why: &str, may_warn: bool) {
     #[cfg(feature = "tracing")]
     if may_warn {

@@ -1,16 +1,16 @@
-//! The labels of keyed circuits in metrics, which are given by use.
+//! The labels of keyed circuits in metrics, and the number of calls that a key needs for a label of its own.
 //!
 //! A recorder cannot remove a series, and a caller may choose the keys. Therefore a layer of keyed circuits gives a
 //! bounded number of labels, and gives none for a first call. All circuits begin with one shared label. A circuit gets
-//! its own label when its key was used often enough. The number of uses that a label costs rises as the labels become
-//! fewer. So the last labels stay for the keys with the most traffic, and a caller who wants all labels has to make as
-//! much traffic. A label that was given is never taken back, so that no series changes its circuit.
+//! its own label when its key was used often enough. The fewer labels are left, the more uses a label costs. Therefore
+//! the last labels go to the keys with the most traffic, and a caller who wants all labels must make as much traffic as
+//! these keys. A label that was given is never taken back, so that no series changes its circuit.
 
 use std::sync::Arc;
 
 use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 
-/// The labels of one layer.
+/// The labels that one layer of keyed circuits can give.
 #[derive(Debug)]
 pub(crate) struct Labels {
     /// The label of all circuits that have none of their own.
@@ -19,7 +19,7 @@ pub(crate) struct Labels {
     given: AtomicU64,
 }
 
-/// The label of one circuit of a layer.
+/// The label of one keyed circuit. The circuit shares a label with others until it gets its own.
 #[derive(Debug)]
 pub(crate) struct Label {
     labels: Arc<Labels>,
@@ -43,7 +43,7 @@ impl Labels {
         })
     }
 
-    /// Takes one label out of the budget, if the uses are enough for the next label.
+    /// Takes one label out of the budget, and returns true, if `uses` reaches the price of the next label.
     fn take(&self, uses: u64) -> bool {
         // Relaxed for both: a count, publishes nothing.
         let enough = |given| (uses >= price(given, self.budget)?).then_some(given + 1);
@@ -58,17 +58,17 @@ impl Label {
         &self.labels.other
     }
 
-    /// Returns true if the name of the circuit is its label.
+    /// Returns true if the circuit has a label of its own, which is its name.
     pub(crate) fn is_own(&self) -> bool {
-        // Relaxed: a flag, publishes nothing. An event that sees the flag late still goes to the shared label.
+        // Relaxed: a flag, publishes nothing. An event that sees the flag late still counts under the shared label.
         self.is_own.load(Relaxed)
     }
 
-    /// Notes that the key was used this number of times, and gives the circuit its own label if that is enough.
+    /// Gives the circuit its own label if `uses`, the number of uses of its key so far, is enough for a label.
     pub(crate) fn used(&self, uses: u64) {
         if uses >= FIRST_PRICE && !self.is_own() && !self.is_shared_for_ever && self.labels.take(uses) {
-            // Relaxed, as in `is_own`. Two threads that come here at the same time may spend two labels on one circuit,
-            // so that the layer gives one label less than its budget.
+            // Relaxed, as in `is_own`. Two threads at the same time may take two labels for one circuit. The layer then
+            // gives one label less than its budget.
             self.is_own.store(true, Relaxed);
         }
     }

@@ -1,5 +1,7 @@
-//! Warnings that a store or a client can cause again and again. The number and the length of the warnings are limited, so
-//! that neither a store nor a client fills the log.
+//! Limits for warnings that a store or a client can cause again and again: one line a minute, and 1000 characters a
+//! line.
+//!
+//! Without the limits, a store or a client could fill the log.
 
 use std::fmt;
 use std::time::Duration;
@@ -29,7 +31,7 @@ impl Lines {
     }
 }
 
-/// The number of omitted lines as the end of a line. The text is empty if no line was omitted.
+/// The end of a log line, which reports the number of omitted lines. The text is empty if no line was omitted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Omitted(pub(crate) u64);
 
@@ -39,8 +41,8 @@ impl fmt::Display for Omitted {
     }
 }
 
-/// Logs an event that needs attention, in one line of at most 1000 characters, because the message can contain texts of a
-/// store or a client.
+/// Logs an event that needs attention, in one line of at most 1000 characters, because the message can contain texts of
+/// a store or a client.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "circuit_breaker", "{}", crate::shown::one_line(&message.to_string(), 1_000));

@@ -1,14 +1,14 @@
-//! The observer for the `metrics` facade, which turns events into counts and keeps the gauges at the newest standing of
-//! the circuit.
+//! The observer for the `metrics` facade, which turns events into counters, gauges and histograms. The table of all
+//! metrics of a circuit is at [`MetricsObserver`].
 //!
 //! A handle of the facade belongs to the recorder that was installed when the handle was registered. A handle that was
 //! registered before any recorder was installed never records. A registration for each call would cost ten times as
 //! much as the call. Therefore the observer keeps one set of handles for each recorder, finds the set by the address of
 //! the recorder, and registers the set when the circuit first uses the recorder. A refresh registers all handles anew,
-//! so that series that an exporter has dropped come back.
+//! so that series that an exporter has dropped appear again.
 //!
-//! A call takes no lock in this module, except for the first call of a thread after a refresh. No code of a recorder runs
-//! under a lock.
+//! A call takes no lock in this module, except for the first call of a thread after a refresh. No code of a recorder
+//! runs under a lock.
 
 mod born;
 mod descriptions;
@@ -66,19 +66,20 @@ use under::Under;
 /// | `circuit_breaker_fleet_declined_total` | | counter, with a fleet: openings of the fleet that this instance declined |
 /// | `circuit_breaker_health_probes_total` | `result` | counter, from the first health probe: `passed`, `failed`, `timed_out`, `panicked` |
 ///
-/// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every counter
-/// whose labels are known in advance begins at 0, so that `increase()` sees the first event. The known transitions are
-/// those that open the circuit or force it open. A kind of failure that a classifier names appears with its first
-/// failure. The metrics of a fleet appear when a circuit under `Sharing::Quorum` or `Sharing::Follow` knows the decision of
-/// the fleet. A probe is `unleased` if it ended without a lease while the fleet was not closed.
+/// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every
+/// counter whose labels are known in advance begins at 0, so that `increase()` sees the first event. Of the
+/// transitions, those that open the circuit or force it open begin at 0. A kind of failure that a classifier names
+/// appears with its first failure. The metrics of a fleet appear when a circuit under `Sharing::Quorum` or
+/// `Sharing::Follow` first knows the decision of the fleet. A probe is `unleased` if it ended without a lease while the
+/// fleet was not closed.
 ///
-/// Gauges change only with events. Therefore refresh the metrics of the circuit before each scrape, because without calls
-/// `circuit_breaker_failures_1m` would keep an old value. A refresh also keeps the series of an exporter with an idle
+/// Gauges change only with events. Without calls, `circuit_breaker_failures_1m` would keep an old value. Therefore
+/// refresh the metrics of the circuit before each scrape. A refresh also keeps the series of an exporter with an idle
 /// timeout alive, and registers anew the series that the exporter has dropped. A dropped counter begins at 0 again.
 ///
-/// Successes and rejections come in [sums](Event::Sums). A sum goes to the recorder of the thread that reports the sum.
-/// This matters only if threads have recorders of their own (`metrics::with_local_recorder`). Then refresh inside the
-/// scope of such a recorder.
+/// Successes and rejections are reported in [sums](Event::Sums). A sum is recorded by the recorder of the thread that
+/// reports the sum. This matters only if threads have recorders of their own (`metrics::with_local_recorder`). In that
+/// case, refresh inside the scope of such a recorder.
 ///
 /// A recorder may be installed at any time. The observer identifies a recorder by its address. Therefore a test that
 /// drops a recorder and creates another should create a new circuit too. The handles of four recorders are kept. With a
@@ -98,14 +99,14 @@ pub struct MetricsObserver {
     has_health: AtomicBool,
     /// The newest known standing of the circuit, as a [`Last`].
     last: AtomicU64,
-    /// The failures of the last minute. Created by the first failure, because most circuits have none.
+    /// The failures of the last minute. Created by the first failure, because most circuits have no failures.
     failures: OnceLock<Box<TimeWindow>>,
-    /// The label of a keyed circuit, with the pool of the circuits that share a label. `last` says whether the circuit
-    /// still belongs to the pool.
+    /// The label of a keyed circuit, and the pool in which the circuit was created. By the bit `OWN` of `last`, the
+    /// circuit has left the pool since.
     pool: Option<Box<Pooled>>,
     /// The number of renewals of the pool at the last refresh of the circuit.
     seen: AtomicU64,
-    /// The bits of the load that was shown last, or `NO_LOAD`.
+    /// The bits of the system load that was shown last, or `NO_LOAD` if no load was shown.
     load: AtomicU64,
 }
 
@@ -113,8 +114,8 @@ impl MetricsObserver {
     /// Returns an observer for one circuit. Two circuits must not share an observer, because their gauges would mix.
     #[must_use]
     pub fn new() -> Self {
-        // Closed, as most circuits start. A circuit that starts in another standing reports that standing in its first
-        // event.
+        // The first standing is closed, because most circuits start closed. A circuit that starts in another standing
+        // reports that standing in its first event.
         let last = Last::new(0, Standing::new(State::Closed, Mode::Automatic));
         Self {
             own: Kept::new(),
@@ -130,8 +131,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Returns an observer for a circuit that measures durations if `measures` is true. With a label, the circuit shares
-    /// a label with others until it gets its own.
+    /// Returns an observer for a circuit, which measures the durations of its calls if `measures` is true. If the
+    /// circuit is keyed, `label` is its label, which it may share with other circuits.
     pub(super) fn of(label: Option<&Arc<Label>>, measures: bool) -> Self {
         let mut observer = Self::new();
         observer.measures = measures;
@@ -187,7 +188,7 @@ impl MetricsObserver {
         self.failures.get().map_or(0.0, |failures| failures.tally(0, now).score())
     }
 
-    /// Updates all gauges, unless a later standing is known already.
+    /// Notes the standing of an event and updates all gauges. Does nothing if a later standing is known already.
     fn change(&self, circuit: &str, news: Last, at: Tick) {
         let newer = |last| {
             let news = news.shown_like(Last(last));
@@ -195,8 +196,8 @@ impl MetricsObserver {
         };
         // AcqRel: pairs with the exchange in `show`.
         let Ok(last) = self.last.fetch_update(AcqRel, Acquire, newer) else { return };
-        // The exchange decides to which gauges the change belongs, and not the label of the event, so that no change is
-        // counted twice.
+        // The old word of the exchange decides if the pool or the own label shows the change. The label of the event
+        // may be older, and a change could then be counted twice.
         match self.pool.as_deref().filter(|_| !Last(last).is_own()) {
             Some(Pooled { pool, .. }) => {
                 pool.moved(Some(Last(last)), Some(news));
@@ -209,8 +210,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Sets the gauges of a circuit that has left its registry to 0, because recorders cannot remove a metric.
-    /// Later events of the circuit change no gauge.
+    /// Sets the gauges of the standing, the failures and the fleet to 0 and the admitted share to 1, because the circuit has
+    /// left its registry and a recorder cannot remove a metric. Later events of the circuit do not change these gauges.
     fn go(&self, circuit: &str) {
         // AcqRel: pairs with the exchange in `show`.
         let last = Last(self.last.fetch_or(Last::GONE, AcqRel));
@@ -225,13 +226,18 @@ impl MetricsObserver {
             None => {
                 self.show(circuit);
                 handles::show_failures(circuit, 0.0);
+                // Relaxed: the flag publishes nothing.
+                if self.has_share.load(Relaxed) {
+                    handles::show_share(circuit, 1.0);
+                }
                 self.leave_fleet(circuit);
             }
         }
     }
 
-    /// Shows the share of the calls that the closed circuit admits. Without a limit the share is 1, and is shown only if the
-    /// circuit has had a limit. Circuits that share a label would overwrite each other's gauge.
+    /// Shows the share of the calls that the closed circuit admits. `None` means that the circuit has neither ramp nor
+    /// throttle. Its share is 1, and is shown only if a share was shown before. Circuits that share a label show no
+    /// share, because they would overwrite each other's gauge.
     fn show_share(&self, under: Under<'_>, share: Option<f64>) {
         if under.pool.is_some() || self.is_gone() {
             return;
@@ -250,14 +256,14 @@ impl MetricsObserver {
         Last(self.last.load(Relaxed)).is_gone()
     }
 
-    /// Sets the gauges of the circuit's own label to the newest standing. Repeats if the standing has changed meanwhile,
-    /// so that the last gauges set are the newest.
+    /// Sets the gauges of the circuit's own label to the newest standing. Sets them again if the standing has changed
+    /// meanwhile, so that the gauges show the newest standing in the end.
     fn show(&self, circuit: &str) {
         let mut shown = None;
         loop {
-            // AcqRel, and an exchange that changes nothing instead of a load. If the exchange comes after the one in
-            // `change`, it returns the new standing. If it comes before, the thread of `change` sets the gauges later
-            // and overwrites the old standing.
+            // An exchange that changes nothing instead of a load, with AcqRel: pairs with the exchange in `change`. If
+            // the exchange in `change` is earlier, this exchange returns the new standing. If the exchange in `change`
+            // is later, its thread sets the gauges afterwards and overwrites the old standing.
             let last = Last(self.last.fetch_max(0, AcqRel));
             if shown == Some(last) {
                 return;

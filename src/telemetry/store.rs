@@ -1,8 +1,7 @@
-//! Metrics and log lines of stores. Each operation has a count and a duration, and each important change has
-//! a line.
+//! Metrics and log lines of stores: the counts and the durations of operations, failures and recoveries.
 //!
-//! The failure of a cache is logged as a warning, and the failure of a durable store is logged as an error.
-//! The callers limit the number of their lines with [`Lines`](super::lines::Lines).
+//! The failure of a cache is logged as a warning, and the failure of a durable store is logged as an error. The callers
+//! limit the number of their lines with [`Lines`](super::lines::Lines).
 
 #[cfg(feature = "metrics")]
 use std::collections::BTreeSet;
@@ -24,8 +23,8 @@ pub(crate) enum Rank {
     Durable,
 }
 
-/// Registers the metrics of a store, so that the counters of all results begin at 0. The caller must call this
-/// function before the first operation of the store.
+/// Registers the metrics of a kind of store, so that the counters of all results begin at 0. This function must be
+/// called before the first operation of the store.
 pub(crate) fn begin(store: &'static str) {
     #[cfg(feature = "metrics")]
     {
@@ -55,7 +54,7 @@ fn register(store: &'static str) {
     for operation in OPERATIONS {
         for result in RESULTS {
             let labels = [("store", store), ("operation", operation), ("result", result)];
-            // An increment of 0 is enough to keep an exporter from taking a series for idle.
+            // An increment of 0 shows an exporter that the series is not idle.
             metrics::counter!(COUNT, &labels).increment(0);
         }
         drop(metrics::histogram!(DURATION, &[("store", store), ("operation", operation)]));
@@ -114,7 +113,7 @@ pub(crate) fn recovered(store: &'static str, failures: u32) {
     let _unused = (store, failures);
 }
 
-/// Logs an expected event of a store, such as the restore of circuits.
+/// Logs an expected event of a store as information, such as the restore of circuits.
 #[cfg(any(feature = "keyed", feature = "tracing"))]
 pub(crate) fn note(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]

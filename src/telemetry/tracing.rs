@@ -1,9 +1,8 @@
-//! The observer that logs transitions as `tracing` events. Each transition is one line for the person on
-//! call.
+//! The observer for logs, which writes transitions and summaries of rejections as `tracing` events.
 //!
-//! A line contains the new state, and its reason with the numbers. A single call is never logged, because an
-//! outage has thousands of failed calls. A summary of the rejected calls is logged at most every ten
-//! seconds.
+//! Each transition is one line for the person on call, with the new state, and its reason with the numbers. A single
+//! call is never logged, because an outage has thousands of failed calls. A summary of the rejected calls is logged at
+//! most every ten seconds.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,11 +15,11 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 
 /// Logs the events of a circuit as `tracing` events with the target `circuit_breaker`.
 ///
-/// A transition is logged as a warning if the circuit begins to reject calls. A restore is logged as information,
-/// because a restored circuit is in its state since before the restart. The registry logs the restore from a store, as
-/// one line with the name of the store. A summary of rejected calls is a warning too, and so are the beginning of load
-/// shedding and the kill switch of the environment. Every other transition, and every transition in shadow, is logged
-/// as information. Single calls are not logged, and neither are failures that do not trip the circuit.
+/// These are warnings: a transition with which the circuit begins to reject calls, a summary of rejected calls, the
+/// beginning of load shedding, and the kill switch of the environment. Every other transition is logged as information.
+/// A restore is information, because a restored circuit entered its state before the restart. The registry logs the
+/// restore from a store, as one line with the name of the store. A transition in shadow is information, because no call
+/// is rejected. Single calls are not logged, and neither are failures that do not trip the circuit.
 ///
 /// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`,
 /// `from`, `to`, `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with
@@ -71,7 +70,7 @@ impl Observer for TracingObserver {
                     "circuit `{circuit}` sheds nothing any more: the system's load {now}"
                 );
             }
-            // These events are not logged, because they occur with every call or contain nothing new.
+            // These events are not logged, because they occur with every call, or are for metrics only.
             Event::Refresh { .. }
             | Event::Finished { .. }
             | Event::Rejected { .. }
@@ -128,7 +127,8 @@ fn write(circuit: &str, edge: &Transition, store: Option<&str>) {
     }
 }
 
-/// Returns true if the circuit lets calls through before the transition and rejects calls after it.
+/// Returns true if the circuit lets calls or probes through before the transition and rejects all calls after it. A
+/// restore does not count, because the circuit rejected calls before the restart already.
 fn begins_to_reject(edge: &Transition) -> bool {
     let rejects = |standing: Standing| standing.is_open() && standing.mode != Mode::Shadow;
     rejects(edge.to) && !rejects(edge.from) && !edge.bypassed && edge.reason != Reason::Restored
@@ -208,8 +208,9 @@ const fn still(to: Standing) -> &'static str {
     }
 }
 
-/// Returns the words behind the name of the circuit. A circuit that opens or closes has a verb, such as
-/// `opened`. A circuit that was already open or closed before has `is`, as in `is open`.
+/// Returns the words that follow the name of the circuit in the sentence. If the circuit opens or closes, the word is a
+/// verb, such as `opened`. If the circuit was open or closed before the transition already, the words are `is open` or
+/// `is closed`.
 fn became(from: Standing, to: Standing) -> &'static str {
     match to.mode {
         Mode::ForcedOpen => "was forced open",

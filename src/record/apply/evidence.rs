@@ -1,4 +1,4 @@
-//! The replacement of the entry of an instance.
+//! The command that replaces the entry of an instance, which has the state and the evidence of the instance.
 
 use super::Effect;
 use crate::record::join::{bound, merge};
@@ -9,7 +9,8 @@ pub(super) fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceE
     if !entry.has_form() {
         return Effect::Unwritable;
     }
-    // JSON has no form for a weight that is not a number, and the whole record could not be decoded again.
+    // A weight that is not a number must not be written, because JSON has no such number, and the whole record could
+    // not be decoded again.
     let mut entry = entry.cleaned();
     // The vote and the lease of an instance change with its commands to the fleet only.
     let present = before.as_ref();

@@ -1,4 +1,4 @@
-//! The record of an operator's act.
+//! The command that records an act of an operator, such as a trip or a reset.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::state::{Act, By, Mode, State};
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct OperatorCommand {
-    /// The id of the act. An act whose id is already in the record is not applied again, and another act with that id is
-    /// superseded.
+    /// The id of the act. An act whose id is already in the record is not applied again, and another act with that id
+    /// is superseded.
     pub id: String,
-    /// The ids and the [hashes](Operated::marks) of earlier acts that this act replaced before they were written. These ids
-    /// are recorded as done, so that no other instance applies the earlier acts later.
+    /// The ids and the [hashes](Operated::marks) of the earlier acts on this instance that this act replaced before
+    /// they were written. Their ids are recorded as done, so that no other instance applies the earlier acts later.
     pub replaced: Vec<(String, String)>,
     /// The act of the operator.
     pub act: Act,
@@ -26,7 +26,7 @@ pub struct OperatorCommand {
     pub hold: Option<Duration>,
     /// The user and the reason.
     pub by: By,
-    /// The time since the act happened.
+    /// The time since the act happened, by the clock of the instance.
     pub age: Duration,
     /// The sequence of the last act that the instance knew when this act happened. Zero if the instance knew
     /// no act.
@@ -37,7 +37,7 @@ pub struct OperatorCommand {
     pub instance: String,
     /// The id of the start of the instance on which the operator acted.
     pub incarnation: String,
-    /// The number of the transition that the act made, counted since that start of the instance.
+    /// The number of the transition that the act made, counted since the start of the instance.
     pub era: u64,
     /// True if the instance belongs to a fleet. The reset of such an instance is a decision of the fleet even if the record
     /// knows no decision, because another instance may know an earlier decision of a record that the store has lost.
@@ -60,14 +60,15 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
     match last.map_or(Earlier::None, |last| last.earlier(&command.id)).of(hash) {
         Repetition::New => {}
         Repetition::Same => return Effect::Known,
-        // The other order came first.
+        // Another order with this id was written first.
         Repetition::Other => return Effect::Superseded,
     }
     let at = now.saturating_sub(command.age);
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
-    // As for a transition, an act of an instance that did not know the record wins if the act is later.
+    // If the instance knew no act, the numbers cannot be compared, and the later act wins, as for a transition.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    // An order that was also given to another instance is the same order, so that a later order of its operator follows it.
+    // The operator may have given the replaced order to another instance as well, which has written it. The command
+    // then follows that order, although this instance did not know its sequence.
     let follows = |last: &Operated| {
         last.commands.last().is_some_and(|id| command.replaced.iter().any(|(replaced, _)| replaced == id))
     };

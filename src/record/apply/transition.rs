@@ -1,4 +1,4 @@
-//! The publication of a transition.
+//! The command that publishes a transition of an instance as the state of the record.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ pub struct TransitionCommand {
     /// The generation that the instance knew when the transition happened. Zero if the instance did not know
     /// the record.
     pub on: Generation,
-    /// The highest number that the instance has ever proposed. The new number must be higher, because a
-    /// proposal that got no answer can still reach a store. The clock of a store alone does not order the
-    /// proposals, because the tiers of a tiered store have different clocks.
+    /// The highest number that the instance has ever proposed for this circuit. The new number must be higher, because
+    /// a proposal that got no answer can still reach a store. The clock of a store alone does not order the proposals,
+    /// because the tiers of a tiered store have different clocks.
     pub after: u64,
     /// The new state.
     pub state: State,
     /// The reason of the transition, as a sentence.
     pub reason: String,
-    /// The time since the transition happened.
+    /// The time since the transition happened, by the clock of the instance.
     pub age: Duration,
     /// The whole open duration. `None` if the state is not open, or if only a reset ends the opening.
     pub open_for: Option<Duration>,
@@ -30,9 +30,9 @@ pub struct TransitionCommand {
     pub attempt: u32,
     /// The id of the instance whose circuit made the transition.
     pub instance: String,
-    /// The id of this start of the instance.
+    /// The id of the start of the instance.
     pub incarnation: String,
-    /// The number of the transition, counted since this start of the instance.
+    /// The number of the transition, counted since the start of the instance.
     pub era: u64,
 }
 
@@ -49,8 +49,8 @@ pub(super) fn publish(record: &mut CircuitRecord, command: &TransitionCommand, n
     } else {
         record.generation > command.on
     };
-    // An earlier transition of the same start of the instance must not block a later transition. The instance
-    // may not know its earlier write, because the answer to that write may have been lost.
+    // A newer state that this instance published itself since its start does not block the transition. The instance may
+    // not know that write, because the answer of the store may have been lost.
     if newer && !own {
         return Effect::Superseded;
     }

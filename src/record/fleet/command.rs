@@ -1,4 +1,4 @@
-//! The commands of an instance to its fleet.
+//! The commands of an instance to its fleet, which are votes, health successes, leases and the results of probes.
 
 use std::time::Duration;
 
@@ -8,16 +8,18 @@ use crate::state::Generation;
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct FleetCommand {
-    /// The generation of the fleet on which the command was based. A command on another generation is superseded.
+    /// The generation of the fleet that the instance knew. If the fleet has another generation, the command is
+    /// superseded.
     pub on: Generation,
     /// The highest number that the instance has ever proposed, as a generation or as the sequence of its entry. New
     /// numbers are higher, because a proposal that got no answer can still reach a store.
     pub after: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
-    /// The id of this start of the instance, for an entry that does not exist yet.
+    /// The id of this start of the instance, for the new entry of an instance that has none.
     pub incarnation: String,
-    /// True if the instance follows the published state, so that a state published by an older version is a decision.
+    /// True for an instance with `Sharing::Follow`, for which a newer published state counts as the decision of the
+    /// fleet.
     pub follows: bool,
     /// The requested change.
     pub change: FleetChange,
@@ -27,9 +29,10 @@ pub struct FleetCommand {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum FleetChange {
-    /// The circuit of the instance opened on evidence of its own. Enough votes open the fleet.
+    /// Votes for an opening of the fleet, because the circuit of the instance opened on evidence of its own. Enough
+    /// votes open the fleet.
     Vote {
-        /// The rest of the time for which the vote counts, at most 24 hours.
+        /// The time for which the vote counts from now on, at most 24 hours.
         lasts: Duration,
         /// The number of votes that open the fleet.
         needed: u32,
@@ -42,8 +45,8 @@ pub enum FleetChange {
         /// The reason of the opening on this instance.
         reason: String,
     },
-    /// The sums of the windows in fresh entries meet a rule, so that the fleet opens without votes. The instance has
-    /// evaluated the sums.
+    /// Opens the fleet without votes. The instance has added the sums of the windows in fresh entries, and found that a
+    /// trip rule is met.
     Merged {
         /// The number of instances with failures that the opening needs.
         needed: u32,
@@ -58,10 +61,10 @@ pub enum FleetChange {
     },
     /// Ends the vote of the instance.
     Withdraw,
-    /// A health probe of the instance succeeded, so that a round begins before the opening is over.
+    /// A health probe of the instance succeeded, so that a round begins before the open duration is over.
     Healthy,
-    /// Requests the right to make one probe. The first request after an opening begins a round. A request in a round
-    /// that has lasted for `quiet_after` ends the round.
+    /// Requests the right to make one probe. The first request after the open duration begins a round. A request in a
+    /// round that has lasted for `quiet_after` ends the round.
     Lease {
         /// The duration of the lease, at most a minute.
         lasts: Duration,
@@ -69,12 +72,12 @@ pub enum FleetChange {
         probes: u32,
         /// The number of leases at once.
         in_flight: u32,
-        /// The time after which a round ends without a verdict.
+        /// The time after which a round without a verdict ends.
         quiet_after: Duration,
-        /// The longest opening that the settings of the instance allow. A round may begin after this time, so that a damaged
-        /// end does not keep the fleet open.
+        /// The longest open duration that the settings of the instance allow. A round may begin after this time, so
+        /// that a damaged `until` in the record does not keep the fleet open.
         longest: Duration,
-        /// The open duration if the round ends with an opening.
+        /// The open duration if this request reopens the fleet at the end of a round.
         open_for: Option<Duration>,
     },
     /// Extends the lease of the instance while its probe is under way.
@@ -101,7 +104,8 @@ pub enum FleetChange {
         /// The open duration of the fleet.
         open_for: Option<Duration>,
     },
-    /// The result of a probe without a pending lease: of a probe on a lapsed lease, or of an overdue probe.
+    /// A probe ended without a pending lease, because its lease has lapsed, or because the probe was overdue and its
+    /// lease was given back.
     Late {
         /// True if the probe passed.
         passed: bool,
@@ -116,8 +120,10 @@ pub enum FleetChange {
         /// The number of instances whose probes may fail without a reopening.
         tolerated: u32,
     },
-    /// The probe of the instance has taken so long that other instances may probe. Its result still counts.
+    /// Gives the lease back while its probe is still under way, because the probe has taken so long that other
+    /// instances may probe. The result of the probe still counts.
     Overdue,
-    /// The probe of the instance was cancelled or ignored, and says nothing about the service.
+    /// Gives the lease back without a result, because the probe was cancelled or ignored, or because the instance
+    /// cannot use the lease.
     Returned,
 }

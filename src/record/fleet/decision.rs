@@ -1,4 +1,5 @@
-//! The decisions of a fleet, each of which is also the published state.
+//! The decisions of a fleet, and the function that writes a decision into a record, where it is also the published
+//! state.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::record::timestamp::millis;
 use crate::record::{CircuitRecord, Timestamp, words};
 use crate::state::{Generation, State};
 
-/// The new state of a fleet.
+/// The new state of a fleet, with its open duration, its cause and its reason as a sentence.
 pub(super) struct Decision {
     pub(super) state: State,
     pub(super) open_for: Option<Duration>,
@@ -17,7 +18,8 @@ pub(super) struct Decision {
     pub(super) reason: String,
 }
 
-/// The cause of an opening, which the fleet keeps until it closes.
+/// The cause of the opening of a fleet. A reopening or a round has `Kept` and keeps the cause of the first opening. A
+/// closing has `None`.
 pub(super) enum Origin {
     Votes { votes: u32, needed: u32 },
     Merged,
@@ -73,8 +75,8 @@ impl Decision {
 
 /// Writes the reset of an operator as a decision of the fleet, under the generation of the published state.
 ///
-/// A record without votes, leases and decisions belongs to no fleet unless `in_fleet` is true, so that the reset writes no
-/// decision into the record.
+/// If the record has no vote, no lease and no decision, and `in_fleet` is false, the circuit is not in a fleet, and nothing
+/// is written.
 pub(in crate::record) fn reset(record: &mut CircuitRecord, to: State, in_fleet: bool, now: Timestamp) {
     let is_of_fleet = in_fleet
         || record.fleet.is_some()

@@ -1,4 +1,4 @@
-//! The guards and the effects of the commands of a fleet.
+//! The guards and the effects of the commands of a fleet: votes, leases and results of probes.
 //!
 //! | command | guard, otherwise the command is superseded | effect |
 //! |---|---|---|
@@ -21,14 +21,16 @@
 //! than `probes`. A hold of an operator supersedes every command, because the hold decides alone. Each decision of the
 //! fleet is also the published state, under the same generation.
 //!
-//! Each result ends its lease. Therefore a result that is sent again after a lost answer does not count twice, because an
-//! instance requests no lease before it knows the end of its last result.
+//! Each result ends its lease. If the answer to a result was lost and the result is sent again, the result finds no
+//! pending lease and does not count twice. For this purpose, an instance requests no further lease before it knows that
+//! the record has its last result.
 //!
-//! Three guards have a reason of their own. A late result needs a lapsed lease or an overdue probe of its round,
-//! because a finished lease would be worth any number of results otherwise. The result of an overdue probe counts beside the
-//! lease of another instance, because a service that is slower than the deadline would never recover otherwise. A round that
-//! has lasted for `quiet_after` gives no more leases and does not reopen while a probe is under way, because the probe may be as
-//! slow. The model in `tests/store/record/fleet_model.rs` plays all of them.
+//! Three guards need an explanation. A late result needs a lapsed lease or an overdue probe of its round, because an
+//! instance could otherwise send any number of results after its lease has ended. The result of an overdue probe counts
+//! although another instance has a lease, because a service that is slower than the deadline would never recover
+//! otherwise. A round that has lasted for `quiet_after` gives no more leases and does not reopen while a lease is
+//! pending, because the probe of that lease may still succeed. The model in `tests/store/record/fleet_model.rs` plays
+//! all commands.
 
 use std::time::Duration;
 
@@ -45,7 +47,7 @@ use crate::state::{Brief, Mode, State};
 /// Applies the command of an instance.
 pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetCommand, now: Timestamp) -> Effect {
     let FleetCommand { on, after, instance: id, incarnation, follows, change } = command;
-    // A reader would drop the entry.
+    // A reader would drop an entry with such an id.
     if !is_id(id) {
         return Effect::Unwritable;
     }
@@ -56,7 +58,8 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
         return Effect::Superseded;
     }
     let previous = present.map_or(0, |entry| entry.sequence).max(*after);
-    // The next load would drop an expired entry, so that the command begins with a new entry.
+    // A command does not change an expired entry, because the next load drops such an entry, but begins with a new
+    // entry.
     let mut own = present
         .filter(|entry| !entry.is_expired(now))
         .cloned()
@@ -81,8 +84,8 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
         own.lease = Some(lease);
     }
     // The command does not change the counts and the time of the entry, so that old counts do not look fresh. The
-    // opening gets the new sequence and so stays a part of the entry. The mark of a stop keeps the old sequence and so
-    // ends, because the instance runs.
+    // opening gets the new sequence, so that it still belongs to the entry. The mark of a stop keeps the old sequence
+    // and no longer counts, because the instance runs.
     let opening = own.opening.as_mut().filter(|opening| opening.sequence == own.sequence);
     own.sequence = sequence.get();
     if let Some(opening) = opening {
@@ -96,14 +99,15 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
     Effect::Applied
 }
 
-/// A command of an instance at the time `now`, and the vote and the lease of the instance, which the command may change.
+/// The judge of one command of an instance at the time `now`. A command may change the vote and the lease of the
+/// instance.
 struct Judge<'a> {
     record: &'a CircuitRecord,
     id: &'a str,
     fleet: Fleet,
     now: Timestamp,
     vote: Option<Vote>,
-    /// The lease in the present round.
+    /// The lease of the instance in the present round.
     lease: Lease,
 }
 
@@ -121,7 +125,7 @@ impl Judge<'_> {
                 }))
             }
             FleetChange::Merged { needed, window, open_for, attempt, ref reason } => {
-                // Counts from before the last decision do not count again, because the last decision was made on them.
+                // Entries from before the last decision are left out, because that decision was made on their counts.
                 let is_fresh = |entry: &&InstanceEntry| {
                     let is_later = entry.updated_at > self.fleet.since;
                     self.now.since(entry.updated_at) < window && is_later && entry.score > 0.0
@@ -136,7 +140,7 @@ impl Judge<'_> {
                 Ok(None)
             }
             FleetChange::Healthy => {
-                // An opening without an end is ended by a reset only.
+                // A health probe does not end an opening without an end, which only a reset ends.
                 allow(self.fleet.state == State::Open && self.fleet.until.is_some())?;
                 Ok(Some(self.round(format!("a health probe of {} succeeded", self.id))))
             }
@@ -205,7 +209,8 @@ impl Judge<'_> {
         if is_known { Err(Effect::Known) } else { Ok(None) }
     }
 
-    /// Returns the reason of an opening by votes. The vote that ends first is the first vote.
+    /// Returns the reason of an opening by votes, which names the first instance that voted. The vote that ends first
+    /// is taken for the first vote.
     fn reason_of_votes(&self, votes: u32, live: Option<u32>, own: &str) -> String {
         let others = self.record.voters(self.fleet.generation, self.now).filter(|(id, ..)| *id != self.id);
         let others = others.map(|(id, entry, vote)| {
@@ -221,7 +226,7 @@ impl Judge<'_> {
         if reason.is_empty() { begin } else { format!("{begin}: {reason}") }
     }
 
-    /// Begins a round.
+    /// Begins a round, if the open duration of the fleet or a forced opening by an operator is over.
     fn begin(&self, longest: Duration) -> Result<Decision, Effect> {
         let reason = if self.fleet.state == State::Open {
             let is_longest = self.fleet.until.is_some() && self.fleet.is_older_than(longest, self.now);
@@ -241,8 +246,9 @@ impl Judge<'_> {
         Decision { state: State::HalfOpen, open_for: None, attempt, origin: Origin::Kept, reason }
     }
 
-    /// Ends a round that has lasted for `quiet_after`. Returns `None` if the round is younger. Returns an error if the
-    /// instance has a pending lease, or if pending leases of other instances delay the end.
+    /// Ends a round that has lasted for `quiet_after`. Returns `None` if the round is younger, so that the instance may
+    /// get a lease. Returns an error if the instance has a pending lease, or if pending leases of other instances delay
+    /// the end of the round.
     fn end_of_round(&self, quiet_after: Duration, open_for: Option<Duration>) -> Result<Option<Decision>, Effect> {
         if self.lease.is_pending(self.now) {
             return Err(Effect::Known);
@@ -289,8 +295,9 @@ impl Judge<'_> {
         Decision { state: State::Open, open_for, attempt, origin: Origin::Kept, reason }
     }
 
-    /// Gives the instance a lease in the present round, or extends its lease. The result of an earlier probe that is overdue
-    /// does not count any more, because the result of the next probe could count in its place a second time.
+    /// Gives the instance a lease in the present round, or extends its lease. From now on the result of an earlier,
+    /// overdue probe does not count. Otherwise the result of the next probe could count twice, for its lease and for
+    /// the overdue probe.
     fn lend(&mut self, lasts: Duration) {
         self.lease.overdue = false;
         self.lease.until = Some(self.now.saturating_add(lasts.min(LONGEST_LEASE)));
@@ -330,7 +337,7 @@ fn allow(guard: bool) -> Result<(), Effect> {
     if guard { Ok(()) } else { Err(Effect::Superseded) }
 }
 
-/// Converts a number of instances, which always fits, because a record has few instances.
+/// Converts a number of instances. The number always fits, because a record has at most 100 instances.
 fn count(instances: usize) -> u32 {
     u32::try_from(instances).unwrap_or(u32::MAX)
 }

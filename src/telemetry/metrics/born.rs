@@ -1,20 +1,20 @@
-//! Series that exist before their first event.
+//! Counters that are registered at 0 before their first event, with the list of transitions that open a circuit.
 //!
-//! A query that counts the increase of a series does not see the event that creates the series. Therefore every counter
-//! with labels that are known in advance begins at 0. This includes each transition to open or forced open, because
-//! alerts and panels count these transitions.
+//! A query for the increase of a counter does not see the event that creates the series. Therefore every counter with
+//! labels that are known in advance begins at 0. The counter of each transition to open or forced open begins at 0,
+//! too, because alerts and panels count these transitions.
 
 use metrics::Counter;
 
 use super::rare::Series;
 
-/// Returns the counter after an increment of 0, so that an exporter does not take the series for idle.
+/// Increments a new counter by 0 and returns the counter. The increment shows an exporter that the series is not idle.
 pub(super) fn counter(counter: Counter) -> Counter {
     counter.increment(0);
     counter
 }
 
-/// Registers the transitions that open a circuit or force it open.
+/// Registers the counters of the transitions that open a circuit or force it open.
 pub(super) fn transitions(label: &str) {
     for (from, to, reasons) in OPENINGS {
         for reason in *reasons {
@@ -23,8 +23,8 @@ pub(super) fn transitions(label: &str) {
     }
 }
 
-/// The edges of the table in `circuit.rs` that lead to open or forced open, by the standings that metrics show. A restore
-/// or a snapshot of another instance may leave every standing.
+/// The edges of the table in `circuit.rs` that lead to open or forced open, each as the old standing, the new standing
+/// and the reasons. A restore, or the adoption of a snapshot of another instance, is possible in every standing.
 const OPENINGS: &[(&str, &str, &[&str])] = &[
     (
         "closed",

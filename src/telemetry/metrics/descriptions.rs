@@ -1,7 +1,7 @@
-//! The help texts, which are registered once for each recorder.
+//! The help texts of all metrics (`# HELP`), which are registered once for each recorder.
 //!
-//! A recorder may keep each registration until its first scrape. Therefore a repetition for each new circuit would use
-//! memory without a bound.
+//! A recorder may keep each registered text until its first scrape. If each new circuit registered the texts, the
+//! memory of the recorder would have no bound.
 
 use std::sync::{Arc, LazyLock, Weak};
 
@@ -15,10 +15,10 @@ use super::handles::{
 use super::health::HEALTH_PROBES;
 use crate::sync::Mutex;
 
-/// Registers the help texts with this thread's recorder, whose address is `recorder`. If a value that an earlier call
-/// returned for this recorder still exists, returns that value and registers nothing.
+/// Registers the help texts with the recorder of this thread, whose address is `recorder`, and returns a token. While a
+/// token of this recorder exists, further calls return the same token and register nothing.
 ///
-/// A recorder is forgotten when the last copy of its value is dropped, so that a later recorder at the same address
+/// When the last copy of the token is dropped, the recorder is forgotten, so that a later recorder at the same address
 /// gets its help texts.
 pub(super) fn register(recorder: usize) -> Arc<()> {
     static RECORDERS: LazyLock<Mutex<Recorders>> = LazyLock::new(Mutex::default);
@@ -58,8 +58,8 @@ fn describe() {
         FLEET_DECLINED,
         "Openings of the fleet that this instance declined, because its calls succeeded."
     );
-    // The metrics of `telemetry::store` and `telemetry::keyed` are described here too, because an application that uses
-    // them has circuits.
+    // The metrics of `telemetry::store` and `telemetry::keyed` are described here too, because every application with a
+    // store or with keyed circuits has circuits, whose first metric registers these texts.
     describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");
     let took = "Duration of a store's operations.";
     describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);
@@ -68,5 +68,5 @@ fn describe() {
     describe_counter!("circuit_breaker_unguarded_calls_total", "Calls of keys without a circuit, by reason.");
 }
 
-/// The addresses of recorders, each with the value that `register` has returned.
+/// The addresses of recorders, each with the token that `register` has returned.
 type Recorders = Vec<(usize, Weak<()>)>;

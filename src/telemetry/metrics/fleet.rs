@@ -1,8 +1,8 @@
-//! The metrics of a circuit whose decisions belong to a fleet.
+//! The metrics of fleets: the decision, the votes, the probes and the declined openings of a circuit.
 //!
-//! Such a circuit gets these series with its first brief, because circuits without a fleet would have a dozen useless
-//! series each otherwise. The series are registered on every use and on every refresh. Circuits that share a label have
-//! the counters only, because their gauges would overwrite each other.
+//! A circuit gets these series with the first decision of its fleet ([`FleetBrief`]), because each circuit without a
+//! fleet would have a dozen useless series otherwise. The series are registered on every use and on every refresh.
+//! Circuits that share a label have only the counters, because their gauges would overwrite each other.
 
 use std::sync::Arc;
 
@@ -20,8 +20,9 @@ impl MetricsObserver {
         // Relaxed: the exchange below publishes the flag.
         self.has_fleet.store(true, Relaxed);
         if under.pool.is_none() {
-            // AcqRel, and an exchange that changes nothing. If the exchange comes before the one in `go`, that thread sees
-            // the flag and sets the gauges to 0. If it comes after, the circuit is gone here.
+            // An exchange that changes nothing, with AcqRel: pairs with the exchange in `go`. If the exchange in `go`
+            // is later, its thread sees the flag and sets the gauges to 0. If the exchange in `go` is earlier, the
+            // circuit is gone here.
             if Last(self.last.fetch_or(0, AcqRel)).is_gone() {
                 return;
             }
@@ -35,7 +36,7 @@ impl MetricsObserver {
         declined(under.label).increment(0);
     }
 
-    /// Sets the gauges of a circuit that has left its registry to 0.
+    /// Sets the gauges to 0, because the circuit has left its registry.
     pub(super) fn leave_fleet(&self, circuit: &str) {
         // Relaxed: the exchange in `go` has published the flag.
         if self.has_fleet.load(Relaxed) {

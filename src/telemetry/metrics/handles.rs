@@ -1,7 +1,8 @@
-//! The names of the metrics, the handles for the metrics of calls, and the functions that set the gauges.
+//! The names and the handles of the metrics, and the functions that set the gauges. Which event changes which metric is
+//! in `metrics.rs`.
 //!
-//! The functions register a gauge on every use, so that a gauge is never set through the handle of an earlier
-//! recorder. Only a failed call sets the gauge of failures through a kept handle of its recorder.
+//! The functions register a gauge on every use, so that a gauge is never set through the handle of an earlier recorder.
+//! There is one exception. A failed call sets the gauge of failures through a handle that is kept for its recorder.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,23 +15,23 @@ use crate::state::RejectReason;
 use super::last::STANDINGS;
 use super::{born, descriptions};
 
-/// The handles of one recorder.
+/// The handles of the metrics of one label, registered with one recorder.
 #[derive(Debug)]
 pub(super) struct Handles {
     /// The address of the recorder.
     pub(super) recorder: usize,
-    /// True if the circuit has its own label, and false if it shares the label with others.
+    /// True if the label belongs to one circuit, and false if several circuits share the label.
     own: bool,
     pub(super) success: Counter,
-    /// The handles that a healthy circuit does not need. They are registered at their first use and kept from then on.
+    /// The handles that a healthy circuit does not need. They are registered at their first use and then kept.
     others: OnceLock<Box<Others>>,
     /// While this value exists, the help texts are not registered again for the recorder.
     _described: Arc<()>,
 }
 
 impl Handles {
-    /// Registers the handles of a label. If `own` is true, the label is that of one circuit, which has all gauges. If
-    /// `measures` is true, the durations of its calls are measured.
+    /// Registers the handles of a label. If `own` is true, the label belongs to one circuit and has all gauges. If
+    /// `measures` is true, the label also has the histograms of the durations of calls.
     pub(super) fn register(recorder: usize, label: &str, own: bool, measures: bool) -> Self {
         let described = descriptions::register(recorder);
         // The other handles are registered and dropped at once, so that all series exist before their first event.
@@ -53,9 +54,10 @@ pub(super) struct Others {
     pub(super) failure: Counter,
     pub(super) ignored: Counter,
     pub(super) cancelled: Counter,
-    /// The counters of the kinds in `KINDS`, in their order.
+    /// The counters of failures by their kinds, in the order of `KINDS`.
     kinds: [Counter; KINDS.len()],
-    /// `None` if the circuit shares its label, because circuits with one label would overwrite each other's gauge.
+    /// The gauge of the failures in the last minute. `None` for a shared label, because circuits with one label would
+    /// overwrite each other's gauge.
     pub(super) failures_1m: Option<Gauge>,
     tripped: Counter,
     half_open: Counter,
@@ -65,7 +67,8 @@ pub(super) struct Others {
     pub(super) stale: Counter,
     answered: Counter,
     answer_failed: Counter,
-    /// Registered by the first measured call, because many circuits measure none.
+    /// The histograms of the durations of calls. They are kept from the first measured call, because many circuits
+    /// measure no call.
     durations: OnceLock<Box<Durations>>,
 }
 
@@ -170,10 +173,11 @@ pub(super) fn show_failures(circuit: &str, score: f64) {
     gauge!(FAILURES_1M, "service" => circuit.to_owned()).set(score);
 }
 
-/// Sets the gauges of a shared label to numbers of circuits, in the order of `STANDINGS`.
+/// Sets the gauges of a shared label to numbers of circuits. `standings` has the number of circuits in each standing,
+/// in the order of `STANDINGS`. `tripped` is the number of tripped circuits.
 pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], tripped: u64) {
-    // A number is exact up to 2^32 circuits. A count wraps below zero, and is shown as 0, if one thread has removed a
-    // circuit that another thread has not added yet.
+    // A count wraps below zero if one thread removes a circuit before another thread has added the circuit. Such a
+    // count does not fit into 32 bits, and is shown as 0.
     let number = |count: u64| f64::from(u32::try_from(count).unwrap_or(0));
     gauge!(TRIPPED, "service" => Arc::clone(label)).set(number(tripped));
     for (state, count) in STANDINGS.into_iter().zip(standings) {
@@ -191,7 +195,8 @@ pub(super) fn show_load(circuit: &str, load: f64) {
     gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load);
 }
 
-/// The kinds that have a handle. `rare` counts the [named](FailureKind::Named) kinds.
+/// The kinds of failures that have a kept handle. The module `rare` counts the failures of [named](FailureKind::Named)
+/// kinds.
 const KINDS: [FailureKind; 12] = [
     FailureKind::Error,
     FailureKind::Connect,

@@ -1,7 +1,7 @@
-//! The metrics of health probes, for circuits that have such probes.
+//! The counters of health probes, `circuit_breaker_health_probes_total`, by result.
 //!
-//! The series are registered when the health probes of a circuit begin, and on every refresh after that, because most
-//! circuits have none.
+//! The series are registered when the health probes of a circuit begin, and on every refresh after that. They are not
+//! registered for each new circuit, because most circuits have no health probes.
 
 use metrics::{Counter, counter};
 
@@ -18,7 +18,7 @@ impl MetricsObserver {
         HealthResult::ALL.iter().for_each(|result| probes(under.label, *result).increment(0));
     }
 
-    /// Registers the counters again that an exporter has dropped.
+    /// Registers the counters again, so that the counters that an exporter has dropped appear again.
     pub(super) fn renew_health(&self, under: Under<'_>) {
         // Relaxed: a flag, publishes nothing.
         if self.has_health.load(Relaxed) {

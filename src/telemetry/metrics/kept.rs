@@ -1,10 +1,10 @@
-//! The handles of one label. Each thread keeps the handles that it used last, and a refresh replaces the handles of
-//! all threads.
+//! The handles of one label that are kept between calls, for each recorder and at hand in each thread. A refresh
+//! replaces them, so that dropped series appear again.
 //!
-//! An exporter may drop a series that was idle. A handle of such a series counts into nothing for the rest of the
-//! process, and the `metrics` facade has no function that finds out. Therefore a refresh registers all handles anew. A
-//! call must not pay for that with a lock. So each thread has a fixed number of places for handles with their version.
-//! The thread takes the lock only after a refresh, or if the handles of another label have taken the place.
+//! An exporter may drop a series that was idle. From then on, the counts of a handle of this series are lost, and the
+//! `metrics` facade has no function that detects this. Therefore a refresh registers all handles anew. A call must not
+//! need a lock to find the new handles. Therefore each thread has a fixed number of places for handles, each with a
+//! version. The thread takes the lock only after a refresh, or if the place has the handles of another label.
 
 use std::cell::RefCell;
 use std::mem;
@@ -18,11 +18,11 @@ use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed, Release};
 /// The handles of one label, a set for each recorder.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// The number that identifies this value in the places of threads. No two values have the same number.
+    /// The number that identifies this label in the places of threads. No two labels have the same number.
     id: u64,
-    /// Grows with each replacement of a set.
+    /// The version of the sets, which grows when a set is added or replaced.
     version: AtomicU64,
-    /// The sets in the order of their first use, at most `RECORDERS`.
+    /// The sets of handles, one for each recorder, in the order of their first use. At most `RECORDERS`.
     sets: Mutex<Vec<Arc<Handles>>>,
     pub(super) rare: Rare,
 }
@@ -39,7 +39,8 @@ impl Kept {
         }
     }
 
-    /// Calls `act` with the handles of this thread's recorder. If there are none, registers them and calls `registered`.
+    /// Calls `act` with the handles of the label for the recorder of this thread. If the handles are missing, registers
+    /// them with `register` and then calls `registered`.
     pub(super) fn with(
         &self,
         register: impl FnOnce(usize) -> Handles,
@@ -59,14 +60,14 @@ impl Kept {
                 act(&at_hand.handles);
             }
         });
-        // A thread that ends has no places any more, and uses the lock.
+        // An error means that the thread is ending and has no places any more. The thread then uses the lock.
         at_hand.ok();
         if let Some(act) = act {
             act(&self.find(recorder, register, registered));
         }
     }
 
-    /// Returns the set of the recorder, and keeps it at hand.
+    /// Returns the set of the recorder, and keeps the set at hand in this thread.
     #[cold]
     fn find(
         &self,
@@ -88,16 +89,15 @@ impl Kept {
         handles
     }
 
-    /// Registers the series of the label anew with this thread's recorder, so that the series that the exporter has
-    /// dropped come back.
+    /// Registers the series of the label anew with the recorder of this thread, so that the series that the exporter
+    /// has dropped appear again.
     pub(super) fn renew(&self, label: &str, register: impl FnOnce(usize) -> Handles) {
         self.put(register(recorder()));
         self.rare.renew(label);
     }
 
-    /// Keeps the set instead of the earlier set of its recorder. The earlier handles count in the same series, but the
-    /// exporter may have dropped some of these series. If there are too many recorders, the set of the oldest is
-    /// dropped.
+    /// Keeps the set in the place of an earlier set of the same recorder. The earlier set is not used any more, because
+    /// the exporter may have dropped some of its series. If there are too many recorders, the oldest set is dropped.
     fn put(&self, handles: Handles) -> Arc<Handles> {
         let handles = Arc::new(handles);
         let mut sets = self.sets.lock();
@@ -116,7 +116,7 @@ impl Kept {
         let version = self.version.load(Relaxed) + 1;
         self.version.store(version, Release);
         drop(sets);
-        // The handles are dropped without the lock, because they are foreign code.
+        // The handles are dropped without the lock, because their drop is foreign code.
         drop(earlier);
         self.keep_at_hand(version, &handles);
         handles
@@ -125,10 +125,10 @@ impl Kept {
     fn keep_at_hand(&self, version: u64, handles: &Arc<Handles>) {
         let new = AtHand { id: self.id, version, handles: Arc::clone(handles) };
         let before = AT_HAND.try_with(|places| {
-            // A recorder that calls a circuit from its own code finds the place borrowed, and keeps nothing at hand.
+            // The place is borrowed if a recorder has called a circuit from its own code. Then nothing is kept at hand.
             self.place(places).try_borrow_mut().ok().and_then(|mut place| place.replace(new))
         });
-        // The handles of another label are dropped without the borrow, because they are foreign code.
+        // The handles of another label are dropped without the borrow, because their drop is foreign code.
         drop(before);
     }
 
@@ -138,19 +138,20 @@ impl Kept {
     }
 }
 
-/// Drops the handles that this thread has at hand. Other threads drop their copies when another label needs the place.
+/// Drops the handles of the label that this thread has at hand. Each other thread drops its copy when it needs the
+/// place for another label.
 impl Drop for Kept {
     fn drop(&mut self) {
         let at_hand = AT_HAND.try_with(|places| {
             let mut place = self.place(places).try_borrow_mut().ok()?;
             place.take_if(|at_hand| at_hand.id == self.id)
         });
-        // The handles are dropped without the borrow, because they are foreign code.
+        // The handles are dropped without the borrow, because their drop is foreign code.
         drop(at_hand);
     }
 }
 
-/// The handles that a thread used last for a label.
+/// The handles of a label that a thread has used last and keeps at hand.
 #[derive(Debug)]
 struct AtHand {
     id: u64,
@@ -171,11 +172,11 @@ fn recorder() -> usize {
 
 type Places = [RefCell<Option<AtHand>>; PLACES];
 
-/// The number of labels whose handles a thread can keep at hand. Labels with neighbouring numbers have different
-/// places.
+/// The number of labels whose handles a thread can keep at hand. A label has the place of its number modulo this
+/// number.
 const PLACES: usize = 64;
-/// The number of recorders whose handles are kept: the state without a recorder, the application's recorder, and two of
-/// tests.
+/// The number of recorders whose handles are kept. Four are enough for the recorder that does nothing before an
+/// application installs its own, the recorder of the application, and two recorders of tests.
 const RECORDERS: usize = 4;
 
 thread_local! {

@@ -1,17 +1,18 @@
-//! The newest standing that the gauges show, as a word.
+//! The newest standing of a circuit that the gauges show, packed with its era into one atomic word.
 
 use crate::state::{Mode, Standing, State};
 
-/// Returns the effective standing. Under the kill switch a circuit is disabled, in every mode.
+/// Returns the standing as callers find it. Under the kill switch (`bypassed`) a circuit is disabled in every mode.
 pub(super) const fn effective(standing: Standing, bypassed: bool) -> Standing {
     if bypassed { Standing::new(standing.state, Mode::Disabled) } else { standing }
 }
 
 /// The standing that the gauges show, in a word that grows with the era.
 ///
-/// The last bit says which gauges show the circuit, which are the gauges of its own label or the gauges of the pool. The
-/// bit is in the same word as the standing, so that one exchange orders each change of the standing and the step from
-/// the pool to the own label. Each change is then counted in exactly one of the two.
+/// If the last bit is set, the gauges of the circuit's own label show the circuit. Otherwise the gauges of the pool
+/// show the circuit. The bit is in the same word as the standing, so that exchanges of the word order the changes of
+/// the standing and the step from the pool to the own label. Therefore each change is counted either in the pool or
+/// under the own label.
 ///
 /// ```text
 /// word   63..5 era | 4..2 index in STANDINGS | 1 tripped | 0 own label
@@ -20,7 +21,8 @@ pub(super) const fn effective(standing: Standing, bypassed: bool) -> Standing {
 pub(super) struct Last(pub(super) u64);
 
 impl Last {
-    /// The bits of a circuit that left its registry, larger than every word of an era. The last bit stays as it was.
+    /// The bits of a circuit that left its registry, which are larger than every word with an era. The last bit, `OWN`,
+    /// does not belong to them and stays as it was.
     pub(super) const GONE: u64 = !Self::OWN;
     /// The bit of a circuit that has its own label.
     pub(super) const OWN: u64 = 1;
@@ -31,7 +33,7 @@ impl Last {
         Self(era << 5 | index << 2 | u64::from(standing.is_tripped()) << 1)
     }
 
-    /// Returns the same standing, shown by the gauges that show `other`.
+    /// Returns the same standing with the last bit of `other`, so that the gauges that show `other` show the standing.
     pub(super) const fn shown_like(self, other: Self) -> Self {
         Self(self.0 & !Self::OWN | other.0 & Self::OWN)
     }
@@ -46,7 +48,7 @@ impl Last {
         self.0 & Self::GONE == Self::GONE
     }
 
-    /// Returns the label of the standing. Empty if the circuit left its registry.
+    /// Returns the word of the standing in metrics, or an empty text if the circuit left its registry.
     pub(super) fn standing(self) -> &'static str {
         if self.is_gone() { "" } else { STANDINGS[self.index()] }
     }

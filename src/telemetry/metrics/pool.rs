@@ -1,5 +1,7 @@
-//! The counts behind the gauges of circuits that share a label. Such a gauge is a number of circuits, so that no circuit
-//! overwrites the gauge of another circuit. A circuit with a label of its own does not use this module.
+//! The pool of keyed circuits that share a label, which counts the circuits in each standing.
+//!
+//! The gauges of a shared label are these numbers of circuits, so that no circuit overwrites the gauge of another
+//! circuit. A circuit with a label of its own does not use this module.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Weak};
@@ -10,15 +12,15 @@ use super::last::{Last, STANDINGS};
 use crate::sync::{AcqRel, AtomicU64, Mutex, Relaxed};
 use crate::telemetry::Label;
 
-/// The numbers of circuits with one label, by standing. Each label has one pool in the process, because the process has
-/// one recorder.
+/// The numbers of circuits with one label, by standing. A label has one pool for all recorders, because nearly every
+/// process has one recorder.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) label: Arc<str>,
     /// The number of circuits in each standing, in the order of `STANDINGS`.
     standings: [AtomicU64; STANDINGS.len()],
     tripped: AtomicU64,
-    /// Increases with every change, so that `show` notices a change by another thread.
+    /// The number of changes of the counts, by which `show` notices a change by another thread.
     changes: AtomicU64,
     /// The handles of the label.
     pub(super) kept: Kept,
@@ -26,7 +28,8 @@ pub(super) struct Pool {
     renewals: AtomicU64,
 }
 
-/// The part of an observer that only keyed circuits need. It is allocated by itself, so that other circuits stay small.
+/// The part of an observer that only keyed circuits need. The observer has a pointer to this part, so that the
+/// observers of other circuits stay small.
 #[derive(Debug)]
 pub(super) struct Pooled {
     pub(super) label: Arc<Label>,
@@ -53,8 +56,9 @@ impl Pool {
         pool
     }
 
-    /// Returns true if a refreshed circuit has to renew the handles. `seen` is the number of renewals at the last refresh
-    /// of that circuit, so that a refresh of all circuits renews once and not for each circuit.
+    /// Returns true if the refresh of a circuit has to renew the handles of the label. `seen` is the number of renewals
+    /// at the last refresh of this circuit. When all circuits are refreshed, the first circuit renews the handles, and
+    /// the others find a larger number of renewals than they have seen.
     pub(super) fn renews(&self, seen: &AtomicU64) -> bool {
         // Relaxed: two threads that refresh at the same time may both renew, which only costs time.
         let renewals = self.renewals.load(Relaxed);
@@ -66,7 +70,7 @@ impl Pool {
     /// Moves a circuit from the count of its old standing to the count of its new standing. `None` stands for a circuit
     /// that does not exist.
     pub(super) fn moved(&self, from: Option<Last>, to: Option<Last>) {
-        // Relaxed for all four counts, because the AcqRel of `changes` below publishes them.
+        // Relaxed for all four changes of counts, because the AcqRel of `changes` at the end publishes them.
         if let Some(to) = to {
             self.standings[to.index()].fetch_add(1, Relaxed);
             self.tripped.fetch_add(u64::from(to.is_tripped()), Relaxed);
@@ -79,13 +83,13 @@ impl Pool {
         self.changes.fetch_add(1, AcqRel);
     }
 
-    /// Sets the gauges to the counts. Repeats if another thread has changed a count in between, so that the last gauges
-    /// that are set are the newest.
+    /// Sets the gauges to the counts. Sets them again if another thread has changed a count meanwhile, so that the
+    /// gauges show the newest counts in the end.
     pub(super) fn show(&self) {
         let mut shown = None;
         loop {
-            // AcqRel: pairs with the AcqRel in `moved`. A thread that has set old counts finds another number
-            // afterwards and sets the gauges again.
+            // AcqRel: pairs with the AcqRel in `moved`. A thread that has shown old counts finds another number of
+            // changes here and sets the gauges again.
             let changes = self.changes.fetch_add(0, AcqRel);
             if shown == Some(changes) {
                 return;

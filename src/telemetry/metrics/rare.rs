@@ -1,8 +1,8 @@
-//! Series without a kept handle, which are the [named](crate::outcome::FailureKind::Named) kinds of failures, and the
-//! transitions. Except for the transitions in `born`, such a series begins with its first event.
+//! The counters of transitions and of [named](crate::outcome::FailureKind::Named) kinds of failures, whose handles are
+//! not kept.
 //!
-//! These series are registered on every use. [`Rare`] remembers the series, so that a refresh registers again the
-//! series that an exporter has dropped.
+//! These series are registered on every use. Except for the transitions in `born`, such a series begins with its first
+//! event. [`Rare`] remembers the series, so that a refresh registers again the series that an exporter has dropped.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::sync::Mutex;
 #[derive(Debug, Default)]
 pub(super) struct Rare(Mutex<BTreeSet<Series>>);
 
-/// The labels of a series beside `service`.
+/// One series of a label `service`, with its metric and its other labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Series {
     Failures { kind: &'static str },
@@ -34,7 +34,7 @@ impl Rare {
         series.counter(label).increment(1);
     }
 
-    /// Registers the series again. The increment of 0 keeps an exporter from taking them for idle.
+    /// Registers the remembered series again. The increment of 0 shows an exporter that the series are not idle.
     pub(super) fn renew(&self, label: &str) {
         let known = self.0.lock().clone();
         known.into_iter().for_each(|series| series.counter(label).increment(0));
@@ -57,6 +57,6 @@ impl Series {
     }
 }
 
-/// The largest number of series that a label remembers. A program has fewer series, because the names of kinds are
-/// constants of the program.
+/// The largest number of series that are remembered for a label. Programs have fewer series, because the names of kinds
+/// and transitions are constants.
 const MOST: usize = 256;

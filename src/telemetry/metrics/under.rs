@@ -1,10 +1,10 @@
 //! The label under which an event counts, and the step of a keyed circuit from the shared label to its own label.
 //!
-//! The step can happen while another thread reports an event of the circuit. An event that read the label at several
-//! places could find both labels, and would put the gauges of one circuit in the place of the numbers of all circuits.
-//! Therefore each event reads its label once, and passes the label on together with the handles that belong to it. Only
-//! the gauges of the standing follow the exchange of [`Last`] instead, because that exchange orders each change and the
-//! step.
+//! The step can happen while another thread reports an event of the circuit. If an event read the label several times,
+//! it could find the shared label first and the own label later, and would overwrite the numbers of all circuits with
+//! the gauges of one circuit. Therefore each event reads its label once, and passes the label on together with its
+//! handles. There is one exception. The exchange of [`Last`] decides which gauges show a standing, because that
+//! exchange orders the changes of the standing and the step.
 
 use super::MetricsObserver;
 use super::handles::Handles;
@@ -33,14 +33,15 @@ impl Under<'_> {
 impl MetricsObserver {
     /// Returns the label under which an event of the circuit counts.
     pub(super) fn under<'a>(&'a self, circuit: &'a str) -> Under<'a> {
-        // Relaxed: an event that sees the step to the own label late still goes to the shared label.
+        // Relaxed: an event that sees the step to the own label late still counts under the shared label.
         match self.pool.as_deref().filter(|_| !Last(self.last.load(Relaxed)).is_own()) {
             Some(Pooled { pool, .. }) => Under { label: &pool.label, kept: &pool.kept, pool: Some(pool) },
             None => Under { label: circuit, kept: &self.own, pool: None },
         }
     }
 
-    /// Moves the circuit from the pool to its own label, if the circuit was given its own label.
+    /// Moves the circuit from the pool to its own label, if the circuit has got a label of its own since its last
+    /// event.
     pub(super) fn leave_pool(&self, circuit: &str) {
         let Some(Pooled { label, pool }) = self.pool.as_deref() else { return };
         // Relaxed: a circuit that sees its label late leaves the pool with its next event.
@@ -48,8 +49,8 @@ impl MetricsObserver {
         if !label.is_own() || last.is_own() || last.is_gone() {
             return;
         }
-        // AcqRel: pairs with the exchanges in `show` and `change`. A circuit that left its registry meanwhile stays in
-        // the account of the pool, because its gauges are at zero there.
+        // AcqRel: pairs with the exchanges in `show` and `change`. A circuit that left its registry meanwhile keeps the
+        // shared label, because `go` has removed the circuit from the counts of the pool already.
         let left = self.last.fetch_update(AcqRel, Acquire, |last| {
             let last = Last(last);
             (!last.is_own() && !last.is_gone()).then_some(last.0 | Last::OWN)
