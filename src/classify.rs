@@ -1,4 +1,4 @@
-//! Classifiers, which turn the result of a call into an outcome. The outcome is a success, a failure with a weight, or
+//! Classifiers, which turn the result of one call into an outcome: a success, a failure with a weight for this call, or
 //! ignored.
 //!
 //! A classifier sees the request before the call and the result after the call, so that its judgement can

@@ -12,8 +12,8 @@ mod address;
 mod audit;
 mod cluster;
 mod connection;
+mod error;
 mod keys;
-mod no_answer;
 mod opening;
 mod pubsub;
 mod script;
@@ -30,8 +30,8 @@ use redis::Value;
 
 use self::address::Source;
 use self::connection::Connection;
+use self::error::Access;
 use self::keys::Keys;
-use self::no_answer::Access;
 use self::servers::Servers;
 use super::{
     AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, Watch, Write, Written, check_length, time_limit,

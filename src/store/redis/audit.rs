@@ -4,8 +4,8 @@
 //! up the id of each row in a sorted set of the newest 20 000 ids. The lookup is exact and costs a microsecond. A
 //! search in the last rows of the stream would be slower and not exact.
 
+use super::error::{Access, NoAnswer};
 use super::keys::Keys;
-use super::no_answer::{Access, NoAnswer};
 use super::script;
 use super::servers::Servers;
 use crate::random;

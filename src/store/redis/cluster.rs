@@ -22,8 +22,8 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::address::Source;
 use super::connection::Connection;
+use super::error::{Access, NoAnswer};
 use super::keys::Keys;
-use super::no_answer::{Access, NoAnswer};
 use super::servers::{Answers, load};
 use super::slots::{Place, Redirection, slot};
 use super::together::together;

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::address::Source;
-use super::no_answer::{Access, NoAnswer};
+use super::error::{Access, NoAnswer};
 use super::opening;
 use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::store::time_limit;

@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion};
 
 use super::address::Source;
-use super::no_answer::NoAnswer;
+use super::error::NoAnswer;
 use super::sentinel::check_role;
 
 /// Opens a connection. `within` is the caller's time limit for the whole opening, of which the sentinels get half.

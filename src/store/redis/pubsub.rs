@@ -24,8 +24,8 @@ use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
 use super::connection::{Connection, connected_within};
+use super::error::NoAnswer;
 use super::keys::Keys;
-use super::no_answer::NoAnswer;
 use super::opening;
 use super::script::TRANSITION;
 use super::servers::Servers;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address::{Source, hosts, is_host};
-use super::no_answer::{Access, NoAnswer};
+use super::error::{Access, NoAnswer};
 
 /// The sentinels of one master. Clones share them.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::random;
 use crate::store::redis::address::Source;
 use crate::store::redis::connection::Connection;
-use crate::store::redis::no_answer::{Access, NoAnswer};
+use crate::store::redis::error::{Access, NoAnswer};
 use crate::store::redis::slots::{Place, Slots, read};
 use crate::store::redis::together::together;
 use crate::sync::Mutex;
