@@ -1,9 +1,9 @@
 //! Outcomes of calls that are no probes, as evidence for a circuit: slow calls, stale outcomes, and the weight of a call
-//! that was cancelled late or ended by a deadline of its caller. The outcomes of probes are in `verdict.rs`.
+//! that was cancelled late or ended by a deadline of its caller. The ends of probes are
+//! in `verdict`.
 //!
 //! An outcome is evidence in the era of its permit. If that era is over, the outcome counts only for the totals.
-//! Evidence may cause a transition. The rules are in `trip_rules`, the transition itself is in `change`, and the
-//! meaning of every end of a probe, also of a cancelled probe, is in `verdict`.
+//! Evidence may cause a transition. The rules are in `trip_rules`, and the transition itself is in `change`.
 
 use std::time::Duration;
 
