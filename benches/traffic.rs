@@ -3,6 +3,8 @@
 //! The registries are in this process, each with a connection and a watch of its own. The server is started by the harness of the
 //! tests. Each scenario prints one line. The numbers are those of the server: `INFO stats` and `INFO cpu`. Without the name of a
 //! scenario the bench prints the names and measures nothing, because all scenarios together take seven minutes.
+//!
+//! The file is longer than others, because all scenarios share the fleet and the counters of the server.
 
 #[path = "harness/counting.rs"]
 mod counting;

@@ -77,6 +77,8 @@
 //!
 //! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure. A doubt
 //! by a dropped permit weighs 0.5, and a doubt by a deadline of the caller weighs less.
+//!
+//! The file is longer than others, because the table of edges and the public surface of a circuit are read together.
 
 mod admit;
 mod adopt;

@@ -124,7 +124,7 @@ impl<P, F> RetryPolicy<P, F> {
         self
     }
 
-    /// Sets the backoff of the waits for a circuit, whose steps double from `first` to `max`. Each step is
+    /// Sets the backoff of the waits for a circuit. The steps of the backoff double from `first` to `max`. Each step is
     /// lengthened by a random share of up to `jitter`.
     ///
     /// By default, a policy from the builder uses the backoff of the builder, and any other policy uses 100

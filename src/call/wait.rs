@@ -4,6 +4,9 @@
 //! end of an opening, of a hold or of a probe deadline wakes no task. Therefore a waiting task has its own timer of
 //! tokio, and a waiting thread sleeps until the deadline. A task or thread registers with the circuit before its last
 //! check, because a change between the last check and a later registration would not wake the task.
+//!
+//! The file is longer than others, because all waits share one registration with the wakers, and most of its lines are
+//! documentation.
 
 use std::future::poll_fn;
 use std::pin::Pin;

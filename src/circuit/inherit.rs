@@ -10,7 +10,7 @@ use super::Circuit;
 use crate::state::{Reason, Snapshot};
 
 impl Circuit {
-    /// Returns true if a new circuit would know less than this circuit, because this circuit is tripped, held or limited,
+    /// Returns true if a new circuit would know less than this circuit, because this circuit is tripped, held, limited or in shadow,
     /// has failures or slow calls in its evidence, has openings in a row that still count, or has calls under way.
     ///
     /// `handles` is the number of handles to the circuit that are not part of a call.

@@ -19,6 +19,8 @@
 //! All instances of a fleet close at the same time. Therefore each instance admits the same share at the same time, and
 //! so does the whole fleet. An instance that closes later begins at the share of the others
 //! ([`Snapshot::closed_for`](crate::state::Snapshot::closed_for)).
+//!
+//! The file is longer than others, because the ramp, the throttle and the bit of the word must agree about one era.
 
 mod levels;
 mod throttle;

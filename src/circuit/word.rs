@@ -59,7 +59,7 @@ impl Word {
 
     /// Returns true if calls go through and are counted, because the circuit is closed in automatic mode or in shadow.
     ///
-    /// The check is one comparison, because these two standings have the lowest bits of all standings. A circuit that
+    /// The check is one comparison, because these two standings are the smallest numbers of all standings. A circuit that
     /// awaits its restore, or whose calls are limited, does not count as flowing, so that the admission of a healthy
     /// call needs no second test.
     #[inline]

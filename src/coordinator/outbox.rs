@@ -188,8 +188,9 @@ impl Outbox {
         let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && !rests(waiting);
         let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
         let again = tried().find(|waiting| waiting.trial == Trial::Again && !rests(waiting));
-        // If a row was refused just now, the store may refuse all rows from now on. Then a notice comes before the
-        // second trial of a suspect.
+        // A suspect is sent a second time before the other rows only if no row of an operator is due and no single row
+        // was refused just now. After a refusal the other rows are sent first, because the store may refuse all rows
+        // from now on.
         let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
         let mut chosen = match oldest.or(again_first) {
             Some(alone) => vec![alone],

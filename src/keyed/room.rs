@@ -68,11 +68,11 @@ struct Rank {
 enum Class {
     /// The restore created the circuit, and no call has used its key.
     Unused,
+    /// A new circuit would know as much as this circuit.
     KnowsNothing,
-    /// The circuit knows something. `calls` is the number of calls of the key.
-    KnowsSomething {
-        calls: u64,
-    },
+    /// A new circuit would know less than this circuit, for example because this circuit is open, has failures, or has
+    /// calls under way. `calls` is the number of calls of the key.
+    KnowsSomething { calls: u64 },
 }
 
 impl Room {
@@ -145,8 +145,7 @@ impl Room {
     /// refused stays, because its entry takes no room in the registry.
     ///
     /// Circuits that were restored from the store are evicted first as long as no call has used their keys, even if
-    /// they
-    /// are not closed. Without this order, hosts that this instance never calls would use up the room, and the keys in
+    /// they are not closed. Without this order, hosts that this instance never calls would use up the room, and the keys in
     /// use would evict each other.
     pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, full: Full) -> bool {
         if now < self.room_at {

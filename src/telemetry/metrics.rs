@@ -1,5 +1,6 @@
 //! The observer for the `metrics` facade, which turns events into counters, gauges and histograms. The table of all
 //! metrics of a circuit is at [`MetricsObserver`].
+//! A metric of a fact that no event reports begins in `event.rs`.
 //!
 //! A handle of the facade belongs to the recorder that was installed when the handle was registered. A handle that was
 //! registered before any recorder was installed never records. A registration for each call would cost ten times as
@@ -9,6 +10,8 @@
 //!
 //! A call takes no lock in this module, except for the first call of a thread after a refresh. No code of a recorder
 //! runs under a lock.
+//!
+//! The file is longer than others, because the table of metrics is read together with the events that change them.
 
 mod born;
 mod descriptions;

@@ -95,6 +95,14 @@ pub(crate) async fn put(store: &impl Store, name: &str, bytes: &[u8]) {
     assert!(matches!(store.compare_and_set(&write).await.unwrap(), Written::Applied { .. }));
 }
 
+/// Runs the test of that name in a process whose environment disables that circuit.
+pub(crate) fn passes_under_the_kill_switch(test: &str, circuit: &str) {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", test]).env("CIRCUIT_BREAKER_DISABLED", circuit).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
 /// Lets virtual time pass, and everything happen in it.
 pub(crate) async fn pass(time: Duration) {
     tokio::time::sleep(time).await;

@@ -1,4 +1,6 @@
 //! A fast store in front of a durable one: one test for each rule F1 to F5, and who answers when.
+//!
+//! The file is longer than others, because all tests share the two tiers that its top defines.
 
 mod comparison;
 

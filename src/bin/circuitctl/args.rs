@@ -148,8 +148,8 @@ pub(crate) struct OrderArguments {
     /// the column INSTANCE
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-    /// The id of the order. An order that is repeated with the same ID takes effect only once. A new order needs a new
-    /// ID
+    /// The id of the order. An order that is repeated with the same id takes effect only once. A new order needs a new
+    /// id
     #[arg(long)]
     pub(crate) id: Option<String>,
     /// Refuse the order if the circuit has changed since this generation, which `show` prints

@@ -104,6 +104,7 @@ impl Levels {
             seen != Tick::ZERO && now.saturating_since(seen) < PROBES_LATELY
         };
         let [sheddable, standard] = &self.seen;
+        // Relaxed, for the same reason.
         match criticality {
             Criticality::Sheddable => {
                 sheddable.store(now.as_nanos(), Relaxed);

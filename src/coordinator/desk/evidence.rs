@@ -5,6 +5,8 @@
 //! state is written at once, even if the publication of the change has lost against another instance, because a restart
 //! restores the state from the entry. `write.rs` handles the record around the entry, and `takeover.rs` handles the
 //! entries of other instances.
+//!
+//! The file is longer than others, because the counts, the entry and the time of its next write are one state.
 
 use std::time::Duration;
 

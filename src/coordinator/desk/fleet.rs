@@ -26,6 +26,8 @@
 //!
 //! `Sharing::Follow` is a quorum of one vote, and no instance declines. There, a state that an instance without a fleet
 //! publishes is a decision, too.
+//!
+//! The file is longer than others, because the table above is read together with the function that carries it out.
 
 mod adopt;
 mod sent;

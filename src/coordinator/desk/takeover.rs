@@ -5,6 +5,8 @@
 //! restore comes before the acts, because an act applies to the restored state. Acts come before the decision of a
 //! fleet, because a reset can make an own state obsolete. A state is restored only in the era of the last look. If the
 //! circuit has made a transition since the look, the restore waits for the next answer of the store.
+//!
+//! The file is longer than others, because the order in which the parts of a record are taken over matters.
 
 use std::time::Duration;
 

@@ -44,8 +44,8 @@ impl Others {
             let (sequence, left) = (entry.sequence, entry.lives_for(now.store));
             let latest = now.here.saturating_add(left);
             let ends = match self.seen.get(other) {
-                // A repeated entry counts no longer than before, even if its instance has dated the entry in the
-                // future.
+                // The end of a repeated entry never moves to a later time, even if its instance has dated the entry in
+                // the future.
                 Some(seen) if seen.sequence == sequence || left.is_zero() => seen.ends.min(latest),
                 None if left.is_zero() => Tick::ZERO,
                 _ => latest,

@@ -11,12 +11,12 @@
 //! | `Lease` | half-open, no own lease pending, room for a lease | the instance has a lease |
 //! | `Renew` | own lease pending | the lease ends later |
 //! | `Passed` | own lease pending | the probe counts; enough passed probes close the fleet |
-//! | `Failed` | own lease pending | the failure counts; two instances, or the only one, reopen the fleet |
+//! | `Failed` | own lease pending | the failure counts; the fleet reopens if more probes failed than are tolerated, and at least two failed or the instance is the only one |
 //! | `Unopposed` | a probe of the instance failed at least a second ago; no lease pending; no other instance passed | the fleet reopens |
 //! | `Late` | the instance has an overdue probe; or a lapsed lease, and room for a lease | the result counts |
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
-//! *Own* means that the instance of the command has the lease. There is room for a lease if the instance has no failure
+//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if the instance has no failure
 //! in this round, if fewer than `in_flight` leases are pending, and if passed and pending probes together are fewer
 //! than `probes`. A hold of an operator supersedes every command, because the hold decides alone. Each decision of the
 //! fleet is also the published state, under the same generation.

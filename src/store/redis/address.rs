@@ -156,7 +156,7 @@ impl Source {
         self.ca.as_ref()
     }
 
-    /// Returns a client of a server with the present content of the files.
+    /// Returns a client of a server with the present content of the certificate files.
     ///
     /// The files are read in a thread for blocking work, because a disk may hang.
     pub(super) async fn client(&self, server: ConnectionInfo) -> Result<Client, StoreError> {

@@ -24,7 +24,9 @@ pub(super) fn transitions(label: &str) {
 }
 
 /// The edges of the table in `circuit.rs` that lead to open or forced open, each as the old standing, the new standing
-/// and the reasons. A restore, or the adoption of a snapshot of another instance, is possible in every standing.
+/// and the reasons. A restore can lead from every standing to open or forced open. The adoption of a state of other
+/// instances keeps the mode, so such an adoption leads from closed, half-open or open to open, or from forced open to
+/// forced open.
 const OPENINGS: &[(&str, &str, &[&str])] = &[
     (
         "closed",
@@ -37,6 +39,7 @@ const OPENINGS: &[(&str, &str, &[&str])] = &[
             "unproven",
             "at_once",
             "advised",
+            "relapsed",
             "restored",
             "followed",
             "fleet",
@@ -49,6 +52,48 @@ const OPENINGS: &[(&str, &str, &[&str])] = &[
     ("closed", "forced_open", &["operator", "restored"]),
     ("half_open", "forced_open", &["operator", "restored"]),
     ("open", "forced_open", &["operator", "restored"]),
-    ("forced_open", "forced_open", &["operator", "restored", "followed"]),
+    ("forced_open", "forced_open", &["operator", "restored", "followed", "fleet"]),
     ("disabled", "forced_open", &["operator", "restored"]),
 ];
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn snake_case(name: &str) -> String {
+        let mut text = String::new();
+        for (at, letter) in name.char_indices() {
+            if letter.is_uppercase() && at > 0 {
+                text.push('_');
+            }
+            text.extend(letter.to_lowercase());
+        }
+        text
+    }
+
+    #[test]
+    fn every_edge_to_open_in_the_table_of_the_circuit_begins_at_zero() {
+        let states = [("closed", "closed"), ("half-open", "half_open"), ("open", "open")];
+        let mut edges = BTreeSet::new();
+        for row in include_str!("../../circuit.rs").lines().filter_map(|line| line.strip_prefix("//! | ")) {
+            let [from, to, _, reasons] = row.splitn(4, " | ").collect::<Vec<_>>()[..] else { continue };
+            let is_snapshot = from == "any" && to.starts_with("the state of a snapshot");
+            if !to.starts_with("open") && !is_snapshot {
+                continue;
+            }
+            for (_, state) in states.iter().filter(|(name, _)| is_snapshot || from.split(", ").any(|one| one == *name))
+            {
+                let names = reasons.split('`').skip(1).step_by(2);
+                edges.extend(names.map(|name| (*state, snake_case(name))));
+            }
+        }
+        assert!(edges.len() > 15, "the table has other words: {edges:?}");
+        for (from, reason) in edges {
+            let listed =
+                OPENINGS.iter().any(|(of, to, reasons)| *of == from && *to == "open" && reasons.contains(&&*reason));
+            assert!(listed, "{from} to open because of {reason}");
+        }
+    }
+}

@@ -1,11 +1,11 @@
 //! A circuit that the environment disables, and a store that says it is open.
 
-use std::process::Command;
-
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::{Outcome, State};
 
-use crate::rig::{Instance, alice, audited, call, fail, memory, millis, pass, record, secs, settings};
+use crate::rig::{
+    Instance, alice, audited, call, fail, memory, millis, pass, passes_under_the_kill_switch, record, secs, settings,
+};
 
 const KILLED: &str = "killed-by-the-environment";
 
@@ -13,13 +13,7 @@ const KILLED: &str = "killed-by-the-environment";
 #[test]
 fn the_kill_switch_outranks_the_store_and_publishes_nothing() {
     let name = "coordinator::environment::under_the_kill_switch";
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name])
-        .env("CIRCUIT_BREAKER_DISABLED", KILLED)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    passes_under_the_kill_switch(name, KILLED);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,6 @@
 //! The fleet as people see it: in the status, in the answer about a fleet, in events, metrics and rejections.
+//!
+//! The file is longer than others, because all tests share the fleet that its top defines.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;

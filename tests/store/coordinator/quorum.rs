@@ -30,6 +30,16 @@ fn state(circuit: &Circuit) -> State {
     circuit.state()
 }
 
+/// Lets the instance begin a probe under a lease, and ends its process in the middle of the probe.
+async fn kill_during_its_probe(instance: Instance) {
+    assert!(instance.circuit.try_acquire().is_err(), "the first call is the demand");
+    pass(millis(300)).await;
+    let probe = instance.circuit.try_acquire().unwrap();
+    pass(millis(100)).await;
+    drop(instance.registry);
+    std::mem::forget(probe);
+}
+
 pub(super) async fn three(store: &(impl Store + Clone)) -> [Instance; 3] {
     let mut instances = Vec::new();
     for id in ["a", "b", "c"] {

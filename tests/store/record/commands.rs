@@ -1,4 +1,6 @@
 //! What commands make of a record, and how long a store must remember it.
+//!
+//! The file is longer than others, because all tests share the commands that its top defines.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! A register that fails in every way that a store can, and checks every write that it accepts.
+//!
+//! The file is longer than others, because a fault of a register is read together with the operation that it breaks.
 
 #![expect(
     clippy::disallowed_types,

@@ -9,7 +9,7 @@ use tower_circuit_breaker::{OpenDuration, Outcome};
 use super::leases::{lease, lend, probe};
 use super::probes::{Calls, are_closed, circuits, fleet, opened};
 use super::*;
-use crate::rig::settings;
+use crate::rig::{passes_under_the_kill_switch, settings};
 
 /// Starts an instance whose settings differ from those of the others.
 async fn with(store: &MemoryStore, id: &str, change: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Instance {
@@ -171,13 +171,7 @@ const KILLED: &str = "killed-in-a-fleet";
 #[test]
 fn an_instance_under_the_kill_switch_withdraws_its_vote_and_votes_no_more() {
     let name = "coordinator::quorum::faults::under_the_kill_switch";
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name])
-        .env("CIRCUIT_BREAKER_DISABLED", KILLED)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    passes_under_the_kill_switch(name, KILLED);
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,14 +69,7 @@ async fn the_next_follower_probes_ten_seconds_after_a_dead_one() {
     let store = memory();
     let mut instances = opened(&store, MANY).await;
     pass(millis(4_600)).await;
-    let prober = instances.remove(3);
-    assert!(prober.circuit.try_acquire().is_err(), "the first call is the demand");
-    pass(millis(300)).await;
-    let probe = prober.circuit.try_acquire().unwrap();
-    pass(millis(100)).await;
-    // The process is killed during its probe.
-    drop(prober.registry);
-    std::mem::forget(probe);
+    kill_during_its_probe(instances.remove(3)).await;
     let mut calls = Calls::default();
     let took = calls.run(&circuits(&instances), 100, 400, |_| Outcome::Success, || are_closed(&instances)).await;
     assert!((9_000..12_000).contains(&took), "{took} ms");

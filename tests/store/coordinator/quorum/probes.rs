@@ -141,14 +141,7 @@ async fn a_dead_prober_costs_ten_seconds() {
     let store = memory();
     let mut instances = Vec::from(opened(&store).await);
     pass(millis(4_600)).await;
-    let prober = instances.remove(0);
-    assert!(prober.circuit.try_acquire().is_err(), "the first call is the demand");
-    pass(millis(300)).await;
-    let probe = prober.circuit.try_acquire().unwrap();
-    pass(millis(100)).await;
-    // The process is killed during its probe.
-    drop(prober.registry);
-    std::mem::forget(probe);
+    kill_during_its_probe(instances.remove(0)).await;
     let mut calls = Calls::default();
     let took = calls.run(&circuits(&instances), 100, 400, |_| Outcome::Success, || are_closed(&instances)).await;
     assert!((9_000..12_000).contains(&took), "{took} ms");

@@ -1,4 +1,6 @@
 //! Votes, merged evidence, and the acts of operators.
+//!
+//! The file is longer than others, because all tests share the orders that its top defines.
 
 use super::*;
 use tower_circuit_breaker::record::{InstanceEntry, OperatorCommand, join};
