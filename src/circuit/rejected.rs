@@ -156,8 +156,11 @@ impl fmt::Display for Rejected {
                 return self.retry_after().map_or(Ok(()), |wait| write!(f, "; try again in {}", Brief(wait)));
             }
             (RejectReason::HalfOpen, edge) => {
-                let why =
-                    if self.waits_for_health_probe() { "waits for a health probe" } else { "its probes are taken" };
+                let why = if self.waits_for_health_probe() {
+                    "waits for a health probe"
+                } else {
+                    "admits no further probe now"
+                };
                 write!(f, "circuit `{name}` is half-open and {why}")?;
                 // A circuit that was reset from closed to half-open has no opening.
                 edge.as_ref().map_or(Ok(()), |edge| edge.write_opening(f))?;

@@ -28,7 +28,9 @@ pub(super) fn sentence(rejected: &Rejected, detail: Detail) -> String {
         (Detail::Name, RejectReason::HalfOpen) if rejected.waits_for_health_probe() => {
             format!("circuit `{name}` is half-open and waits for a health probe")
         }
-        (Detail::Name, RejectReason::HalfOpen) => format!("circuit `{name}` is half-open and its probes are taken"),
+        (Detail::Name, RejectReason::HalfOpen) => {
+            format!("circuit `{name}` is half-open and admits no further probe now")
+        }
         (Detail::Name, RejectReason::Ramp) => {
             format!("circuit `{name}` has closed and admits only a growing share of the calls")
         }

@@ -37,7 +37,7 @@ fn a_status_says_name_standing_reason_next_probe_and_counts() {
         half_open.starts_with("circuit `payments` is half-open; it opened because failures in a row weighed 5.0"),
         "{half_open}"
     );
-    assert!(half_open.contains("; its probes are taken; calls: "), "{half_open}");
+    assert!(half_open.contains("; it admits no further probe now; calls: "), "{half_open}");
     first.success();
     succeed(&circuit, 2);
     let closed = sentence(&circuit);
@@ -153,11 +153,11 @@ fn the_status_and_the_rejections_of_a_half_open_circuit_give_the_same_cause() {
         let cause = cause.unwrap_or_default();
         assert_eq!(
             reject(&circuit).to_string(),
-            format!("circuit `payments` is half-open and its probes are taken{cause}"),
+            format!("circuit `payments` is half-open and admits no further probe now{cause}"),
             "story {number}"
         );
         let status = sentence(&circuit);
-        let begin = format!("circuit `payments` is half-open{cause}; its probes are taken; calls: ");
+        let begin = format!("circuit `payments` is half-open{cause}; it admits no further probe now; calls: ");
         assert!(status.starts_with(&begin), "story {number}: {status}");
     }
 }

@@ -224,7 +224,7 @@ fn a_half_open_rejection_without_an_opening_names_the_taken_probes() {
     let _probe = take_probe(&circuit);
     let mut service = CircuitBreakerLayer::new(&circuit).layer(service_fn(obey));
     let rejected = rejection(ask(&mut service, Ask::Succeed));
-    assert_eq!(rejected.to_string(), "circuit `payments` is half-open and its probes are taken");
+    assert_eq!(rejected.to_string(), "circuit `payments` is half-open and admits no further probe now");
     assert_eq!(rejected.to_string(), circuit.try_acquire().unwrap_err().to_string());
 }
 

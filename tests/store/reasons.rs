@@ -98,7 +98,7 @@ async fn a_half_open_circuit_keeps_the_reason_of_its_opening_over_a_restart() {
     assert_eq!(state(&a.circuit), State::HalfOpen);
     let probe = a.circuit.try_acquire().unwrap();
     let sentence = rejected(&a.circuit);
-    let before = "circuit `payments` is half-open and its probes are taken; it was opened at 20";
+    let before = "circuit `payments` is half-open and admits no further probe now; it was opened at 20";
     between(&sentence, before, &format!(" UTC, before this restart: {REASON}"));
     drop(probe);
 }

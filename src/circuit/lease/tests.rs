@@ -476,5 +476,5 @@ fn the_text_of_a_status_names_the_lease_it_waits_for() {
     assert!(circuit.status().to_string().contains("; its next probe waits for a lease"), "{}", circuit.status());
     assert!(circuit.grant(circuit.status().era));
     let _probe = probe(&circuit);
-    assert!(circuit.status().to_string().contains("; its probes are taken"), "{}", circuit.status());
+    assert!(circuit.status().to_string().contains("; it admits no further probe now"), "{}", circuit.status());
 }

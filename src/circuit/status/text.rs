@@ -84,7 +84,7 @@ impl Status {
             (NextCall::Rejected, State::HalfOpen, _) if self.probes.in_flight == 0 => {
                 f.write_str("; its next probe waits for a lease")
             }
-            (NextCall::Rejected, State::HalfOpen, _) => f.write_str("; its probes are taken"),
+            (NextCall::Rejected, State::HalfOpen, _) => f.write_str("; it admits no further probe now"),
             (NextCall::Rejected, _, Some(wait)) => write!(f, "; it lets a probe through in {}", Brief(wait)),
             (NextCall::Rejected, _, None) => f.write_str("; it stays open until an operator resets it"),
         }

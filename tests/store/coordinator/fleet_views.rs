@@ -337,7 +337,7 @@ async fn a_rejection_by_the_fleet_names_the_instances_that_opened() {
     // The first calls after the open duration make the circuit half-open, and take its probes.
     let _probes: Vec<_> = std::iter::from_fn(|| c.circuit.try_acquire().ok()).take(100).collect();
     let rejected = c.circuit.try_acquire().unwrap_err().to_string();
-    let taken = "circuit `payments` is half-open and its probes are taken; it opened because 2 ";
+    let taken = "circuit `payments` is half-open and admits no further probe now; it opened because 2 ";
     assert!(rejected.starts_with(taken), "{rejected}");
     let transition = c.circuit.status().transitions[0].to_string();
     assert!(transition.starts_with("closed to open: 2 "), "{transition}");
