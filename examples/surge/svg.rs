@@ -1,21 +1,22 @@
-//! The picture: the three runs over one time axis, written as SVG by hand.
+//! The picture: the five runs over one time axis, written as SVG by hand.
 
 use std::fmt::{Result, Write};
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::record::{How, Record, per};
-use crate::report::Run;
-use crate::traffic::{AFTER, DURING, NORMAL, SURGE};
+use crate::report::Runs;
+use crate::traffic::{AFTER, DURING, NORMAL, SURGE, Setup};
 
 const BUCKET: Duration = Duration::from_millis(250);
 const LEFT: f64 = 64.0;
 const WIDTH: f64 = 1100.0;
 const PANEL: f64 = 150.0;
-const COLOURS: [&str; 3] = ["#e65100", "#6a1b9a", "#1565c0"];
+/// In the order of `Setup::EACH`.
+const COLOURS: [&str; Setup::EACH.len()] = ["#e65100", "#6a1b9a", "#c2185b", "#2e7d32", "#1565c0"];
 
 /// Draws the whole picture.
-pub(crate) fn draw(runs: &[Run; 3]) -> String {
+pub(crate) fn draw(runs: &Runs) -> String {
     let mut picture = Picture { text: String::new(), runs };
     picture.all().expect("a String takes everything");
     picture.text
@@ -23,7 +24,7 @@ pub(crate) fn draw(runs: &[Run; 3]) -> String {
 
 struct Picture<'a> {
     text: String,
-    runs: &'a [Run; 3],
+    runs: &'a Runs,
 }
 
 impl Picture<'_> {
@@ -58,8 +59,8 @@ impl Picture<'_> {
     }
 
     fn legend(&mut self) -> Result {
-        for (n, (colour, (name, _))) in (0_u8..).zip(COLOURS.into_iter().zip(self.runs)) {
-            let x = LEFT + 190.0 * f64::from(n);
+        for (n, (colour, setup)) in (0_u8..).zip(COLOURS.into_iter().zip(Setup::EACH)) {
+            let (x, name) = (LEFT + 190.0 * f64::from(n), setup.title());
             writeln!(
                 self.text,
                 r#"<path d="M{x} 76h26" stroke="{colour}" stroke-width="3"/><text x="{}" y="80">{name}</text>"#,
@@ -71,7 +72,7 @@ impl Picture<'_> {
 
     /// Draws one quantity of all runs, in its own scale.
     fn panel(&mut self, y: f64, title: &str, value: impl Fn(&Record, &Range<Duration>) -> Option<f64>) -> Result {
-        let series: Vec<_> = self.runs.iter().map(|(_, record)| points(record, &value)).collect();
+        let series: Vec<_> = self.runs.iter().map(|record| points(record, &value)).collect();
         let most = series.iter().flatten().map(|(_, value)| *value).fold(1.0, f64::max);
         let step = [50.0, 100.0, 250.0, 500.0, 1000.0].into_iter().find(|step| most / step <= 5.0).unwrap_or(most);
         let top = (most / step).ceil() * step;
