@@ -23,7 +23,7 @@ const SCRIPT: [Act; 7] = [
 pub(crate) const PLAIN: &str = "orders";
 pub(crate) const EARLY: &str = "orders-early";
 
-/// By default 1 s, and 10 s for a fleet. The rest of the sixtieth is lost to the distance of the calls, which is 20 ms.
+/// By default 1 s, and a ramp of 10 s in a fleet. A sixtieth of that would be less than the distance of the calls, which is 20 ms.
 const CHECK_EVERY: Duration = Duration::from_millis(25);
 const CHECK_DEADLINE: Duration = Duration::from_millis(100);
 const RAMP: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ pub(crate) async fn run() -> Result<Played, BoxError> {
     ];
     let circuits: [Circuit; 2] = circuits.try_into().map_err(|_| "two sides have a circuit")?;
 
-    introduction(circuits[1].config());
+    introduction(circuits[0].config(), circuits[1].config());
     let phases = play(&SCRIPT, &mut sides, |moment, sides| report::moment(&moment, sides)).await?;
     Ok(Played { phases, sides, circuits })
 }
@@ -74,7 +74,7 @@ fn settings(name: &str, notes: &Notes) -> ConfigBuilder {
     Config::builder(name).open_for(open_for).observer(notes.clone())
 }
 
-fn introduction(config: &Config) {
+fn introduction(plain: &Config, early: &Config) {
     let seconds: u32 = SCRIPT.iter().map(|(_, _, seconds)| seconds).sum();
     println!(
         "Three clients make {CALLS_PER_SECOND} calls a second each, for {seconds} s, to a server each. All servers do the same at the same
@@ -85,13 +85,17 @@ All clients have a deadline of {DEADLINE:?}, {RETRIES} retries with backoff and 
   breaker         a circuit breaker, the circuit `{PLAIN}`
   + probe, ramp   a circuit breaker with a health probe and a ramp, the circuit `{EARLY}`
 
-What takes a minute elsewhere takes a second here, so a circuit is open for 1 s at most; by default that is 60 s. The third
-in its own words, and the second is the same without the health probe and the ramp:
+What takes a minute elsewhere takes a second here, so a circuit is open for 1 s at most; by default that is 60 s. `{PLAIN}`
+in its own words:
+
+{}
+`{EARLY}` says besides:
 
 {}
 `ok`, `fail`, `rej`: calls that succeeded, failed and were rejected. `reach`: requests as the server counted them.
 `p50`: the median of what callers waited in ms, answered or not.
 ",
-        report::indent(&config.explain())
+        report::explained(plain),
+        report::explained_besides(early, plain)
     );
 }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tower_circuit_breaker::Config;
 use tower_circuit_breaker::state::State;
 
 use crate::outages::Played;
@@ -129,8 +130,15 @@ pub(crate) fn wait(sum: &Sum, percent: usize) -> String {
     }
 }
 
-pub(crate) fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect()
+/// Returns what a configuration says of itself.
+pub(crate) fn explained(config: &Config) -> String {
+    config.explain().lines().map(|line| format!("    {line}\n")).collect()
+}
+
+/// Returns the sentences that another configuration does not have.
+pub(crate) fn explained_besides(config: &Config, other: &Config) -> String {
+    let (text, others) = (explained(config), explained(other));
+    text.lines().skip(1).filter(|line| !others.contains(line)).map(|line| format!("{line}\n")).collect()
 }
 
 /// Colours a state, if somebody looks.

@@ -31,13 +31,16 @@ pub(crate) struct Played {
 pub(crate) async fn run() -> Result<Played, BoxError> {
     let start = Start::now();
     let registry = Registry::new();
+    let mut besides = String::new();
     let mut sides = [
         Side::new("no breaker", None, start, |_, _| Ok(Breaker::Nothing))?,
         Side::new("breaker", Some(PLAIN), start, |_, notes| {
             Ok(Breaker::One(Circuit::new(settings(PLAIN, notes).build()?)))
         })?,
         Side::new("throttle", Some(THROTTLED), start, |_, notes| {
-            Ok(Breaker::One(Circuit::new(settings(THROTTLED, notes).throttle(THROTTLE).build()?)))
+            let config = settings(THROTTLED, notes).throttle(THROTTLE).build()?;
+            besides = report::explained_besides(&config, &settings(PLAIN, notes).build()?);
+            Ok(Breaker::One(Circuit::new(config)))
         })?,
         Side::new("per shard", Some(OF_LOST), start, |_, notes| {
             let (notes, key): (_, ShardOf) = (notes.clone(), shard_of);
@@ -53,7 +56,10 @@ pub(crate) async fn run() -> Result<Played, BoxError> {
   breaker         one circuit for all shards, as most services have it
   throttle        one circuit for all shards, with `throttle({THROTTLE:.1})`
   per shard       a circuit for each shard
-"
+
+The circuit with the throttle says besides:
+
+{besides}"
     );
     let phases = play(&SCRIPT, &mut sides, |moment, sides| report::changes(&moment, sides)).await?;
     Ok(Played { phases, sides })

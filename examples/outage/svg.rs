@@ -177,12 +177,13 @@ impl Picture<'_> {
             writeln!(self.text, r##"<path d="M{LEFT} {at:.1}h{WIDTH}" stroke="#b0bec5" stroke-width="0.6"/>"##)?;
             line += step;
         }
-        for (colour, points) in COLOURS.into_iter().zip(series) {
+        // The first sides are wider, so that they are seen below the others where all are the same.
+        for ((colour, points), width) in COLOURS.into_iter().zip(series).zip([5.0, 4.0, 3.0, 1.5]) {
             let points: Vec<_> =
                 points.iter().map(|(x, value)| format!("{x:.1},{:.1}", y + PANEL * (1.0 - value / top))).collect();
             writeln!(
                 self.text,
-                r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>"#,
+                r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"/>"#,
                 points.join(" ")
             )?;
         }

@@ -76,7 +76,7 @@ pub(crate) fn table(runs: &Runs) {
     row("  those whose call was rejected or shed", &|record| wait(record.p99(&DURING, is_refused)));
     println!("After it");
     row("  s until every call succeeds again", &|record| recovered(record));
-    row("  s the circuit was open last", &|record| {
+    row("  s planned for the last opening", &|record| {
         record.openings().next_back().map_or("-".to_owned(), |open_for| format!("{:.1}", open_for.as_secs_f64()))
     });
     println!();
