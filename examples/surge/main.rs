@@ -1,4 +1,4 @@
-//! Fifty times the normal load for ten seconds: `cargo run --release --features full --example surge`.
+//! Fifty times the normal load for ten seconds: `cargo run --features full --example surge`.
 //!
 //! The server collapses under the load. The program shows the surge five times side by side, each time with a server of its own:
 //! without anything, with a circuit breaker alone, with health probe and ramp, with load shedding, and with all of them. The program
