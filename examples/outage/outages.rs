@@ -77,7 +77,9 @@ fn settings(name: &str, notes: &Notes) -> ConfigBuilder {
 fn introduction(plain: &Config, early: &Config) {
     let seconds: u32 = SCRIPT.iter().map(|(_, _, seconds)| seconds).sum();
     println!(
-        "Three clients make {CALLS_PER_SECOND} calls a second each, for {seconds} s, to a server each. All servers do the same at the same
+        "1. Three outages of a whole service
+
+Three clients make {CALLS_PER_SECOND} calls a second each, for {seconds} s, to a server each. All servers do the same at the same
 time: {WORKERS} workers, {USUAL:?} a request, {SLOW:?} when slow; a request that its caller gave up on is worked off all the same.
 All clients have a deadline of {DEADLINE:?}, {RETRIES} retries with backoff and {PER_ATTEMPT:?} for an attempt.
 

@@ -110,9 +110,10 @@ pub(crate) fn claims(Played { phases, sides, .. }: &Played) -> bool {
     }
     let [breaker, early] = latest;
     println!(
-        "\nThan without a breaker, all was well at most {breaker:.2} s later with one, and at most {early:.2} s later with health probe and ramp."
+        "\nCompared with no breaker, all was well {breaker:.2} s later at most with a breaker, and {early:.2} s later at most with health probe and ramp."
     );
-    println!("The promise is 0.3 s, and it is {}.\n", if early <= PROMISE { "kept" } else { "NOT kept in this run" });
+    let kept = if early <= PROMISE { "kept" } else { "NOT kept in this run" };
+    println!("The promise for health probe and ramp is {PROMISE} s at most, and it is {kept}.\n");
     early <= PROMISE + BUSY
 }
 

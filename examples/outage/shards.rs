@@ -50,7 +50,9 @@ pub(crate) async fn run() -> Result<Played, BoxError> {
     ];
 
     println!(
-        "One of {SHARDS} shards goes down: calls for shard {LOST} get a 503. Four clients, and else all is as above, with a window of {WINDOW:?}:
+        "2. One of {SHARDS} shards is down
+
+One of {SHARDS} shards goes down: calls for shard {LOST} get a 503. Four clients, and else all is as above, with a window of 2 s:
 
   no breaker      retries only
   breaker         one circuit for all shards, as most services have it
@@ -80,7 +82,7 @@ impl Played {
         let back = &self.phases[2].time;
         println!("\nWhile one of {SHARDS} shards is down   calls for the good shards        calls for the lost shard");
         println!(
-            "                                     ok     of     ok %     rej      sent on   median ms   all well after"
+            "                                     ok     of     ok %     rej        reach   median ms   all well after"
         );
         let mut shares = Vec::new();
         for side in &self.sides {
