@@ -39,6 +39,8 @@ pub mod fleet {
 pub mod recovery {
     //! The return of the calls after an outage, and partial failures: ramp, throttle and criticality.
     //!
+    //! [outage]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/outage.svg
+    //! [surge]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/surge.svg
     //! [health probes]: super::health_probes
     //! [keys]: super::stacks#a-circuit-per-key
     //! [load shedding]: super::operation#load-shedding
@@ -49,6 +51,8 @@ pub mod recovery {
 pub mod health_probes {
     //! Health probes: checks that end an opening early, so that no call of a user has to detect the recovery of the
     //! service.
+    //!
+    //! [Recovery]: super::recovery#the-prices-measured
     #![doc = include_str!("../docs/health-probes.md")]
 }
 
@@ -60,6 +64,7 @@ pub mod operation {
     //! [refused rows]: super::stores#the-audit
     //! [stores]: super::stores#when-another-instance-opens
     //! [health probes]: super::health_probes
+    //! [recovery]: super::recovery#the-prices-measured
     //! [runbook]: super::runbook
     //! [words]: super::words
     #![doc = include_str!("../docs/operation.md")]

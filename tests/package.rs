@@ -61,10 +61,12 @@ fn is_for_users(file: &str) -> bool {
         "docs/fleet.svg",
         "docs/health-probes.md",
         "docs/operation.md",
+        "docs/outage.svg",
         "docs/recovery.md",
         "docs/runbook.md",
         "docs/stacks.md",
         "docs/stores.md",
+        "docs/surge.svg",
         "docs/troubleshooting.md",
         "docs/words.md",
     ];

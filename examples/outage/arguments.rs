@@ -12,9 +12,9 @@ pub(crate) const USAGE: &str =
 /// What this process is here for.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    /// The whole demonstration, with the circuits of its second part in that store.
+    /// The whole demonstration, with the circuits of its third part in that store.
     Demonstration { store: String },
-    /// One of the processes of the second part: the example starts itself.
+    /// One of the processes of the third part: the example starts itself.
     Child(Orders),
 }
 

@@ -1,14 +1,16 @@
-//! The client: what an application puts around `reqwest`, with the breaker or without it.
+//! The client: what an application puts around `reqwest`, with a breaker or without one.
 
+use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use reqwest::{Request, Response};
-use tower::ServiceBuilder;
 use tower::retry::{Policy, RetryLayer};
 use tower::timeout::TimeoutLayer;
 use tower::util::BoxCloneService;
+use tower::{Layer, ServiceBuilder};
+use tower_circuit_breaker::keyed::Keyed;
 use tower_circuit_breaker::retry::idempotent_reqwest;
 use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Outcome, Rejected};
 
@@ -18,18 +20,40 @@ pub(crate) const RETRIES: u32 = 3;
 
 pub(crate) type Client = BoxCloneService<Request, Response, BoxError>;
 
+/// What decides whether a call is made.
+pub(crate) enum Breaker {
+    Nothing,
+    One(Circuit),
+    PerShard(Keyed<ShardOf>),
+}
+
+pub(crate) type ShardOf = for<'a> fn(&'a Request) -> Option<Cow<'a, str>>;
+
+/// The key of a call: the last part of `/orders/2`.
+pub(crate) fn shard_of(request: &Request) -> Option<Cow<'_, str>> {
+    request.url().path_segments()?.next_back().map(Cow::Borrowed)
+}
+
 /// Builds the client, from the caller's side inwards: deadline, retries, breaker, timeout.
 ///
 /// The breaker is inside the retries, so that each attempt is evidence and each attempt can be rejected; it is outside the
 /// timeout of an attempt, so that it learns of every call that hangs.
-pub(crate) fn client(circuit: Option<&Circuit>) -> Result<Client, BoxError> {
+pub(crate) fn client(breaker: Breaker) -> Result<Client, BoxError> {
     let http = reqwest::Client::builder().no_proxy().build()?;
+    let attempt = TimeoutLayer::new(PER_ATTEMPT).layer(http);
+    let attempt = match breaker {
+        Breaker::Nothing => BoxCloneService::new(attempt),
+        Breaker::One(circuit) => {
+            BoxCloneService::new(CircuitBreakerLayer::new(&circuit).classify_response(judge).layer(attempt))
+        }
+        Breaker::PerShard(circuits) => {
+            BoxCloneService::new(CircuitBreakerLayer::keyed(circuits).classify_response(judge).layer(attempt))
+        }
+    };
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::new(DEADLINE))
         .layer(RetryLayer::new(Retries::default()))
-        .option_layer(circuit.map(|circuit| CircuitBreakerLayer::new(circuit).classify_response(judge)))
-        .layer(TimeoutLayer::new(PER_ATTEMPT))
-        .service(http);
+        .service(attempt);
     Ok(BoxCloneService::new(service))
 }
 

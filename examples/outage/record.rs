@@ -8,6 +8,8 @@ use tower_circuit_breaker::clock::{Clock, MonotonicClock, Tick};
 use tower_circuit_breaker::event::{Event, Observer};
 use tower_circuit_breaker::state::{State, Transition};
 
+use crate::server::Shard;
+
 /// Something that happened, and when, counted from the start of the run.
 #[derive(Debug)]
 pub(crate) struct Note {
@@ -18,11 +20,13 @@ pub(crate) struct Note {
 #[derive(Debug)]
 pub(crate) enum What {
     /// A request reached the server.
-    Reached,
+    Reached { shard: Shard },
+    /// A check of its health reached the server.
+    Checked,
     /// A caller has its answer, or knows that it gets none.
-    Ended { began: Duration, how: How },
-    /// The circuit changed.
-    Changed(Box<Transition>),
+    Ended { began: Duration, shard: Shard, how: How },
+    /// A circuit changed.
+    Changed { circuit: String, edge: Box<Transition> },
 }
 
 /// How a call ended for its caller.
@@ -33,18 +37,31 @@ pub(crate) enum How {
     Rejected,
 }
 
+/// The time that all notes of a part count from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    clock: MonotonicClock,
+    at: Tick,
+}
+
+impl Start {
+    pub(crate) fn now() -> Self {
+        let clock = MonotonicClock::new();
+        Self { clock, at: clock.precise() }
+    }
+}
+
 /// The pen: whoever sees something happen writes it down with a clone of this.
 #[derive(Debug, Clone)]
 pub(crate) struct Notes {
-    clock: MonotonicClock,
-    start: Tick,
+    start: Start,
     sender: mpsc::UnboundedSender<Note>,
 }
 
 impl Notes {
     /// Returns how long the run has lasted.
     pub(crate) fn now(&self) -> Duration {
-        self.clock.precise().saturating_since(self.start)
+        self.start.clock.precise().saturating_since(self.start.at)
     }
 
     pub(crate) fn add(&self, what: What) {
@@ -53,16 +70,16 @@ impl Notes {
     }
 }
 
-/// The circuit writes its transitions down itself.
+/// A circuit writes its transitions down itself.
 impl Observer for Notes {
-    fn on_event(&self, _circuit: &str, event: &Event<'_>) {
+    fn on_event(&self, circuit: &str, event: &Event<'_>) {
         if let Event::Transition(edge) = event {
-            self.add(What::Changed(Box::new((*edge).clone())));
+            self.add(What::Changed { circuit: circuit.to_owned(), edge: Box::new((*edge).clone()) });
         }
     }
 }
 
-/// The notes of one side, with the breaker or without.
+/// The notes of one side.
 #[derive(Debug)]
 pub(crate) struct Log {
     notes: Vec<Note>,
@@ -70,10 +87,10 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Returns an empty log and its pen. Logs with the same clock share their time axis.
-    pub(crate) fn new(clock: MonotonicClock, start: Tick) -> (Self, Notes) {
+    /// Returns an empty log and its pen. Logs with the same start share their time axis.
+    pub(crate) fn new(start: Start) -> (Self, Notes) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { notes: Vec::new(), receiver }, Notes { clock, start, sender })
+        (Self { notes: Vec::new(), receiver }, Notes { start, sender })
     }
 
     /// Takes in what was written since the last time.
@@ -90,22 +107,31 @@ impl Log {
 
     /// Sums up the calls that began in one of those times, however long they took, and what reached the server in them.
     pub(crate) fn begun_in(&self, times: &[Range<Duration>]) -> Sum {
-        Sum::of(self.notes.iter().filter(|note| times.iter().any(|time| time.contains(&note.began()))))
+        self.begun_for(times, |_| true)
     }
 
-    /// Returns the transitions in that time.
-    pub(crate) fn transitions(&self, time: &Range<Duration>) -> impl Iterator<Item = (Duration, &Transition)> {
+    /// The same for the calls of some of the shards.
+    pub(crate) fn begun_for(&self, times: &[Range<Duration>], is: impl Fn(Shard) -> bool) -> Sum {
+        let notes = self.notes.iter().filter(|note| times.iter().any(|time| time.contains(&note.began())));
+        Sum::of(notes.filter(|note| match note.what {
+            What::Reached { shard } | What::Ended { shard, .. } => is(shard),
+            What::Checked | What::Changed { .. } => true,
+        }))
+    }
+
+    /// Returns the transitions in that time, with the names of their circuits.
+    pub(crate) fn transitions(&self, time: &Range<Duration>) -> impl Iterator<Item = (Duration, &str, &Transition)> {
         self.notes.iter().filter(|note| time.contains(&note.at)).filter_map(|note| match &note.what {
-            What::Changed(edge) => Some((note.at, edge.as_ref())),
-            What::Reached | What::Ended { .. } => None,
+            What::Changed { circuit, edge } => Some((note.at, circuit.as_str(), edge.as_ref())),
+            What::Reached { .. } | What::Checked | What::Ended { .. } => None,
         })
     }
 
-    /// Returns the states of the circuit over that time, one after the other.
-    pub(crate) fn states(&self, time: &Range<Duration>) -> Vec<(Range<Duration>, State)> {
+    /// Returns the states of a circuit over that time, one after the other.
+    pub(crate) fn states(&self, time: &Range<Duration>, circuit: &str) -> Vec<(Range<Duration>, State)> {
         let mut states = Vec::new();
         let (mut since, mut state) = (time.start, State::Closed);
-        for (at, edge) in self.transitions(time) {
+        for (at, _, edge) in self.transitions(time).filter(|(_, name, _)| *name == circuit) {
             states.push((since..at, state));
             (since, state) = (at, edge.to.state);
         }
@@ -135,8 +161,8 @@ impl Note {
 
     fn call(&self) -> Option<(Duration, How)> {
         match self.what {
-            What::Ended { began, how } => Some((began, how)),
-            What::Reached | What::Changed(_) => None,
+            What::Ended { began, how, .. } => Some((began, how)),
+            What::Reached { .. } | What::Checked | What::Changed { .. } => None,
         }
     }
 }
@@ -148,6 +174,7 @@ pub(crate) struct Sum {
     pub(crate) failed: usize,
     pub(crate) rejected: usize,
     pub(crate) reached: usize,
+    pub(crate) checked: usize,
     /// How long each caller waited, shortest first.
     waits: Vec<Duration>,
 }
@@ -157,8 +184,9 @@ impl Sum {
         let mut sum = Self::default();
         for note in notes {
             match note.what {
-                What::Reached => sum.reached += 1,
-                What::Ended { began, how } => {
+                What::Reached { .. } => sum.reached += 1,
+                What::Checked => sum.checked += 1,
+                What::Ended { began, how, .. } => {
                     sum.waits.push(note.at.saturating_sub(began));
                     match how {
                         How::Ok => sum.ok += 1,
@@ -166,7 +194,7 @@ impl Sum {
                         How::Rejected => sum.rejected += 1,
                     }
                 }
-                What::Changed(_) => {}
+                What::Changed { .. } => {}
             }
         }
         sum.waits.sort_unstable();

@@ -1,4 +1,4 @@
-//! The second part: a process is killed while its circuit is open, and the next one knows.
+//! The third part: a process is killed while its circuit is open, and the next one knows.
 //!
 //! The example starts itself as the processes (`child.rs`), and kills them as the kernel would. The server is dead and counts
 //! (`parts.rs`); it says who has reached it, and nobody else does. A third process, without a store, shows what happens
@@ -39,7 +39,7 @@ impl Restart {
     pub(crate) async fn play(&self) -> Result<bool, BoxError> {
         let kind = self.store.kind();
         println!(
-            "A process is killed while its circuit is open. The settings are the defaults, the store is {kind}.\n"
+            "3. A process is killed while its circuit is open\n\nThe settings are the defaults, the store is {kind}.\n"
         );
         let told = self.tell().await;
         // Whatever came of it: nobody will ask for this circuit again.

@@ -11,13 +11,19 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::net::TcpSocket;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::record::{Notes, What};
+
+/// The number of a shard. A shard holds a part of the orders.
+pub(crate) type Shard = u64;
+pub(crate) const SHARDS: Shard = 3;
+/// The shard that goes down, if one does.
+pub(crate) const LOST: Shard = 2;
 
 pub(crate) const WORKERS: usize = 8;
 pub(crate) const USUAL: Duration = Duration::from_millis(20);
@@ -31,6 +37,8 @@ pub(crate) enum Health {
     Down,
     Slow,
     Failing,
+    /// One of the shards answers 503.
+    ShardDown,
 }
 
 impl fmt::Display for Health {
@@ -40,6 +48,7 @@ impl fmt::Display for Health {
             Self::Down => "down",
             Self::Slow => "slow",
             Self::Failing => "answers 500",
+            Self::ShardDown => "shard down",
         })
     }
 }
@@ -96,7 +105,7 @@ struct Process {
 impl Process {
     fn spawn(port: TcpSocket, desk: Desk) -> io::Result<Self> {
         let (alive, killed) = oneshot::channel();
-        let app = Router::new().route("/orders", get(answer)).with_state(desk);
+        let app = Router::new().route("/orders/{shard}", get(answer)).route("/health", get(check)).with_state(desk);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::spawn(move || {
             runtime.block_on(async {
@@ -124,16 +133,31 @@ struct Desk {
     notes: Notes,
 }
 
-async fn answer(State(desk): State<Desk>) -> StatusCode {
-    desk.notes.add(What::Reached);
-    let job = async move {
-        let _worker = desk.workers.acquire().await;
-        let health = *desk.health.borrow();
-        tokio::time::sleep(if health == Health::Slow { SLOW } else { USUAL }).await;
-        if health == Health::Failing { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
-    };
-    let job = tokio::spawn(job);
-    job.await.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+async fn answer(Path(shard): Path<Shard>, State(desk): State<Desk>) -> StatusCode {
+    desk.notes.add(What::Reached { shard });
+    desk.work(Some(shard)).await
+}
+
+/// The health endpoint: it does the work of a request, because an answer without work would say nothing of the workers.
+async fn check(State(desk): State<Desk>) -> StatusCode {
+    desk.notes.add(What::Checked);
+    desk.work(None).await
+}
+
+impl Desk {
+    async fn work(self, shard: Option<Shard>) -> StatusCode {
+        let job = tokio::spawn(async move {
+            let _worker = self.workers.acquire().await;
+            let health = *self.health.borrow();
+            tokio::time::sleep(if health == Health::Slow { SLOW } else { USUAL }).await;
+            match health {
+                Health::Failing => StatusCode::INTERNAL_SERVER_ERROR,
+                Health::ShardDown if shard == Some(LOST) => StatusCode::SERVICE_UNAVAILABLE,
+                Health::ShardDown | Health::Healthy | Health::Down | Health::Slow => StatusCode::OK,
+            }
+        });
+        job.await.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
 }
 
 /// Binds a socket, though connections of the last process on that port may still be closing.

@@ -1,4 +1,4 @@
-//! The picture: both runs over one time axis, written as SVG by hand.
+//! The picture: the sides of each part over one time axis, written as SVG by hand.
 
 use std::fmt::{Result, Write};
 use std::ops::Range;
@@ -6,132 +6,169 @@ use std::time::Duration;
 
 use tower_circuit_breaker::state::State;
 
-use crate::CALLS_PER_SECOND;
 use crate::client::RETRIES;
-use crate::record::{Log, Sum};
-use crate::report::Phase;
-use crate::server::Health;
+use crate::record::Sum;
+use crate::server::{Health, LOST, SHARDS};
+use crate::side::{CALLS_PER_SECOND, Phase, Side};
+use crate::{outages, shards};
 
 const BUCKET: Duration = Duration::from_millis(200);
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 110.0;
 const WIDTH: f64 = 1100.0;
 const PANEL: f64 = 130.0;
-const WITH: &str = "#1565c0";
-const WITHOUT: &str = "#e65100";
+const BAND: f64 = 30.0;
+/// In the order of the sides: none, the plain breaker, and the features.
+const COLOURS: [&str; 4] = ["#e65100", "#6a1b9a", "#1565c0", "#00838f"];
 
-/// Draws the whole picture.
-pub(crate) fn draw(phases: &[Phase], with: &Log, without: &Log) -> String {
-    let mut picture = Picture { text: String::new(), phases, with, without };
-    picture.all().expect("a String takes everything");
-    picture.text
+/// Draws both parts, one below the other.
+pub(crate) fn draw(outages: &outages::Played, shards: &shards::Played) -> String {
+    let mut picture = Picture { text: String::new(), y: 34.0, phases: &outages.phases, sides: &outages.sides };
+    picture.outages().expect("a String takes everything");
+    (picture.phases, picture.sides) = (&shards.phases, &shards.sides);
+    picture.shards().expect("a String takes everything");
+    let (width, height) = (LEFT + WIDTH + 24.0, picture.y);
+    format!(
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"
+  font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="12" fill="#263238">
+<rect width="100%" height="100%" fill="white"/>
+{}</svg>
+"##,
+        picture.text
+    )
 }
 
 struct Picture<'a> {
     text: String,
+    /// Where the next thing is drawn.
+    y: f64,
     phases: &'a [Phase],
-    with: &'a Log,
-    without: &'a Log,
+    sides: &'a [Side],
 }
 
 impl Picture<'_> {
-    fn all(&mut self) -> Result {
-        let (width, height) = (LEFT + WIDTH + 24.0, 760.0);
-        writeln!(
-            self.text,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"
-  font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="12" fill="#263238">
-<rect width="100%" height="100%" fill="white"/>
-<text x="{LEFT}" y="34" font-size="20" font-weight="bold">Three outages, with a circuit breaker and without</text>
-<text x="{LEFT}" y="52">Real HTTP, {CALLS_PER_SECOND} calls a second to each side, at most {RETRIES} retries a call. Shaded: the service is sick.</text>"##
-        )?;
-        self.legend()?;
-        self.shade(96.0, 640.0)?;
-        self.service_band(96.0)?;
-        self.circuit_band(126.0)?;
-        let per_second = |count: usize| number(count) / BUCKET.as_secs_f64();
-        self.panel(206.0, "Requests that reached the service, per second", |sum| Some(per_second(sum.reached)))?;
-        self.panel(396.0, "Calls that succeeded, of those begun then, per second", |sum| Some(per_second(sum.ok)))?;
-        self.panel(586.0, "Median wait of the callers who came then, in milliseconds", |sum| {
-            sum.wait(50).map(|wait| wait.as_secs_f64() * 1e3)
+    fn outages(&mut self) -> Result {
+        self.title("Three outages: no breaker, a breaker, and a breaker with health probe and ramp", 3)?;
+        self.panel("Requests that reached the service, per second", |side, time| {
+            Some(per_second(side.log.begun_in(time).reached))
         })?;
-        self.seconds(742.0)?;
-        writeln!(self.text, "</svg>")
+        self.panel("Calls that succeeded, of those begun then, per second", |side, time| {
+            Some(per_second(side.log.begun_in(time).ok))
+        })?;
+        self.panel("Median wait of the callers who came then, in milliseconds", |side, time| {
+            median(&side.log.begun_in(time))
+        })?;
+        self.seconds(2)
     }
 
-    fn legend(&mut self) -> Result {
-        for (x, colour, text) in [(LEFT, WITH, "with the breaker"), (LEFT + 150.0, WITHOUT, "without it")] {
+    fn shards(&mut self) -> Result {
+        self.y += 50.0;
+        self.title(&format!("One of {SHARDS} shards is down: a breaker, a throttle, and a circuit per shard"), 2)?;
+        self.panel("Calls for the good shards that succeeded, of those begun then, per second", |side, time| {
+            Some(per_second(side.log.begun_for(time, |shard| shard != LOST).ok))
+        })?;
+        self.panel("Requests for the lost shard that reached the service, per second", |side, time| {
+            Some(per_second(side.log.begun_for(time, |shard| shard == LOST).reached))
+        })?;
+        self.seconds(1)
+    }
+
+    /// Draws all that is above the panels, and the shades behind them.
+    fn title(&mut self, title: &str, panels: u8) -> Result {
+        let y = self.y;
+        writeln!(
+            self.text,
+            r#"<text x="{LEFT}" y="{y}" font-size="20" font-weight="bold">{title}</text>
+<text x="{LEFT}" y="{}">Real HTTP, {CALLS_PER_SECOND} calls a second to each side, at most {RETRIES} retries a call. Shaded: the service is sick.</text>"#,
+            y + 18.0
+        )?;
+        self.legend(y + 42.0)?;
+        self.y = y + 62.0;
+        let with_circuit = self.sides.iter().filter(|side| side.circuit.is_some()).count();
+        let bands = BAND * f64::from(1 + u8::try_from(with_circuit).unwrap_or(u8::MAX));
+        for phase in self.phases.iter().filter(|phase| phase.is_sick()) {
+            let ((x, width), y) = (self.extent(&phase.time), self.y);
+            let height = bands + f64::from(panels) * (PANEL + 60.0);
+            writeln!(self.text, r##"<rect x="{x:.1}" y="{y}" width="{width:.1}" height="{height}" fill="#fbeceb"/>"##)?;
+        }
+        self.service_band()?;
+        self.sides.iter().try_for_each(|side| side.circuit.map_or(Ok(()), |circuit| self.circuit_band(side, circuit)))
+    }
+
+    fn legend(&mut self, y: f64) -> Result {
+        let mut x = LEFT;
+        for (side, colour) in self.sides.iter().zip(COLOURS) {
+            let name = side.name;
             writeln!(
                 self.text,
-                r#"<path d="M{x} 76h26" stroke="{colour}" stroke-width="3"/><text x="{}" y="80">{text}</text>"#,
+                r#"<path d="M{x} {}h26" stroke="{colour}" stroke-width="3"/><text x="{}" y="{y}">{name}</text>"#,
+                y - 4.0,
                 x + 33.0
             )?;
+            x += 140.0;
         }
         let states =
             [(State::Closed, "closed"), (State::Open, "open: rejecting"), (State::HalfOpen, "half-open: probing")];
-        for ((state, text), x) in states.into_iter().zip([LEFT + 300.0, LEFT + 384.0, LEFT + 520.0]) {
+        for ((state, text), x) in states.into_iter().zip([LEFT + 580.0, LEFT + 664.0, LEFT + 800.0]) {
             let colour = colour_of(state);
             writeln!(
                 self.text,
-                r#"<rect x="{x}" y="69" width="14" height="14" rx="3" fill="{colour}"/><text x="{}" y="80">{text}</text>"#,
+                r#"<rect x="{x}" y="{}" width="14" height="14" rx="3" fill="{colour}"/><text x="{}" y="{y}">{text}</text>"#,
+                y - 11.0,
                 x + 20.0
             )?;
         }
         Ok(())
     }
 
-    /// Shades the times when the service was sick, behind everything.
-    fn shade(&mut self, y: f64, height: f64) -> Result {
-        for phase in self.phases.iter().filter(|phase| phase.is_sick()) {
-            let (x, width) = self.extent(&phase.time);
-            writeln!(self.text, r##"<rect x="{x:.1}" y="{y}" width="{width:.1}" height="{height}" fill="#fbeceb"/>"##)?;
-        }
-        Ok(())
-    }
-
-    fn service_band(&mut self, y: f64) -> Result {
-        self.label(y + 16.0, "service")?;
+    fn service_band(&mut self) -> Result {
+        self.label(self.y + 16.0, "the service")?;
         for phase in self.phases {
             let (x, width) = self.extent(&phase.time);
             let colour = match phase.health {
                 Health::Healthy => "#cfd8dc",
                 Health::Down => "#455a64",
                 Health::Slow => "#78909c",
-                Health::Failing => "#8d6e63",
+                Health::Failing | Health::ShardDown => "#8d6e63",
             };
             let ink = if phase.is_sick() { "white" } else { "#263238" };
-            self.block((x, y, width), colour, ink, phase.name)?;
+            self.block(x, width, colour, ink, phase.name)?;
         }
+        self.y += BAND;
         Ok(())
     }
 
-    fn circuit_band(&mut self, y: f64) -> Result {
-        self.label(y + 16.0, "circuit")?;
+    fn circuit_band(&mut self, side: &Side, circuit: &str) -> Result {
+        self.label(self.y + 16.0, side.name)?;
         let (probing, settled): (Vec<_>, Vec<_>) =
-            self.with.states(&self.whole()).into_iter().partition(|(_, state)| *state == State::HalfOpen);
+            side.log.states(&self.whole(), circuit).into_iter().partition(|(_, state)| *state == State::HalfOpen);
         // Probing on top, never too narrow to be seen: a refused probe is over in a millisecond.
         for (time, state) in settled.into_iter().chain(probing) {
             let (x, width) = self.extent(&time);
             let name = if width > 40.0 { state.as_str() } else { "" };
-            self.block((x, y, width.max(3.0)), colour_of(state), "white", name)?;
+            self.block(x, width.max(3.0), colour_of(state), "white", name)?;
         }
+        self.y += BAND;
         Ok(())
     }
 
-    fn block(&mut self, (x, y, width): (f64, f64, f64), colour: &str, ink: &str, name: &str) -> Result {
-        let middle = x + width / 2.0;
+    fn block(&mut self, x: f64, width: f64, colour: &str, ink: &str, name: &str) -> Result {
+        let (y, middle) = (self.y, x + width / 2.0);
         writeln!(self.text, r#"<rect x="{x:.1}" y="{y}" width="{width:.1}" height="24" fill="{colour}"/>"#)?;
+        if name.is_empty() {
+            return Ok(());
+        }
         writeln!(self.text, r#"<text x="{middle:.1}" y="{}" fill="{ink}" text-anchor="middle">{name}</text>"#, y + 16.0)
     }
 
-    /// Draws one quantity of both sides, in its own scale.
-    fn panel(&mut self, y: f64, title: &str, value: impl Fn(&Sum) -> Option<f64>) -> Result {
-        let without = self.series(self.without, &value);
-        let with = self.series(self.with, &value);
-        let most = without.iter().chain(&with).map(|(_, value)| *value).fold(1.0, f64::max);
+    /// Draws one quantity of all sides, in its own scale.
+    fn panel(&mut self, title: &str, value: impl Fn(&Side, &[Range<Duration>]) -> Option<f64>) -> Result {
+        let series: Vec<_> = self.sides.iter().map(|side| self.series(side, &value)).collect();
+        let most = series.iter().flatten().map(|(_, value)| *value).fold(1.0, f64::max);
         let step = [5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0].into_iter().find(|step| most / step <= 4.0);
         let step = step.unwrap_or(most);
         let top = (most / step).ceil() * step;
 
+        let y = self.y + 50.0;
         writeln!(self.text, r#"<text x="{LEFT}" y="{}" font-weight="bold">{title}</text>"#, y - 12.0)?;
         let mut line = 0.0;
         while line <= top {
@@ -140,23 +177,26 @@ impl Picture<'_> {
             writeln!(self.text, r##"<path d="M{LEFT} {at:.1}h{WIDTH}" stroke="#b0bec5" stroke-width="0.6"/>"##)?;
             line += step;
         }
-        for (colour, points) in [(WITHOUT, without), (WITH, with)] {
+        // The first sides are wider, so that they are seen below the others where all are the same.
+        for ((colour, points), width) in COLOURS.into_iter().zip(series).zip([5.0, 4.0, 3.0, 1.5]) {
             let points: Vec<_> =
                 points.iter().map(|(x, value)| format!("{x:.1},{:.1}", y + PANEL * (1.0 - value / top))).collect();
             writeln!(
                 self.text,
-                r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>"#,
+                r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"/>"#,
                 points.join(" ")
             )?;
         }
+        self.y = y + PANEL + 10.0;
         Ok(())
     }
 
-    fn series(&self, log: &Log, value: impl Fn(&Sum) -> Option<f64>) -> Vec<(f64, f64)> {
+    fn series(&self, side: &Side, value: impl Fn(&Side, &[Range<Duration>]) -> Option<f64>) -> Vec<(f64, f64)> {
         let Range { mut start, end } = self.whole();
         let mut points = Vec::new();
         while start + BUCKET / 2 < end {
-            if let Some(value) = value(&log.begun_in(&[start..start + BUCKET])) {
+            let bucket = start..start + BUCKET;
+            if let Some(value) = value(side, std::slice::from_ref(&bucket)) {
                 points.push((self.x(start + BUCKET / 2), value));
             }
             start += BUCKET;
@@ -164,11 +204,13 @@ impl Picture<'_> {
         points
     }
 
-    fn seconds(&mut self, y: f64) -> Result {
-        for second in (0..=(self.whole().end + BUCKET).as_secs()).step_by(2) {
+    fn seconds(&mut self, step: usize) -> Result {
+        let y = self.y + 16.0;
+        for second in (0..=(self.whole().end + BUCKET).as_secs()).step_by(step) {
             let x = self.x(Duration::from_secs(second));
             writeln!(self.text, r#"<text x="{x:.1}" y="{y}" text-anchor="middle">{second} s</text>"#)?;
         }
+        self.y = y + 20.0;
         Ok(())
     }
 
@@ -198,6 +240,10 @@ const fn colour_of(state: State) -> &'static str {
     }
 }
 
-fn number(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::MAX, f64::from)
+fn median(sum: &Sum) -> Option<f64> {
+    sum.wait(50).map(|wait| wait.as_secs_f64() * 1e3)
+}
+
+fn per_second(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from) / BUCKET.as_secs_f64()
 }

@@ -1,8 +1,9 @@
-//! Fifty times the normal load for ten seconds: `cargo run --release --features full --example surge`.
+//! Fifty times the normal load for ten seconds: `cargo run --features full --example surge`.
 //!
-//! The server collapses under the load. The program shows the surge without anything, with a circuit breaker, and with a circuit breaker
-//! and load shedding, side by side and each with a server of its own, in half a minute. Each printed number is counted from the notes
-//! of callers, servers and circuits (`record.rs`). The surge is also drawn, to `target/surge.svg`.
+//! The server collapses under the load. The program shows the surge five times side by side, each time with a server of its own:
+//! without anything, with a circuit breaker alone, with health probe and ramp, with load shedding, and with all of them. The program
+//! takes half a minute. Each printed number is counted from the notes of callers, servers and circuits (`record.rs`). The surge is also
+//! drawn, to `target/surge.svg`.
 
 mod record;
 mod report;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use tower_circuit_breaker::BoxError;
 
-use traffic::Setup;
+use traffic::{SCRIPT, Setup};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -33,9 +34,14 @@ async fn main() -> ExitCode {
 
 async fn surge() -> Result<bool, BoxError> {
     report::introduction();
-    let (neither, breaker, both) =
-        tokio::try_join!(traffic::play(Setup::Neither), traffic::play(Setup::Breaker), traffic::play(Setup::Both))?;
-    let runs = [("with neither", neither), ("breaker", breaker), ("breaker, shedding", both)];
+    let (nothing, breaker, recovery, shedding, all) = tokio::try_join!(
+        traffic::play(Setup::Nothing, SCRIPT),
+        traffic::play(Setup::Breaker, SCRIPT),
+        traffic::play(Setup::Recovery, SCRIPT),
+        traffic::play(Setup::Shedding, SCRIPT),
+        traffic::play(Setup::All, SCRIPT),
+    )?;
+    let runs = [nothing, breaker, recovery, shedding, all];
     report::table(&runs);
 
     std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/target"))?;

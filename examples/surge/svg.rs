@@ -1,21 +1,22 @@
-//! The picture: the three runs over one time axis, written as SVG by hand.
+//! The picture: the five runs over one time axis, written as SVG by hand.
 
 use std::fmt::{Result, Write};
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::record::{How, Record, per};
-use crate::report::Run;
-use crate::traffic::{AFTER, DURING, NORMAL, SURGE};
+use crate::report::Runs;
+use crate::traffic::{AFTER, DURING, NORMAL, SURGE, Setup};
 
 const BUCKET: Duration = Duration::from_millis(250);
 const LEFT: f64 = 64.0;
 const WIDTH: f64 = 1100.0;
 const PANEL: f64 = 150.0;
-const COLOURS: [&str; 3] = ["#e65100", "#6a1b9a", "#1565c0"];
+/// In the order of `Setup::EACH`.
+const COLOURS: [&str; Setup::EACH.len()] = ["#e65100", "#6a1b9a", "#c2185b", "#2e7d32", "#1565c0"];
 
 /// Draws the whole picture.
-pub(crate) fn draw(runs: &[Run; 3]) -> String {
+pub(crate) fn draw(runs: &Runs) -> String {
     let mut picture = Picture { text: String::new(), runs };
     picture.all().expect("a String takes everything");
     picture.text
@@ -23,12 +24,12 @@ pub(crate) fn draw(runs: &[Run; 3]) -> String {
 
 struct Picture<'a> {
     text: String,
-    runs: &'a [Run; 3],
+    runs: &'a Runs,
 }
 
 impl Picture<'_> {
     fn all(&mut self) -> Result {
-        let (width, height) = (LEFT + WIDTH + 24.0, 750.0);
+        let (width, height) = (LEFT + WIDTH + 24.0, 960.0);
         writeln!(
             self.text,
             r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"
@@ -38,28 +39,32 @@ impl Picture<'_> {
 <text x="{LEFT}" y="52">{NORMAL} calls a second, {SURGE} in the shaded ten seconds, to a server that collapses under them.</text>"##
         )?;
         let (x, end) = (x(DURING.start), x(DURING.end));
-        writeln!(self.text, r##"<rect x="{x:.1}" y="96" width="{:.1}" height="610" fill="#fbeceb"/>"##, end - x)?;
+        writeln!(self.text, r##"<rect x="{x:.1}" y="96" width="{:.1}" height="820" fill="#fbeceb"/>"##, end - x)?;
         self.legend()?;
         let seconds = |count: usize| per(count, 1) / BUCKET.as_secs_f64();
         self.panel(136.0, "Light operations that succeeded, of those begun then, per second", |record, time| {
             Some(seconds(record.count(time, |call| call.is_light && call.how == How::Ok)))
         })?;
-        self.panel(346.0, "Requests that reached the server, per second", |record, time| {
+        self.panel(346.0, "Share of the calls begun then that succeeded, per cent", |record, time| {
+            let all = record.count(time, |_| true);
+            Some(per(record.count(time, |call| call.how == How::Ok), all) * 100.0)
+        })?;
+        self.panel(556.0, "Requests that reached the server, per second", |record, time| {
             Some(seconds(record.reached(time)))
         })?;
-        self.panel(556.0, "Longest wait of 99 of 100 callers who came then, in milliseconds", |record, time| {
+        self.panel(766.0, "Longest wait of 99 of 100 callers who came then, in milliseconds", |record, time| {
             record.p99(time, |_| true).map(|wait| wait.as_secs_f64() * 1e3)
         })?;
         for second in (0..=AFTER.end.as_secs()).step_by(3) {
             let x = self::x(Duration::from_secs(second));
-            writeln!(self.text, r#"<text x="{x:.1}" y="730" text-anchor="middle">{second} s</text>"#)?;
+            writeln!(self.text, r#"<text x="{x:.1}" y="940" text-anchor="middle">{second} s</text>"#)?;
         }
         writeln!(self.text, "</svg>")
     }
 
     fn legend(&mut self) -> Result {
-        for (n, (colour, (name, _))) in (0_u8..).zip(COLOURS.into_iter().zip(self.runs)) {
-            let x = LEFT + 190.0 * f64::from(n);
+        for (n, (colour, setup)) in (0_u8..).zip(COLOURS.into_iter().zip(Setup::EACH)) {
+            let (x, name) = (LEFT + 190.0 * f64::from(n), setup.title());
             writeln!(
                 self.text,
                 r#"<path d="M{x} 76h26" stroke="{colour}" stroke-width="3"/><text x="{}" y="80">{name}</text>"#,
@@ -71,9 +76,10 @@ impl Picture<'_> {
 
     /// Draws one quantity of all runs, in its own scale.
     fn panel(&mut self, y: f64, title: &str, value: impl Fn(&Record, &Range<Duration>) -> Option<f64>) -> Result {
-        let series: Vec<_> = self.runs.iter().map(|(_, record)| points(record, &value)).collect();
+        let series: Vec<_> = self.runs.iter().map(|record| points(record, &value)).collect();
         let most = series.iter().flatten().map(|(_, value)| *value).fold(1.0, f64::max);
-        let step = [50.0, 100.0, 250.0, 500.0, 1000.0].into_iter().find(|step| most / step <= 5.0).unwrap_or(most);
+        let step =
+            [25.0, 50.0, 100.0, 250.0, 500.0, 1000.0].into_iter().find(|step| most / step <= 5.0).unwrap_or(most);
         let top = (most / step).ceil() * step;
         writeln!(self.text, r#"<text x="{LEFT}" y="{}" font-weight="bold">{title}</text>"#, y - 12.0)?;
         let mut line = 0.0;
@@ -87,12 +93,13 @@ impl Picture<'_> {
             )?;
             line += step;
         }
-        for (colour, points) in COLOURS.into_iter().zip(series) {
+        // The first runs are wider, so that they are seen below the others where all are the same.
+        for ((colour, points), width) in COLOURS.into_iter().zip(series).zip([6.0, 5.0, 4.0, 3.0, 1.5]) {
             let points: Vec<_> =
                 points.iter().map(|(x, value)| format!("{x:.1},{:.1}", y + PANEL * (1.0 - value / top))).collect();
             writeln!(
                 self.text,
-                r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>"#,
+                r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"/>"#,
                 points.join(" ")
             )?;
         }

@@ -9,7 +9,7 @@ use tower_circuit_breaker::coordinator::{Recovered, Restored};
 use tower_circuit_breaker::store::AnyStore;
 use tower_circuit_breaker::{BoxError, Config, Registry, Rejected, State};
 
-use crate::client::client;
+use crate::client::{Breaker, client};
 
 /// What a child is told.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub(crate) async fn run(orders: Orders) -> Result<(), BoxError> {
         _ => println!("restored {report}"),
     }
 
-    let client = client(Some(&circuit))?;
+    let client = client(Breaker::One(circuit.clone()))?;
     let mut tick = tokio::time::interval(EVERY);
     let mut told = circuit.status().state == State::Open;
     for _ in 0..AT_MOST {
