@@ -33,6 +33,7 @@
 //! | from | to | cause | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|
 //! | closed | open | An outcome meets a rule. | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
+//! | closed | open | A call or a status comes while calls hang, and the calls that hang meet the slow-call rule (`circuit/hanging.rs`). | `SlowCallRate` |
 //! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `Unproven` |
 //! | closed | open | A failure asks for no more calls. | `AtOnce` |
 //! | closed, half-open, open | open until a later time | A failure of an ended era or of an uncounted call asks for no calls for a time. | `AtOnce` |
@@ -86,6 +87,7 @@ mod cold;
 mod ends;
 mod failed;
 mod gate;
+mod hanging;
 mod health;
 #[cfg(feature = "store")]
 mod in_fleet;

@@ -237,6 +237,11 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
+    /// Records that the service has answered, although the body of its response follows.
+    pub(crate) fn answered(&mut self) {
+        self.permit.answered();
+    }
+
     /// Records that the call waits, if the call has not waited before.
     pub(crate) fn begin_waiting(&mut self) {
         self.permit.begin_waiting();

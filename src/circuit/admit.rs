@@ -35,13 +35,28 @@ impl Branch {
     ) -> Result<Admission<'_>, Rejected> {
         let word = root.inner.load();
         let branch = root.own(word);
-        if word.is_flowing() {
+        if word.passes_at_once() {
             return Ok(Admission::flowing(branch, word.era(), start));
         }
-        match branch.admit_at_gate(start, drawn()) {
+        let answer =
+            if word.is_flowing() { branch.admit_watched(word, start) } else { branch.admit_at_gate(start, drawn()) };
+        match answer {
             Answer { mark: Mark::REFUSED, number } => Err(Rejected::new(Arc::clone(branch), Facts::from_bits(number))),
             Answer { mark, number } => Ok(Admission::new(branch, mark, Tick::from_nanos(number))),
         }
+    }
+
+    /// Admits a call of a flowing circuit that counts the calls under way. If the call finds that hanging calls have opened the
+    /// circuit, the gate decides.
+    #[inline(never)]
+    fn admit_watched(&self, word: Word, start: Start) -> Answer {
+        let inner = &*self.inner;
+        let (started, measured) = inner.start(start, None);
+        if inner.note_start(word, started) {
+            // The criticality does not matter, because it decides only on the calls of a closed circuit and on the first probes.
+            return self.admit_at_gate(start, Drawn::YES);
+        }
+        Answer { mark: Mark::new(word.era(), Right::Counted).with_measured(measured), number: started.as_nanos() }
     }
 
     /// Admits or rejects a call that the word alone does not admit. The loop runs again only after this thread has
@@ -71,15 +86,19 @@ impl Branch {
                 }
             };
             let (reason, wait) = match gate {
-                Gate::Counted => return right(Right::Counted),
-                Gate::Limited => match inner.draw(word, drawn, now) {
-                    Draw::Unlimited => return right(Right::Counted),
-                    Draw::Admitted => {
+                Gate::Counted | Gate::Limited => {
+                    let draw = if let Gate::Limited = gate { inner.draw(word, drawn, now) } else { Draw::Unlimited };
+                    if let Draw::Rejected(reason, wait) = draw {
+                        (reason, wait)
+                    } else {
                         let Answer { mark, number } = right(Right::Counted);
-                        return Answer { mark: mark.noted(), number };
+                        if word.is_watched() && inner.note_start(word, Tick::from_nanos(number)) {
+                            continue;
+                        }
+                        let mark = if let Draw::Admitted = draw { mark.noted() } else { mark };
+                        return Answer { mark, number };
                     }
-                    Draw::Rejected(reason, wait) => (reason, wait),
-                },
+                }
                 Gate::Uncounted => return right(Right::Uncounted),
                 Gate::Nested => {
                     inner.note_nesting();

@@ -6,6 +6,9 @@
 //!  wait for the interval ──▶ wait for a place ──▶ check, within the deadline ─┴─▶ report to the circuit
 //! ```
 //!
+//! With a slow-call rule the runner of a closed circuit wakes from time to time, so that the circuit sees calls that hang although
+//! no other call comes.
+//!
 //! A transition ends each of the three waits, so that no check outlives the reason for it. The runner registers with the
 //! wakers of its circuit before each look, as every waiting task does.
 
@@ -124,7 +127,7 @@ impl Runner {
     /// another runner.
     async fn until_wanted(&mut self) -> Option<u64> {
         loop {
-            // The end of a hold wakes no task.
+            // The end of a hold wakes no task, and a call that hangs wakes no task either.
             let mut hold = None;
             let wanted = poll_fn(|context| match self.look(context) {
                 None => Poll::Ready(None),
