@@ -148,6 +148,7 @@ fn loom_overtaking_loses_no_call_under_way() {
             calls.start(at(1, 3));
         };
         beside(&calls, ends, begins);
+        assert_eq!(calls.hanging(1, at(1, 4).now), 1);
         assert_eq!(calls.hanging(1, at(1, 9).now), 2);
         calls.end(at(1, 0));
         calls.end(at(1, 3));
