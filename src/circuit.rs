@@ -218,11 +218,13 @@ impl Circuit {
         self.inner().notify(&event::Event::Forgotten);
     }
 
-    /// Reports the calls that the cells have counted since the last report. The caller must hold no lock, because
-    /// observers are foreign code.
+    /// Reports the calls that the cells have counted since the last report, and opens a circuit whose hanging calls meet the
+    /// slow-call rule. The caller must hold no lock, because observers are foreign code.
     #[cfg(feature = "store")]
     pub(crate) fn report_sums(&self) {
-        self.inner().report_sums();
+        let inner = self.inner();
+        inner.open_if_hanging();
+        inner.report_sums();
     }
 
     /// Returns the name of the service that the circuit guards.

@@ -1,8 +1,9 @@
 //! Admission, which is the decision between a permit and a rejection.
 //!
 //! A healthy call passes with one load of the word, and a circuit that is plainly open rejects with a look at its
-//! deadline. For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call that finds
-//! a change due carries out the change, so that the circuit needs no timer.
+//! deadline. A call of a circuit with a slow-call rule is also counted as a call under way (`hanging`). For every other
+//! call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call that finds a change due carries out
+//! the change, so that the circuit needs no timer.
 //!
 //! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
 
@@ -38,25 +39,10 @@ impl Branch {
         if word.passes_at_once() {
             return Ok(Admission::flowing(branch, word.era(), start));
         }
-        let answer =
-            if word.is_flowing() { branch.admit_watched(word, start) } else { branch.admit_at_gate(start, drawn()) };
-        match answer {
+        match branch.admit_at_gate(start, drawn()) {
             Answer { mark: Mark::REFUSED, number } => Err(Rejected::new(Arc::clone(branch), Facts::from_bits(number))),
             Answer { mark, number } => Ok(Admission::new(branch, mark, Tick::from_nanos(number))),
         }
-    }
-
-    /// Admits a call of a flowing circuit that counts the calls under way. If the call finds that hanging calls have opened the
-    /// circuit, the gate decides.
-    #[inline(never)]
-    fn admit_watched(&self, word: Word, start: Start) -> Answer {
-        let inner = &*self.inner;
-        let (started, measured) = inner.start(start, None);
-        if inner.note_start(word, started) {
-            // The criticality does not matter, because it decides only on the calls of a closed circuit and on the first probes.
-            return self.admit_at_gate(start, Drawn::YES);
-        }
-        Answer { mark: Mark::new(word.era(), Right::Counted).with_measured(measured), number: started.as_nanos() }
     }
 
     /// Admits or rejects a call that the word alone does not admit. The loop runs again only after this thread has
@@ -78,7 +64,8 @@ impl Branch {
                 let (started, measured) = inner.start(start, Some(now));
                 Answer { mark: Mark::new(era, right).with_measured(measured), number: started.as_nanos() }
             };
-            let gate = match inner.scene(word, now).gate() {
+            // A flowing circuit comes here if it counts the calls under way. Its scene would cost more than the count.
+            let gate = match if word.is_flowing() { Ok(Gate::Counted) } else { inner.scene(word, now).gate() } {
                 Ok(gate) => gate,
                 Err(due) => {
                     inner.carry_out(word, now, due);

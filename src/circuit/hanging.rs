@@ -8,8 +8,8 @@
 //!
 //! `window/under_way.rs` counts, and this file decides when to look. Time makes calls hang, but a timer for each circuit
 //! would cost more than the rule is worth. Therefore the first call of each tenth of `slower_than` looks, and so does every
-//! outcome that is weighed. Without any calls a status, a refresh of the metrics, and the runner of a health probe look. A call that
-//! finds the rule met is rejected.
+//! outcome that is weighed. Without any calls a status, a refresh of the metrics, the runner of a health probe, and once a
+//! second the task of a registry with a store look. A call that finds the rule met is rejected.
 //!
 //! Only calls of a closed circuit hang. Probes have a deadline of their own, and calls that count in no window count here
 //! neither. A call whose service has answered, and whose body is still streamed, does not hang, because a slow reader or a
@@ -48,8 +48,8 @@ impl Inner {
         }
     }
 
-    /// Returns the number of calls of the era that have been under way for `slower_than` or longer. A caller that also reads the window must read
-    /// the window first.
+    /// Returns the number of calls of the era that have been under way for `slower_than` or longer. A caller that also reads
+    /// the window must read the window first.
     pub(super) fn hanging(&self, word: Word, now: Tick) -> u64 {
         let Some(under_way) = self.under_way().filter(|_| word.counts_calls()) else { return 0 };
         // Acquire, which pairs with the Release in `note_end`.
@@ -58,10 +58,10 @@ impl Inner {
     }
 
     /// Opens the circuit if the hanging calls make the slow-call rule true. The callers are those that look without an outcome.
-    pub(super) fn open_if_hanging(&self, now: Tick) {
+    pub(super) fn open_if_hanging(&self) {
         let word = self.load();
         if word.is_watched() {
-            self.opens_by_hanging(word, now);
+            self.opens_by_hanging(word, self.now());
         }
     }
 

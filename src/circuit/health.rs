@@ -168,9 +168,8 @@ impl Circuit {
         if inner.cold.lock().checks().is_none_or(|checks| checks.runner != runner) {
             return Wanted::Replaced;
         }
-        let now = inner.now();
-        inner.open_if_hanging(now);
-        let word = inner.load();
+        inner.open_if_hanging();
+        let (word, now) = (inner.load(), inner.now());
         if word.bypassed() {
             return Wanted::Nothing(None);
         }

@@ -204,7 +204,7 @@ impl Circuit {
         let inner = self.inner();
         // Before the lock, because the transition takes the lock and notifies observers.
         inner.give_up_if_due(inner.now());
-        inner.open_if_hanging(inner.now());
+        inner.open_if_hanging();
         // The lock is held so that no transition comes between the reads of the parts.
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());
@@ -273,7 +273,7 @@ impl Circuit {
     /// may have been installed after the circuit was created.
     pub fn refresh_metrics(&self) {
         let inner = self.inner();
-        inner.open_if_hanging(inner.now());
+        inner.open_if_hanging();
         inner.report_standing();
     }
 }

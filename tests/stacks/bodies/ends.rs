@@ -218,28 +218,15 @@ fn a_slow_call_is_measured_to_the_end_of_its_body() {
 }
 
 #[test]
-fn a_call_whose_head_has_come_does_not_hang_and_is_slow_at_its_end() {
+fn a_call_whose_head_has_come_does_not_hang() {
     let (clock, (judge, _words)) = (MockClock::new(), channel());
     let rules = settings(&clock).window(tower_circuit_breaker::Window::calls(10)).min_calls(1);
     let circuit = Circuit::new(rules.slow_call_rate(1.0).slower_than(2 * SECOND).build().unwrap());
     let body = || ok([Step::Data("one"), Step::Pending, Step::Data("two")]);
-    let mut streams: Vec<_> = (0..3).map(|_| head(&mut service(&circuit, &judge), body()).into_body()).collect();
+    let _streams: Vec<_> = (0..3).map(|_| head(&mut service(&circuit, &judge), body()).into_body()).collect();
     // A stream without end, or a slow reader.
     clock.advance(3_600 * SECOND);
     assert_eq!((circuit.status().hanging, circuit.status().state), (0, State::Closed));
-    // A service that sends no head.
-    let pending = CircuitBreakerLayer::new(&circuit).tracked_bodies().layer(service_fn(|_: http::Request<()>| {
-        std::future::pending::<Result<Response<axum::body::Body>, io::Error>>()
-    }));
-    let mut calls: Vec<_> =
-        (0..2).map(|_| Box::pin(tower::Service::call(&mut pending.clone(), http::Request::new(())))).collect();
-    let mut context = Context::from_waker(std::task::Waker::noop());
-    assert!(calls.iter_mut().all(|call| call.as_mut().poll(&mut context).is_pending()));
-    clock.advance(3 * SECOND);
-    circuit.shadow(&tower_circuit_breaker::By::new("ops", "a test").unwrap());
-    assert_eq!(circuit.status().hanging, 0, "of another era");
-    calls.clear();
-    streams.clear();
 }
 
 #[test]
