@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use tower_circuit_breaker::circuit::{NextCall, To};
-use tower_circuit_breaker::{Circuit, Failure, Reason, State, Window};
+use tower_circuit_breaker::{Circuit, Failure, Permit, Reason, State, Window};
 
 use super::{begin, hanging, slow_rule};
 use crate::rig::{admit, alice, close, fail, millis, no_rules, open, reject, rig, secs, settings, state, succeed, why};
@@ -19,7 +19,7 @@ fn probes_never_hang_because_they_have_a_deadline() {
     let probes = begin(&circuit, 3);
     clock.advance(secs(30));
     assert_eq!((state(&circuit), hanging(&circuit)), (State::HalfOpen, 0));
-    probes.into_iter().for_each(|probe| probe.success());
+    probes.into_iter().for_each(Permit::success);
     assert_eq!(why(&circuit).as_str(), "probe_failed", "each was slow");
 }
 

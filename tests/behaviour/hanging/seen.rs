@@ -1,6 +1,6 @@
 //! Who sees calls that hang: the calls that come, and without them a status, a refresh and a list of circuits.
 
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc;
 
 use tower_circuit_breaker::event::{Event, observer_fn};
 use tower_circuit_breaker::{Circuit, Registry, State};
@@ -27,12 +27,13 @@ fn the_first_call_after_a_bucket_sees_calls_that_hang_and_is_rejected() {
 
 #[test]
 fn a_refresh_of_the_metrics_sees_calls_that_hang() {
-    let edges = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&edges);
-    let observer = observer_fn(move |_, event| match event {
-        Event::Transition(edge) => seen.lock().unwrap().push(edge.to.to_string()),
-        Event::Refresh { standing, hanging, .. } => seen.lock().unwrap().push(format!("{standing} {hanging:?}")),
-        _ => {}
+    let (seen, events) = mpsc::channel();
+    let observer = observer_fn(move |_, event| {
+        if let Event::Transition(edge) = event {
+            seen.send(edge.to.to_string()).unwrap();
+        } else if let Event::Refresh { standing, hanging, .. } = event {
+            seen.send(format!("{standing} {hanging:?}")).unwrap();
+        }
     });
     let (circuit, clock) = rig(|settings| slow_rule(settings).observer(observer));
     let mut under_way = begin(&circuit, 19);
@@ -43,7 +44,7 @@ fn a_refresh_of_the_metrics_sees_calls_that_hang() {
     assert!(unseen(&circuit));
     circuit.refresh_metrics();
     let expected = ["closed Some(0)", "closed Some(19)", "open", "open Some(0)"];
-    assert_eq!(*edges.lock().unwrap(), expected);
+    assert_eq!(events.try_iter().collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -58,11 +59,10 @@ fn a_refresh_of_the_registry_sees_calls_that_hang() {
 
 #[test]
 fn a_circuit_without_the_rule_shows_no_hanging_calls() {
-    let hangings = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&hangings);
+    let (seen, shown) = mpsc::channel();
     let observer = observer_fn(move |_, event| {
         if let Event::Refresh { hanging, .. } = event {
-            seen.lock().unwrap().push(*hanging);
+            seen.send(*hanging).unwrap();
         }
     });
     let (circuit, clock) = rig(|settings| settings.observer(observer));
@@ -70,7 +70,7 @@ fn a_circuit_without_the_rule_shows_no_hanging_calls() {
     clock.advance(secs(3_600));
     circuit.refresh_metrics();
     assert_eq!((circuit.status().hanging, circuit.status().state), (0, State::Closed));
-    assert_eq!(*hangings.lock().unwrap(), [None, None]);
+    assert_eq!(shown.try_iter().collect::<Vec<_>>(), [None, None]);
 }
 
 #[test]
