@@ -35,6 +35,7 @@
 //! | from | to | cause | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|
 //! | closed | open | An outcome meets a rule. | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
+//! | closed | open | A call or a status comes while calls hang, and the calls that hang meet the slow-call rule (`circuit/hanging.rs`). | `SlowCallRate` |
 //! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `Unproven` |
 //! | closed | open | A failure asks for no more calls. | `AtOnce` |
 //! | closed, half-open, open | open until a later time | A failure of an ended era or of an uncounted call asks for no calls for a time. | `AtOnce` |
@@ -90,6 +91,7 @@ mod cold;
 mod ends;
 mod failed;
 mod gate;
+mod hanging;
 mod health;
 #[cfg(feature = "store")]
 mod in_fleet;
@@ -220,11 +222,13 @@ impl Circuit {
         self.inner().notify(&event::Event::Forgotten);
     }
 
-    /// Reports the calls that the cells have counted since the last report. The caller must hold no lock, because
-    /// observers are foreign code.
+    /// Reports the calls that the cells have counted since the last report, and opens a circuit whose hanging calls meet the
+    /// slow-call rule. The caller must hold no lock, because observers are foreign code.
     #[cfg(feature = "store")]
     pub(crate) fn report_sums(&self) {
-        self.inner().report_sums();
+        let inner = self.inner();
+        inner.open_if_hanging();
+        inner.report_sums();
     }
 
     /// Returns the name of the service that the circuit guards.

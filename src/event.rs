@@ -181,6 +181,9 @@ pub enum Event<'a> {
         /// The share of the calls that the closed circuit admits, by its ramp and its throttle. `None` if neither is
         /// set and the circuit does not ramp with its fleet.
         admitted_share: Option<f64>,
+        /// The number of calls that have been under way for `slower_than` or longer, see
+        /// [`Status::hanging`](crate::circuit::Status::hanging). `None` without a slow-call rule.
+        hanging: Option<u64>,
     },
     /// An admitted call has ended.
     #[non_exhaustive]

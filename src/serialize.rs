@@ -134,6 +134,7 @@ objects! {
         run: status.run,
         failure_rate: status.failure_rate,
         slow_call_rate: status.slow_call_rate,
+        hanging: status.hanging,
         probes: status.probes,
         fleet: status.fleet,
         health: status.health,

@@ -18,6 +18,7 @@ mod imp {
     pub(crate) type AtomicU64 = std::sync::atomic::AtomicU64;
     pub(crate) type OnceLock<T> = std::sync::OnceLock<T>;
     pub(super) type RawMutex<T> = std::sync::Mutex<T>;
+    pub(crate) use std::sync::atomic::fence;
     pub(crate) type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
 }
 
@@ -28,6 +29,7 @@ mod imp {
     pub(crate) type AtomicU64 = loom::sync::atomic::AtomicU64;
     pub(super) type RawMutex<T> = loom::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+    pub(crate) use loom::sync::atomic::fence;
 
     use super::{Acquire, Release};
 
@@ -64,7 +66,7 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{AtomicBool, AtomicU32, AtomicU64, MutexGuard, OnceLock};
+pub(crate) use imp::{AtomicBool, AtomicU32, AtomicU64, MutexGuard, OnceLock, fence};
 #[cfg(all(test, breaker_loom))]
 pub(crate) use seat::{Indices, Numbers};
 pub(crate) use seat::{MOST_INDICES, Seat, indices, seat, seat_with_index};

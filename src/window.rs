@@ -19,6 +19,7 @@ pub(crate) mod run;
 mod tag;
 pub(crate) mod tagged;
 pub(crate) mod time;
+pub(crate) mod under_way;
 
 use std::fmt;
 use std::time::Duration;

@@ -50,6 +50,8 @@ pub(super) struct CircuitJson {
     run: f64,
     failure_rate: Option<f64>,
     slow_call_rate: Option<f64>,
+    /// The calls that have been under way for `slower_than_ms` or longer.
+    hanging: u64,
     limits: Limits,
     probes: Probes,
     /// `null` for a circuit without a fleet.
@@ -144,6 +146,7 @@ impl CircuitJson {
             run: status.run,
             failure_rate: status.failure_rate,
             slow_call_rate: status.slow_call_rate,
+            hanging: status.hanging,
             limits: Limits {
                 failure_rate: rules.failure_rate,
                 min_calls: rules.min_calls,
@@ -240,8 +243,9 @@ fn numbers(reason: &Reason) -> Value {
             json!({ "rate": rate, "limit": limit, "score": score, "calls": calls })
         }
         Reason::FailureScore { score, limit, calls } => json!({ "score": score, "limit": limit, "calls": calls }),
-        Reason::SlowCallRate { rate, limit, slow, calls, slower_than } => json!({
+        Reason::SlowCallRate { rate, limit, slow, calls, slower_than, hanging } => json!({
             "rate": rate, "limit": limit, "slow": slow, "calls": calls, "slower_than_ms": millis(*slower_than),
+            "hanging": hanging,
         }),
         Reason::Unproven { score } => json!({ "score": score }),
         Reason::ProbeFailed { failures, tolerated, successes } => {

@@ -109,6 +109,7 @@ where
         flight.judge((), |classifier, call, (), elapsed| classifier.end(call, None, elapsed), |_, ()| None);
         return None;
     }
+    flight.answered();
     Some(Tail::new(flight, response))
 }
 

@@ -237,6 +237,11 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
+    /// Records that the service has answered, although the body of its response follows.
+    pub(crate) fn answered(&mut self) {
+        self.permit.answered();
+    }
+
     /// Reads the start time of the call, unless the start time has been read before.
     pub(crate) fn begin_waiting(&mut self) {
         self.permit.begin_waiting();

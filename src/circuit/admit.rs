@@ -2,8 +2,9 @@
 //! has made due.
 //!
 //! A healthy call passes with one load of the word, and a circuit that is open in automatic mode rejects after one
-//! comparison with its deadline. For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The
-//! first call that finds a change due carries out the change, so that the circuit needs no timer.
+//! comparison with its deadline. A call of a circuit with a slow-call rule is also counted as a call under way
+//! (`hanging`). For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call that
+//! finds a change due carries out the change, so that the circuit needs no timer.
 //!
 //! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
 
@@ -36,7 +37,7 @@ impl Branch {
     ) -> Result<Admission<'_>, Rejected> {
         let word = root.inner.load();
         let branch = root.own(word);
-        if word.is_flowing() {
+        if word.passes_at_once() {
             return Ok(Admission::flowing(branch, word.era(), start));
         }
         match branch.admit_at_gate(start, drawn()) {
@@ -64,7 +65,8 @@ impl Branch {
                 let (started, measured) = inner.start(start, Some(now));
                 Answer { mark: Mark::new(era, right).with_measured(measured), number: started.as_nanos() }
             };
-            let gate = match inner.scene(word, now).gate() {
+            // A flowing circuit comes here if it counts the calls under way. Its scene would cost more than the count.
+            let gate = match if word.is_flowing() { Ok(Gate::Counted) } else { inner.scene(word, now).gate() } {
                 Ok(gate) => gate,
                 Err(due) => {
                     inner.carry_out(word, now, due);
@@ -72,15 +74,19 @@ impl Branch {
                 }
             };
             let (reason, wait) = match gate {
-                Gate::Counted => return right(Right::Counted),
-                Gate::Limited => match inner.draw(word, drawn, now) {
-                    Draw::Unlimited => return right(Right::Counted),
-                    Draw::Admitted => {
+                Gate::Counted | Gate::Limited => {
+                    let draw = if let Gate::Limited = gate { inner.draw(word, drawn, now) } else { Draw::Unlimited };
+                    if let Draw::Rejected(reason, wait) = draw {
+                        (reason, wait)
+                    } else {
                         let Answer { mark, number } = right(Right::Counted);
-                        return Answer { mark: mark.noted(), number };
+                        if word.is_watched() && inner.note_start(word, Tick::from_nanos(number)) {
+                            continue;
+                        }
+                        let mark = if let Draw::Admitted = draw { mark.noted() } else { mark };
+                        return Answer { mark, number };
                     }
-                    Draw::Rejected(reason, wait) => (reason, wait),
-                },
+                }
                 Gate::Uncounted => return right(Right::Uncounted),
                 Gate::Nested => {
                     inner.note_nesting();

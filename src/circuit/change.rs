@@ -210,6 +210,7 @@ impl Inner {
         }
         self.run.begin(to.era(), run::Seen { weight: run, on_trust });
         self.evidence.begin(to.era());
+        self.begin_under_way(to.era());
         self.evidence.seed(to.era(), now, tally);
         // An era without a success makes the next half-open era more patient. The end of the open duration and an era
         // without a verdict keep the patience, and every other transition resets the patience.

@@ -85,7 +85,8 @@ pub(super) struct Checks {
 pub(crate) enum Wanted {
     /// The service should be checked. The result counts in this era.
     Check { era: u64 },
-    /// No check is wanted until the next transition, or until this time has passed, because a hold ends then.
+    /// No check is wanted until the next transition, or until this time has passed. Then a hold ends, or the runner looks
+    /// for calls that hang.
     Nothing(Option<Duration>),
     /// Another runner has taken over.
     Replaced,
@@ -171,9 +172,14 @@ impl Circuit {
         if inner.cold.lock().checks().is_none_or(|checks| checks.runner != runner) {
             return Wanted::Replaced;
         }
+        inner.open_if_hanging();
         let (word, now) = (inner.load(), inner.now());
         if word.bypassed() {
             return Wanted::Nothing(None);
+        }
+        if word.counts_calls() {
+            // A closed circuit wants no check, but perhaps its calls hang and no other call comes.
+            return Wanted::Nothing(inner.looks_every());
         }
         let until = inner.hold_until().known().filter(|_| word.mode().is_hold());
         let left = until.map(|until| until.saturating_since(now));

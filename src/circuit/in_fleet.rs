@@ -58,7 +58,7 @@ impl Circuit {
     /// opening by this rule would have. Runs and scores are left out, because their limits are those of one instance.
     pub(crate) fn trips_with(&self, tally: Tally) -> Option<(u32, Reason)> {
         let inner = self.inner();
-        let seen = Situation { run: run::Seen::default(), tally, age: Duration::MAX };
+        let seen = Situation { run: run::Seen::default(), tally, hanging: 0, has_outcome: true, age: Duration::MAX };
         let rules = Rules { failure_score: None, ..inner.config.rules };
         let rule = trip_rules::trips(&rules, inner.config.window, &seen)?;
         let cold = inner.cold.lock();

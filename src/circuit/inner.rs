@@ -23,6 +23,7 @@ use crate::window::cells::Cells;
 use crate::window::contention::Contention;
 use crate::window::run::{self, Run};
 use crate::window::tagged::Tagged;
+use crate::window::under_way::UnderWay;
 use crate::window::{Evidence, Tally};
 
 /// The shared data of all handles of a circuit. The fields that every call reads come first and together, on cache
@@ -90,6 +91,8 @@ struct Rare {
     limit: OnceLock<Limit>,
     /// The health probes. Only the path of a circuit that is not closed reads them.
     health: OnceLock<Health>,
+    /// The calls under way, with a slow-call rule. The part is set with the circuit.
+    under_way: Option<UnderWay>,
 }
 
 // The assertions hold only on 64-bit targets, because shorter pointers move `config` closer to the word. Such a layout
@@ -192,6 +195,9 @@ impl Inner {
         let quick = slow_call_rule
             .zip(config.clock.lag())
             .map_or(0, |((_, slower_than), lag)| nanos(slower_than.saturating_sub(lag)));
+        let word = Word::new(FIRST_ERA, Standing::new(State::Closed, mode), killed);
+        let rare = slow_call_rule
+            .map(|(_, slower_than)| Box::new(Rare { under_way: Some(UnderWay::new(slower_than)), ..Rare::default() }));
         let inner = Self {
             clock: config.clock.clone(),
             cells: Cells::new(evidence.buckets(), in_sums && !call_observers.is_empty()),
@@ -202,7 +208,7 @@ impl Inner {
                 Some(_) => Timing::Slow,
                 None => Timing::Nothing,
             },
-            word: AtomicU64::new(Word::new(FIRST_ERA, Standing::new(State::Closed, mode), killed).bits()),
+            word: AtomicU64::new(if rare.is_some() { word.watched() } else { word }.bits()),
             entered: AtomicU64::new(now.as_nanos()),
             open_until: AtomicU64::new(Tick::NEVER.as_nanos()),
             hold_until: AtomicU64::new(Tick::NEVER.as_nanos()),
@@ -216,13 +222,14 @@ impl Inner {
             counts: Counts::default(),
             advised_until: AtomicU64::new(Tick::ZERO.as_nanos()),
             leased_until: AtomicU64::new(Tick::ZERO.as_nanos()),
-            rare: std::sync::OnceLock::new(),
+            rare: rare.map_or_else(std::sync::OnceLock::new, std::sync::OnceLock::from),
             wakers: Wakers::new(),
             cold: Mutex::new(Cold::new()),
             seed: config.seed.unwrap_or_else(random::bits),
             config,
         };
         inner.evidence.begin(FIRST_ERA);
+        inner.begin_under_way(FIRST_ERA);
         inner.run.begin(FIRST_ERA, run::Seen::default());
         inner.probes.begin(FIRST_ERA, 0, Duration::ZERO);
         inner.leave_alone_until.begin(FIRST_ERA, 0);
@@ -230,6 +237,12 @@ impl Inner {
             inner.limit_or_new();
         }
         inner
+    }
+
+    /// Returns the calls under way. `None` without a slow-call rule.
+    #[inline]
+    pub(super) fn under_way(&self) -> Option<&UnderWay> {
+        self.rare.get()?.under_way.as_ref()
     }
 
     pub(super) fn limit(&self) -> Option<&Limit> {

@@ -46,6 +46,9 @@
 //! | `loom_the_first_failure_of_an_era_is_counted` | the run of the era begins after the word is stored |
 //! | `loom_no_call_is_missing_from_the_totals` | a call that is too late for its bucket is not counted |
 //! | `loom_a_failure_takes_no_success_back` | the count of failures is written or read Relaxed |
+//! | [`hanging`] | |
+//! | `loom_a_slow_call_that_ends_is_not_counted_twice` | the end is counted after the window, a fence is missing, or `weigh` reads the window after the hanging calls |
+//! | `loom_a_call_hangs_in_the_era_of_its_permit` | the begin of a call counts in a later era than its permit |
 //! | [`limit`] | |
 //! | `loom_the_end_of_a_limit_ends_no_later_limit` | `settle_limit` does not look at the ramp again |
 //! | `loom_the_end_of_a_limit_hides_no_deadline` | `settle_limit` loads the word before the lock, or stores the word Relaxed |
@@ -68,6 +71,7 @@
 
 mod edges;
 mod evidence;
+mod hanging;
 mod limit;
 mod probes;
 mod waiting;

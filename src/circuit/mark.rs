@@ -20,7 +20,7 @@ pub(super) enum Right {
 /// The era and the right of a permit.
 ///
 /// ```text
-/// mark   63..28 era (low 36 bits) | 27 noted | 26 measured | 25..24 right | 23..0 the probe
+/// mark   63..28 era (low 36 bits) | 27 noted | 26 measured | 25..24 right | 23..0 the probe, or 0 answered
 /// ```
 ///
 /// An outcome counts if the 36 bits of the era equal those of the circuit. A later era has the same bits only after
@@ -54,6 +54,18 @@ impl Mark {
     /// probe always has this bit.
     pub(super) const fn noted(self) -> Self {
         Self(self.0 | NOTED)
+    }
+
+    /// Returns the mark of a counted call whose service has answered, although the call goes on.
+    #[cfg(feature = "http")]
+    pub(super) const fn answered(self) -> Self {
+        Self(self.0 | ANSWERED)
+    }
+
+    /// Returns true if the call is counted and its service has not answered yet.
+    #[inline]
+    pub(super) const fn awaits_answer(self) -> bool {
+        self.0 & (RIGHT | ANSWERED) == COUNTED
     }
 
     /// Returns true if a call inside this call is a part of this call.
@@ -108,6 +120,7 @@ const UNCOUNTED: u64 = 1 << 24;
 const PROBE: u64 = 2 << 24;
 const NO_CALL: u64 = 3 << 24;
 const PROBE_MASK: u64 = (1 << 24) - 1;
+const ANSWERED: u64 = 1;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {

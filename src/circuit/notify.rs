@@ -135,7 +135,8 @@ impl Inner {
         loop {
             let at = self.now();
             let admitted_share = self.shown_share(word, at);
-            self.notify(&Event::Refresh { standing, bypassed, era, at, fleet, admitted_share });
+            let hanging = word.is_watched().then(|| self.hanging(word, at));
+            self.notify(&Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, hanging });
             // The decision of the fleet may have changed during the report, and an observer may have received the newer
             // decision before this report. The report is repeated, so that each observer receives the newest decision
             // last.

@@ -26,6 +26,8 @@ use crate::window::{self, Stamp, tagged};
 #[derive(Debug)]
 pub(super) struct End<'a> {
     pub(super) mark: Mark,
+    /// The start of the call, or zero if the start was not read.
+    pub(super) started: Tick,
     pub(super) ended: Ended,
     pub(super) took: Took,
     /// The weight that a closed circuit would have counted for the end of a probe without a verdict, in 1/256.
@@ -97,7 +99,7 @@ impl Branch {
     #[inline(never)]
     fn record_success_in_full(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
         let took = Took::new(elapsed, started, self.inner.timing);
-        self.record(&End { mark, ended: Ended::Success, took, doubt: 0, text: Text::NONE });
+        self.record(&End { mark, started, ended: Ended::Success, took, doubt: 0, text: Text::NONE });
     }
 
     /// Records an outcome as evidence of its own era. If that era is over, counts the outcome only in the totals.
@@ -138,16 +140,19 @@ impl Branch {
     fn count(&self, word: Word, end: &End<'_>) -> Recorded {
         let inner = &*self.inner;
         let failure = match end.ended {
-            Ended::Success => return self.count_success(word, end.took),
+            Ended::Success => return self.count_success(word, end),
             Ended::Failure(failure) => failure,
             Ended::Ignored | Ended::Cancelled => {
+                if word.is_watched() {
+                    inner.note_end(word, end.mark, end.started);
+                }
                 inner.count_aside(end.ended);
                 inner.count_unjudged(word.era());
                 return Recorded { at: None, in_sum: false };
             }
         };
         let (era, now) = (word.era(), inner.now());
-        let mark = window::Mark { units: failure.weight().units(), slow: inner.is_slow(end.took, now) };
+        let mark = window::Mark { units: failure.weight().units(), slow: inner.ends_slow(word, end, now) };
         // The window is updated first. `totals` computes the successes as calls less failures, and must not see a failure
         // before its call is in the window.
         inner.evidence.record(Stamp { era, now }, mark);
@@ -160,14 +165,14 @@ impl Branch {
 
     /// Adds a success to a cell, or to the window if the order of the success matters or the thread has no cell.
     #[inline]
-    fn count_success(&self, word: Word, took: Took) -> Recorded {
+    fn count_success(&self, word: Word, end: &End<'_>) -> Recorded {
         let inner = &*self.inner;
         let era = word.era();
         let has_slow_rule = inner.config.rules.slow_call_rate.is_some();
         let needs_now = has_slow_rule || inner.config.trip_on_any_outcome || inner.success == Success::Dates;
         let dates = inner.evidence.needs_now();
         let now = if needs_now || dates { inner.now() } else { Tick::ZERO };
-        let slow = has_slow_rule && inner.is_slow(took, now);
+        let slow = has_slow_rule && inner.ends_slow(word, end, now);
         let weighs = slow || inner.config.trip_on_any_outcome;
         let counted = if weighs || !inner.evidence.allows_cells() {
             Counted::No
@@ -197,6 +202,16 @@ impl Branch {
 }
 
 impl Inner {
+    /// Counts the end of a call of the present era for the calls under way, and returns the answer of
+    /// [`is_slow`](Self::is_slow). A circuit without the rule tests only a bit of a word that it has loaded.
+    #[inline]
+    fn ends_slow(&self, word: Word, end: &End<'_>, now: Tick) -> bool {
+        word.is_watched() && {
+            self.note_end(word, end.mark, end.started);
+            self.is_slow(end.took, now)
+        }
+    }
+
     /// Returns true if the slow-call rule is on and the call was slow. `now` is the end
     /// of the call by the coarse clock.
     #[inline]
@@ -250,23 +265,29 @@ impl Inner {
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        let seen = Situation { run: self.run.get(era), tally: self.tally(era, now), age };
+        let tally = self.tally(era, now);
+        // After the window, as `hanging` needs.
+        let hanging = if word.is_watched() { self.hanging(word, now) } else { 0 };
+        let seen = Situation { run: self.run.get(era), tally, hanging, has_outcome: true, age };
+        if let Some(reason) = self.met(&seen, now) {
+            self.trip(word, now, reason, failed());
+        }
+    }
+
+    /// Returns the rule that the evidence meets, with the thresholds of the settings, of a ramp or of advice.
+    pub(super) fn met(&self, seen: &Situation, now: Tick) -> Option<Reason> {
         let Config { rules, window, .. } = &self.config;
-        let met = trip_rules::trips(rules, *window, &seen);
+        let met = trip_rules::trips(rules, *window, seen);
         let met = met.or_else(|| {
             self.ramp_left(now)?;
-            trip_rules::relapses(rules, *window, &seen)
+            trip_rules::relapses(rules, *window, seen)
         });
         // Advice is the cause only if the evidence does not meet the configured thresholds, because otherwise the
         // circuit would also trip without advice.
-        let met = if met.is_none() && self.is_advised(now) {
-            trip_rules::trips_on_advice(rules, *window, &seen, self.usual_rate(seen.tally, seen.run.weight))
-        } else {
-            met
-        };
-        if let Some(reason) = met {
-            self.trip(word, now, reason, failed());
+        if met.is_none() && self.is_advised(now) {
+            return trip_rules::trips_on_advice(rules, *window, seen, self.usual_rate(seen.tally, seen.run.weight));
         }
+        met
     }
 
     fn is_advised(&self, now: Tick) -> bool {

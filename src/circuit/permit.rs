@@ -245,6 +245,17 @@ impl Permit {
         }
     }
 
+    /// Records that the service has answered, although the call goes on with a body. The call does not hang from now on.
+    #[cfg(feature = "http")]
+    pub(crate) fn answered(&mut self) {
+        let inner = &self.branch.inner;
+        let word = inner.load();
+        if word.is_watched() && self.mark.is_of(word.era()) && self.mark.awaits_answer() {
+            inner.note_end(word, self.mark, self.started);
+            self.mark = self.mark.answered();
+        }
+    }
+
     /// Returns the time by the clock of the circuit.
     #[cfg(feature = "http")]
     pub(crate) fn now(&self) -> Tick {
@@ -278,7 +289,7 @@ impl Permit {
         let elapsed = self.measured();
         let mark = std::mem::replace(&mut self.mark, Mark::RECORDED);
         let took = Took::new(elapsed, self.started, self.branch.inner.timing);
-        self.branch.record(&End { mark, ended, took, doubt, text: Text::NONE });
+        self.branch.record(&End { mark, started: self.started, ended, took, doubt, text: Text::NONE });
     }
 }
 
@@ -302,7 +313,7 @@ fn end(branch: &Branch, mark: Mark, started: Tick, mut ended: Ended, elapsed: Op
         (ended, doubt) = branch.inner.weighed_by_wait(failure, waited, mark);
     }
     let took = Took::new(elapsed, started, branch.inner.timing);
-    branch.record(&End { mark, ended, took, doubt, text });
+    branch.record(&End { mark, started, ended, took, doubt, text });
 }
 
 impl Drop for Permit {

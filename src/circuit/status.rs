@@ -84,8 +84,13 @@ pub struct Status {
     pub run: f64,
     /// The weighted share of failures in the window. `None` below `min_calls`, and if no rule needs a window.
     pub failure_rate: Option<f64>,
-    /// The share of slow calls in the window. `None` below `min_calls`, and without a slow-call rule.
+    /// The share of slow calls in the window, with the calls that [hang](Self::hanging). `None` below `min_calls`, and without
+    /// a slow-call rule.
     pub slow_call_rate: Option<f64>,
+    /// The number of calls of this era that have been under way for `slower_than` or longer. A call can be missing for a tenth
+    /// of `slower_than`, at least for 1 ms. Such calls are not in `tally`. Zero without a slow-call rule, and if the circuit
+    /// counts no calls, because it is not closed or because a hold is in force.
+    pub hanging: u64,
     /// The probes of a half-open circuit.
     pub probes: ProbeStatus,
     /// The decision of the fleet that this instance has loaded last. `None` for a circuit without a fleet, and before
@@ -186,7 +191,8 @@ impl Circuit {
     ///
     /// A half-open circuit that has waited too long for a success opens with this question, as with
     /// [`would_admit`](Self::would_admit). Otherwise callers who call only if `next_call` allows the call would never
-    /// call again.
+    /// call again. A closed circuit whose [hanging](Status::hanging) calls meet the slow-call rule opens with this
+    /// question too.
     #[must_use]
     pub fn status(&self) -> Status {
         // A caller of `status` may have a call to make, so the due change may request a lease. A page or a desk calls
@@ -201,14 +207,17 @@ impl Circuit {
         let inner = self.inner();
         // Before the lock, because the transition takes the lock and notifies observers.
         inner.give_up_if_due(inner.now());
+        inner.open_if_hanging();
         // The lock is held so that no transition comes between the reads of the parts.
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());
         let era = word.era();
         let tally = inner.tally(era, now);
         let rules = &inner.config.rules;
+        // After the window, as `hanging` needs.
+        let hanging = inner.hanging(word, now);
         let rate =
-            |part: f64| (tally.calls >= u64::from(rules.min_calls)).then(|| trip_rules::share(part, tally.calls));
+            |part: f64, calls: u64| (calls >= u64::from(rules.min_calls)).then(|| trip_rules::share(part, calls));
         let verdict = inner.probes.verdict(era);
         Status {
             name: inner.config.name().to_owned(),
@@ -233,8 +242,11 @@ impl Circuit {
             attempt: cold.attempt,
             tally,
             run: score_from_units(inner.run.get(era).weight),
-            failure_rate: if rules.need_window() { rate(tally.score()) } else { None },
-            slow_call_rate: rules.slow_call_rate.and_then(|_| rate(number(tally.slow))),
+            failure_rate: if rules.need_window() { rate(tally.score(), tally.calls) } else { None },
+            slow_call_rate: rules
+                .slow_call_rate
+                .and_then(|_| rate(number(tally.slow.saturating_add(hanging)), tally.calls.saturating_add(hanging))),
+            hanging,
             probes: ProbeStatus {
                 in_flight: inner.probes.in_flight(era),
                 successes: verdict.successes,
@@ -257,12 +269,15 @@ impl Circuit {
         inner.totals()
     }
 
-    /// Reports the standing to the observers, so that every gauge is up to date.
+    /// Reports the standing to the observers, so that every gauge is up to date. A closed circuit whose
+    /// [hanging](Status::hanging) calls meet the slow-call rule opens first.
     ///
     /// Call this function in the handler of `/metrics`, because some gauges decay with time, and because the recorder
     /// may have been installed after the circuit was created.
     pub fn refresh_metrics(&self) {
-        self.inner().report_standing();
+        let inner = self.inner();
+        inner.open_if_hanging();
+        inner.report_standing();
     }
 }
 

@@ -25,6 +25,10 @@ pub(super) struct Situation {
     pub(super) run: run::Seen,
     /// The sums over the window.
     pub(super) tally: Tally,
+    /// The calls under way that are slow already, which the sums do not have.
+    pub(super) hanging: u64,
+    /// False if only time has passed. Then only the slow-call rule is weighed, because time makes no other rule true.
+    pub(super) has_outcome: bool,
     /// The time since the era began.
     pub(super) age: Duration,
 }
@@ -41,10 +45,26 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
     let Tally { calls, units, slow } = seen.tally;
     let enough = calls >= u64::from(min_calls);
     let run = seen.run.weight;
-    let excludes_chance = |chance: Option<Chance>, bad: f64, limit: f64| {
+    let excludes_chance = |chance: Option<Chance>, bad: f64, calls: u64, limit: f64| {
         chance.is_none_or(|chance| chance.is_excluded_by(bad, number(calls), limit))
     };
+    let is_old_enough = window.young().is_none_or(|young| seen.age >= young);
+    let by_slow_calls = || {
+        let (limit, slower_than) = slow_call_rate?;
+        let hanging = seen.hanging;
+        let (slow, calls) = (slow.saturating_add(hanging), calls.saturating_add(hanging));
+        let score = number(slow);
+        let rate = share(score, calls);
+        let is_met = is_old_enough
+            && calls >= u64::from(min_calls)
+            && reaches(rate, limit)
+            && excludes_chance(chance.map(Chance::of_slow_calls), score, calls, limit);
+        is_met.then_some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than, hanging })
+    };
 
+    if !seen.has_outcome {
+        return by_slow_calls();
+    }
     if seen.run.on_trust && run >= TRUST {
         return Some(Reason::Unproven { score: score_from_units(run) });
     }
@@ -59,11 +79,10 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
             return Some(Reason::ConsecutiveFailures { score: weight, limit: limit.into(), set: set.into() });
         }
     }
-    let ripe = enough && window.young().is_none_or(|young| seen.age >= young);
-    if let Some(limit) = failure_rate.filter(|_| ripe) {
+    if let Some(limit) = failure_rate.filter(|_| enough && is_old_enough) {
         let score = score_from_units(units);
         let rate = share(score, calls);
-        if reaches(rate, limit) && excludes_chance(chance, score, limit) {
+        if reaches(rate, limit) && excludes_chance(chance, score, calls, limit) {
             return Some(Reason::FailureRate { rate, limit, score, calls });
         }
     }
@@ -73,14 +92,7 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
             return Some(Reason::FailureScore { score, limit, calls });
         }
     }
-    if let Some((limit, slower_than)) = slow_call_rate.filter(|_| ripe) {
-        let score = number(slow);
-        let rate = share(score, calls);
-        if reaches(rate, limit) && excludes_chance(chance.map(Chance::of_slow_calls), score, limit) {
-            return Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than });
-        }
-    }
-    None
+    by_slow_calls()
 }
 
 /// Returns the first rule that the evidence meets with the thresholds that the advice of another instance has lowered.

@@ -2,12 +2,12 @@
 //! through.
 //!
 //! ```text
-//! word   63..9 era | 8 shadow beneath a hold | 7 spread | 6 limited | 5 awaits its restore | 4 bypassed
+//! word   63..10 era | 9 watched | 8 shadow beneath a hold | 7 spread | 6 limited | 5 awaits its restore | 4 bypassed
 //!        3..2 state | 1..0 mode
 //! ```
 //!
 //! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
-//! every transition, and never wraps, because 2^55 eras last a year even at one era each nanosecond. The wait for a
+//! every transition, and never wraps, because 2^54 eras last half a year even at one era each nanosecond. The wait for a
 //! restore, the limit and the spreading over threads do not change the era. Therefore a thread that wants to know if
 //! the circuit has changed compares eras, and not words.
 
@@ -49,12 +49,22 @@ impl Word {
         self.0 >> ERA_SHIFT
     }
 
-    /// Returns the word of the next era, with a new standing. The bits of the wait for a restore and of the spreading
-    /// are kept, and a hold keeps the mode beneath. The next era begins without a limit.
+    /// Returns the word of the next era, with a new standing. The bits of the wait for a restore, of the spreading
+    /// and of the watch are kept, and a hold keeps the mode beneath. The next era begins without a limit.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
         let beneath = if standing.mode.is_hold() && self.beneath() == Mode::Shadow { SHADOW_BENEATH } else { 0 };
-        Self(next.0 | beneath | self.0 & (AWAITS_RESTORE | SPREAD))
+        Self(next.0 | beneath | self.0 & (AWAITS_RESTORE | SPREAD | WATCHED))
+    }
+
+    /// Returns true if a call passes by this word alone, because the circuit is flowing and need not count the begin of the
+    /// call.
+    ///
+    /// The check is one comparison, so that a circuit without a slow-call rule tests nothing more than
+    /// [`is_flowing`](Self::is_flowing).
+    #[inline]
+    pub(super) const fn passes_at_once(self) -> bool {
+        self.0 & (WATCHED | LIMITED | AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
     }
 
     /// Returns true if calls go through and are counted, because the circuit is closed in automatic mode or in shadow.
@@ -71,6 +81,17 @@ impl Word {
     /// Neither the wait for a restore nor a limit matters.
     pub(super) const fn counts_calls(self) -> bool {
         self.0 & (BYPASSED | MODE | STATE) <= SHADOW
+    }
+
+    /// Returns true if the circuit counts the calls under way, because its slow-call rule is on.
+    #[inline]
+    pub(super) const fn is_watched(self) -> bool {
+        self.0 & WATCHED != 0
+    }
+
+    /// Returns the same word with the bit that says that the circuit counts the calls under way.
+    pub(super) const fn watched(self) -> Self {
+        Self(self.0 | WATCHED)
     }
 
     /// Returns true if only a share of the calls of the closed circuit goes through, so that each call needs a draw.
@@ -159,6 +180,7 @@ impl fmt::Debug for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Word")
             .field("era", &self.era())
+            .field("is_watched", &self.is_watched())
             .field("is_spread", &self.is_spread())
             .field("is_limited", &self.is_limited())
             .field("awaits_restore", &self.awaits_restore())
@@ -186,7 +208,9 @@ const AWAITS_RESTORE: u64 = 1 << 5;
 const LIMITED: u64 = 1 << 6;
 const SPREAD: u64 = 1 << 7;
 const SHADOW_BENEATH: u64 = 1 << 8;
-const ERA_SHIFT: u32 = 9;
+/// Set for the life of a circuit with a slow-call rule.
+const WATCHED: u64 = 1 << 9;
+const ERA_SHIFT: u32 = 10;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
@@ -215,7 +239,7 @@ mod tests {
                     let word = Word::new(77, standing, bypassed);
                     assert_eq!((word.era(), word.standing(), word.bypassed()), (77, standing, bypassed));
                     let flows = state == State::Closed && matches!(mode, Mode::Automatic | Mode::Shadow) && !bypassed;
-                    assert_eq!(word.is_flowing(), flows, "{word:?}");
+                    assert_eq!((word.is_flowing(), word.passes_at_once()), (flows, flows), "{word:?}");
                     let open = state == State::Open && mode == Mode::Automatic && !bypassed;
                     assert_eq!(word.is_plainly_open(), open, "{word:?}");
 
@@ -231,6 +255,13 @@ mod tests {
                     assert_eq!((limited.counts_calls(), word.counts_calls()), (flows, flows));
                     assert_eq!((limited.with_limit(false), limited.restored()), (word, limited));
                     assert!(!limited.next(standing).is_limited(), "a new era begins without a limit");
+
+                    let watched = word.watched();
+                    assert_eq!((watched.era(), watched.standing(), watched.bypassed()), (77, standing, bypassed));
+                    assert_eq!((watched.is_watched(), word.is_watched()), (true, false));
+                    assert_eq!((watched.is_flowing(), watched.passes_at_once()), (flows, false));
+                    assert_eq!(watched.is_plainly_open(), open);
+                    assert!(watched.next(standing).is_watched(), "a change does not end the watch");
 
                     let spread = word.spread();
                     assert_eq!((spread.era(), spread.standing(), spread.bypassed()), (77, standing, bypassed));

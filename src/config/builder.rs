@@ -159,6 +159,14 @@ impl ConfigBuilder {
     /// precise clock. A call that takes nearly as long as `slower_than`, or longer, costs a second reading. The rule
     /// waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
     ///
+    /// A call counts as slow before its end, once the call has been under way for `slower_than`, so that a service that
+    /// answers nothing opens the circuit before the first timeout. Such a call counts in addition to the calls in the window,
+    /// until the call ends or the circuit changes its state. The circuit is then opened by a call that comes at most a tenth
+    /// of `slower_than` later (at least 1 ms), by a [`status`](crate::Circuit::status), by
+    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), by the runner of a health probe, or within a second by the task
+    /// of a registry with a store. A permit that is leaked counts in this way too. A call whose body is tracked counts before
+    /// its end only until its response comes. The start and the end of a call each cost one atomic exchange more.
+    ///
     /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
     /// that the rule counts.
     #[doc(alias = "slowCallRateThreshold")]

@@ -59,7 +59,7 @@ fn rules(config: &Config, text: &mut String) -> std::fmt::Result {
         let (share, calls, slower_than) = (Percent(rate), rules.min_calls, Brief(slower_than));
         writeln!(
             text,
-            "The circuit opens if {share} of at least {calls} calls of {window} take {slower_than} or more."
+            "The circuit opens if {share} of at least {calls} calls of {window} take {slower_than} or more. A call that is still under way then counts too."
         )?;
     }
     if let Some(k) = config.throttle() {

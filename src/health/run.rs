@@ -6,6 +6,9 @@
 //!  wait for the interval ──▶ wait for a place ──▶ check, within the deadline ─┴─▶ report to the circuit
 //! ```
 //!
+//! With a slow-call rule the runner of a closed circuit wakes from time to time, so that the circuit detects calls that
+//! hang although no other call comes.
+//!
 //! A transition ends each of the three waits, so that no check continues when its result would not count any more. The
 //! runner registers with the wakers of its circuit before each reading of the state, as every waiting task does, so
 //! that it misses no transition.
@@ -126,7 +129,7 @@ impl Runner {
     /// has another runner.
     async fn until_wanted(&mut self) -> Option<u64> {
         loop {
-            // A timer for the end of a hold is needed, because this end wakes no task.
+            // A timer is needed, because neither the end of a hold nor a call that hangs wakes a task.
             let mut hold = None;
             let wanted = poll_fn(|context| match self.look(context) {
                 None => Poll::Ready(None),

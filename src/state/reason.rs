@@ -24,8 +24,9 @@ pub enum Reason {
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
     /// The sum of the weights in the window reached its limit.
     FailureScore { score: f64, limit: f64, calls: u64 },
-    /// The share of slow calls in the window reached its limit.
-    SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration },
+    /// The share of slow calls in the window reached its limit. `slow` and `calls` include the `hanging` calls, which had
+    /// been under way for `slower_than` or longer and had not ended.
+    SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration, hanging: u64 },
     /// The circuit had closed without a verdict of its probes, and failures weighed 0.5 or more together
     /// before the first success.
     Unproven { score: f64 },
@@ -153,9 +154,15 @@ impl fmt::Display for Reason {
             Self::FailureScore { score, limit, calls } => {
                 write!(f, "failures weighed {score:.1} in {calls} calls, the limit is {limit:.1}")
             }
-            Self::SlowCallRate { rate, limit, slow, calls, slower_than } => {
+            Self::SlowCallRate { rate, limit, slow, calls, slower_than, hanging } => {
                 let (rate, limit, slower_than) = (Percent(*rate), Percent(*limit), Brief(*slower_than));
-                write!(f, "{slow} of {calls} calls took {slower_than} or more: {rate}, the limit is {limit}")
+                write!(f, "{slow} of {calls} calls took {slower_than} or more")?;
+                match hanging {
+                    0 => {}
+                    1 => f.write_str(", 1 of them is still under way")?,
+                    _ => write!(f, ", {hanging} of them are still under way")?,
+                }
+                write!(f, ": {rate}, the limit is {limit}")
             }
             Self::Unproven { score } => write!(
                 f,

@@ -62,6 +62,7 @@ use under::Under;
 /// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, if the circuit measures durations |
 /// | `circuit_breaker_system_load_ratio` | | gauge, with a load-shedding layer: the last load that the layer polled; NaN if unknown |
 /// | `circuit_breaker_admitted_ratio` | | gauge, with a ramp or a throttle: the share of the calls that the closed circuit admits, 1 in other states |
+/// | `circuit_breaker_calls_hanging` | | gauge, with a slow-call rule: the calls that have been under way for `slower_than` or longer |
 /// | `circuit_breaker_fleet_state` | `state` | gauge, with a fleet: 1 for the state that the fleet has decided (`closed`, `open`, `half_open`), 0 for the others |
 /// | `circuit_breaker_fleet_votes` | | gauge, with a fleet: the votes for an opening, or those that opened the fleet |
 /// | `circuit_breaker_fleet_votes_needed` | | gauge, with a fleet: the votes that open the fleet |
@@ -98,6 +99,8 @@ pub struct MetricsObserver {
     has_fleet: AtomicBool,
     /// True once the circuit has shown the share of the calls that it admits.
     has_share: AtomicBool,
+    /// True once the circuit has shown its hanging calls.
+    has_hanging: AtomicBool,
     /// True once the health probes of the circuit have begun.
     has_health: AtomicBool,
     /// The newest known standing of the circuit, as a [`Last`].
@@ -125,6 +128,7 @@ impl MetricsObserver {
             measures: false,
             has_fleet: AtomicBool::new(false),
             has_share: AtomicBool::new(false),
+            has_hanging: AtomicBool::new(false),
             has_health: AtomicBool::new(false),
             last: AtomicU64::new(last.0 | Last::OWN),
             failures: OnceLock::new(),
@@ -234,6 +238,7 @@ impl MetricsObserver {
                     handles::show_share(circuit, 1.0);
                 }
                 self.leave_fleet(circuit);
+                self.end_hanging(circuit);
             }
         }
     }
@@ -251,6 +256,23 @@ impl MetricsObserver {
         }
         if self.has_share.load(Relaxed) {
             handles::show_share(under.label, share.unwrap_or(1.0));
+        }
+    }
+
+    /// Shows the number of hanging calls. Circuits that share a label would overwrite each other's gauge.
+    fn show_hanging(&self, under: Under<'_>, hanging: Option<u64>) {
+        if let (Some(hanging), None, false) = (hanging, under.pool, self.is_gone()) {
+            // Relaxed: the flag publishes nothing.
+            self.has_hanging.store(true, Relaxed);
+            handles::show_hanging(under.label, hanging);
+        }
+    }
+
+    /// Shows that no call hangs, because an era begins without calls.
+    fn end_hanging(&self, label: &str) {
+        // Relaxed: the flag publishes nothing.
+        if self.has_hanging.load(Relaxed) {
+            handles::show_hanging(label, 0);
         }
     }
 
@@ -317,9 +339,11 @@ impl Observer for MetricsObserver {
                 Event::Transition(edge) => {
                     under.kept.rare.count(under.label, Series::of(edge));
                     self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
+                    self.end_hanging(under.label);
                 }
-                Event::Refresh { standing, bypassed, era, at, fleet, admitted_share } => {
+                Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, hanging } => {
                     self.show_share(under, admitted_share);
+                    self.show_hanging(under, hanging);
                     self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
                     if let Some(brief) = fleet {
                         self.show_fleet(under, brief);

@@ -12,6 +12,9 @@
 //! | `loom_overtaking_a_bucket_loses_no_count` | a bucket is stored instead of exchanged, or the count of the overtaken bucket is dropped |
 //! | `loom_the_totals_count_no_call_of_an_overtaken_bucket_twice` | `retired` is read after the buckets, or is increased Relaxed |
 //! | `loom_a_bucket_keeps_eras_apart` | a straggler adds to a bucket of a later era, or overtakes such a bucket |
+//! | `loom_overtaking_loses_no_call_under_way` | a bucket is stored instead of exchanged, the count of the overtaken bucket is dropped, or an end ignores the tag of its bucket |
+//! | `loom_no_overtaken_call_hangs_twice` | `old` is read after the buckets, or gets the calls before their bucket is overtaken |
+//! | `loom_calls_under_way_keep_eras_apart` | a straggler overtakes a bucket of a later era, or the calls of an older era move to `old` |
 //! | `loom_a_cell_shows_no_success_of_another_era` | the spot is stored or loaded Relaxed, or the buckets are not emptied |
 //! | `loom_one_thread_owns_the_first_cell` | the owner is loaded and stored instead of exchanged |
 //! | `loom_cells_are_spread_under_their_owner` | the first cell is not read after the circuit is spread |
@@ -29,6 +32,7 @@ use super::calls::CallRing;
 use super::cells::{Cells, Counted};
 use super::tagged::Tagged;
 use super::time::TimeWindow;
+use super::under_way::UnderWay;
 use super::{Mark, Stamp, Tally};
 use crate::clock::Tick;
 use crate::sync::{AtomicU32, Indices, Numbers, Relaxed, Seat};
@@ -129,6 +133,60 @@ fn loom_a_bucket_keeps_eras_apart() {
         beside(&window, |straggler| straggler.record(at(1, 0), BAD), next_era);
         assert_eq!(window.tally(2, at(2, 0).now), Tally { calls: 2, units: 0, slow: 2 });
         assert_eq!(window.recorded(), 4, "a straggler counts for the totals, wherever else it does not");
+    });
+}
+
+#[test]
+fn loom_overtaking_loses_no_call_under_way() {
+    loom::model(|| {
+        let calls = Arc::new(under_way());
+        calls.start(at(1, 0));
+        calls.start(at(1, 0));
+        // Time slot 3 uses the bucket of time slot 0.
+        let ends = |calls: &UnderWay| calls.end(at(1, 0));
+        let begins = |calls: &UnderWay| {
+            calls.start(at(1, 3));
+        };
+        beside(&calls, ends, begins);
+        assert_eq!(calls.hanging(1, at(1, 4).now), 1);
+        assert_eq!(calls.hanging(1, at(1, 9).now), 2);
+        calls.end(at(1, 0));
+        calls.end(at(1, 3));
+        assert_eq!(calls.hanging(1, at(1, 9).now), 0);
+    });
+}
+
+#[test]
+fn loom_no_overtaken_call_hangs_twice() {
+    loom::model(|| {
+        let calls = Arc::new(under_way());
+        calls.start(at(1, 0));
+        let begins = |calls: &UnderWay| {
+            calls.start(at(1, 3));
+        };
+        beside(&calls, begins, |calls| assert!(calls.hanging(1, at(1, 3).now) <= 1));
+        assert_eq!(calls.hanging(1, at(1, 3).now), 1);
+    });
+}
+
+#[test]
+fn loom_calls_under_way_keep_eras_apart() {
+    loom::model(|| {
+        let calls = Arc::new(under_way());
+        calls.start(at(1, 0));
+        let straggler = |calls: &UnderWay| {
+            calls.end(at(1, 0));
+            calls.start(at(1, 3));
+        };
+        let next_era = |calls: &UnderWay| {
+            calls.begin(2);
+            calls.start(at(2, 0));
+            calls.start(at(2, 3));
+        };
+        beside(&calls, straggler, next_era);
+        assert_eq!(calls.hanging(2, at(2, 9).now), 2);
+        calls.end(at(2, 0));
+        assert_eq!(calls.hanging(2, at(2, 9).now), 1);
     });
 }
 
@@ -277,6 +335,13 @@ fn add(number: &Tagged, by: u64) {
 
 fn two_buckets() -> TimeWindow {
     TimeWindow::new(Duration::from_secs(2), 2, true)
+}
+
+/// Returns the counts of era 1, whose calls hang two time slots after their own.
+fn under_way() -> UnderWay {
+    let calls = UnderWay::new(Duration::from_secs(1));
+    calls.begin(1);
+    calls
 }
 
 fn at(era: u64, slot: u64) -> Stamp {

@@ -23,8 +23,13 @@ impl Tag {
         self.0.to_be_bytes()[0]
     }
 
+    /// Returns the number of eras from `other` to `self`, modulo 256.
+    pub(super) fn eras_after(self, other: Self) -> u8 {
+        self.era().wrapping_sub(other.era())
+    }
+
     /// Returns the number of slots from `other` to `self`, or `None` if the number is more than `at_most`.
-    fn slots_after(self, other: Self, at_most: u32) -> Option<u32> {
+    pub(super) fn slots_after(self, other: Self, at_most: u32) -> Option<u32> {
         let after = self.0.wrapping_sub(other.0) & SLOT_MASK_U32;
         (after <= at_most).then_some(after)
     }
@@ -35,7 +40,7 @@ impl Tag {
     /// the number of the slot has wrapped. The bucket must then be replaced, because it would refuse outcomes until the
     /// clock reaches its slot.
     pub(super) fn is_later_than(self, other: Self, buckets: u32) -> bool {
-        match self.era().wrapping_sub(other.era()) {
+        match self.eras_after(other) {
             0 => self.slots_after(other, 2 * buckets).is_some(),
             ahead => ahead < 128,
         }

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "health")]
 mod address;
+mod hanging;
 mod required;
 mod runner;
 mod service;

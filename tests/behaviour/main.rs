@@ -14,6 +14,7 @@ mod eras;
 mod events;
 mod failures;
 mod half_open;
+mod hanging;
 mod health;
 mod modes;
 mod operation;

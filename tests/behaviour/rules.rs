@@ -66,7 +66,8 @@ fn slow_calls_of_at_least_the_limit_trip_at_their_share() {
     assert_eq!(circuit.status().slow_call_rate, Some(0.4), "a nanosecond less is not slow");
     assert_eq!(state(&circuit), State::Closed);
     call(two_seconds);
-    let reason = Reason::SlowCallRate { rate: 0.5, limit: 0.5, slow: 5, calls: 10, slower_than: two_seconds };
+    let reason =
+        Reason::SlowCallRate { rate: 0.5, limit: 0.5, slow: 5, calls: 10, slower_than: two_seconds, hanging: 0 };
     assert_eq!(why(&circuit), reason, "a slow success trips, it carries slowness");
     assert_eq!(last(&circuit).failure, None, "it was no failure");
 }

@@ -8,6 +8,7 @@ mod cancellation;
 mod classifiers;
 mod criticality;
 mod fallbacks;
+mod hanging;
 mod panics;
 mod parts;
 mod pend;

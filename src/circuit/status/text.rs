@@ -25,6 +25,10 @@ impl fmt::Display for Status {
             self.write_standing(f)?;
             self.write_next(f)?;
         }
+        if self.hanging > 0 {
+            let calls = if self.hanging == 1 { "call is" } else { "calls are" };
+            write!(f, "; {} slow {calls} still under way", self.hanging)?;
+        }
         write!(f, "; calls: {}", self.totals)
     }
 }

@@ -122,7 +122,7 @@ mod tests {
     fn of_rules(rules: &Rules, calls: u64, age: u64, usual: f64) -> Chance {
         let tally = Tally { calls, ..Tally::EMPTY };
         let (run, age) = (run::Seen::default(), Duration::from_secs(age));
-        Chance::new(Window::default(), rules, &Situation { run, tally, age }, usual)
+        Chance::new(Window::default(), rules, &Situation { run, tally, hanging: 0, has_outcome: true, age }, usual)
     }
 
     #[test]

@@ -9,8 +9,8 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 use super::fleet::{FLEET_DECLINED, FLEET_PROBES, FLEET_STATE, FLEET_VOTES, FLEET_VOTES_NEEDED};
 use super::handles::{
-    ADMITTED, CALLS, DURATION, FAILURES, FAILURES_1M, FALLBACKS, REJECTED, STALE, STATE, SYSTEM_LOAD, TRANSITIONS,
-    TRIPPED,
+    ADMITTED, CALLS, DURATION, FAILURES, FAILURES_1M, FALLBACKS, HANGING, REJECTED, STALE, STATE, SYSTEM_LOAD,
+    TRANSITIONS, TRIPPED,
 };
 use super::health::HEALTH_PROBES;
 use crate::sync::Mutex;
@@ -47,6 +47,7 @@ fn describe() {
     describe_counter!(TRANSITIONS, "Transitions of the circuit, by old state, new state and reason.");
     describe_counter!(STALE, "Outcomes that arrived after their era had ended, and were dropped.");
     describe_gauge!(ADMITTED, "Share of the calls that the closed circuit admits, by its ramp and its throttle.");
+    describe_gauge!(HANGING, "Calls that have been under way for `slower_than` of the slow-call rule, or longer.");
     describe_gauge!(SYSTEM_LOAD, "The last load of the system that load shedding polled; 1 is the capacity.");
     describe_histogram!(DURATION, Unit::Seconds, "Duration of admitted calls.");
     describe_gauge!(FLEET_STATE, "1 for the state that the fleet has decided, 0 for the others.");

@@ -190,6 +190,11 @@ pub(super) fn show_share(circuit: &str, share: f64) {
     gauge!(ADMITTED, "service" => circuit.to_owned()).set(share);
 }
 
+/// Sets the gauge of the calls that hang. The number is exact up to 2^32 calls.
+pub(super) fn show_hanging(circuit: &str, hanging: u64) {
+    gauge!(HANGING, "service" => circuit.to_owned()).set(f64::from(u32::try_from(hanging).unwrap_or(u32::MAX)));
+}
+
 /// Sets the gauge of the load. An unknown load is NaN, so that a graph has a gap instead of an old value.
 pub(super) fn show_load(circuit: &str, load: f64) {
     gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load);
@@ -222,5 +227,6 @@ pub(super) const TRANSITIONS: &str = "circuit_breaker_transitions_total";
 pub(super) const FALLBACKS: &str = "circuit_breaker_fallbacks_total";
 pub(super) const STALE: &str = "circuit_breaker_stale_outcomes_total";
 pub(super) const ADMITTED: &str = "circuit_breaker_admitted_ratio";
+pub(super) const HANGING: &str = "circuit_breaker_calls_hanging";
 pub(super) const SYSTEM_LOAD: &str = "circuit_breaker_system_load_ratio";
 pub(super) const DURATION: &str = "circuit_breaker_call_duration_seconds";

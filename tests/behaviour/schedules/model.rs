@@ -15,7 +15,9 @@ use tower_circuit_breaker::outcome::FailureKind;
 use tower_circuit_breaker::state::{Generation, Mode, Reason, RejectReason, State};
 
 use self::eras::{Era, is_tripped};
-use self::evidence::{NANOS_PER_MILLI, Seen, leaves, met, relapse, run, score, tally, throttled, width};
+use self::evidence::{
+    Hanging, NANOS_PER_MILLI, Seen, hangs, hangs_from, leaves, met, relapse, run, score, tally, throttled, width,
+};
 use self::shown::{Edge, REMEMBERED};
 pub(super) use self::shown::{Shown, ShownRefusal};
 use super::operation::Ending;
@@ -232,6 +234,7 @@ impl Model {
             due.push(permit.started + settings.probe_deadline);
             due.extend(settings.cancelled_counts_after.map(|after| permit.started + after));
             due.extend(settings.slow.map(|(_, slower_than)| permit.started + slower_than));
+            due.extend(hangs_from(settings, permit.started));
         }
         due.push(self.ramp_until);
         due.extend(self.asked.last().map(|(_, until)| *until));
@@ -321,18 +324,35 @@ impl Model {
         if ended.failure().is_none() && !slow && !self.settings.trip_on_any_outcome {
             return;
         }
+        self.weigh(true, ended.failure());
+    }
+
+    /// Trips if a rule is met. Without an outcome only the slow-call rule can be met.
+    fn weigh(&mut self, has_outcome: bool, failure: Option<FailureKind>) {
+        let (now, era) = (self.now, *self.era());
         let sums = tally(&self.settings, &self.seen, era.number, now);
+        let hanging = Hanging { calls: self.hanging(), has_outcome };
         let run = run(&self.seen, era.number);
         let on_trust = era.on_trust && self.seen.iter().all(|seen| seen.era != era.number || seen.units > 0);
-        let lowered = || self.ramps().then(|| relapse(&self.settings, sums, run, now - era.began)).flatten();
-        let unproven = (on_trust && run >= 128).then(|| Reason::Unproven { score: score(run) });
-        if let Some(reason) = unproven.or_else(|| met(&self.settings, sums, run, now - era.began)).or_else(lowered) {
+        let lowered = || self.ramps().then(|| relapse(&self.settings, sums, hanging, run, now - era.began)).flatten();
+        let unproven = (has_outcome && on_trust && run >= 128).then(|| Reason::Unproven { score: score(run) });
+        let configured = || met(&self.settings, sums, hanging, run, now - era.began);
+        if let Some(reason) = unproven.or_else(configured).or_else(lowered) {
             // One fewer for each last open duration spent closed, unless nothing has shown yet that the service is back.
             let healed =
                 if on_trust || self.ramps() { 0 } else { self.closed_for().checked_div(self.last_open).unwrap_or(0) };
             self.attempt = self.attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX));
-            self.open(reason, ended.failure());
+            self.open(reason, failure);
         }
+    }
+
+    /// The calls of a closed circuit that hang, unless a hold decides.
+    fn hanging(&self) -> u64 {
+        let era = self.era();
+        let counts = era.state == State::Closed && matches!(era.mode, Mode::Automatic | Mode::Shadow);
+        let counted = |permit: &&Permit| counts && permit.right == Right::Counted && permit.era == era.number;
+        let hang = self.permits.iter().filter(counted).filter(|it| hangs(&self.settings, it.started, self.now));
+        hang.map(|_| 1).sum()
     }
 
     /// Notes a Retry-After, capped at five minutes.

@@ -292,6 +292,32 @@ fn every_metric_has_a_help_text() {
 }
 
 #[test]
+fn calls_that_hang_are_a_gauge_of_a_circuit_with_the_slow_call_rule() {
+    let clock = MockClock::new();
+    let settings = || Config::builder("payments").clock(clock.clone());
+    let plain = Circuit::new(settings().build().unwrap());
+    assert!(!recorded(|| plain.refresh_metrics()).contains_key("calls_hanging{}"));
+
+    let slow = settings().slow_call_rate(0.5).slower_than(SECONDS_5).min_calls(4);
+    let circuit = Circuit::new(slow.build().unwrap());
+    let recorder = DebuggingRecorder::new();
+    with_local_recorder(&recorder, || {
+        circuit.refresh_metrics();
+        expect(&read(&recorder), &[("calls_hanging{}", 0.0)]);
+        let _few: Vec<_> = (0..3).map(|_| circuit.try_acquire().unwrap()).collect();
+        clock.advance(2 * SECONDS_5);
+        circuit.refresh_metrics();
+        expect(&read(&recorder), &[("calls_hanging{}", 3.0)]);
+        let _enough = circuit.try_acquire().unwrap();
+        clock.advance(2 * SECONDS_5);
+        circuit.refresh_metrics();
+        let told = read(&recorder);
+        expect(&told, &[("calls_hanging{}", 0.0), ("state{state=open}", 1.0)]);
+        expect(&told, &[("transitions_total{from=closed,reason=slow_call_rate,to=open}", 1.0)]);
+    });
+}
+
+#[test]
 fn the_admitted_share_is_a_gauge_of_a_circuit_that_can_have_a_limit() {
     let clock = MockClock::new();
     let settings = || Config::builder("payments").clock(clock.clone()).seed(1);

@@ -218,6 +218,32 @@ fn a_slow_call_is_measured_to_the_end_of_its_body() {
 }
 
 #[test]
+fn a_call_whose_head_has_come_does_not_hang() {
+    let (clock, (judge, _words)) = (MockClock::new(), channel());
+    let rules = settings(&clock).window(tower_circuit_breaker::Window::calls(10)).min_calls(1);
+    let circuit = Circuit::new(rules.slow_call_rate(1.0).slower_than(2 * SECOND).build().unwrap());
+    let body = || ok([Step::Data("one"), Step::Pending, Step::Data("two")]);
+    let _streams: Vec<_> = (0..3).map(|_| head(&mut service(&circuit, &judge), body()).into_body()).collect();
+    // A stream without end, or a slow reader.
+    clock.advance(3_600 * SECOND);
+    assert_eq!((circuit.status().hanging, circuit.status().state), (0, State::Closed));
+}
+
+#[test]
+fn a_slow_stream_ends_once_and_leaves_no_call_under_way() {
+    let (clock, (judge, _words)) = (MockClock::new(), channel());
+    let rules = settings(&clock).window(tower_circuit_breaker::Window::calls(10)).min_calls(10);
+    let circuit = Circuit::new(rules.slow_call_rate(1.0).slower_than(2 * SECOND).build().unwrap());
+    let mut body = head(&mut service(&circuit, &judge), ok([Step::Data("one")])).into_body();
+    let _under_way: Vec<_> = (0..2).map(|_| circuit.try_acquire().unwrap()).collect();
+    clock.advance(3 * SECOND);
+    assert_eq!(circuit.status().hanging, 2);
+    read(&mut body);
+    let status = circuit.status();
+    assert_eq!((status.hanging, status.tally.slow(), status.tally.calls()), (2, 1, 1));
+}
+
+#[test]
 fn the_default_classifier_and_closures_wait_for_the_end_of_a_success() {
     let mut told = Vec::new();
     for ending in [None, Some(Step::Fail(io::ErrorKind::TimedOut)), Some(Step::Fail(io::ErrorKind::BrokenPipe))] {

@@ -140,3 +140,16 @@ async fn a_registry_without_a_store_runs_no_probe() {
     let registry = builder(&memory(), "a").health_probes_at_once(0).build().unwrap_err().to_string();
     assert_eq!(registry, "health_probes_at_once is 0, allowed is 1 to 1000");
 }
+
+/// Nothing but the task looks: a status would open the circuit itself.
+#[tokio::test(start_paused = true)]
+async fn the_task_of_a_registry_opens_a_circuit_whose_calls_hang() {
+    let rules = settings("payments").slow_call_rate(0.5).slower_than(secs(2)).min_calls(20);
+    let one = Instance::with(&memory(), "a", Sharing::Advise, rules.build().unwrap()).await;
+    let _under_way: Vec<_> = (0..20).map(|_| one.circuit.try_acquire().unwrap()).collect();
+    pass(millis(1_900)).await;
+    assert!(one.circuit.would_admit());
+    pass(millis(1_500)).await;
+    assert!(!one.circuit.would_admit(), "within a second after slower_than and a bucket");
+    assert_eq!(one.circuit.status().transitions[0].reason.as_str(), "slow_call_rate");
+}

@@ -53,10 +53,21 @@ pub(super) fn run(seen: &[Seen], era: u64) -> u64 {
     of_the_era.fold(0, |run, seen| if seen.units == 0 { 0 } else { run + seen.units })
 }
 
+/// The calls under way that are slow already, and whether an outcome has come with them: time alone meets no other rule.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hanging {
+    pub(super) calls: u64,
+    pub(super) has_outcome: bool,
+}
+
 /// Returns the rule that the evidence of an era of that age meets.
-pub(super) fn met(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option<Reason> {
-    let Sums { calls, units, slow } = sums;
+pub(super) fn met(settings: &Settings, sums: Sums, hanging: Hanging, run: u64, age: u64) -> Option<Reason> {
+    let Sums { calls, units, .. } = sums;
     let enough = calls >= u64::from(settings.min_calls);
+    let is_old_enough = width(settings).is_none_or(|width| nanos(age) >= width || age >= 1_000);
+    if !hanging.has_outcome {
+        return by_slow_calls(settings, sums, hanging.calls).filter(|_| is_old_enough);
+    }
     if let Some(n) = settings.consecutive_failures {
         let longer = settings.has_rate() && settings.raised_at_traffic && enough;
         let limit = if longer { n.max(settings.min_calls) } else { n };
@@ -64,9 +75,8 @@ pub(super) fn met(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option
             return Some(Reason::ConsecutiveFailures { score: score(run), limit: f64::from(limit), set: f64::from(n) });
         }
     }
-    let ripe = enough && width(settings).is_none_or(|width| nanos(age) >= width || age >= 1_000);
-    let reaches = |part: u64, limit: Share| part * u64::from(limit.of) >= u64::from(limit.part) * calls * 256;
-    if let Some(limit) = settings.failure_limit().filter(|limit| ripe && reaches(units, *limit)) {
+    let ripe = enough && is_old_enough;
+    if let Some(limit) = settings.failure_limit().filter(|limit| ripe && reaches(units, calls, *limit)) {
         let (rate, limit, score) = (rate(units, calls), limit.to_f64(), score(units));
         return Some(Reason::FailureRate { rate, limit, score, calls });
     }
@@ -74,19 +84,45 @@ pub(super) fn met(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option
         let (score, limit) = (score(units), f64::from(quarters) / 4.0);
         return Some(Reason::FailureScore { score, limit, calls });
     }
-    if let Some((limit, slower_than)) = settings.slow.filter(|(limit, _)| ripe && reaches(slow * 256, *limit)) {
-        let (rate, limit, slower_than) = (rate(slow * 256, calls), limit.to_f64(), millis(slower_than));
-        return Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than });
+    by_slow_calls(settings, sums, hanging.calls).filter(|_| is_old_enough)
+}
+
+/// Returns the slow-call rule, if the calls that have ended and those that hang meet the rule together.
+fn by_slow_calls(settings: &Settings, sums: Sums, hanging: u64) -> Option<Reason> {
+    let (limit, slower_than) = settings.slow?;
+    let (slow, calls) = (sums.slow + hanging, sums.calls + hanging);
+    if calls < u64::from(settings.min_calls) || !reaches(slow * 256, calls, limit) {
+        return None;
     }
-    None
+    let (rate, limit, slower_than) = (rate(slow * 256, calls), limit.to_f64(), millis(slower_than));
+    Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than, hanging })
+}
+
+fn reaches(part: u64, calls: u64, limit: Share) -> bool {
+    part * u64::from(limit.of) >= u64::from(limit.part) * calls * 256
+}
+
+/// Whether a call that began then hangs now: its part of `slower_than`, a tenth or a millisecond, ended `slower_than` ago.
+pub(super) fn hangs(settings: &Settings, started: u64, now: u64) -> bool {
+    settings.slow.is_some_and(|(_, slower_than)| {
+        let part = nanos(slower_than).div_ceil(10).max(NANOS_PER_MILLI);
+        let whole = nanos(slower_than).div_ceil(part);
+        nanos(now) / part > nanos(started) / part + whole
+    })
+}
+
+/// Returns when the calls that began then may begin to hang, in milliseconds.
+pub(super) fn hangs_from(settings: &Settings, started: u64) -> Option<u64> {
+    let from = started + settings.slow?.1;
+    (from..).find(|now| hangs(settings, started, *now))
 }
 
 /// Returns the rule that the evidence meets in a ramp, where a quarter of the calls is enough, at least two.
-pub(super) fn relapse(settings: &Settings, sums: Sums, run: u64, age: u64) -> Option<Reason> {
+pub(super) fn relapse(settings: &Settings, sums: Sums, hanging: Hanging, run: u64, age: u64) -> Option<Reason> {
     let quarter = |n: u32| n.min(n.div_ceil(4).max(2));
     let (min_calls, consecutive_failures) = (quarter(settings.min_calls), settings.consecutive_failures.map(quarter));
     let lower = Settings { min_calls, consecutive_failures, ..settings.clone() };
-    let mut rule = met(&lower, sums, run, age)?;
+    let mut rule = met(&lower, sums, hanging, run, age)?;
     if let (Reason::ConsecutiveFailures { set, .. }, Some(n)) = (&mut rule, settings.consecutive_failures) {
         *set = f64::from(n);
     }
@@ -105,10 +141,11 @@ pub(super) fn throttled(settings: &Settings, seen: &[Seen], beside: &[Seen], era
 }
 
 /// Returns the weighted share of failures, and that of slow calls: `None` below the minimum, not zero.
-pub(super) fn rates(settings: &Settings, sums: Sums) -> (Option<f64>, Option<f64>) {
-    let shown = settings.needs_window() && sums.calls >= u64::from(settings.min_calls);
-    let failures = shown.then(|| rate(sums.units, sums.calls));
-    (failures, settings.slow.filter(|_| shown).map(|_| rate(sums.slow * 256, sums.calls)))
+pub(super) fn rates(settings: &Settings, sums: Sums, hanging: u64) -> (Option<f64>, Option<f64>) {
+    let shown = |calls: u64| settings.needs_window() && calls >= u64::from(settings.min_calls);
+    let failures = shown(sums.calls).then(|| rate(sums.units, sums.calls));
+    let (slow, calls) = (sums.slow + hanging, sums.calls + hanging);
+    (failures, settings.slow.filter(|_| shown(calls)).map(|_| rate(slow * 256, calls)))
 }
 
 /// Returns when the bucket of `at` leaves the window, in milliseconds.

@@ -48,12 +48,15 @@ impl Model {
         }
     }
 
-    /// Opens the circuit if a status is read after there was no verdict for too long.
+    /// Opens the circuit if a status is read after there was no verdict for too long, or while calls hang.
     pub(in super::super) fn ask(&mut self) {
         let era = *self.era();
         let is_held = matches!(era.mode, Mode::ForcedOpen | Mode::Disabled);
         if era.state == State::HalfOpen && !is_held && self.has_overdue() {
             self.give_up();
+        }
+        if self.hanging() > 0 {
+            self.weigh(false, None);
         }
     }
 

@@ -28,6 +28,7 @@ pub(in super::super) struct Shown {
     run: f64,
     failure_rate: Option<f64>,
     slow_call_rate: Option<f64>,
+    hanging: u64,
     probes: ProbeStatus,
     totals: Totals,
     transitions: usize,
@@ -45,13 +46,23 @@ impl Shown {
     fn lines(&self) -> Vec<String> {
         let Self { state, mode, era, generation, since, retry_after, ramp_left, attempt, tally, run, .. } = self;
         let Self {
-            failure_rate, slow_call_rate, throttled_share, probes, totals, transitions, last_transitions, ..
+            failure_rate,
+            slow_call_rate,
+            hanging,
+            throttled_share,
+            probes,
+            totals,
+            transitions,
+            last_transitions,
+            ..
         } = self;
         let mut lines = vec![
             format!(
                 "{state} {mode} era {era} generation {generation} since {since:?} {retry_after:?} ramp {ramp_left:?} attempt {attempt}"
             ),
-            format!("{tally:?} run {run} failure_rate {failure_rate:?} slow_call_rate {slow_call_rate:?}"),
+            format!(
+                "{tally:?} run {run} failure_rate {failure_rate:?} slow_call_rate {slow_call_rate:?} hanging {hanging}"
+            ),
             format!("{probes:?} throttled {throttled_share}"),
             format!("{totals:?}"),
             format!("{transitions} transitions"),
@@ -111,6 +122,7 @@ impl From<Status> for Shown {
             run: status.run,
             failure_rate: status.failure_rate,
             slow_call_rate: status.slow_call_rate,
+            hanging: status.hanging,
             probes: status.probes,
             totals: status.totals,
             transitions: status.transitions.len(),
@@ -123,7 +135,7 @@ impl From<&Model> for Shown {
     fn from(model: &Model) -> Self {
         let era = model.era();
         let sums = tally(&model.settings, &model.seen, era.number, model.now);
-        let (failure_rate, slow_call_rate) = rates(&model.settings, sums);
+        let (failure_rate, slow_call_rate) = rates(&model.settings, sums, model.hanging());
         let (successes, failures) = model.verdict();
         let mut probes = ProbeStatus::default();
         (probes.in_flight, probes.successes, probes.failures) = (model.in_flight().count(), successes, failures);
@@ -141,6 +153,7 @@ impl From<&Model> for Shown {
             run: score(run(&model.seen, era.number) + model.doubts()),
             failure_rate,
             slow_call_rate,
+            hanging: model.hanging(),
             probes,
             totals: model.totals,
             transitions: model.edges.len().min(REMEMBERED),

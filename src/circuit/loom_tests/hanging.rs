@@ -1,0 +1,67 @@
+//! Models of calls that hang. A call counts once, in its own era, whether it is under way or has ended.
+
+use std::sync::OnceLock;
+
+use super::*;
+use crate::window::Window;
+
+/// A clock that is moved once, before the threads begin, so that reading the clock is no step of the model.
+#[derive(Debug, Clone, Default)]
+struct MovedOnce(Arc<OnceLock<()>>);
+
+impl Clock for MovedOnce {
+    fn now(&self) -> Tick {
+        if self.0.get().is_some() { NOW.saturating_add(Duration::from_secs(3)) } else { NOW }
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+}
+
+impl MovedOnce {
+    fn move_on(&self) {
+        self.0.get_or_init(|| ());
+    }
+}
+
+/// A circuit that opens if 40 % of the calls of a window of one bucket take 1 s or longer.
+fn watched() -> (Circuit, MovedOnce) {
+    let clock = MovedOnce::default();
+    let window = Window::time(TEN).buckets(2);
+    let slow = rules().slow_call_rate(0.4).slower_than(Duration::from_secs(1)).min_calls(1);
+    (circuit(slow.window(window).clock(clock.clone())), clock)
+}
+
+fn hanging(circuit: &Circuit) -> u64 {
+    let inner = circuit.inner();
+    inner.hanging(inner.load(), inner.now())
+}
+
+#[test]
+fn loom_a_slow_call_that_ends_is_not_counted_twice() {
+    in_most_orders(|| {
+        let (circuit, clock) = watched();
+        (0..2).for_each(|_| call(&circuit).success());
+        let slow = call(&circuit);
+        clock.move_on();
+        let quick = call(&circuit);
+        // One of three or four calls is slow. If the slow call counted twice, two of five would be slow.
+        beside(|| slow.success(), || fail(quick));
+        assert_eq!((era_and_state(&circuit), hanging(&circuit)), ((1, State::Closed), 0));
+        assert_eq!(circuit.inner().tally(1, circuit.now()).slow, 1);
+    });
+}
+
+#[test]
+fn loom_a_call_hangs_in_the_era_of_its_permit() {
+    in_most_orders(|| {
+        let (circuit, clock) = watched();
+        let its = circuit.clone();
+        let (permit, ()) = beside(move || call(&its), || close(&circuit));
+        clock.move_on();
+        assert_eq!(hanging(&circuit), u64::from(permit.mark.is_of(2)));
+        permit.success();
+        assert_eq!(hanging(&circuit), 0);
+    });
+}

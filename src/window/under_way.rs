@@ -1,0 +1,304 @@
+//! The calls under way, counted by the time at which they began, so that calls that hang are known before they end.
+//!
+//! There is no list of calls and no timer. Each bucket counts the calls that began in its time and have not ended. A start
+//! adds one to the bucket of its time, and the end of the call takes one from the same bucket, because the permit knows its
+//! start. A call *hangs* if it has been under way for `slower_than` or longer. All calls of a bucket hang as soon as the
+//! bucket ended `slower_than` ago, so that a reader adds the buckets that are old enough.
+//!
+//! ```text
+//! word   63..32 tag | 31..0 calls under way          slot = start / width, bucket = slot % buckets
+//! old    calls of overtaken buckets, less those of them that have ended, modulo 2^40
+//! ```
+//!
+//! The ring is longer than `slower_than`, so that a start overtakes a bucket only if all calls of the bucket hang. The count
+//! of an overtaken bucket moves to `old`. An end that does not find its bucket takes one from `old`. Between the two steps of
+//! an overtaking, `old` can be too small, and for a moment fewer calls seem to hang. No interleaving shows a call twice,
+//! because a reader reads `old` before the buckets.
+//!
+//! Bucket and `old` have the era in their word, so that calls of another era neither count nor change a count. The tags wrap
+//! (`window/tag.rs`), so that the calls of a bucket do not hang again if no call replaces the bucket for 2^23 widths, which
+//! are 2.3 hours or more.
+//!
+//! A clock that goes back by less than 2^23 widths makes no call hang. A call that finds the bucket of a later time joins that bucket, unless the
+//! time is so far ahead that only the clock can be the reason. Then the calls of the bucket count as begun now.
+
+use std::time::Duration;
+
+use super::tag::{ERAS_KEPT_APART, Tag, join, split};
+use super::tagged::{self, Tagged};
+use super::{Line, Stamp};
+use crate::clock::{Tick, nanos};
+use crate::sync::{AtomicU64, Relaxed};
+
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    /// The width of a bucket in nanoseconds.
+    width: u64,
+    /// The number of slots after which all calls of a slot hang.
+    hangs_after: u32,
+    lines: [Line; BUCKETS.div_ceil(8)],
+    old: Tagged,
+}
+
+impl UnderWay {
+    /// Returns the counts for calls that hang after `slower_than`. A bucket lasts a tenth of `slower_than`, but at least 1 ms.
+    pub(crate) fn new(slower_than: Duration) -> Self {
+        let slower_than = nanos(slower_than);
+        let width = slower_than.div_ceil(PARTS).max(SHORTEST_WIDTH);
+        Self {
+            width,
+            hangs_after: u32::try_from(slower_than.div_ceil(width) + 1).expect("at most one more than PARTS"),
+            lines: Default::default(),
+            old: Tagged::new(),
+        }
+    }
+
+    /// Counts a call that begins. Returns true if the call is the first of its bucket, because the number of hanging calls
+    /// grows only with the time.
+    pub(crate) fn start(&self, started: Stamp) -> bool {
+        let (word, tag) = self.find(started);
+        // Every ordering is Relaxed, because tag and count are in one word. `old` orders the overtaking of a bucket.
+        let mut seen = word.load(Relaxed);
+        loop {
+            let (found, count) = split(seen);
+            let (next, overtaken) = match found.place(tag) {
+                Place::Same => (join(tag, count.saturating_add(1)), 0),
+                _ if count == 0 => (join(tag, 1), 0),
+                Place::LaterEra => return false,
+                Place::EarlierEra => (join(tag, 1), 0),
+                Place::Earlier => (join(tag, 1), count),
+                Place::Later => (join(found, count.saturating_add(1)), 0),
+                Place::FarAhead => (join(tag, count.saturating_add(1)), 0),
+            };
+            // Relaxed, for the reason above.
+            match word.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
+                Ok(_) => {
+                    if overtaken > 0 {
+                        self.old.update(started.era, |old| old.wrapping_add(overtaken.into()));
+                    }
+                    return split(next).0 != found;
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Counts the end of a call that `start` has counted with the same stamp.
+    pub(crate) fn end(&self, started: Stamp) {
+        let (word, tag) = self.find(started);
+        // Relaxed, as in `start`.
+        let mut seen = word.load(Relaxed);
+        loop {
+            let (found, count) = split(seen);
+            let Some(less) = count.checked_sub(1).filter(|_| found == tag) else {
+                self.old.update(started.era, |old| old.wrapping_sub(1));
+                return;
+            };
+            match word.compare_exchange_weak(seen, join(tag, less), Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Returns the number of calls of the era that hang at this time.
+    pub(crate) fn hanging(&self, era: u64, now: Tick) -> u64 {
+        // `old` is read first. The Acquire in `get` pairs with the exchange in `start`, so that a reader that finds the calls
+        // of an overtaken bucket in `old` does not find them in their bucket.
+        let old = self.old.get(era).unwrap_or(0);
+        let current = Tag::new(era, now.as_nanos() / self.width);
+        // Relaxed, as in `start`.
+        let counts = self.words().map(|word| split(word.load(Relaxed)));
+        let hanging = counts.filter(|(found, _)| current.is_of_era_and_after(*found, self.hangs_after));
+        let sum = hanging.fold(old, |sum, (_, count)| sum.wrapping_add(count.into()) & tagged::MAX);
+        if sum > tagged::MAX / 2 { 0 } else { sum }
+    }
+
+    /// Begins an era without calls. The caller holds the cold mutex and publishes the era after this call.
+    pub(crate) fn begin(&self, era: u64) {
+        self.old.begin(era, 0);
+        // The tag alone hides the calls of older eras. The counts must be removed only before the tag wraps.
+        if era.is_multiple_of(ERAS_KEPT_APART) {
+            for word in self.words() {
+                // Relaxed, because the Release store of the circuit's word publishes the empty buckets with the era. A swap,
+                // so that the exchange of a late thread fails.
+                word.swap(0, Relaxed);
+            }
+        }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.lines.iter().flat_map(|line| &line.0).take(BUCKETS)
+    }
+
+    fn find(&self, started: Stamp) -> (&AtomicU64, Tag) {
+        let slot = started.now.as_nanos() / self.width;
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder by a small number")]
+        let bucket = (slot % BUCKETS as u64) as usize;
+        (&self.lines[bucket / 8].0[bucket % 8], Tag::new(started.era, slot))
+    }
+}
+
+/// The relation of the tag of a bucket to the tag of a call that begins.
+enum Place {
+    Same,
+    EarlierEra,
+    LaterEra,
+    Earlier,
+    /// The thread of the call was interrupted after its reading of the clock, or the clock has gone back a little.
+    Later,
+    /// The clock has gone back.
+    FarAhead,
+}
+
+impl Tag {
+    /// Returns the relation of the bucket with this tag to a call with the tag `new`.
+    fn place(self, new: Self) -> Place {
+        match self.eras_after(new) {
+            0 if self == new => Place::Same,
+            0 if self.slots_after(new, FAR_AHEAD).is_some() => Place::Later,
+            0 if new.slots_after(self, LONGEST_AGE).is_some() => Place::Earlier,
+            0 => Place::FarAhead,
+            1..128 => Place::LaterEra,
+            128.. => Place::EarlierEra,
+        }
+    }
+
+    /// Returns true if `self` is of the era of `earlier`, and at least `slots` slots later.
+    fn is_of_era_and_after(self, earlier: Self, slots: u32) -> bool {
+        self.eras_after(earlier) == 0 && self.slots_after(earlier, LONGEST_AGE).is_some_and(|after| after >= slots)
+    }
+}
+
+/// The number of buckets in `slower_than`. A model has fewer buckets, because each bucket is a step of the model.
+const PARTS: u64 = if cfg!(breaker_loom) { 1 } else { 10 };
+/// The number of buckets. The number exceeds `PARTS + 1`, so that the calls of an overtaken bucket hang.
+const BUCKETS: usize = if cfg!(breaker_loom) { 3 } else { 16 };
+const SHORTEST_WIDTH: u64 = 1_000_000;
+/// The number of slots by which a thread can be late. The slots are a hundred times `slower_than`.
+const FAR_AHEAD: u32 = 1 << 10;
+/// The largest number of slots by which a slot is earlier and not later, because the numbers of slots wrap.
+const LONGEST_AGE: u32 = (1 << 23) - 1;
+
+#[cfg(all(test, not(breaker_loom)))]
+mod tests {
+    use super::*;
+
+    /// Returns the stamp of a number of tenths of seconds, which are the buckets of `counts`.
+    fn at(era: u64, tenths: u64) -> Stamp {
+        Stamp { era, now: Tick::from_nanos(tenths * 100_000_000) }
+    }
+
+    fn counts() -> UnderWay {
+        let counts = UnderWay::new(Duration::from_secs(1));
+        counts.begin(1);
+        counts
+    }
+
+    fn hanging(counts: &UnderWay, stamp: Stamp) -> u64 {
+        counts.hanging(stamp.era, stamp.now)
+    }
+
+    #[test]
+    fn a_call_hangs_from_slower_than_and_at_most_one_bucket_later() {
+        for nanos in [0, 1, 50_000_000, 99_999_999] {
+            for slower_than in [Duration::from_millis(1), Duration::from_millis(7), Duration::from_secs(2)] {
+                let counts = UnderWay::new(slower_than);
+                counts.begin(1);
+                let began = Tick::from_nanos(100_000_000_000 + nanos);
+                assert!(counts.start(Stamp { era: 1, now: began }));
+                let before = began.saturating_add(slower_than - Duration::from_nanos(1));
+                assert_eq!(counts.hanging(1, before), 0, "{slower_than:?}");
+                let after = began.saturating_add(slower_than).saturating_add(Duration::from_nanos(counts.width));
+                assert_eq!(counts.hanging(1, after), 1, "{slower_than:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_is_overtaken_keeps_its_calls_until_they_end() {
+        let counts = counts();
+        for tenths in [1_000, 1_000, 1_003] {
+            counts.start(at(1, tenths));
+        }
+        for tenths in 1_016..1_100 {
+            counts.start(at(1, tenths));
+            counts.end(at(1, tenths));
+        }
+        assert_eq!(hanging(&counts, at(1, 1_100)), 3);
+        counts.end(at(1, 1_000));
+        counts.end(at(1, 1_003));
+        assert_eq!(hanging(&counts, at(1, 1_100)), 1);
+        counts.end(at(1, 1_000));
+        assert_eq!(hanging(&counts, at(1, 1_100)), 0);
+    }
+
+    #[test]
+    fn calls_hang_in_their_own_era_only() {
+        let counts = counts();
+        counts.start(at(1, 1_000));
+        counts.begin(2);
+        assert_eq!(hanging(&counts, at(2, 1_100)), 0);
+        counts.start(at(2, 1_016));
+        counts.start(at(1, 1_016));
+        counts.end(at(1, 1_000));
+        counts.end(at(1, 1_016));
+        assert_eq!((hanging(&counts, at(2, 1_100)), hanging(&counts, at(1, 1_100))), (1, 0));
+    }
+
+    #[test]
+    fn a_thread_that_is_late_makes_no_call_hang() {
+        let counts = counts();
+        counts.start(at(1, 1_016));
+        assert!(!counts.start(at(1, 1_000)), "the call joins the later bucket");
+        assert_eq!(hanging(&counts, at(1, 1_017)), 0);
+        assert_eq!(hanging(&counts, at(1, 1_027)), 2);
+        counts.end(at(1, 1_000));
+        assert_eq!(hanging(&counts, at(1, 1_027)), 1);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_makes_no_call_hang_and_loses_no_call() {
+        let counts = counts();
+        // The numbers of slots that have the same bucket.
+        let (before, after) = (500_000 * 16, 16);
+        counts.start(at(1, before));
+        assert!(counts.start(at(1, after)));
+        assert_eq!(hanging(&counts, at(1, after)), 0);
+        assert_eq!(hanging(&counts, at(1, after + 11)), 2);
+        counts.end(at(1, before));
+        counts.end(at(1, after));
+        assert_eq!(hanging(&counts, at(1, after + 11)), 0);
+    }
+
+    #[test]
+    fn eras_are_distinguished_when_their_tags_wrap() {
+        let counts = counts();
+        for era in 2..=1_000 {
+            counts.begin(era);
+            counts.start(at(era, 1_000 + era % 3));
+            assert_eq!(hanging(&counts, at(era, 1_100)), 1, "era {era}");
+        }
+    }
+
+    #[test]
+    fn the_counts_are_exact_after_a_million_calls_of_two_threads() {
+        let counts = counts();
+        std::thread::scope(|scope| {
+            for thread in 0..2_u64 {
+                let counts = &counts;
+                scope.spawn(move || {
+                    for call in 0..1_000_000 {
+                        let began = at(1, 1_000 + call / 100);
+                        counts.start(began);
+                        // The threads leave each hundredth and each fiftieth call under way.
+                        if call % (100 / (thread + 1)) != 0 {
+                            counts.end(began);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(hanging(&counts, at(1, 100_000)), 10_000 + 20_000);
+    }
+}
