@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::outcome::Failure;
-use crate::state::{FleetBrief, FleetProbe, HealthResult, RejectReason, Standing, Transition};
+use crate::state::{FleetBrief, FleetProbe, HealthResult, Reason, RejectReason, Standing, Transition};
 
 /// Receives the events of a circuit.
 ///
@@ -179,6 +179,8 @@ pub enum Event<'a> {
         /// The share of the calls that the closed circuit admits, by its ramp and its throttle. `None` if neither is set and
         /// the circuit does not ramp with its fleet.
         admitted_share: Option<f64>,
+        /// The number of openings that the group has suppressed since the circuit was created. `None` without a group.
+        suppressed: Option<u64>,
     },
     /// An admitted call has ended.
     #[non_exhaustive]
@@ -245,8 +247,25 @@ pub enum Event<'a> {
         /// The number of probes.
         number: u32,
     },
-    /// This instance stays closed although the fleet has opened, because its own calls succeed. The event comes once for each
-    /// opening of the fleet.
+    /// The [group](crate::Group) of the circuit has suppressed openings, because all its open slots are taken. The circuit stays
+    /// closed. The event comes at the first suppressed opening, and then at most every 10 s while failures meet a rule.
+    #[non_exhaustive]
+    Suppressed {
+        /// The name of the group.
+        group: &'a str,
+        /// The reason of this opening.
+        reason: &'a Reason,
+        /// The number of suppressed openings since the last event. Each failure that meets a rule counts.
+        number: u64,
+        /// The number of suppressed openings since the circuit was created.
+        total: u64,
+        /// The number of circuits of the group that have left closed by themselves.
+        open: u32,
+        /// The number of circuits in the group.
+        members: u32,
+    },
+    /// This instance stays closed although the fleet has opened, because its own calls succeed, or because its group has no open
+    /// slot. The event comes once for each opening of the fleet.
     FleetDeclined,
     /// The health probes of the circuit have begun, so that an observer can prepare for their results.
     HealthBegan,

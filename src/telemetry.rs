@@ -20,6 +20,7 @@ pub mod tracing;
 use std::sync::Arc;
 
 use crate::event::Observer;
+use crate::group::Group;
 #[cfg(feature = "keyed")]
 pub(crate) use label::Label;
 
@@ -41,13 +42,14 @@ impl Label {
 
 /// Returns new observers for one circuit, one of each kind that this crate ships. With a label, the metrics
 /// of the circuit share a label with the metrics of other circuits until the circuit gets its own. `measures` is true
-/// if the circuit measures the durations of its calls.
-pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool) -> Vec<Arc<dyn Observer>> {
+/// if the circuit measures the durations of its calls. `group` is the group of the
+/// circuit.
+pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool, group: Option<&Group>) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
-    let _unused = (label, measures);
+    let _unused = (label, measures, group);
     vec![
         #[cfg(feature = "metrics")]
-        Arc::new(metrics::MetricsObserver::of(label, measures)),
+        Arc::new(metrics::MetricsObserver::of(label, measures, group)),
         #[cfg(feature = "tracing")]
         Arc::new(tracing::TracingObserver::new()),
     ]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::health::Checks;
 use crate::clock::Tick;
+use crate::group::OpenSlot;
 use crate::state::order_hash::{Earlier, OrderHash};
 use crate::state::{EarlierReason, FleetBrief, Generation, Reason, State, Transition};
 
@@ -64,6 +65,10 @@ impl Cold {
 
     pub(super) fn past(&self) -> Option<&Past> {
         self.past.as_deref()
+    }
+
+    pub(super) fn past_if_any_mut(&mut self) -> Option<&mut Past> {
+        self.past.as_deref_mut()
     }
 
     pub(super) fn past_mut(&mut self) -> &mut Past {
@@ -130,6 +135,10 @@ pub(super) struct Past {
     orders: VecDeque<(Arc<str>, Option<OrderHash>)>,
     /// The time until which the service has asked for no calls. A health probe does not end an opening before this time.
     pub(super) leave_alone_until: Tick,
+    /// The open slot of a circuit in a group, while the circuit is not closed. The drop of the circuit gives the slot back.
+    pub(super) slot: Option<OpenSlot>,
+    /// The reason of the last suppressed opening that was stored.
+    pub(super) suppressed: Option<Box<Reason>>,
     /// The health probes of the circuit. Allocated for the first runner, because most circuits have none.
     checks: Option<Box<Checks>>,
     /// The decision of the fleet. Allocated by itself, so that a circuit without a fleet stays small.

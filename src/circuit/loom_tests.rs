@@ -161,6 +161,7 @@ impl Observer for Reporter {
             | Event::Forgotten
             | Event::Fleet { .. }
             | Event::FleetProbes { .. }
+            | Event::Suppressed { .. }
             | Event::FleetDeclined
             | Event::HealthBegan
             | Event::HealthProbe { .. }

@@ -134,7 +134,8 @@ impl Inner {
         loop {
             let at = self.now();
             let admitted_share = self.shown_share(word, at);
-            self.notify(&Event::Refresh { standing, bypassed, era, at, fleet, admitted_share });
+            let suppressed = self.in_group().map(|_| self.suppressed_openings());
+            self.notify(&Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, suppressed });
             // A change during the report may have been shown before this report. The repetition shows the newest decision
             // last.
             let now = self.cold.lock().fleet();

@@ -13,6 +13,7 @@
 mod born;
 mod descriptions;
 mod fleet;
+mod group;
 mod handles;
 mod health;
 mod kept;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::event::{Ended, Event, Observer};
+use crate::group::Group;
 use crate::outcome::Failure;
 use crate::state::{Mode, RejectReason, Standing, State};
 use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Relaxed};
@@ -64,6 +66,8 @@ use under::Under;
 /// | `circuit_breaker_fleet_votes_needed` | | gauge, with a fleet: the votes that open the fleet |
 /// | `circuit_breaker_fleet_probes_total` | `result` | counter, with a fleet: probes of this instance, `passed`, `failed`, `returned`, `late`, `unleased` |
 /// | `circuit_breaker_fleet_declined_total` | | counter, with a fleet: openings of the fleet that this instance declined |
+/// | `circuit_breaker_openings_suppressed_total` | | counter, in a group: failures that met a rule while the group had no open slot |
+/// | `circuit_breaker_group_open_ratio` | `group` | gauge, without `service`: the share of the circuits of the group that have left closed by themselves |
 /// | `circuit_breaker_health_probes_total` | `result` | counter, from the first health probe: `passed`, `failed`, `timed_out`, `panicked` |
 ///
 /// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every counter
@@ -107,6 +111,10 @@ pub struct MetricsObserver {
     seen: AtomicU64,
     /// The bits of the load that was shown last, or `NO_LOAD`.
     load: AtomicU64,
+    /// The group of the circuit.
+    group: Option<Group>,
+    /// The suppressed openings that were counted.
+    suppressed: AtomicU64,
 }
 
 impl MetricsObserver {
@@ -127,14 +135,17 @@ impl MetricsObserver {
             pool: None,
             seen: AtomicU64::new(u64::MAX),
             load: AtomicU64::new(NO_LOAD),
+            group: None,
+            suppressed: AtomicU64::new(0),
         }
     }
 
     /// Returns an observer for a circuit that measures durations if `measures` is true. With a label, the circuit shares
     /// a label with others until it gets its own.
-    pub(super) fn of(label: Option<&Arc<Label>>, measures: bool) -> Self {
+    pub(super) fn of(label: Option<&Arc<Label>>, measures: bool, group: Option<&Group>) -> Self {
         let mut observer = Self::new();
         observer.measures = measures;
+        observer.group = group.cloned();
         if let Some(label) = label.filter(|label| !label.is_own()) {
             let pool = Pool::of(label.other());
             // Relaxed: no other thread has the observer yet.
@@ -308,21 +319,33 @@ impl Observer for MetricsObserver {
                 Event::Transition(edge) => {
                     under.kept.rare.count(under.label, Series::of(edge));
                     self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
+                    self.show_group();
                 }
-                Event::Refresh { standing, bypassed, era, at, fleet, admitted_share } => {
+                Event::Suppressed { total, .. } => {
+                    self.count_suppressed(under, total);
+                    self.show_group();
+                }
+                Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, suppressed } => {
                     self.show_share(under, admitted_share);
                     self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
                     if let Some(brief) = fleet {
                         self.show_fleet(under, brief);
                     }
                     self.renew_health(under);
+                    if let Some(total) = suppressed {
+                        self.count_suppressed(under, total);
+                        self.show_group();
+                    }
                 }
                 Event::Fleet { brief } => self.show_fleet(under, brief),
                 Event::FleetProbes { result, number } => fleet::probes(under.label, result).increment(number.into()),
                 Event::HealthBegan => self.begin_health(under),
                 Event::HealthProbe { result } => health::probes(under.label, result).increment(1),
                 Event::FleetDeclined => fleet::declined(under.label).increment(1),
-                Event::Forgotten => self.go(circuit),
+                Event::Forgotten => {
+                    self.go(circuit);
+                    self.show_group();
+                }
                 Event::SystemLoad { load, .. } => {
                     let load = load.unwrap_or(f64::NAN);
                     // Relaxed: a number, publishes nothing.
@@ -344,9 +367,10 @@ impl Observer for MetricsObserver {
     }
 }
 
-/// Removes the circuit from the counts of its pool.
+/// Removes the circuit from the counts of its pool, and from the gauge of its group.
 impl Drop for MetricsObserver {
     fn drop(&mut self) {
+        self.show_group();
         // Relaxed: no other thread has the observer any more.
         let last = Last(self.last.load(Relaxed));
         if let Some(Pooled { pool, .. }) = self.pool.as_deref().filter(|_| !last.is_gone() && !last.is_own()) {

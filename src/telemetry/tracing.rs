@@ -18,7 +18,7 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 ///
 /// A transition is logged as a warning if the circuit begins to reject calls. A restore is logged as information,
 /// because a restored circuit is in its state since before the restart. The registry logs the restore from a store, as
-/// one line with the name of the store. A summary of rejected calls is a warning too, and so are the beginning of load
+/// one line with the name of the store. A summary of rejected calls is a warning too, and so are a suppressed opening, the beginning of load
 /// shedding and the kill switch of the environment. Every other transition, and every transition in shadow, is logged
 /// as information. Single calls are not logged, and neither are failures that do not trip the circuit.
 ///
@@ -69,6 +69,22 @@ impl Observer for TracingObserver {
                     service = circuit,
                     load,
                     "circuit `{circuit}` sheds nothing any more: the system's load {now}"
+                );
+            }
+            Event::Suppressed { group, reason, number, open, members, .. } => {
+                let others = if number > 1 {
+                    format!(", and {} more openings since the last report", number - 1)
+                } else {
+                    String::new()
+                };
+                tracing::warn!(
+                    target: TARGET,
+                    service = circuit,
+                    group,
+                    reason = reason.as_str(),
+                    suppressed = number,
+                    "circuit `{circuit}` stays closed, because {open} of {members} circuits of the group \"{group}\" are open: \
+                     {reason}{others}"
                 );
             }
             // These events are not logged, because they occur with every call or contain nothing new.
