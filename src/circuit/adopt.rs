@@ -317,6 +317,7 @@ pub(crate) struct Adopted {
     /// The transition, if one was made.
     pub(crate) edge: Option<Transition>,
     /// True if the circuit stays closed because its group has no open slot.
+    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only a coordinator needs the answer"))]
     pub(crate) is_suppressed: bool,
 }
 
