@@ -112,12 +112,13 @@ impl Circuit {
                 return None;
             }
             let closed;
-            let snapshot = if snapshot.state == State::Closed || inner.take_slot(cold, word) {
-                snapshot
-            } else {
+            let leaves_closed = word.state() == State::Closed && snapshot.state != State::Closed;
+            let snapshot = if leaves_closed && !inner.take_slot(cold, word) {
                 suppressed_in = Some(word);
                 closed = kept_closed(snapshot);
                 &closed
+            } else {
+                snapshot
             };
             cold.generation = snapshot.generation;
             let plan = Plan { is_logged, ..self.planned(snapshot, reason.clone(), now, open_for) };
@@ -126,6 +127,10 @@ impl Circuit {
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (attempt, last_open);
+                // A circuit that an operator has tripped takes a slot if one is free, as at a reopening.
+                if plan.standing.state != State::Closed {
+                    inner.take_slot(cold, word);
+                }
                 return Some(plan);
             }
             if plan.reason == Reason::Restored && word.state() == State::Closed {

@@ -5,6 +5,7 @@
 
 mod eras;
 mod evidence;
+mod groups;
 mod probing;
 mod shown;
 
@@ -16,6 +17,7 @@ use tower_circuit_breaker::state::{Generation, Mode, Reason, RejectReason, State
 
 use self::eras::{Era, is_tripped};
 use self::evidence::{NANOS_PER_MILLI, Seen, leaves, met, relapse, run, score, tally, throttled, width};
+use self::groups::Group;
 use self::shown::{Edge, REMEMBERED};
 pub(super) use self::shown::{Shown, ShownRefusal};
 use super::operation::Ending;
@@ -51,6 +53,8 @@ pub(super) struct Model {
     beside: Vec<Seen>,
     /// When the ramp ends, if there is one.
     ramp_until: u64,
+    /// The group of the circuit, if there is one.
+    group: Option<Group>,
     totals: Totals,
     generation: Generation,
     edges: Vec<Edge>,
@@ -109,7 +113,9 @@ const UNRECORDED: FailureKind = FailureKind::Named("unrecorded");
 
 impl Model {
     pub(super) fn new(settings: Settings, now: u64) -> Self {
+        let group = settings.group.map(Group::new);
         let mut model = Self {
+            group,
             settings,
             now,
             eras: Vec::new(),
@@ -328,6 +334,9 @@ impl Model {
         let unproven = (on_trust && run >= 128).then(|| Reason::Unproven { score: score(run) });
         if let Some(reason) = unproven.or_else(|| met(&self.settings, sums, run, now - era.began)).or_else(lowered) {
             // One fewer for each last open duration spent closed, unless nothing has shown yet that the service is back.
+            if !self.may_open() {
+                return;
+            }
             let healed =
                 if on_trust || self.ramps() { 0 } else { self.closed_for().checked_div(self.last_open).unwrap_or(0) };
             self.attempt = self.attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX));

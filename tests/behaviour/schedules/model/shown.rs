@@ -29,6 +29,8 @@ pub(in super::super) struct Shown {
     failure_rate: Option<f64>,
     slow_call_rate: Option<f64>,
     probes: ProbeStatus,
+    /// The time since the last suppressed opening, the taken slots and the members.
+    suppressed: Option<(Duration, u32, u32)>,
     totals: Totals,
     transitions: usize,
     /// An operation makes fewer, and what is past does not change.
@@ -45,7 +47,15 @@ impl Shown {
     fn lines(&self) -> Vec<String> {
         let Self { state, mode, era, generation, since, retry_after, ramp_left, attempt, tally, run, .. } = self;
         let Self {
-            failure_rate, slow_call_rate, throttled_share, probes, totals, transitions, last_transitions, ..
+            failure_rate,
+            slow_call_rate,
+            throttled_share,
+            probes,
+            suppressed,
+            totals,
+            transitions,
+            last_transitions,
+            ..
         } = self;
         let mut lines = vec![
             format!(
@@ -53,6 +63,7 @@ impl Shown {
             ),
             format!("{tally:?} run {run} failure_rate {failure_rate:?} slow_call_rate {slow_call_rate:?}"),
             format!("{probes:?} throttled {throttled_share}"),
+            format!("suppressed {suppressed:?}"),
             format!("{totals:?}"),
             format!("{transitions} transitions"),
         ];
@@ -112,6 +123,7 @@ impl From<Status> for Shown {
             failure_rate: status.failure_rate,
             slow_call_rate: status.slow_call_rate,
             probes: status.probes,
+            suppressed: status.suppressed.map(|suppressed| (suppressed.ago, suppressed.open, suppressed.members)),
             totals: status.totals,
             transitions: status.transitions.len(),
             last_transitions: status.transitions.into_iter().rev().take(LAST).map(Edge::from).collect(),
@@ -142,6 +154,7 @@ impl From<&Model> for Shown {
             failure_rate,
             slow_call_rate,
             probes,
+            suppressed: model.suppressed(),
             totals: model.totals,
             transitions: model.edges.len().min(REMEMBERED),
             last_transitions: model.edges.iter().rev().take(LAST).cloned().collect(),
