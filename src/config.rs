@@ -24,7 +24,7 @@ pub use crate::window::Window;
 pub use builder::ConfigBuilder;
 use builder::FAILURE_RATE;
 pub(crate) use builder::HEALTH_DEADLINE;
-#[cfg(any(feature = "keyed", feature = "store"))]
+#[cfg(any(feature = "keyed", feature = "settings", feature = "store"))]
 pub(crate) use builder::LONGEST_NAME;
 #[cfg(feature = "keyed")]
 pub(crate) use builder::check_share;
