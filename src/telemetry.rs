@@ -47,12 +47,18 @@ impl Label {
 pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool, group: Option<&Group>) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
     let _unused = (label, measures, group);
-    vec![
+    #[cfg_attr(not(feature = "metrics"), expect(unused_mut, reason = "only a circuit in a group has more observers"))]
+    let mut shipped: Vec<Arc<dyn Observer>> = vec![
         #[cfg(feature = "metrics")]
-        Arc::new(metrics::MetricsObserver::of(label, measures, group)),
+        Arc::new(metrics::MetricsObserver::of(label, measures)),
         #[cfg(feature = "tracing")]
         Arc::new(tracing::TracingObserver::new()),
-    ]
+    ];
+    #[cfg(feature = "metrics")]
+    if let Some(group) = group {
+        shipped.push(Arc::new(metrics::GroupObserver::new(group, label)));
+    }
+    shipped
 }
 
 /// Logs the restore of a circuit from a store. `edge` is the transition to the restored standing. `None` stands for a

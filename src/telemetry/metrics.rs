@@ -27,13 +27,13 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::event::{Ended, Event, Observer};
-use crate::group::Group;
 use crate::outcome::Failure;
 use crate::state::{Mode, RejectReason, Standing, State};
 use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Relaxed};
 use crate::telemetry::Label;
 use crate::window::time::TimeWindow;
 use crate::window::{Mark, Stamp};
+pub(super) use group::GroupObserver;
 use handles::Handles;
 use kept::Kept;
 use last::{Last, effective};
@@ -67,14 +67,15 @@ use under::Under;
 /// | `circuit_breaker_fleet_probes_total` | `result` | counter, with a fleet: probes of this instance, `passed`, `failed`, `returned`, `late`, `unleased` |
 /// | `circuit_breaker_fleet_declined_total` | | counter, with a fleet: openings of the fleet that this instance declined |
 /// | `circuit_breaker_openings_suppressed_total` | | counter, in a group: failures that met a rule while the group had no open slot |
-/// | `circuit_breaker_group_open_ratio` | `group` | gauge, without `service`: the share of the circuits of the group that have left closed by themselves |
+/// | `circuit_breaker_group_open_ratio` | `group` | gauge, in a group and without `service`: the share of the circuits of the group that have left closed by themselves |
 /// | `circuit_breaker_health_probes_total` | `result` | counter, from the first health probe: `passed`, `failed`, `timed_out`, `panicked` |
 ///
 /// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every counter
 /// whose labels are known in advance begins at 0, so that `increase()` sees the first event. The known transitions are
 /// those that open the circuit or force it open. A kind of failure that a classifier names appears with its first
 /// failure. The metrics of a fleet appear when a circuit under `Sharing::Quorum` or `Sharing::Follow` knows the decision of
-/// the fleet. A probe is `unleased` if it ended without a lease while the fleet was not closed.
+/// the fleet. The metrics of a group come from an observer of their own, which a circuit in a group has beside this one, unless the
+/// shipped observers are omitted. A probe is `unleased` if it ended without a lease while the fleet was not closed.
 ///
 /// Gauges change only with events. Therefore refresh the metrics of the circuit before each scrape, because without calls
 /// `circuit_breaker_failures_1m` would keep an old value. A refresh also keeps the series of an exporter with an idle
@@ -111,10 +112,6 @@ pub struct MetricsObserver {
     seen: AtomicU64,
     /// The bits of the load that was shown last, or `NO_LOAD`.
     load: AtomicU64,
-    /// The group of the circuit.
-    group: Option<Group>,
-    /// The suppressed openings that were counted.
-    suppressed: AtomicU64,
 }
 
 impl MetricsObserver {
@@ -135,17 +132,14 @@ impl MetricsObserver {
             pool: None,
             seen: AtomicU64::new(u64::MAX),
             load: AtomicU64::new(NO_LOAD),
-            group: None,
-            suppressed: AtomicU64::new(0),
         }
     }
 
     /// Returns an observer for a circuit that measures durations if `measures` is true. With a label, the circuit shares
     /// a label with others until it gets its own.
-    pub(super) fn of(label: Option<&Arc<Label>>, measures: bool, group: Option<&Group>) -> Self {
+    pub(super) fn of(label: Option<&Arc<Label>>, measures: bool) -> Self {
         let mut observer = Self::new();
         observer.measures = measures;
-        observer.group = group.cloned();
         if let Some(label) = label.filter(|label| !label.is_own()) {
             let pool = Pool::of(label.other());
             // Relaxed: no other thread has the observer yet.
@@ -319,41 +313,30 @@ impl Observer for MetricsObserver {
                 Event::Transition(edge) => {
                     under.kept.rare.count(under.label, Series::of(edge));
                     self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
-                    self.show_group();
                 }
-                Event::Suppressed { total, .. } => {
-                    self.count_suppressed(under, total);
-                    self.show_group();
-                }
-                Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, suppressed } => {
+                Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, .. } => {
                     self.show_share(under, admitted_share);
                     self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
                     if let Some(brief) = fleet {
                         self.show_fleet(under, brief);
                     }
                     self.renew_health(under);
-                    if let Some(total) = suppressed {
-                        self.count_suppressed(under, total);
-                        self.show_group();
-                    }
                 }
                 Event::Fleet { brief } => self.show_fleet(under, brief),
                 Event::FleetProbes { result, number } => fleet::probes(under.label, result).increment(number.into()),
                 Event::HealthBegan => self.begin_health(under),
                 Event::HealthProbe { result } => health::probes(under.label, result).increment(1),
                 Event::FleetDeclined => fleet::declined(under.label).increment(1),
-                Event::Forgotten => {
-                    self.go(circuit);
-                    self.show_group();
-                }
+                Event::Forgotten => self.go(circuit),
                 Event::SystemLoad { load, .. } => {
                     let load = load.unwrap_or(f64::NAN);
                     // Relaxed: a number, publishes nothing.
                     self.load.store(load.to_bits(), Relaxed);
                     handles::show_load(under.label, load);
                 }
-                // Each rejection in the summary was counted already, by `Rejected` or `Sums`.
-                Event::Rejections { .. } => {}
+                // Each rejection in the summary was counted already, by `Rejected` or `Sums`. Another observer counts suppressed
+                // openings.
+                Event::Rejections { .. } | Event::Suppressed { .. } => {}
             },
         );
     }
@@ -367,10 +350,9 @@ impl Observer for MetricsObserver {
     }
 }
 
-/// Removes the circuit from the counts of its pool, and from the gauge of its group.
+/// Removes the circuit from the counts of its pool.
 impl Drop for MetricsObserver {
     fn drop(&mut self) {
-        self.show_group();
         // Relaxed: no other thread has the observer any more.
         let last = Last(self.last.load(Relaxed));
         if let Some(Pooled { pool, .. }) = self.pool.as_deref().filter(|_| !last.is_gone() && !last.is_own()) {
