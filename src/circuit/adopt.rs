@@ -105,7 +105,7 @@ impl Circuit {
         let own = inner.config.open.of(attempt.max(1), inner.random(snapshot.generation.get()));
         let open_for = snapshot.open_for.unwrap_or(own).min(inner.config.open.longest());
         let mut moved = false;
-        let mut suppressed_in = None;
+        let (mut suppressed_in, suppressed_for) = (None, reason.clone());
         let edge = inner.change_any(|cold, word| {
             moved = !expected(word);
             if moved {
@@ -121,7 +121,7 @@ impl Circuit {
                 snapshot
             };
             cold.generation = snapshot.generation;
-            let plan = Plan { is_logged, ..self.planned(snapshot, reason.clone(), now, open_for) };
+            let plan = Plan { is_logged, ..self.planned(snapshot, reason, now, open_for) };
             // A snapshot has only the remaining open time. The full duration is assumed to be at least the duration that
             // this circuit would choose, because a shorter one would make the attempts decay too early.
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
@@ -149,7 +149,7 @@ impl Circuit {
         let is_suppressed = suppressed_in.is_some();
         if let Some(word) = suppressed_in {
             // The era in which the circuit stays closed is that of the transition to another mode, if there is one.
-            inner.suppress(edge.as_ref().map_or(word.era(), |edge| edge.era), now, &reason);
+            inner.suppress(edge.as_ref().map_or(word.era(), |edge| edge.era), now, &suppressed_for);
         }
         if moved { Err(Moved) } else { Ok(Adopted { edge, is_suppressed }) }
     }

@@ -277,7 +277,7 @@ fn a_circuit_in_shadow_takes_slots_as_in_automatic_mode() {
 #[test]
 fn a_failure_that_trips_at_once_is_suppressed_once() {
     for failure in [Failure::hard().trips_at_once(), Failure::hard().trips_at_once().with_retry_after(secs(60))] {
-        let endpoints = endpoints(2, 0.5, |settings| settings.without_consecutive_failures());
+        let endpoints = endpoints(2, 0.5, ConfigBuilder::without_consecutive_failures);
         for (at, expected) in [(0, OPEN), (1, CLOSED)] {
             admit(&endpoints.circuits[at]).failure(failure);
             assert_eq!(state(&endpoints.circuits[at]), expected);

@@ -1,25 +1,24 @@
 //! The events, the status and the metrics of suppressed openings.
 
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc;
 
 use tower_circuit_breaker::event::{Event, observer_fn};
 
 use super::*;
 use crate::rig::NANO;
 
-type Seen = Arc<Mutex<Vec<(u64, u64, u32, u32)>>>;
+type Seen = mpsc::Receiver<(u64, u64, u32, u32)>;
 
 /// Two circuits, of which the first is open, and the events of both.
 fn observed() -> (Endpoints, Seen) {
-    let seen = Seen::default();
-    let events = Arc::clone(&seen);
+    let (events, seen) = mpsc::channel();
     let endpoints = endpoints(2, 0.5, move |settings| {
-        let events = Arc::clone(&events);
+        let events = events.clone();
         settings.observer(observer_fn(move |circuit, event| {
             if let Event::Suppressed { group, reason, number, total, open, members, .. } = *event {
                 assert_eq!((circuit, group), ("endpoint", "endpoints"));
                 assert!(matches!(reason, Reason::ConsecutiveFailures { .. }), "{reason}");
-                events.lock().unwrap().push((number, total, open, members));
+                events.send((number, total, open, members)).ok();
             }
         }))
     });
@@ -32,16 +31,16 @@ fn a_circuit_reports_its_suppressed_openings_every_ten_seconds() {
     let (endpoints, seen) = observed();
     endpoints.circuits[0].trip(&alice(), None);
     endpoints.fail([1]);
-    assert_eq!(*seen.lock().unwrap(), [(1, 1, 1, 2)], "the first is reported at once");
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [(1, 1, 1, 2)], "the first is reported at once");
     for _ in 0..99 {
         endpoints.fail([1]);
     }
     endpoints.clock.advance(secs(10) - NANO);
     endpoints.fail([1]);
-    assert_eq!(seen.lock().unwrap().len(), 1);
+    assert_eq!(seen.try_iter().count(), 0);
     endpoints.clock.advance(NANO);
     endpoints.fail([1, 1]);
-    assert_eq!(seen.lock().unwrap()[1..], [(101, 102, 1, 2)]);
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [(101, 102, 1, 2)]);
     assert_eq!(endpoints.suppressed(1), 103);
 }
 
@@ -51,10 +50,10 @@ fn a_later_era_does_not_report_earlier() {
     endpoints.fail([1]);
     endpoints.circuits[1].reset(&alice(), To::Closed);
     endpoints.fail([1]);
-    assert_eq!((seen.lock().unwrap().len(), endpoints.suppressed(1)), (1, 2));
+    assert_eq!((seen.try_iter().count(), endpoints.suppressed(1)), (1, 2));
     endpoints.clock.advance(secs(10));
     endpoints.fail([1]);
-    assert_eq!(seen.lock().unwrap()[1..], [(2, 3, 1, 2)]);
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [(2, 3, 1, 2)]);
 }
 
 #[test]

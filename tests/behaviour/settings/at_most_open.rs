@@ -86,7 +86,7 @@ fn a_table_with_a_hostile_name_still_makes_a_group() {
         let text = format!("[groups.\"{name}\"]\nat_most_open = 0.5\n[circuits.a]\ngroup = \"{name}\"");
         match Settings::from_toml(&text) {
             Ok(settings) => {
-                assert!(group(&circuit(&settings, "a")).is_some_and(|name| !name.chars().any(char::is_control)))
+                assert!(group(&circuit(&settings, "a")).is_some_and(|name| !name.chars().any(char::is_control)));
             }
             Err(error) => assert!(!error.to_string().chars().any(char::is_control), "{error:?}"),
         }

@@ -118,10 +118,9 @@ fn threads_that_create_evict_and_fail_keys_leave_no_slot_behind() {
             let (by, clock) = (&by, &clock);
             scope.spawn(move || {
                 for n in 0..300_u64 {
-                    if let Some(circuit) = by.circuit(&format!("key-{}", (n * 7 + thread * 13) % 40)) {
-                        if let Ok(permit) = circuit.try_acquire() {
-                            permit.record(Outcome::failure());
-                        }
+                    let circuit = by.circuit(&format!("key-{}", (n * 7 + thread * 13) % 40));
+                    if let Some(Ok(permit)) = circuit.map(|circuit| circuit.try_acquire()) {
+                        permit.record(Outcome::failure());
                     }
                     clock.advance(Duration::from_millis(20));
                 }

@@ -68,11 +68,10 @@ async fn a_decision_of_the_fleet_without_a_slot_is_advice() {
     let store = memory();
     let (group, other) = full();
     let [a, b, _c] = three(&store).await;
-    let declined = std::sync::Arc::new(std::sync::Mutex::new(0));
-    let seen = std::sync::Arc::clone(&declined);
+    let (seen, declined) = std::sync::mpsc::channel();
     let observer = observer_fn(move |_, event| {
         if matches!(event, Event::FleetDeclined) {
-            *seen.lock().unwrap() += 1;
+            seen.send(()).unwrap();
         }
     });
     let config =
@@ -87,7 +86,7 @@ async fn a_decision_of_the_fleet_without_a_slot_is_advice() {
     let status = d.circuit.status();
     assert_eq!(status.state, State::Closed);
     assert_eq!(status.suppressed.expect("it was suppressed").reason, Reason::Fleet);
-    assert_eq!(*declined.lock().unwrap(), 1, "an opening is declined once");
+    assert_eq!(declined.try_iter().count(), 1, "an opening is declined once");
     // With the advice two failures are enough.
     other.reset(&alice(), To::Closed);
     fail(&d.circuit, 2);
