@@ -241,7 +241,7 @@ impl Inner {
         self.word.store(to.bits(), Release);
         if standing.state == State::Closed {
             // The slot is given back after the word is stored, so that no other circuit opens before this circuit is closed.
-            drop(cold.past_mut().slot.take());
+            drop(cold.slot_back());
         }
         transition
     }

@@ -68,12 +68,12 @@ impl Inner {
         let Some(InGroup { member, .. }) = self.in_group().filter(|group| !group.member.has_left()) else {
             return true;
         };
-        if from.bypassed() || cold.past().is_some_and(|past| past.slot.is_some()) {
+        if from.bypassed() || cold.grouped().is_some_and(|grouped| grouped.slot.is_some()) {
             return true;
         }
         match member.take() {
             Some(slot) => {
-                cold.past_mut().slot = Some(slot);
+                cold.grouped_mut().slot = Some(slot);
                 true
             }
             // A circuit that is not closed rejects calls already. An operator has tripped or reset the circuit.
@@ -103,7 +103,7 @@ impl Inner {
         let next = now.saturating_add(REPORT_EVERY).as_nanos();
         let reports = now.as_nanos() >= due && group.next_report.compare_exchange(due, next, Relaxed, Relaxed).is_ok();
         if reports || group.era.load(Relaxed) != era {
-            self.cold.lock().past_mut().suppressed = Some(Box::new(reason.clone()));
+            self.cold.lock().grouped_mut().suppressed = Some(reason.clone());
             group.era.store(era, Relaxed);
         }
         if reports {
@@ -124,7 +124,7 @@ impl Inner {
         if last == Tick::ZERO || era != word.era() || word.state() != State::Closed || ago > PRESENT {
             return None;
         }
-        let reason = Reason::clone(cold.past()?.suppressed.as_deref()?);
+        let reason = cold.grouped()?.suppressed.clone()?;
         let (open, members) = group.member.group().open_of();
         let name = group.member.group().shared_name();
         Some(Suppressed { group: name, open, members, openings: group.suppressed.load(Relaxed), ago, reason })
@@ -143,7 +143,7 @@ impl Inner {
         let mut cold = self.cold.lock();
         // The circuit leaves under the lock, because a trip that comes later must not take a slot.
         group.member.leave();
-        drop(cold.past_if_any_mut().and_then(|past| past.slot.take()));
+        drop(cold.slot_back());
     }
 }
 

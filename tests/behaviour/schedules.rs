@@ -34,8 +34,6 @@ use crate::rig::{alice, fail, rig, secs, state, succeed};
 // half-open    one success too few; one failure too many; slot not freed; late success counts; another overdue probe
 //              overlooked; quiet rule off, or despite a failure; no end without a verdict; no trust after it, or too much; openings decay on trust
 // eras         stale outcome not counted as stale, or counted in the era it comes home to; adopting the same begins an era
-// groups       a slot too many, or too few; no slot at a reopening; a slot that a closing keeps, or that half-open gives back;
-//              a suppressed opening counts as an attempt; a member that is dropped keeps its slot
 // modes        shadow counts what it would reject; a hold forgets the shadow beneath; manual recovery half-opens;
 //              rejections of the outage before told again; 127 transitions remembered
 #[test]
