@@ -65,6 +65,9 @@
 //! | any | the state of a snapshot, in the same mode | The circuit adopts a decision of the fleet. | `Fleet` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `KillSwitch` |
 //!
+//! In a [group](crate::Group) the edges from closed to open and to half-open that are no acts of operators need an open slot
+//! (`circuit/in_group.rs`).
+//!
 //! A circuit that is closed *on trust* has closed although some or all of its probes ended without a verdict, because
 //! callers gave up early or dropped their permits, or because the classifier ignored the results. The first success of
 //! the era ends the trust. If the circuit opens before that success, its time on trust does not reduce the number of
@@ -95,6 +98,7 @@ mod hanging;
 mod health;
 #[cfg(feature = "store")]
 mod in_fleet;
+mod in_group;
 #[cfg(feature = "keyed")]
 mod inherit;
 mod inner;
@@ -133,6 +137,8 @@ use crate::event;
 use crate::outcome::Outcome;
 pub use crate::state::order::To;
 use crate::state::{Criticality, Standing};
+#[cfg(feature = "store")]
+pub(crate) use adopt::Adopted;
 pub(crate) use failed::Text;
 pub(crate) use health::Wanted;
 pub(crate) use inner::Start;
@@ -212,12 +218,13 @@ impl Circuit {
         self.inner().introduce();
     }
 
-    /// Reports to the observers that the circuit has left its registry, and ends the wait for a restore. The caller must
-    /// hold no lock, because observers and wakers are foreign code.
+    /// Reports to the observers that the circuit has left its registry, ends the wait for a restore, and removes the circuit
+    /// from its group. The caller must hold no lock, because observers and wakers are foreign code.
     #[cfg(feature = "keyed")]
     pub(crate) fn report_forgotten(&self) {
         #[cfg(feature = "store")]
         self.restored();
+        self.inner().leave_group();
         self.inner().report_sums();
         self.inner().notify(&event::Event::Forgotten);
     }

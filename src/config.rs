@@ -17,14 +17,17 @@ use std::time::Duration;
 
 use crate::clock::AnyClock;
 use crate::event::Observer;
+use crate::group::Group;
 use crate::state::Mode;
 use crate::telemetry::Label;
 pub use crate::window::Window;
 pub use builder::ConfigBuilder;
 use builder::FAILURE_RATE;
 pub(crate) use builder::HEALTH_DEADLINE;
-#[cfg(any(feature = "keyed", feature = "store"))]
+#[cfg(any(feature = "keyed", feature = "settings", feature = "store"))]
 pub(crate) use builder::LONGEST_NAME;
+#[cfg(feature = "keyed")]
+pub(crate) use builder::check_share;
 #[cfg(feature = "store")]
 pub(crate) use builder::{RESET_COOLDOWN, check_name};
 #[cfg(feature = "health")]
@@ -83,6 +86,8 @@ pub(crate) struct RareSettings {
     pub(crate) throttle: Option<f64>,
     /// The health probes at an address. `None` if the circuit has no such address.
     pub(crate) health: Option<HealthSettings>,
+    /// The group of the circuit.
+    pub(crate) group: Option<Group>,
 }
 
 impl Rules {
@@ -182,6 +187,20 @@ impl Config {
     /// Returns the factor of the throttle, if a throttle is set.
     pub(crate) fn throttle(&self) -> Option<f64> {
         self.rare.as_ref()?.throttle
+    }
+
+    /// Returns the group, if the circuit is in a group.
+    pub(crate) fn group(&self) -> Option<&Group> {
+        self.rare.as_ref()?.group.as_ref()
+    }
+
+    /// Returns the same settings without a group, for a circuit that no call uses.
+    #[cfg(all(feature = "keyed", feature = "store"))]
+    pub(crate) fn without_group(mut self) -> Self {
+        if let Some(rare) = &mut self.rare {
+            rare.group = None;
+        }
+        self
     }
 
     /// Returns sentences that describe the effect of these settings.

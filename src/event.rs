@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::outcome::Failure;
-use crate::state::{FleetBrief, FleetProbe, HealthResult, RejectReason, Standing, Transition};
+use crate::state::{FleetBrief, FleetProbe, HealthResult, Reason, RejectReason, Standing, Transition};
 
 /// Receives the events of a circuit.
 ///
@@ -184,6 +184,8 @@ pub enum Event<'a> {
         /// The number of calls that have been under way for `slower_than` or longer, see
         /// [`Status::hanging`](crate::circuit::Status::hanging). `None` without a slow-call rule.
         hanging: Option<u64>,
+        /// The number of openings that the group has suppressed since the circuit was created. `None` without a group.
+        suppressed: Option<u64>,
     },
     /// An admitted call has ended.
     #[non_exhaustive]
@@ -249,8 +251,26 @@ pub enum Event<'a> {
         /// The number of probes.
         number: u32,
     },
-    /// This instance stays closed although the fleet has opened, because its own calls succeed. The event is reported
-    /// once for each opening of the fleet.
+    /// The [group](crate::Group) of the circuit has suppressed openings, because all its open slots are taken. The
+    /// circuit stays closed. The event is reported at the first suppressed opening, and then at most every 10 s while
+    /// failures meet a rule.
+    #[non_exhaustive]
+    Suppressed {
+        /// The name of the group.
+        group: &'a str,
+        /// The reason of this opening.
+        reason: &'a Reason,
+        /// The number of suppressed openings since the last event. Each failure that meets a rule counts.
+        number: u64,
+        /// The number of suppressed openings since the circuit was created.
+        total: u64,
+        /// The number of circuits of the group that have left closed by themselves.
+        open: u32,
+        /// The number of circuits in the group.
+        members: u32,
+    },
+    /// This instance stays closed although the fleet has opened, because its own calls succeed, or because its group has
+    /// no open slot. The event is reported once for each opening of the fleet.
     FleetDeclined,
     /// The health probes of the circuit have begun, so that an observer can prepare for their results.
     HealthBegan,

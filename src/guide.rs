@@ -12,6 +12,7 @@ pub mod stacks {
     //!
     //! [settings]: super::operation#settings
     //! [criticality]: super::recovery#criticality
+    //! [group]: super::recovery#groups
     //! [expiry]: super::stores#expiry
     //! [security]: https://docs.rs/crate/tower-circuit-breaker/latest/source/SECURITY.md
     #![doc = include_str!("../docs/stacks.md")]
@@ -37,7 +38,7 @@ pub mod fleet {
 }
 
 pub mod recovery {
-    //! The return of the calls after an outage, and partial failures: ramp, throttle and criticality.
+    //! The return of the calls after an outage, and partial failures: ramp, throttle, criticality and groups.
     //!
     //! [outage]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/outage.svg
     //! [surge]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/surge.svg

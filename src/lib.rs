@@ -103,6 +103,7 @@ mod error;
 pub mod event;
 pub mod fallback;
 mod future;
+mod group;
 // The guides are text only. The module is compiled for the documentation, and for the tests of the code in the guides,
 // which need every feature.
 #[cfg(all(doc, any(not(doctest), feature = "full")))]
@@ -145,6 +146,7 @@ pub use circuit::{Circuit, Permit, Status, To};
 pub use config::{Config, ConfigBuilder, ConfigError, OpenDuration};
 pub use error::{BoxError, Error, Rejected, WithinError};
 pub use future::ResponseFuture;
+pub use group::Group;
 pub use layer::CircuitBreakerLayer;
 pub use outcome::{Failure, FailureKind, Outcome, Weight};
 pub use registry::{Registry, RegistryError};

@@ -13,7 +13,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::circuit::{NextCall, ProbeStatus, Status, Totals};
 use crate::outcome::FailureKind;
-use crate::state::{FleetBrief, Generation, HealthResult, HealthStatus, Mode, Standing, State, Transition};
+use crate::state::{FleetBrief, Generation, HealthResult, HealthStatus, Mode, Standing, State, Suppressed, Transition};
 use crate::window::Tally;
 
 /// Implements `Serialize` for each type as one word or one number.
@@ -69,6 +69,7 @@ objects! {
         would_reject: totals.would_reject,
         load_shed: totals.load_shed,
         throttled: totals.throttled,
+        suppressed: totals.suppressed,
         observer_panics: totals.observer_panics,
     }
     ProbeStatus: probes {
@@ -83,6 +84,15 @@ objects! {
         live: fleet.live,
         leases: fleet.leases,
         passed: fleet.passed,
+    }
+    Suppressed: suppressed {
+        group: &*suppressed.group,
+        open: suppressed.open,
+        members: suppressed.members,
+        openings: suppressed.openings,
+        ago_ms: millis(suppressed.ago),
+        reason: suppressed.reason.as_str(),
+        because: suppressed.reason.to_string(),
     }
     HealthStatus: health {
         running: health.running,
@@ -137,6 +147,7 @@ objects! {
         hanging: status.hanging,
         probes: status.probes,
         fleet: status.fleet,
+        suppressed: status.suppressed,
         health: status.health,
         totals: status.totals,
         transitions: status.transitions,

@@ -60,6 +60,11 @@
 //! the next table after that table. A circuit has at most one group. `group = false` means no group. Each group and
 //! each pattern is checked together with the less specific tables, even if no circuit uses it.
 //!
+//! With `at_most_open` the circuits of a table are one [`Group`](crate::Group), of which at most this share may be open at the same
+//! time. The circuits that get the key from the same table belong together, so that the key belongs into `[groups.NAME]` or
+//! into the table of a pattern. The group has the name of that table. All circuits of one `Settings` and of its clones share the
+//! groups, and settings that were read again have groups of their own.
+//!
 //! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and
 //! `[`. The brackets of an IPv6 address are allowed.
 //!
@@ -126,7 +131,7 @@ pub use crate::keep::{SchemaMode, Sharing, StoreKind};
 use crate::pattern::{ByName, beginning};
 use crate::roll_call::{Call, Kind, expect, note};
 use circuit::Setting;
-use draft::{Draft, Entry};
+use draft::{Draft, Entry, Groups};
 pub use error::SettingsError;
 pub use persistence::{Persistence, StoreUrl};
 
@@ -273,13 +278,14 @@ impl Settings {
     /// Checks all settings once, so that a mistake is found at the start of the program.
     fn check(draft: Draft) -> Result<Self, SettingsError> {
         let mut persistence = Persistence::read(&draft.persistence)?;
-        let defaults = draft.checked_defaults()?;
-        draft.check_groups()?;
+        let mut groups = Groups::default();
+        let defaults = draft.checked_defaults(&mut groups)?;
+        draft.check_groups(&mut groups)?;
         let mut circuits = ByName::default();
         // Patterns are checked first, so that the error for a value of a pattern names the pattern and not a
         // circuit that the pattern covers.
         for (name, entry) in draft.circuits.entries() {
-            circuits.insert(&name, draft.checked(&name, entry)?);
+            circuits.insert(&name, draft.checked(&name, entry, &mut groups)?);
         }
         if let Some(persistence) = &mut persistence {
             persistence.set_others(&defaults);

@@ -17,6 +17,7 @@ pub(crate) mod order_hash;
 mod reason;
 pub(crate) mod refused;
 mod shed;
+mod suppressed;
 pub(crate) mod text;
 
 use std::fmt;
@@ -36,6 +37,7 @@ pub use fleet::{FleetBrief, FleetProbe};
 pub use health::{HealthResult, HealthStatus};
 pub use reason::{Act, Reason, RejectReason};
 pub use shed::Shed;
+pub use suppressed::Suppressed;
 
 /// The automatic state of a circuit. An open circuit rejects calls, and a closed circuit lets calls through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -20,6 +20,7 @@ pub mod tracing;
 use std::sync::Arc;
 
 use crate::event::Observer;
+use crate::group::Group;
 #[cfg(feature = "keyed")]
 pub(crate) use label::Label;
 
@@ -41,16 +42,22 @@ impl Label {
 
 /// Returns new observers for one circuit, one of each kind that this crate ships. `label` is that of a keyed circuit,
 /// whose metrics share a label with other circuits until the circuit gets a label of its own. `measures` is true if the
-/// circuit measures the durations of its calls.
-pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool) -> Vec<Arc<dyn Observer>> {
+/// circuit measures the durations of its calls. `group` is the group of the circuit.
+pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool, group: Option<&Group>) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
-    let _unused = (label, measures);
-    vec![
+    let _unused = (label, measures, group);
+    #[cfg_attr(not(feature = "metrics"), expect(unused_mut, reason = "only a circuit in a group has more observers"))]
+    let mut shipped: Vec<Arc<dyn Observer>> = vec![
         #[cfg(feature = "metrics")]
         Arc::new(metrics::MetricsObserver::of(label, measures)),
         #[cfg(feature = "tracing")]
         Arc::new(tracing::TracingObserver::new()),
-    ]
+    ];
+    #[cfg(feature = "metrics")]
+    if let Some(group) = group {
+        shipped.push(Arc::new(metrics::GroupObserver::new(group, label)));
+    }
+    shipped
 }
 
 /// Logs the restore of a circuit from a store. `edge` is the transition to the restored standing. `None` means that the

@@ -199,6 +199,7 @@ impl Observer for Recorder {
             | Event::Fleet { .. }
             | Event::FleetProbes { .. }
             | Event::FleetDeclined
+            | Event::Suppressed { .. }
             | Event::HealthBegan
             | Event::HealthProbe { .. }
             | Event::SystemLoad { .. } => return,

@@ -22,7 +22,7 @@ use lexer::{Kind, pieces};
 /// Lowest first. Modules of one line do not name each other.
 const HEIGHTS: &[&[&str]] = &[
     &["sync", "calendar", "digest", "guide", "nearest", "pattern", "random", "shown"],
-    &["keep", "outcome", "clock"],
+    &["group", "keep", "outcome", "clock"],
     &["window"],
     &["state"],
     &["event"],

@@ -102,6 +102,10 @@ impl Feed {
                 json!({ "rejected": rejected, "over_ms": millis(*over), "retry_after_ms": retry_after.map(millis) }),
             ),
             What::Introduced => ("introduced", json!({})),
+            What::Suppressed { reason, number, .. } => (
+                "suppressed",
+                json!({ "suppressed": number, "reason": reason.as_str(), "because": reason.to_string() }),
+            ),
             What::Fleet(brief) => ("fleet", json!({ "fleet": brief })),
             What::Missed { events } => return event("missed", &json!({ "events": events })),
         };

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::circuit::{Circuit, Status};
 use crate::outcome::FailureKind;
 use crate::record::Timestamp;
-use crate::state::{FleetBrief, HealthStatus, Reason, Snapshot, State, Transition};
+use crate::state::{FleetBrief, HealthStatus, Reason, Snapshot, State, Suppressed, Transition};
 use crate::window::Tally;
 
 /// A circuit in the list.
@@ -56,6 +56,8 @@ pub(super) struct CircuitJson {
     probes: Probes,
     /// `null` for a circuit without a fleet.
     fleet: Option<FleetBrief>,
+    /// `null` unless the group of the circuit has suppressed an opening in the last minute.
+    suppressed: Option<Suppressed>,
     /// `null` for a circuit that has never had health probes.
     health: Option<HealthStatus>,
     totals: Totals,
@@ -109,6 +111,7 @@ struct Totals {
     would_reject: u64,
     load_shed: u64,
     throttled: u64,
+    suppressed: u64,
 }
 
 impl CircuitJson {
@@ -162,6 +165,7 @@ impl CircuitJson {
                 needed: config.probes.successes,
             },
             fleet: status.fleet,
+            suppressed: status.suppressed,
             health: status.health,
             totals: Totals {
                 successes: status.totals.successes,
@@ -173,6 +177,7 @@ impl CircuitJson {
                 would_reject: status.totals.would_reject,
                 load_shed: status.totals.load_shed,
                 throttled: status.totals.throttled,
+                suppressed: status.totals.suppressed,
             },
             opened_because: past.earlier.map(|earlier| earlier.reason().to_owned()),
             opened_for_ms: past.earlier_for.map(millis),

@@ -78,14 +78,16 @@ impl Circuit {
     /// the run and the sums of the snapshot to its own, so that its own evidence still counts if the restore comes
     /// late. The added evidence can trip the circuit at the next failure, but not during the restore.
     /// [`Totals`](super::Totals) do not include the added evidence.
+    ///
+    /// A closed circuit whose [group](crate::Group) has no open slot stays closed, in the mode of the snapshot.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
-        self.adopt_if(|_| true, snapshot, reason, false).unwrap_or_default()
+        self.adopt_if(|_| true, snapshot, reason, false).ok()?.edge
     }
 
     /// Takes over a snapshot if the circuit is still in `era`. Returns [`Moved`] if a later era has begun. The caller logs
     /// a restore, because only the caller knows the store.
     #[cfg(feature = "store")]
-    pub(crate) fn adopt_at(&self, era: u64, snapshot: &Snapshot, reason: Reason) -> Result<Option<Transition>, Moved> {
+    pub(crate) fn adopt_at(&self, era: u64, snapshot: &Snapshot, reason: Reason) -> Result<Adopted, Moved> {
         let is_logged = reason == Reason::Restored;
         self.adopt_if(|word| word.era() == era, snapshot, reason, is_logged)
     }
@@ -96,18 +98,28 @@ impl Circuit {
         snapshot: &Snapshot,
         reason: Reason,
         is_logged: bool,
-    ) -> Result<Option<Transition>, Moved> {
+    ) -> Result<Adopted, Moved> {
         let inner = self.inner();
         let now = inner.now();
         let attempt = snapshot.attempt.min(inner.config.open.last_attempt());
         let own = inner.config.open.of(attempt.max(1), inner.random(snapshot.generation.get()));
         let open_for = snapshot.open_for.unwrap_or(own).min(inner.config.open.longest());
         let mut moved = false;
+        let (mut suppressed_in, suppressed_for) = (None, reason.clone());
         let edge = inner.change_any(|cold, word| {
             moved = !expected(word);
             if moved {
                 return None;
             }
+            let closed;
+            let leaves_closed = word.state() == State::Closed && snapshot.state != State::Closed;
+            let snapshot = if leaves_closed && !inner.take_slot(cold, word) {
+                suppressed_in = Some(word);
+                closed = kept_closed(snapshot);
+                &closed
+            } else {
+                snapshot
+            };
             cold.generation = snapshot.generation;
             let plan = Plan { is_logged, ..self.planned(snapshot, reason, now, open_for) };
             // A snapshot has only the remaining open time. The full duration is assumed to be at least the duration
@@ -116,6 +128,10 @@ impl Circuit {
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (attempt, last_open);
+                // A circuit that an operator has tripped takes a slot if one is free, as at a reopening.
+                if plan.standing.state != State::Closed {
+                    inner.take_slot(cold, word);
+                }
                 return Some(plan);
             }
             if plan.reason == Reason::Restored && word.state() == State::Closed {
@@ -132,7 +148,12 @@ impl Circuit {
             }
             None
         });
-        if moved { Err(Moved) } else { Ok(edge) }
+        let is_suppressed = suppressed_in.is_some();
+        if let Some(word) = suppressed_in {
+            // The era in which the circuit stays closed is that of the transition to another mode, if there is one.
+            inner.suppress(edge.as_ref().map_or(word.era(), |edge| edge.era), now, &suppressed_for);
+        }
+        if moved { Err(Moved) } else { Ok(Adopted { edge, is_suppressed }) }
     }
 
     /// Lowers the thresholds for a while, because another instance has opened its circuit for the same service.
@@ -295,6 +316,29 @@ impl Circuit {
         past.latest = past.latest.max(latest);
         orders.iter().for_each(|(id, hash)| past.remember(id, *hash));
         past.tripped_elsewhere = tripped_for.map(|ago| Since::new(now, ago));
+    }
+}
+
+/// The result of the takeover of a snapshot.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    /// The transition, if one was made.
+    pub(crate) edge: Option<Transition>,
+    /// True if the circuit stays closed because its group has no open slot.
+    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only a coordinator needs the answer"))]
+    pub(crate) is_suppressed: bool,
+}
+
+/// Returns the snapshot of a circuit that stays closed although the snapshot has another state. The mode and the attempts
+/// stay.
+fn kept_closed(snapshot: &Snapshot) -> Snapshot {
+    Snapshot {
+        mode: snapshot.mode,
+        generation: snapshot.generation,
+        held_for: snapshot.held_for,
+        attempt: snapshot.attempt,
+        tripped_for: snapshot.tripped_for.filter(|_| snapshot.mode.is_hold()),
+        ..Snapshot::closed()
     }
 }
 

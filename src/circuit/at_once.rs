@@ -19,13 +19,15 @@ use crate::state::{Reason, Standing, State};
 impl Inner {
     /// Opens the circuit or keeps the circuit open, at least for the time that the failure names. Does nothing if the
     /// failure names no time, if the circuit is already open for that time, or if a hold or the kill switch decides
-    /// about calls. A failure of the present era has usually opened the circuit before this function runs.
+    /// about calls. A failure of the present era has usually opened the circuit before this function runs. `weighed_in`
+    /// is the era in whose evidence the failure was counted, if there is one.
     #[cold]
-    pub(super) fn leave_alone_from_now(&self, failure: Failure, text: Text<'_>) {
+    pub(super) fn leave_alone_from_now(&self, failure: Failure, text: Text<'_>, weighed_in: Option<u64>) {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };
         let now = self.now();
         let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER));
-        // The loop ends, because each turn changes the circuit or finds that another thread has changed the circuit.
+        // The loop ends, because each turn changes the circuit or finds that another thread has changed the circuit, or that the
+        // opening is suppressed.
         loop {
             let word = self.load();
             if word.bypassed() || word.mode().is_hold() {
@@ -35,9 +37,15 @@ impl Inner {
             match word.state() {
                 State::Open if self.is_open_until(until) => return,
                 State::Open => self.open_longer(word, now, until, failed()),
+                // The failure has already met its rule in this era, and the group had no open slot.
+                State::Closed if weighed_in == Some(word.era()) => return,
                 State::Closed => {
                     self.leave_alone(word.era(), now, failure);
                     self.trip(word, now, Reason::AtOnce, Some(failed()));
+                    if self.load().era() == word.era() {
+                        // The group has no open slot. The circuit stays closed, and keeps the time for a later opening.
+                        return;
+                    }
                 }
                 State::HalfOpen => {
                     self.leave_alone(word.era(), now, failure);

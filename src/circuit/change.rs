@@ -240,15 +240,30 @@ impl Inner {
         }
         // Release, which pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
         self.word.store(to.bits(), Release);
+        if standing.state == State::Closed {
+            // The slot is given back after the word is stored, so that no other circuit opens before this circuit is closed.
+            drop(cold.slot_back());
+        }
         transition
     }
 
-    /// Trips a closed circuit that has met a rule.
+    /// Trips a closed circuit that has met a rule, unless the group of the circuit suppresses the opening.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
+        if self.finds_no_slot(expected) {
+            return self.suppress(expected.era(), now, &reason);
+        }
+        let mut suppressed = None;
         self.change(expected, |cold| {
+            if !self.take_slot(cold, expected) {
+                suppressed = Some(reason);
+                return None;
+            }
             cold.attempt = self.openings_that_count(cold, expected, now);
             Some(self.open(cold, expected, now, reason, failure))
         });
+        if let Some(reason) = suppressed {
+            self.suppress(expected.era(), now, &reason);
+        }
     }
 
     /// Returns the number of openings in a row that a trip would count at this moment. The time spent closed reduces
@@ -264,7 +279,10 @@ impl Inner {
 
     /// Opens a half-open circuit again.
     pub(super) fn reopen(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
-        self.change(expected, |cold| Some(self.open(cold, expected, now, reason, failure)));
+        self.change(expected, |cold| {
+            // A circuit that is not closed opens again in any case.
+            self.take_slot(cold, expected).then(|| self.open(cold, expected, now, reason, failure))
+        });
     }
 
     /// Plans an opening. The longer of the configured duration and the `Retry-After` of the service applies.

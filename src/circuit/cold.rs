@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::health::Checks;
 use crate::clock::Tick;
+use crate::group::OpenSlot;
 use crate::state::order_hash::{Earlier, OrderHash};
 use crate::state::{EarlierReason, FleetBrief, Generation, Reason, State, Transition};
 
@@ -65,6 +66,20 @@ impl Cold {
 
     pub(super) fn past(&self) -> Option<&Past> {
         self.past.as_deref()
+    }
+
+    /// Returns the data of a circuit in a group, if there are any.
+    pub(super) fn grouped(&self) -> Option<&Grouped> {
+        self.past()?.grouped.as_deref()
+    }
+
+    pub(super) fn grouped_mut(&mut self) -> &mut Grouped {
+        self.past_mut().grouped.get_or_insert_default()
+    }
+
+    /// Takes the open slot of the circuit, whose drop gives the slot back.
+    pub(super) fn slot_back(&mut self) -> Option<OpenSlot> {
+        self.past.as_deref_mut()?.grouped.as_deref_mut()?.slot.take()
     }
 
     pub(super) fn past_mut(&mut self) -> &mut Past {
@@ -132,6 +147,8 @@ pub(super) struct Past {
     orders: VecDeque<(Arc<str>, Option<OrderHash>)>,
     /// The time until which the service has asked for no calls. A health probe does not end an opening before this time.
     pub(super) leave_alone_until: Tick,
+    /// The data of a circuit in a group. Allocated by itself, so that a circuit without a group stays small.
+    grouped: Option<Box<Grouped>>,
     /// The health probes of the circuit. Allocated for the first runner, because most circuits have none.
     checks: Option<Box<Checks>>,
     /// The decision of the fleet. Allocated by itself, so that a circuit without a fleet stays small.
@@ -185,6 +202,15 @@ impl Past {
         }
         self.orders.push_back((id.into(), hash));
     }
+}
+
+/// The data of a circuit in a group.
+#[derive(Debug, Default)]
+pub(super) struct Grouped {
+    /// The open slot, while the circuit is not closed. The drop of the circuit gives the slot back.
+    pub(super) slot: Option<OpenSlot>,
+    /// The reason of the last suppressed opening that was stored.
+    pub(super) suppressed: Option<Reason>,
 }
 
 /// The reason of an opening, and the time of the opening if the time is known.

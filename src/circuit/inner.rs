@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cold::Cold;
 use super::health::Health;
+use super::in_group::InGroup;
 use super::limit::Limit;
 use super::probes::Probes;
 use super::wakers::Wakers;
@@ -93,6 +94,8 @@ struct Rare {
     health: OnceLock<Health>,
     /// The calls under way, with a slow-call rule. The part is set with the circuit.
     under_way: Option<UnderWay>,
+    /// The membership of a group. Set before the circuit is shared, so that the lock of `std` suffices in models too.
+    in_group: std::sync::OnceLock<InGroup>,
 }
 
 // The assertions hold only on 64-bit targets, because shorter pointers move `config` closer to the word. Such a layout
@@ -171,7 +174,7 @@ impl Inner {
         let now = config.clock.now();
         let window = config.rules.need_window().then_some(config.window);
         let shipped = if config.shipped_observers {
-            telemetry::shipped(config.label.as_ref(), config.durations)
+            telemetry::shipped(config.label.as_ref(), config.durations, config.group())
         } else {
             Vec::new()
         };
@@ -236,6 +239,9 @@ impl Inner {
         if inner.config.ramp().is_some() || inner.config.throttle().is_some() {
             inner.limit_or_new();
         }
+        if let Some(group) = inner.config.group() {
+            inner.rare.get_or_init(Box::default).in_group.get_or_init(|| InGroup::new(group));
+        }
         inner
     }
 
@@ -251,6 +257,10 @@ impl Inner {
 
     pub(super) fn limit_or_new(&self) -> &Limit {
         self.rare.get_or_init(Box::default).limit.get_or_init(|| Limit::new(&self.config))
+    }
+
+    pub(super) fn in_group(&self) -> Option<&InGroup> {
+        self.rare.get()?.in_group.get()
     }
 
     #[inline]
@@ -322,10 +332,12 @@ impl Inner {
 }
 
 /// Reports the remaining sums when the last handle, permit and rejection of the circuit are gone. Also wakes the runner of
-/// the health probes, which holds no handle and must end.
+/// the health probes, which holds no handle and must end. Leaves the group before the observers are dropped, because they
+/// show the numbers of the group.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.report_sums();
+        self.leave_group();
         self.wakers.wake();
     }
 }

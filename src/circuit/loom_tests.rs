@@ -46,6 +46,12 @@
 //! | `loom_the_first_failure_of_an_era_is_counted` | the run of the era begins after the word is stored |
 //! | `loom_no_call_is_missing_from_the_totals` | a call that is too late for its bucket is not counted |
 //! | `loom_a_failure_takes_no_success_back` | the count of failures is written or read Relaxed |
+//! | [`groups`] | |
+//! | `loom_two_members_that_fail_take_one_slot` | a slot is loaded and stored instead of exchanged |
+//! | `loom_a_slot_is_free_only_after_the_closing` | a slot is given back before the word of the closing, or is given back or taken Relaxed |
+//! | `loom_a_member_that_leaves_takes_no_slot_along` | a circuit that has left takes a slot, keeps its slot, or leaves after the lock |
+//! | `loom_members_that_leave_lose_no_slot` | the count of members is loaded and stored |
+//! | `loom_two_failures_of_a_member_are_not_suppressed_by_its_own_slot` | an opening is suppressed without the lock in an era in which none was suppressed before |
 //! | [`hanging`] | |
 //! | `loom_a_slow_call_that_ends_is_not_counted_twice` | the end is counted after the window, a fence is missing, or `weigh` reads the window after the hanging calls |
 //! | `loom_a_call_hangs_in_the_era_of_its_permit` | the begin of a call counts in a later era than its permit |
@@ -71,6 +77,7 @@
 
 mod edges;
 mod evidence;
+mod groups;
 mod hanging;
 mod limit;
 mod probes;
@@ -165,6 +172,7 @@ impl Observer for Reporter {
             | Event::Forgotten
             | Event::Fleet { .. }
             | Event::FleetProbes { .. }
+            | Event::Suppressed { .. }
             | Event::FleetDeclined
             | Event::HealthBegan
             | Event::HealthProbe { .. }

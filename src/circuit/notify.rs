@@ -136,7 +136,8 @@ impl Inner {
             let at = self.now();
             let admitted_share = self.shown_share(word, at);
             let hanging = word.is_watched().then(|| self.hanging(word, at));
-            self.notify(&Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, hanging });
+            let suppressed = self.in_group().map(|_| self.suppressed_openings());
+            self.notify(&Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, hanging, suppressed });
             // The decision of the fleet may have changed during the report, and an observer may have received the newer
             // decision before this report. The report is repeated, so that each observer receives the newest decision
             // last.

@@ -126,7 +126,8 @@ impl Branch {
         if let Ended::Failure(failure) = end.ended
             && failure.trips()
         {
-            inner.leave_alone_from_now(failure, end.text);
+            let weighed_in = matches!((right, recorded.at), (Right::Counted, Some(_))).then(|| word.era());
+            inner.leave_alone_from_now(failure, end.text, weighed_in);
         }
         if !recorded.in_sum && !inner.call_observers.is_empty() {
             // A failure always gets a time, because the metrics of the last minute need the time.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::inner::Inner;
 use super::{Circuit, Peek, trip_rules};
 use crate::outcome::{number, score_from_units};
-use crate::state::{FleetBrief, Generation, HealthStatus, Mode, Standing, State, Transition};
+use crate::state::{FleetBrief, Generation, HealthStatus, Mode, Standing, State, Suppressed, Transition};
 use crate::sync::{Acquire, AtomicU64, Relaxed};
 use crate::window::Tally;
 
@@ -96,6 +96,9 @@ pub struct Status {
     /// The decision of the fleet that this instance has loaded last. `None` for a circuit without a fleet, and before
     /// the store has answered.
     pub fleet: Option<FleetBrief>,
+    /// The opening that the [group](crate::Group) of the circuit has suppressed. `None` if no opening was suppressed in the last
+    /// minute, or if the circuit has made a transition since.
+    pub suppressed: Option<Suppressed>,
     /// The health probes of the circuit. `None` if the circuit has never had any.
     pub health: Option<HealthStatus>,
     /// The counts since the circuit was created.
@@ -182,6 +185,8 @@ pub struct Totals {
     pub load_shed: u64,
     /// Calls that the throttle rejected. `rejected` includes these calls.
     pub throttled: u64,
+    /// Openings that the [group](crate::Group) of the circuit has suppressed. Each failure that meets a rule counts.
+    pub suppressed: u64,
     /// Panics of observers, which the circuit caught.
     pub observer_panics: u64,
 }
@@ -253,6 +258,7 @@ impl Circuit {
                 failures: verdict.failures,
             },
             fleet: cold.fleet(),
+            suppressed: inner.suppressed(&cold, word, now),
             health: inner.health_status(&cold, now),
             totals: inner.totals(),
             transitions: cold.history.iter().skip(cold.history.len().saturating_sub(transitions)).cloned().collect(),
@@ -302,6 +308,7 @@ impl Inner {
             would_reject: count(&counts.would_reject),
             load_shed: count(&counts.load_shed),
             throttled: self.throttled(),
+            suppressed: self.suppressed_openings(),
             observer_panics: count(&counts.observer_panics),
         }
     }

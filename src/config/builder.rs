@@ -9,9 +9,10 @@ use super::open::{LONGEST, SHORTEST};
 use super::{Config, ConfigError, HealthSettings, OpenDuration, Probing, RareSettings, Recovery, Rules};
 use crate::clock::{AnyClock, Clock, MonotonicClock};
 use crate::event::Observer;
+use crate::group::Group;
 pub(crate) use crate::pattern::LONGEST_NAME;
 use crate::pattern::{UNRESERVED, is_reserved};
-use crate::shown::{is_printable, quoted};
+use crate::shown::{forges, is_printable, quoted};
 use crate::state::Exact;
 #[cfg(feature = "keyed")]
 use crate::telemetry::Label;
@@ -29,6 +30,7 @@ pub struct ConfigBuilder {
     throttle: Option<f64>,
     throttled_failure_rate: f64,
     health: HealthParts,
+    group: Option<Group>,
 }
 
 /// The settings of health probes, each as it was set. They are combined in `build`, because they can be set in any
@@ -84,6 +86,7 @@ impl ConfigBuilder {
             throttle: None,
             throttled_failure_rate: THROTTLED_FAILURE_RATE,
             health: HealthParts::default(),
+            group: None,
         }
     }
 
@@ -354,6 +357,18 @@ impl ConfigBuilder {
         self
     }
 
+    /// Puts the circuits of this configuration into a group, of which only a share may be open at the same time.
+    /// Default: no group.
+    ///
+    /// Each circuit counts for itself, so that two circuits of one configuration are two members. A circuit that meets a
+    /// rule while its group has no open slot stays closed. This holds for every automatic opening, also for a failure that
+    /// [trips at once](crate::Failure::trips_at_once) and names a time, so that a group does not fit circuits whose
+    /// services must be left alone when they ask for it. See [`Group`].
+    pub fn group(mut self, group: &Group) -> Self {
+        self.group = Some(group.clone());
+        self
+    }
+
     /// Counts a dropped call as a failure of weight 0.5 if the caller drops the call this long after its start or
     /// later. Default: 1 s.
     ///
@@ -495,8 +510,12 @@ impl ConfigBuilder {
             }
         }
         let health = self.health_settings()?;
-        let is_set = ramp.is_some() || throttle.is_some() || health.is_some();
-        Ok(is_set.then(|| Box::new(RareSettings { ramp, throttle, health })))
+        let group = self.group.clone();
+        if let Some(group) = &group {
+            check_group(group)?;
+        }
+        let is_set = ramp.is_some() || throttle.is_some() || health.is_some() || group.is_some();
+        Ok(is_set.then(|| Box::new(RareSettings { ramp, throttle, health, group })))
     }
 
     /// Raises the limit of the failure rate of a throttled circuit to `throttled_failure_rate`, because the throttle
@@ -547,6 +566,21 @@ pub(crate) fn check_name(name: &str) -> Result<(), ConfigError> {
     }
     let value = format!("\"{}\" ({} bytes)", quoted(name), name.len());
     Err(ConfigError::new("name", value, "1 to 200 bytes of printable text without spaces"))
+}
+
+fn check_group(group: &Group) -> Result<(), ConfigError> {
+    let name = group.name();
+    let is_shown = name.chars().all(|c| !forges(c)) && name.chars().any(is_printable);
+    if !is_shown || name.len() > LONGEST_NAME {
+        let value = format!("\"{}\" ({} bytes)", quoted(name), name.len());
+        return Err(ConfigError::new("group", value, "1 to 200 bytes of printable text"));
+    }
+    check_share("at_most_open", group.share())
+}
+
+/// Checks a share of circuits.
+pub(crate) fn check_share(field: &'static str, share: f64) -> Result<(), ConfigError> {
+    if share > 0.0 && share <= 1.0 { Ok(()) } else { Err(ConfigError::new(field, share, "more than 0 and at most 1")) }
 }
 
 fn check_rules(rules: &Rules, window: Window) -> Result<(), ConfigError> {

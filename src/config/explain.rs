@@ -13,6 +13,7 @@ pub(super) fn explain(config: &Config) -> String {
     rules(config, &mut text).expect("a String takes everything");
     recovery(config, &mut text).expect("a String takes everything");
     health(config, &mut text).expect("a String takes everything");
+    group(config, &mut text).expect("a String takes everything");
     if config.shadow {
         text.push_str("The circuit starts in shadow. No call is rejected, and the calls that would have been rejected are counted.\n");
     }
@@ -140,6 +141,16 @@ fn health(config: &Config, text: &mut String) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn group(config: &Config, text: &mut String) -> std::fmt::Result {
+    let Some(group) = config.group() else { return Ok(()) };
+    writeln!(
+        text,
+        "The circuit is in the group \"{}\", of which at most {} may be open at the same time, but always one. Otherwise the circuit stays closed.",
+        group.name(),
+        Percent(group.share())
+    )
 }
 
 fn some(count: u32, noun: &str) -> String {

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{Config, Probing, Recovery, Rules};
+use crate::group::Group;
 use crate::state::Exact;
 use crate::window::{Shape, Window};
 
@@ -23,7 +24,7 @@ impl Config {
 }
 
 /// Returns the value of each setting. Different values have different texts.
-pub(super) fn values(config: &Config) -> [(&'static str, String); 26] {
+pub(super) fn values(config: &Config) -> [(&'static str, String); 28] {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = config.rules;
     let Rules { failure_score, slow_call_rate, .. } = config.rules;
     let Probing { successes, in_flight, failures_tolerated, deadline, quiet_after } = config.probes;
@@ -65,6 +66,9 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 26] {
         ("health_every", health.map_or_else(off, |health| exact(health.every))),
         ("health_deadline", health.map_or_else(off, |health| exact(health.deadline))),
         ("health_required", health.is_some_and(|health| health.required).to_string()),
+        // Two groups of one name and one share are not distinguished.
+        ("group", config.group().map_or_else(off, |group| group.name().to_owned())),
+        ("at_most_open", number(config.group().map(Group::share))),
         ("cancelled_counts_after", config.cancelled_counts_after.map_or_else(|| "never".to_owned(), exact)),
         ("trip_on_any_outcome", config.trip_on_any_outcome.to_string()),
         ("sharded", config.sharded.to_string()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Keyed;
 use super::circuits::{Circuits, Template};
 use crate::circuit::expect_names;
-use crate::config::{Config, ConfigBuilder, ConfigError};
+use crate::config::{Config, ConfigBuilder, ConfigError, check_share};
 use crate::pattern::{RESERVED, is_reserved};
 use crate::registry::Registry;
 use crate::roll_call::{Call, note};
@@ -25,6 +25,8 @@ pub struct KeyedBuilder {
     pub(super) max_keys: usize,
     pub(super) idle: Duration,
     pub(super) labels: usize,
+    /// The share of the keys whose circuits may be open. `None` for no group.
+    pub(super) at_most_open: Option<f64>,
 }
 
 impl KeyedBuilder {
@@ -36,6 +38,7 @@ impl KeyedBuilder {
             max_keys: 1_000.min(registry.limit()),
             idle: Duration::from_secs(3600),
             labels: 200,
+            at_most_open: None,
         }
     }
 
@@ -92,6 +95,18 @@ impl KeyedBuilder {
         self
     }
 
+    /// Puts the circuits of all keys into one [group](crate::Group), of which at most this share may be open at the same time, but
+    /// always one. The group has the prefix as its name, and replaces a group of the template. Range: more than 0, at most 1.
+    /// Default: no group.
+    ///
+    /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of independent
+    /// services need none. A caller who chooses the keys can fill the group with keys that fail, so that the circuits of other
+    /// keys stay closed. A key that is evicted leaves the group.
+    pub const fn at_most_open(mut self, share: f64) -> Self {
+        self.at_most_open = Some(share);
+        self
+    }
+
     /// Checks the settings and creates the keyed circuits. The closure returns the key of a request. If the
     /// closure returns `None`, the request passes unguarded.
     ///
@@ -130,6 +145,9 @@ impl KeyedBuilder {
         if !(second..=year).contains(&self.idle) {
             return Err(ConfigError::new("idle", Exact(self.idle), "1 s to 365 days"));
         }
+        if let Some(share) = self.at_most_open {
+            check_share("at_most_open", share)?;
+        }
         let allowed = "1 to 100 bytes of printable text without spaces, at the end neither a letter nor a digit, such as \
                        \"host:\"";
         let Some(prefix) = self.prefix.clone() else { return Err(ConfigError::new("prefix", "missing", allowed)) };
@@ -161,7 +179,7 @@ impl fmt::Debug for KeyedBuilder {
         let Self { prefix, max_keys, idle, labels, .. } = self;
         let mut debug = f.debug_struct("KeyedBuilder");
         debug.field("prefix", prefix).field("max_keys", max_keys).field("idle", idle).field("label_budget", labels);
-        debug.finish_non_exhaustive()
+        debug.field("at_most_open", &self.at_most_open).finish_non_exhaustive()
     }
 }
 

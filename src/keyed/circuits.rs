@@ -21,6 +21,7 @@ use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
 use crate::clock::{AnyClock, nanos};
 use crate::config::{Config, ConfigBuilder, ConfigError, LONGEST_NAME};
+use crate::group::Group;
 use crate::registry::Registry;
 use crate::sync::{AtomicU64, Mutex, Relaxed};
 use crate::telemetry::keyed as telemetry;
@@ -37,6 +38,8 @@ pub(super) struct Circuits {
     pub(super) gate: Option<Circuit>,
     /// The labels in metrics. All keys without a label of their own share one label.
     labels: Arc<Labels>,
+    /// The group of all keys. `None` if the template decides.
+    group: Option<Group>,
     pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
@@ -62,16 +65,18 @@ pub(super) enum Why {
 impl Circuits {
     /// Creates the map. `sample` has the settings that the template returns for an example name.
     pub(super) fn new(settings: KeyedBuilder, prefix: &str, sample: &Config) -> Self {
-        let KeyedBuilder { registry, template, max_keys, idle, labels, .. } = settings;
+        let KeyedBuilder { registry, template, max_keys, idle, labels, at_most_open, .. } = settings;
+        let group = at_most_open.map(|share| Group::new(prefix).at_most_open(share));
         let clock = sample.clock.clone();
         #[cfg(feature = "store")]
-        let gate = registry.first_calls_wait().then(|| Circuit::unreported(sample.clone(), None));
+        let gate = registry.first_calls_wait().then(|| Circuit::unreported(sample.clone().without_group(), None));
         #[cfg(not(feature = "store"))]
         let gate = None;
         Self {
             gate,
             registry,
             template,
+            group,
             labels: Labels::new(&format!("{prefix}other"), labels as u64),
             prefix: prefix.into(),
             clock,
@@ -145,8 +150,11 @@ impl Circuits {
             (room.has_label(stem), room.former(stem, now))
         };
         let label = self.labels.of(&name, has_label);
-        let made =
-            (self.template)(&name).named(&name, label).build().map(|config| self.registry.create_unreported(config));
+        let mut settings = (self.template)(&name).named(&name, label);
+        if let Some(group) = &self.group {
+            settings = settings.group(group);
+        }
+        let made = settings.build().map(|config| self.registry.create_unreported(config));
         if let (Ok(made), Some(former)) = (&made, &former) {
             // The circuit inherits from its evicted predecessor before the map contains the circuit, so that no call
             // finds a circuit without the failures of the predecessor. The lock is not held, because the inheritance

@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::Companion;
 use crate::event::{Event, Observer};
-use crate::state::{Brief, FleetBrief, State, Transition};
+use crate::state::{Brief, FleetBrief, Reason, State, Transition};
 use crate::sync::Mutex;
 
 /// The observer of every circuit, which passes events to the subscribers.
@@ -101,6 +101,9 @@ impl Observer for Feed {
             Event::Rejections { rejected, over, retry_after } => {
                 self.send(circuit, || What::Rejections { rejected, over, retry_after });
             }
+            Event::Suppressed { reason, number, .. } => {
+                self.send(circuit, || What::Suppressed { reason: reason.clone(), number });
+            }
             Event::Fleet { brief } => self.send(circuit, || What::Fleet(brief)),
             Event::Refresh { .. }
             | Event::FleetProbes { .. }
@@ -165,6 +168,9 @@ impl fmt::Display for News {
             What::Rejections { rejected, over, .. } => {
                 write!(f, "circuit `{circuit}`: {rejected} calls rejected in {}", Brief(*over))
             }
+            What::Suppressed { reason, .. } => {
+                write!(f, "circuit `{circuit}` stays closed, because its group has no open slot: {reason}")
+            }
             What::Introduced => write!(f, "circuit `{circuit}` is new"),
             What::Fleet(FleetBrief { state, votes, needed, passed, .. }) => {
                 write!(f, "circuit `{circuit}`: the fleet is {state}, ")?;
@@ -194,6 +200,15 @@ pub enum What {
         over: Duration,
         /// The time until the circuit admits calls again. `None` if the time is not known.
         retry_after: Option<Duration>,
+    },
+    /// The group of the circuit has suppressed openings, because it has no open slot. A circuit sends this event at most every
+    /// 10 s.
+    #[non_exhaustive]
+    Suppressed {
+        /// The reason of the last of these openings.
+        reason: Reason,
+        /// The number of suppressed openings since the last event.
+        number: u64,
     },
     /// The circuit is new.
     Introduced,

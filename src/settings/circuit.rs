@@ -9,6 +9,7 @@ use super::error::SettingsError;
 use super::field::Field;
 use super::layers::{Layers, Shape};
 use crate::config::{ConfigBuilder, OpenDuration, Recovery};
+use crate::group::Group;
 use crate::window::Window;
 
 /// One setting of a circuit. The type of the value is checked, and the builder checks its range.
@@ -36,6 +37,10 @@ pub(super) enum Setting {
     HealthEvery(Duration),
     HealthDeadline(Duration),
     HealthRequired(bool),
+    /// The share of the circuits that may be open. `None` for no group.
+    AtMostOpen(Option<f64>),
+    /// The group that the table with `at_most_open` makes.
+    Group(Group),
     CancelledCountsAfter(Option<Duration>),
     TripOnAnyOutcome(bool),
     Sharded(bool),
@@ -49,7 +54,7 @@ pub(super) enum Setting {
 type Read = fn(&Layers<'_>) -> Result<Setting, SettingsError>;
 
 /// The keys of a circuit and of the defaults, each with its reader.
-pub(super) const KEYS: [(&str, Read); 29] = [
+pub(super) const KEYS: [(&str, Read); 30] = [
     ("failure_rate", |set| set.top().number_or_off().map(Setting::FailureRate)),
     ("min_calls", |set| set.top().count().map(Setting::MinCalls)),
     ("consecutive_failures", |set| consecutive_failures(set.top())),
@@ -74,6 +79,7 @@ pub(super) const KEYS: [(&str, Read); 29] = [
     ("health_every", |set| set.top().duration().map(Setting::HealthEvery)),
     ("health_deadline", |set| set.top().duration().map(Setting::HealthDeadline)),
     ("health_required", |set| set.top().switch().map(Setting::HealthRequired)),
+    (AT_MOST_OPEN, |set| set.top().number_or_off().map(Setting::AtMostOpen)),
     ("cancelled_counts_after", |set| match set.top().text() {
         Some("never") => Ok(Setting::CancelledCountsAfter(None)),
         _ => Ok(Setting::CancelledCountsAfter(Some(set.top().duration_or(", or \"never\"")?))),
@@ -86,6 +92,9 @@ pub(super) const KEYS: [(&str, Read); 29] = [
     ("ttl_open", |set| set.top().duration_within("1 s", "365 d").map(Setting::TtlOpen)),
     ("ttl_other", |set| set.top().duration_within("1 s", "365 d").map(Setting::TtlOther)),
 ];
+
+/// The key that makes a group of the circuits of a table.
+pub(super) const AT_MOST_OPEN: &str = "at_most_open";
 
 /// Reads `5`, `false` or `{ raised_at_traffic = 5 }`.
 fn consecutive_failures(field: &Field) -> Result<Setting, SettingsError> {
@@ -233,6 +242,7 @@ impl Setting {
             Self::HealthEvery(every) => to.health_every(*every),
             Self::HealthDeadline(deadline) => to.health_deadline(*deadline),
             Self::HealthRequired(required) => to.health_required(*required),
+            Self::Group(group) => to.group(group),
             Self::CancelledCountsAfter(Some(duration)) => to.cancelled_counts_after(*duration),
             Self::CancelledCountsAfter(None) => to.cancelled_never_counts(),
             Self::TripOnAnyOutcome(any) => to.trip_on_any_outcome(*any),
@@ -241,7 +251,7 @@ impl Setting {
             Self::Shadow(true) => to.shadow(),
             Self::ResetCooldown(cooldown) => to.reset_cooldown(*cooldown),
             // In a new builder these rules are already off, so there is no method to call. The TTLs are
-            // settings of the store and not of a circuit.
+            // settings of the store and not of a circuit. A draft puts a group in the place of a share.
             Self::FailureScore(None)
             | Self::SlowCallRate(None)
             | Self::Throttle(None)
@@ -249,6 +259,7 @@ impl Setting {
             | Self::Sharded(false)
             | Self::MeasureDurations(false)
             | Self::Shadow(false)
+            | Self::AtMostOpen(_)
             | Self::TtlOpen(_)
             | Self::TtlOther(_) => to,
         }

@@ -19,9 +19,10 @@ use super::persistence;
 use super::refused::refused;
 use super::unknown::{unknown, unknown_group};
 use super::value::Value;
-use crate::config::Config;
+use crate::config::{Config, LONGEST_NAME};
+use crate::group::Group;
 use crate::pattern::{self, ByName, beginning, misused};
-use crate::shown::masked;
+use crate::shown::{cut, masked};
 
 /// The tables of all documents and variables, merged.
 #[derive(Debug, Clone, Default)]
@@ -119,36 +120,42 @@ impl Draft {
     }
 
     /// Checks the defaults, and returns the settings of circuits without a table.
-    pub(super) fn checked_defaults(&self) -> Result<Vec<Setting>, SettingsError> {
+    pub(super) fn checked_defaults(&self, groups: &mut Groups) -> Result<Vec<Setting>, SettingsError> {
         let origin = self.defaults.origin().unwrap_or_default();
-        let (settings, _) = checked("defaults", &Entry::new(origin, "defaults".to_owned()), &[&self.defaults])?;
+        let entry = Entry::new(origin, DEFAULTS.to_owned());
+        let (settings, _) = checked(DEFAULTS, &entry, &[(DEFAULTS, &self.defaults)], groups)?;
         Ok(settings)
     }
 
     /// Checks each group as if a circuit without other settings used the group, so that a mistake is found
     /// even if no circuit uses the group yet.
-    pub(super) fn check_groups(&self) -> Result<(), SettingsError> {
+    pub(super) fn check_groups(&self, groups: &mut Groups) -> Result<(), SettingsError> {
         self.groups.iter().try_for_each(|(name, group)| {
-            checked(name, group, &[&self.defaults, &group.table])?;
+            checked(name, group, &[(DEFAULTS, &self.defaults), (&group.path, &group.table)], groups)?;
             Ok(())
         })
     }
 
     /// Checks the settings of a circuit or a pattern. Returns the settings, and the configuration of a
     /// circuit of this name.
-    pub(super) fn checked(&self, name: &str, entry: &Entry) -> Result<(Vec<Setting>, Config), SettingsError> {
+    pub(super) fn checked(
+        &self,
+        name: &str,
+        entry: &Entry,
+        groups: &mut Groups,
+    ) -> Result<(Vec<Setting>, Config), SettingsError> {
         // The entry of a pattern is already among the entries that cover the pattern.
         let own = beginning(name).is_none().then_some(entry);
         let entries: Vec<_> = self.circuits.covering(beginning(name).unwrap_or(name)).chain(own).collect();
-        let mut tables: Vec<_> = entries.iter().map(|entry| &entry.table).collect();
-        let named = tables.iter().rposition(|table| table.get(GROUP).is_some());
-        if let Some((at, field)) = named.and_then(|at| Some((at, tables[at].get(GROUP)?)))
+        let mut tables: Vec<_> = entries.iter().map(|entry| (&*entry.path, &entry.table)).collect();
+        let named = tables.iter().rposition(|(_, table)| table.get(GROUP).is_some());
+        if let Some((at, field)) = named.and_then(|at| Some((at, tables[at].1.get(GROUP)?)))
             && let Some(group) = self.named_group(field)?
         {
-            tables.insert(at, &group.table);
+            tables.insert(at, (&group.path, &group.table));
         }
-        tables.insert(0, &self.defaults);
-        checked(name, entry, &tables)
+        tables.insert(0, (DEFAULTS, &self.defaults));
+        checked(name, entry, &tables, groups)
     }
 
     /// Returns the group that the field names, or `None` if the field is `false`.
@@ -162,15 +169,42 @@ impl Draft {
     }
 }
 
-/// Checks the settings of an entry and returns them. `tables` are the tables that apply to the entry, the
+/// Checks the settings of an entry and returns them. `tables` are the tables that apply to the entry, each with its path, the
 /// least specific table first.
-fn checked(name: &str, entry: &Entry, tables: &[&Table]) -> Result<(Vec<Setting>, Config), SettingsError> {
-    let layers = |key: &str| Layers::new(tables.iter().flat_map(|table| table.all(key)));
+fn checked(
+    name: &str,
+    entry: &Entry,
+    tables: &[(&str, &Table)],
+    groups: &mut Groups,
+) -> Result<(Vec<Setting>, Config), SettingsError> {
+    let layers = |key: &str| Layers::new(tables.iter().flat_map(|(_, table)| table.all(key)));
     let found = circuit::KEYS.iter().filter_map(|(key, read)| Some(read(&layers(key)?)));
-    let settings = found.collect::<Result<Vec<_>, _>>()?;
+    let mut settings = found.collect::<Result<Vec<_>, _>>()?;
+    for setting in &mut settings {
+        let with_share = tables.iter().rfind(|(_, table)| table.get(circuit::AT_MOST_OPEN).is_some());
+        if let (Setting::AtMostOpen(Some(share)), Some((path, _))) = (&setting, with_share) {
+            *setting = Setting::Group(groups.of(path, *share));
+        }
+    }
     let built = circuit::build(&settings, Config::builder(name)).build();
     let config = built.map_err(|error| refused(&error, &entry.path, &entry.origin, layers))?;
     Ok((settings, config))
+}
+
+/// The groups of circuits with `at_most_open`, by the path of the table that has the key. The circuits that get the key
+/// from one table are one group, so that a table of a group, or a pattern, caps its circuits together.
+#[derive(Debug, Default)]
+pub(super) struct Groups(BTreeMap<String, Group>);
+
+impl Groups {
+    fn of(&mut self, path: &str, share: f64) -> Group {
+        // The name of the group is the name of the table, as in `groups.endpoints` or `circuits."host:*"`.
+        let name = path.split_once('.').map_or("", |(_, name)| name.trim_matches('"'));
+        // A table can have a name that no group can have.
+        let name = if name.is_empty() { path } else { name };
+        let name = if name.len() > LONGEST_NAME { cut(name, LONGEST_NAME / 4) } else { name };
+        self.0.entry(path.to_owned()).or_insert_with(|| Group::new(name).at_most_open(share)).clone()
+    }
 }
 
 /// Refuses a table of circuits whose name contains a sign of shell patterns other than a `*` at the end, and the
@@ -198,3 +232,4 @@ pub(super) fn own_keys() -> [&'static str; circuit::KEYS.len() + 1] {
 }
 
 const GROUP: &str = "group";
+const DEFAULTS: &str = "defaults";

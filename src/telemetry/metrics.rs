@@ -16,6 +16,7 @@
 mod born;
 mod descriptions;
 mod fleet;
+mod group;
 mod handles;
 mod health;
 mod kept;
@@ -35,6 +36,7 @@ use crate::sync::{AcqRel, Acquire, AtomicBool, AtomicU64, Relaxed};
 use crate::telemetry::Label;
 use crate::window::time::TimeWindow;
 use crate::window::{Mark, Stamp};
+pub(super) use group::GroupObserver;
 use handles::Handles;
 use kept::Kept;
 use last::{Last, effective};
@@ -68,13 +70,16 @@ use under::Under;
 /// | `circuit_breaker_fleet_votes_needed` | | gauge, with a fleet: the votes that open the fleet |
 /// | `circuit_breaker_fleet_probes_total` | `result` | counter, with a fleet: probes of this instance, `passed`, `failed`, `returned`, `late`, `unleased` |
 /// | `circuit_breaker_fleet_declined_total` | | counter, with a fleet: openings of the fleet that this instance declined |
+/// | `circuit_breaker_openings_suppressed_total` | | counter, in a group: failures that met a rule while the group had no open slot |
+/// | `circuit_breaker_group_open_ratio` | `group` | gauge, in a group and without `service`: the share of the circuits of the group that have left closed by themselves |
 /// | `circuit_breaker_health_probes_total` | `result` | counter, from the first health probe: `passed`, `failed`, `timed_out`, `panicked` |
 ///
 /// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every
 /// counter whose labels are known in advance begins at 0, so that `increase()` sees the first event. Of the
 /// transitions, those that open the circuit or force it open begin at 0. A kind of failure that a classifier names
 /// appears with its first failure. The metrics of a fleet appear when a circuit under `Sharing::Quorum` or
-/// `Sharing::Follow` first knows the decision of the fleet. A probe is `unleased` if it ended without a lease while the
+/// `Sharing::Follow` first knows the decision of the fleet. A circuit in a group has a second observer for the metrics
+/// of the group, unless the shipped observers are omitted. A probe is `unleased` if it ended without a lease while the
 /// fleet was not closed.
 ///
 /// Gauges change only with events. Without calls, `circuit_breaker_failures_1m` would keep an old value. Therefore
@@ -341,7 +346,7 @@ impl Observer for MetricsObserver {
                     self.change(circuit, Last::new(edge.era, effective(edge.to, edge.bypassed)), edge.at);
                     self.end_hanging(under.label);
                 }
-                Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, hanging } => {
+                Event::Refresh { standing, bypassed, era, at, fleet, admitted_share, hanging, .. } => {
                     self.show_share(under, admitted_share);
                     self.show_hanging(under, hanging);
                     self.change(circuit, Last::new(era, effective(standing, bypassed)), at);
@@ -362,8 +367,9 @@ impl Observer for MetricsObserver {
                     self.load.store(load.to_bits(), Relaxed);
                     handles::show_load(under.label, load);
                 }
-                // Each rejection in the summary was counted already, by `Rejected` or `Sums`.
-                Event::Rejections { .. } => {}
+                // Each rejection in the summary was counted already, by `Rejected` or `Sums`. Another observer counts suppressed
+                // openings.
+                Event::Rejections { .. } | Event::Suppressed { .. } => {}
             },
         );
     }

@@ -15,11 +15,11 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 
 /// Logs the events of a circuit as `tracing` events with the target `circuit_breaker`.
 ///
-/// These are warnings: a transition with which the circuit begins to reject calls, a summary of rejected calls, the
-/// beginning of load shedding, and the kill switch of the environment. Every other transition is logged as information.
-/// A restore is information, because a restored circuit entered its state before the restart. The registry logs the
-/// restore from a store, as one line with the name of the store. A transition in shadow is information, because no call
-/// is rejected. Single calls are not logged, and neither are failures that do not trip the circuit.
+/// These are warnings: a transition with which the circuit begins to reject calls, a summary of rejected calls, a
+/// suppressed opening, the beginning of load shedding, and the kill switch of the environment. Every other transition is
+/// logged as information. A restore is information, because a restored circuit entered its state before the restart. The
+/// registry logs the restore from a store, as one line with the name of the store. A transition in shadow is information,
+/// because no call is rejected. Single calls are not logged, and neither are failures that do not trip the circuit.
 ///
 /// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`,
 /// `from`, `to`, `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with
@@ -68,6 +68,22 @@ impl Observer for TracingObserver {
                     service = circuit,
                     load,
                     "circuit `{circuit}` sheds nothing any more: the system's load {now}"
+                );
+            }
+            Event::Suppressed { group, reason, number, open, members, .. } => {
+                let others = if number > 1 {
+                    format!(", and {} more openings since the last report", number - 1)
+                } else {
+                    String::new()
+                };
+                tracing::warn!(
+                    target: TARGET,
+                    service = circuit,
+                    group,
+                    reason = reason.as_str(),
+                    suppressed = number,
+                    "circuit `{circuit}` stays closed, because {open} of {members} circuits of the group \"{group}\" are open: \
+                     {reason}{others}"
                 );
             }
             // These events are not logged, because they occur with every call, or are for metrics only.

@@ -13,6 +13,7 @@ mod dice;
 mod eras;
 mod events;
 mod failures;
+mod groups;
 mod half_open;
 mod hanging;
 mod health;

@@ -1,5 +1,6 @@
 //! What files and the environment mean: each key, and how the tables lie over each other.
 
+mod at_most_open;
 mod environment;
 mod files;
 mod merged;

@@ -1,5 +1,7 @@
 //! Under `tower::balance`: an endpoint whose circuit is open pends, so it is taken out of rotation.
 
+mod groups;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};

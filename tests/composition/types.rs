@@ -47,6 +47,7 @@ use tower_circuit_breaker::rejection::{BoxedErrors, ErrorsAs, Fallback, Respond,
 use tower_circuit_breaker::rejection::{HeadersOnly, HttpRejection};
 use tower_circuit_breaker::state::{
     Act, EarlierReason, FleetBrief, FleetProbe, Generation, HealthResult, HealthStatus, InvalidBy, Shed, Snapshot,
+    Suppressed,
 };
 #[cfg(feature = "metrics")]
 use tower_circuit_breaker::telemetry::metrics::MetricsObserver;
@@ -56,8 +57,8 @@ use tower_circuit_breaker::testing::{Recorded, Recorder};
 use tower_circuit_breaker::window::Tally;
 use tower_circuit_breaker::{
     BoxError, By, Circuit, CircuitBreaker, CircuitBreakerLayer, Config, ConfigBuilder, ConfigError, Criticality, Error,
-    Failure, FailureKind, Mode, OpenDuration, Outcome, Permit, Reason, Registry, RegistryError, RejectReason, Rejected,
-    ResponseFuture, Standing, State, Status, To, Transition, Weight, WhenOpen, Window, WithinError,
+    Failure, FailureKind, Group, Mode, OpenDuration, Outcome, Permit, Reason, Registry, RegistryError, RejectReason,
+    Rejected, ResponseFuture, Standing, State, Status, To, Transition, Weight, WhenOpen, Window, WithinError,
 };
 
 /// A type about which something is asked.
@@ -164,6 +165,8 @@ table! {
     HealthResult: Send Sync Unpin Clone;
     HealthRun: Send Unpin !Clone !Sync;
     HealthStatus: Send Sync Unpin Clone;
+    Suppressed: Send Sync Unpin Clone;
+    Group: Send Sync Unpin Clone;
     Tally: Send Sync Unpin Clone;
     Tick: Send Sync Unpin Clone;
     To: Send Sync Unpin Clone;

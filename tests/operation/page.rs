@@ -7,6 +7,7 @@
 
 mod browser;
 mod fleet;
+mod groups;
 mod limits;
 mod nginx;
 mod proxy;

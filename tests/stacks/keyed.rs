@@ -1,6 +1,7 @@
 //! A circuit per key: which circuit a request gets, and what that keeps apart.
 
 mod bounds;
+mod groups;
 mod labels;
 mod names;
 mod restart;

@@ -7,6 +7,7 @@ mod durable;
 mod environment;
 mod evidence;
 mod fleet_views;
+mod groups;
 mod health;
 mod life;
 mod members;

@@ -65,6 +65,9 @@ impl Status {
             None if self.mode.is_hold() => return f.write_str("; it stays so until an operator ends it"),
             None => {}
         }
+        if let Some(suppressed) = &self.suppressed {
+            write!(f, "; {suppressed}")?;
+        }
         match (self.next_call, self.state, self.retry_after) {
             (NextCall::Admitted, State::Closed, _) => match self.ramp_left {
                 Some(left) => {

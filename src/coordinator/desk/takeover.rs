@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::adopted::{After, Restore};
 use super::{Desk, Now, Report, Who};
+use crate::circuit::Adopted;
 use crate::clock::Tick;
 use crate::coordinator::Sharing;
 use crate::coordinator::restore::restoration;
@@ -109,8 +110,12 @@ impl Desk {
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
                 // If the circuit has made a transition since the look, the restore still waits. The next look reads the
                 // transition, and the next answer of the store ends the restore.
-                let Ok(edge) = adopted else { return };
+                let Ok(Adopted { edge, is_suppressed }) = adopted else { return };
                 self.changes.taken_over(edge);
+                if is_suppressed {
+                    // The entry in the record is open, and the circuit is closed because its group has no open slot.
+                    self.evidence.owe(now.here);
+                }
                 let after = self.after_restore(now.store);
                 // A hold that is still in force is not restored but applied as an act, so that the log names the
                 // operator of the hold.

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Weak};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 use super::fleet::{FLEET_DECLINED, FLEET_PROBES, FLEET_STATE, FLEET_VOTES, FLEET_VOTES_NEEDED};
+use super::group::{GROUP_OPEN, SUPPRESSED};
 use super::handles::{
     ADMITTED, CALLS, DURATION, FAILURES, FAILURES_1M, FALLBACKS, HANGING, REJECTED, STALE, STATE, SYSTEM_LOAD,
     TRANSITIONS, TRIPPED,
@@ -57,8 +58,10 @@ fn describe() {
     describe_counter!(FLEET_PROBES, "Probes of this instance while the fleet was not closed, by result.");
     describe_counter!(
         FLEET_DECLINED,
-        "Openings of the fleet that this instance declined, because its calls succeeded."
+        "Openings of the fleet that this instance declined, because its calls succeeded or its group had no open slot."
     );
+    describe_counter!(SUPPRESSED, "Openings that the group of the circuit has suppressed.");
+    describe_gauge!(GROUP_OPEN, "Share of the circuits of a group that have left closed by themselves.");
     // The metrics of `telemetry::store` and `telemetry::keyed` are described here too, because every application with a
     // store or with keyed circuits has circuits, whose first metric registers these texts.
     describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");

@@ -5,6 +5,7 @@
 
 mod eras;
 mod evidence;
+mod groups;
 mod probing;
 mod shown;
 
@@ -18,6 +19,7 @@ use self::eras::{Era, is_tripped};
 use self::evidence::{
     Hanging, NANOS_PER_MILLI, Seen, hangs, hangs_from, leaves, met, relapse, run, score, tally, throttled, width,
 };
+use self::groups::Group;
 use self::shown::{Edge, REMEMBERED};
 pub(super) use self::shown::{Shown, ShownRefusal};
 use super::operation::Ending;
@@ -53,6 +55,8 @@ pub(super) struct Model {
     beside: Vec<Seen>,
     /// When the ramp ends, if there is one.
     ramp_until: u64,
+    /// The group of the circuit, if there is one.
+    group: Option<Group>,
     totals: Totals,
     generation: Generation,
     edges: Vec<Edge>,
@@ -111,7 +115,9 @@ const UNRECORDED: FailureKind = FailureKind::Named("unrecorded");
 
 impl Model {
     pub(super) fn new(settings: Settings, now: u64) -> Self {
+        let group = settings.group.map(Group::new);
         let mut model = Self {
+            group,
             settings,
             now,
             eras: Vec::new(),
@@ -339,6 +345,9 @@ impl Model {
         let configured = || met(&self.settings, sums, hanging, run, now - era.began);
         if let Some(reason) = unproven.or_else(configured).or_else(lowered) {
             // One fewer for each last open duration spent closed, unless nothing has shown yet that the service is back.
+            if !self.may_open() {
+                return;
+            }
             let healed =
                 if on_trust || self.ramps() { 0 } else { self.closed_for().checked_div(self.last_open).unwrap_or(0) };
             self.attempt = self.attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX));

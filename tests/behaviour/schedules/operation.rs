@@ -45,6 +45,20 @@ pub(super) enum Operation {
     AdoptEqual {
         restored: bool,
     },
+    /// Another circuit of the group begins, if there is a group.
+    Join,
+    /// Another circuit of the group is dropped, or a call of it fails, or an operator resets it.
+    Neighbour {
+        which: usize,
+        act: Neighbourly,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Neighbourly {
+    Leave,
+    Fail,
+    Reset,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +98,13 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         6 => to.prop_map(Operation::Reset),
         1 => (1_u32..=300).prop_map(Operation::ManyEras),
         6 => any::<bool>().prop_map(|restored| Operation::AdoptEqual { restored }),
+        10 => Just(Operation::Join),
+        25 => (0_usize..8, neighbourly()).prop_map(|(which, act)| Operation::Neighbour { which, act }),
     ]
+}
+
+fn neighbourly() -> impl Strategy<Value = Neighbourly> {
+    prop_oneof![1 => Just(Neighbourly::Leave), 4 => Just(Neighbourly::Fail), 3 => Just(Neighbourly::Reset)]
 }
 
 fn ending() -> impl Strategy<Value = Ending> {

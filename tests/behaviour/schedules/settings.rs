@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::Recovery;
-use tower_circuit_breaker::{Config, OpenDuration, Window};
+use tower_circuit_breaker::{Config, Group, OpenDuration, Window};
 
 use crate::rig::{millis, no_rules};
 
@@ -36,6 +36,8 @@ pub(super) struct Settings {
     pub(super) cancelled_counts_after: Option<u64>,
     pub(super) sharded: bool,
     pub(super) shadow: bool,
+    /// The share of the group, if the circuit is in a group.
+    pub(super) group: Option<Share>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +61,7 @@ pub(super) enum Open {
 }
 
 impl Settings {
-    pub(super) fn config(&self, clock: &MockClock) -> Config {
+    pub(super) fn config(&self, clock: &MockClock, group: Option<&Group>) -> Config {
         let window = match self.window {
             Shape::Time { length, buckets } => Window::time(millis(length)).buckets(buckets),
             Shape::Calls(calls) => Window::calls(calls),
@@ -102,6 +104,9 @@ impl Settings {
             Some(after) => builder.cancelled_counts_after(millis(after)),
             None => builder.cancelled_never_counts(),
         };
+        if let Some(group) = group {
+            builder = builder.group(group);
+        }
         if self.sharded {
             builder = builder.sharded();
         }
@@ -199,12 +204,13 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
         option::weighted(0.8, prop_oneof![1 => Just(0_u64), 4 => 1_u64..=1_500]),
         any::<bool>(),
         prop_oneof![6 => Just(false), 1 => Just(true)],
+        option::weighted(0.5, share()),
     );
     (rules, recovery, rest).prop_map(|(rules, recovery, rest)| {
         let (window, failure_rate, min_calls, consecutive_failures, raised_at_traffic, ..) = rules;
         let (.., failure_score, slow, any, throttle) = rules;
         let (open_for, recovery, probes, probes_in_flight, probe_failures_tolerated, deadline, quiet, ramp) = recovery;
-        let (cancelled_counts_after, sharded, shadow) = rest;
+        let (cancelled_counts_after, sharded, shadow, group) = rest;
         // A ring that never holds enough is refused by the builder.
         let most = match window {
             Shape::Time { .. } => u32::MAX,
@@ -232,6 +238,7 @@ pub(super) fn settings() -> impl Strategy<Value = Settings> {
             cancelled_counts_after,
             sharded,
             shadow,
+            group,
         }
     })
 }

@@ -5,15 +5,16 @@ use std::thread;
 
 use tower_circuit_breaker::circuit::{NextCall, To};
 use tower_circuit_breaker::clock::{Clock, MockClock, Tick};
+use tower_circuit_breaker::config::Recovery;
 use tower_circuit_breaker::outcome::Weight;
 use tower_circuit_breaker::state::{Act, Generation, Reason, RejectReason};
 use tower_circuit_breaker::window::Tally;
-use tower_circuit_breaker::{Circuit, Failure, Outcome, Permit, Rejected, State};
+use tower_circuit_breaker::{Circuit, Config, Failure, Group, Outcome, Permit, Rejected, State};
 
 use super::model::{Model, Shown, ShownRefusal};
-use super::operation::{Ending, Operation};
+use super::operation::{Ending, Neighbourly, Operation};
 use super::settings::Settings;
-use crate::rig::{alice, millis};
+use crate::rig::{alice, millis, no_rules};
 
 pub(super) struct Stage<'a> {
     clock: MockClock,
@@ -24,12 +25,15 @@ pub(super) struct Stage<'a> {
     throttles: bool,
     threads: &'a [OtherThread],
     generation: u64,
+    group: Option<Group>,
+    neighbours: Vec<Circuit>,
 }
 
 impl<'a> Stage<'a> {
     pub(super) fn new(settings: &Settings, threads: &'a [OtherThread]) -> Self {
         let clock = MockClock::new();
-        let circuit = Circuit::new(settings.config(&clock));
+        let group = settings.group.map(|share| Group::new("random").at_most_open(share.to_f64()));
+        let circuit = Circuit::new(settings.config(&clock, group.as_ref()));
         let model = Model::new(settings.clone(), now(&clock));
         Self {
             clock,
@@ -39,6 +43,8 @@ impl<'a> Stage<'a> {
             throttles: settings.throttle.is_some(),
             threads,
             generation: 0,
+            group,
+            neighbours: Vec::new(),
         }
     }
 
@@ -87,6 +93,17 @@ impl<'a> Stage<'a> {
             Operation::Reset(to) => self.reset(to),
             Operation::ManyEras(eras) => (0..eras).for_each(|_| self.reset(To::Closed)),
             Operation::AdoptEqual { restored } => self.adopt_equal(restored)?,
+            Operation::Join => {
+                if let Some(group) = &self.group {
+                    let settings = no_rules(Config::builder("neighbour")).consecutive_failures(1).group(group);
+                    let settings =
+                        settings.clock(self.clock.clone()).recovery(Recovery::Manual).without_shipped_observers();
+                    self.neighbours.push(Circuit::new(settings.build().expect("they are valid")));
+                    self.model.join();
+                }
+            }
+            Operation::Neighbour { .. } if self.neighbours.is_empty() => {}
+            Operation::Neighbour { which, act } => self.neighbour(which % self.neighbours.len(), act),
         }
         self.compare()
     }
@@ -157,6 +174,25 @@ impl<'a> Stage<'a> {
         self.model.reset(to);
     }
 
+    fn neighbour(&mut self, which: usize, act: Neighbourly) {
+        match act {
+            Neighbourly::Leave => {
+                self.neighbours.remove(which);
+                self.model.leave(which);
+            }
+            Neighbourly::Fail => {
+                if let Ok(permit) = self.neighbours[which].try_acquire() {
+                    permit.failure(Failure::hard());
+                }
+                self.model.open_neighbour(which);
+            }
+            Neighbourly::Reset => {
+                self.neighbours[which].reset(&alice(), To::Closed);
+                self.model.close_neighbour(which);
+            }
+        }
+    }
+
     fn wait(&mut self, by: u64) {
         self.clock.advance(millis(by));
         self.model.set_now(now(&self.clock));
@@ -181,7 +217,14 @@ impl<'a> Stage<'a> {
 
     fn compare(&mut self) -> Result<(), String> {
         self.model.ask();
-        let (shown, expected) = (Shown::from(self.circuit.status()), Shown::from(&self.model));
+        let status = self.circuit.status();
+        let open =
+            || self.neighbours.iter().map(|neighbour| neighbour.status().state == State::Open).collect::<Vec<_>>();
+        let counts = self.group.as_ref().map(|group| (group.open(), group.open_slots(), group.members(), open()));
+        if counts != self.model.counts() {
+            return Err(format!("the group is {counts:?}, and in the model {:?}", self.model.counts()));
+        }
+        let (shown, expected) = (Shown::from(status), Shown::from(&self.model));
         if shown == expected { Ok(()) } else { Err(format!("they differ:{}", shown.difference(&expected))) }
     }
 }

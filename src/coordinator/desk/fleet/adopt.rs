@@ -3,6 +3,7 @@
 //! | decision that the circuit has not adopted | circuit of this instance | effect |
 //! |---|---|---|
 //! | open | closed, and its own calls succeed; not under `Sharing::Follow` | the instance *declines*: the opening is advice, and the next check decides again |
+//! | open | closed, and its group has no open slot | the instance declines, as above |
 //! | open | any other | the circuit opens until the end of the decision, or stays open for longer |
 //! | half-open | open, has health probes, and rejects the next call | the circuit is half-open, because a health probe of another instance succeeded |
 //! | half-open | any other | none, because the first call after the open duration begins to probe |
@@ -94,15 +95,7 @@ impl Desk {
         }
         let state = self.circuit.state();
         let is_adopted = match fleet.state {
-            State::Open if !who.follows() && self.succeeds(now.here) => {
-                // The decision does not count as adopted, so that the next check decides again and renews the advice.
-                let left = fleet.until.map_or(LONGEST_ADVICE, |until| until.since(now.store).min(LONGEST_ADVICE));
-                self.circuit.advise_beside(self.evidence.usual_rate(), left);
-                if self.fleet.declined.replace(fleet.generation) != Some(fleet.generation) {
-                    self.circuit.report_declined();
-                }
-                return;
-            }
+            State::Open if !who.follows() && self.succeeds(now.here) => return self.decline(fleet, now),
             State::Open => true,
             State::HalfOpen => state == State::Open && self.begins_early(fleet, now),
             // The service has asked this instance not to call before `floor`.
@@ -112,21 +105,33 @@ impl Desk {
                 state != State::Closed && left_closed.is_none_or(|at| at <= fleet.since)
             }
         };
-        if self.fleet.declined.take().is_some() {
-            self.circuit.advise(Duration::ZERO);
-        }
         if is_adopted {
             let mut snapshot = self.circuit.snapshot();
             decided(&mut snapshot, self.known.record(), who, now.store);
             let is_of_one = self.known.record().is_decided_by_one(who.follows());
             let reason = if is_of_one { Reason::Followed } else { Reason::Fleet };
-            let Ok(edge) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, reason) else {
+            let Ok(adopted) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, reason) else {
                 // The circuit has made a transition since the look. The next check adopts the decision.
                 return;
             };
-            self.changes.taken_over(edge);
+            if adopted.is_suppressed {
+                return self.decline(fleet, now);
+            }
+            self.changes.taken_over(adopted.edge);
+        }
+        if self.fleet.declined.take().is_some() {
+            self.circuit.advise(Duration::ZERO);
         }
         self.adopted.decided(generation);
+    }
+
+    /// Takes the opening of the fleet for advice. The next check renews the advice.
+    fn decline(&mut self, fleet: &Fleet, now: Now) {
+        let left = fleet.until.map_or(LONGEST_ADVICE, |until| until.since(now.store).min(LONGEST_ADVICE));
+        self.circuit.advise_beside(self.evidence.usual_rate(), left);
+        if self.fleet.declined.replace(fleet.generation) != Some(fleet.generation) {
+            self.circuit.report_declined();
+        }
     }
 }
 

@@ -72,6 +72,7 @@ impl Model {
 
     /// Opens the circuit by itself.
     pub(super) fn open(&mut self, reason: Reason, failure: Option<FailureKind>) {
+        self.take_slot();
         self.attempt = (self.attempt + 1).min(self.settings.open_for.last_attempt());
         let era = *self.era();
         let asked = self.asked.iter().rfind(|(of, _)| *of == era.number);
@@ -111,6 +112,9 @@ impl Model {
             self.ramp_until = 0;
         } else if by_probes {
             self.ramp_until = self.now + self.settings.ramp.unwrap_or(0);
+        }
+        if next.state == State::Closed {
+            self.give_slot_back();
         }
         let ends = if next.is_hold() { next.hold_until } else { next.open_until };
         self.edges.push(Edge {

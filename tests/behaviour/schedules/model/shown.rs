@@ -30,6 +30,8 @@ pub(in super::super) struct Shown {
     slow_call_rate: Option<f64>,
     hanging: u64,
     probes: ProbeStatus,
+    /// The time since the last suppressed opening, the taken slots and the members.
+    suppressed: Option<(Duration, u32, u32)>,
     totals: Totals,
     transitions: usize,
     /// An operation makes fewer, and what is past does not change.
@@ -51,6 +53,7 @@ impl Shown {
             hanging,
             throttled_share,
             probes,
+            suppressed,
             totals,
             transitions,
             last_transitions,
@@ -64,6 +67,7 @@ impl Shown {
                 "{tally:?} run {run} failure_rate {failure_rate:?} slow_call_rate {slow_call_rate:?} hanging {hanging}"
             ),
             format!("{probes:?} throttled {throttled_share}"),
+            format!("suppressed {suppressed:?}"),
             format!("{totals:?}"),
             format!("{transitions} transitions"),
         ];
@@ -124,6 +128,7 @@ impl From<Status> for Shown {
             slow_call_rate: status.slow_call_rate,
             hanging: status.hanging,
             probes: status.probes,
+            suppressed: status.suppressed.map(|suppressed| (suppressed.ago, suppressed.open, suppressed.members)),
             totals: status.totals,
             transitions: status.transitions.len(),
             last_transitions: status.transitions.into_iter().rev().take(LAST).map(Edge::from).collect(),
@@ -155,6 +160,7 @@ impl From<&Model> for Shown {
             slow_call_rate,
             hanging: model.hanging(),
             probes,
+            suppressed: model.suppressed(),
             totals: model.totals,
             transitions: model.edges.len().min(REMEMBERED),
             last_transitions: model.edges.iter().rev().take(LAST).cloned().collect(),

@@ -1,0 +1,153 @@
+//! The circuit as a member of a [group](crate::Group): its open slot, and the openings that are suppressed because the group
+//! has no open slot.
+//!
+//! The slot is taken under the cold mutex, before the word of the opening is stored, and is given back under the mutex after
+//! the word of the closing is stored. So the group never has more open circuits than open slots at any moment. The slot lies
+//! in the cold data, so that a circuit that is dropped gives its slot back.
+//!
+//! | edge | slot |
+//! |---|---|
+//! | closed to open by an outcome; closed to open or half-open by a snapshot | needed. Without a slot the edge is suppressed. |
+//! | between open and half-open | kept |
+//! | half-open to open | A circuit without a slot, which an operator has tripped or reset, takes a slot if one is free, and opens in any case. |
+//! | to closed | given back |
+//! | an act of an operator | neither needed nor taken, and kept until the circuit is closed |
+//!
+//! A circuit in shadow takes slots as in automatic mode, so that the trial shows the cap. A circuit under the kill switch needs
+//! none, because its state decides about no call. A circuit whose key was evicted has left its group.
+//!
+//! In an outage of all members every failing call finds a rule met and no slot. Such a call takes no lock, because one load of
+//! the word of the group shows that no slot is free. The lock is taken for the first suppressed opening of an era, for a
+//! report, and if a slot seems to be free. The event is reported at most every ten seconds, because one line for each failing
+//! call would flood a log.
+
+use std::time::Duration;
+
+use super::cold::Cold;
+use super::inner::{Inner, taken};
+use super::word::Word;
+use crate::clock::Tick;
+use crate::event::Event;
+use crate::group::{Group, Member};
+use crate::state::{Reason, State, Suppressed};
+use crate::sync::{AtomicU64, Relaxed};
+
+/// The membership of a circuit, and its suppressed openings.
+#[derive(Debug)]
+pub(super) struct InGroup {
+    member: Member,
+    /// The openings that were suppressed since the circuit was created.
+    suppressed: AtomicU64,
+    /// The count of suppressed openings at the last event.
+    reported: AtomicU64,
+    /// The time at which the next event is due.
+    next_report: AtomicU64,
+    /// The time of the last suppressed opening. Zero if there is none.
+    last: AtomicU64,
+    /// The era whose first suppressed opening was stored with its reason.
+    era: AtomicU64,
+}
+
+impl InGroup {
+    pub(super) fn new(group: &Group) -> Self {
+        Self {
+            member: group.join(),
+            suppressed: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            next_report: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            era: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Inner {
+    /// Takes an open slot for a circuit that is about to leave closed, or to open again. The caller holds the cold mutex.
+    /// Returns false if the opening must be suppressed.
+    pub(super) fn take_slot(&self, cold: &mut Cold, from: Word) -> bool {
+        let Some(InGroup { member, .. }) = self.in_group().filter(|group| !group.member.has_left()) else {
+            return true;
+        };
+        if from.bypassed() || cold.grouped().is_some_and(|grouped| grouped.slot.is_some()) {
+            return true;
+        }
+        match member.take() {
+            Some(slot) => {
+                cold.grouped_mut().slot = Some(slot);
+                true
+            }
+            // A circuit that is not closed rejects calls already. An operator has tripped or reset the circuit.
+            None => from.state() != State::Closed,
+        }
+    }
+
+    /// Returns true if an opening in this era is certainly not worth the lock, because an earlier opening of the era was
+    /// suppressed, and the group has still no slot.
+    pub(super) fn finds_no_slot(&self, expected: Word) -> bool {
+        self.in_group().is_some_and(|group| {
+            // Relaxed, because the era publishes no other data. A thread that reads an earlier era takes the lock.
+            group.era.load(Relaxed) == expected.era() && !group.member.has_left() && group.member.finds_no_slot()
+            // The era is compared again, because the circuit itself may have taken the slot.
+                && self.load().era() == expected.era()
+        })
+    }
+
+    /// Counts a suppressed opening, and reports the opening if a report is due. The caller holds no lock.
+    #[cold]
+    pub(super) fn suppress(&self, era: u64, now: Tick, reason: &Reason) {
+        let Some(group) = self.in_group() else { return };
+        // Relaxed for all these numbers, because they publish no other data, and the exchange only elects one thread.
+        group.suppressed.fetch_add(1, Relaxed);
+        group.last.store(taken(now).as_nanos(), Relaxed);
+        let due = group.next_report.load(Relaxed);
+        let next = now.saturating_add(REPORT_EVERY).as_nanos();
+        let reports = now.as_nanos() >= due && group.next_report.compare_exchange(due, next, Relaxed, Relaxed).is_ok();
+        if reports || group.era.load(Relaxed) != era {
+            self.cold.lock().grouped_mut().suppressed = Some(reason.clone());
+            group.era.store(era, Relaxed);
+        }
+        if reports {
+            let total = group.suppressed.load(Relaxed);
+            let number = total.saturating_sub(group.reported.swap(total, Relaxed));
+            let (open, members) = group.member.group().open_of();
+            let name = group.member.group().name();
+            self.notify(&Event::Suppressed { group: name, reason, number, total, open, members });
+        }
+    }
+
+    /// Returns the suppressed opening of this era, if the last one is at most a minute old.
+    pub(super) fn suppressed(&self, cold: &Cold, word: Word, now: Tick) -> Option<Suppressed> {
+        let group = self.in_group()?;
+        // Relaxed, because the times and counts publish no other data.
+        let (last, era) = (Tick::from_nanos(group.last.load(Relaxed)), group.era.load(Relaxed));
+        let ago = now.saturating_since(last);
+        if last == Tick::ZERO || era != word.era() || word.state() != State::Closed || ago > PRESENT {
+            return None;
+        }
+        let reason = cold.grouped()?.suppressed.clone()?;
+        let (open, members) = group.member.group().open_of();
+        let name = group.member.group().shared_name();
+        Some(Suppressed { group: name, open, members, openings: group.suppressed.load(Relaxed), ago, reason })
+    }
+
+    /// Returns the number of suppressed openings since the circuit was created.
+    pub(super) fn suppressed_openings(&self) -> u64 {
+        // Relaxed, because the count publishes no other data.
+        self.in_group().map_or(0, |group| group.suppressed.load(Relaxed))
+    }
+
+    /// Removes the circuit from its group, and gives its slot back, because the circuit is dropped or its key was evicted. An
+    /// evicted circuit may live on for a while, because calls are under way and a successor inherits its evidence.
+    pub(super) fn leave_group(&self) {
+        let Some(group) = self.in_group() else { return };
+        let mut cold = self.cold.lock();
+        // The circuit leaves under the lock, because a trip that comes later must not take a slot.
+        group.member.leave();
+        drop(cold.slot_back());
+    }
+}
+
+/// The shortest time between two events.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// The time for which a status shows a suppressed opening.
+const PRESENT: Duration = Duration::from_secs(60);

@@ -1,0 +1,40 @@
+//! The suppressed opening of a circuit whose group has no open slot, for statuses.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Brief, Reason};
+
+/// An opening that a [group](crate::Group) has suppressed, because all its open slots are taken. The circuit stays closed
+/// although one of its rules is met.
+///
+/// Its `Display` is a part of a sentence: `an opening was suppressed 2.0 s ago, because 2 of 4 circuits of the group "orders
+/// endpoints" are open: failures in a row weighed 5.0, the limit is 5.0`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Suppressed {
+    /// The name of the group.
+    pub group: Arc<str>,
+    /// The number of circuits of the group that have left closed by themselves, at this moment.
+    pub open: u32,
+    /// The number of circuits in the group at this moment.
+    pub members: u32,
+    /// The number of openings that were suppressed since the circuit was created. Each failure that meets a rule counts.
+    pub openings: u64,
+    /// The time since the last suppressed opening.
+    pub ago: Duration,
+    /// The reason of the first suppressed opening since the circuit closed, or of a later one.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Suppressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, open, members, ago, reason, .. } = self;
+        write!(
+            f,
+            "an opening was suppressed {} ago, because {open} of {members} circuits of the group \"{group}\" are open: {reason}",
+            Brief(*ago)
+        )
+    }
+}

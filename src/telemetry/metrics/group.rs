@@ -1,0 +1,90 @@
+//! The observer of the metrics of a group, which are the suppressed openings of a circuit and the share of the group that is open.
+//!
+//! Only a circuit in a group has this observer, so that other circuits have neither series and take no memory for them. The share
+//! belongs to the group and not to the circuit, so that each member sets the same gauge. A member reads the numbers again after it
+//! has set the gauge, so that the newest numbers are set last.
+
+use std::sync::Arc;
+
+use metrics::{counter, gauge};
+
+use crate::event::{Event, Observer};
+use crate::group::Group;
+use crate::sync::{AtomicU64, Relaxed};
+use crate::telemetry::Label;
+
+/// Records the metrics of the group of one circuit.
+#[derive(Debug)]
+pub(in crate::telemetry) struct GroupObserver {
+    group: Group,
+    /// The label of a keyed circuit, which can be shared.
+    label: Option<Arc<Label>>,
+    /// The suppressed openings that were counted.
+    counted: AtomicU64,
+}
+
+impl GroupObserver {
+    pub(in crate::telemetry) fn new(group: &Group, label: Option<&Arc<Label>>) -> Self {
+        Self { group: group.clone(), label: label.cloned(), counted: AtomicU64::new(0) }
+    }
+
+    /// Counts the suppressed openings that are not counted yet, of `total` since the circuit was created.
+    fn count(&self, circuit: &str, total: u64) {
+        // Relaxed: the exchange only decides which thread counts, and publishes nothing.
+        let counted = self.counted.fetch_max(total, Relaxed);
+        let service: Arc<str> = match self.label.as_deref().filter(|label| !label.is_own()) {
+            Some(label) => Arc::clone(label.other()),
+            None => circuit.into(),
+        };
+        counter!(SUPPRESSED, "service" => service).increment(total.saturating_sub(counted));
+    }
+
+    fn show(&self) {
+        let mut shown = None;
+        loop {
+            let now @ (open, members) = self.group.open_of();
+            if shown == Some(now) {
+                return;
+            }
+            // A group without circuits has none that is open.
+            let ratio = f64::from(open) / f64::from(members.max(1));
+            gauge!(GROUP_OPEN, "group" => self.group.shared_name()).set(ratio);
+            shown = Some(now);
+        }
+    }
+}
+
+impl Observer for GroupObserver {
+    fn on_event(&self, circuit: &str, event: &Event<'_>) {
+        match *event {
+            Event::Suppressed { total, .. } | Event::Refresh { suppressed: Some(total), .. } => {
+                self.count(circuit, total);
+                self.show();
+            }
+            Event::Transition(_) | Event::Forgotten => self.show(),
+            Event::Refresh { .. }
+            | Event::Rejections { .. }
+            | Event::Finished { .. }
+            | Event::Rejected { .. }
+            | Event::Fallback { .. }
+            | Event::Sums { .. }
+            | Event::Stale
+            | Event::Fleet { .. }
+            | Event::FleetProbes { .. }
+            | Event::FleetDeclined
+            | Event::HealthBegan
+            | Event::HealthProbe { .. }
+            | Event::SystemLoad { .. } => {}
+        }
+    }
+}
+
+/// Shows the group without the circuit.
+impl Drop for GroupObserver {
+    fn drop(&mut self) {
+        self.show();
+    }
+}
+
+pub(super) const SUPPRESSED: &str = "circuit_breaker_openings_suppressed_total";
+pub(super) const GROUP_OPEN: &str = "circuit_breaker_group_open_ratio";

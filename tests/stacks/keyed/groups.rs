@@ -1,0 +1,133 @@
+//! `KeyedBuilder::at_most_open`: the keys of one layer are one group.
+
+use tower_circuit_breaker::Group;
+
+use super::*;
+
+fn states(by: &Keyed<ByText>, keys: &[&str]) -> Vec<State> {
+    keys.iter().map(|key| by.circuit(key).unwrap().state()).collect()
+}
+
+/// Returns the suppressed opening of the key, as the status shows it.
+fn shown(by: &Keyed<ByText>, key: &str) -> (String, u32, u32) {
+    let suppressed = by.circuit(key).unwrap().status().suppressed.expect("it was suppressed");
+    (suppressed.group.to_string(), suppressed.open, suppressed.members)
+}
+
+#[test]
+fn at_most_the_share_of_the_keys_opens() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    for key in ["a", "b", "c", "d"] {
+        by.circuit(key).unwrap();
+    }
+    for key in ["a", "b", "c", "d"] {
+        fail(&by, key, 5);
+    }
+    assert_eq!(states(&by, &["a", "b", "c", "d"]), [State::Open, State::Open, State::Closed, State::Closed]);
+    assert_eq!(shown(&by, "c"), ("k:".to_owned(), 2, 4), "the prefix is the name of the group");
+}
+
+#[test]
+fn an_evicted_key_gives_its_slot_back_although_its_circuit_lives() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5).max_keys(2));
+    fail(&by, "a", 4);
+    let (evicted, last) = (by.circuit("a").unwrap(), by.circuit("a").unwrap().try_acquire().unwrap());
+    fail(&by, "b", 5);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(states(&by, &["b"]), [State::Open]);
+    by.circuit("c").unwrap();
+    assert_eq!(keys(&registry), ["b", "c"], "an open circuit stays");
+    last.record(Outcome::failure());
+    assert_eq!(evicted.state(), State::Open, "an evicted circuit has left its group, and needs no slot");
+    fail(&by, "c", 5);
+    assert_eq!(shown(&by, "c"), ("k:".to_owned(), 1, 2), "neither the evicted circuit nor a sample is a member");
+}
+
+#[test]
+fn an_evicted_open_key_needs_a_slot_when_the_key_comes_back() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5).max_keys(1));
+    fail(&by, "a", 5);
+    by.circuit("b").unwrap();
+    assert_eq!(keys(&registry), ["b"], "the open circuit was evicted");
+    fail(&by, "b", 5);
+    assert_eq!(states(&by, &["b"]), [State::Open], "the slot of the evicted circuit is free");
+    // The successor of the evicted circuit takes over its opening while the other circuit is still a member with the slot.
+    assert_eq!(states(&by, &["a"]), [State::Closed]);
+}
+
+#[test]
+fn an_open_key_that_comes_back_is_open_if_a_slot_is_free() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5).max_keys(1));
+    fail(&by, "a", 5);
+    by.circuit("b").unwrap();
+    assert_eq!(states(&by, &["a"]), [State::Open]);
+    assert!(by.circuit("b").unwrap().status().suppressed.is_none());
+}
+
+#[test]
+fn two_layers_are_two_groups() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let one = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    let other = keyed(&registry, &clock, |builder| builder.prefix("j:").at_most_open(0.5));
+    fail(&one, "a", 5);
+    fail(&other, "a", 5);
+    assert_eq!((states(&one, &["a"]), states(&other, &["a"])), (vec![State::Open], vec![State::Open]));
+}
+
+#[test]
+fn without_at_most_open_the_group_of_the_template_counts() {
+    let (registry, clock, group) = (Registry::new(), MockClock::new(), Group::new("hosts"));
+    let template = settings(&clock).group(&group);
+    let of = |prefix: &str| {
+        let template = template.clone();
+        Keyed::builder(&registry, move |_| template.clone()).prefix(prefix)
+    };
+    let by = of("k:").by(BY_TEXT).unwrap();
+    assert_eq!(group.members(), 0, "the sample of the template is no member");
+    by.circuit("a").unwrap();
+    by.circuit("b").unwrap();
+    assert_eq!(group.members(), 2);
+    let own = of("j:").at_most_open(1.0).by(BY_TEXT).unwrap();
+    own.circuit("a").unwrap();
+    assert_eq!(group.members(), 2, "the group of the layer replaces the group of the template");
+    drop(by);
+    assert_eq!(group.members(), 0, "the circuits leave with the layer");
+}
+
+#[test]
+fn a_share_of_keys_outside_its_range_is_refused() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    for share in [0.0, -1.0, 1.5, f64::NAN, f64::INFINITY] {
+        let error = builder(&registry, &clock).at_most_open(share).by(BY_TEXT).unwrap_err();
+        assert_eq!(error.to_string(), format!("at_most_open is {share}, allowed is more than 0 and at most 1"));
+    }
+    keyed(&registry, &clock, |builder| builder.at_most_open(1.0));
+}
+
+#[test]
+fn threads_that_create_evict_and_fail_keys_leave_no_slot_behind() {
+    let (registry, clock, group) = (Registry::new(), MockClock::new(), Group::new("hosts"));
+    let template = settings(&clock).group(&group).consecutive_failures(1);
+    let by = Keyed::builder(&registry, move |_| template.clone()).prefix("k:").max_keys(8).by(BY_TEXT).unwrap();
+    thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (by, clock) = (&by, &clock);
+            scope.spawn(move || {
+                for n in 0..300_u64 {
+                    let circuit = by.circuit(&format!("key-{}", (n * 7 + thread * 13) % 40));
+                    if let Some(Ok(permit)) = circuit.map(|circuit| circuit.try_acquire()) {
+                        permit.record(Outcome::failure());
+                    }
+                    clock.advance(Duration::from_millis(20));
+                }
+            });
+        }
+    });
+    assert_eq!(group.members() as usize, registry.circuits().len());
+    drop(by);
+    assert_eq!((group.members(), group.open()), (0, 0));
+}
