@@ -362,7 +362,7 @@ fn a_circuit_takes_little_memory() {
     circuit.try_acquire().expect("closed").success();
     let opened = measure(|| open(&circuit)).bytes_current;
     println!("bytes a circuit: {opened} more once it has opened");
-    assert!(opened <= 2_600, "its first opening takes {opened} bytes");
+    assert!(opened <= 2_650, "its first opening takes {opened} bytes");
 }
 
 #[test]

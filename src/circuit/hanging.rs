@@ -77,7 +77,9 @@ impl Inner {
         let age = now.saturating_since(self.entered());
         let hanging = self.hanging(word, at);
         let seen = Situation { run: self.run.get(era), tally, hanging, age, has_outcome: false };
-        if let Some(reason) = self.met(&seen, now) {
+        if let Some(reason) = self.met(&seen, now)
+            && !self.is_suppressed_again(word, now)
+        {
             self.trip(word, now, reason, None);
         }
         self.load().era() != era

@@ -92,6 +92,17 @@ impl Inner {
         })
     }
 
+    /// Returns true if the group suppresses an opening by hanging calls, and has suppressed an opening of this era before. Such
+    /// an opening is shown and not counted, because each look finds the same calls, and the number of looks says nothing.
+    pub(super) fn is_suppressed_again(&self, word: Word, now: Tick) -> bool {
+        let is_again = self.finds_no_slot(word);
+        if let Some(group) = self.in_group().filter(|_| is_again) {
+            // Relaxed, because the time publishes no other data.
+            group.last.store(taken(now).as_nanos(), Relaxed);
+        }
+        is_again
+    }
+
     /// Counts a suppressed opening, and reports the opening if a report is due. The caller holds no lock.
     #[cold]
     pub(super) fn suppress(&self, era: u64, now: Tick, reason: &Reason) {

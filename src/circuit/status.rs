@@ -185,7 +185,8 @@ pub struct Totals {
     pub load_shed: u64,
     /// Calls that the throttle rejected. `rejected` includes these calls.
     pub throttled: u64,
-    /// Openings that the [group](crate::Group) of the circuit has suppressed. Each failure that meets a rule counts.
+    /// Openings that the [group](crate::Group) of the circuit has suppressed. Each outcome that meets a rule counts. Calls
+    /// that [hang](Status::hanging) count as one opening, until an outcome meets a rule or the era ends.
     pub suppressed: u64,
     /// Panics of observers, which the circuit caught.
     pub observer_panics: u64,

@@ -59,6 +59,8 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
             && calls >= u64::from(min_calls)
             && reaches(rate, limit)
             && excludes_chance(chance.map(Chance::of_slow_calls), score, calls, limit);
+        // A shorter number keeps the ring of transitions small.
+        let hanging = u32::try_from(hanging).unwrap_or(u32::MAX);
         is_met.then_some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than, hanging })
     };
 

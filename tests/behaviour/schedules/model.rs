@@ -345,7 +345,7 @@ impl Model {
         let configured = || met(&self.settings, sums, hanging, run, now - era.began);
         if let Some(reason) = unproven.or_else(configured).or_else(lowered) {
             // One fewer for each last open duration spent closed, unless nothing has shown yet that the service is back.
-            if !self.may_open() {
+            if !self.may_open(has_outcome) {
                 return;
             }
             let healed =

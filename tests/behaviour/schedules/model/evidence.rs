@@ -95,7 +95,7 @@ fn by_slow_calls(settings: &Settings, sums: Sums, hanging: u64) -> Option<Reason
         return None;
     }
     let (rate, limit, slower_than) = (rate(slow * 256, calls), limit.to_f64(), millis(slower_than));
-    Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than, hanging })
+    Some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than, hanging: hanging.try_into().unwrap() })
 }
 
 fn reaches(part: u64, calls: u64, limit: Share) -> bool {

@@ -44,15 +44,17 @@ impl Group {
 }
 
 impl Model {
-    /// Whether the closed circuit may open. Counts the opening if it may not.
-    pub(super) fn may_open(&mut self) -> bool {
+    /// Whether the closed circuit may open. Counts the opening if it may not. An opening without an outcome counts once in an
+    /// era.
+    pub(super) fn may_open(&mut self, has_outcome: bool) -> bool {
         let (era, now) = (self.era().number, self.now);
         let Some(group) = &mut self.group else { return true };
         if group.has_room() {
             return true;
         }
+        let is_first = group.last.is_none_or(|(of, _)| of != era);
         group.last = Some((era, now));
-        self.totals.suppressed += 1;
+        self.totals.suppressed += u64::from(has_outcome || is_first);
         false
     }
 
