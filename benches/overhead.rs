@@ -1,4 +1,5 @@
-//! What the breaker adds to a call: closed under each set of rules, rejecting, beside tower, and with observers.
+//! What the breaker adds to a call: closed under each set of rules, rejecting, beside tower, with the settings for recovery,
+//! and with observers.
 
 #[path = "harness/calls.rs"]
 mod calls;
@@ -16,7 +17,8 @@ use tower::{Layer, Service};
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::MonotonicClock;
 use tower_circuit_breaker::config::ConfigBuilder;
-use tower_circuit_breaker::{By, Circuit, CircuitBreakerLayer, Config, Failure, OpenDuration, Window};
+use tower_circuit_breaker::state::{Reason, Snapshot};
+use tower_circuit_breaker::{By, Circuit, CircuitBreakerLayer, Config, Failure, Group, OpenDuration, Window};
 
 use calls::{Broken, answer, call_through, inner, poll_to_end};
 use cli::{Options, print_table};
@@ -29,6 +31,7 @@ fn main() {
     closed(&mut rounds);
     rejecting(&mut rounds);
     beside_tower(&mut rounds);
+    recovering(&mut rounds);
     observed(&mut rounds, "no recorder");
     print_table(&PRICE_HEADER, &price_rows(&rounds.measure(&options)));
     sizes();
@@ -114,6 +117,72 @@ fn beside_tower(rounds: &mut Rounds) {
             }
         });
     }
+}
+
+/// The settings for recovery: first while they do nothing, then at work.
+fn recovering(rounds: &mut Rounds) {
+    let group = Group::new("bench").at_most_open(0.5);
+    for (name, config) in [
+        ("a ramp is set", plain().ramp(HOUR)),
+        ("a throttle is set", plain().throttle(2.0)),
+        ("in a group", plain().group(&group)),
+    ] {
+        let circuit = circuit_of(config);
+        rounds.case(&format!("try_acquire and success, {name}"), move |calls| {
+            for _ in 0..calls {
+                circuit.try_acquire().expect("it is closed").success();
+            }
+        });
+    }
+
+    // In the middle of its ramp: the draw rejects half of the calls.
+    let circuit = circuit_of(plain().ramp(HOUR));
+    let mut closed = Snapshot::closed();
+    closed.closed_for = Some(HOUR / 2);
+    circuit.adopt(&closed, Reason::Restored);
+    rounds.case("try_acquire, half of a ramp", move |calls| {
+        for _ in 0..calls {
+            if let Ok(permit) = circuit.try_acquire() {
+                permit.success();
+            }
+        }
+    });
+
+    // Three of four calls fail, so that the throttle rejects about half of the calls.
+    let circuit = circuit_of(plain().without_consecutive_failures().throttle(2.0));
+    let mut number = 0_u32;
+    rounds.case("try_acquire, throttled, three of four calls fail", move |calls| {
+        for _ in 0..calls {
+            number = number.wrapping_add(1);
+            match circuit.try_acquire() {
+                Ok(permit) if number % 4 == 0 => permit.success(),
+                Ok(permit) => permit.failure(Failure::hard()),
+                Err(_) => {}
+            }
+        }
+    });
+
+    for (name, config) in [
+        ("no rule met", run_only().without_consecutive_failures().failure_score(1e9)),
+        ("suppressed by the group", run_only().consecutive_failures(1).group(&full_group())),
+    ] {
+        let circuit = circuit_of(config);
+        rounds.case(&format!("each call fails, {name}"), move |calls| {
+            for _ in 0..calls {
+                circuit.try_acquire().expect("it stays closed").failure(Failure::hard());
+            }
+        });
+    }
+}
+
+/// Returns a group whose only open slot is taken.
+fn full_group() -> Group {
+    let group = Group::new("full").at_most_open(0.5);
+    let open = circuit_of(run_only().consecutive_failures(1).open_for(OpenDuration::fixed(HOUR)).group(&group));
+    open.try_acquire().expect("it is closed").failure(Failure::hard());
+    // The member keeps its slot until the process ends.
+    std::mem::forget(open);
+    group
 }
 
 /// With the observers that come with the default features.

@@ -11,6 +11,7 @@ mod groups;
 mod limits;
 mod nginx;
 mod proxy;
+mod recovery;
 mod shutdown;
 mod tabs;
 

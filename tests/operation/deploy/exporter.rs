@@ -12,7 +12,7 @@ use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::keyed::Keyed;
 use tower_circuit_breaker::shed::LoadSheddingLayer;
 use tower_circuit_breaker::store::MemoryStore;
-use tower_circuit_breaker::{By, Circuit, Config, Failure, Registry};
+use tower_circuit_breaker::{By, Circuit, Config, Failure, Group, Registry};
 
 /// Serves `/metrics` until it is dropped.
 pub(super) struct Exporter {
@@ -29,7 +29,9 @@ impl Exporter {
         let registry = Registry::builder().store(MemoryStore::new()).sharing(Sharing::Quorum).build().unwrap();
         let failing = Config::builder("payments").measure_durations().build().unwrap();
         let failing = registry.circuit(failing).unwrap();
-        registry.circuit(Config::new("orders").unwrap()).unwrap();
+        let orders = Config::builder("orders").ramp(Duration::from_secs(10)).group(&full_group());
+        let orders = orders.slow_call_rate(0.9).slower_than(Duration::from_secs(60)).build().unwrap();
+        registry.circuit(orders).unwrap();
         assert!(registry.restore(Duration::from_secs(5)).await.unwrap().is_complete());
         shed(&registry.get("orders").unwrap()).await;
         leave_no_room(&registry);
@@ -110,6 +112,18 @@ async fn shed(circuit: &Circuit) {
     let service = tower::service_fn(async |_: u32| Ok::<_, std::io::Error>(()));
     let refused = ServiceBuilder::new().layer(shedding).service(service).oneshot(1).await;
     assert!(refused.unwrap_err().to_string().contains("report"));
+}
+
+/// Returns a group with two members, whose only open slot is taken.
+fn full_group() -> Group {
+    let group = Group::new("endpoints").at_most_open(0.5);
+    let open = Circuit::new(Config::builder("open").group(&group).build().unwrap());
+    while let Ok(permit) = open.try_acquire() {
+        permit.failure(Failure::hard());
+    }
+    // The member keeps its slot until the process ends.
+    std::mem::forget(open);
+    group
 }
 
 /// Lets keyed circuits be evicted, and a key find no room.
