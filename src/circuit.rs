@@ -65,8 +65,8 @@
 //! | any | the state of a snapshot, in the same mode | The circuit adopts a decision of the fleet. | `Fleet` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `KillSwitch` |
 //!
-//! In a [group](crate::Group) the edges from closed to open and to half-open that are no acts of operators need an open slot
-//! (`circuit/in_group.rs`).
+//! In a [group](crate::Group) the edges from closed to open and to half-open that are no acts of operators need an open
+//! slot (`circuit/in_group.rs`).
 //!
 //! A circuit that is closed *on trust* has closed although some or all of its probes ended without a verdict, because
 //! callers gave up early or dropped their permits, or because the classifier ignored the results. The first success of
@@ -218,8 +218,8 @@ impl Circuit {
         self.inner().introduce();
     }
 
-    /// Reports to the observers that the circuit has left its registry, ends the wait for a restore, and removes the circuit
-    /// from its group. The caller must hold no lock, because observers and wakers are foreign code.
+    /// Reports to the observers that the circuit has left its registry, ends the wait for a restore, and removes the
+    /// circuit from its group. The caller must hold no lock, because observers and wakers are foreign code.
     #[cfg(feature = "keyed")]
     pub(crate) fn report_forgotten(&self) {
         #[cfg(feature = "store")]
@@ -229,8 +229,8 @@ impl Circuit {
         self.inner().notify(&event::Event::Forgotten);
     }
 
-    /// Reports the calls that the cells have counted since the last report, and opens a circuit whose hanging calls meet the
-    /// slow-call rule. The caller must hold no lock, because observers are foreign code.
+    /// Reports the calls that the cells have counted since the last report, and opens a circuit whose hanging calls
+    /// meet the slow-call rule. The caller must hold no lock, because observers are foreign code.
     #[cfg(feature = "store")]
     pub(crate) fn report_sums(&self) {
         let inner = self.inner();
@@ -252,13 +252,13 @@ impl Circuit {
 
     /// Returns the permit to make one call.
     ///
-    /// Record the outcome of the call on the permit, before any `?`. A permit that is dropped without an outcome counts as a
-    /// failure of weight 0.5, see [`Permit`].
+    /// Record the outcome of the call on the permit, before any `?`. A permit that is dropped without an outcome counts
+    /// as a failure of weight 0.5, see [`Permit`].
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way, or if a ramp or a throttle rejects the
-    /// call. A rejected call must not be made.
+    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way, or if a ramp or a throttle
+    /// rejects the call. A rejected call must not be made.
     #[doc(alias = "tryAcquirePermission")]
     #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
@@ -266,8 +266,9 @@ impl Circuit {
     }
 
     /// Returns the permit to make one call of this criticality. If the circuit must reject some calls, because it
-    /// [ramps](crate::config::ConfigBuilder::ramp) or [throttles](crate::config::ConfigBuilder::throttle), less critical calls
-    /// are rejected first. A half-open circuit takes its probes from less critical calls, if there are any.
+    /// [ramps](crate::config::ConfigBuilder::ramp) or [throttles](crate::config::ConfigBuilder::throttle), less
+    /// critical calls are rejected first. A half-open circuit takes its probes from less critical calls, if there are
+    /// any.
     ///
     /// A call through the permit has the same criticality:
     ///

@@ -269,8 +269,8 @@ pub enum Event<'a> {
         /// The number of circuits in the group.
         members: u32,
     },
-    /// This instance stays closed although the fleet has opened, because its own calls succeed, or because its group has
-    /// no open slot. The event is reported once for each opening of the fleet.
+    /// This instance stays closed although the fleet has opened, because its own calls succeed, or because its group
+    /// has no open slot. The event is reported once for each opening of the fleet.
     FleetDeclined,
     /// The health probes of the circuit have begun, so that an observer can prepare for their results.
     HealthBegan,

@@ -1,11 +1,11 @@
 //! Groups of circuits, of which only a share may be open at the same time.
 //!
-//! A balancer with one circuit for each endpoint loses its service if all circuits open, for example because the network of
-//! this process fails, and not the endpoints. A group caps the damage. A circuit of a group needs an *open slot* to leave
-//! closed by itself, and the number of open slots follows the number of circuits in the group.
+//! A balancer with one circuit for each endpoint loses its service if all circuits open, for example because the
+//! network of this process fails, and not the endpoints. A group caps the damage. A circuit of a group needs an *open
+//! slot* to leave closed by itself, and the number of open slots follows the number of circuits in the group.
 //!
-//! Members and taken slots are two halves of one atomic word, so that a circuit compares both at the same moment without a
-//! lock:
+//! Members and taken slots are two halves of one atomic word, so that a circuit compares both at the same moment
+//! without a lock:
 //!
 //! | bits | |
 //! |---|---|
@@ -21,13 +21,13 @@ use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 
 /// A group of circuits, of which only a share may be open at the same time. Clones are handles to the same group.
 ///
-/// A circuit of a group needs an open slot to open. The group has as many open slots as the share of its circuits, rounded
-/// down, but at least one. The circuit keeps the slot until the circuit has closed or is dropped. Without a slot the opening is
-/// *suppressed*. The circuit stays closed, and evaluates its rules again at each failure. An operator who acts on a circuit
-/// neither needs nor takes a slot.
+/// A circuit of a group needs an open slot to open. The group has as many open slots as the share of its circuits,
+/// rounded down, but at least one. The circuit keeps the slot until the circuit has closed or is dropped. Without a
+/// slot the opening is *suppressed*. The circuit stays closed, and evaluates its rules again at each failure. An
+/// operator who acts on a circuit neither needs nor takes a slot.
 ///
-/// Each [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into the group. A group
-/// belongs to one process. Two groups with one name are two groups, but share one gauge in metrics.
+/// Each [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into the group. A
+/// group belongs to one process. Two groups with one name are two groups, but share one gauge in metrics.
 ///
 /// # Examples
 ///
@@ -64,8 +64,8 @@ struct Shared {
 impl Group {
     /// Returns a new group without circuits, of which half may be open.
     ///
-    /// The name appears in metrics, logs and statuses. Range: 1 to 200 bytes of printable text, which may have spaces. The
-    /// range is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
+    /// The name appears in metrics, logs and statuses. Range: 1 to 200 bytes of printable text, which may have spaces.
+    /// The range is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
     pub fn new(name: &str) -> Self {
         let share = AtomicU64::new(SHARE.to_bits());
         Self { shared: Arc::new(Shared { name: name.into(), share, counts: AtomicU64::new(0) }) }
@@ -73,9 +73,9 @@ impl Group {
 
     /// Sets the share of the circuits that may be open at the same time, for all handles to the group.
     ///
-    /// Range: more than 0, at most 1, which is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build). Default: 0.5,
-    /// because if more than half of the endpoints fail, the cause is not the endpoints but the service, the network or this
-    /// process. A new share decides about the next opening, and closes no circuit that is open.
+    /// Range: more than 0, at most 1, which is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
+    /// Default: 0.5, because if more than half of the endpoints fail, the cause is not the endpoints but the service,
+    /// the network or this process. A new share decides about the next opening, and closes no circuit that is open.
     pub fn at_most_open(self, share: f64) -> Self {
         // Relaxed, because the share publishes no other data.
         self.shared.share.store(share.to_bits(), Relaxed);
@@ -100,14 +100,15 @@ impl Group {
         members(self.shared.load())
     }
 
-    /// Returns the number of open slots that the group has. The number is at least 1, and can be lower than the number of
-    /// [taken slots](Self::open) after circuits have left the group.
+    /// Returns the number of open slots that the group has. The number is at least 1, and can be lower than the number
+    /// of [taken slots](Self::open) after circuits have left the group.
     #[must_use]
     pub fn open_slots(&self) -> u32 {
         slots(self.share(), self.members())
     }
 
-    /// Returns the number of open slots that are taken, which is the number of circuits that have left closed by themselves.
+    /// Returns the number of open slots that are taken, which is the number of circuits that have left closed by
+    /// themselves.
     #[must_use]
     pub fn open(&self) -> u32 {
         taken(self.shared.load())
@@ -195,8 +196,9 @@ impl Member {
     pub(crate) fn take(&self) -> Option<OpenSlot> {
         let shared = &self.group.shared;
         let one_more = |counts| (!shared.is_full(counts)).then_some(counts + 1);
-        // Acquire, which pairs with the Release in the drop of a slot. The circuit that takes a slot sees that the circuit that
-        // gave the slot back is closed. Relaxed on failure, because a circuit without a slot reads no other data.
+        // Acquire, which pairs with the Release in the drop of a slot. The circuit that takes a slot sees that the
+        // circuit that gave the slot back is closed. Relaxed on failure, because a circuit without a slot reads no
+        // other data.
         shared.counts.fetch_update(Acquire, Relaxed, one_more).ok()?;
         Some(OpenSlot { shared: Arc::clone(shared) })
     }

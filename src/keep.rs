@@ -70,15 +70,15 @@ pub enum Sharing {
     /// instance on a bad path can neither open nor close the circuits of other instances.
     #[default]
     Advise,
-    /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, and the fleet probes and closes
-    /// as one circuit. An instance whose own calls succeed stays closed. This is the right choice for two or more instances
-    /// of one service with one store. An instance writes a heartbeat every 10 s. [`guide::fleet`](crate::guide::fleet)
-    /// describes the protocol.
+    /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, and the fleet probes and
+    /// closes as one circuit. An instance whose own calls succeed stays closed. This is the right choice for two or
+    /// more instances of one service with one store. An instance writes a heartbeat every 10 s.
+    /// [`guide::fleet`](crate::guide::fleet) describes the protocol.
     Quorum,
-    /// The opening is an order. The first instance that opens opens the circuits of all instances of the fleet, even of those
-    /// whose own calls succeed, and the fleet probes and closes as one circuit, as with [`Quorum`](Self::Quorum). This is the
-    /// right choice for instances with little traffic, and for a service that fails for all instances or for none. An
-    /// instance writes a heartbeat every 10 s.
+    /// The opening is an order. The first instance that opens opens the circuits of all instances of the fleet, even of
+    /// those whose own calls succeed, and the fleet probes and closes as one circuit, as with [`Quorum`](Self::Quorum).
+    /// This is the right choice for instances with little traffic, and for a service that fails for all instances or
+    /// for none. An instance writes a heartbeat every 10 s.
     Follow,
 }
 

@@ -93,8 +93,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// Returns the kind of the tier that still lacks a version that was just written. `None` if the version is as durable
-    /// as the store can make it, which is the default.
+    /// Returns the kind of the tier that still lacks a version that was just written. `None` if the version is as
+    /// durable as the store can make it, which is the default.
     fn lacking(&self, etag: &Etag) -> Option<&'static str> {
         let _any = etag;
         None
@@ -130,8 +130,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot read.
     fn list(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
 
-    /// Returns some of the names after `after` whose value was last written before this time, sorted by their bytes. The
-    /// result is empty only if there are no more such names.
+    /// Returns some of the names after `after` whose value was last written before this time, sorted by their bytes.
+    /// The result is empty only if there are no more such names.
     ///
     /// The caller deletes the records among them that no instance needs any more, and continues after the last name. A
     /// store that drops a value after its TTL needs no such deletion and returns no names, which is the default.
@@ -148,8 +148,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
-    /// Returns the values of names that [`unwritten_since`](Self::unwritten_since) has returned, so that the caller can judge
-    /// the records.
+    /// Returns the values of names that [`unwritten_since`](Self::unwritten_since) has returned, so that the caller can
+    /// judge the records.
     ///
     /// The default implementation is [`load_many`](Self::load_many). A store that copies loaded values to another store
     /// overrides this method and copies nothing, because a copy would renew the time to live of an old record.
@@ -185,8 +185,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// If the store could not append every row. After this error the caller may append all rows again, also in other
-    /// batches. After [`Refused`](StoreErrorKind::Refused) or [`Corrupt`](StoreErrorKind::Corrupt) a registry appends smaller
-    /// batches, finds the row that is refused, and sets it aside if the store takes other rows.
+    /// batches. After [`Refused`](StoreErrorKind::Refused) or [`Corrupt`](StoreErrorKind::Corrupt) a registry appends
+    /// smaller batches, finds the row that is refused, and sets it aside if the store takes other rows.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes the oldest rows of the audit that are older than `before`. Returns true if more such rows may be left.

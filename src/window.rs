@@ -77,8 +77,8 @@ impl Window {
         }
     }
 
-    /// Returns the age up to which a time window is too young for a rate. The age is the time of one bucket, but at most
-    /// 1 s.
+    /// Returns the age up to which a time window is too young for a rate. The age is the time of one bucket, but at
+    /// most 1 s.
     ///
     /// Without this age the first few calls of a busy circuit would decide. The limit of 1 s is needed, because a
     /// bucket of a window of one hour lasts 6 minutes, and an outage of 6 minutes would have no effect.

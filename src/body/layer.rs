@@ -24,8 +24,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     ///
     /// The layer is for services that take an `http::Request` and return an `http::Response`. A body that breaks off is
     /// a failure, the trailers reach the classifier, and the duration of a slow call includes the body. A call whose
-    /// response has come does not [hang](crate::Status::hanging), because a slow reader or a long stream says nothing about
-    /// the service. A probe keeps its slot until the end of the body, but at most for
+    /// response has come does not [hang](crate::Status::hanging), because a slow reader or a long stream says nothing
+    /// about the service. A probe keeps its slot until the end of the body, but at most for
     /// [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline).
     ///
     /// The call has no outcome until its caller has read the body. If callers often drop bodies, or if streams never

@@ -109,7 +109,8 @@ impl Branch {
                     inner.wakers.wake();
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
-                // The wait is not known, because a probe may end at any time, and a health probe may succeed at any time.
+                // The wait is not known, because a probe may end at any time, and a health probe may succeed at any
+                // time.
                 Gate::Taken { .. } => (RejectReason::HalfOpen, UNKNOWN),
                 Gate::HeldBack(_) if word.state() == State::HalfOpen => (RejectReason::HalfOpen, UNKNOWN),
                 Gate::HeldBack(_) => (RejectReason::Tripped, UNKNOWN),

@@ -70,9 +70,9 @@ impl Circuit {
     /// also takes over the evidence (see below). Otherwise a new era begins, and the transition is returned. A new era
     /// also begins if a restore brings more successes of probes than the half-open circuit has.
     ///
-    /// The numbers of a snapshot are not trusted. An opening lasts at most as long as an opening that this circuit could
-    /// make by itself. If the snapshot has no end of the opening, the configuration decides on the open duration. Numbers
-    /// that make no sense count as zero.
+    /// The numbers of a snapshot are not trusted. An opening lasts at most as long as an opening that this circuit
+    /// could make by itself. If the snapshot has no end of the opening, the configuration decides on the open duration.
+    /// Numbers that make no sense count as zero.
     ///
     /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts. The circuit adds
     /// the run and the sums of the snapshot to its own, so that its own evidence still counts if the restore comes
@@ -84,8 +84,8 @@ impl Circuit {
         self.adopt_if(|_| true, snapshot, reason, false).ok()?.edge
     }
 
-    /// Takes over a snapshot if the circuit is still in `era`. Returns [`Moved`] if a later era has begun. The caller logs
-    /// a restore, because only the caller knows the store.
+    /// Takes over a snapshot if the circuit is still in `era`. Returns [`Moved`] if a later era has begun. The caller
+    /// logs a restore, because only the caller knows the store.
     #[cfg(feature = "store")]
     pub(crate) fn adopt_at(&self, era: u64, snapshot: &Snapshot, reason: Reason) -> Result<Adopted, Moved> {
         let is_logged = reason == Reason::Restored;
@@ -163,9 +163,9 @@ impl Circuit {
     /// the advice has the reason [`Reason::Advised`]. Advice outlasts every transition. Later advice replaces earlier
     /// advice, and advice of zero ends all advice.
     ///
-    /// A run or a rate must also be so unlikely, at the usual error rate of this circuit, that a minute of advice opens a
-    /// healthy circuit with a chance of at most 1 %. The usual rate is the share of the weights of the failures in the
-    /// calls of this process before the window and the run, at most half of the limit of the rule. Until the first
+    /// A run or a rate must also be so unlikely, at the usual error rate of this circuit, that a minute of advice opens
+    /// a healthy circuit with a chance of at most 1 %. The usual rate is the share of the weights of the failures in
+    /// the calls of this process before the window and the run, at most half of the limit of the rule. Until the first
     /// success of the circuit this condition does not apply.
     pub fn advise(&self, lasts: Duration) {
         self.advise_beside(0.0, lasts);
@@ -329,8 +329,8 @@ pub(crate) struct Adopted {
     pub(crate) is_suppressed: bool,
 }
 
-/// Returns the snapshot of a circuit that stays closed although the snapshot has another state. The mode and the attempts
-/// stay.
+/// Returns the snapshot of a circuit that stays closed although the snapshot has another state. The mode and the
+/// attempts stay.
 fn kept_closed(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         mode: snapshot.mode,

@@ -1,9 +1,9 @@
 //! Late failures with a `Retry-After`, which trip at once although their era has ended or their call is uncounted.
 //!
-//! Other outcomes of an ended era count only in the totals, because they say nothing about the new state. A `Retry-After`
-//! is different, because its time counts from now. A provider that bans a client does not care if the call began before
-//! the circuit opened. Without this exception, a circuit that opened for five seconds would send its next call into the
-//! ban.
+//! Other outcomes of an ended era count only in the totals, because they say nothing about the new state. A
+//! `Retry-After` is different, because its time counts from now. A provider that bans a client does not care if the
+//! call began before the circuit opened. Without this exception, a circuit that opened for five seconds would send its
+//! next call into the ban.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ impl Inner {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };
         let now = self.now();
         let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER));
-        // The loop ends, because each turn changes the circuit or finds that another thread has changed the circuit, or that the
-        // opening is suppressed.
+        // The loop ends, because each turn changes the circuit or finds that another thread has changed the circuit, or
+        // that the opening is suppressed.
         loop {
             let word = self.load();
             if word.bypassed() || word.mode().is_hold() {

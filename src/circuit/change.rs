@@ -241,7 +241,8 @@ impl Inner {
         // Release, which pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
         self.word.store(to.bits(), Release);
         if standing.state == State::Closed {
-            // The slot is given back after the word is stored, so that no other circuit opens before this circuit is closed.
+            // The slot is given back after the word is stored, so that no other circuit opens before this circuit is
+            // closed.
             drop(cold.slot_back());
         }
         transition

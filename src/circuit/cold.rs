@@ -86,8 +86,8 @@ impl Cold {
         self.past.get_or_insert_default()
     }
 
-    /// Returns the time since the circuit left closed or was last tripped by an operator. `None` if neither happened, or
-    /// if the circuit has closed since.
+    /// Returns the time since the circuit left closed or was last tripped by an operator. `None` if neither happened,
+    /// or if the circuit has closed since.
     pub(super) fn tripped_for(&self, now: Tick) -> Option<Duration> {
         self.past()?.tripped.map(|since| since.passed(now))
     }
@@ -116,7 +116,8 @@ impl Cold {
     }
 }
 
-/// The past of a circuit, on which the answers to orders, the reasons in a snapshot and the reports to observers depend.
+/// The past of a circuit, on which the answers to orders, the reasons in a snapshot and the reports to observers
+/// depend.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     /// The time when the circuit left closed or was tripped by an operator. `None` once the circuit has closed again.
@@ -125,8 +126,8 @@ pub(super) struct Past {
     /// The time since which the stored record is tripped, by its published state or by an operator. The time is used
     /// while `tripped` is `None`, because another instance may have tripped.
     pub(super) tripped_elsewhere: Option<Since>,
-    /// A number that increases with every change that an operator could have observed, which are the transitions of this
-    /// circuit and the changes loaded from the store.
+    /// A number that increases with every change that an operator could have observed, which are the transitions of
+    /// this circuit and the changes loaded from the store.
     pub(super) latest: Generation,
     /// The time that the present state lasted before the present era. For a state taken over from a snapshot this is
     /// the time on another instance or before a restart. For an opening it also includes the earlier eras of the same
@@ -145,7 +146,8 @@ pub(super) struct Past {
     pub(super) is_reporting: bool,
     /// The ids and the hashes of the last orders of this and of other instances, the newest last.
     orders: VecDeque<(Arc<str>, Option<OrderHash>)>,
-    /// The time until which the service has asked for no calls. A health probe does not end an opening before this time.
+    /// The time until which the service has asked for no calls. A health probe does not end an opening before this
+    /// time.
     pub(super) leave_alone_until: Tick,
     /// The data of a circuit in a group. Allocated by itself, so that a circuit without a group stays small.
     grouped: Option<Box<Grouped>>,

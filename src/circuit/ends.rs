@@ -12,8 +12,8 @@ use crate::state::State;
 use crate::sync::Relaxed;
 
 impl Circuit {
-    /// Returns the present era, and the time until the opening ends. `None` if the circuit is not open, or if the opening
-    /// has no end.
+    /// Returns the present era, and the time until the opening ends. `None` if the circuit is not open, or if the
+    /// opening has no end.
     pub(crate) fn opening_ends_in(&self) -> (u64, Option<Duration>) {
         let inner = self.inner();
         // The lock is held so that no transition comes between the two reads.

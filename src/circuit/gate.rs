@@ -66,7 +66,8 @@ pub(super) enum Gate {
     /// The call is a probe.
     Probe,
     /// The half-open circuit admits no further probe at present. `oldest` is the age of the oldest probe in
-    /// nanoseconds. `leased_until` is the time from which the circuit probes without a grant, if only a grant is missing.
+    /// nanoseconds. `leased_until` is the time from which the circuit probes without a grant, if only a grant is
+    /// missing.
     Taken { oldest: u64, leased_until: Option<Tick> },
     /// The circuit is due to probe, and no call may be a probe until a health probe succeeds, or until this time.
     HeldBack(Tick),

@@ -1,22 +1,22 @@
 //! Calls that hang, which count as slow before they end.
 //!
-//! A slow call is known at its end. A service that answers nothing would therefore be called until the first timeouts of the
-//! callers, which can be half a minute. So with a slow-call rule, a call that has been under way for `slower_than` or longer
-//! counts as a call and as a slow call, in addition to the calls that have ended. When the call ends, its place in the window
-//! replaces its place among the hanging calls. An end in a later era changes nothing. Only the slow-call rule counts hanging
-//! calls, because a hanging call is no failure yet.
+//! A slow call is known at its end. A service that answers nothing would therefore be called until the first timeouts
+//! of the callers, which can be half a minute. So with a slow-call rule, a call that has been under way for
+//! `slower_than` or longer counts as a call and as a slow call, in addition to the calls that have ended. When the call
+//! ends, its place in the window replaces its place among the hanging calls. An end in a later era changes nothing.
+//! Only the slow-call rule counts hanging calls, because a hanging call is no failure yet.
 //!
-//! `window/under_way.rs` counts, and this file decides when to look. Time makes calls hang, but a timer for each circuit
-//! would cost more than the rule is worth. Therefore the first call of each tenth of `slower_than` looks, and so does every
-//! outcome that is weighed. Without any calls a status, a refresh of the metrics, the runner of a health probe, and once a
-//! second the task of a registry with a store look. A call that finds the rule met is rejected.
+//! `window/under_way.rs` counts, and this file decides when to look. Time makes calls hang, but a timer for each
+//! circuit would cost more than the rule is worth. Therefore the first call of each tenth of `slower_than` looks, and
+//! so does every outcome that is weighed. Without any calls a status, a refresh of the metrics, the runner of a health
+//! probe, and once a second the task of a registry with a store look. A call that finds the rule met is rejected.
 //!
-//! Only calls of a closed circuit hang. Probes have a deadline of their own, and calls that count in no window count here
-//! neither. A call whose service has answered, and whose body is still streamed, does not hang, because a slow reader or a
-//! stream without end says nothing about the service.
+//! Only calls of a closed circuit hang. Probes have a deadline of their own, and calls that count in no window count
+//! here neither. A call whose service has answered, and whose body is still streamed, does not hang, because a slow
+//! reader or a stream without end says nothing about the service.
 //!
-//! A circuit without the rule has no counts and tests nothing, because one bit of the word keeps the calls of a circuit with
-//! the rule from the shortest path ([`Word::passes_at_once`]).
+//! A circuit without the rule has no counts and tests nothing, because one bit of the word keeps the calls of a circuit
+//! with the rule from the shortest path ([`Word::passes_at_once`]).
 
 use std::time::Duration;
 
@@ -29,27 +29,27 @@ use crate::sync::{Acquire, Release, fence};
 use crate::window::Stamp;
 
 impl Inner {
-    /// Counts a counted call that begins. Returns true if hanging calls have opened the circuit, so that the call must not be
-    /// made.
+    /// Counts a counted call that begins. Returns true if hanging calls have opened the circuit, so that the call must
+    /// not be made.
     pub(super) fn note_start(&self, word: Word, started: Tick) -> bool {
         let Some(under_way) = self.under_way() else { return false };
         under_way.start(Stamp { era: word.era(), now: started }) && self.opens_by_hanging(word, started)
     }
 
-    /// Counts the end of a call that `note_start` has counted in the present era, before the end enters the window. A call
-    /// that has been answered is not counted any more.
+    /// Counts the end of a call that `note_start` has counted in the present era, before the end enters the window. A
+    /// call that has been answered is not counted any more.
     #[inline]
     pub(super) fn note_end(&self, word: Word, mark: Mark, started: Tick) {
         if let Some(under_way) = self.under_way().filter(|_| mark.awaits_answer()) {
             under_way.end(Stamp { era: word.era(), now: started });
-            // Release, which pairs with the Acquire in `hanging`. A thread that sees the call in the window does not see the
-            // call among the hanging calls, so that the call is never counted twice.
+            // Release, which pairs with the Acquire in `hanging`. A thread that sees the call in the window does not
+            // see the call among the hanging calls, so that the call is never counted twice.
             fence(Release);
         }
     }
 
-    /// Returns the number of calls of the era that have been under way for `slower_than` or longer. A caller that also reads
-    /// the window must read the window first.
+    /// Returns the number of calls of the era that have been under way for `slower_than` or longer. A caller that also
+    /// reads the window must read the window first.
     pub(super) fn hanging(&self, word: Word, now: Tick) -> u64 {
         let Some(under_way) = self.under_way().filter(|_| word.counts_calls()) else { return 0 };
         // Acquire, which pairs with the Release in `note_end`.
@@ -57,7 +57,8 @@ impl Inner {
         under_way.hanging(word.era(), now)
     }
 
-    /// Opens the circuit if the hanging calls make the slow-call rule true. The callers are those that look without an outcome.
+    /// Opens the circuit if the hanging calls make the slow-call rule true. The callers are those that look without an
+    /// outcome.
     pub(super) fn open_if_hanging(&self) {
         let word = self.load();
         if word.is_watched() {
@@ -65,7 +66,8 @@ impl Inner {
         }
     }
 
-    /// Opens the circuit if the calls that hang at the time `at` make the slow-call rule true. Returns true if the era is over.
+    /// Opens the circuit if the calls that hang at the time `at` make the slow-call rule true. Returns true if the era
+    /// is over.
     #[cold]
     #[inline(never)]
     fn opens_by_hanging(&self, word: Word, at: Tick) -> bool {

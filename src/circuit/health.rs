@@ -85,8 +85,8 @@ pub(super) struct Checks {
 pub(crate) enum Wanted {
     /// The service should be checked. The result counts in this era.
     Check { era: u64 },
-    /// No check is wanted until the next transition, or until this time has passed. Then a hold ends, or the runner looks
-    /// for calls that hang.
+    /// No check is wanted until the next transition, or until this time has passed. Then a hold ends, or the runner
+    /// looks for calls that hang.
     Nothing(Option<Duration>),
     /// Another runner has taken over.
     Replaced,
@@ -266,8 +266,8 @@ impl Inner {
         self.wakers.wake();
     }
 
-    /// Returns the time until which no call of this era may be a probe, because no health probe has succeeded. Zero if calls
-    /// may probe.
+    /// Returns the time until which no call of this era may be a probe, because no health probe has succeeded. Zero if
+    /// calls may probe.
     #[inline(always)]
     pub(super) fn held_back_until(&self, word: Word, now: Tick) -> Tick {
         match self.health() {
@@ -427,8 +427,8 @@ impl Branch {
     }
 }
 
-/// The number of intervals without an answer after which a runner is silent. After the same number of such times without
-/// a success, calls probe in any case.
+/// The number of intervals without an answer after which a runner is silent. After the same number of such times
+/// without a success, calls probe in any case.
 const PATIENCE: u32 = 10;
 /// The number of failures in a row after which a health probe that calls have contradicted is believed again.
 const BELIEVED_AFTER: u8 = 3;

@@ -1,9 +1,9 @@
-//! The circuit as a member of a [group](crate::Group): its open slot, and the openings that are suppressed because the group
-//! has no open slot.
+//! The circuit as a member of a [group](crate::Group): its open slot, and the openings that are suppressed because the
+//! group has no open slot.
 //!
-//! The slot is taken under the cold mutex, before the word of the opening is stored, and is given back under the mutex after
-//! the word of the closing is stored. So the group never has more open circuits than open slots at any moment. The slot lies
-//! in the cold data, so that a circuit that is dropped gives its slot back.
+//! The slot is taken under the cold mutex, before the word of the opening is stored, and is given back under the mutex
+//! after the word of the closing is stored. So the group never has more open circuits than open slots at any moment.
+//! The slot lies in the cold data, so that a circuit that is dropped gives its slot back.
 //!
 //! | edge | slot |
 //! |---|---|
@@ -13,13 +13,13 @@
 //! | to closed | given back |
 //! | an act of an operator | neither needed nor taken, and kept until the circuit is closed |
 //!
-//! A circuit in shadow takes slots as in automatic mode, so that the trial shows the cap. A circuit under the kill switch needs
-//! none, because its state decides about no call. A circuit whose key was evicted has left its group.
+//! A circuit in shadow takes slots as in automatic mode, so that the trial shows the cap. A circuit under the kill
+//! switch needs none, because its state decides about no call. A circuit whose key was evicted has left its group.
 //!
-//! In an outage of all members every failing call finds a rule met and no slot. Such a call takes no lock, because one load of
-//! the word of the group shows that no slot is free. The lock is taken for the first suppressed opening of an era, for a
-//! report, and if a slot seems to be free. The event is reported at most every ten seconds, because one line for each failing
-//! call would flood a log.
+//! In an outage of all members every failing call finds a rule met and no slot. Such a call takes no lock, because one
+//! load of the word of the group shows that no slot is free. The lock is taken for the first suppressed opening of an
+//! era, for a report, and if a slot seems to be free. The event is reported at most every ten seconds, because one line
+//! for each failing call would flood a log.
 
 use std::time::Duration;
 
@@ -62,8 +62,8 @@ impl InGroup {
 }
 
 impl Inner {
-    /// Takes an open slot for a circuit that is about to leave closed, or to open again. The caller holds the cold mutex.
-    /// Returns false if the opening must be suppressed.
+    /// Takes an open slot for a circuit that is about to leave closed, or to open again. The caller holds the cold
+    /// mutex. Returns false if the opening must be suppressed.
     pub(super) fn take_slot(&self, cold: &mut Cold, from: Word) -> bool {
         let Some(InGroup { member, .. }) = self.in_group().filter(|group| !group.member.has_left()) else {
             return true;
@@ -81,8 +81,8 @@ impl Inner {
         }
     }
 
-    /// Returns true if an opening in this era is certainly not worth the lock, because an earlier opening of the era was
-    /// suppressed, and the group has still no slot.
+    /// Returns true if an opening in this era is certainly not worth the lock, because an earlier opening of the era
+    /// was suppressed, and the group has still no slot.
     pub(super) fn finds_no_slot(&self, expected: Word) -> bool {
         self.in_group().is_some_and(|group| {
             // Relaxed, because the era publishes no other data. A thread that reads an earlier era takes the lock.
@@ -92,8 +92,9 @@ impl Inner {
         })
     }
 
-    /// Returns true if the group suppresses an opening by hanging calls, and has suppressed an opening of this era before. Such
-    /// an opening is shown and not counted, because each look finds the same calls, and the number of looks says nothing.
+    /// Returns true if the group suppresses an opening by hanging calls, and has suppressed an opening of this era
+    /// before. Such an opening is shown and not counted, because each look finds the same calls, and the number of
+    /// looks says nothing.
     pub(super) fn is_suppressed_again(&self, word: Word, now: Tick) -> bool {
         let is_again = self.finds_no_slot(word);
         if let Some(group) = self.in_group().filter(|_| is_again) {
@@ -147,8 +148,9 @@ impl Inner {
         self.in_group().map_or(0, |group| group.suppressed.load(Relaxed))
     }
 
-    /// Removes the circuit from its group, and gives its slot back, because the circuit is dropped or its key was evicted. An
-    /// evicted circuit may live on for a while, because calls are under way and a successor inherits its evidence.
+    /// Removes the circuit from its group, and gives its slot back, because the circuit is dropped or its key was
+    /// evicted. An evicted circuit may live on for a while, because calls are under way and a successor inherits its
+    /// evidence.
     pub(super) fn leave_group(&self) {
         let Some(group) = self.in_group() else { return };
         let mut cold = self.cold.lock();

@@ -1,8 +1,8 @@
 //! The inheritance of an evicted keyed circuit, whose state and evidence the next circuit of the same name takes over.
 //!
 //! An evicted circuit may know that its service fails, and calls of that circuit may still be under way. Its successor
-//! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures. A circuit
-//! that has closed after several openings knows that the next opening must be long.
+//! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures. A
+//! circuit that has closed after several openings knows that the next opening must be long.
 
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use super::Circuit;
 use crate::state::{Reason, Snapshot};
 
 impl Circuit {
-    /// Returns true if a new circuit would know less than this circuit, because this circuit is tripped, held, limited or in shadow,
-    /// has failures or slow calls in its evidence, has openings in a row that still count, or has calls under way.
+    /// Returns true if a new circuit would know less than this circuit, because this circuit is tripped, held, limited
+    /// or in shadow, has failures or slow calls in its evidence, has openings in a row that still count, or has calls
+    /// under way.
     ///
     /// `handles` is the number of handles to the circuit that are not part of a call.
     pub(crate) fn knows_more_than_a_new_one(&self, handles: usize) -> bool {
@@ -47,8 +48,8 @@ impl Circuit {
         self.adopt(snapshot, Reason::Restored);
     }
 
-    /// Returns true if the circuit has taken over the evidence of an evicted circuit. The record in the store has the same
-    /// evidence, which must not be added a second time.
+    /// Returns true if the circuit has taken over the evidence of an evicted circuit. The record in the store has the
+    /// same evidence, which must not be added a second time.
     #[cfg(feature = "store")]
     pub(crate) fn has_inherited(&self) -> bool {
         self.inner().cold.lock().has_inherited

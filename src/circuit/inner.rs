@@ -1,5 +1,5 @@
-//! The data of a circuit, which are the atomic word with era, state and mode, the data of the present era, the evidence,
-//! and the cold data behind the mutex.
+//! The data of a circuit, which are the atomic word with era, state and mode, the data of the present era, the
+//! evidence, and the cold data behind the mutex.
 //!
 //! The order of the fields matters for the speed of a call, and the assertions below the struct check that order.
 
@@ -57,8 +57,8 @@ pub(crate) struct Inner {
     /// The observers that want an event for every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
-    /// The time until which the service wants no calls, by the latest `Retry-After` of a failure in this era. The time is
-    /// in milliseconds since the era began.
+    /// The time until which the service wants no calls, by the latest `Retry-After` of a failure in this era. The time
+    /// is in milliseconds since the era began.
     pub(super) leave_alone_until: Tagged,
     pub(super) wakers: Wakers,
     pub(super) config: Config,
@@ -307,7 +307,8 @@ impl Inner {
         tally
     }
 
-    /// Returns a number between 0 and 1, for the jitter of an opening. The number depends only on the seed and on `era`.
+    /// Returns a number between 0 and 1, for the jitter of an opening. The number depends only on the seed and on
+    /// `era`.
     pub(super) fn random(&self, era: u64) -> f64 {
         random::share(random::nth(self.seed, era))
     }
@@ -331,9 +332,9 @@ impl Inner {
     }
 }
 
-/// Reports the remaining sums when the last handle, permit and rejection of the circuit are gone. Also wakes the runner of
-/// the health probes, which holds no handle and must end. Leaves the group before the observers are dropped, because they
-/// show the numbers of the group.
+/// Reports the remaining sums when the last handle, permit and rejection of the circuit are gone. Also wakes the runner
+/// of the health probes, which holds no handle and must end. Leaves the group before the observers are dropped, because
+/// they show the numbers of the group.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.report_sums();

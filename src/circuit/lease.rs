@@ -106,7 +106,8 @@ impl Inner {
         if mode == Mode::Shadow {
             return Tick::ZERO;
         }
-        // Relaxed, because the time publishes no other data. `Circuit::lease_probes` describes the effect of a late read.
+        // Relaxed, because the time publishes no other data. `Circuit::lease_probes` describes the effect of a late
+        // read.
         Tick::from_nanos(self.leased_until.load(Relaxed))
     }
 

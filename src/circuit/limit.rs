@@ -156,9 +156,9 @@ impl Inner {
         }
     }
 
-    /// Returns the word of an era that begins, with the bit of its limit. The caller holds the cold mutex, has begun the
-    /// window of the era, and publishes the word after this call. `closed_for` is the time since the closing on another
-    /// instance or before a restart, and `tally` the sums of the window from there.
+    /// Returns the word of an era that begins, with the bit of its limit. The caller holds the cold mutex, has begun
+    /// the window of the era, and publishes the word after this call. `closed_for` is the time since the closing on
+    /// another instance or before a restart, and `tally` the sums of the window from there.
     pub(super) fn begin_limit(
         &self,
         from: Word,
@@ -180,8 +180,8 @@ impl Inner {
         self.with_limit(to, now)
     }
 
-    /// Returns the duration of the ramp that begins with a transition. `None` if the transition leaves the ramp as it is,
-    /// because only the mode changes.
+    /// Returns the duration of the ramp that begins with a transition. `None` if the transition leaves the ramp as it
+    /// is, because only the mode changes.
     fn ramp_after(
         &self,
         from: Word,
@@ -212,8 +212,8 @@ impl Inner {
         closes.into_iter().find(|(closing, _)| closing == reason).map(|(_, ramp)| ramp)
     }
 
-    /// Continues a ramp in a closed circuit that is restored within its era, and adds the sums of its window. The caller holds
-    /// the cold mutex, and `word` is the present word.
+    /// Continues a ramp in a closed circuit that is restored within its era, and adds the sums of its window. The
+    /// caller holds the cold mutex, and `word` is the present word.
     pub(super) fn resume_limit(&self, word: Word, closed_for: Option<Duration>, tally: Tally, now: Tick) {
         if let Some(throttle) = self.throttle() {
             throttle.seed(word.era(), now, tally);
@@ -282,7 +282,8 @@ impl Inner {
         }
     }
 
-    /// Limits the calls if a failure has made the share of the throttle positive. `word` is the word before the failure.
+    /// Limits the calls if a failure has made the share of the throttle positive. `word` is the word before the
+    /// failure.
     pub(super) fn limit_if_throttled(&self, word: Word, now: Tick) {
         if !word.is_limited() && self.throttled_share(word.era(), now) > 0.0 {
             self.begin_summaries(now);
@@ -331,8 +332,8 @@ impl Inner {
         let Some(_cold) = self.cold.try_lock() else { return };
         // Relaxed, because the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(self.word.load(Relaxed));
-        // Release, which pairs with the Acquire in `load`. A thread that sees this word must see the data of the era, which
-        // another thread may have written under the lock before.
+        // Release, which pairs with the Acquire in `load`. A thread that sees this word must see the data of the era,
+        // which another thread may have written under the lock before.
         let next = self.with_limit(word, now);
         if let Some(limit) = self.limit().filter(|_| !next.is_limited()) {
             // Rejections that are still owed lapse with the limit.

@@ -1,10 +1,10 @@
-//! Loom models of the circuit's protocols. Each model runs two or three threads in every order, or in every order
-//! with at most three interruptions if there are too many orders, and checks a rule of [`circuit`](super). A straggler is
-//! a call that ends after its era.
+//! Loom models of the circuit's protocols. Each model runs two or three threads in every order, or in every order with
+//! at most three interruptions if there are too many orders, and checks a rule of [`circuit`](super). A straggler is a
+//! call that ends after its era.
 //!
 //! This file has the fixtures, and the files below have the models by subject. The clock stands still, and reports use
-//! a channel of std, so that only the atomics and locks of the circuit are steps of a model. `scripts/loom-mutants` breaks
-//! one step of the code at a time, and checks that a model fails:
+//! a channel of std, so that only the atomics and locks of the circuit are steps of a model. `scripts/loom-mutants`
+//! breaks one step of the code at a time, and checks that a model fails:
 //!
 //! | model | faults that make the model fail |
 //! |---|---|

@@ -4,8 +4,8 @@
 //! have a layer. In half-open the outer call is a probe. Its inner call must not need a slot of its own, because a
 //! rejection of the inner call would end the probe without a verdict. Therefore the circuit notes in a thread-local
 //! list that the probe is being polled. A call on the same thread during that poll goes through uncounted, and the
-//! outer probe alone decides. A call of a limited circuit is noted as well, so that a call inside the admitted call is not
-//! drawn a second time.
+//! outer probe alone decides. A call of a limited circuit is noted as well, so that a call inside the admitted call is
+//! not drawn a second time.
 //!
 //! Other calls of a closed circuit are not noted, because the note would slow every healthy call down. A closed circuit
 //! counts both calls, so that nested layers reach a threshold with half the requests.

@@ -33,8 +33,8 @@ impl Inner {
         }
     }
 
-    /// Begins the summaries of rejections, when the circuit opens, becomes half-open without an opening or begins to limit its
-    /// calls. The first rejection after ten seconds makes the first summary.
+    /// Begins the summaries of rejections, when the circuit opens, becomes half-open without an opening or begins to
+    /// limit its calls. The first rejection after ten seconds makes the first summary.
     pub(super) fn begin_summaries(&self, now: Tick) {
         // Relaxed, because time and count publish no other data.
         self.counts.next_summary.store(now.saturating_add(SUMMARY_EVERY).as_nanos(), Relaxed);

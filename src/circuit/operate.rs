@@ -29,7 +29,8 @@ impl Circuit {
         self.always(&Order { hold, ..Order::direct(Act::Trip, by) })
     }
 
-    /// Lets every call through, and counts it only in the totals, until a resume or a reset, or until `hold` has passed.
+    /// Lets every call through, and counts it only in the totals, until a resume or a reset, or until `hold` has
+    /// passed.
     ///
     /// After the hold the earlier state decides again.
     pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
@@ -68,7 +69,8 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Refused::IdUsed`], [`Refused::Stale`], [`Refused::NothingToReset`], [`Refused::Cooldown`] or [`Refused::NothingHeld`].
+    /// [`Refused::IdUsed`], [`Refused::Stale`], [`Refused::NothingToReset`], [`Refused::Cooldown`] or
+    /// [`Refused::NothingHeld`].
     pub(crate) fn act(&self, order: &Order) -> Result<Option<Transition>, Refused> {
         let inner = self.inner();
         let mut judged = Ok(false);

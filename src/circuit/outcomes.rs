@@ -1,6 +1,5 @@
-//! Outcomes of calls that are no probes, as evidence for a circuit: slow calls, stale outcomes, and the weight of a call
-//! that was cancelled late or ended by a deadline of its caller. The ends of probes are
-//! in `verdict`.
+//! Outcomes of calls that are no probes, as evidence for a circuit: slow calls, stale outcomes, and the weight of a
+//! call that was cancelled late or ended by a deadline of its caller. The ends of probes are in `verdict`.
 //!
 //! An outcome is evidence in the era of its permit. If that era is over, the outcome counts only for the totals.
 //! Evidence may cause a transition. The rules are in `trip_rules`, and the transition itself is in `change`.
@@ -154,8 +153,8 @@ impl Branch {
         };
         let (era, now) = (word.era(), inner.now());
         let mark = window::Mark { units: failure.weight().units(), slow: inner.ends_slow(word, end, now) };
-        // The window is updated first. `totals` computes the successes as calls less failures, and must not see a failure
-        // before its call is in the window.
+        // The window is updated first. `totals` computes the successes as calls less failures, and must not see a
+        // failure before its call is in the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
         inner.count_refusal(era, now);

@@ -86,9 +86,10 @@ impl Circuit {
     /// never recovers. The answer is no permit. Another thread may take the last slot before the call, and a ramp or a
     /// throttle may still reject the call.
     ///
-    /// A half-open circuit that has waited too long for a success opens with the next call, and also with this question.
-    /// Otherwise callers who call only after a positive answer would never call again. For the same reason an open circuit
-    /// whose wait is over becomes half-open with this question while it needs a lease of its fleet for each probe.
+    /// A half-open circuit that has waited too long for a success opens with the next call, and also with this
+    /// question. Otherwise callers who call only after a positive answer would never call again. For the same reason an
+    /// open circuit whose wait is over becomes half-open with this question while it needs a lease of its fleet for
+    /// each probe.
     ///
     /// ```
     /// use tower_circuit_breaker::Circuit;
@@ -199,7 +200,8 @@ impl Inner {
             return Tick::ZERO;
         }
         let now = self.clock.now();
-        // Returns zero if a change is due, because only a call carries out the change, even if that call will be rejected.
+        // Returns zero if a change is due, because only a call carries out the change, even if that call will be
+        // rejected.
         let rejects = self.rejects_plainly(word, now)
             || matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::HeldBack(_) | Gate::Closed(_)));
         if rejects { taken(now) } else { Tick::ZERO }

@@ -21,8 +21,8 @@ use crate::state::text::beginning;
 
 /// The right to make one call, in the era in which the permit was given.
 ///
-/// Make the call with [`call`](Self::call), or record its outcome by [`judge`](Self::judge) or one of the shorter forms.
-/// An outcome whose era has ended counts only in the totals.
+/// Make the call with [`call`](Self::call), or record its outcome by [`judge`](Self::judge) or one of the shorter
+/// forms. An outcome whose era has ended counts only in the totals.
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5, because most such permits are dropped
 /// by a `?` behind a call that failed. The kind of the failure is `unrecorded`, or `cancelled` for a drop after
@@ -30,11 +30,11 @@ use crate::state::text::beginning;
 /// [`ignore`](Self::ignore). A drop by a panic counts as a hard failure. With `cancelled_never_counts` only the panic
 /// counts.
 ///
-/// A probe that is dropped before `cancelled_counts_after` gives its slot back without a verdict, because the caller may
-/// have given up on a healthy service. Three such probes in a row close the circuit on trust. If a failure of weight 0.5
-/// follows before the first success, such as one more dropped permit, the circuit opens again for a longer open
-/// duration. During an outage, therefore, each opening costs four failed calls if a `?` drops the permits, and only one
-/// if the failures are recorded.
+/// A probe that is dropped before `cancelled_counts_after` gives its slot back without a verdict, because the caller
+/// may have given up on a healthy service. Three such probes in a row close the circuit on trust. If a failure of
+/// weight 0.5 follows before the first success, such as one more dropped permit, the circuit opens again for a longer
+/// open duration. During an outage, therefore, each opening costs four failed calls if a `?` drops the permits, and
+/// only one if the failures are recorded.
 // The fields are three whole words. The compiler writes smaller fields one by one and moves them as larger units, and a
 // processor stalls at such a move for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped without an outcome counts as a failure"]
@@ -133,8 +133,8 @@ impl Permit {
     /// database.
     ///
     /// If the failure opens the circuit, status, log, audit and rejections show the text. One line of at most 200
-    /// characters is kept, and every address in the line that has `://` is cut to its scheme and host. If the failure does
-    /// not open the circuit, the text is not written.
+    /// characters is kept, and every address in the line that has `://` is cut to its scheme and host. If the failure
+    /// does not open the circuit, the text is not written.
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, Failure};
@@ -179,8 +179,8 @@ impl Permit {
     ///
     /// Put the `?` behind this call, because a `?` before the outcome is recorded would drop the permit.
     ///
-    /// The reason of an opening has no text of the error, because the result can be of any type. If errors are judged as
-    /// usual, make the call with [`call`](Self::call), [`call_within`](Self::call_within) or
+    /// The reason of an opening has no text of the error, because the result can be of any type. If errors are judged
+    /// as usual, make the call with [`call`](Self::call), [`call_within`](Self::call_within) or
     /// [`call_blocking`](Self::call_blocking), which record the text too.
     ///
     /// ```
@@ -245,7 +245,8 @@ impl Permit {
         }
     }
 
-    /// Records that the service has answered, although the call goes on with a body. The call does not hang from now on.
+    /// Records that the service has answered, although the call goes on with a body. The call does not hang from now
+    /// on.
     #[cfg(feature = "http")]
     pub(crate) fn answered(&mut self) {
         let inner = &self.branch.inner;

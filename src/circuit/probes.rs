@@ -103,7 +103,8 @@ impl Verdict {
         !certain && self.under_way < at_once && self.under_way + self.successes + self.failures < useful
     }
 
-    /// Returns the verdict with one probe fewer under way, and with `without` as the number of probes without a verdict.
+    /// Returns the verdict with one probe fewer under way, and with `without` as the number of probes without a
+    /// verdict.
     const fn counted_out(self, without: u32) -> Self {
         Self { under_way: self.under_way.saturating_sub(1), without, ..self }
     }
@@ -158,8 +159,8 @@ impl Probes {
         probe
     }
 
-    /// Ends a probe. Gives the slot back if the probe still has the slot, and returns the verdict with this probe. Returns
-    /// `None` if the era is over. A count at its maximum does not wrap.
+    /// Ends a probe. Gives the slot back if the probe still has the slot, and returns the verdict with this probe.
+    /// Returns `None` if the era is over. A count at its maximum does not wrap.
     ///
     /// An overdue probe that has lost its slot still counts if the probe succeeded or failed.
     pub(super) fn end(&self, era: u64, probe: Probe, judged: Judged) -> Option<Verdict> {

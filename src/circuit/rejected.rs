@@ -27,9 +27,9 @@ use crate::state::{Brief, Mode, RejectReason, Shed, State, Transition};
 
 /// The error of a call that the circuit rejected. The circuit did not let this call through to the service.
 ///
-/// Behind retries, a rejection is the end of one attempt. Earlier attempts of the same call may have reached the service.
-/// A rejection says that nothing was sent only if no retry lies between the breaker and the caller. The guide shows in
-/// "A rejection after an attempt" how a caller counts the attempts that were sent.
+/// Behind retries, a rejection is the end of one attempt. Earlier attempts of the same call may have reached the
+/// service. A rejection says that nothing was sent only if no retry lies between the breaker and the caller. The guide
+/// shows in "A rejection after an attempt" how a caller counts the attempts that were sent.
 ///
 /// `Display` is one sentence for the person on call, with the circuit, the reason for its opening with the numbers, the
 /// kind and the text of the last failure, and the time until the next probe. Formatting locks a mutex of the circuit,
@@ -61,8 +61,8 @@ impl Rejected {
     }
 
     /// Returns the time until the circuit admits calls again, counted from the moment of the check that rejected the
-    /// call. For a call that was shed or throttled, returns one second. For a call that a ramp rejected, returns the rest of
-    /// the ramp, at most one second.
+    /// call. For a call that was shed or throttled, returns one second. For a call that a ramp rejected, returns the
+    /// rest of the ramp, at most one second.
     ///
     /// In a tower service the check is in `poll_ready`, so the wait is too long by the time between `poll_ready` and
     /// `call`. Returns `None` if no time is known, because the circuit is half-open, waits for a health probe, is held
@@ -75,15 +75,15 @@ impl Rejected {
     /// Returns the transition that opened the circuit, if the transition is among the last 128 that the circuit
     /// remembers. If the circuit was taken over half-open from a store, returns that takeover.
     ///
-    /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because of its ramp or its
-    /// throttle, or because its service had not been polled ready.
+    /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because of its ramp or
+    /// its throttle, or because its service had not been polled ready.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.branch.opened(|era| self.facts.eras_before(era))
     }
 
-    /// Returns true if the circuit lets no call probe at this moment, because its required health probe has not succeeded
-    /// since the opening.
+    /// Returns true if the circuit lets no call probe at this moment, because its required health probe has not
+    /// succeeded since the opening.
     #[must_use]
     pub fn waits_for_health_probe(&self) -> bool {
         self.reason() != RejectReason::LoadShed && self.retry_after().is_none() && self.branch.waits_for_health()

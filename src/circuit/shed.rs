@@ -1,7 +1,7 @@
 //! Load shedding as a circuit sees it, with the refusal of a heavy call and the report of the measured load.
 //!
-//! A shed call enters no window, takes no probe and counts no failure. The measurement of the load and the choice of the
-//! calls are left to the layer.
+//! A shed call enters no window, takes no probe and counts no failure. The measurement of the load and the choice of
+//! the calls are left to the layer.
 
 use std::time::Duration;
 

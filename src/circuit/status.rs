@@ -54,8 +54,8 @@ pub struct Status {
     /// The time since the circuit left closed or was last tripped by an operator. `None` if neither happened, or if the
     /// circuit has closed since.
     pub tripped_for: Option<Duration>,
-    /// The time until the hold ends. Zero if the hold is over but no call has come since, so that the mode is still that of
-    /// the hold. `None` if no hold is in force, or if only an operator ends the hold.
+    /// The time until the hold ends. Zero if the hold is over but no call has come since, so that the mode is still
+    /// that of the hold. `None` if no hold is in force, or if only an operator ends the hold.
     pub held_for: Option<Duration>,
     /// The time for which a registry still refuses a reset that is not forced. `None` if a registry would not refuse
     /// the reset.
@@ -67,11 +67,11 @@ pub struct Status {
     /// The time until the ramp is over. During a ramp a closed circuit admits only a share of the calls. `None` without
     /// a ramp.
     pub ramp_left: Option<Duration>,
-    /// The share of the calls that the closed circuit admits at this moment, by its ramp and its throttle. 1 without both, and
-    /// in other states.
+    /// The share of the calls that the closed circuit admits at this moment, by its ramp and its throttle. 1 without
+    /// both, and in other states.
     pub admitted_share: f64,
-    /// The share of the calls that the throttle of the closed circuit rejects at this moment. 0 without a throttle, and in
-    /// other states.
+    /// The share of the calls that the throttle of the closed circuit rejects at this moment. 0 without a throttle, and
+    /// in other states.
     pub throttled_share: f64,
     /// The number of openings in a row, as of the last opening. The next trip first reduces the number by one for each
     /// time that the last open duration fits into the time spent closed. The number stops growing when the doubled open
@@ -84,20 +84,20 @@ pub struct Status {
     pub run: f64,
     /// The weighted share of failures in the window. `None` below `min_calls`, and if no rule needs a window.
     pub failure_rate: Option<f64>,
-    /// The share of slow calls in the window, with the calls that [hang](Self::hanging). `None` below `min_calls`, and without
-    /// a slow-call rule.
+    /// The share of slow calls in the window, with the calls that [hang](Self::hanging). `None` below `min_calls`, and
+    /// without a slow-call rule.
     pub slow_call_rate: Option<f64>,
-    /// The number of calls of this era that have been under way for `slower_than` or longer. A call can be missing for a tenth
-    /// of `slower_than`, at least for 1 ms. Such calls are not in `tally`. Zero without a slow-call rule, and if the circuit
-    /// counts no calls, because it is not closed or because a hold is in force.
+    /// The number of calls of this era that have been under way for `slower_than` or longer. A call can be missing for
+    /// a tenth of `slower_than`, at least for 1 ms. Such calls are not in `tally`. Zero without a slow-call rule, and
+    /// if the circuit counts no calls, because it is not closed or because a hold is in force.
     pub hanging: u64,
     /// The probes of a half-open circuit.
     pub probes: ProbeStatus,
     /// The decision of the fleet that this instance has loaded last. `None` for a circuit without a fleet, and before
     /// the store has answered.
     pub fleet: Option<FleetBrief>,
-    /// The opening that the [group](crate::Group) of the circuit has suppressed. `None` if no opening was suppressed in the last
-    /// minute, or if the circuit has made a transition since.
+    /// The opening that the [group](crate::Group) of the circuit has suppressed. `None` if no opening was suppressed in
+    /// the last minute, or if the circuit has made a transition since.
     pub suppressed: Option<Suppressed>,
     /// The health probes of the circuit. `None` if the circuit has never had any.
     pub health: Option<HealthStatus>,
@@ -185,8 +185,8 @@ pub struct Totals {
     pub load_shed: u64,
     /// Calls that the throttle rejected. `rejected` includes these calls.
     pub throttled: u64,
-    /// Openings that the [group](crate::Group) of the circuit has suppressed. Each outcome that meets a rule counts. Calls
-    /// that [hang](Status::hanging) count as one opening, until an outcome meets a rule or the era ends.
+    /// Openings that the [group](crate::Group) of the circuit has suppressed. Each outcome that meets a rule counts.
+    /// Calls that [hang](Status::hanging) count as one opening, until an outcome meets a rule or the era ends.
     pub suppressed: u64,
     /// Panics of observers, which the circuit caught.
     pub observer_panics: u64,

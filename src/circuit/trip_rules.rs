@@ -2,7 +2,8 @@
 //! advice and in a ramp, and the decay of the number of openings in a row.
 //!
 //! The functions get numbers and return a [`Reason`] with the same numbers, so that each decision can be tested without
-//! a circuit. The callers make the change. A circuit has one window, so that every rule sees the counts of the same time.
+//! a circuit. The callers make the change. A circuit has one window, so that every rule sees the counts of the same
+//! time.
 //!
 //! While another instance advises, and while a ramp lasts, rules need fewer calls. On advice a run or a rate must also
 //! pass the test in `chance.rs`, because few failed calls can be chance.
@@ -33,7 +34,8 @@ pub(super) struct Situation {
     pub(super) age: Duration,
 }
 
-/// Returns the first rule that the evidence meets. The order is trust, run, failure rate, failure score, slow-call rate.
+/// Returns the first rule that the evidence meets. The order is trust, run, failure rate, failure score, slow-call
+/// rate.
 pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     first_met(rules, window, seen, None)
 }
@@ -99,8 +101,9 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
 
 /// Returns the first rule that the evidence meets with the thresholds that the advice of another instance has lowered.
 ///
-/// The evidence must be more than chance at the `usual` rate of failed calls. `usual` is `None` if no call of this circuit
-/// has ever succeeded. Then the lowered thresholds are enough, because the other instance says that the service is down.
+/// The evidence must be more than chance at the `usual` rate of failed calls. `usual` is `None` if no call of this
+/// circuit has ever succeeded. Then the lowered thresholds are enough, because the other instance says that the service
+/// is down.
 pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation, usual: Option<f64>) -> Option<Reason> {
     let chance = usual.map(|usual| Chance::new(window, rules, seen, usual));
     lowered_rule(rules, window, seen, chance).map(|rule| Reason::Advised { rule: Arc::new(rule) })

@@ -1,7 +1,7 @@
 //! The usual error rate of a circuit, by which evidence on advice is judged.
 //!
-//! The rate is a share of weights, as the rates of the rules are. The present evidence, which is the window and the run,
-//! is left out, because otherwise an outage would make its own failures usual.
+//! The rate is a share of weights, as the rates of the rules are. The present evidence, which is the window and the
+//! run, is left out, because otherwise an outage would make its own failures usual.
 
 #[cfg(feature = "store")]
 use super::Circuit;

@@ -1,10 +1,10 @@
 //! The meaning of the end of a probe, also of a cancelled probe, and the verdict of all probes, which closes the
 //! half-open circuit, opens it again, or waits for more probes.
 //!
-//! This module decides whether the end of a probe is a success, a failure or no verdict. A probe that is cancelled early,
-//! or whose result is ignored, ends without a verdict. Such a probe leaves a doubt if a closed circuit would have counted
-//! a failure. A verdict counts whole probes and ignores weights. The counts are in `probes`, and the transition itself is
-//! in `change`.
+//! This module decides whether the end of a probe is a success, a failure or no verdict. A probe that is cancelled
+//! early, or whose result is ignored, ends without a verdict. Such a probe leaves a doubt if a closed circuit would
+//! have counted a failure. A verdict counts whole probes and ignores weights. The counts are in `probes`, and the
+//! transition itself is in `change`.
 
 use super::failed::{Failed, Text};
 use super::inner::Inner;

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
-//! every transition, and never wraps, because 2^54 eras last half a year even at one era each nanosecond. The wait for a
-//! restore, the limit and the spreading over threads do not change the era. Therefore a thread that wants to know if
+//! every transition, and never wraps, because 2^54 eras last half a year even at one era each nanosecond. The wait for
+//! a restore, the limit and the spreading over threads do not change the era. Therefore a thread that wants to know if
 //! the circuit has changed compares eras, and not words.
 
 use std::fmt;
@@ -57,8 +57,8 @@ impl Word {
         Self(next.0 | beneath | self.0 & (AWAITS_RESTORE | SPREAD | WATCHED))
     }
 
-    /// Returns true if a call passes by this word alone, because the circuit is flowing and need not count the begin of the
-    /// call.
+    /// Returns true if a call passes by this word alone, because the circuit is flowing and need not count the begin of
+    /// the call.
     ///
     /// The check is one comparison, so that a circuit without a slow-call rule tests nothing more than
     /// [`is_flowing`](Self::is_flowing).
@@ -69,16 +69,16 @@ impl Word {
 
     /// Returns true if calls go through and are counted, because the circuit is closed in automatic mode or in shadow.
     ///
-    /// The check is one comparison, because these two standings are the smallest numbers of all standings. A circuit that
-    /// awaits its restore, or whose calls are limited, does not count as flowing, so that the admission of a healthy
-    /// call needs no second test.
+    /// The check is one comparison, because these two standings are the smallest numbers of all standings. A circuit
+    /// that awaits its restore, or whose calls are limited, does not count as flowing, so that the admission of a
+    /// healthy call needs no second test.
     #[inline]
     pub(super) const fn is_flowing(self) -> bool {
         self.0 & (LIMITED | AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
     }
 
-    /// Returns true if the calls that go through are counted, because the circuit is closed in automatic mode or in shadow.
-    /// Neither the wait for a restore nor a limit matters.
+    /// Returns true if the calls that go through are counted, because the circuit is closed in automatic mode or in
+    /// shadow. Neither the wait for a restore nor a limit matters.
     pub(super) const fn counts_calls(self) -> bool {
         self.0 & (BYPASSED | MODE | STATE) <= SHADOW
     }

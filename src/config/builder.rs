@@ -163,12 +163,13 @@ impl ConfigBuilder {
     /// waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
     ///
     /// A call counts as slow before its end, once the call has been under way for `slower_than`, so that a service that
-    /// answers nothing opens the circuit before the first timeout. Such a call counts in addition to the calls in the window,
-    /// until the call ends or the circuit changes its state. The circuit is then opened by a call that comes at most a tenth
-    /// of `slower_than` later (at least 1 ms), by a [`status`](crate::Circuit::status), by
-    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), by the runner of a health probe, or within a second by the task
-    /// of a registry with a store. A permit that is leaked counts in this way too. A call whose body is tracked counts before
-    /// its end only until its response comes. The start and the end of a call each cost one atomic exchange more.
+    /// answers nothing opens the circuit before the first timeout. Such a call counts in addition to the calls in the
+    /// window, until the call ends or the circuit changes its state. The circuit is then opened by a call that comes at
+    /// most a tenth of `slower_than` later (at least 1 ms), by a [`status`](crate::Circuit::status), by
+    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), by the runner of a health probe, or within a second by the
+    /// task of a registry with a store. A permit that is leaked counts in this way too. A call whose body is tracked
+    /// counts before its end only until its response comes. The start and the end of a call each cost one atomic
+    /// exchange more.
     ///
     /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
     /// that the rule counts.
@@ -360,10 +361,10 @@ impl ConfigBuilder {
     /// Puts the circuits of this configuration into a group, of which only a share may be open at the same time.
     /// Default: no group.
     ///
-    /// Each circuit counts for itself, so that two circuits of one configuration are two members. A circuit that meets a
-    /// rule while its group has no open slot stays closed. This holds for every automatic opening, also for a failure that
-    /// [trips at once](crate::Failure::trips_at_once) and names a time, so that a group does not fit circuits whose
-    /// services must be left alone when they ask for it. See [`Group`].
+    /// Each circuit counts for itself, so that two circuits of one configuration are two members. A circuit that meets
+    /// a rule while its group has no open slot stays closed. This holds for every automatic opening, also for a failure
+    /// that [trips at once](crate::Failure::trips_at_once) and names a time, so that a group does not fit circuits
+    /// whose services must be left alone when they ask for it. See [`Group`].
     pub fn group(mut self, group: &Group) -> Self {
         self.group = Some(group.clone());
         self

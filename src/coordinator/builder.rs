@@ -102,23 +102,24 @@ impl RegistryBuilder {
     }
 
     /// Sets the name of the fleet, which is the instances that decide together with [`Sharing::Quorum`] and
-    /// [`Sharing::Follow`]. All instances of one application need the same name, and another application on the same store
-    /// needs another name, because the number of members decides on the quorum. Without effect with [`Sharing::Advise`].
+    /// [`Sharing::Follow`]. All instances of one application need the same name, and another application on the same
+    /// store needs another name, because the number of members decides on the quorum. Without effect with
+    /// [`Sharing::Advise`].
     ///
-    /// Range: 1 to 100 bytes of printable text without spaces and `//`. Default: the file name of the executable, or `service`
-    /// if the file name is not known.
+    /// Range: 1 to 100 bytes of printable text without spaces and `//`. Default: the file name of the executable, or
+    /// `service` if the file name is not known.
     pub fn fleet(mut self, name: &str) -> Self {
         name.clone_into(&mut self.terms.fleet);
         self
     }
 
-    /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. The number is the share of
-    /// the live members, rounded up, but at least `at_least` and at most 10. An instance that has been alone for 20 s needs
-    /// no vote but its own. While the members are not known, at least two votes are needed. Without effect with
-    /// [`Sharing::Follow`], where one vote is always enough.
+    /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. The number is the
+    /// share of the live members, rounded up, but at least `at_least` and at most 10. An instance that has been alone
+    /// for 20 s needs no vote but its own. While the members are not known, at least two votes are needed. Without
+    /// effect with [`Sharing::Follow`], where one vote is always enough.
     ///
-    /// Range: 1 to 10 votes, and a share of 0 to 1. Default: 2 votes, and a share of 0.1. With one vote, an instance on a bad
-    /// path opens the circuits of all instances whose calls do not succeed.
+    /// Range: 1 to 10 votes, and a share of 0 to 1. Default: 2 votes, and a share of 0.1. With one vote, an instance on
+    /// a bad path opens the circuits of all instances whose calls do not succeed.
     pub const fn quorum(mut self, at_least: u32, share: f64) -> Self {
         self.terms.quorum = Quorum { at_least, share };
         self
@@ -126,8 +127,8 @@ impl RegistryBuilder {
 
     /// Lets the first `poll_ready` of a service wait until its circuit is restored, at most for this duration.
     ///
-    /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created, or with
-    /// [`start`](Registry::start) or [`restore`](Registry::restore) if that is later.
+    /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created, or
+    /// with [`start`](Registry::start) or [`restore`](Registry::restore) if that is later.
     ///
     /// Services of keyed circuits wait until all circuits under their prefix that are not closed in the store are
     /// restored. The duration begins when the keyed circuits are built, or with the start if that is later. The first

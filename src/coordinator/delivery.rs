@@ -69,8 +69,8 @@ impl Delivery {
         self.0.waiters.add(circuit, id)
     }
 
-    /// Returns the receiver that is notified when the audit has the row of an order. Call this before the order is carried
-    /// out.
+    /// Returns the receiver that is notified when the audit has the row of an order. Call this before the order is
+    /// carried out.
     pub(crate) fn expect_row(&self, circuit: &str, order: &Order) -> oneshot::Receiver<()> {
         self.0.waiters.add_row(&order_row_id(circuit, order))
     }

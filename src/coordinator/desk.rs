@@ -27,12 +27,13 @@
 //!
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
 //! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the
-//! write under way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings
-//! and holds by the clock of the store (`ends.rs`), the part in the decisions of the fleet (`fleet.rs`), and the relation
+//! write under way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings and
+//! holds by the clock of the store (`ends.rs`), the part in the decisions of the fleet (`fleet.rs`), and the relation
 //! to the registry (`registration.rs`). The steps of the table, which need several parts, are in `look.rs`, `acts.rs`,
 //! `write.rs` and `takeover.rs`, and the reasons for a load in `news.rs`.
 //!
-//! The file is longer than others, because the table above, the parts and the simple answers of a desk are read together.
+//! The file is longer than others, because the table above, the parts and the simple answers of a desk are read
+//! together.
 
 mod acts;
 mod adopted;

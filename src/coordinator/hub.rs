@@ -146,9 +146,9 @@ impl Hub {
         self.with_unsaved(|circuits| circuits.count())
     }
 
-    /// Calls `read` with the names of the circuits with a change that the store does not have. A transition counts from the
-    /// moment at which the circuit rings its bell, even if the task has not read the inbox yet. The transition of a circuit
-    /// without a desk counts too.
+    /// Calls `read` with the names of the circuits with a change that the store does not have. A transition counts from
+    /// the moment at which the circuit rings its bell, even if the task has not read the inbox yet. The transition of a
+    /// circuit without a desk counts too.
     fn with_unsaved<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &str>) -> T) -> T {
         let inbox = self.inbox.lock();
         let ledger = self.ledger.lock();

@@ -1,5 +1,5 @@
-//! The default id of this instance, which is the name of the host, and the default name of its fleet, which is the name of
-//! the program. Both names survive restarts, so that evidence can be restored.
+//! The default id of this instance, which is the name of the host, and the default name of its fleet, which is the name
+//! of the program. Both names survive restarts, so that evidence can be restored.
 
 use std::env::consts::EXE_SUFFIX;
 use std::path::Path;

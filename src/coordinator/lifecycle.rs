@@ -16,8 +16,8 @@ use crate::health::HealthProbe;
 use crate::record::Member;
 use crate::registry::Registry;
 
-/// The methods of the store. In a registry without a store they do nothing and return a report that says so, except that a
-/// shutdown ends the [subscriptions](Registry::subscribe) of every registry.
+/// The methods of the store. In a registry without a store they do nothing and return a report that says so, except
+/// that a shutdown ends the [subscriptions](Registry::subscribe) of every registry.
 impl Registry {
     /// Returns a builder with the default settings, which are 10 000 circuits and no store.
     pub fn builder() -> RegistryBuilder {
@@ -178,8 +178,8 @@ impl Registry {
         hub.shutdown_report()
     }
 
-    /// Lets the background task run a health probe, from the start of the task until the circuit is dropped. The task ends the
-    /// probes of a registry when a shutdown begins, and makes at most
+    /// Lets the background task run a health probe, from the start of the task until the circuit is dropped. The task
+    /// ends the probes of a registry when a shutdown begins, and makes at most
     /// [`health_probes_at_once`](RegistryBuilder::health_probes_at_once) checks at the same time.
     ///
     /// The probe of an address in a configuration runs by itself, and needs no call of this function.
@@ -208,15 +208,15 @@ impl Registry {
         Some(StoreStatus { store: hub.store.kind(), running, unsaved: hub.unsaved(), ..status })
     }
 
-    /// Returns the instances of the fleet of this registry that the store has seen within the last hour, sorted by id. This
-    /// instance is one of them.
+    /// Returns the instances of the fleet of this registry that the store has seen within the last hour, sorted by id.
+    /// This instance is one of them.
     ///
     /// The list comes from the background task, at no cost for the store, and is at most 12 s old while the store
     /// answers. A member is live for 30 s after its last heartbeat. If the store has not answered for 30 s, no member
     /// is live, because the members are not known.
     ///
-    /// The list is empty with [`Sharing::Advise`](super::Sharing::Advise), without a store, before the first answer of the
-    /// store, and while the task does not run.
+    /// The list is empty with [`Sharing::Advise`](super::Sharing::Advise), without a store, before the first answer of
+    /// the store, and while the task does not run.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
         self.companion::<Coordinator>()

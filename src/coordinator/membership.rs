@@ -262,8 +262,8 @@ impl Membership {
         present.is_some_and(|entry| entry.incarnation != who.incarnation && entry.sequence > own.sequence)
     }
 
-    /// Notes that the operation has failed. The next heartbeat comes at its usual time, and begins with a load, because the
-    /// store may have made the write. Logs the reason at most once a minute, unless `error` is `None`.
+    /// Notes that the operation has failed. The next heartbeat comes at its usual time, and begins with a load, because
+    /// the store may have made the write. Logs the reason at most once a minute, unless `error` is `None`.
     pub(super) fn failed(&mut self, error: Option<&str>, now: Tick) {
         (self.is_under_way, self.sent, self.stored) = (false, None, None);
         self.give_up_mark();

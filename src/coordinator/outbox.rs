@@ -4,8 +4,8 @@
 //! refuses for good must not hold up the other rows. Therefore acts of operators have a queue of their own, which is
 //! sent first (`queues.rs`), and a refused batch is made smaller until the refused row is found.
 //!
-//! A store does not say whether it refuses one row or all rows. The outbox finds out by a *notice*, which is a short row
-//! of this crate about the refused rows.
+//! A store does not say whether it refuses one row or all rows. The outbox finds out by a *notice*, which is a short
+//! row of this crate about the refused rows.
 //!
 //! | the store | then |
 //! |---|---|
@@ -125,7 +125,8 @@ impl Outbox {
         self.queues.push(1, at, row);
     }
 
-    /// Removes and returns the ids of the rows of acts that were lost since the last call, because their callers may wait.
+    /// Removes and returns the ids of the rows of acts that were lost since the last call, because their callers may
+    /// wait.
     pub(super) fn take_lost(&mut self) -> Vec<String> {
         std::mem::take(&mut self.queues.lost_acts)
     }

@@ -97,8 +97,8 @@ pub struct ShutdownReport {
     /// True if the registry has no store, so that nothing was written.
     pub without_store: bool,
     /// True if the registry has a store and was never started, so that nothing was restored or written. Call
-    /// [`Registry::restore`](crate::Registry::restore) or [`Registry::start`](crate::Registry::start) after the circuits
-    /// are created.
+    /// [`Registry::restore`](crate::Registry::restore) or [`Registry::start`](crate::Registry::start) after the
+    /// circuits are created.
     pub never_started: bool,
 }
 
@@ -148,8 +148,8 @@ pub struct StoreStatus {
     /// The number of audit rows that were lost because too many rows waited for the store, since the registry was
     /// built. Each row with the action `missing` reports the rows that were lost since the previous such row.
     pub audit_lost: u64,
-    /// The number of audit rows that the store has refused for good, since the registry was built. A row with the action
-    /// `missing` names one of them.
+    /// The number of audit rows that the store has refused for good, since the registry was built. A row with the
+    /// action `missing` names one of them.
     pub audit_refused: u64,
     /// The id of this instance. Another running instance may use the configured id, and then this instance
     /// uses a different id.

@@ -318,8 +318,9 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Plans the next write of a desk, and sets the pace of its polls. Afterwards the desk is in `to_write` if and only if
-    /// the desk has a change to write now, and counts as unwritten if and only if the desk has a change to write now or later.
+    /// Plans the next write of a desk, and sets the pace of its polls. Afterwards the desk is in `to_write` if and only
+    /// if the desk has a change to write now, and counts as unwritten if and only if the desk has a change to write now
+    /// or later.
     fn plan(&mut self, at: DeskId, now: Tick) {
         self.check(at, now);
         self.set_pace(at, now);
@@ -365,7 +366,8 @@ impl Task {
         if let Some((missed, row)) = report.missed {
             self.ledger.outbox.push_for(missed, now, row);
         }
-        // The row of an order is in the outbox before the caller gets the result, because the caller waits for the row next.
+        // The row of an order is in the outbox before the caller gets the result, because the caller waits for the row
+        // next.
         for (age, row) in report.rows {
             row.log();
             self.hub.waiters.sent(&row.id);

@@ -1,5 +1,5 @@
-//! The callers that wait for the result of an order, by circuit and order, and for the row of the order in the audit, by
-//! the id of the row.
+//! The callers that wait for the result of an order, by circuit and order, and for the row of the order in the audit,
+//! by the id of the row.
 
 use std::collections::HashMap;
 

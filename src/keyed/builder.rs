@@ -95,13 +95,13 @@ impl KeyedBuilder {
         self
     }
 
-    /// Puts the circuits of all keys into one [group](crate::Group), of which at most this share may be open at the same time, but
-    /// always one. The group has the prefix as its name, and replaces a group of the template. Range: more than 0, at most 1.
-    /// Default: no group.
+    /// Puts the circuits of all keys into one [group](crate::Group), of which at most this share may be open at the
+    /// same time, but always one. The group has the prefix as its name, and replaces a group of the template. Range:
+    /// more than 0, at most 1. Default: no group.
     ///
-    /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of independent
-    /// services need none. A caller who chooses the keys can fill the group with keys that fail, so that the circuits of other
-    /// keys stay closed. A key that is evicted leaves the group.
+    /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of
+    /// independent services need none. A caller who chooses the keys can fill the group with keys that fail, so that
+    /// the circuits of other keys stay closed. A key that is evicted leaves the group.
     pub const fn at_most_open(mut self, share: f64) -> Self {
         self.at_most_open = Some(share);
         self

@@ -145,8 +145,8 @@ impl Room {
     /// refused stays, because its entry takes no room in the registry.
     ///
     /// Circuits that were restored from the store are evicted first as long as no call has used their keys, even if
-    /// they are not closed. Without this order, hosts that this instance never calls would use up the room, and the keys in
-    /// use would evict each other.
+    /// they are not closed. Without this order, hosts that this instance never calls would use up the room, and the
+    /// keys in use would evict each other.
     pub(super) fn evict_some(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, full: Full) -> bool {
         if now < self.room_at {
             return false;

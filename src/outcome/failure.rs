@@ -162,9 +162,9 @@ impl Failure {
     /// Use this method for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After`
     /// of a provider that bans impatient clients. The circuit stays open for [`retry_after`](Self::with_retry_after) at
     /// least, capped at 5 minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded
-    /// under a hold of an operator or under `CIRCUIT_BREAKER_DISABLED` opens nothing. A failure with a `Retry-After` also
-    /// counts if its answer arrives late, after the circuit has changed its state. Such a late answer opens the circuit,
-    /// or makes the present opening longer.
+    /// under a hold of an operator or under `CIRCUIT_BREAKER_DISABLED` opens nothing. A failure with a `Retry-After`
+    /// also counts if its answer arrives late, after the circuit has changed its state. Such a late answer opens the
+    /// circuit, or makes the present opening longer.
     ///
     /// A [`deadline`](Self::deadline) that trips at once always weighs 0.5, because the service itself has answered.
     #[must_use]

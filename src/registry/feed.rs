@@ -201,8 +201,8 @@ pub enum What {
         /// The time until the circuit admits calls again. `None` if the time is not known.
         retry_after: Option<Duration>,
     },
-    /// The group of the circuit has suppressed openings, because it has no open slot. A circuit sends this event at most every
-    /// 10 s.
+    /// The group of the circuit has suppressed openings, because it has no open slot. A circuit sends this event at
+    /// most every 10 s.
     #[non_exhaustive]
     Suppressed {
         /// The reason of the last of these openings.

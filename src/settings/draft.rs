@@ -169,8 +169,8 @@ impl Draft {
     }
 }
 
-/// Checks the settings of an entry and returns them. `tables` are the tables that apply to the entry, each with its path, the
-/// least specific table first.
+/// Checks the settings of an entry and returns them. `tables` are the tables that apply to the entry, each with its
+/// path, the least specific table first.
 fn checked(
     name: &str,
     entry: &Entry,

@@ -24,8 +24,8 @@ pub enum Reason {
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
     /// The sum of the weights in the window reached its limit.
     FailureScore { score: f64, limit: f64, calls: u64 },
-    /// The share of slow calls in the window reached its limit. `slow` and `calls` include the `hanging` calls, which had
-    /// been under way for `slower_than` or longer and had not ended.
+    /// The share of slow calls in the window reached its limit. `slow` and `calls` include the `hanging` calls, which
+    /// had been under way for `slower_than` or longer and had not ended.
     SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration, hanging: u32 },
     /// The circuit had closed without a verdict of its probes, and failures weighed 0.5 or more together
     /// before the first success.

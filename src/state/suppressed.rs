@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::{Brief, Reason};
 
-/// An opening that a [group](crate::Group) has suppressed, because all its open slots are taken. The circuit stays closed
-/// although one of its rules is met.
+/// An opening that a [group](crate::Group) has suppressed, because all its open slots are taken. The circuit stays
+/// closed although one of its rules is met.
 ///
-/// Its `Display` is a part of a sentence: `an opening was suppressed 2.0 s ago, because 2 of 4 circuits of the group "orders
-/// endpoints" are open: failures in a row weighed 5.0, the limit is 5.0`.
+/// Its `Display` is a part of a sentence: `an opening was suppressed 2.0 s ago, because 2 of 4 circuits of the group
+/// "orders endpoints" are open: failures in a row weighed 5.0, the limit is 5.0`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Suppressed {
@@ -20,7 +20,8 @@ pub struct Suppressed {
     pub open: u32,
     /// The number of circuits in the group at this moment.
     pub members: u32,
-    /// The number of openings that were suppressed since the circuit was created. Each failure that meets a rule counts.
+    /// The number of openings that were suppressed since the circuit was created. Each failure that meets a rule
+    /// counts.
     pub openings: u64,
     /// The time since the last suppressed opening.
     pub ago: Duration,

@@ -121,8 +121,8 @@ pub(crate) fn order_row_id(circuit: &str, order: &Order) -> String {
 }
 
 /// Returns the id of the row of an act, from its circuit, order, act, user and reason. The id of the order alone is not
-/// enough, because an order with an id that the store of the circuits no longer knows is a new order, and its row must not
-/// be taken for the row of the earlier order.
+/// enough, because an order with an id that the store of the circuits no longer knows is a new order, and its row must
+/// not be taken for the row of the earlier order.
 pub(crate) fn row_id(parts: [&str; 5]) -> String {
     // No part can contain a line break, so different parts never produce the same text.
     let [circuit, order, act, user, reason] = parts.map(str::as_bytes);

@@ -63,8 +63,8 @@ impl<S: Store> FaultyStore<S> {
         &self.inner
     }
 
-    /// Counts and delays an operation on these circuits. If the fault ends the operation at its beginning, returns an error
-    /// or waits for ever. Otherwise returns the fault for the later steps.
+    /// Counts and delays an operation on these circuits. If the fault ends the operation at its beginning, returns an
+    /// error or waits for ever. Otherwise returns the fault for the later steps.
     async fn begin<'a>(
         &self,
         operation: Operation,

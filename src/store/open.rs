@@ -24,8 +24,8 @@ impl AnyStore {
     /// | `redis-sentinel://HOST,HOST/MASTER`, `rediss-sentinel://…` (TLS) | `RedisStore`; also `valkey-sentinel://` and `valkeys-sentinel://` |
     /// | `redis-cluster://HOST,HOST`, `rediss-cluster://…` (TLS) | `RedisStore`; also `valkey-cluster://` and `valkeys-cluster://` |
     ///
-    /// The store documents the parameters of its address, such as `?prefix=orders` of Redis. A path cannot begin with `~`
-    /// or `$`.
+    /// The store documents the parameters of its address, such as `?prefix=orders` of Redis. A path cannot begin with
+    /// `~` or `$`.
     ///
     /// # Errors
     ///

@@ -73,13 +73,14 @@ impl PostgresStore {
     /// The parameters are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`, `hostaddr`, `port`, `dbname`, `user`,
     /// `password`, `application_name` and `options`, as in libpq. With `sslmode=verify-full` the certificate of the
     /// server is verified with the public CAs and with those in the file `sslrootcert`. The default is `prefer`, which
-    /// verifies nothing. A password that would go to another host without a verified certificate is logged as a warning.
+    /// verifies nothing. A password that would go to another host without a verified certificate is logged as a
+    /// warning.
     ///
     /// # Errors
     ///
     /// [`Refused`](super::StoreErrorKind::Refused) if the text is no such address, if a parameter is unknown or has no
-    /// effect, if a file cannot be used, or if the address requires TLS without the feature `tls-rustls`. The error does
-    /// not contain the password.
+    /// effect, if a file cannot be used, or if the address requires TLS without the feature `tls-rustls`. The error
+    /// does not contain the password.
     pub fn new(url: &str) -> Result<Self, StoreError> {
         Server::from_url(url).map(Self::of)
     }

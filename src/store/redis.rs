@@ -46,18 +46,19 @@ use crate::telemetry;
 /// Stores in different databases of one server, or with a different [`prefix`](Self::prefix), do not affect each other.
 ///
 /// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
-/// coordinator's poll finds changes. The address names one server, the [sentinels](Self::sentinel) of a master, or nodes
-/// of a [cluster](Self::cluster). Every new connection resolves the name again or asks the sentinels again, so that the
-/// connection follows the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10 000 rows. The
-/// set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended twice.
+/// coordinator's poll finds changes. The address names one server, the [sentinels](Self::sentinel) of a master, or
+/// nodes of a [cluster](Self::cluster). Every new connection resolves the name again or asks the sentinels again, so
+/// that the connection follows the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10
+/// 000 rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended
+/// twice.
 ///
 /// The [guide](crate::guide::stores#rights) has the rights of a separate Redis user. A client that may only
 /// publish to the channel can cause loads, at most 20 a second for each instance, and cannot change a circuit.
 ///
 /// One connection serves all operations, or one connection to each node of a cluster, and each watch has its own. The
-/// first operation opens the connection. The connection is replaced when it breaks, when the server is not a master that
-/// accepts writes, when the server does not accept the password, and when three operations in a row got no answer. The
-/// store waits for an answer for nine tenths of the
+/// first operation opens the connection. The connection is replaced when it breaks, when the server is not a master
+/// that accepts writes, when the server does not accept the password, and when three operations in a row got no answer.
+/// The store waits for an answer for nine tenths of the
 /// [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout). An attempt to connect is given up after eight
 /// tenths of the `store_timeout`, or after 1 s if that is longer.
 ///
@@ -96,9 +97,9 @@ impl RedisStore {
     ///
     /// `?prefix=orders` is the same as [`prefix`](Self::prefix).
     ///
-    /// The scheme `rediss` or `valkeys` selects TLS, which needs the feature `tls-rustls`. The certificate of the server
-    /// is verified with the public CAs, or only with those in the file of `?ca=FILE`. `?cert=FILE&key=FILE` names a
-    /// client certificate. All files are in PEM format, and are read again for each new connection.
+    /// The scheme `rediss` or `valkeys` selects TLS, which needs the feature `tls-rustls`. The certificate of the
+    /// server is verified with the public CAs, or only with those in the file of `?ca=FILE`. `?cert=FILE&key=FILE`
+    /// names a client certificate. All files are in PEM format, and are read again for each new connection.
     ///
     /// [`sentinel`](Self::sentinel) describes the addresses that begin with `redis-sentinel://`, and
     /// [`cluster`](Self::cluster) those that begin with `redis-cluster://`. `rediss-sentinel://` and
@@ -125,10 +126,10 @@ impl RedisStore {
 
     /// Creates the store of the master that sentinels name. Does not connect and needs no runtime.
     ///
-    /// `urls` are addresses of sentinels, `redis://host:26379`, and `master` is the name by which they know the master. User,
-    /// password, database and the parameters of [`new`](Self::new) are those of the master, and equal in all addresses. The
-    /// parameters `sentinel_user` and `sentinel_pass` are the user and the password of the sentinels, which have none by
-    /// default. With `rediss://` sentinels and master have TLS.
+    /// `urls` are addresses of sentinels, `redis://host:26379`, and `master` is the name by which they know the master.
+    /// User, password, database and the parameters of [`new`](Self::new) are those of the master, and equal in all
+    /// addresses. The parameters `sentinel_user` and `sentinel_pass` are the user and the password of the sentinels,
+    /// which have none by default. With `rediss://` sentinels and master have TLS.
     ///
     /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-sentinel://[user:password@]host:26379,host:26379/MASTER[/database]`.
@@ -138,8 +139,8 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new), if there is no address or more than 32, or if
-    /// the name is not 1 to 100 letters, digits and `.`, `_` and `-`.
+    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new), if there is no address or more than 32,
+    /// or if the name is not 1 to 100 letters, digits and `.`, `_` and `-`.
     ///
     /// # Examples
     ///
@@ -157,9 +158,9 @@ impl RedisStore {
 
     /// Creates the store of a cluster. Does not connect and needs no runtime.
     ///
-    /// `urls` are addresses of some nodes, `redis://host:6379`, from which the store learns the others. User, password and the
-    /// parameters of [`new`](Self::new) are those of all nodes, and equal in all addresses. The database is 0. With `rediss://`
-    /// all nodes have TLS.
+    /// `urls` are addresses of some nodes, `redis://host:6379`, from which the store learns the others. User, password
+    /// and the parameters of [`new`](Self::new) are those of all nodes, and equal in all addresses. The database is 0.
+    /// With `rediss://` all nodes have TLS.
     ///
     /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-cluster://[user:password@]host:6379,host:6379`.
@@ -173,7 +174,8 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new), or if there is no address or more than 32.
+    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new), or if there is no address or more than
+    /// 32.
     ///
     /// # Examples
     ///

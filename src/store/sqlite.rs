@@ -45,9 +45,9 @@ use connection::{Entered, Lane};
 /// # Rights
 ///
 /// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
-/// group of the folder if the process may set them, and the mode of the folder without the right to execute. A file that
-/// is a link, a pipe or a device is refused. A folder or a file that every user may write to is logged once. On systems
-/// other than unix, the system sets the rights, and a replaced file is not noticed.
+/// group of the folder if the process may set them, and the mode of the folder without the right to execute. A file
+/// that is a link, a pipe or a device is refused. A folder or a file that every user may write to is logged once. On
+/// systems other than unix, the system sets the rights, and a replaced file is not noticed.
 ///
 /// # A file that hangs
 ///
@@ -133,8 +133,8 @@ impl fmt::Debug for SqliteStore {
 
 /// # Cancel safety
 ///
-/// Every future may be dropped. An operation that has not begun has no effect. A statement that has begun is finished or
-/// interrupted, and an interrupted statement has no effect.
+/// Every future may be dropped. An operation that has not begun has no effect. A statement that has begun is finished
+/// or interrupted, and an interrupted statement has no effect.
 impl Store for SqliteStore {
     fn kind(&self) -> &'static str {
         "sqlite"
@@ -286,7 +286,8 @@ fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
     })
 }
 
-/// Selects a text column, followed by a comma, or a note in its place if the text is longer than any text of this crate.
+/// Selects a text column, followed by a comma, or a note in its place if the text is longer than any text of this
+/// crate.
 macro_rules! bounded_text {
     ($column:literal) => {
         concat!("CAST(CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END AS BLOB),")

@@ -103,8 +103,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         self.notes.lock().on(name).map(note)
     }
 
-    /// Copies a write of the fast tier to the durable tier, if the durable tier must have the change now. Returns false if
-    /// the durable tier must have the change and does not have it.
+    /// Copies a write of the fast tier to the durable tier, if the durable tier must have the change now. Returns false
+    /// if the durable tier must have the change and does not have it.
     async fn applied(&self, write: &Write, etag: &Etag, now: Timestamp) -> bool {
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         let here = self.clock.now();

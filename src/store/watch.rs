@@ -7,9 +7,9 @@
 //! one gap replaces all of them. A gap makes the receiver load everything, so that no dropped event is needed. A store
 //! can also report a gap itself.
 //!
-//! While a watch lives, the coordinator seldom polls circuits at rest. Therefore a store of this crate that cannot report
-//! changes for a while interrupts its watch, and the next gap ends the interruption. A store of an application lets its
-//! watch end.
+//! While a watch lives, the coordinator seldom polls circuits at rest. Therefore a store of this crate that cannot
+//! report changes for a while interrupts its watch, and the next gap ends the interruption. A store of an application
+//! lets its watch end.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -38,11 +38,11 @@ pub enum Hint {
     /// The write changes only counts, which no other instance needs at once. A store that pushes hints pushes none for
     /// this write. A store that finds changes by itself may report the change.
     None,
-    /// The write publishes a state of the writer, and no act of an operator. An instance loads the record at once if the
-    /// state can matter for its circuit.
+    /// The write publishes a state of the writer, and no act of an operator. An instance loads the record at once if
+    /// the state can matter for its circuit.
     Transition,
-    /// The write has an act of an operator, or its content is unknown. Every instance loads the record at once. A store that
-    /// knows nothing about a change reports this hint.
+    /// The write has an act of an operator, or its content is unknown. Every instance loads the record at once. A store
+    /// that knows nothing about a change reports this hint.
     #[default]
     Any,
 }
@@ -119,8 +119,8 @@ impl Watch {
         (WatchSender { events, lost, is_interrupted }, Self(source))
     }
 
-    /// Returns true if the store reports every change at present. The merged watch of two tiers never counts as complete,
-    /// because the regular loads of a registry also compare the tiers.
+    /// Returns true if the store reports every change at present. The merged watch of two tiers never counts as
+    /// complete, because the regular loads of a registry also compare the tiers.
     pub(crate) fn is_complete(&self) -> bool {
         match &self.0 {
             // Relaxed, because the flag guards no other memory, and the gap after an interruption causes a load.

@@ -222,8 +222,9 @@ impl MetricsObserver {
         }
     }
 
-    /// Sets the gauges of the standing, the failures and the fleet to 0 and the admitted share to 1, because the circuit has
-    /// left its registry and a recorder cannot remove a metric. Later events of the circuit do not change these gauges.
+    /// Sets the gauges of the standing, the failures and the fleet to 0 and the admitted share to 1, because the
+    /// circuit has left its registry and a recorder cannot remove a metric. Later events of the circuit do not change
+    /// these gauges.
     fn go(&self, circuit: &str) {
         // AcqRel: pairs with the exchange in `show`.
         let last = Last(self.last.fetch_or(Last::GONE, AcqRel));
@@ -367,8 +368,8 @@ impl Observer for MetricsObserver {
                     self.load.store(load.to_bits(), Relaxed);
                     handles::show_load(under.label, load);
                 }
-                // Each rejection in the summary was counted already, by `Rejected` or `Sums`. Another observer counts suppressed
-                // openings.
+                // Each rejection in the summary was counted already, by `Rejected` or `Sums`. Another observer counts
+                // suppressed openings.
                 Event::Rejections { .. } | Event::Suppressed { .. } => {}
             },
         );

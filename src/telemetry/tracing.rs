@@ -16,10 +16,11 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 /// Logs the events of a circuit as `tracing` events with the target `circuit_breaker`.
 ///
 /// These are warnings: a transition with which the circuit begins to reject calls, a summary of rejected calls, a
-/// suppressed opening, the beginning of load shedding, and the kill switch of the environment. Every other transition is
-/// logged as information. A restore is information, because a restored circuit entered its state before the restart. The
-/// registry logs the restore from a store, as one line with the name of the store. A transition in shadow is information,
-/// because no call is rejected. Single calls are not logged, and neither are failures that do not trip the circuit.
+/// suppressed opening, the beginning of load shedding, and the kill switch of the environment. Every other transition
+/// is logged as information. A restore is information, because a restored circuit entered its state before the restart.
+/// The registry logs the restore from a store, as one line with the name of the store. A transition in shadow is
+/// information, because no call is rejected. Single calls are not logged, and neither are failures that do not trip the
+/// circuit.
 ///
 /// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`,
 /// `from`, `to`, `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with

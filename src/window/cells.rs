@@ -208,7 +208,8 @@ impl Cells {
         if found == tag {
             bucket.store(join(tag, count.saturating_add(1)), Relaxed);
         } else if count > 0 && found.is_later_than(tag, self.buckets) {
-            // The bucket belongs to a later slot, because the clock has jumped back. The success counts only for the totals.
+            // The bucket belongs to a later slot, because the clock has jumped back. The success counts only for the
+            // totals.
             return;
         } else {
             bucket.store(join(tag, 1), Relaxed);

@@ -1,26 +1,27 @@
 //! The calls under way, counted by the time at which they began, so that calls that hang are known before they end.
 //!
-//! There is no list of calls and no timer. Each bucket counts the calls that began in its time and have not ended. A start
-//! adds one to the bucket of its time, and the end of the call takes one from the same bucket, because the permit knows its
-//! start. A call *hangs* if it has been under way for `slower_than` or longer. All calls of a bucket hang as soon as the
-//! bucket ended `slower_than` ago, so that a reader adds the buckets that are old enough.
+//! There is no list of calls and no timer. Each bucket counts the calls that began in its time and have not ended. A
+//! start adds one to the bucket of its time, and the end of the call takes one from the same bucket, because the permit
+//! knows its start. A call *hangs* if it has been under way for `slower_than` or longer. All calls of a bucket hang as
+//! soon as the bucket ended `slower_than` ago, so that a reader adds the buckets that are old enough.
 //!
 //! ```text
 //! word   63..32 tag | 31..0 calls under way          slot = start / width, bucket = slot % buckets
 //! old    calls of overtaken buckets, less those of them that have ended, modulo 2^40
 //! ```
 //!
-//! The ring is longer than `slower_than`, so that a start overtakes a bucket only if all calls of the bucket hang. The count
-//! of an overtaken bucket moves to `old`. An end that does not find its bucket takes one from `old`. Between the two steps of
-//! an overtaking, `old` can be too small, and for a moment fewer calls seem to hang. No interleaving shows a call twice,
-//! because a reader reads `old` before the buckets.
+//! The ring is longer than `slower_than`, so that a start overtakes a bucket only if all calls of the bucket hang. The
+//! count of an overtaken bucket moves to `old`. An end that does not find its bucket takes one from `old`. Between the
+//! two steps of an overtaking, `old` can be too small, and for a moment fewer calls seem to hang. No interleaving shows
+//! a call twice, because a reader reads `old` before the buckets.
 //!
-//! Bucket and `old` have the era in their word, so that calls of another era neither count nor change a count. The tags wrap
-//! (`window/tag.rs`), so that the calls of a bucket do not hang again if no call replaces the bucket for 2^23 widths, which
-//! are 2.3 hours or more.
+//! Bucket and `old` have the era in their word, so that calls of another era neither count nor change a count. The tags
+//! wrap (`window/tag.rs`), so that the calls of a bucket do not hang again if no call replaces the bucket for 2^23
+//! widths, which are 2.3 hours or more.
 //!
-//! A clock that goes back by less than 2^23 widths makes no call hang. A call that finds the bucket of a later time joins that bucket, unless the
-//! time is so far ahead that only the clock can be the reason. Then the calls of the bucket count as begun now.
+//! A clock that goes back by less than 2^23 widths makes no call hang. A call that finds the bucket of a later time
+//! joins that bucket, unless the time is so far ahead that only the clock can be the reason. Then the calls of the
+//! bucket count as begun now.
 
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ pub(crate) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Returns the counts for calls that hang after `slower_than`. A bucket lasts a tenth of `slower_than`, but at least 1 ms.
+    /// Returns the counts for calls that hang after `slower_than`. A bucket lasts a tenth of `slower_than`, but at
+    /// least 1 ms.
     pub(crate) fn new(slower_than: Duration) -> Self {
         let slower_than = nanos(slower_than);
         let width = slower_than.div_ceil(PARTS).max(SHORTEST_WIDTH);
@@ -53,8 +55,8 @@ impl UnderWay {
         }
     }
 
-    /// Counts a call that begins. Returns true if the call is the first of its bucket, because the number of hanging calls
-    /// grows only with the time.
+    /// Counts a call that begins. Returns true if the call is the first of its bucket, because the number of hanging
+    /// calls grows only with the time.
     pub(crate) fn start(&self, started: Stamp) -> bool {
         let (word, tag) = self.find(started);
         // Every ordering is Relaxed, because tag and count are in one word. `old` orders the overtaking of a bucket.
@@ -103,8 +105,8 @@ impl UnderWay {
 
     /// Returns the number of calls of the era that hang at this time.
     pub(crate) fn hanging(&self, era: u64, now: Tick) -> u64 {
-        // `old` is read first. The Acquire in `get` pairs with the exchange in `start`, so that a reader that finds the calls
-        // of an overtaken bucket in `old` does not find them in their bucket.
+        // `old` is read first. The Acquire in `get` pairs with the exchange in `start`, so that a reader that finds the
+        // calls of an overtaken bucket in `old` does not find them in their bucket.
         let old = self.old.get(era).unwrap_or(0);
         let current = Tag::new(era, now.as_nanos() / self.width);
         // Relaxed, as in `start`.
@@ -120,8 +122,8 @@ impl UnderWay {
         // The tag alone hides the calls of older eras. The counts must be removed only before the tag wraps.
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for word in self.words() {
-                // Relaxed, because the Release store of the circuit's word publishes the empty buckets with the era. A swap,
-                // so that the exchange of a late thread fails.
+                // Relaxed, because the Release store of the circuit's word publishes the empty buckets with the era. A
+                // swap, so that the exchange of a late thread fails.
                 word.swap(0, Relaxed);
             }
         }

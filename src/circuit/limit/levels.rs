@@ -61,8 +61,8 @@ impl Levels {
 
     /// Forgets the rejections that are owed, because a limit begins.
     pub(super) fn begin(&self) {
-        // Relaxed, because the word publishes no other data. A call of the last limit that counts afterwards owes or pays at
-        // most one rejection too much.
+        // Relaxed, because the word publishes no other data. A call of the last limit that counts afterwards owes or
+        // pays at most one rejection too much.
         self.word.store(if self.has_levels.load(Relaxed) { ALL_LATELY } else { NONE_LATELY }, Relaxed);
     }
 

@@ -3,7 +3,8 @@
 use super::*;
 use crate::state::RejectReason;
 
-/// A closed circuit that ramps, with the rest of its ramp. A ramp without a rest is over, and no call has found the end yet.
+/// A closed circuit that ramps, with the rest of its ramp. A ramp without a rest is over, and no call has found the end
+/// yet.
 fn ramping(left: Duration) -> Circuit {
     let circuit = circuit(rules().consecutive_failures(1).ramp(TEN));
     ramp(&circuit);

@@ -13,10 +13,10 @@
 //!   └───────── give back, with the next turn ──┘
 //! ```
 //!
-//! A slot begins an era withheld, and a probe gives its slot back withheld. While probes are leased, a call takes only a
-//! free slot, so that each probe needs a grant. Otherwise a call takes a withheld slot as well, so that a grant makes no
-//! difference. Every change is one exchange that compares the whole word, and names the era. So no grant reaches a later
-//! era, and no two callers take one grant.
+//! A slot begins an era withheld, and a probe gives its slot back withheld. While probes are leased, a call takes only
+//! a free slot, so that each probe needs a grant. Otherwise a call takes a withheld slot as well, so that a grant makes
+//! no difference. Every change is one exchange that compares the whole word, and names the era. So no grant reaches a
+//! later era, and no two callers take one grant.
 
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Relaxed};
@@ -58,8 +58,8 @@ impl Slot {
         self.exchange(era, |word| may_take(word & HOLDER).then_some(word & !HOLDER | now.0)).map(turn)
     }
 
-    /// Gives a taken slot back, if `is_meant` accepts its turn and the start of its probe. Returns true if this call has
-    /// given the slot back.
+    /// Gives a taken slot back, if `is_meant` accepts its turn and the start of its probe. Returns true if this call
+    /// has given the slot back.
     pub(super) fn give_back(&self, era: u64, is_meant: impl Fn(u32, Moment) -> bool) -> bool {
         let withheld = |word| {
             let Use::Taken(start) = used(word) else { return None };

@@ -38,7 +38,8 @@ impl Status {
         let word = match (self.mode, self.state) {
             (Mode::ForcedOpen, _) => "forced open",
             (Mode::Disabled, _) => "disabled",
-            // The cause of the half-open state is only the end of the open duration, so the cause of the opening is written.
+            // The cause of the half-open state is only the end of the open duration, so the cause of the opening is
+            // written.
             (Mode::Automatic | Mode::Shadow, State::HalfOpen) => {
                 f.write_str(" is half-open")?;
                 return opening(self.transitions.iter().rev()).map_or(Ok(()), |edge| edge.write_opening(f));

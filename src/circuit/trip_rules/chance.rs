@@ -6,8 +6,8 @@
 //!
 //! # Derivation
 //!
-//! Of `n` calls the share `q` has failed. A weight is at most 1, so the theorem of Hoeffding applies to weights too:
-//! at the usual rate `p` or a lower one, `n` calls reach the share `q > p` with a chance of at most `exp(-n × K)`, where
+//! Of `n` calls the share `q` has failed. A weight is at most 1, so the theorem of Hoeffding applies to weights too: at
+//! the usual rate `p` or a lower one, `n` calls reach the share `q > p` with a chance of at most `exp(-n × K)`, where
 //! `K = q ln(q / p) + (1 - q) ln((1 - q) / (1 - p))`. For a run, `q` is 1, `n` is the weight of the run, and `K` is
 //! `ln(1 / p)`.
 //!
@@ -26,8 +26,8 @@
 //! usual rate of slow calls is not known, and half of the limit of the slow-call rule is assumed.
 //!
 //! Sources: W. Hoeffding, *Probability inequalities for sums of bounded random variables*, J. Amer. Statist. Assoc. 58
-//! (1963), theorem 1. The test has the form of A. Wald, *Sequential tests of statistical hypotheses*, Ann. Math. Statist.
-//! 16 (1945).
+//! (1963), theorem 1. The test has the form of A. Wald, *Sequential tests of statistical hypotheses*, Ann. Math.
+//! Statist. 16 (1945).
 
 use std::time::Duration;
 
@@ -97,7 +97,8 @@ pub(crate) fn usual_rate(failures: f64, calls: f64) -> f64 {
     (failures + 2.0) / (calls + 4.0)
 }
 
-/// The chance that the calls of a minute open a circuit on advice, by any of its rules, although the service is as usual.
+/// The chance that the calls of a minute open a circuit on advice, by any of its rules, although the service is as
+/// usual.
 const CHANCE: f64 = 0.01;
 const MINUTE: Duration = Duration::from_secs(60);
 /// The shortest time for which a circuit is assumed to have counted its calls, because a restored window has calls of

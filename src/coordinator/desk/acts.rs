@@ -65,8 +65,8 @@ impl Desk {
         self.sending.hurry(now);
     }
 
-    /// Reports that the pending orders of [`Act::Forget`](crate::state::Act::Forget) are done, because the store no longer
-    /// has the record.
+    /// Reports that the pending orders of [`Act::Forget`](crate::state::Act::Forget) are done, because the store no
+    /// longer has the record.
     pub(super) fn forgotten(&mut self) -> Report {
         self.known.deleted();
         self.sending.deleted();
@@ -77,8 +77,8 @@ impl Desk {
         report
     }
 
-    /// Reports the result of an order that was given again. The report has no result if the order, or the record with the
-    /// order, still waits for the store, because the result is reported after the write.
+    /// Reports the result of an order that was given again. The report has no result if the order, or the record with
+    /// the order, still waits for the store, because the result is reported after the write.
     pub(in crate::coordinator) fn ordered_again(&mut self, order: &Order, who: &Who) -> Report {
         let id = order.command_id();
         let mut report = Report::default();

@@ -1,8 +1,8 @@
 //! The parts of the record that the circuit has already taken over.
 //!
 //! [`Adopted`] remembers the restore, the operators' act in force, the last decision of the fleet, and the advice, so
-//! that each of them reaches the circuit once. `takeover.rs` and `fleet/adopt.rs` decide the order and the effect of these
-//! steps.
+//! that each of them reaches the circuit once. `takeover.rs` and `fleet/adopt.rs` decide the order and the effect of
+//! these steps.
 
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ pub(super) struct Adopted {
     last_act: Option<String>,
     /// The sequence of the last act whose audit row was written again. Set by `repeated`.
     repeated: u64,
-    /// The generation of the last decision of the fleet that was taken over. Set by `decided`, and cleared by `revert` and
-    /// `forget`.
+    /// The generation of the last decision of the fleet that was taken over. Set by `decided`, and cleared by `revert`
+    /// and `forget`.
     generation: u64,
     /// The time at which the advice of other instances ends. Set by `advised`.
     advised_until: Option<Timestamp>,
@@ -101,7 +101,8 @@ impl Adopted {
         self.restore = restore;
     }
 
-    /// Corrects the report of a restored circuit, because an act that was applied after the restore can change the mode.
+    /// Corrects the report of a restored circuit, because an act that was applied after the restore can change the
+    /// mode.
     pub(super) fn restored_to(&mut self, now: After) {
         if let Restore::From { after, .. } = &mut self.restore {
             *after = now;
@@ -166,8 +167,8 @@ impl Adopted {
         (self.act_sequence, self.act_id) = (sequence, id);
     }
 
-    /// Returns true if the circuit need not take over the decision of the fleet with that generation, because the circuit
-    /// has taken over this decision or a later one.
+    /// Returns true if the circuit need not take over the decision of the fleet with that generation, because the
+    /// circuit has taken over this decision or a later one.
     pub(super) const fn has_decided(&self, generation: u64) -> bool {
         generation <= self.generation
     }
@@ -177,14 +178,14 @@ impl Adopted {
         self.generation = generation;
     }
 
-    /// Lets the circuit take over the last decision of the fleet again, because an act of this process was dropped, or was
-    /// older than the decision.
+    /// Lets the circuit take over the last decision of the fleet again, because an act of this process was dropped, or
+    /// was older than the decision.
     pub(super) const fn revert(&mut self) {
         self.generation = 0;
     }
 
-    /// Notes the end of the advice, which is `None` if no other instance advises. Returns true if this end differs from the
-    /// last end, so that the caller must pass it to the circuit.
+    /// Notes the end of the advice, which is `None` if no other instance advises. Returns true if this end differs from
+    /// the last end, so that the caller must pass it to the circuit.
     pub(super) fn advised(&mut self, until: Option<Timestamp>) -> bool {
         let differs = match self.advised_until.zip(until) {
             Some((known, until)) => until > known || known.since(until) > SAME_END,

@@ -26,8 +26,8 @@ pub(super) struct Evidence {
     /// The entry that this start of the instance has restored or has written last. Set by `continues` and `written`,
     /// and removed by `forget` and `renamed`.
     written: Option<InstanceEntry>,
-    /// The sequence of the last entry that the store has taken from this start under the present id. Set by `written`, and
-    /// cleared by `renamed`.
+    /// The sequence of the last entry that the store has taken from this start under the present id. Set by `written`,
+    /// and cleared by `renamed`.
     taken: Option<u64>,
     /// True if this desk has derived an entry for a write. If false, an entry of this start in the record belongs to an
     /// earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
@@ -207,8 +207,8 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Makes the entry due now, because a restart would restore another state from the record. The entry stays due until
-    /// the store has an entry that was derived after this change.
+    /// Makes the entry due now, because a restart would restore another state from the record. The entry stays due
+    /// until the store has an entry that was derived after this change.
     pub(super) fn owe(&mut self, now: Tick) {
         self.owed += 1;
         self.has_only_mark = false;
@@ -311,8 +311,8 @@ impl Evidence {
         entry
     }
 
-    /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change the
-    /// next entry is due at once.
+    /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change
+    /// the next entry is due at once.
     pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick, dice: &mut Dice) {
         // A write that began before the stop has an entry without the mark.
         let lacks_mark = self.is_stopping && !entry.is_stopped();
@@ -354,9 +354,9 @@ impl Evidence {
 
     /// Returns true if another living instance has written the entry under the id of this instance. Such an entry is
     /// newer than the last own entry that the store has taken. A late write of the start that this start continues can
-    /// be newer as well, because the clocks of two tiers differ, and is left out. If that start still lives, it finds the
-    /// clash by the entry of this start. An own entry that met a conflict is left out, because its sequence can be higher
-    /// than that of the other instance and would hide the clash.
+    /// be newer as well, because the clocks of two tiers differ, and is left out. If that start still lives, it finds
+    /// the clash by the entry of this start. An own entry that met a conflict is left out, because its sequence can be
+    /// higher than that of the other instance and would hide the clash.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         let is_of_other = entry.incarnation != who.incarnation && self.earlier.as_ref() != Some(&entry.incarnation);
         is_of_other && self.taken.is_some_and(|taken| entry.sequence > taken)

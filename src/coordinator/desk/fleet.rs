@@ -203,9 +203,9 @@ impl Desk {
         who.sharing.is_of_fleet() && state != State::Closed
     }
 
-    /// Returns true if a restart would restore the present state without another entry. A half-open circuit and a circuit
-    /// whose opening is over both wait for a lease. The entry must also name the last act that this instance has taken
-    /// over, because entries show operators which instances have an act.
+    /// Returns true if a restart would restore the present state without another entry. A half-open circuit and a
+    /// circuit whose opening is over both wait for a lease. The entry must also name the last act that this instance
+    /// has taken over, because entries show operators which instances have an act.
     fn restores_the_same(&self, who: &Who, now: Now) -> bool {
         let (record, circuit) = (self.known.record(), &self.circuit);
         let names = |entry: &InstanceEntry| entry.acts >= self.adopted.act_sequence();

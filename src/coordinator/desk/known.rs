@@ -51,8 +51,8 @@ pub(super) struct Known {
     /// copy, only the record of a tripped or held circuit is written back. `found` and `written` set the flag by a
     /// comparison, `write_again` sets the flag, and `forget` clears the flag.
     is_behind: bool,
-    /// The tier that did not have the last write of this process at the end of that write. Set by `written`, and cleared by
-    /// `forget`.
+    /// The tier that did not have the last write of this process at the end of that write. Set by `written`, and
+    /// cleared by `forget`.
     lacking: Option<&'static str>,
     /// The last version that did not decode, so that `found` warns once for each version.
     corrupt: Option<Etag>,

@@ -19,8 +19,8 @@ pub(in crate::coordinator) enum Pace {
 }
 
 impl Desk {
-    /// Returns the pace of the polls. `store` is the time of the store. A circuit that is tripped or held in this process or
-    /// in the record is not at rest.
+    /// Returns the pace of the polls. `store` is the time of the store. A circuit that is tripped or held in this
+    /// process or in the record is not at rest.
     pub(in crate::coordinator) fn pace(&self, sharing: Sharing, store: Option<Timestamp>) -> Pace {
         let is_at_rest =
             !self.circuit.standing().is_tripped() && store.is_none_or(|now| !self.known.record().is_eventful(now));

@@ -285,8 +285,8 @@ impl Desk {
     }
 
     /// Returns the audit row of the last act in the record, once for each act that this start of the instance has not
-    /// ordered. The instance that ordered the act may have ended before the audit had the row. An existing row stays as it
-    /// is, because the id of the row is derived from the order.
+    /// ordered. The instance that ordered the act may have ended before the audit had the row. An existing row stays as
+    /// it is, because the id of the row is derived from the order.
     fn row_of_act(&mut self, who: &Who, now: Timestamp) -> Option<(Duration, AuditRow)> {
         let operated = self.known.record().operator.as_ref()?;
         let (sequence, age) = (operated.sequence, now.since(operated.at));
@@ -328,8 +328,8 @@ impl Desk {
     }
 }
 
-/// Returns the operator of an act. The act is applied even if its user or its reason is not valid, because the effect of
-/// the act is valid.
+/// Returns the operator of an act. The act is applied even if its user or its reason is not valid, because the effect
+/// of the act is valid.
 fn operator_of(operated: &Operated) -> By {
     operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"))
 }

@@ -87,9 +87,9 @@ impl Desk {
     /// Derives the record that the store should have. Returns `None` if the store has that record already, or if the
     /// record cannot be written now.
     ///
-    /// The act is applied first, then the transition, then the entry, then the command to the fleet. The transition comes
-    /// after the act, because a reset is an act and a transition in one. The entry comes after both, because it names the
-    /// act that the circuit has taken over. The command comes last, because its number orders the entry.
+    /// The act is applied first, then the transition, then the entry, then the command to the fleet. The transition
+    /// comes after the act, because a reset is an act and a transition in one. The entry comes after both, because it
+    /// names the act that the circuit has taken over. The command comes last, because its number orders the entry.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
             return self.unwritten(now.here);
@@ -226,8 +226,8 @@ impl Desk {
         report
     }
 
-    /// Notes that the write met another version. The task passes the present version to [`found`](Self::found), and then
-    /// calls [`give_way`](Self::give_way).
+    /// Notes that the write met another version. The task passes the present version to [`found`](Self::found), and
+    /// then calls [`give_way`](Self::give_way).
     pub(in crate::coordinator) fn conflicted(&mut self) {
         self.sending.end();
     }

@@ -100,7 +100,8 @@ impl Queues {
         if row.id.is_empty() {
             row.id = self.id();
         }
-        // The texts of this crate are shorter than the limits. A longer text would be refused by every table with a limit.
+        // The texts of this crate are shorter than the limits. A longer text would be refused by every table with a
+        // limit.
         row.bound();
         self.pushed += 1;
         let number = FIRST.saturating_add(self.pushed);

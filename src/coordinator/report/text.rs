@@ -64,7 +64,8 @@ impl fmt::Display for RestoreReport {
     }
 }
 
-/// Writes words that can follow the name of the circuit and a colon, as in `restored from sqlite: held open by operator-1`.
+/// Writes words that can follow the name of the circuit and a colon, as in `restored from sqlite: held open by
+/// operator-1`.
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -107,8 +107,8 @@ impl Task {
         self.succeeded(now, Some(store).filter(|_| begun.wake_ups == self.slept.wake_ups));
     }
 
-    /// Marks the link as up. If the store was down, the orders and the rows of the audit are written now, before the records
-    /// of other circuits.
+    /// Marks the link as up. If the store was down, the orders and the rows of the audit are written now, before the
+    /// records of other circuits.
     pub(super) fn succeeded(&mut self, now: Tick, store: Option<Timestamp>) {
         let was_down = !self.ledger.link.is_up();
         self.ledger.link.succeeded(now, store);

@@ -76,9 +76,9 @@ pub(super) enum Lane {
 }
 
 impl Task {
-    /// Begins the operations that are due, as many as the link allows. Orders of operators come first. Loads come before
-    /// other writes, because a desk writes only over a version that it has loaded. Loads leave half of the room to writes.
-    /// Trims come after writes, because old rows can wait.
+    /// Begins the operations that are due, as many as the link allows. Orders of operators come first. Loads come
+    /// before other writes, because a desk writes only over a version that it has loaded. Loads leave half of the room
+    /// to writes. Trims come after writes, because old rows can wait.
     pub(super) fn launch(&mut self, now: Tick) {
         self.launch_orders(now);
         let others = self.under_way().saturating_sub(self.orders_under_way);
@@ -127,8 +127,8 @@ impl Task {
         self.beat(now);
     }
 
-    /// Begins the operations for orders of operators, in the order of the orders, and then the write of their rows in the
-    /// audit.
+    /// Begins the operations for orders of operators, in the order of the orders, and then the write of their rows in
+    /// the audit.
     fn launch_orders(&mut self, now: Tick) {
         let mut room = self.ledger.link.room(now).min(ORDERS).saturating_sub(self.orders_under_way);
         let orders: Vec<DeskId> = self.to_write.orders().collect();
@@ -278,8 +278,8 @@ impl Task {
         self.jobs.spawn(async move { (begun, ended(caught(operation).await)) });
     }
 
-    /// Returns the number of operations under way. The request for a watch and a heartbeat are left out, because the limit
-    /// of the link does not count them.
+    /// Returns the number of operations under way. The request for a watch and a heartbeat are left out, because the
+    /// limit of the link does not count them.
     pub(super) fn under_way(&self) -> usize {
         let others = usize::from(self.watch_under_way) + usize::from(self.ledger.membership.is_under_way());
         self.jobs.len().saturating_sub(others)

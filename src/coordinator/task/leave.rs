@@ -28,8 +28,8 @@ impl Task {
                     self.ledger.leaving.push_back(*at);
                 }
             } else if desk.is_waiting_for_restore() {
-                // The circuit was introduced while the task was being started, before the end of the wait of its first calls
-                // was known.
+                // The circuit was introduced while the task was being started, before the end of the wait of its first
+                // calls was known.
                 desk.let_calls_wait(waits);
             } else if waits.is_some() {
                 circuit.restored();

@@ -127,8 +127,8 @@ impl Polls {
 }
 
 impl Round {
-    /// Returns the time of the next poll after a poll now. Each wait varies from 80 % to 120 %, so that many instances do not
-    /// poll the store at the same time.
+    /// Returns the time of the next poll after a poll now. Each wait varies from 80 % to 120 %, so that many instances
+    /// do not poll the store at the same time.
     fn spread(&self, interval: Duration, now: Tick, dice: &mut Dice) -> Tick {
         let batches = u32::try_from(self.desks.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
         now.saturating_add((interval / batches).mul_f64(0.8 + 0.4 * dice.share()))

@@ -170,7 +170,8 @@ fn shortest(hub: &Hub) -> Duration {
 const UNKEYED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The mean time between two sweeps. The actual time is 50 % to 150 % of this time.
 const EVERY: Duration = Duration::from_secs(3600);
-/// The mean wait after a list of names, so that the store has room for other work, and after the first failure in a row.
+/// The mean wait after a list of names, so that the store has room for other work, and after the first failure in a
+/// row.
 const NEXT_STEP: Duration = Duration::from_secs(1);
 /// The largest number of records in one load.
 const STEP: usize = 64;

@@ -39,8 +39,9 @@ pub struct OperatorCommand {
     pub incarnation: String,
     /// The number of the transition that the act made, counted since the start of the instance.
     pub era: u64,
-    /// True if the instance belongs to a fleet. The reset of such an instance is a decision of the fleet even if the record
-    /// knows no decision, because another instance may know an earlier decision of a record that the store has lost.
+    /// True if the instance belongs to a fleet. The reset of such an instance is a decision of the fleet even if the
+    /// record knows no decision, because another instance may know an earlier decision of a record that the store has
+    /// lost.
     pub in_fleet: bool,
 }
 

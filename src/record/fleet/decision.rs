@@ -75,8 +75,8 @@ impl Decision {
 
 /// Writes the reset of an operator as a decision of the fleet, under the generation of the published state.
 ///
-/// If the record has no vote, no lease and no decision, and `in_fleet` is false, the circuit is not in a fleet, and nothing
-/// is written.
+/// If the record has no vote, no lease and no decision, and `in_fleet` is false, the circuit is not in a fleet, and
+/// nothing is written.
 pub(in crate::record) fn reset(record: &mut CircuitRecord, to: State, in_fleet: bool, now: Timestamp) {
     let is_of_fleet = in_fleet
         || record.fleet.is_some()

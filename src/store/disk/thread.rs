@@ -1,8 +1,9 @@
-//! The one thread of a store that does the work on the disk, so that a disk that hangs costs the application one thread.
+//! The one thread of a store that does the work on the disk, so that a disk that hangs costs the application one
+//! thread.
 //!
-//! A timeout ends a wait, and cannot end a system call. On tokio's blocking pool, each operation that was given up would
-//! keep a thread of the application, and the end of the runtime would wait for all of them. Therefore a store has a
-//! thread of its own and one operation at a time. If an operation was given up and its work still runs after a time,
+//! A timeout ends a wait, and cannot end a system call. On tokio's blocking pool, each operation that was given up
+//! would keep a thread of the application, and the end of the runtime would wait for all of them. Therefore a store has
+//! a thread of its own and one operation at a time. If an operation was given up and its work still runs after a time,
 //! further operations fail at once, because the disk hangs.
 //!
 //! The thread begins with the first operation, and ends after the last clone of the store was dropped and the work

@@ -194,8 +194,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Returns the files of records, each as its name without the extension and its metadata. Links are left out, because
-    /// they are not followed.
+    /// Returns the files of records, each as its name without the extension and its metadata. Links are left out,
+    /// because they are not followed.
     pub(super) fn files(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let mut files = self.entries()?;
         files.retain(|(_, metadata)| metadata.is_file());

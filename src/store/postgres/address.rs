@@ -6,7 +6,8 @@
 
 use crate::keep::decoded;
 
-/// Returns true if all special characters of the user and the password are percent-encoded, as far as the address shows.
+/// Returns true if all special characters of the user and the password are percent-encoded, as far as the address
+/// shows.
 pub(super) fn is_escaped(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -1,9 +1,9 @@
-//! The source of connections to Redis, which is an address or a client. No message repeats an address, because a password
-//! may be in it.
+//! The source of connections to Redis, which is an address or a client. No message repeats an address, because a
+//! password may be in it.
 //!
 //! The crate `redis` parses addresses of one server. This module adds a check for each address with which an error of
-//! that crate would leak a part of a password, or would not name the missing feature. The files of certificates are read
-//! for each new connection, so that a renewed certificate needs no restart.
+//! that crate would leak a part of a password, or would not name the missing feature. The files of certificates are
+//! read for each new connection, so that a renewed certificate needs no restart.
 
 mod several;
 

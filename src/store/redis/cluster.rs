@@ -1,8 +1,8 @@
 //! A cluster, whose nodes serve the records by the slots of their keys.
 //!
-//! Each node has a [`Connection`], so that a node that died is noticed and found again like a single server. The cluster of
-//! the crate `redis` is not used, because its pipelines have one slot, and a load has names of all slots. `cluster/nodes.rs`
-//! learns the nodes.
+//! Each node has a [`Connection`], so that a node that died is noticed and found again like a single server. The
+//! cluster of the crate `redis` is not used, because its pipelines have one slot, and a load has names of all slots.
+//! `cluster/nodes.rs` learns the nodes.
 //!
 //! If a node fails, only operations on the keys of its slots fail. While another node answers, such a failure counts as
 //! a refusal of these keys, because callers split refused batches and continue with other keys. A write without an

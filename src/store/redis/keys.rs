@@ -24,7 +24,8 @@ impl Keys {
         if self.prefix.is_empty() { format!("{ROOT}:") } else { format!("{}:{ROOT}:", self.prefix) }
     }
 
-    /// Returns the key of a circuit's record. The form of the key must not change, because people and dashboards use it.
+    /// Returns the key of a circuit's record. The form of the key must not change, because people and dashboards use
+    /// it.
     pub(super) fn record(&self, name: &str) -> String {
         format!("{}{name}{SUFFIX}", self.root())
     }

@@ -12,10 +12,10 @@
 //! server the subscription fails and is tried again after a pause of at most 1.5 s, and the coordinator's poll finds
 //! the changes.
 //!
-//! A gap is reported after each subscription, because messages before the subscription are lost. Until then, and after a
-//! lost connection, the watch is interrupted, so that the coordinator polls. The watch also subscribes again after the
-//! connection of the operations was replaced, because the name may lead to another server since then. Redis publishes no
-//! message when a flush or a TTL deletes a key, so only the poll finds such a loss.
+//! A gap is reported after each subscription, because messages before the subscription are lost. Until then, and after
+//! a lost connection, the watch is interrupted, so that the coordinator polls. The watch also subscribes again after
+//! the connection of the operations was replaced, because the name may lead to another server since then. Redis
+//! publishes no message when a flush or a TTL deletes a key, so only the poll finds such a loss.
 
 use std::sync::Arc;
 use std::time::Duration;

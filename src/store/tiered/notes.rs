@@ -18,8 +18,8 @@ pub(super) struct Notes(BTreeMap<String, Note>);
 
 /// The note on one name, with the known content of both tiers and the time of the next comparison.
 ///
-/// Operations on one name overlap. Therefore an answer changes the note only if the answer is not older than the version
-/// that the note already has, so that an older version never ends the wait for the copy of a newer version.
+/// Operations on one name overlap. Therefore an answer changes the note only if the answer is not older than the
+/// version that the note already has, so that an older version never ends the wait for the copy of a newer version.
 #[derive(Debug, Default)]
 pub(super) struct Note {
     /// The newest known version in the fast tier. `None` if no version is known.
@@ -30,8 +30,8 @@ pub(super) struct Note {
     settled: Option<u64>,
     /// The time of the durable tier's last answer for this name.
     queried: Option<Tick>,
-    /// True if the durable tier has a record by its last answer. Each load that misses the record in the fast tier queries
-    /// the durable tier then, until the fast tier has the record too.
+    /// True if the durable tier has a record by its last answer. Each load that misses the record in the fast tier
+    /// queries the durable tier then, until the fast tier has the record too.
     is_durable: bool,
     /// The time at which the fast tier last had all changes of the durable tier.
     compared: Option<Tick>,
@@ -39,8 +39,8 @@ pub(super) struct Note {
     synced: Option<Tick>,
     /// The time at which the tiers must be compared. `None` if there is no reason to compare them.
     due: Option<Tick>,
-    /// The time at which a tier last refused the record. The record is not offered to that tier again for a while, except
-    /// by a new write.
+    /// The time at which a tier last refused the record. The record is not offered to that tier again for a while,
+    /// except by a new write.
     refused: Option<Tick>,
 }
 
@@ -114,14 +114,14 @@ impl Note {
         true
     }
 
-    /// Returns true if the fast tier had all changes of the durable tier before a load began. A load that began earlier may
-    /// have read the fast tier before the comparison wrote to it.
+    /// Returns true if the fast tier had all changes of the durable tier before a load began. A load that began earlier
+    /// may have read the fast tier before the comparison wrote to it.
     pub(super) fn was_compared_before(&self, began: Tick) -> bool {
         self.compared.is_some_and(|compared| compared <= began)
     }
 
-    /// Returns true if the answer of a load must have the changes of both tiers, because the tiers were not compared before
-    /// the load began. The process may restore from any of its first loads.
+    /// Returns true if the answer of a load must have the changes of both tiers, because the tiers were not compared
+    /// before the load began. The process may restore from any of its first loads.
     pub(super) fn is_uncompared(&self, record: &CircuitRecord, began: Tick) -> bool {
         !self.was_compared_before(began) && settled(record).is_some()
     }
@@ -136,8 +136,8 @@ impl Note {
         self.is_due(now)
     }
 
-    /// Notes that this process wrote to the durable tier alone. The fast tier lacks the change, so each load has the changes
-    /// of both tiers until the fast tier has the change too.
+    /// Notes that this process wrote to the durable tier alone. The fast tier lacks the change, so each load has the
+    /// changes of both tiers until the fast tier has the change too.
     pub(super) fn wrote_durable(&mut self, now: Tick) {
         *self = Self { noted: Some(now), due: Some(now), ..Self::default() };
         self.answered(true, now);
@@ -170,8 +170,8 @@ impl Note {
         (self.queried, self.is_durable) = (Some(now), found);
     }
 
-    /// Notes that both tiers have this record, which is this version in the fast tier. If the fast tier may have a newer
-    /// version, the comparison stays due.
+    /// Notes that both tiers have this record, which is this version in the fast tier. If the fast tier may have a
+    /// newer version, the comparison stays due.
     pub(super) fn synced(&mut self, version: Version<'_>, record: &CircuitRecord, now: Tick) {
         self.answered(true, now);
         if self.take(version, now) {

@@ -1,7 +1,7 @@
 //! The loads, which complete the answer of the fast tier with the changes that only the durable tier has.
 //!
-//! The durable tier is read once for all missing names and all comparisons of a load. If the durable tier fails, the load
-//! fails only if the fast tier may have been flushed.
+//! The durable tier is read once for all missing names and all comparisons of a load. If the durable tier fails, the
+//! load fails only if the fast tier may have been flushed.
 
 use super::Tiers;
 use super::settle::{Copy, durable_limit};
@@ -54,8 +54,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             let here = self.clock.now();
             match (copy, &mut loaded.entries[at]) {
                 (Some(copy), Some(fast)) => {
-                    // A process restores its circuits from its first loads. The fast tier may have returned with old data
-                    // while no process compared the tiers, so the answer has the changes of both tiers.
+                    // A process restores its circuits from its first loads. The fast tier may have returned with old
+                    // data while no process compared the tiers, so the answer has the changes of both tiers.
                     if is_same(&copy, fast, durable.as_ref(), now) {
                         self.note(&copy.name, |note| note.synced(copy.version(), &copy.record, here));
                     } else if self.note(&copy.name, |note| note.may_try(here)).unwrap_or(true) {

@@ -55,8 +55,8 @@ impl Copy {
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Copies a record to the durable tier, within a time limit. Returns true if the durable tier has all changes. A later
-    /// load repeats a copy that failed, because the note keeps the comparison due.
+    /// Copies a record to the durable tier, within a time limit. Returns true if the durable tier has all changes. A
+    /// later load repeats a copy that failed, because the note keeps the comparison due.
     pub(super) async fn settle(&self, copy: &Copy, within: Duration) -> bool {
         let settling = async {
             let names = [copy.name.clone()];
@@ -85,8 +85,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         drop(tokio::time::timeout(within, each).await);
     }
 
-    /// Synchronises one name. `current` is the value of the durable tier. Returns true if the durable tier has the changes
-    /// of the fast tier. A record that the durable tier refuses is no error, because it must not hold up other records.
+    /// Synchronises one name. `current` is the value of the durable tier. Returns true if the durable tier has the
+    /// changes of the fast tier. A record that the durable tier refuses is no error, because it must not hold up other
+    /// records.
     async fn sync(&self, copy: &Copy, mut current: Option<Versioned>, now: Timestamp) -> Result<bool, StoreError> {
         for _ in 0..TRIES {
             let theirs = current.as_ref().and_then(|kept| CircuitRecord::decode(&copy.name, &kept.bytes, now).ok());
@@ -131,8 +132,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     /// Ends the synchronisation of a name. Writes the joined record to the fast tier if the fast tier lacks some of its
     /// changes. `is_durable` is false if the durable tier has refused the joined record.
     ///
-    /// The tiers count as compared only after that write, because a load at the same time may read the old content of the
-    /// fast tier.
+    /// The tiers count as compared only after that write, because a load at the same time may read the old content of
+    /// the fast tier.
     async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp, is_durable: bool) {
         let Some(etag) = self.complete_fast(copy, joined, now).await else { return };
         let version = Version { etag: &etag, replaced: Some(&copy.kept.etag), began: copy.began };
@@ -173,8 +174,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         }
     }
 
-    /// Notes that the fast tier has not taken a record. Returns true if the tier has answered and refuses this record, so
-    /// that other records can be written.
+    /// Notes that the fast tier has not taken a record. Returns true if the tier has answered and refuses this record,
+    /// so that other records can be written.
     fn note_refusal(&self, name: &str, error: &StoreError) -> bool {
         let is_refused = error.kind().is_lasting();
         if is_refused {
@@ -183,8 +184,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         is_refused
     }
 
-    /// Copies records to the fast tier that only the durable tier has. A failure is ignored, because a later load repeats
-    /// the copy.
+    /// Copies records to the fast tier that only the durable tier has. A failure is ignored, because a later load
+    /// repeats the copy.
     pub(super) async fn put_back(&self, found: Vec<(&String, Versioned)>, now: Timestamp) {
         let within = limit() / 8;
         let began = self.clock.now();
@@ -226,8 +227,8 @@ fn ttl(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     record.ttl(open, other, now)
 }
 
-/// Returns the limit of an answer of the fast tier. The limit is short, so that a fast tier that hangs leaves enough time
-/// for the durable tier.
+/// Returns the limit of an answer of the fast tier. The limit is short, so that a fast tier that hangs leaves enough
+/// time for the durable tier.
 pub(super) fn fast_limit() -> Duration {
     limit() / 5
 }

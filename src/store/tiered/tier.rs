@@ -72,7 +72,8 @@ impl<S> Tier<S> {
             return;
         };
         if error.is_of_one_part() || error.kind().is_lasting() && !CONCERN_ALL.contains(&operation) {
-            // The tier refuses one record or one row, or another part of the tier answers. The other records need no pause.
+            // The tier refuses one record or one row, or another part of the tier answers. The other records need no
+            // pause.
             let line = health.line(now);
             drop(health);
             if let Some(unlogged) = line {

@@ -1,8 +1,9 @@
-//! The observer of the metrics of a group, which are the suppressed openings of a circuit and the share of the group that is open.
+//! The observer of the metrics of a group, which are the suppressed openings of a circuit and the share of the group
+//! that is open.
 //!
-//! Only a circuit in a group has this observer, so that other circuits have neither series and take no memory for them. The share
-//! belongs to the group and not to the circuit, so that each member sets the same gauge. A member reads the numbers again after it
-//! has set the gauge, so that the newest numbers are set last.
+//! Only a circuit in a group has this observer, so that other circuits have neither series and take no memory for them.
+//! The share belongs to the group and not to the circuit, so that each member sets the same gauge. A member reads the
+//! numbers again after it has set the gauge, so that the newest numbers are set last.
 
 use std::sync::Arc;
 

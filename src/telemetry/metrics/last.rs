@@ -21,8 +21,8 @@ pub(super) const fn effective(standing: Standing, bypassed: bool) -> Standing {
 pub(super) struct Last(pub(super) u64);
 
 impl Last {
-    /// The word of a circuit that left its registry, without the bit `OWN`, which stays as it was. The word is larger than
-    /// every word with an era, because all its other bits are set.
+    /// The word of a circuit that left its registry, without the bit `OWN`, which stays as it was. The word is larger
+    /// than every word with an era, because all its other bits are set.
     pub(super) const GONE: u64 = !Self::OWN;
     /// The bit of a circuit that has its own label.
     pub(super) const OWN: u64 = 1;

@@ -1,7 +1,7 @@
 //! The reports of cells, which find the calls that were not yet reported to the observers of sums.
 //!
-//! A thread reports the new calls of its own cell. Other reports, such as the report before a transition, contain the new
-//! calls of all cells. Both update the same reported counts, so that no call is reported twice.
+//! A thread reports the new calls of its own cell. Other reports, such as the report before a transition, contain the
+//! new calls of all cells. Both update the same reported counts, so that no call is reported twice.
 
 use super::{Block, Cells, HALF_OPEN, SUCCESSES, TRIPPED};
 use crate::sync::{AtomicU64, OnceLock, Relaxed, Seat, indices};

@@ -1,7 +1,8 @@
 //! The command to the fleet in a write of the record, from its proposal to the answer of the store.
 //!
-//! A write has the command of the last check. A write with new counts and without such a command may open the fleet by the
-//! counts of several instances. The audit gets one row for each decision, from the instance that wrote the decision.
+//! A write has the command of the last check. A write with new counts and without such a command may open the fleet by
+//! the counts of several instances. The audit gets one row for each decision, from the instance that wrote the
+//! decision.
 
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ impl Sent {
 }
 
 impl Desk {
-    /// Applies the command of the last check to a record that is about to be written. `has_counts` is true if the record has
-    /// new counts of this instance, which may open the fleet together with other counts.
+    /// Applies the command of the last check to a record that is about to be written. `has_counts` is true if the
+    /// record has new counts of this instance, which may open the fleet together with other counts.
     pub(in crate::coordinator::desk) fn command_fleet(
         &mut self,
         record: &mut CircuitRecord,

@@ -1,8 +1,8 @@
 //! The addresses of sentinels and of a cluster, in the two forms in which a user writes them: as one text with commas
 //! between the hosts, or as one address for each host.
 //!
-//! User, password, database and prefix are those of the master or of the cluster, as in an address of one server. Each host
-//! becomes the address of one server, so that the crate `redis` parses hosts and ports in the same way everywhere.
+//! User, password, database and prefix are those of the master or of the cluster, as in an address of one server. Each
+//! host becomes the address of one server, so that the crate `redis` parses hosts and ports in the same way everywhere.
 
 use redis::{ConnectionInfo, RedisConnectionInfo};
 
@@ -76,8 +76,8 @@ impl<'a> Several<'a> {
     }
 }
 
-/// Returns the address that has all these sentinels and their master, or all these nodes of a cluster. The addresses may
-/// differ in host and port only.
+/// Returns the address that has all these sentinels and their master, or all these nodes of a cluster. The addresses
+/// may differ in host and port only.
 pub(in crate::store::redis) fn joined(urls: &[impl AsRef<str>], master: Option<&str>) -> Result<String, StoreError> {
     if master.is_some_and(|master| !is_master(master)) {
         return Err(StoreError::refused(format!("the name of a master is {MASTERS}")));
