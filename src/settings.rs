@@ -45,8 +45,8 @@
 //! # #[cfg(feature = "keyed")] {
 //! # use tower_circuit_breaker::{Registry, keyed::Keyed, settings::Settings};
 //! # let registry = Registry::new();
-//! let settings = Settings::from_toml("[circuits.'host:*']\nprobes = 1\n[circuits.'host:api.example.com']\nshadow =
-//! true")?; let per_host = Keyed::builder(&registry, move |name| settings.circuit_builder(name))
+//! let settings = Settings::from_toml("[circuits.'host:*']\nprobes = 1\n[circuits.'host:api.example.com']\nshadow = true")?;
+//! let per_host = Keyed::builder(&registry, move |name| settings.circuit_builder(name))
 //!     .prefix("host:")
 //!     .by(|request: &http::Request<()>| Some(request.uri().host()?.to_owned().into()))?;
 //! # assert!(per_host.circuit("a").unwrap().config().explain().contains("1 success"));
@@ -60,10 +60,10 @@
 //! the next table after that table. A circuit has at most one group. `group = false` means no group. Each group and
 //! each pattern is checked together with the less specific tables, even if no circuit uses it.
 //!
-//! With `at_most_open` the circuits of a table are one [`Group`](crate::Group), of which at most this share may be open at the same
-//! time. The circuits that get the key from the same table belong together, so that the key belongs into `[groups.NAME]` or
-//! into the table of a pattern. The group has the name of that table. All circuits of one `Settings` and of its clones share the
-//! groups, and settings that were read again have groups of their own.
+//! With `at_most_open` the circuits of a table are one [`Group`](crate::Group), of which at most this share may be open
+//! at the same time. The circuits that get the key from the same table belong together, so that the key belongs into
+//! `[groups.NAME]` or into the table of a pattern. The group has the name of that table. All circuits of one `Settings`
+//! and of its clones share the groups, and settings that were read again have groups of their own.
 //!
 //! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and
 //! `[`. The brackets of an IPv6 address are allowed.
