@@ -75,10 +75,13 @@ impl Group {
     ///
     /// Range: more than 0, at most 1, which is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
     /// Default: 0.5, because if more than half of the endpoints fail, the cause is not the endpoints but the service,
-    /// the network or this process. A new share decides about the next opening, and closes no circuit that is open.
+    /// the network or this process. A new share decides about the next opening, and closes no circuit that is open. Once
+    /// the group has circuits, a share outside of the range is ignored, because no build would refuse the share.
     pub fn at_most_open(self, share: f64) -> Self {
-        // Relaxed, because the share publishes no other data.
-        self.shared.share.store(share.to_bits(), Relaxed);
+        if self.members() == 0 || (share > 0.0 && share <= 1.0) {
+            // Relaxed, because the share publishes no other data.
+            self.shared.share.store(share.to_bits(), Relaxed);
+        }
         self
     }
 

@@ -77,6 +77,14 @@ impl Window {
         }
     }
 
+    /// Returns the number of calls of a window of the last calls.
+    pub(crate) const fn calls_of_ring(self) -> Option<u32> {
+        match self.0 {
+            Shape::Time { .. } => None,
+            Shape::Calls { calls } => Some(calls),
+        }
+    }
+
     /// Returns the age up to which a time window is too young for a rate. The age is the time of one bucket, but at
     /// most 1 s.
     ///

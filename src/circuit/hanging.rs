@@ -4,11 +4,12 @@
 //! of the callers, which can be half a minute. So with a slow-call rule, a call that has been under way for
 //! `slower_than` or longer counts as a call and as a slow call, in addition to the calls that have ended. When the call
 //! ends, its place in the window replaces its place among the hanging calls. An end in a later era changes nothing.
-//! Only the slow-call rule counts hanging calls, because a hanging call is no failure yet.
+//! Only the slow-call rule counts hanging calls, because a hanging call is no failure yet. The rule counts a hanging call
+//! for the length of the window, as it counts a call that has ended, so that long polls do not outnumber other calls.
 //!
 //! `window/under_way.rs` counts, and this file decides when to look. Time makes calls hang, but a timer for each
-//! circuit would cost more than the rule is worth. Therefore the first call of each tenth of `slower_than` looks, and
-//! so does every outcome that is weighed. Without any calls a status, a refresh of the metrics, the runner of a health
+//! circuit would cost more than the rule is worth. Therefore the first call of each bucket looks, and so does every
+//! outcome that is weighed. Without any calls a status, a refresh of the metrics, the runner of a health
 //! probe, and once a second the task of a registry with a store look. A call that finds the rule met is rejected.
 //!
 //! Only calls of a closed circuit hang. Probes have a deadline of their own, and calls that count in no window count
@@ -27,6 +28,7 @@ use super::word::Word;
 use crate::clock::Tick;
 use crate::sync::{Acquire, Release, fence};
 use crate::window::Stamp;
+use crate::window::under_way::UnderWay;
 
 impl Inner {
     /// Counts a counted call that begins. Returns true if hanging calls have opened the circuit, so that the call must
@@ -51,10 +53,20 @@ impl Inner {
     /// Returns the number of calls of the era that have been under way for `slower_than` or longer. A caller that also
     /// reads the window must read the window first.
     pub(super) fn hanging(&self, word: Word, now: Tick) -> u64 {
-        let Some(under_way) = self.under_way().filter(|_| word.counts_calls()) else { return 0 };
+        self.under_way_after_window(word).map_or(0, |under_way| under_way.hanging(word.era(), now))
+    }
+
+    /// Returns the number of calls of the era that have begun to hang within the length of the window, which are evidence
+    /// for the slow-call rule. A caller that also reads the window must read the window first.
+    pub(super) fn hanging_lately(&self, word: Word, now: Tick) -> u64 {
+        self.under_way_after_window(word).map_or(0, |under_way| under_way.hanging_lately(word.era(), now))
+    }
+
+    fn under_way_after_window(&self, word: Word) -> Option<&UnderWay> {
+        let under_way = self.under_way().filter(|_| word.counts_calls())?;
         // Acquire, which pairs with the Release in `note_end`.
         fence(Acquire);
-        under_way.hanging(word.era(), now)
+        Some(under_way)
     }
 
     /// Opens the circuit if the hanging calls make the slow-call rule true. The callers are those that look without an
@@ -71,13 +83,13 @@ impl Inner {
     #[cold]
     #[inline(never)]
     fn opens_by_hanging(&self, word: Word, at: Tick) -> bool {
-        if self.hanging(word, at) == 0 {
+        if self.hanging_lately(word, at) == 0 {
             return false;
         }
         let (era, now) = (word.era(), self.now());
         let tally = self.tally(era, now);
         let age = now.saturating_since(self.entered());
-        let hanging = self.hanging(word, at);
+        let hanging = self.hanging_lately(word, at);
         let seen = Situation { run: self.run.get(era), tally, hanging, age, has_outcome: false };
         if let Some(reason) = self.met(&seen, now)
             && !self.is_suppressed_again(word, now)

@@ -92,13 +92,14 @@ impl Inner {
         })
     }
 
-    /// Returns true if the group suppresses an opening by hanging calls, and has suppressed an opening of this era
-    /// before. Such an opening is shown and not counted, because each look finds the same calls, and the number of
-    /// looks says nothing.
+    /// Returns true if the group suppresses an opening by hanging calls, has suppressed an opening of this era before,
+    /// and no report is due. Such an opening is shown and not counted, because each look finds the same calls, and the
+    /// number of looks says nothing.
     pub(super) fn is_suppressed_again(&self, word: Word, now: Tick) -> bool {
-        let is_again = self.finds_no_slot(word);
-        if let Some(group) = self.in_group().filter(|_| is_again) {
-            // Relaxed, because the time publishes no other data.
+        let Some(group) = self.in_group().filter(|_| self.finds_no_slot(word)) else { return false };
+        // Relaxed, because the times publish no other data.
+        let is_again = now.as_nanos() < group.next_report.load(Relaxed);
+        if is_again {
             group.last.store(taken(now).as_nanos(), Relaxed);
         }
         is_again

@@ -200,7 +200,8 @@ impl Inner {
             .map_or(0, |((_, slower_than), lag)| nanos(slower_than.saturating_sub(lag)));
         let word = Word::new(FIRST_ERA, Standing::new(State::Closed, mode), killed);
         let rare = slow_call_rule
-            .map(|(_, slower_than)| Box::new(Rare { under_way: Some(UnderWay::new(slower_than)), ..Rare::default() }));
+            .map(|(_, slower_than)| UnderWay::new(slower_than, config.window.length().unwrap_or(LATELY)))
+            .map(|under_way| Box::new(Rare { under_way: Some(under_way), ..Rare::default() }));
         let inner = Self {
             clock: config.clock.clone(),
             cells: Cells::new(evidence.buckets(), in_sums && !call_observers.is_empty()),
@@ -351,3 +352,6 @@ pub(super) fn taken(now: Tick) -> Tick {
 
 /// The era of a new circuit. Era 0 never exists, so that a task can start `poll_changed` with era 0.
 pub(super) const FIRST_ERA: u64 = 1;
+
+/// The time for which a hanging call is evidence if the window has no length.
+const LATELY: Duration = Duration::from_secs(10);

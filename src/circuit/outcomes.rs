@@ -266,8 +266,8 @@ impl Inner {
         let era = word.era();
         let age = now.saturating_since(self.entered());
         let tally = self.tally(era, now);
-        // After the window, as `hanging` needs.
-        let hanging = if word.is_watched() { self.hanging(word, now) } else { 0 };
+        // After the window, as `hanging_lately` needs.
+        let hanging = if word.is_watched() { self.hanging_lately(word, now) } else { 0 };
         let seen = Situation { run: self.run.get(era), tally, hanging, has_outcome: true, age };
         if let Some(reason) = self.met(&seen, now) {
             self.trip(word, now, reason, failed());

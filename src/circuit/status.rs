@@ -88,7 +88,7 @@ pub struct Status {
     /// without a slow-call rule.
     pub slow_call_rate: Option<f64>,
     /// The number of calls of this era that have been under way for `slower_than` or longer. A call can be missing for
-    /// a tenth of `slower_than`, at least for 1 ms. Such calls are not in `tally`. Zero without a slow-call rule, and
+    /// a tenth of `slower_than`, or for a hundredth of the window if that is longer, at least for 1 ms. Such calls are not in `tally`. Zero without a slow-call rule, and
     /// if the circuit counts no calls, because it is not closed or because a hold is in force.
     pub hanging: u64,
     /// The probes of a half-open circuit.
@@ -186,7 +186,7 @@ pub struct Totals {
     /// Calls that the throttle rejected. `rejected` includes these calls.
     pub throttled: u64,
     /// Openings that the [group](crate::Group) of the circuit has suppressed. Each outcome that meets a rule counts.
-    /// Calls that [hang](Status::hanging) count as one opening, until an outcome meets a rule or the era ends.
+    /// Calls that [hang](Status::hanging) count as one opening in ten seconds.
     pub suppressed: u64,
     /// Panics of observers, which the circuit caught.
     pub observer_panics: u64,
@@ -220,8 +220,8 @@ impl Circuit {
         let era = word.era();
         let tally = inner.tally(era, now);
         let rules = &inner.config.rules;
-        // After the window, as `hanging` needs.
-        let hanging = inner.hanging(word, now);
+        // After the window, as the counts of hanging calls need.
+        let (lately, hanging) = (inner.hanging_lately(word, now), inner.hanging(word, now));
         let rate =
             |part: f64, calls: u64| (calls >= u64::from(rules.min_calls)).then(|| trip_rules::share(part, calls));
         let verdict = inner.probes.verdict(era);
@@ -249,9 +249,10 @@ impl Circuit {
             tally,
             run: score_from_units(inner.run.get(era).weight),
             failure_rate: if rules.need_window() { rate(tally.score(), tally.calls) } else { None },
-            slow_call_rate: rules
-                .slow_call_rate
-                .and_then(|_| rate(number(tally.slow.saturating_add(hanging)), tally.calls.saturating_add(hanging))),
+            slow_call_rate: rules.slow_call_rate.and_then(|_| {
+                let (slow, calls) = trip_rules::with_hanging(inner.config.window, tally, lately);
+                rate(number(slow), calls)
+            }),
             hanging,
             probes: ProbeStatus {
                 in_flight: inner.probes.in_flight(era),

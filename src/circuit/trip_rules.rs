@@ -26,7 +26,7 @@ pub(super) struct Situation {
     pub(super) run: run::Seen,
     /// The sums over the window.
     pub(super) tally: Tally,
-    /// The calls under way that are slow already, which the sums do not have.
+    /// The calls under way that have become slow within the length of the window. The sums do not have these calls.
     pub(super) hanging: u64,
     /// False if only time has passed. Then only the slow-call rule is weighed, because time makes no other rule true.
     pub(super) has_outcome: bool,
@@ -40,11 +40,23 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
     first_met(rules, window, seen, None)
 }
 
+/// Returns the slow calls and all calls of the window together with the calls that hang.
+///
+/// In a window of the last calls the hanging calls take the places of the oldest calls, because calls that do not end
+/// would otherwise never push the successes of better days out of the window. The slow calls among the oldest calls are
+/// not known, so that the slow calls are taken to be spread evenly.
+pub(super) fn with_hanging(window: Window, tally: Tally, hanging: u64) -> (u64, u64) {
+    let Tally { calls, slow, .. } = tally;
+    let stay = window.calls_of_ring().map_or(calls, |most| u64::from(most).saturating_sub(hanging).min(calls));
+    let slow = if stay < calls { slow * stay / calls } else { slow };
+    (slow.saturating_add(hanging), stay.saturating_add(hanging))
+}
+
 /// Returns the first rule that the evidence meets. With `chance`, a run and a rate must also be more than chance.
 fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = *rules;
     let Rules { failure_score, slow_call_rate, .. } = *rules;
-    let Tally { calls, units, slow } = seen.tally;
+    let Tally { calls, units, .. } = seen.tally;
     let enough = calls >= u64::from(min_calls);
     let run = seen.run.weight;
     let excludes_chance = |chance: Option<Chance>, bad: f64, calls: u64, limit: f64| {
@@ -54,7 +66,7 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
     let by_slow_calls = || {
         let (limit, slower_than) = slow_call_rate?;
         let hanging = seen.hanging;
-        let (slow, calls) = (slow.saturating_add(hanging), calls.saturating_add(hanging));
+        let (slow, calls) = with_hanging(window, seen.tally, hanging);
         let score = number(slow);
         let rate = share(score, calls);
         let is_met = is_old_enough

@@ -163,13 +163,22 @@ impl ConfigBuilder {
     /// waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
     ///
     /// A call counts as slow before its end, once the call has been under way for `slower_than`, so that a service that
-    /// answers nothing opens the circuit before the first timeout. Such a call counts in addition to the calls in the
-    /// window, until the call ends or the circuit changes its state. The circuit is then opened by a call that comes at
-    /// most a tenth of `slower_than` later (at least 1 ms), by a [`status`](crate::Circuit::status), by
-    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), by the runner of a health probe, or within a second by the
-    /// task of a registry with a store. A permit that is leaked counts in this way too. A call whose body is tracked
-    /// counts before its end only until its response comes. The start and the end of a call each cost one atomic
-    /// exchange more.
+    /// answers nothing can open the circuit before the first timeout. Such a call counts for the length of the window, for
+    /// 10 s if the window counts calls, and until the call ends or the circuit changes its state. In a time window the
+    /// successes from before the outage count for the length of the window. At a constant rate of calls, the circuit opens
+    /// after about `slower_than + rate × (window − slower_than)`. In a window of the last calls, the hanging calls take the
+    /// places of the oldest calls.
+    ///
+    /// A long poll counts twice, for the length of the window after it has become slow, and again at its end. If a share
+    /// `s` of the calls of a healthy service takes longer than `slower_than`, choose a rate above `2s ÷ (1 + s)`, or a
+    /// circuit of their own for such calls.
+    ///
+    /// The first call of each tenth of `slower_than`, or of each hundredth of the window if that is longer (at least
+    /// 1 ms), looks for hanging calls. So do [`status`](crate::Circuit::status),
+    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), the runner of a health probe, and once a second the task of a
+    /// registry with a store. A permit that is leaked counts as a hanging call, and so does a call of a layer whose future
+    /// is not polled. A call whose body is tracked counts before its end only until its response comes. The start and the
+    /// end of a call each cost one atomic exchange more.
     ///
     /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
     /// that the rule counts.

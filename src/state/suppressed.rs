@@ -9,8 +9,8 @@ use super::{Brief, Reason};
 /// An opening that a [group](crate::Group) has suppressed, because all its open slots are taken. The circuit stays
 /// closed although one of its rules is met.
 ///
-/// Its `Display` is a part of a sentence: `an opening was suppressed 2.0 s ago, because 2 of 4 circuits of the group
-/// "orders endpoints" are open: failures in a row weighed 5.0, the limit is 5.0`.
+/// Its `Display` is a part of a sentence: `an opening was suppressed 2.0 s ago, because the group "orders endpoints" had no
+/// open slot (2 of 4 circuits are open now): failures in a row weighed 5.0, the limit is 5.0`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Suppressed {
@@ -34,7 +34,8 @@ impl fmt::Display for Suppressed {
         let Self { group, open, members, ago, reason, .. } = self;
         write!(
             f,
-            "an opening was suppressed {} ago, because {open} of {members} circuits of the group \"{group}\" are open: {reason}",
+            "an opening was suppressed {} ago, because the group \"{group}\" had no open slot ({open} of {members} circuits are open \
+             now): {reason}",
             Brief(*ago)
         )
     }

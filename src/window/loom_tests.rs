@@ -339,7 +339,7 @@ fn two_buckets() -> TimeWindow {
 
 /// Returns the counts of era 1, whose calls hang two time slots after their own.
 fn under_way() -> UnderWay {
-    let calls = UnderWay::new(Duration::from_secs(1));
+    let calls = UnderWay::new(Duration::from_secs(1), Duration::from_secs(1));
     calls.begin(1);
     calls
 }

@@ -10,6 +10,9 @@
 //! old    calls of overtaken buckets, less those of them that have ended, modulo 2^40
 //! ```
 //!
+//! Only the calls that have begun to hang *lately* are evidence, because a call must not count for longer than a call that
+//! has ended. Otherwise the long polls of a healthy service would outnumber its other calls.
+//!
 //! The ring is longer than `slower_than`, so that a start overtakes a bucket only if all calls of the bucket hang. The
 //! count of an overtaken bucket moves to `old`. An end that does not find its bucket takes one from `old`. Between the
 //! two steps of an overtaking, `old` can be too small, and for a moment fewer calls seem to hang. No interleaving shows
@@ -37,19 +40,24 @@ pub(crate) struct UnderWay {
     width: u64,
     /// The number of slots after which all calls of a slot hang.
     hangs_after: u32,
+    /// The number of slots in which a call counts as one that has begun to hang lately.
+    lately: u32,
     lines: [Line; BUCKETS.div_ceil(8)],
     old: Tagged,
 }
 
 impl UnderWay {
-    /// Returns the counts for calls that hang after `slower_than`. A bucket lasts a tenth of `slower_than`, but at
-    /// least 1 ms.
-    pub(crate) fn new(slower_than: Duration) -> Self {
-        let slower_than = nanos(slower_than);
-        let width = slower_than.div_ceil(PARTS).max(SHORTEST_WIDTH);
+    /// Returns the counts for calls that hang after `slower_than`, and that count as evidence for the time `lately`
+    /// afterwards. A bucket lasts a tenth of `slower_than` or a hundredth of `lately`, whichever is longer, and at least
+    /// 1 ms.
+    pub(crate) fn new(slower_than: Duration, lately: Duration) -> Self {
+        let (slower_than, lately) = (nanos(slower_than), nanos(lately));
+        let width = slower_than.div_ceil(PARTS).max(lately.div_ceil(PARTS_LATELY)).max(SHORTEST_WIDTH);
+        let slots = |time: u64| u32::try_from(time.div_ceil(width)).expect("at most PARTS or PARTS_LATELY");
         Self {
             width,
-            hangs_after: u32::try_from(slower_than.div_ceil(width) + 1).expect("at most one more than PARTS"),
+            hangs_after: slots(slower_than) + 1,
+            lately: slots(lately),
             lines: Default::default(),
             old: Tagged::new(),
         }
@@ -111,9 +119,21 @@ impl UnderWay {
         let current = Tag::new(era, now.as_nanos() / self.width);
         // Relaxed, as in `start`.
         let counts = self.words().map(|word| split(word.load(Relaxed)));
-        let hanging = counts.filter(|(found, _)| current.is_of_era_and_after(*found, self.hangs_after));
+        let hanging = counts.filter(|(found, _)| current.age(*found).is_some_and(|age| age >= self.hangs_after));
         let sum = hanging.fold(old, |sum, (_, count)| sum.wrapping_add(count.into()) & tagged::MAX);
         if sum > tagged::MAX / 2 { 0 } else { sum }
+    }
+
+    /// Returns the number of calls of the era that hang at this time, and that have begun to hang lately.
+    pub(crate) fn hanging_lately(&self, era: u64, now: Tick) -> u64 {
+        let current = Tag::new(era, now.as_nanos() / self.width);
+        let ages = self.hangs_after..self.hangs_after + self.lately;
+        // Relaxed, as in `start`. The ring is so long that the calls of an overtaken bucket do not count here.
+        let buckets = self.words().map(|word| split(word.load(Relaxed)));
+        buckets
+            .filter(|(found, _)| current.age(*found).is_some_and(|age| ages.contains(&age)))
+            .map(|(_, n)| u64::from(n))
+            .sum()
     }
 
     /// Begins an era without calls. The caller holds the cold mutex and publishes the era after this call.
@@ -166,16 +186,19 @@ impl Tag {
         }
     }
 
-    /// Returns true if `self` is of the era of `earlier`, and at least `slots` slots later.
-    fn is_of_era_and_after(self, earlier: Self, slots: u32) -> bool {
-        self.eras_after(earlier) == 0 && self.slots_after(earlier, LONGEST_AGE).is_some_and(|after| after >= slots)
+    /// Returns the number of slots by which `self` is later than `earlier`, if both are of one era.
+    fn age(self, earlier: Self) -> Option<u32> {
+        self.slots_after(earlier, LONGEST_AGE).filter(|_| self.eras_after(earlier) == 0)
     }
 }
 
 /// The number of buckets in `slower_than`. A model has fewer buckets, because each bucket is a step of the model.
 const PARTS: u64 = if cfg!(breaker_loom) { 1 } else { 10 };
-/// The number of buckets. The number exceeds `PARTS + 1`, so that the calls of an overtaken bucket hang.
-const BUCKETS: usize = if cfg!(breaker_loom) { 3 } else { 16 };
+/// The number of buckets in the time for which a call counts as evidence after it has begun to hang.
+const PARTS_LATELY: u64 = 100;
+/// The number of buckets. The number exceeds `PARTS + 1 + PARTS_LATELY`, so that the calls of an overtaken bucket hang, and
+/// have not begun to hang lately.
+const BUCKETS: usize = if cfg!(breaker_loom) { 3 } else { 128 };
 const SHORTEST_WIDTH: u64 = 1_000_000;
 /// The number of slots by which a thread can be late. The slots are a hundred times `slower_than`.
 const FAR_AHEAD: u32 = 1 << 10;
@@ -192,7 +215,7 @@ mod tests {
     }
 
     fn counts() -> UnderWay {
-        let counts = UnderWay::new(Duration::from_secs(1));
+        let counts = UnderWay::new(Duration::from_secs(1), Duration::from_secs(10));
         counts.begin(1);
         counts
     }
@@ -205,7 +228,7 @@ mod tests {
     fn a_call_hangs_from_slower_than_and_at_most_one_bucket_later() {
         for nanos in [0, 1, 50_000_000, 99_999_999] {
             for slower_than in [Duration::from_millis(1), Duration::from_millis(7), Duration::from_secs(2)] {
-                let counts = UnderWay::new(slower_than);
+                let counts = UnderWay::new(slower_than, Duration::ZERO);
                 counts.begin(1);
                 let began = Tick::from_nanos(100_000_000_000 + nanos);
                 assert!(counts.start(Stamp { era: 1, now: began }));
@@ -223,16 +246,27 @@ mod tests {
         for tenths in [1_000, 1_000, 1_003] {
             counts.start(at(1, tenths));
         }
-        for tenths in 1_016..1_100 {
+        for tenths in 1_128..1_300 {
             counts.start(at(1, tenths));
             counts.end(at(1, tenths));
         }
-        assert_eq!(hanging(&counts, at(1, 1_100)), 3);
+        assert_eq!(hanging(&counts, at(1, 1_300)), 3);
         counts.end(at(1, 1_000));
         counts.end(at(1, 1_003));
-        assert_eq!(hanging(&counts, at(1, 1_100)), 1);
+        assert_eq!(hanging(&counts, at(1, 1_300)), 1);
         counts.end(at(1, 1_000));
-        assert_eq!(hanging(&counts, at(1, 1_100)), 0);
+        assert_eq!(hanging(&counts, at(1, 1_300)), 0);
+    }
+
+    #[test]
+    fn a_call_has_begun_to_hang_lately_for_the_length_of_the_window() {
+        let counts = counts();
+        counts.start(at(1, 1_000));
+        let lately = |tenths| counts.hanging_lately(1, at(1, tenths).now);
+        assert_eq!([1_010, 1_011, 1_110, 1_111].map(lately), [0, 1, 1, 0]);
+        assert_eq!(hanging(&counts, at(1, 1_111)), 1);
+        counts.end(at(1, 1_000));
+        assert_eq!((lately(1_050), hanging(&counts, at(1, 1_111))), (0, 0));
     }
 
     #[test]
@@ -241,29 +275,29 @@ mod tests {
         counts.start(at(1, 1_000));
         counts.begin(2);
         assert_eq!(hanging(&counts, at(2, 1_100)), 0);
-        counts.start(at(2, 1_016));
-        counts.start(at(1, 1_016));
+        counts.start(at(2, 1_128));
+        counts.start(at(1, 1_128));
         counts.end(at(1, 1_000));
-        counts.end(at(1, 1_016));
-        assert_eq!((hanging(&counts, at(2, 1_100)), hanging(&counts, at(1, 1_100))), (1, 0));
+        counts.end(at(1, 1_128));
+        assert_eq!((hanging(&counts, at(2, 1_200)), hanging(&counts, at(1, 1_200))), (1, 0));
     }
 
     #[test]
     fn a_thread_that_is_late_makes_no_call_hang() {
         let counts = counts();
-        counts.start(at(1, 1_016));
+        counts.start(at(1, 1_128));
         assert!(!counts.start(at(1, 1_000)), "the call joins the later bucket");
-        assert_eq!(hanging(&counts, at(1, 1_017)), 0);
-        assert_eq!(hanging(&counts, at(1, 1_027)), 2);
+        assert_eq!(hanging(&counts, at(1, 1_129)), 0);
+        assert_eq!(hanging(&counts, at(1, 1_139)), 2);
         counts.end(at(1, 1_000));
-        assert_eq!(hanging(&counts, at(1, 1_027)), 1);
+        assert_eq!(hanging(&counts, at(1, 1_139)), 1);
     }
 
     #[test]
     fn a_clock_that_goes_back_makes_no_call_hang_and_loses_no_call() {
         let counts = counts();
         // The numbers of slots that have the same bucket.
-        let (before, after) = (500_000 * 16, 16);
+        let (before, after) = (50_000 * 128, 128);
         counts.start(at(1, before));
         assert!(counts.start(at(1, after)));
         assert_eq!(hanging(&counts, at(1, after)), 0);

@@ -45,6 +45,22 @@ fn a_circuit_reports_its_suppressed_openings_every_ten_seconds() {
 }
 
 #[test]
+fn calls_that_hang_without_a_slot_count_once_in_ten_seconds() {
+    let slow = |settings: ConfigBuilder| settings.slow_call_rate(0.5).slower_than(secs(1)).min_calls(2);
+    let endpoints = endpoints(2, 0.5, slow);
+    endpoints.fail([0]);
+    let circuit = &endpoints.circuits[1];
+    let mut under_way = Vec::new();
+    for _ in 0..32 {
+        under_way.push(circuit.try_acquire().unwrap());
+        endpoints.clock.advance(secs(1));
+        drop(circuit.status());
+    }
+    assert_eq!((circuit.state(), endpoints.suppressed(1)), (State::Closed, 3));
+    assert!(circuit.status().suppressed.is_some_and(|suppressed| suppressed.ago <= secs(1)));
+}
+
+#[test]
 fn a_later_era_does_not_report_earlier() {
     let (endpoints, seen) = observed();
     endpoints.fail([1]);
@@ -68,8 +84,8 @@ fn a_status_shows_a_suppressed_opening_for_a_minute() {
     assert_eq!((suppressed.openings, suppressed.ago), (2, secs(2)));
     assert_eq!(
         circuit.status().to_string(),
-        "circuit `endpoint` is closed; an opening was suppressed 2 s ago, because 1 of 2 circuits of the group \"endpoints\" are \
-         open: failures in a row weighed 1.0, the limit is 1.0; calls: 0 succeeded, 2 failed, 0 rejected"
+        "circuit `endpoint` is closed; an opening was suppressed 2 s ago, because the group \"endpoints\" had no open slot (1 of \
+         2 circuits are open now): failures in a row weighed 1.0, the limit is 1.0; calls: 0 succeeded, 2 failed, 0 rejected"
     );
     endpoints.clock.advance(secs(58));
     assert!(circuit.status().suppressed.is_some());

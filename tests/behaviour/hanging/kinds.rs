@@ -1,5 +1,6 @@
 //! Kinds of calls and circuits: which calls can hang, and where they count.
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::mem;
 use std::pin::pin;
@@ -68,7 +69,7 @@ fn a_circuit_in_shadow_opens_and_lets_the_calls_through() {
 }
 
 #[test]
-fn a_permit_that_is_forgotten_hangs_until_its_era_ends() {
+fn a_forgotten_permit_hangs_until_its_era_ends_and_is_evidence_for_a_window() {
     let (circuit, clock) = rig(slow_rule);
     for _ in 0..19 {
         mem::forget(admit(&circuit));
@@ -76,6 +77,9 @@ fn a_permit_that_is_forgotten_hangs_until_its_era_ends() {
     clock.advance(secs(24 * 3_600));
     assert_eq!((state(&circuit), hanging(&circuit)), (State::Closed, 19));
     mem::forget(admit(&circuit));
+    clock.advance(secs(3));
+    assert_eq!((state(&circuit), hanging(&circuit)), (State::Closed, 20), "19 of them are older than the window");
+    (0..20).for_each(|_| mem::forget(admit(&circuit)));
     clock.advance(secs(3));
     assert_eq!(state(&circuit), State::Open);
     close(&circuit, &clock);
@@ -173,16 +177,35 @@ fn a_restarted_circuit_knows_no_call_that_hangs() {
 }
 
 #[test]
-fn a_full_ring_of_quick_calls_is_opened_by_as_many_that_hang() {
+fn calls_that_hang_take_the_places_of_the_oldest_calls_of_a_ring() {
     let (circuit, clock) = rig(|settings| slow_rule(settings).window(Window::calls(100)));
     succeed(&circuit, 1_000);
-    let under_way = begin(&circuit, 99);
-    clock.advance(millis(2_200));
-    assert_eq!(state(&circuit), State::Closed, "99 of 199 calls");
+    let under_way = begin(&circuit, 49);
+    clock.advance(millis(2_300));
+    assert_eq!((state(&circuit), circuit.status().slow_call_rate), (State::Closed, Some(0.49)));
     let more = begin(&circuit, 1);
-    clock.advance(millis(2_200));
+    clock.advance(millis(2_300));
     reject(&circuit);
     drop((under_way, more));
+}
+
+/// One of ten calls takes a minute, so that 60 calls hang at any time beside the 90 quick calls of the window.
+#[test]
+fn long_polls_of_a_healthy_service_open_no_circuit() {
+    for window in [Window::time(secs(10)), Window::calls(100)] {
+        let (circuit, clock) = rig(|settings| slow_rule(settings).slow_call_rate(0.3).window(window));
+        let mut polls = VecDeque::new();
+        for second in 0..1_200 {
+            succeed(&circuit, 9);
+            polls.push_back(admit(&circuit));
+            if second >= 60 {
+                polls.pop_front().unwrap().success();
+            }
+            clock.advance(secs(1));
+            assert_eq!(state(&circuit), State::Closed, "second {second}: {}", circuit.status());
+        }
+        assert!(hanging(&circuit) >= 57, "{}", circuit.status());
+    }
 }
 
 #[test]

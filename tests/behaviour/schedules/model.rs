@@ -17,7 +17,8 @@ use tower_circuit_breaker::state::{Generation, Mode, Reason, RejectReason, State
 
 use self::eras::{Era, is_tripped};
 use self::evidence::{
-    Hanging, NANOS_PER_MILLI, Seen, hangs, hangs_from, leaves, met, relapse, run, score, tally, throttled, width,
+    Hanging, NANOS_PER_MILLI, Seen, hangs, hangs_from, hangs_lately, leaves, met, relapse, run, score, tally,
+    throttled, width,
 };
 use self::groups::Group;
 use self::shown::{Edge, REMEMBERED};
@@ -337,7 +338,7 @@ impl Model {
     fn weigh(&mut self, has_outcome: bool, failure: Option<FailureKind>) {
         let (now, era) = (self.now, *self.era());
         let sums = tally(&self.settings, &self.seen, era.number, now);
-        let hanging = Hanging { calls: self.hanging(), has_outcome };
+        let hanging = Hanging { calls: self.hanging_lately(), has_outcome };
         let run = run(&self.seen, era.number);
         let on_trust = era.on_trust && self.seen.iter().all(|seen| seen.era != era.number || seen.units > 0);
         let lowered = || self.ramps().then(|| relapse(&self.settings, sums, hanging, run, now - era.began)).flatten();
@@ -357,6 +358,15 @@ impl Model {
 
     /// The calls of a closed circuit that hang, unless a hold decides.
     fn hanging(&self) -> u64 {
+        self.under_way(hangs)
+    }
+
+    /// Those of them that became slow within the length of the window.
+    fn hanging_lately(&self) -> u64 {
+        self.under_way(hangs_lately)
+    }
+
+    fn under_way(&self, hangs: impl Fn(&Settings, u64, u64) -> bool) -> u64 {
         let era = self.era();
         let counts = era.state == State::Closed && matches!(era.mode, Mode::Automatic | Mode::Shadow);
         let counted = |permit: &&Permit| counts && permit.right == Right::Counted && permit.era == era.number;

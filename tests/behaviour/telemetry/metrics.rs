@@ -305,11 +305,11 @@ fn calls_that_hang_are_a_gauge_of_a_circuit_with_the_slow_call_rule() {
         circuit.refresh_metrics();
         expect(&read(&recorder), &[("calls_hanging{}", 0.0)]);
         let _few: Vec<_> = (0..3).map(|_| circuit.try_acquire().unwrap()).collect();
-        clock.advance(2 * SECONDS_5);
+        clock.advance(SECONDS_5 + Duration::from_secs(1));
         circuit.refresh_metrics();
         expect(&read(&recorder), &[("calls_hanging{}", 3.0)]);
         let _enough = circuit.try_acquire().unwrap();
-        clock.advance(2 * SECONDS_5);
+        clock.advance(SECONDS_5 + Duration::from_secs(1));
         circuit.refresh_metrics();
         let told = read(&recorder);
         expect(&told, &[("calls_hanging{}", 0.0), ("state{state=open}", 1.0)]);

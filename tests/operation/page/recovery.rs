@@ -28,6 +28,7 @@ async fn the_page_shows_the_last_health_probe_and_its_error() {
     let settings = Config::builder("stock").consecutive_failures(1).open_for(OpenDuration::fixed(HOUR));
     let circuit = registry.circuit(settings.build().unwrap()).unwrap();
     let probe = circuit.probe_with(Duration::from_millis(100), || async { Err::<(), _>("warming <b>up</b>") });
+    #[expect(clippy::disallowed_methods, reason = "the task of the test, which ends it")]
     let runner = tokio::spawn(probe.required().run().unwrap());
     circuit.try_acquire().unwrap().failure(Failure::hard());
 

@@ -90,7 +90,7 @@ pub(super) fn met(settings: &Settings, sums: Sums, hanging: Hanging, run: u64, a
 /// Returns the slow-call rule, if the calls that have ended and those that hang meet the rule together.
 fn by_slow_calls(settings: &Settings, sums: Sums, hanging: u64) -> Option<Reason> {
     let (limit, slower_than) = settings.slow?;
-    let (slow, calls) = (sums.slow + hanging, sums.calls + hanging);
+    let (slow, calls) = with_hanging(settings, sums, hanging);
     if calls < u64::from(settings.min_calls) || !reaches(slow * 256, calls, limit) {
         return None;
     }
@@ -102,13 +102,35 @@ fn reaches(part: u64, calls: u64, limit: Share) -> bool {
     part * u64::from(limit.of) >= u64::from(limit.part) * calls * 256
 }
 
-/// Whether a call that began then hangs now: its part of `slower_than`, a tenth or a millisecond, ended `slower_than` ago.
+/// Returns the slow calls and all calls, with those that hang, which take the places of the oldest calls of a ring.
+fn with_hanging(settings: &Settings, sums: Sums, hanging: u64) -> (u64, u64) {
+    let stay = match settings.window {
+        Shape::Time { .. } => sums.calls,
+        Shape::Calls(most) => sums.calls.min(u64::from(most).saturating_sub(hanging)),
+    };
+    (if stay < sums.calls { sums.slow * stay / sums.calls } else { sums.slow } + hanging, stay + hanging)
+}
+
+/// Whether a call that began then hangs now: its part of the time ended `slower_than` ago. A part is a tenth of `slower_than`,
+/// a hundredth of the window, or a millisecond, the longest of them.
 pub(super) fn hangs(settings: &Settings, started: u64, now: u64) -> bool {
-    settings.slow.is_some_and(|(_, slower_than)| {
-        let part = nanos(slower_than).div_ceil(10).max(NANOS_PER_MILLI);
-        let whole = nanos(slower_than).div_ceil(part);
-        nanos(now) / part > nanos(started) / part + whole
-    })
+    slots(settings, started, now).is_some_and(|(age, whole, _)| age > whole)
+}
+
+/// Whether a call that hangs became slow within the length of the window, or within ten seconds without a length.
+pub(super) fn hangs_lately(settings: &Settings, started: u64, now: u64) -> bool {
+    slots(settings, started, now).is_some_and(|(age, whole, lately)| age > whole && age <= whole + lately)
+}
+
+/// Returns the age of a call, `slower_than`, and the time for which the call is evidence, in parts.
+fn slots(settings: &Settings, started: u64, now: u64) -> Option<(u64, u64, u64)> {
+    let slower_than = nanos(settings.slow?.1);
+    let lately = match settings.window {
+        Shape::Time { length, .. } => nanos(length),
+        Shape::Calls(_) => nanos(10_000),
+    };
+    let part = slower_than.div_ceil(10).max(lately.div_ceil(100)).max(NANOS_PER_MILLI);
+    Some((nanos(now) / part - nanos(started) / part, slower_than.div_ceil(part), lately.div_ceil(part)))
 }
 
 /// Returns when the calls that began then may begin to hang, in milliseconds.
@@ -144,7 +166,7 @@ pub(super) fn throttled(settings: &Settings, seen: &[Seen], beside: &[Seen], era
 pub(super) fn rates(settings: &Settings, sums: Sums, hanging: u64) -> (Option<f64>, Option<f64>) {
     let shown = |calls: u64| settings.needs_window() && calls >= u64::from(settings.min_calls);
     let failures = shown(sums.calls).then(|| rate(sums.units, sums.calls));
-    let (slow, calls) = (sums.slow + hanging, sums.calls + hanging);
+    let (slow, calls) = with_hanging(settings, sums, hanging);
     (failures, settings.slow.filter(|_| shown(calls)).map(|_| rate(slow * 256, calls)))
 }
 

@@ -18,11 +18,13 @@ pub(super) struct Group {
     neighbours: Vec<bool>,
     /// The era and the time of the last suppressed opening.
     last: Option<(u64, u64)>,
+    /// The time from which on a suppressed opening is reported.
+    next_report: u64,
 }
 
 impl Group {
     pub(super) fn new(share: Share) -> Self {
-        Self { share, has_slot: false, neighbours: Vec::new(), last: None }
+        Self { share, has_slot: false, neighbours: Vec::new(), last: None, next_report: 0 }
     }
 
     fn members(&self) -> u32 {
@@ -45,16 +47,19 @@ impl Group {
 
 impl Model {
     /// Whether the closed circuit may open. Counts the opening if it may not. An opening without an outcome counts once in an
-    /// era.
+    /// era, and then once in ten seconds.
     pub(super) fn may_open(&mut self, has_outcome: bool) -> bool {
         let (era, now) = (self.era().number, self.now);
         let Some(group) = &mut self.group else { return true };
         if group.has_room() {
             return true;
         }
-        let is_first = group.last.is_none_or(|(of, _)| of != era);
+        let counts = has_outcome || group.last.is_none_or(|(of, _)| of != era) || now >= group.next_report;
         group.last = Some((era, now));
-        self.totals.suppressed += u64::from(has_outcome || is_first);
+        if counts {
+            self.totals.suppressed += 1;
+            group.next_report = if now >= group.next_report { now + 10_000 } else { group.next_report };
+        }
         false
     }
 

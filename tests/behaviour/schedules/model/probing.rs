@@ -55,7 +55,7 @@ impl Model {
         if era.state == State::HalfOpen && !is_held && self.has_overdue() {
             self.give_up();
         }
-        if self.hanging() > 0 {
+        if self.hanging_lately() > 0 {
             self.weigh(false, None);
         }
     }

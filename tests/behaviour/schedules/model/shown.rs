@@ -140,7 +140,7 @@ impl From<&Model> for Shown {
     fn from(model: &Model) -> Self {
         let era = model.era();
         let sums = tally(&model.settings, &model.seen, era.number, model.now);
-        let (failure_rate, slow_call_rate) = rates(&model.settings, sums, model.hanging());
+        let (failure_rate, slow_call_rate) = rates(&model.settings, sums, model.hanging_lately());
         let (successes, failures) = model.verdict();
         let mut probes = ProbeStatus::default();
         (probes.in_flight, probes.successes, probes.failures) = (model.in_flight().count(), successes, failures);
