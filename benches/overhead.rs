@@ -155,7 +155,7 @@ fn recovering(rounds: &mut Rounds) {
         for _ in 0..calls {
             number = number.wrapping_add(1);
             match circuit.try_acquire() {
-                Ok(permit) if number % 4 == 0 => permit.success(),
+                Ok(permit) if number.is_multiple_of(4) => permit.success(),
                 Ok(permit) => permit.failure(Failure::hard()),
                 Err(_) => {}
             }
