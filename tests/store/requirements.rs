@@ -237,7 +237,7 @@ async fn a_failing_circuit_writes_a_few_times_a_minute_at_any_load() {
         pass(millis(50)).await;
     }
     let writes = store.faults().operations(Operation::CompareAndSet);
-    assert!((40..=51).contains(&writes), "{writes} writes in ten minutes");
+    assert!((33..=51).contains(&writes), "{writes} writes in ten minutes");
 }
 
 // G4
