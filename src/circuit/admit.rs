@@ -66,7 +66,8 @@ impl Branch {
                 Answer { mark: Mark::new(era, right).with_measured(measured), number: started.as_nanos() }
             };
             // A flowing circuit comes here if it counts the calls under way. Its scene would cost more than the count.
-            let gate = match if word.is_flowing() { Ok(Gate::Counted) } else { inner.scene(word, now).gate() } {
+            let decided = if word.is_flowing() { Ok(Gate::Counted) } else { inner.scene(word, now).gate() };
+            let gate = match decided {
                 Ok(gate) => gate,
                 Err(due) => {
                     inner.carry_out(word, now, due);
@@ -75,7 +76,8 @@ impl Branch {
             };
             let (reason, wait) = match gate {
                 Gate::Counted | Gate::Limited => {
-                    let draw = if let Gate::Limited = gate { inner.draw(word, drawn, now) } else { Draw::Unlimited };
+                    let draw =
+                        if matches!(gate, Gate::Limited) { inner.draw(word, drawn, now) } else { Draw::Unlimited };
                     if let Draw::Rejected(reason, wait) = draw {
                         (reason, wait)
                     } else {
@@ -83,7 +85,7 @@ impl Branch {
                         if word.is_watched() && inner.note_start(word, Tick::from_nanos(number)) {
                             continue;
                         }
-                        let mark = if let Draw::Admitted = draw { mark.noted() } else { mark };
+                        let mark = if matches!(draw, Draw::Admitted) { mark.noted() } else { mark };
                         return Answer { mark, number };
                     }
                 }

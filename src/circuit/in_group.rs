@@ -117,9 +117,11 @@ impl Inner {
         let reports = now.as_nanos() >= due && group.next_report.compare_exchange(due, next, Relaxed, Relaxed).is_ok();
         if reports || group.era.load(Relaxed) != era {
             self.cold.lock().grouped_mut().suppressed = Some(reason.clone());
+            // Relaxed, as the other numbers.
             group.era.store(era, Relaxed);
         }
         if reports {
+            // Relaxed, as the other numbers.
             let total = group.suppressed.load(Relaxed);
             let number = total.saturating_sub(group.reported.swap(total, Relaxed));
             let (open, members) = group.member.group().open_of();

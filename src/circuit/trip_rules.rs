@@ -62,15 +62,16 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
     let excludes_chance = |chance: Option<Chance>, bad: f64, calls: u64, limit: f64| {
         chance.is_none_or(|chance| chance.is_excluded_by(bad, number(calls), limit))
     };
-    let is_old_enough = window.young().is_none_or(|young| seen.age >= young);
+    // Evaluated last, because the age of a window costs a division, and most failures have too few calls for a rate.
+    let is_old_enough = || window.young().is_none_or(|young| seen.age >= young);
     let by_slow_calls = || {
         let (limit, slower_than) = slow_call_rate?;
         let hanging = seen.hanging;
         let (slow, calls) = with_hanging(window, seen.tally, hanging);
         let score = number(slow);
         let rate = share(score, calls);
-        let is_met = is_old_enough
-            && calls >= u64::from(min_calls)
+        let is_met = calls >= u64::from(min_calls)
+            && is_old_enough()
             && reaches(rate, limit)
             && excludes_chance(chance.map(Chance::of_slow_calls), score, calls, limit);
         // A shorter number keeps the ring of transitions small.
@@ -95,7 +96,7 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
             return Some(Reason::ConsecutiveFailures { score: weight, limit: limit.into(), set: set.into() });
         }
     }
-    if let Some(limit) = failure_rate.filter(|_| enough && is_old_enough) {
+    if let Some(limit) = failure_rate.filter(|_| enough && is_old_enough()) {
         let score = score_from_units(units);
         let rate = share(score, calls);
         if reaches(rate, limit) && excludes_chance(chance, score, calls, limit) {

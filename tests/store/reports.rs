@@ -2,7 +2,7 @@
 
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::{RestoreReport, Sharing, ShutdownReport, StoreStatus};
-use tower_circuit_breaker::store::Operation;
+use tower_circuit_breaker::store::{Fault, Operation};
 use tower_circuit_breaker::{Circuit, Registry, State};
 
 use crate::lines::Lines;
@@ -32,6 +32,23 @@ async fn reports_without_a_store_say_that_there_is_no_store() {
     let _circuit = circuit(&registry, "payments");
     assert_eq!(restored(&registry).await, "there is no store, so nothing is restored");
     assert_eq!(registry.shutdown(secs(1)).await.to_string(), "there is no store, so nothing is saved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_answers_only_after_its_first_answer() {
+    let store = faulty();
+    store.faults().set(Operation::ALL, Fault::Hang);
+    let registry = builder(&store, "a").build().unwrap();
+    let _circuit = circuit(&registry, "payments");
+    registry.start().unwrap();
+    pass(millis(10)).await;
+    let status = registry.store_status().unwrap();
+    assert!(!status.up && status.to_string().contains("has not answered yet"), "{status}");
+    store.faults().heal();
+    // The operation that hangs ends at the store timeout, and the next one is answered.
+    pass(secs(10)).await;
+    let status = registry.store_status().unwrap();
+    assert!(status.up && status.to_string().contains("answers"), "{status}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,6 +46,7 @@ impl Levels {
         if criticality == Criticality::Standard {
             return false;
         }
+        // Relaxed, for the same reason.
         self.has_levels.store(true, Relaxed);
         self.begin();
         true

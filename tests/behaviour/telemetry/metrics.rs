@@ -342,3 +342,39 @@ fn the_admitted_share_is_a_gauge_of_a_circuit_that_can_have_a_limit() {
     limited.trip(&somebody(), None);
     expect(&recorded(|| limited.refresh_metrics()), &[("admitted_ratio{}", 1.0)]);
 }
+
+#[cfg(feature = "keyed")]
+#[test]
+fn an_evicted_circuit_admits_all_calls_in_its_gauge() {
+    use tower_circuit_breaker::keyed::Keyed;
+
+    let (registry, clock) = (tower_circuit_breaker::Registry::new(), MockClock::new());
+    let template = Config::builder("payments").clock(clock.clone()).throttle(2.0).without_failure_rate();
+    let template = template.without_consecutive_failures();
+    let keyed = Keyed::builder(&registry, move |_| template.clone()).prefix("gone:").max_keys(1).label_budget(1);
+    let keyed = keyed.by(|key: &String| Some(key.as_str().into())).unwrap();
+    let recorder = DebuggingRecorder::new();
+    with_local_recorder(&recorder, || {
+        // Eight uses give the key its own label.
+        for _ in 0..8 {
+            clock.advance(SECONDS_5);
+            drop(keyed.circuit("a").unwrap());
+        }
+        let limited = keyed.circuit("a").unwrap();
+        let permits: Vec<_> = (0..39).map(|_| limited.try_acquire().unwrap()).collect();
+        permits.into_iter().for_each(|permit| permit.failure(Failure::hard()));
+        limited.refresh_metrics();
+        let share = || {
+            let metrics = recorder.snapshotter().snapshot().into_vec().into_iter();
+            let mut of_a = metrics.filter(|(key, ..)| key.key().name() == "circuit_breaker_admitted_ratio");
+            match of_a.next() {
+                Some((_, _, _, DebugValue::Gauge(share))) => share.0,
+                other => panic!("the circuit with a label of its own has the gauge: {other:?}"),
+            }
+        };
+        assert!(share() < 0.1);
+        clock.advance(SECONDS_5);
+        drop(keyed.circuit("b").unwrap());
+        assert!((share() - 1.0).abs() < 1e-9);
+    });
+}

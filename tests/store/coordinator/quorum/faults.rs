@@ -261,3 +261,19 @@ async fn the_loss_of_the_fast_tier_in_a_round_costs_a_few_probes_at_most() {
     assert_eq!(fleet(fast.inner()).await.fleet.unwrap().state, State::Closed);
     assert!(are_closed(&instances));
 }
+
+/// An older opening that another instance knows must not come back.
+#[tokio::test(start_paused = true)]
+async fn a_reset_in_a_fleet_is_a_decision_although_the_record_knows_none() {
+    for sharing in [Sharing::Advise, Sharing::Follow, Sharing::Quorum] {
+        let store = memory();
+        let a = Instance::start(&store, "a", sharing).await;
+        a.circuit.trip(&alice(), None);
+        pass(secs(1)).await;
+        assert_eq!(record(&store, "payments").await.unwrap().fleet, None);
+        a.circuit.reset(&alice(), To::Closed);
+        pass(secs(1)).await;
+        let decided = record(&store, "payments").await.unwrap().fleet.map(|fleet| fleet.state);
+        assert_eq!(decided, (sharing != Sharing::Advise).then_some(State::Closed), "{sharing:?}");
+    }
+}
