@@ -121,6 +121,10 @@ impl Draft {
 
     /// Checks the defaults, and returns the settings of circuits without a table.
     pub(super) fn checked_defaults(&self, groups: &mut Groups) -> Result<Vec<Setting>, SettingsError> {
+        // A failure of one service must not keep the circuit of another service closed.
+        if let Some(share) = self.defaults.get(circuit::AT_MOST_OPEN).filter(|share| !share.is_off()) {
+            return Err(share.refuse("false, because the circuits of all services would be one group. Set the share in [groups.NAME] or for a pattern"));
+        }
         let origin = self.defaults.origin().unwrap_or_default();
         let entry = Entry::new(origin, DEFAULTS.to_owned());
         let (settings, _) = checked(DEFAULTS, &entry, &[(DEFAULTS, &self.defaults)], groups)?;

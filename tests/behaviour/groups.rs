@@ -1,4 +1,6 @@
 //! A group caps the number of its circuits that are open at the same time.
+//!
+//! The file is longer than others, because all tests share the endpoints that its top defines.
 
 mod settings;
 mod shown;

@@ -48,12 +48,20 @@ fn the_circuits_of_a_pattern_are_one_group() {
 #[test]
 fn the_most_specific_table_with_the_key_makes_the_group() {
     let settings = Settings::from_toml(
-        "[defaults]\nat_most_open = 0.5\n[groups.endpoints]\nat_most_open = 0.25\n[circuits.a]\ngroup = \"endpoints\"\n\
+        "[defaults]\nat_most_open = false\n[groups.endpoints]\nat_most_open = 0.25\n[circuits.a]\ngroup = \"endpoints\"\n\
          [circuits.b]\nat_most_open = false\n[circuits.c]\ngroup = \"endpoints\"\nat_most_open = 1",
     );
     let settings = settings.unwrap();
     let groups = ["a", "b", "c", "d"].map(|name| group(&circuit(&settings, name)));
-    assert_eq!(groups, [Some("endpoints"), None, Some("c"), Some("defaults")].map(|name| name.map(str::to_owned)));
+    assert_eq!(groups, [Some("endpoints"), None, Some("c"), None].map(|name| name.map(str::to_owned)));
+}
+
+#[test]
+fn a_share_for_all_circuits_is_refused() {
+    for value in ["0.5", "1", "nan", "true"] {
+        let error = Settings::from_toml(&format!("[defaults]\nat_most_open = {value}")).unwrap_err().to_string();
+        assert!(error.contains("defaults.at_most_open") && error.contains("[groups.NAME]"), "{error}");
+    }
 }
 
 #[test]
