@@ -343,12 +343,12 @@ fn the_admitted_share_is_a_gauge_of_a_circuit_that_can_have_a_limit() {
     expect(&recorded(|| limited.refresh_metrics()), &[("admitted_ratio{}", 1.0)]);
 }
 
-#[cfg(feature = "keyed")]
+#[cfg(all(feature = "keyed", feature = "tracing"))]
 #[test]
 fn an_evicted_circuit_admits_all_calls_in_its_gauge() {
     use tower_circuit_breaker::keyed::Keyed;
 
-    let (registry, clock) = (tower_circuit_breaker::Registry::new(), MockClock::new());
+    let (registry, clock) = (Registry::new(), MockClock::new());
     let template = Config::builder("payments").clock(clock.clone()).throttle(2.0).without_failure_rate();
     let template = template.without_consecutive_failures();
     let keyed = Keyed::builder(&registry, move |_| template.clone()).prefix("gone:").max_keys(1).label_budget(1);
