@@ -191,16 +191,16 @@ where
         let start = Flight::<C, Req, S::Response, S::Error>::START;
         let by_criticality = |request: &Req| Drawn::By(self.classifier.criticality(request));
         if let Some(circuit) = self.circuits.shared() {
-            let admitted = if self.inner_ready {
-                circuit.admit(start, || match self.when_open {
-                    WhenOpen::Reject => by_criticality(&request),
-                    // No draw of a ramp or a throttle, because a balancer would take the rejection for the quick answer
-                    // of an idle endpoint.
-                    WhenOpen::Pend => Drawn::No,
-                })
-            } else {
-                Err(circuit.reject_as_of(std::mem::take(&mut self.found_open)))
-            };
+            if !self.inner_ready {
+                let rejected = circuit.reject_as_of(std::mem::take(&mut self.found_open));
+                return ResponseFuture::rejected(self.rejection.reject(rejected, request));
+            }
+            let admitted = circuit.admit(start, || match self.when_open {
+                WhenOpen::Reject => by_criticality(&request),
+                // No draw of a ramp or a throttle, because a balancer would take the rejection for the quick answer
+                // of an idle endpoint.
+                WhenOpen::Pend => Drawn::No,
+            });
             return match admitted {
                 Ok(admission) => {
                     self.inner_ready = false;

@@ -1,8 +1,8 @@
 //! Admission of a call, which ends in a permit or a rejection, with the count of rejections and the changes that time
 //! has made due.
 //!
-//! A healthy call passes with one load of the word, and a circuit that is open in automatic mode rejects after one
-//! comparison with its deadline. A call of a circuit with a slow-call rule is also counted as a call under way
+//! A healthy call passes with one load of the word, and a circuit that is open in automatic mode or forced open rejects
+//! after one comparison with its deadline. A call of a circuit with a slow-call rule is also counted as a call under way
 //! (`hanging`). For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call that
 //! finds a change due carries out the change, so that the circuit needs no timer.
 //!
@@ -40,34 +40,52 @@ impl Branch {
         if word.passes_at_once() {
             return Ok(Admission::flowing(branch, word.era(), start));
         }
-        match branch.admit_at_gate(start, drawn()) {
+        match branch.admit_or_reject(start, drawn()) {
             Answer { mark: Mark::REFUSED, number } => Err(Rejected::new(Arc::clone(branch), Facts::from_bits(number))),
             Answer { mark, number } => Ok(Admission::new(branch, mark, Tick::from_nanos(number))),
         }
     }
 
-    /// Admits or rejects a call that the word alone does not admit. The loop runs again only after this thread has
-    /// carried out a change that was due, or after another thread has begun a new era.
+    /// Admits or rejects a call that the word alone does not admit.
     // The function is not inlined, so that the code of a healthy call stays small. The function is not `#[cold]`,
-    // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`.
+    // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`. The word is tested
+    // before the clock is read, so that a call for the gate goes on there without a frame of this function.
+    #[inline(never)]
+    fn admit_or_reject(&self, start: Start, drawn: Drawn) -> Answer {
+        let inner = &*self.inner;
+        let word = inner.load();
+        // A flowing circuit comes here if it counts the calls under way.
+        if word.is_flowing() {
+            let (started, measured) = inner.start(start, None);
+            if !inner.note_start(word, started) {
+                let mark = Mark::new(word.era(), Right::Counted).with_measured(measured);
+                return Answer { mark, number: started.as_nanos() };
+            }
+        } else if word.is_plainly_open() || word.is_forced_open() {
+            let now = inner.clock.now();
+            if let Some(wait) = inner.plain_wait(word, now) {
+                let facts = self.reject(word, RejectReason::Tripped, wait, now);
+                return Answer { mark: Mark::REFUSED, number: facts.bits() };
+            }
+        }
+        self.admit_at_gate(start, drawn)
+    }
+
+    /// Admits or rejects a call by the gate. The loop runs again only after this thread has carried out a change that
+    /// was due, or after another thread has begun a new era.
+    // A function of its own, because a plain rejection would pay for the registers that the gate needs.
     #[inline(never)]
     fn admit_at_gate(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
         let now = inner.clock.now();
         loop {
             let word = inner.load();
-            if inner.rejects_plainly(word, now) {
-                let facts = self.reject(word, RejectReason::Tripped, wait(inner.open_until(), now), now);
-                return Answer { mark: Mark::REFUSED, number: facts.bits() };
-            }
             let era = word.era();
             let right = |right| {
                 let (started, measured) = inner.start(start, Some(now));
                 Answer { mark: Mark::new(era, right).with_measured(measured), number: started.as_nanos() }
             };
-            // A flowing circuit comes here if it counts the calls under way. Its scene would cost more than the count.
-            let decided = if word.is_flowing() { Ok(Gate::Counted) } else { inner.scene(word, now).gate() };
-            let gate = match decided {
+            let gate = match inner.scene(word, now).gate() {
                 Ok(gate) => gate,
                 Err(due) => {
                     inner.carry_out(word, now, due);
@@ -131,7 +149,8 @@ impl Branch {
 
     /// Counts a rejection, and reports a summary of the rejections if a summary is due. Returns the facts of the
     /// rejection.
-    #[inline]
+    // Always inlined, because the reason is a constant for most callers, and so is the kind of the count.
+    #[inline(always)]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
         self.count_rejection(reason, now);
         // Relaxed, because the time publishes no other data.
@@ -146,7 +165,7 @@ impl Branch {
     }
 
     /// Counts a rejection, and reports the rejection to the observers, by itself or in a sum.
-    #[inline]
+    #[inline(always)]
     fn count_rejection(&self, reason: RejectReason, now: Tick) {
         let inner = &*self.inner;
         let kind = match reason {
@@ -194,34 +213,48 @@ impl Branch {
         let word = inner.load();
         // A time from an earlier era says nothing about the present era.
         let now = if found < inner.entered() { inner.now() } else { found };
-        if inner.rejects_plainly(word, now) {
-            return self.reject(word, RejectReason::Tripped, wait(inner.open_until(), now), now);
-        }
-        let (reason, wait) = match word.standing() {
-            Standing { state: State::HalfOpen, mode: Mode::Automatic } => (RejectReason::HalfOpen, UNKNOWN),
-            Standing { .. } => match inner.scene(word, now).gate() {
-                // The circuit would admit a call. Either the caller never polled the service, which is a bug in the
-                // caller, or the circuit has closed since the poll. Neither is an outage, so no summary is reported.
-                Ok(Gate::Counted | Gate::Limited | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
-                    self.count_rejection(RejectReason::Tripped, now);
-                    return Facts::new(word.era(), RejectReason::Tripped, 0).of_unready_service();
-                }
-                Err(_) => (RejectReason::Tripped, 0),
-                Ok(Gate::Closed(until)) => (RejectReason::Tripped, inner.wait(word, until, now)),
-                Ok(Gate::Probe | Gate::Taken { .. } | Gate::HeldBack(_)) => (RejectReason::Tripped, UNKNOWN),
-            },
+        let (reason, wait) = if let Some(wait) = inner.plain_wait(word, now) {
+            (RejectReason::Tripped, wait)
+        } else if word.standing() == Standing::new(State::HalfOpen, Mode::Automatic) {
+            (RejectReason::HalfOpen, UNKNOWN)
+        } else {
+            return self.refuse_unready_at_gate(word, now);
         };
         self.reject(word, reason, wait, now)
+    }
+
+    /// Rejects a call whose inner service was not polled ready, by the gate.
+    // A function of its own, for the reason above `admit_at_gate`.
+    #[inline(never)]
+    fn refuse_unready_at_gate(&self, word: Word, now: Tick) -> Facts {
+        let inner = &*self.inner;
+        let wait = match inner.scene(word, now).gate() {
+            // The circuit would admit a call. Either the caller never polled the service, which is a bug in the caller,
+            // or the circuit has closed since the poll. Neither is an outage, so no summary is reported.
+            Ok(Gate::Counted | Gate::Limited | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
+                self.count_rejection(RejectReason::Tripped, now);
+                return Facts::new(word.era(), RejectReason::Tripped, 0).of_unready_service();
+            }
+            Err(_) => 0,
+            Ok(Gate::Closed(until)) => inner.wait(word, until, now),
+            Ok(Gate::Probe | Gate::Taken { .. } | Gate::HeldBack(_)) => UNKNOWN,
+        };
+        self.reject(word, RejectReason::Tripped, wait, now)
     }
 }
 
 impl Inner {
-    /// Returns true if the circuit is open, and no mode and no change that is due can let the call pass. Functions that
-    /// every call of an outage runs check this case first, because building the scene of the gate would cost more than
-    /// the rest of such a call.
+    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`], if the circuit is open or forced open, and
+    /// neither the kill switch nor a change that is due can let the call pass. Functions that every call of an outage
+    /// runs check this case first, because building the scene of the gate would cost more than the rest of such a call.
     #[inline(always)]
-    pub(super) fn rejects_plainly(&self, word: Word, now: Tick) -> bool {
-        word.is_plainly_open() && now < self.open_until()
+    pub(super) fn plain_wait(&self, word: Word, now: Tick) -> Option<u64> {
+        if word.is_plainly_open() {
+            let until = self.open_until();
+            return (now < until).then(|| wait(until, now));
+        }
+        let until = self.hold_until();
+        (word.is_forced_open() && now < until).then(|| self.wait(word, until.known(), now))
     }
 
     /// Reads the data on which the gate decides.

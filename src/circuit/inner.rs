@@ -152,8 +152,9 @@ pub(super) struct Counts {
     pub(super) other_successes: AtomicU64,
     /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
     pub(super) other_failures: AtomicU64,
-    /// The weight of all failures in 1/256, also of the failures that entered no window.
-    pub(super) units: AtomicU64,
+    /// The weight in 1/256 that all failures lack to be hard failures. Counted instead of the weight, because most
+    /// failures are hard, and then write nothing here.
+    pub(super) lacking: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,
     pub(super) stale: AtomicU64,

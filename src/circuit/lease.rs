@@ -115,7 +115,7 @@ impl Inner {
     /// transition.
     pub(super) fn await_grant_if_due(&self, now: Tick) {
         let word = self.load();
-        if word.is_flowing() || self.rejects_plainly(word, now) || now >= self.leased_until(word.beneath()) {
+        if word.is_flowing() || self.plain_wait(word, now).is_some() || now >= self.leased_until(word.beneath()) {
             return;
         }
         if let Err(due) = self.scene(word, now).gate()

@@ -121,6 +121,7 @@ impl Limit {
 }
 
 impl Inner {
+    #[inline]
     fn throttle(&self) -> Option<&Throttle> {
         self.limit()?.throttle.as_ref()
     }
@@ -269,6 +270,7 @@ impl Inner {
     }
 
     /// Counts a failure for the throttle.
+    #[inline]
     pub(super) fn count_refusal(&self, era: u64, now: Tick) {
         if let Some(throttle) = self.throttle() {
             throttle.failure(era, now);
@@ -284,8 +286,9 @@ impl Inner {
 
     /// Limits the calls if a failure has made the share of the throttle positive. `word` is the word before the
     /// failure.
+    #[inline]
     pub(super) fn limit_if_throttled(&self, word: Word, now: Tick) {
-        if !word.is_limited() && self.throttled_share(word.era(), now) > 0.0 {
+        if self.throttle().is_some() && !word.is_limited() && self.throttled_share(word.era(), now) > 0.0 {
             self.begin_summaries(now);
             self.settle_limit(now);
         }

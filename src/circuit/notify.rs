@@ -100,7 +100,9 @@ impl Inner {
     }
 
     /// Notifies the observers that want an event for every call.
-    #[inline]
+    // The function is not inlined, because the calls of most circuits are reported in sums, and the loop would cost the
+    // callers registers.
+    #[inline(never)]
     pub(super) fn notify_of_call(&self, event: &Event<'_>) {
         for observer in &self.call_observers {
             self.notify_one(&**observer, event);

@@ -265,10 +265,13 @@ impl Inner {
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        let tally = self.tally(era, now);
-        // After the window, as `hanging_lately` needs.
-        let hanging = if word.is_watched() { self.hanging_lately(word, now) } else { 0 };
-        let seen = Situation { run: self.run.get(era), tally, hanging, has_outcome: true, age };
+        // The sums are written into the struct at once, because a copy of new words as one larger unit stalls.
+        let mut seen =
+            Situation { run: self.run.get(era), hanging: 0, has_outcome: true, age, tally: self.tally(era, now) };
+        if word.is_watched() {
+            // After the window, as `hanging_lately` needs.
+            seen.hanging = self.hanging_lately(word, now);
+        }
         if let Some(reason) = self.met(&seen, now) {
             self.trip(word, now, reason, failed());
         }
@@ -276,15 +279,23 @@ impl Inner {
 
     /// Returns the rule that the evidence meets, with the thresholds of the settings, of a ramp or of advice.
     pub(super) fn met(&self, seen: &Situation, now: Tick) -> Option<Reason> {
-        let Config { rules, window, .. } = &self.config;
-        let met = trip_rules::trips(rules, *window, seen);
-        let met = met.or_else(|| {
-            self.ramp_left(now)?;
-            trip_rules::relapses(rules, *window, seen)
-        });
+        let met = trip_rules::trips(&self.config.rules, self.config.window, seen);
         // Advice is the cause only if the evidence does not meet the configured thresholds, because otherwise the
         // circuit would also trip without advice.
-        if met.is_none() && self.is_advised(now) {
+        if met.is_some() { met } else { self.met_if_lowered(seen, now) }
+    }
+
+    /// Returns the rule that the evidence meets with the thresholds of a ramp or of advice.
+    // Not inlined, so that most failures write one number to say that no rule is met.
+    #[inline(never)]
+    fn met_if_lowered(&self, seen: &Situation, now: Tick) -> Option<Reason> {
+        let (in_ramp, is_advised) = (self.ramp_left(now).is_some(), self.is_advised(now));
+        if !in_ramp && !is_advised {
+            return None;
+        }
+        let Config { rules, window, .. } = &self.config;
+        let met = if in_ramp { trip_rules::relapses(rules, *window, seen) } else { None };
+        if met.is_none() && is_advised {
             return trip_rules::trips_on_advice(rules, *window, seen, self.usual_rate(seen.tally, seen.run.weight));
         }
         met
@@ -312,8 +323,11 @@ impl Inner {
     }
 
     fn count_weight(&self, failure: Failure) {
-        // Relaxed, because the sum publishes no other data.
-        self.counts.units.fetch_add(failure.weight().units().into(), Relaxed);
+        let lacking = Weight::HARD.units() - failure.weight().units();
+        if lacking > 0 {
+            // Relaxed, because the sum publishes no other data.
+            self.counts.lacking.fetch_add(lacking.into(), Relaxed);
+        }
     }
 
     /// Returns a failure with the weight that follows from the deadline of the caller and from the time that the call

@@ -202,7 +202,7 @@ impl Inner {
         let now = self.clock.now();
         // Returns zero if a change is due, because only a call carries out the change, even if that call will be
         // rejected.
-        let rejects = self.rejects_plainly(word, now)
+        let rejects = self.plain_wait(word, now).is_some()
             || matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::HeldBack(_) | Gate::Closed(_)));
         if rejects { taken(now) } else { Tick::ZERO }
     }

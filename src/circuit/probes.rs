@@ -234,7 +234,7 @@ impl Probes {
     /// Reads verdict and slots of `era` once. The answer is only a hint, because other threads may take slots during
     /// the read.
     pub(super) fn occupancy(&self, era: u64, now: Tick, deadline: Duration, leased: bool) -> Occupancy {
-        let now = Moment::at(now);
+        let (now, deadline) = (Moment::at(now), nanos(deadline));
         // If the era has ended, the verdict is empty. The caller notices the end at its next load of the word.
         let verdict = self.verdict(era);
         let (mut overdue, mut oldest, mut left, mut has_grant) = (0, 0, verdict.under_way, false);
@@ -247,7 +247,7 @@ impl Probes {
                 Some(Use::Taken(start)) if left > 0 => {
                     let age = start.age(now);
                     (overdue, oldest) =
-                        if age >= nanos(deadline) { (overdue + 1, oldest) } else { (overdue, oldest.max(age)) };
+                        if age >= deadline { (overdue + 1, oldest) } else { (overdue, oldest.max(age)) };
                     left -= 1;
                 }
                 Some(Use::Free) => has_grant = leased,

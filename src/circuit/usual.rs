@@ -55,8 +55,10 @@ impl Inner {
     /// Returns the calls before the window and the run. A run can be longer than the window. The result is too low
     /// until restored evidence has expired, because that evidence is subtracted and is not in the totals.
     fn before(&self, totals: Totals, window: Tally, run: u64) -> Before {
-        // Relaxed, because the sum publishes no other data.
-        let units = self.counts.units.load(Relaxed).saturating_sub(window.units.max(run));
+        // Relaxed, because the sum publishes no other data. The sum may contain a failure that is not counted yet.
+        let lacking = self.counts.lacking.load(Relaxed);
+        let hard = totals.failures.saturating_mul(Weight::HARD.units().into());
+        let units = hard.saturating_sub(lacking).saturating_sub(window.units.max(run));
         // A call weighs at most 1, so that a run has at least as many calls as its weight.
         let evidence = window.calls.max(run / u64::from(Weight::HARD.units()));
         let calls = totals.successes.saturating_add(totals.failures).saturating_sub(evidence);

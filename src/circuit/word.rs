@@ -112,6 +112,13 @@ impl Word {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) == OPEN
     }
 
+    /// Returns true if calls are rejected until the end of a hold, because neither the kill switch nor a wait for a
+    /// restore overrules the hold.
+    #[inline]
+    pub(super) const fn is_forced_open(self) -> bool {
+        self.0 & (AWAITS_RESTORE | BYPASSED | MODE) == FORCED_OPEN
+    }
+
     /// Returns true if each seat with an index has a cell and a branch.
     #[inline]
     pub(super) const fn is_spread(self) -> bool {
@@ -241,11 +248,15 @@ mod tests {
                     let flows = state == State::Closed && matches!(mode, Mode::Automatic | Mode::Shadow) && !bypassed;
                     assert_eq!((word.is_flowing(), word.passes_at_once()), (flows, flows), "{word:?}");
                     let open = state == State::Open && mode == Mode::Automatic && !bypassed;
-                    assert_eq!(word.is_plainly_open(), open, "{word:?}");
+                    let forced = mode == Mode::ForcedOpen && !bypassed;
+                    assert_eq!((word.is_plainly_open(), word.is_forced_open()), (open, forced), "{word:?}");
 
                     let awaiting = word.awaiting_restore();
                     assert_eq!((awaiting.era(), awaiting.standing(), awaiting.bypassed()), (77, standing, bypassed));
-                    assert!(!awaiting.is_flowing() && !awaiting.is_plainly_open(), "{awaiting:?}");
+                    assert!(
+                        !awaiting.is_flowing() && !awaiting.is_plainly_open() && !awaiting.is_forced_open(),
+                        "{awaiting:?}"
+                    );
                     assert_eq!((awaiting.awaits_restore(), awaiting.restored() == word), (!bypassed, true));
                     assert_eq!(awaiting.next(standing).awaits_restore(), !bypassed, "a change does not end the wait");
 
@@ -260,7 +271,7 @@ mod tests {
                     assert_eq!((watched.era(), watched.standing(), watched.bypassed()), (77, standing, bypassed));
                     assert_eq!((watched.is_watched(), word.is_watched()), (true, false));
                     assert_eq!((watched.is_flowing(), watched.passes_at_once()), (flows, false));
-                    assert_eq!(watched.is_plainly_open(), open);
+                    assert_eq!((watched.is_plainly_open(), watched.is_forced_open()), (open, forced));
                     assert!(watched.next(standing).is_watched(), "a change does not end the watch");
 
                     let spread = word.spread();

@@ -5,13 +5,14 @@ use std::sync::OnceLock;
 use super::*;
 use crate::window::Window;
 
-/// A clock that is moved once, before the threads begin, so that reading the clock is no step of the model.
+/// A clock that is moved once, before the threads begin, so that reading the clock is no step of the model. The clock
+/// moves by two buckets, so that a call hangs, and no call that begins later overtakes its bucket.
 #[derive(Debug, Clone, Default)]
 struct MovedOnce(Arc<OnceLock<()>>);
 
 impl Clock for MovedOnce {
     fn now(&self) -> Tick {
-        if self.0.get().is_some() { NOW.saturating_add(Duration::from_secs(3)) } else { NOW }
+        if self.0.get().is_some() { NOW.saturating_add(Duration::from_secs(2)) } else { NOW }
     }
 
     fn wall(&self) -> SystemTime {
