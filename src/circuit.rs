@@ -229,6 +229,12 @@ impl Circuit {
         self.inner().notify(&event::Event::Forgotten);
     }
 
+    /// Returns true if the circuit holds an open slot of the group, and `None` if the circuit is no member.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn holds_slot_of(&self, group: &crate::group::Group) -> Option<bool> {
+        self.inner().holds_slot_of(group)
+    }
+
     /// Reports the calls that the cells have counted since the last report, and opens a circuit whose hanging calls
     /// meet the slow-call rule. The caller must hold no lock, because observers are foreign code.
     #[cfg(feature = "store")]

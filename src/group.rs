@@ -10,13 +10,20 @@
 //! | bits | |
 //! |---|---|
 //! | 0 to 31 | the open slots that are taken |
-//! | 32 to 63 | the members, which are the circuits alive in the group |
+//! | 32 to 63 | the members, which are the circuits in the group |
+//!
+//! A layer of keys keeps the circuits of endpoints that are gone. `group/absent.rs` subtracts them from both numbers.
 //!
 //! The moments at which a circuit takes a slot and gives a slot back are left to `circuit` (`circuit/in_group.rs`).
+
+#[cfg(feature = "keyed")]
+mod absent;
 
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "keyed")]
+pub(crate) use self::absent::{Absent, Layer};
 use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 
 /// A group of circuits, of which only a share may be open at the same time. Clones are handles to the same group.
@@ -25,6 +32,9 @@ use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 /// rounded down, but at least one. The circuit keeps the slot until the circuit has closed or is dropped. Without a
 /// slot the opening is *suppressed*. The circuit stays closed, and evaluates its rules again at each failure. An
 /// operator who acts on a circuit neither needs nor takes a slot.
+///
+/// A circuit of a layer of keys counts only while its key is in use. If no call has used the key for a minute, the circuit
+/// is neither a member nor takes a slot, because its endpoint is probably gone.
 ///
 /// Each [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into the group. A
 /// group belongs to one process. Two groups with one name are two groups, but share one gauge in metrics.
@@ -59,6 +69,9 @@ struct Shared {
     share: AtomicU64,
     /// The members and the taken slots.
     counts: AtomicU64,
+    /// The layers of keys that have circuits in the group.
+    #[cfg(feature = "keyed")]
+    layers: absent::Layers,
 }
 
 impl Group {
@@ -68,7 +81,15 @@ impl Group {
     /// The range is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
     pub fn new(name: &str) -> Self {
         let share = AtomicU64::new(SHARE.to_bits());
-        Self { shared: Arc::new(Shared { name: name.into(), share, counts: AtomicU64::new(0) }) }
+        Self {
+            shared: Arc::new(Shared {
+                name: name.into(),
+                share,
+                counts: AtomicU64::new(0),
+                #[cfg(feature = "keyed")]
+                layers: absent::Layers::default(),
+            }),
+        }
     }
 
     /// Sets the share of the circuits that may be open at the same time, for all handles to the group.
@@ -97,10 +118,11 @@ impl Group {
         self.shared.share()
     }
 
-    /// Returns the number of circuits that are alive in the group.
+    /// Returns the number of circuits in the group, without the circuits of a layer of keys whose keys no call has used
+    /// for a minute.
     #[must_use]
     pub fn members(&self) -> u32 {
-        members(self.shared.load())
+        members(self.shared.present())
     }
 
     /// Returns the number of open slots that the group has. The number is at least 1, and can be lower than the number
@@ -110,16 +132,16 @@ impl Group {
         slots(self.share(), self.members())
     }
 
-    /// Returns the number of open slots that are taken, which is the number of circuits that have left closed by
+    /// Returns the number of open slots that are taken, which is the number of members that have left closed by
     /// themselves.
     #[must_use]
     pub fn open(&self) -> u32 {
-        taken(self.shared.load())
+        taken(self.shared.present())
     }
 
     /// Returns the taken slots and the members of one moment.
     pub(crate) fn open_of(&self) -> (u32, u32) {
-        let counts = self.shared.load();
+        let counts = self.shared.present();
         (taken(counts), members(counts))
     }
 
@@ -142,6 +164,17 @@ impl Shared {
         self.counts.load(Relaxed)
     }
 
+    /// Returns the counts without the absent circuits.
+    fn present(&self) -> u64 {
+        self.without_absent(self.load())
+    }
+
+    fn without_absent(&self, counts: u64) -> u64 {
+        #[cfg(feature = "keyed")]
+        let counts = self.layers.subtract_absent(counts);
+        counts
+    }
+
     fn share(&self) -> f64 {
         // Relaxed, because the share publishes no other data.
         f64::from_bits(self.share.load(Relaxed))
@@ -149,6 +182,7 @@ impl Shared {
 
     /// Returns true if all slots are taken.
     fn is_full(&self, counts: u64) -> bool {
+        let counts = self.without_absent(counts);
         taken(counts) >= slots(self.share(), members(counts))
     }
 }

@@ -190,9 +190,17 @@ impl Keyed<()> {
 }
 
 #[cfg(feature = "keyed")]
+impl<F: Send + Sync> crate::group::Layer for Parts<F> {
+    fn absent(&self, group: &crate::group::Group) -> crate::group::Absent {
+        self.circuits.absent(group)
+    }
+}
+
+#[cfg(feature = "keyed")]
 impl<F: Send + Sync + 'static> Keyed<F> {
     fn new(key: F, circuits: Circuits) -> Self {
-        let parts = Arc::new(Parts { key, circuits });
+        let parts =
+            Arc::new_cyclic(|parts: &std::sync::Weak<Parts<F>>| Parts { key, circuits: circuits.within(parts) });
         #[cfg(feature = "store")]
         {
             let keyed: std::sync::Weak<Parts<F>> = Arc::downgrade(&parts);

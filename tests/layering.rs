@@ -22,8 +22,8 @@ use lexer::{Kind, pieces};
 /// Lowest first. Modules of one line do not name each other.
 const HEIGHTS: &[&[&str]] = &[
     &["sync", "calendar", "digest", "guide", "nearest", "pattern", "random", "shown"],
-    &["group", "keep", "outcome", "clock"],
-    &["window"],
+    &["keep", "outcome", "clock"],
+    &["group", "window"],
     &["state"],
     &["event"],
     &["telemetry"],

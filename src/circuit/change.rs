@@ -250,6 +250,7 @@ impl Inner {
 
     /// Trips a closed circuit that has met a rule, unless the group of the circuit suppresses the opening.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
+        self.count_absent(now);
         if self.finds_no_slot(expected) {
             return self.suppress(expected.era(), now, &reason);
         }

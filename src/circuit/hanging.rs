@@ -91,10 +91,11 @@ impl Inner {
         let age = now.saturating_since(self.entered());
         let hanging = self.hanging_lately(word, at);
         let seen = Situation { run: self.run.get(era), tally, hanging, age, has_outcome: false };
-        if let Some(reason) = self.met(&seen, now)
-            && !self.is_suppressed_again(word, now)
-        {
-            self.trip(word, now, reason, None);
+        if let Some(reason) = self.met(&seen, now) {
+            self.count_absent(now);
+            if !self.is_suppressed_again(word, now) {
+                self.trip(word, now, reason, None);
+            }
         }
         self.load().era() != era
     }

@@ -81,6 +81,31 @@ impl Inner {
         }
     }
 
+    /// Counts the absent circuits of the group again if that is due. The caller holds no lock.
+    #[cfg(feature = "keyed")]
+    pub(super) fn count_absent(&self, now: Tick) {
+        if let Some(group) = self.in_group() {
+            group.member.group().count_absent(now);
+        }
+    }
+
+    /// Does nothing, because only a layer of keys has absent circuits.
+    #[cfg(not(feature = "keyed"))]
+    #[expect(clippy::unused_self, reason = "as with layers of keys")]
+    pub(super) fn count_absent(&self, _: Tick) {}
+
+    /// Returns true if the circuit holds an open slot of the group, and `None` if the circuit is no member.
+    #[cfg(feature = "keyed")]
+    pub(super) fn holds_slot_of(&self, group: &Group) -> Option<bool> {
+        let member = &self.in_group()?.member;
+        let is_member = !member.has_left() && member.group().is(group);
+        // The lock is taken only for a circuit that is not closed, because only such a circuit holds a slot.
+        let holds = || {
+            self.load().state() != State::Closed && self.cold.lock().grouped().is_some_and(|held| held.slot.is_some())
+        };
+        is_member.then(holds)
+    }
+
     /// Returns true if an opening in this era is certainly not worth the lock, because an earlier opening of the era
     /// was suppressed, and the group has still no slot.
     pub(super) fn finds_no_slot(&self, expected: Word) -> bool {

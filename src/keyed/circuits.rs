@@ -8,7 +8,7 @@
 //! The key of the map is the stem, which is the part of a circuit's name that comes from the key of the
 //! request. The prefix is reserved in the registry, so that no key has the name of another circuit.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 use papaya::HashMap;
@@ -21,7 +21,7 @@ use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
 use crate::clock::{AnyClock, nanos};
 use crate::config::{Config, ConfigBuilder, ConfigError, LONGEST_NAME};
-use crate::group::Group;
+use crate::group::{Absent, Group, Layer};
 use crate::registry::Registry;
 use crate::sync::{AtomicU64, Mutex, Relaxed};
 use crate::telemetry::keyed as telemetry;
@@ -40,6 +40,8 @@ pub(super) struct Circuits {
     labels: Arc<Labels>,
     /// The group of all keys. `None` if the template decides.
     group: Option<Group>,
+    /// This layer, as the groups of its circuits know the layer.
+    itself: Option<Weak<dyn Layer>>,
     pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
@@ -77,6 +79,7 @@ impl Circuits {
             registry,
             template,
             group,
+            itself: None,
             labels: Labels::new(&format!("{prefix}other"), labels as u64),
             prefix: prefix.into(),
             clock,
@@ -88,6 +91,25 @@ impl Circuits {
             unguarded: AtomicU64::new(0),
             warn_at: AtomicU64::new(0),
         }
+    }
+
+    /// Returns the same map, which groups can ask for its absent circuits by `layer`.
+    pub(super) fn within(mut self, layer: &Weak<impl Layer + 'static>) -> Self {
+        let layer: Weak<dyn Layer> = layer.clone();
+        self.itself = Some(layer);
+        self
+    }
+
+    /// Returns the circuits of the group whose keys no call has used for a minute.
+    pub(super) fn absent(&self, group: &Group) -> Absent {
+        let now = self.clock.now().as_nanos() >> GRAIN;
+        let known = self.known.pin();
+        let unused = known.values().filter(|entry| now.saturating_sub(entry.used()) >= ABSENT_AFTER);
+        let holds = unused.filter_map(|entry| entry.circuit.as_ref()?.holds_slot_of(group));
+        holds.fold(Absent::default(), |Absent { members, slots }, holds| Absent {
+            members: members + 1,
+            slots: slots + u32::from(holds),
+        })
     }
 
     /// Calls `act` with the circuit of a key, and creates the circuit if necessary. With `None`, the call is
@@ -155,6 +177,11 @@ impl Circuits {
             settings = settings.group(group);
         }
         let made = settings.build().map(|config| self.registry.create_unreported(config));
+        if let (Ok(made), Some(layer)) = (&made, &self.itself)
+            && let Some(group) = made.config().group()
+        {
+            group.add_layer(layer);
+        }
         if let (Ok(made), Some(former)) = (&made, &former) {
             // The circuit inherits from its evicted predecessor before the map contains the circuit, so that no call
             // finds a circuit without the failures of the predecessor. The lock is not held, because the inheritance
@@ -305,3 +332,5 @@ impl Why {
 pub(super) const GRAIN: u32 = 24;
 /// The number of coarse ticks in about a second.
 pub(super) const SECOND: u64 = 60;
+/// The number of coarse ticks in the minute without a use after which a circuit is absent from its group.
+const ABSENT_AFTER: u64 = 60_000_000_000 >> GRAIN;

@@ -1,6 +1,6 @@
 //! `KeyedBuilder::at_most_open`: the keys of one layer are one group.
 
-use tower_circuit_breaker::Group;
+use tower_circuit_breaker::{Circuit, Group};
 
 use super::*;
 
@@ -66,6 +66,94 @@ fn an_open_key_that_comes_back_is_open_if_a_slot_is_free() {
     by.circuit("b").unwrap();
     assert_eq!(states(&by, &["a"]), [State::Open]);
     assert!(by.circuit("b").unwrap().status().suppressed.is_none());
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Calls each key with success, so that the key is in use.
+fn use_keys(by: &Keyed<ByText>, keys: &[&str]) {
+    for key in keys {
+        by.circuit(key).unwrap().try_acquire().unwrap().success();
+    }
+}
+
+fn open(by: &Keyed<ByText>, keys: &[&str]) -> usize {
+    states(by, keys).iter().filter(|state| **state == State::Open).count()
+}
+
+const OLD: [&str; 4] = ["old-1", "old-2", "old-3", "old-4"];
+const NEW: [&str; 4] = ["new-1", "new-2", "new-3", "new-4"];
+
+#[test]
+fn endpoints_that_a_deploy_has_replaced_do_not_raise_the_cap() {
+    for group in [true, false] {
+        let (registry, clock) = (Registry::new(), MockClock::new());
+        let of_template = Group::new("endpoints");
+        let by = if group {
+            keyed(&registry, &clock, |builder| builder.at_most_open(0.5))
+        } else {
+            let (clock, group) = (clock.clone(), of_template.clone());
+            let template = move |_: &str| settings(&clock).group(&group);
+            Keyed::builder(&registry, template).prefix("k:").by(BY_TEXT).unwrap()
+        };
+        use_keys(&by, &OLD);
+        clock.advance(MINUTE);
+        use_keys(&by, &NEW);
+        NEW.iter().for_each(|key| fail(&by, key, 5));
+        assert_eq!(open(&by, &NEW), 2, "the group of the layer: {group}");
+    }
+}
+
+#[test]
+fn an_open_circuit_that_no_call_uses_keeps_no_slot() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    use_keys(&by, &["a", "b"]);
+    fail(&by, "gone", 5);
+    clock.advance(MINUTE);
+    use_keys(&by, &["a", "b"]);
+    fail(&by, "a", 5);
+    assert_eq!(states(&by, &["gone", "a"]), [State::Open, State::Open]);
+    // The question has used the key, so that it counts again within a second. The group closes no circuit.
+    clock.advance(Duration::from_secs(1));
+    fail(&by, "b", 5);
+    assert_eq!(shown(&by, "b"), ("k:".to_owned(), 2, 3));
+}
+
+#[test]
+fn a_key_in_use_counts_although_it_is_seldom_called() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    for _ in 0..3 {
+        use_keys(&by, &OLD);
+        clock.advance(MINUTE - Duration::from_millis(500));
+    }
+    OLD.iter().for_each(|key| fail(&by, key, 5));
+    assert_eq!(open(&by, &OLD), 2);
+}
+
+#[test]
+fn members_and_open_circuits_of_a_group_are_those_in_use() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let group = Group::new("endpoints");
+    let template = {
+        let (clock, group) = (clock.clone(), group.clone());
+        move |_: &str| settings(&clock).group(&group)
+    };
+    let by = Keyed::builder(&registry, template).prefix("k:").by(BY_TEXT).unwrap();
+    fail(&by, "gone", 5);
+    use_keys(&by, &["a", "b", "c"]);
+    assert_eq!((group.members(), group.open(), group.open_slots()), (4, 1, 2));
+    clock.advance(MINUTE);
+    use_keys(&by, &["a", "b", "c"]);
+    by.circuit("a").unwrap().refresh_metrics();
+    assert_eq!((group.members(), group.open(), group.open_slots()), (3, 0, 1), "a refresh counts again");
+    drop(by);
+    assert_eq!((group.members(), group.open()), (0, 0));
+    let alone = Circuit::new(settings(&clock).group(&group).build().unwrap());
+    clock.advance(MINUTE);
+    alone.refresh_metrics();
+    assert_eq!(group.members(), 1, "a circuit without a layer is a member while it exists");
 }
 
 #[test]
