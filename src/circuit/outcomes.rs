@@ -98,7 +98,13 @@ impl Branch {
     #[inline(never)]
     fn record_success_in_full(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
         let took = Took::new(elapsed, started, self.inner.timing);
-        self.record(&End { mark, started, ended: Ended::Success, took, doubt: 0, text: Text::NONE });
+        let word = self.inner.load();
+        if mark.is_of(word.era()) {
+            let recorded = self.count_success(word, mark, started, took);
+            self.inner.report_end(&recorded, Ended::Success, took);
+        } else {
+            self.record(&End { mark, started, ended: Ended::Success, took, doubt: 0, text: Text::NONE });
+        }
     }
 
     /// Records an outcome as evidence of its own era. If that era is over, counts the outcome only in the totals.
@@ -128,19 +134,14 @@ impl Branch {
             let weighed_in = matches!((right, recorded.at), (Right::Counted, Some(_))).then(|| word.era());
             inner.leave_alone_from_now(failure, end.text, weighed_in);
         }
-        if !recorded.in_sum && !inner.call_observers.is_empty() {
-            // A failure always gets a time, because the metrics of the last minute need the time.
-            let dated = || matches!(end.ended, Ended::Failure(_)).then(|| inner.now());
-            let at = recorded.at.or_else(dated);
-            inner.notify_of_call(&Event::Finished { ended: end.ended, at, elapsed: end.took.elapsed() });
-        }
+        inner.report_end(&recorded, end.ended, end.took);
     }
 
     /// Adds an outcome to the window and the run of a closed circuit, and trips the circuit if a rule is met.
     fn count(&self, word: Word, end: &End<'_>) -> Recorded {
         let inner = &*self.inner;
         let failure = match end.ended {
-            Ended::Success => return self.count_success(word, end),
+            Ended::Success => return self.count_success(word, end.mark, end.started, end.took),
             Ended::Failure(failure) => failure,
             Ended::Ignored | Ended::Cancelled => {
                 if word.is_watched() {
@@ -152,7 +153,10 @@ impl Branch {
             }
         };
         let (era, now) = (word.era(), inner.now());
-        let mark = window::Mark { units: failure.weight().units(), slow: inner.ends_slow(word, end, now) };
+        let mark = window::Mark {
+            units: failure.weight().units(),
+            slow: inner.ends_slow(word, end.mark, end.started, end.took, now),
+        };
         // The window is updated first. `totals` computes the successes as calls less failures, and must not see a
         // failure before its call is in the window.
         inner.evidence.record(Stamp { era, now }, mark);
@@ -165,14 +169,14 @@ impl Branch {
 
     /// Adds a success to a cell, or to the window if the order of the success matters or the thread has no cell.
     #[inline]
-    fn count_success(&self, word: Word, end: &End<'_>) -> Recorded {
+    fn count_success(&self, word: Word, mark: Mark, started: Tick, took: Took) -> Recorded {
         let inner = &*self.inner;
         let era = word.era();
         let has_slow_rule = inner.config.rules.slow_call_rate.is_some();
         let needs_now = has_slow_rule || inner.config.trip_on_any_outcome || inner.success == Success::Dates;
         let dates = inner.evidence.needs_now();
         let now = if needs_now || dates { inner.now() } else { Tick::ZERO };
-        let slow = has_slow_rule && inner.ends_slow(word, end, now);
+        let slow = has_slow_rule && inner.ends_slow(word, mark, started, took, now);
         let weighs = slow || inner.config.trip_on_any_outcome;
         let counted = if weighs || !inner.evidence.allows_cells() {
             Counted::No
@@ -202,13 +206,24 @@ impl Branch {
 }
 
 impl Inner {
+    /// Reports the end of a call to the observers that want an event for every call, unless a sum contains the end.
+    #[inline]
+    fn report_end(&self, recorded: &Recorded, ended: Ended, took: Took) {
+        if !recorded.in_sum && !self.call_observers.is_empty() {
+            // A failure always gets a time, because the metrics of the last minute need the time.
+            let dated = || matches!(ended, Ended::Failure(_)).then(|| self.now());
+            let at = recorded.at.or_else(dated);
+            self.notify_of_call(&Event::Finished { ended, at, elapsed: took.elapsed() });
+        }
+    }
+
     /// Counts the end of a call of the present era for the calls under way, and returns the answer of
     /// [`is_slow`](Self::is_slow). A circuit without the rule tests only a bit of a word that it has loaded.
     #[inline]
-    fn ends_slow(&self, word: Word, end: &End<'_>, now: Tick) -> bool {
+    fn ends_slow(&self, word: Word, mark: Mark, started: Tick, took: Took, now: Tick) -> bool {
         word.is_watched() && {
-            self.note_end(word, end.mark, end.started);
-            self.is_slow(end.took, now)
+            self.note_end(word, mark, started);
+            self.is_slow(took, now)
         }
     }
 
