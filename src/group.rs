@@ -34,7 +34,8 @@ use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 /// operator who acts on a circuit neither needs nor takes a slot.
 ///
 /// A circuit of a layer of keys counts only while its key is in use. If no call has used the key for a minute, the circuit
-/// is neither a member nor takes a slot, because its endpoint is probably gone.
+/// is neither a member nor takes a slot, because its endpoint is probably gone. The circuit counts nevertheless if it
+/// would reject the next call, or if the application has a handle to it.
 ///
 /// Each [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into the group. A
 /// group belongs to one process. Two groups with one name are two groups, but share one gauge in metrics.
@@ -118,8 +119,7 @@ impl Group {
         self.shared.share()
     }
 
-    /// Returns the number of circuits in the group, without the circuits of a layer of keys whose keys no call has used
-    /// for a minute.
+    /// Returns the number of circuits in the group, without those of a layer of keys whose keys are not in use.
     #[must_use]
     pub fn members(&self) -> u32 {
         members(self.shared.present())

@@ -29,8 +29,9 @@ impl Circuit {
             || self.has_calls_under_way(handles)
     }
 
-    /// Returns true if more than `handles` references to the circuit exist, so that some of them are permits.
-    fn has_calls_under_way(&self, handles: usize) -> bool {
+    /// Returns true if more than `handles` references to the circuit exist, so that some of them are permits, or handles
+    /// that the application keeps.
+    pub(crate) fn has_calls_under_way(&self, handles: usize) -> bool {
         Arc::strong_count(&self.root) > handles || self.root.has_permits_of_threads()
     }
 

@@ -6,7 +6,7 @@
 //!
 //! A call writes nothing for this purpose, because a layer knows the last use of each key already. The circuits count
 //! anew, at most once a second, when a rule is met and when metrics are refreshed. So a group without openings pays
-//! nothing. The time of the last use is left to `keyed`.
+//! nothing. `keyed/circuits.rs` decides which circuits are absent.
 
 use std::sync::{Arc, Weak};
 

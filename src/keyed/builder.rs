@@ -102,7 +102,7 @@ impl KeyedBuilder {
     /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of
     /// independent services need none. A caller who chooses the keys can fill the group with keys that fail, so that
     /// the circuits of other keys stay closed. A key that no call has used for a minute does not count, because its
-    /// endpoint is probably gone. A key that is evicted leaves the group, so that a handle to its circuit that is still
+    /// endpoint is probably gone, unless the application has a handle to its circuit. A key that is evicted leaves the group, so that a handle to its circuit that is still
     /// in use opens without a slot.
     pub const fn at_most_open(mut self, share: f64) -> Self {
         self.at_most_open = Some(share);

@@ -100,12 +100,19 @@ impl Circuits {
         self
     }
 
-    /// Returns the circuits of the group whose keys no call has used for a minute.
+    /// Returns the circuits of the group whose keys no call has used for a minute. A circuit is not absent if it would
+    /// reject the next call, because callers may avoid the key for that reason, or if the application has a handle to it,
+    /// because a call by the handle does not use the key.
     pub(super) fn absent(&self, group: &Group) -> Absent {
         let now = self.clock.now().as_nanos() >> GRAIN;
+        let handles = self.registry.handles_of_a_circuit();
         let known = self.known.pin();
         let unused = known.values().filter(|entry| now.saturating_sub(entry.used()) >= ABSENT_AFTER);
-        let holds = unused.filter_map(|entry| entry.circuit.as_ref()?.holds_slot_of(group));
+        let holds = unused.filter_map(|entry| {
+            let circuit = entry.circuit.as_ref()?;
+            let stays = is_needed(circuit) || circuit.has_calls_under_way(handles);
+            circuit.holds_slot_of(group).filter(|_| !stays)
+        });
         holds.fold(Absent::default(), |Absent { members, slots }, holds| Absent {
             members: members + 1,
             slots: slots + u32::from(holds),
@@ -315,6 +322,12 @@ impl Drop for Circuits {
         }
         self.registry.release(&self.prefix);
     }
+}
+
+/// Returns true if the circuit of a key that no call uses must not be taken for one whose endpoint is gone, because an
+/// operator holds the circuit, or because the circuit would reject the next call.
+pub(super) fn is_needed(circuit: &Circuit) -> bool {
+    circuit.is_held() || !circuit.would_admit_without_leases()
 }
 
 impl Why {

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 use papaya::{HashMapRef, LocalGuard};
 
-use super::circuits::{Circuits, SECOND};
+use super::circuits::{Circuits, SECOND, is_needed};
 use super::former::{Former, Formers};
 use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
@@ -131,8 +131,7 @@ impl Room {
     /// Evicts the keys that were not used for the idle time, unless their circuits would reject the next call.
     fn evict_idle(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) {
         let unused_for = |entry: &Slot| now.saturating_sub(entry.used());
-        let may_go = |circuit: &Circuit| !circuit.is_held() && circuit.would_admit_without_leases();
-        let idle = |entry: &Slot| unused_for(entry) >= self.idle && entry.circuit.as_ref().is_none_or(may_go);
+        let idle = |entry: &Slot| unused_for(entry) >= self.idle && !entry.circuit.as_ref().is_some_and(is_needed);
         let leaving: Vec<_> = known.iter().filter(|(_, entry)| idle(entry)).collect();
         let handles = circuits.registry.handles_of_a_circuit();
         for (stem, entry) in leaving {

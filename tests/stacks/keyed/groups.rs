@@ -121,6 +121,26 @@ fn an_open_circuit_that_no_call_uses_keeps_no_slot() {
 }
 
 #[test]
+fn an_open_circuit_that_callers_avoid_keeps_its_slot_until_the_wait_is_over() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let template = {
+        let clock = clock.clone();
+        move |_: &str| settings(&clock).open_for(OpenDuration::fixed(5 * MINUTE))
+    };
+    let by = Keyed::builder(&registry, template).prefix("k:").at_most_open(0.5).by(BY_TEXT).unwrap();
+    use_keys(&by, &["a", "b"]);
+    fail(&by, "down", 5);
+    for _ in 0..4 {
+        clock.advance(MINUTE);
+        fail(&by, "a", 5);
+        assert_eq!(states(&by, &["a"]), [State::Closed]);
+    }
+    clock.advance(MINUTE);
+    fail(&by, "a", 1);
+    assert_eq!(states(&by, &["a"]), [State::Open]);
+}
+
+#[test]
 fn a_key_in_use_counts_although_it_is_seldom_called() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
@@ -130,6 +150,38 @@ fn a_key_in_use_counts_although_it_is_seldom_called() {
     }
     OLD.iter().for_each(|key| fail(&by, key, 5));
     assert_eq!(open(&by, &OLD), 2);
+}
+
+#[test]
+fn a_circuit_with_a_handle_of_the_application_counts_although_its_key_is_not_used() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    let mut handles = OLD.map(|key| by.circuit(key).unwrap()).to_vec();
+    let fail = |circuit: &Circuit| (0..5).for_each(|_| circuit.try_acquire().unwrap().record(Outcome::failure()));
+    for _ in 0..3 {
+        clock.advance(MINUTE);
+        handles.iter().filter(|circuit| circuit.state() == State::Closed).for_each(fail);
+        assert_eq!(handles.iter().filter(|circuit| circuit.state() == State::Open).count(), 2);
+    }
+    handles.retain(|circuit| circuit.state() == State::Closed);
+    clock.advance(MINUTE);
+    handles[0].try_acquire().unwrap().record(Outcome::failure());
+    assert_eq!(handles[0].state(), State::Open, "the open circuits without a handle keep no slots");
+}
+
+#[test]
+fn a_call_under_way_keeps_its_circuit_in_the_group() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    let _streams: Vec<_> = OLD.iter().map(|key| by.circuit(key).unwrap().try_acquire().unwrap()).collect();
+    clock.advance(MINUTE);
+    use_keys(&by, &["a"]);
+    fail(&by, "a", 5);
+    let status = by.circuit("old-1").unwrap().status();
+    assert!(status.suppressed.is_none());
+    fail(&by, "old-1", 5);
+    fail(&by, "old-2", 5);
+    assert_eq!(shown(&by, "old-2"), ("k:".to_owned(), 2, 5));
 }
 
 #[test]
