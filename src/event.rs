@@ -264,9 +264,9 @@ pub enum Event<'a> {
         number: u64,
         /// The number of suppressed openings since the circuit was created.
         total: u64,
-        /// The number of circuits of the group that have left closed by themselves.
+        /// The number of members that have opened by themselves and have not closed since.
         open: u32,
-        /// The number of circuits in the group.
+        /// The number of members of the group, which are its circuits without the absent ones.
         members: u32,
     },
     /// This instance stays closed although the fleet has opened, because its own calls succeed, or because its group

@@ -12,7 +12,8 @@
 //! | 0 to 31 | the open slots that are taken |
 //! | 32 to 63 | the members, which are the circuits in the group |
 //!
-//! A layer of keys keeps the circuits of endpoints that are gone. `group/absent.rs` subtracts them from both numbers.
+//! A layer of keys keeps the circuits of endpoints that are gone. `group/absent.rs` subtracts them from both numbers,
+//! which are then as old as the last count of the absent circuits.
 //!
 //! The moments at which a circuit takes a slot and gives a slot back are left to `circuit` (`circuit/in_group.rs`).
 
@@ -34,8 +35,9 @@ use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 /// operator who acts on a circuit neither needs nor takes a slot.
 ///
 /// A circuit of a layer of keys counts only while its key is in use. If no call has used the key for a minute, the circuit
-/// is neither a member nor takes a slot, because its endpoint is probably gone. The circuit counts nevertheless if it
-/// would reject the next call, or if the application has a handle to it.
+/// is no member, because its endpoint is probably gone. A circuit that has taken a slot counts for ten minutes. The
+/// circuit counts nevertheless if it would reject the next call, if an operator holds it, or if the application has a
+/// handle to it. The keys are counted at an opening and at a refresh of the metrics, at most once a second.
 ///
 /// Each [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into the group. A
 /// group belongs to one process. Two groups with one name are two groups, but share one gauge in metrics.
@@ -100,7 +102,7 @@ impl Group {
     /// the network or this process. A new share decides about the next opening, and closes no circuit that is open. Once
     /// the group has circuits, a share outside of the range is ignored, because no build would refuse the share.
     pub fn at_most_open(self, share: f64) -> Self {
-        if self.members() == 0 || (share > 0.0 && share <= 1.0) {
+        if members(self.shared.load()) == 0 || (share > 0.0 && share <= 1.0) {
             // Relaxed, because the share publishes no other data.
             self.shared.share.store(share.to_bits(), Relaxed);
         }
@@ -119,7 +121,8 @@ impl Group {
         self.shared.share()
     }
 
-    /// Returns the number of circuits in the group, without those of a layer of keys whose keys are not in use.
+    /// Returns the number of circuits in the group, without those of a layer of keys whose keys were not in use at the
+    /// last count.
     #[must_use]
     pub fn members(&self) -> u32 {
         members(self.shared.present())
@@ -132,8 +135,8 @@ impl Group {
         slots(self.share(), self.members())
     }
 
-    /// Returns the number of open slots that are taken, which is the number of members that have left closed by
-    /// themselves.
+    /// Returns the number of open slots that are taken, which is the number of members that have opened by themselves and
+    /// have not closed since.
     #[must_use]
     pub fn open(&self) -> u32 {
         taken(self.shared.present())

@@ -24,6 +24,7 @@ pub mod stores {
     //! [one of your own]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/custom_store.rs
     //! [operation]: super::operation#the-fleet
     //! [fleets]: super::fleet
+    //! [group]: super::recovery#groups
     #![doc = include_str!("../docs/stores.md")]
 }
 
@@ -34,6 +35,7 @@ pub mod fleet {
     //! [health]: super::health_probes#in-a-fleet
     //! [members]: super::stores#the-members-of-a-fleet
     //! [ramp]: super::recovery#the-ramp
+    //! [group]: super::recovery#groups
     #![doc = include_str!("../docs/fleet.md")]
 }
 

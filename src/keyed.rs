@@ -5,6 +5,8 @@
 //! is bounded, and every key is checked before it becomes a name, because keys come from requests.
 
 #[cfg(feature = "keyed")]
+mod absent;
+#[cfg(feature = "keyed")]
 mod builder;
 #[cfg(feature = "keyed")]
 mod circuits;
@@ -97,7 +99,8 @@ impl<Req> Select<Req> for OneCircuit {
 ///    count.
 ///
 /// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next
-/// call. A circuit that an operator holds is never evicted.
+/// call, or has calls under way, or the application has a handle to it. A circuit that an operator holds is never
+/// evicted.
 ///
 /// An evicted circuit leaves the registry. Its calls under way end as usual, and its unsaved state is written to the
 /// store. A circuit that knew something stays in memory, and the next circuit of its key inherits its state and its
@@ -198,9 +201,10 @@ impl<F: Send + Sync> crate::group::Layer for Parts<F> {
 
 #[cfg(feature = "keyed")]
 impl<F: Send + Sync + 'static> Keyed<F> {
-    fn new(key: F, circuits: Circuits) -> Self {
+    /// Creates the layer. `circuits` gets the layer for its groups.
+    fn new(key: F, circuits: impl FnOnce(std::sync::Weak<dyn crate::group::Layer>) -> Circuits) -> Self {
         let parts =
-            Arc::new_cyclic(|parts: &std::sync::Weak<Parts<F>>| Parts { key, circuits: circuits.within(parts) });
+            Arc::new_cyclic(|parts: &std::sync::Weak<Parts<F>>| Parts { key, circuits: circuits(parts.clone()) });
         #[cfg(feature = "store")]
         {
             let keyed: std::sync::Weak<Parts<F>> = Arc::downgrade(&parts);

@@ -22,6 +22,8 @@ use self::names::Names;
 pub(crate) use self::prefixed::{BroughtBack, Prefixed};
 use crate::circuit::{Circuit, Status};
 use crate::config::Config;
+#[cfg(feature = "keyed")]
+use crate::group::Group;
 use crate::sync::Mutex;
 use crate::telemetry;
 
@@ -248,6 +250,19 @@ impl Registry {
         self.shared.names.lock().circuits.values().cloned().collect()
     }
 
+    /// Returns the groups of the circuits.
+    #[cfg(feature = "keyed")]
+    fn groups(&self) -> Vec<Group> {
+        let names = self.shared.names.lock();
+        let mut groups: Vec<Group> = Vec::new();
+        for group in names.circuits.values().filter_map(|circuit| circuit.config().group()) {
+            if !groups.iter().any(|known| known.is(group)) {
+                groups.push(group.clone());
+            }
+        }
+        groups
+    }
+
     /// Returns the status of every circuit, sorted by name.
     #[must_use]
     pub fn status_all(&self) -> Vec<Status> {
@@ -299,6 +314,10 @@ impl Registry {
     /// dropped because they were idle, including the series of stores and of keyed circuits.
     pub fn refresh_metrics(&self) {
         telemetry::refresh();
+        // The absent circuits are counted before this function has handles to the circuits, because a handle makes its
+        // circuit look needed.
+        #[cfg(feature = "keyed")]
+        self.groups().iter().for_each(Group::count_absent);
         self.circuits().iter().for_each(Circuit::refresh_metrics);
     }
 }

@@ -49,7 +49,7 @@ impl Branch {
     /// Admits or rejects a call that the word alone does not admit.
     // The function is not inlined, so that the code of a healthy call stays small. The function is not `#[cold]`,
     // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`. The word is tested
-    // before the clock is read, so that a call for the gate goes on there without a frame of this function.
+    // before the clock is read, because the compiler then jumps to `admit_at_gate` without a stack frame.
     #[inline(never)]
     fn admit_or_reject(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;

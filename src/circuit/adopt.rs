@@ -106,6 +106,9 @@ impl Circuit {
         let open_for = snapshot.open_for.unwrap_or(own).min(inner.config.open.longest());
         let mut moved = false;
         let (mut suppressed_in, suppressed_for) = (None, reason.clone());
+        if snapshot.state != State::Closed {
+            inner.count_absent();
+        }
         let edge = inner.change_any(|cold, word| {
             moved = !expected(word);
             if moved {

@@ -250,7 +250,7 @@ impl Inner {
 
     /// Trips a closed circuit that has met a rule, unless the group of the circuit suppresses the opening.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
-        self.count_absent(now);
+        self.count_absent();
         if self.finds_no_slot(expected) {
             return self.suppress(expected.era(), now, &reason);
         }

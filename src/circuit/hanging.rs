@@ -92,7 +92,7 @@ impl Inner {
         let hanging = self.hanging_lately(word, at);
         let seen = Situation { run: self.run.get(era), tally, hanging, age, has_outcome: false };
         if let Some(reason) = self.met(&seen, now) {
-            self.count_absent(now);
+            self.count_absent();
             if !self.is_suppressed_again(word, now) {
                 self.trip(word, now, reason, None);
             }

@@ -2,8 +2,8 @@
 //! group has no open slot.
 //!
 //! The slot is taken under the cold mutex, before the word of the opening is stored, and is given back under the mutex
-//! after the word of the closing is stored. So the group never has more open circuits than open slots at any moment.
-//! The slot lies in the cold data, so that a circuit that is dropped gives its slot back.
+//! after the word of the closing is stored. So the circuits that open by themselves are never more than the open slots,
+//! except after members have left or absent circuits have come back. The slot lies in the cold data, so that a circuit that is dropped gives its slot back.
 //!
 //! | edge | slot |
 //! |---|---|
@@ -16,8 +16,8 @@
 //! A circuit in shadow takes slots as in automatic mode, so that the trial shows the cap. A circuit under the kill
 //! switch needs none, because its state decides about no call. A circuit whose key was evicted has left its group.
 //!
-//! In an outage of all members every failing call finds a rule met and no slot. Such a call takes no lock, because one
-//! load of the word of the group shows that no slot is free. The lock is taken for the first suppressed opening of an
+//! In an outage of all members every failing call finds a rule met and no slot. Such a call takes no lock, because the
+//! counts of the group show that no slot is free. The lock is taken for the first suppressed opening of an
 //! era, for a report, and if a slot seems to be free. The event is reported at most every ten seconds, because one line
 //! for each failing call would flood a log.
 
@@ -81,18 +81,18 @@ impl Inner {
         }
     }
 
-    /// Counts the absent circuits of the group again if that is due. The caller holds no lock.
+    /// Counts the absent circuits of the group if that is due. The caller holds no lock.
     #[cfg(feature = "keyed")]
-    pub(super) fn count_absent(&self, now: Tick) {
+    pub(super) fn count_absent(&self) {
         if let Some(group) = self.in_group() {
-            group.member.group().count_absent(now);
+            group.member.group().count_absent();
         }
     }
 
     /// Does nothing, because only a layer of keys has absent circuits.
     #[cfg(not(feature = "keyed"))]
     #[expect(clippy::unused_self, reason = "as with layers of keys")]
-    pub(super) fn count_absent(&self, _: Tick) {}
+    pub(super) fn count_absent(&self) {}
 
     /// Returns true if the circuit holds an open slot of the group, and `None` if the circuit is no member.
     #[cfg(feature = "keyed")]

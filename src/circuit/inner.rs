@@ -152,8 +152,8 @@ pub(super) struct Counts {
     pub(super) other_successes: AtomicU64,
     /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
     pub(super) other_failures: AtomicU64,
-    /// The weight in 1/256 that all failures lack to be hard failures. Counted instead of the weight, because most
-    /// failures are hard, and then write nothing here.
+    /// The sum, over all failures, of the weight by which each is lighter than a hard failure, in 1/256. The weight
+    /// itself is not counted, because most failures are hard, and write nothing here.
     pub(super) lacking: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,

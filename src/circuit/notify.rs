@@ -136,7 +136,6 @@ impl Inner {
         let mut fleet = self.cold.lock().fleet();
         loop {
             let at = self.now();
-            self.count_absent(at);
             let admitted_share = self.shown_share(word, at);
             let hanging = word.is_watched().then(|| self.hanging(word, at));
             let suppressed = self.in_group().map(|_| self.suppressed_openings());

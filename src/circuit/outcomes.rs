@@ -280,7 +280,7 @@ impl Inner {
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        // The sums are written into the struct at once, because a copy of new words as one larger unit stalls.
+        // `tally` writes the sums into the struct. A copy of sums that were written just before would stall the processor.
         let mut seen =
             Situation { run: self.run.get(era), hanging: 0, has_outcome: true, age, tally: self.tally(era, now) };
         if word.is_watched() {
@@ -301,7 +301,7 @@ impl Inner {
     }
 
     /// Returns the rule that the evidence meets with the thresholds of a ramp or of advice.
-    // Not inlined, so that most failures write one number to say that no rule is met.
+    // Not inlined, so that the answer `None` is written once and not copied.
     #[inline(never)]
     fn met_if_lowered(&self, seen: &Situation, now: Tick) -> Option<Reason> {
         let (in_ramp, is_advised) = (self.ramp_left(now).is_some(), self.is_advised(now));

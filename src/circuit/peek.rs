@@ -105,12 +105,12 @@ impl Circuit {
         inner.next_call(inner.load(), now) != NextCall::Rejected
     }
 
-    /// Returns the answer of [`would_admit`](Self::would_admit) as if probes were not leased. The answer decides about
-    /// the eviction of an unused circuit, because an eviction must not request a lease, and must not wait for a lease.
+    /// Returns the answer of [`would_admit`](Self::would_admit) as if probes were not leased, and makes no transition. The
+    /// answer decides about an unused circuit. An eviction must neither request a lease nor wait for a lease, and must not
+    /// call the observers of a circuit that stays.
     #[cfg(feature = "keyed")]
     pub(crate) fn would_admit_without_leases(&self) -> bool {
         let (inner, now) = (self.inner(), self.now());
-        inner.give_up_if_due(now);
         let mut scene = inner.scene(inner.load(), now);
         scene.round.leased_until = Tick::ZERO;
         !matches!(scene.settled(|_| Tick::ZERO), Gate::Taken { .. } | Gate::HeldBack(_) | Gate::Closed(_))

@@ -285,6 +285,7 @@ impl Circuit {
     pub fn refresh_metrics(&self) {
         let inner = self.inner();
         inner.open_if_hanging();
+        inner.count_absent();
         inner.report_standing();
     }
 }

@@ -163,13 +163,15 @@ impl ConfigBuilder {
     /// waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
     ///
     /// A call counts as slow before its end, once the call has been under way for `slower_than`, so that a service that
-    /// answers nothing can open the circuit before the first timeout. Such a call counts for the length of the window, for
-    /// 10 s if the window counts calls, and until the call ends or the circuit changes its state. In a time window the
+    /// answers nothing can open the circuit before the first timeout. Such a call counts until the call ends, until the
+    /// circuit changes its state, or for the length of the window (10 s if the window counts calls), whichever is first.
+    /// In a time window the
     /// successes from before the outage count for the length of the window. At a constant rate of calls, the circuit opens
     /// after about `slower_than + rate × (window − slower_than)`. In a window of the last calls, the hanging calls take the
     /// places of the oldest calls.
     ///
-    /// A long poll counts twice, for the length of the window after it has become slow, and again at its end. If a share
+    /// A call that lasts longer than `slower_than` and the window together, such as a long poll, counts twice, for the
+    /// length of the window after it has become slow, and again at its end. If a share
     /// `s` of the calls of a healthy service takes longer than `slower_than`, choose a rate above `2s ÷ (1 + s)`, or a
     /// circuit of their own for such calls.
     ///
@@ -308,7 +310,7 @@ impl ConfigBuilder {
     }
 
     /// Sets the duration of the ramp, which is the time after a closing in which the circuit admits only a share of the
-    /// calls. The share is a tenth at first, and grows linearly to all calls. So a service that has just recovered is
+    /// calls. The share grows linearly to all calls, and is a tenth at least. So a service that has just recovered is
     /// not brought down again by all calls at once.
     ///
     /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if the circuit closes alone, and 10 s if a fleet

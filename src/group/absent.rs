@@ -4,27 +4,35 @@
 //! circuit must not raise the number of open slots, and must not keep a slot from the endpoints in use. Therefore the
 //! layers count their absent circuits, and the group subtracts the counts from its members and from its taken slots.
 //!
-//! A call writes nothing for this purpose, because a layer knows the last use of each key already. The circuits count
-//! anew, at most once a second, when a rule is met and when metrics are refreshed. So a group without openings pays
-//! nothing. `keyed/circuits.rs` decides which circuits are absent.
+//! A call writes nothing for this purpose, because a layer knows the last use of each key already. The absent circuits
+//! are counted when a rule is met and when metrics are refreshed, at most once a second. So the count that a circuit
+//! reads can be old by the time since the last of these moments, and a healthy call never pays for it.
+//! `keyed/absent.rs` decides which circuits are absent.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::{Group, members, taken};
-use crate::clock::Tick;
+use crate::clock::{AnyClock, Tick};
 use crate::sync::{AtomicU64, Mutex, OnceLock, Relaxed};
 
 /// The layers of keys that have circuits in the group, and their absent circuits.
 #[derive(Default)]
 pub(super) struct Layers {
-    all: OnceLock<Mutex<Vec<Weak<dyn Layer>>>>,
+    known: OnceLock<Known>,
     /// The absent members and their slots, in the two halves of a word like those of the group.
     absent: AtomicU64,
+}
+
+struct Known {
+    layers: Mutex<Vec<Weak<dyn Layer>>>,
+    /// The clock of the first layer, because the clocks of two circuits can have different origins.
+    clock: AnyClock,
     /// The time from which the absent circuits are counted again, in nanoseconds.
     next_count: AtomicU64,
 }
 
-/// A layer of keys, which knows the last use of each of its circuits.
+/// A layer of keys, which has the time of the last use of each of its circuits.
 pub(crate) trait Layer: Send + Sync {
     /// Returns the absent circuits of the group.
     fn absent(&self, group: &Group) -> Absent;
@@ -38,39 +46,40 @@ pub(crate) struct Absent {
 }
 
 impl Group {
-    /// Adds a layer to those that the group asks for absent circuits, unless the group has the layer already.
-    pub(crate) fn add_layer(&self, layer: &Weak<dyn Layer>) {
-        let mut all = self.shared.layers.all.get_or_init(Mutex::default).lock();
-        if !all.iter().any(|known| Weak::ptr_eq(known, layer)) {
-            all.push(Weak::clone(layer));
+    /// Adds a layer to those whose absent circuits the group subtracts, unless the group has the layer already. `clock`
+    /// is the clock of the layer.
+    pub(crate) fn add_layer(&self, layer: &Weak<dyn Layer>, clock: &AnyClock) {
+        let new = || Known { layers: Mutex::default(), clock: clock.clone(), next_count: AtomicU64::new(0) };
+        let mut layers = self.shared.layers.known.get_or_init(new).layers.lock();
+        if !layers.iter().any(|known| Weak::ptr_eq(known, layer)) {
+            layers.push(Weak::clone(layer));
         }
     }
 
-    /// Counts the absent circuits, unless they were counted less than a second ago. The caller holds no lock, because
-    /// the layers take the locks of their circuits.
-    pub(crate) fn count_absent(&self, now: Tick) {
-        let layers = &self.shared.layers;
-        let Some(all) = layers.all.get() else { return };
+    /// Counts the absent circuits, unless they were counted less than a second ago. The caller holds neither a lock nor
+    /// a list of handles. A layer takes the locks of its circuits, and a handle makes its circuit look needed.
+    pub(crate) fn count_absent(&self) {
+        let Some(Known { layers, clock, next_count }) = self.shared.layers.known.get() else { return };
         // Relaxed for both words, because the counts publish no other data, and the exchange only elects the thread
         // that counts.
-        let (now, due) = (now.as_nanos(), layers.next_count.load(Relaxed));
-        let next = now.saturating_add(COUNT_EVERY);
+        let (now, due) = (clock.now(), next_count.load(Relaxed));
+        let next = now.saturating_add(COUNT_EVERY).as_nanos();
         // After a jump of the clock the time can be further ahead than the interval.
-        let is_due = now >= due || due > next;
-        if !is_due || layers.next_count.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
+        let is_due = now >= Tick::from_nanos(due) || due > next;
+        if !is_due || next_count.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return;
         }
         // The lock is released first, because the last handle to a layer may be dropped here.
-        let all: Vec<_> = {
-            let mut all = all.lock();
-            all.retain(|layer| layer.strong_count() > 0);
-            all.iter().filter_map(Weak::upgrade).collect()
+        let layers: Vec<_> = {
+            let mut layers = layers.lock();
+            layers.retain(|layer| layer.strong_count() > 0);
+            layers.iter().filter_map(Weak::upgrade).collect()
         };
-        let absent = all.iter().map(|layer| layer.absent(self)).fold(Absent::default(), |sum, of_one| Absent {
+        let absent = layers.iter().map(|layer| layer.absent(self)).fold(Absent::default(), |sum, of_one| Absent {
             members: sum.members.saturating_add(of_one.members),
             slots: sum.slots.saturating_add(of_one.slots),
         });
-        layers.absent.store(join(absent.members, absent.slots), Relaxed);
+        self.shared.layers.absent.store(join(absent.members, absent.slots), Relaxed);
     }
 
     /// Returns true if both are handles to the same group.
@@ -93,5 +102,5 @@ fn join(members: u32, taken: u32) -> u64 {
     u64::from(members) << 32 | u64::from(taken)
 }
 
-/// The nanoseconds between two counts, because a layer of ten thousand keys takes some milliseconds.
-const COUNT_EVERY: u64 = 1_000_000_000;
+/// The time between two counts, because a layer of ten thousand keys takes some milliseconds.
+const COUNT_EVERY: Duration = Duration::from_secs(1);

@@ -76,7 +76,8 @@ impl KeyedBuilder {
         self
     }
 
-    /// Sets the time without a call after which a key is evicted. Range: 1 s to 365 days. Default: 1 h.
+    /// Sets the time without a call after which a key is evicted, unless its circuit would reject the next call, or the
+    /// application has a handle to its circuit. Range: 1 s to 365 days. Default: 1 h.
     ///
     /// The idle time is checked only when a new key arrives, and at most once in a quarter of the idle time,
     /// because no task runs in the background.
@@ -101,8 +102,8 @@ impl KeyedBuilder {
     ///
     /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of
     /// independent services need none. A caller who chooses the keys can fill the group with keys that fail, so that
-    /// the circuits of other keys stay closed. A key that no call has used for a minute does not count, because its
-    /// endpoint is probably gone, unless the application has a handle to its circuit. A key that is evicted leaves the group, so that a handle to its circuit that is still
+    /// the circuits of other keys stay closed. A key that is not in use does not count, as [`Group`](crate::Group)
+    /// describes. A key that is evicted leaves the group, so that a handle to its circuit that is still
     /// in use opens without a slot.
     pub const fn at_most_open(mut self, share: f64) -> Self {
         self.at_most_open = Some(share);
@@ -172,7 +173,7 @@ impl KeyedBuilder {
         expect_names();
         note(|| Call::Keyed(prefix.clone()));
         telemetry::keyed::begin();
-        Ok(Keyed::new(key, Circuits::new(self, &prefix, &sample)))
+        Ok(Keyed::new(key, |itself| Circuits::new(self, &prefix, &sample, itself)))
     }
 }
 

@@ -21,7 +21,7 @@ use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
 use crate::clock::{AnyClock, nanos};
 use crate::config::{Config, ConfigBuilder, ConfigError, LONGEST_NAME};
-use crate::group::{Absent, Group, Layer};
+use crate::group::{Group, Layer};
 use crate::registry::Registry;
 use crate::sync::{AtomicU64, Mutex, Relaxed};
 use crate::telemetry::keyed as telemetry;
@@ -40,8 +40,8 @@ pub(super) struct Circuits {
     labels: Arc<Labels>,
     /// The group of all keys. `None` if the template decides.
     group: Option<Group>,
-    /// This layer, as the groups of its circuits know the layer.
-    itself: Option<Weak<dyn Layer>>,
+    /// This layer, for the groups of its circuits.
+    itself: Weak<dyn Layer>,
     pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
@@ -65,8 +65,9 @@ pub(super) enum Why {
 }
 
 impl Circuits {
-    /// Creates the map. `sample` has the settings that the template returns for an example name.
-    pub(super) fn new(settings: KeyedBuilder, prefix: &str, sample: &Config) -> Self {
+    /// Creates the map. `sample` has the settings that the template returns for an example name. `itself` is the layer
+    /// of the map.
+    pub(super) fn new(settings: KeyedBuilder, prefix: &str, sample: &Config, itself: Weak<dyn Layer>) -> Self {
         let KeyedBuilder { registry, template, max_keys, idle, labels, at_most_open, .. } = settings;
         let group = at_most_open.map(|share| Group::new(prefix).at_most_open(share));
         let clock = sample.clock.clone();
@@ -79,7 +80,7 @@ impl Circuits {
             registry,
             template,
             group,
-            itself: None,
+            itself,
             labels: Labels::new(&format!("{prefix}other"), labels as u64),
             prefix: prefix.into(),
             clock,
@@ -91,32 +92,6 @@ impl Circuits {
             unguarded: AtomicU64::new(0),
             warn_at: AtomicU64::new(0),
         }
-    }
-
-    /// Returns the same map, which groups can ask for its absent circuits by `layer`.
-    pub(super) fn within(mut self, layer: &Weak<impl Layer + 'static>) -> Self {
-        let layer: Weak<dyn Layer> = layer.clone();
-        self.itself = Some(layer);
-        self
-    }
-
-    /// Returns the circuits of the group whose keys no call has used for a minute. A circuit is not absent if it would
-    /// reject the next call, because callers may avoid the key for that reason, or if the application has a handle to it,
-    /// because a call by the handle does not use the key.
-    pub(super) fn absent(&self, group: &Group) -> Absent {
-        let now = self.clock.now().as_nanos() >> GRAIN;
-        let handles = self.registry.handles_of_a_circuit();
-        let known = self.known.pin();
-        let unused = known.values().filter(|entry| now.saturating_sub(entry.used()) >= ABSENT_AFTER);
-        let holds = unused.filter_map(|entry| {
-            let circuit = entry.circuit.as_ref()?;
-            let stays = is_needed(circuit) || circuit.has_calls_under_way(handles);
-            circuit.holds_slot_of(group).filter(|_| !stays)
-        });
-        holds.fold(Absent::default(), |Absent { members, slots }, holds| Absent {
-            members: members + 1,
-            slots: slots + u32::from(holds),
-        })
     }
 
     /// Calls `act` with the circuit of a key, and creates the circuit if necessary. With `None`, the call is
@@ -184,10 +159,8 @@ impl Circuits {
             settings = settings.group(group);
         }
         let made = settings.build().map(|config| self.registry.create_unreported(config));
-        if let (Ok(made), Some(layer)) = (&made, &self.itself)
-            && let Some(group) = made.config().group()
-        {
-            group.add_layer(layer);
+        if let Some(group) = made.as_ref().ok().and_then(|made| made.config().group()) {
+            group.add_layer(&self.itself, &self.clock);
         }
         if let (Ok(made), Some(former)) = (&made, &former) {
             // The circuit inherits from its evicted predecessor before the map contains the circuit, so that no call
@@ -324,12 +297,6 @@ impl Drop for Circuits {
     }
 }
 
-/// Returns true if the circuit of a key that no call uses must not be taken for one whose endpoint is gone, because an
-/// operator holds the circuit, or because the circuit would reject the next call.
-pub(super) fn is_needed(circuit: &Circuit) -> bool {
-    circuit.is_held() || !circuit.would_admit_without_leases()
-}
-
 impl Why {
     const fn as_str(self) -> &'static str {
         match self {
@@ -345,5 +312,3 @@ impl Why {
 pub(super) const GRAIN: u32 = 24;
 /// The number of coarse ticks in about a second.
 pub(super) const SECOND: u64 = 60;
-/// The number of coarse ticks in the minute without a use after which a circuit is absent from its group.
-const ABSENT_AFTER: u64 = 60_000_000_000 >> GRAIN;

@@ -12,7 +12,8 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 use papaya::{HashMapRef, LocalGuard};
 
-use super::circuits::{Circuits, SECOND, is_needed};
+use super::absent::is_needed;
+use super::circuits::{Circuits, SECOND};
 use super::former::{Former, Formers};
 use super::slot::{Cause, Slot};
 use crate::circuit::Circuit;
@@ -128,12 +129,13 @@ impl Room {
         Leaving { gone: std::mem::take(&mut self.gone), _dropped: std::mem::take(&mut self.dropped) }
     }
 
-    /// Evicts the keys that were not used for the idle time, unless their circuits would reject the next call.
+    /// Evicts the keys that were not used for the idle time, unless their circuits are needed.
     fn evict_idle(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) {
         let unused_for = |entry: &Slot| now.saturating_sub(entry.used());
+        let handles = circuits.registry.handles_of_a_circuit();
+        let is_needed = |circuit: &Circuit| is_needed(circuit, handles);
         let idle = |entry: &Slot| unused_for(entry) >= self.idle && !entry.circuit.as_ref().is_some_and(is_needed);
         let leaving: Vec<_> = known.iter().filter(|(_, entry)| idle(entry)).collect();
-        let handles = circuits.registry.handles_of_a_circuit();
         for (stem, entry) in leaving {
             self.evict(circuits, known, stem, entry, now, handles);
         }

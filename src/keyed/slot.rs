@@ -2,7 +2,7 @@
 
 use super::circuits::SECOND;
 use crate::circuit::Circuit;
-use crate::sync::{AtomicU64, Relaxed};
+use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 
 /// The entry of a key, with its circuit and the time of its last use.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Slot {
     /// The coarse tick at which the restore created the circuit. The largest tick if a call created the
     /// circuit.
     brought_back: u64,
+    /// True if the last count of absent circuits found a handle of the application.
+    had_handle: AtomicBool,
 }
 
 /// The cause of a new circuit.
@@ -37,13 +39,26 @@ impl Slot {
     pub(super) fn new(circuit: Option<Circuit>, calls_before: u64, now: u64, cause: Cause) -> Self {
         let brought_back = if cause == Cause::Restore { now } else { u64::MAX };
         let uses = u64::from(cause == Cause::Call);
-        Self { circuit, calls_before, used: AtomicU64::new(now << USES_BITS | uses), brought_back }
+        Self {
+            circuit,
+            calls_before,
+            used: AtomicU64::new(now << USES_BITS | uses),
+            brought_back,
+            had_handle: AtomicBool::new(false),
+        }
     }
 
     /// Returns the coarse tick of the last use.
     pub(super) fn used(&self) -> u64 {
         // Relaxed, because the time of use publishes no other data.
         self.used.load(Relaxed) >> USES_BITS
+    }
+
+    /// Stores if a count of absent circuits finds a handle of the application. Returns true if this count and the count
+    /// before find a handle.
+    pub(super) fn note_handle(&self, has_handle: bool) -> bool {
+        // Relaxed, because the flag publishes no other data.
+        self.had_handle.swap(has_handle, Relaxed) && has_handle
     }
 
     /// Returns true if the restore created the circuit, and no call has used the key since.

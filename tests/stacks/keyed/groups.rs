@@ -1,6 +1,6 @@
 //! `KeyedBuilder::at_most_open`: the keys of one layer are one group.
 
-use tower_circuit_breaker::{Circuit, Group};
+use tower_circuit_breaker::{Circuit, Group, Reason};
 
 use super::*;
 
@@ -105,14 +105,56 @@ fn endpoints_that_a_deploy_has_replaced_do_not_raise_the_cap() {
 }
 
 #[test]
-fn an_open_circuit_that_no_call_uses_keeps_no_slot() {
+fn a_refresh_of_all_metrics_does_not_raise_the_cap() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    use_keys(&by, &OLD);
+    clock.advance(MINUTE);
+    use_keys(&by, &NEW);
+    for _ in 0..3 {
+        registry.refresh_metrics();
+        NEW.iter().filter(|key| states(&by, &[key]) == [State::Closed]).for_each(|key| fail(&by, key, 5));
+        assert_eq!(open(&by, &NEW), 2);
+        clock.advance(Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn an_opening_that_comes_from_outside_finds_only_the_slots_of_keys_in_use() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    use_keys(&by, &OLD);
+    let opened = Circuit::new(settings(&clock).build().unwrap());
+    (0..5).for_each(|_| opened.try_acquire().unwrap().record(Outcome::failure()));
+    clock.advance(MINUTE);
+    use_keys(&by, &NEW);
+    NEW.iter().for_each(|key| {
+        by.circuit(key).unwrap().adopt(&opened.snapshot(), Reason::Followed);
+    });
+    assert_eq!(
+        NEW.map(|key| by.circuit(key).unwrap().standing().state)
+            .iter()
+            .filter(|state| **state != State::Closed)
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn an_open_circuit_that_no_call_uses_keeps_its_slot_for_ten_minutes() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
     use_keys(&by, &["a", "b"]);
     fail(&by, "gone", 5);
-    clock.advance(MINUTE);
-    use_keys(&by, &["a", "b"]);
+    for _ in 0..9 {
+        clock.advance(MINUTE);
+        use_keys(&by, &["a", "b"]);
+    }
     fail(&by, "a", 5);
+    assert_eq!(states(&by, &["a"]), [State::Closed]);
+    clock.advance(MINUTE);
+    use_keys(&by, &["b"]);
+    fail(&by, "a", 1);
     assert_eq!(states(&by, &["gone", "a"]), [State::Open, State::Open]);
     // The question has used the key, so that it counts again within a second. The group closes no circuit.
     clock.advance(Duration::from_secs(1));
@@ -121,16 +163,30 @@ fn an_open_circuit_that_no_call_uses_keeps_no_slot() {
 }
 
 #[test]
+fn keys_that_are_called_every_two_minutes_open_one_after_the_other_only_with_slots() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    for minute in 0..20 {
+        let key = if minute % 2 == 0 { "a" } else { "b" };
+        let circuit = by.circuit(key).unwrap();
+        (0..5).filter_map(|_| circuit.try_acquire().ok()).for_each(|permit| permit.record(Outcome::failure()));
+        drop(circuit);
+        clock.advance(MINUTE);
+    }
+    assert_eq!(open(&by, &["a", "b"]), 1);
+}
+
+#[test]
 fn an_open_circuit_that_callers_avoid_keeps_its_slot_until_the_wait_is_over() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let template = {
         let clock = clock.clone();
-        move |_: &str| settings(&clock).open_for(OpenDuration::fixed(5 * MINUTE))
+        move |_: &str| settings(&clock).open_for(OpenDuration::fixed(15 * MINUTE))
     };
     let by = Keyed::builder(&registry, template).prefix("k:").at_most_open(0.5).by(BY_TEXT).unwrap();
     use_keys(&by, &["a", "b"]);
     fail(&by, "down", 5);
-    for _ in 0..4 {
+    for _ in 0..14 {
         clock.advance(MINUTE);
         fail(&by, "a", 5);
         assert_eq!(states(&by, &["a"]), [State::Closed]);
@@ -152,21 +208,45 @@ fn a_key_in_use_counts_although_it_is_seldom_called() {
     assert_eq!(open(&by, &OLD), 2);
 }
 
+/// Lets a minute pass without a use of a key, and the group count twice.
+fn a_minute_without_lookups(registry: &Registry, clock: &MockClock) {
+    clock.advance(MINUTE);
+    registry.refresh_metrics();
+    clock.advance(Duration::from_secs(1));
+}
+
 #[test]
 fn a_circuit_with_a_handle_of_the_application_counts_although_its_key_is_not_used() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
     let mut handles = OLD.map(|key| by.circuit(key).unwrap()).to_vec();
     let fail = |circuit: &Circuit| (0..5).for_each(|_| circuit.try_acquire().unwrap().record(Outcome::failure()));
-    for _ in 0..3 {
-        clock.advance(MINUTE);
+    for _ in 0..12 {
+        a_minute_without_lookups(&registry, &clock);
         handles.iter().filter(|circuit| circuit.state() == State::Closed).for_each(fail);
         assert_eq!(handles.iter().filter(|circuit| circuit.state() == State::Open).count(), 2);
     }
     handles.retain(|circuit| circuit.state() == State::Closed);
-    clock.advance(MINUTE);
+    clock.advance(10 * MINUTE);
     handles[0].try_acquire().unwrap().record(Outcome::failure());
     assert_eq!(handles[0].state(), State::Open, "the open circuits without a handle keep no slots");
+}
+
+#[test]
+fn the_first_failures_by_handles_open_at_most_as_many_circuits_as_the_group_has_slots() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    let handles = OLD.map(|key| by.circuit(key).unwrap());
+    clock.advance(MINUTE);
+    for _ in 0..3 {
+        for circuit in handles.iter().filter(|circuit| circuit.state() == State::Closed) {
+            (0..5).filter_map(|_| circuit.try_acquire().ok()).for_each(|permit| permit.record(Outcome::failure()));
+        }
+        let open = handles.iter().filter(|circuit| circuit.state() == State::Open).count();
+        assert!((1..=2).contains(&open), "{open}");
+        clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(handles.iter().filter(|circuit| circuit.state() == State::Open).count(), 2);
 }
 
 #[test]
@@ -174,14 +254,25 @@ fn a_call_under_way_keeps_its_circuit_in_the_group() {
     let (registry, clock) = (Registry::new(), MockClock::new());
     let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
     let _streams: Vec<_> = OLD.iter().map(|key| by.circuit(key).unwrap().try_acquire().unwrap()).collect();
-    clock.advance(MINUTE);
-    use_keys(&by, &["a"]);
+    a_minute_without_lookups(&registry, &clock);
+    use_keys(&by, &["a", "b"]);
     fail(&by, "a", 5);
-    let status = by.circuit("old-1").unwrap().status();
-    assert!(status.suppressed.is_none());
-    fail(&by, "old-1", 5);
-    fail(&by, "old-2", 5);
-    assert_eq!(shown(&by, "old-2"), ("k:".to_owned(), 2, 5));
+    fail(&by, "b", 5);
+    assert_eq!(open(&by, &["a", "b"]), 2, "four streams and two new keys have three slots");
+}
+
+#[test]
+fn a_handle_of_a_status_page_does_not_make_a_circuit_look_used() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.at_most_open(0.5));
+    use_keys(&by, &OLD);
+    clock.advance(MINUTE);
+    use_keys(&by, &NEW);
+    let page = registry.circuits();
+    fail(&by, "new-1", 5);
+    drop(page);
+    NEW[1..].iter().for_each(|key| fail(&by, key, 5));
+    assert_eq!(open(&by, &NEW), 2);
 }
 
 #[test]
@@ -196,9 +287,9 @@ fn members_and_open_circuits_of_a_group_are_those_in_use() {
     fail(&by, "gone", 5);
     use_keys(&by, &["a", "b", "c"]);
     assert_eq!((group.members(), group.open(), group.open_slots()), (4, 1, 2));
-    clock.advance(MINUTE);
+    clock.advance(10 * MINUTE);
     use_keys(&by, &["a", "b", "c"]);
-    by.circuit("a").unwrap().refresh_metrics();
+    registry.refresh_metrics();
     assert_eq!((group.members(), group.open(), group.open_slots()), (3, 0, 1), "a refresh counts again");
     drop(by);
     assert_eq!((group.members(), group.open()), (0, 0));
@@ -206,6 +297,36 @@ fn members_and_open_circuits_of_a_group_are_those_in_use() {
     clock.advance(MINUTE);
     alone.refresh_metrics();
     assert_eq!(group.members(), 1, "a circuit without a layer is a member while it exists");
+}
+
+#[test]
+fn a_share_outside_its_range_is_ignored_although_no_key_is_in_use() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let group = Group::new("endpoints");
+    let template = {
+        let (clock, group) = (clock.clone(), group.clone());
+        move |_: &str| settings(&clock).group(&group)
+    };
+    let by = Keyed::builder(&registry, template).prefix("k:").by(BY_TEXT).unwrap();
+    use_keys(&by, &OLD);
+    clock.advance(MINUTE);
+    registry.refresh_metrics();
+    assert_eq!((group.members(), group.clone().at_most_open(1.5).share()), (0, 0.5));
+}
+
+#[test]
+fn an_idle_key_whose_circuit_is_called_by_a_handle_is_not_evicted() {
+    let (registry, clock) = (Registry::new(), MockClock::new());
+    let by = keyed(&registry, &clock, |builder| builder.idle(MINUTE));
+    let handle = by.circuit("a").unwrap();
+    use_keys(&by, &["b"]);
+    clock.advance(2 * MINUTE);
+    use_keys(&by, &["c"]);
+    assert_eq!(keys(&registry), ["a", "c"]);
+    drop(handle);
+    clock.advance(2 * MINUTE);
+    use_keys(&by, &["d"]);
+    assert_eq!(keys(&registry), ["d"]);
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! The circuits of a layer that are absent from their group, because their endpoints are probably gone.
+//!
+//! No call has used the key of an absent circuit for a minute. A circuit that has taken an open slot is absent only after
+//! ten minutes, because a service with few calls would otherwise open one circuit after the other. A circuit is needed
+//! although no call uses its key, if an operator holds it, if it would reject the next call, so that callers avoid the
+//! key, or if the application makes its calls by a handle, which does not use the key. The same circuits are not evicted
+//! as idle.
+//!
+//! The application's handles are known only by the reference count, which a status page raises for a moment as well.
+//! Therefore two counts in a row must find a handle. The first count after a handle was made can find too few members,
+//! and never too many.
+
+use super::circuits::{Circuits, GRAIN};
+use super::slot::Slot;
+use crate::circuit::Circuit;
+use crate::group::{Absent, Group};
+
+impl Circuits {
+    /// Returns the absent circuits of the group.
+    pub(super) fn absent(&self, group: &Group) -> Absent {
+        let now = self.clock.now().as_nanos() >> GRAIN;
+        let handles = self.registry.handles_of_a_circuit();
+        let mut absent = Absent::default();
+        for entry in self.known.pin().values() {
+            if let Some(holds_slot) = holds_slot_and_is_absent(entry, group, now, handles) {
+                absent.members += 1;
+                absent.slots += u32::from(holds_slot);
+            }
+        }
+        absent
+    }
+}
+
+/// Returns true if the circuit holds an open slot of the group, and `None` if the circuit is not absent from the group.
+fn holds_slot_and_is_absent(entry: &Slot, group: &Group, now: u64, handles: usize) -> Option<bool> {
+    let unused_for = now.saturating_sub(entry.used());
+    let circuit = entry.circuit.as_ref().filter(|_| unused_for >= ABSENT_AFTER)?;
+    let holds_slot = circuit.holds_slot_of(group)?;
+    let is_recent = holds_slot && unused_for < ABSENT_WITH_SLOT_AFTER;
+    let has_handle = entry.note_handle(circuit.has_calls_under_way(handles));
+    let is_present = is_recent || has_handle || rejects_or_is_held(circuit);
+    (!is_present).then_some(holds_slot)
+}
+
+/// Returns true if the circuit is needed although no call uses its key. `handles` is the number of handles that the
+/// application does not have.
+pub(super) fn is_needed(circuit: &Circuit, handles: usize) -> bool {
+    circuit.has_calls_under_way(handles) || rejects_or_is_held(circuit)
+}
+
+fn rejects_or_is_held(circuit: &Circuit) -> bool {
+    circuit.is_held() || !circuit.would_admit_without_leases()
+}
+
+/// The number of coarse ticks in a minute.
+const ABSENT_AFTER: u64 = 60_000_000_000 >> GRAIN;
+const ABSENT_WITH_SLOT_AFTER: u64 = 10 * ABSENT_AFTER;
