@@ -3,7 +3,8 @@
 //!
 //! The slot is taken under the cold mutex, before the word of the opening is stored, and is given back under the mutex
 //! after the word of the closing is stored. So the circuits that open by themselves are never more than the open slots,
-//! except after members have left or absent circuits have come back. The slot lies in the cold data, so that a circuit that is dropped gives its slot back.
+//! except after members have left or absent circuits have come back. The slot lies in the cold data, so that a circuit
+//! that is dropped gives its slot back.
 //!
 //! | edge | slot |
 //! |---|---|
@@ -17,9 +18,9 @@
 //! switch needs none, because its state decides about no call. A circuit whose key was evicted has left its group.
 //!
 //! In an outage of all members every failing call finds a rule met and no slot. Such a call takes no lock, because the
-//! counts of the group show that no slot is free. The lock is taken for the first suppressed opening of an
-//! era, for a report, and if a slot seems to be free. The event is reported at most every ten seconds, because one line
-//! for each failing call would flood a log.
+//! counts of the group show that no slot is free. The lock is taken for the first suppressed opening of an era, for a
+//! report, and if a slot seems to be free. The event is reported at most every ten seconds, because one line for each
+//! failing call would flood a log.
 
 use std::time::Duration;
 
@@ -167,6 +168,7 @@ impl Inner {
         let reason = cold.grouped()?.suppressed.clone()?;
         let (open, members) = group.member.group().open_of();
         let name = group.member.group().shared_name();
+        // Relaxed, as the other counts.
         Some(Suppressed { group: name, open, members, openings: group.suppressed.load(Relaxed), ago, reason })
     }
 

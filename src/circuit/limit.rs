@@ -107,6 +107,7 @@ impl Limit {
     }
 
     fn length(&self) -> Duration {
+        // Relaxed, as in `left`.
         Duration::from_nanos(self.length.load(Relaxed))
     }
 

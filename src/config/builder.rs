@@ -165,15 +165,14 @@ impl ConfigBuilder {
     /// A call counts as slow before its end, once the call has been under way for `slower_than`, so that a service that
     /// answers nothing can open the circuit before the first timeout. Such a call counts until the call ends, until the
     /// circuit changes its state, or for the length of the window (10 s if the window counts calls), whichever is first.
-    /// In a time window the
-    /// successes from before the outage count for the length of the window. At a constant rate of calls, the circuit opens
-    /// after about `slower_than + rate × (window − slower_than)`. In a window of the last calls, the hanging calls take the
-    /// places of the oldest calls.
+    /// In a time window the successes from before the outage count for the length of the window. At a constant rate of
+    /// calls, the circuit opens after about `slower_than + rate × (window − slower_than)`. In a window of the last calls,
+    /// the hanging calls take the places of the oldest calls.
     ///
     /// A call that lasts longer than `slower_than` and the window together, such as a long poll, counts twice, for the
-    /// length of the window after it has become slow, and again at its end. If a share
-    /// `s` of the calls of a healthy service takes longer than `slower_than`, choose a rate above `2s ÷ (1 + s)`, or a
-    /// circuit of their own for such calls.
+    /// length of the window after it has become slow, and again at its end. If a share `s` of the calls of a healthy
+    /// service takes longer than `slower_than`, choose a rate above `2s ÷ (1 + s)`, or a circuit of their own for such
+    /// calls.
     ///
     /// The first call of each tenth of `slower_than`, or of each hundredth of the window if that is longer (at least
     /// 1 ms), looks for hanging calls. So do [`status`](crate::Circuit::status),

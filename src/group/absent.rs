@@ -79,6 +79,7 @@ impl Group {
             members: sum.members.saturating_add(of_one.members),
             slots: sum.slots.saturating_add(of_one.slots),
         });
+        // Relaxed, for the reason above.
         self.shared.layers.absent.store(join(absent.members, absent.slots), Relaxed);
     }
 

@@ -103,8 +103,8 @@ impl KeyedBuilder {
     /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of
     /// independent services need none. A caller who chooses the keys can fill the group with keys that fail, so that
     /// the circuits of other keys stay closed. A key that is not in use does not count, as [`Group`](crate::Group)
-    /// describes. A key that is evicted leaves the group, so that a handle to its circuit that is still
-    /// in use opens without a slot.
+    /// describes. A key that is evicted leaves the group, so that a handle to its circuit that is still in use opens
+    /// without a slot.
     pub const fn at_most_open(mut self, share: f64) -> Self {
         self.at_most_open = Some(share);
         self

@@ -112,6 +112,7 @@ impl Levels {
                 false
             }
             Criticality::Standard => {
+                // Relaxed, as the store above.
                 standard.store(now.as_nanos(), Relaxed);
                 half_open_for < PROBES_FIRST || is_recent(sheddable)
             }

@@ -39,6 +39,11 @@ fn hanging(circuit: &Circuit) -> u64 {
     inner.hanging(inner.load(), inner.now())
 }
 
+fn hanging_lately(circuit: &Circuit) -> u64 {
+    let inner = circuit.inner();
+    inner.hanging_lately(inner.load(), inner.now())
+}
+
 #[test]
 fn loom_a_slow_call_that_ends_is_not_counted_twice() {
     in_most_orders(|| {
@@ -47,6 +52,7 @@ fn loom_a_slow_call_that_ends_is_not_counted_twice() {
         let slow = call(&circuit);
         clock.move_on();
         let quick = call(&circuit);
+        assert_eq!(hanging_lately(&circuit), 1, "a model without a hanging call could not fail");
         // One of three or four calls is slow. If the slow call counted twice, two of five would be slow.
         beside(|| slow.success(), || fail(quick));
         assert_eq!((era_and_state(&circuit), hanging(&circuit)), ((1, State::Closed), 0));

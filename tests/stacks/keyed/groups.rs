@@ -68,6 +68,12 @@ fn an_open_key_that_comes_back_is_open_if_a_slot_is_free() {
     assert!(by.circuit("b").unwrap().status().suppressed.is_none());
 }
 
+/// Returns a layer whose template puts the circuits into the group.
+fn in_group(registry: &Registry, clock: &MockClock, group: &Group) -> Keyed<ByText> {
+    let settings = settings(clock).group(group);
+    Keyed::builder(registry, move |_| settings.clone()).prefix("k:").by(BY_TEXT).unwrap()
+}
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Calls each key with success, so that the key is in use.
@@ -86,21 +92,18 @@ const NEW: [&str; 4] = ["new-1", "new-2", "new-3", "new-4"];
 
 #[test]
 fn endpoints_that_a_deploy_has_replaced_do_not_raise_the_cap() {
-    for group in [true, false] {
+    for of_layer in [true, false] {
         let (registry, clock) = (Registry::new(), MockClock::new());
-        let of_template = Group::new("endpoints");
-        let by = if group {
+        let by = if of_layer {
             keyed(&registry, &clock, |builder| builder.at_most_open(0.5))
         } else {
-            let (clock, group) = (clock.clone(), of_template.clone());
-            let template = move |_: &str| settings(&clock).group(&group);
-            Keyed::builder(&registry, template).prefix("k:").by(BY_TEXT).unwrap()
+            in_group(&registry, &clock, &Group::new("endpoints"))
         };
         use_keys(&by, &OLD);
         clock.advance(MINUTE);
         use_keys(&by, &NEW);
         NEW.iter().for_each(|key| fail(&by, key, 5));
-        assert_eq!(open(&by, &NEW), 2, "the group of the layer: {group}");
+        assert_eq!(open(&by, &NEW), 2, "the group of the layer: {of_layer}");
     }
 }
 
@@ -277,13 +280,8 @@ fn a_handle_of_a_status_page_does_not_make_a_circuit_look_used() {
 
 #[test]
 fn members_and_open_circuits_of_a_group_are_those_in_use() {
-    let (registry, clock) = (Registry::new(), MockClock::new());
-    let group = Group::new("endpoints");
-    let template = {
-        let (clock, group) = (clock.clone(), group.clone());
-        move |_: &str| settings(&clock).group(&group)
-    };
-    let by = Keyed::builder(&registry, template).prefix("k:").by(BY_TEXT).unwrap();
+    let (registry, clock, group) = (Registry::new(), MockClock::new(), Group::new("endpoints"));
+    let by = in_group(&registry, &clock, &group);
     fail(&by, "gone", 5);
     use_keys(&by, &["a", "b", "c"]);
     assert_eq!((group.members(), group.open(), group.open_slots()), (4, 1, 2));
@@ -301,13 +299,8 @@ fn members_and_open_circuits_of_a_group_are_those_in_use() {
 
 #[test]
 fn a_share_outside_its_range_is_ignored_although_no_key_is_in_use() {
-    let (registry, clock) = (Registry::new(), MockClock::new());
-    let group = Group::new("endpoints");
-    let template = {
-        let (clock, group) = (clock.clone(), group.clone());
-        move |_: &str| settings(&clock).group(&group)
-    };
-    let by = Keyed::builder(&registry, template).prefix("k:").by(BY_TEXT).unwrap();
+    let (registry, clock, group) = (Registry::new(), MockClock::new(), Group::new("endpoints"));
+    let by = in_group(&registry, &clock, &group);
     use_keys(&by, &OLD);
     clock.advance(MINUTE);
     registry.refresh_metrics();
