@@ -65,14 +65,16 @@ enum State {
 impl Circuit {
     /// Makes a call without tower. Runs `future` if the circuit permits the call, and records the outcome.
     ///
-    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. A result does not compile if its `Ok` can contain a
+    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. An error of your own is a hard failure without a text,
+    /// also if its source is a timeout, unless [`call_classified`](Self::call_classified) gets a
+    /// [`StdErrorClassifier`](crate::classify::StdErrorClassifier). A result does not compile if its `Ok` can contain a
     /// failure, or its `Err` a good answer, see [`Conclusive`]. For such results and other cases, use these calls:
     ///
     /// | call | for |
     /// |---|---|
     /// | [`call_within`](Self::call_within) | a limit of time |
     /// | [`call_with`](Self::call_with) | a judgement by a closure |
-    /// | [`call_classified`](Self::call_classified) | responses of HTTP clients, clients that tonic generated |
+    /// | [`call_classified`](Self::call_classified) | an error of your own, responses of HTTP clients, clients that tonic generated |
     /// | [`call_blocking`](Self::call_blocking) | threads without a runtime |
     /// | [`acquire`](Self::acquire) and [`Permit::call`](crate::Permit::call) | a worker that waits while the circuit is open |
     /// | [`try_acquire`](Self::try_acquire) and [`Permit::judge`](crate::Permit::judge) | everything else |

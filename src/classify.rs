@@ -21,6 +21,7 @@ mod grpc;
 mod http;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+mod std_error;
 mod timeout;
 
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub use criticality::WithCriticality;
 pub use grpc::{GrpcCall, GrpcClassifier, GrpcCode};
 #[cfg(feature = "http")]
 pub(crate) use grpc::{is_grpc_message, is_grpc_web};
+pub use std_error::StdErrorClassifier;
 pub use timeout::{DefaultClassifier, outcome_of};
 
 /// Decides the outcome of each call.

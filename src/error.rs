@@ -65,7 +65,7 @@ impl<E> Error<E> {
     /// }
     /// ```
     ///
-    /// Without the `From` of this example, write `circuit.call(..).await.map_err(Error::merge)`.
+    /// Without the `From` of this example, write `circuit.call(..).await.map_err(Error::merge::<ClientError>)?`.
     #[must_use]
     pub fn merge<T>(self) -> T
     where
@@ -161,7 +161,7 @@ impl<E> WithinError<E> {
     /// }
     /// ```
     ///
-    /// Without the `From` of this example, write `circuit.call_within(..).await.map_err(WithinError::merge)`.
+    /// Without the `From` of this example, write `.await.map_err(WithinError::merge::<ClientError>)?`.
     #[must_use]
     pub fn merge<T>(self) -> T
     where

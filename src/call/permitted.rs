@@ -18,8 +18,8 @@ use crate::outcome::Outcome;
 /// The calls of [`Circuit`](crate::Circuit) for a permit that was taken before, such as the permit of
 /// [`acquire`](crate::Circuit::acquire).
 impl Permit {
-    /// Makes the call of this permit, as [`Circuit::call`](crate::Circuit::call) does. Records the outcome of `future`
-    /// with the text of its error, and returns its result.
+    /// Makes the call of this permit, as [`Circuit::call`](crate::Circuit::call) does. Records the outcome of `future`,
+    /// and returns its result.
     ///
     /// # Errors
     ///
@@ -84,6 +84,51 @@ impl Permit {
     {
         let flight = unclassified(self);
         within(|| Ok(flight), limit, future)
+    }
+
+    /// Makes the call of this permit, which a closure judges, as [`Circuit::call_with`](crate::Circuit::call_with) does.
+    ///
+    /// # Errors
+    ///
+    /// The error of `future`, even if `judge` counts this error as a success.
+    ///
+    /// # Cancel safety
+    ///
+    /// The same as for [`call`](Self::call).
+    pub fn call_with<J, F, T, E>(self, judge: J, future: F) -> impl Future<Output = Result<T, E>> + use<J, F, T, E>
+    where
+        J: FnOnce(Result<&T, &E>) -> Outcome,
+        F: Future<Output = Result<T, E>>,
+        E: 'static,
+    {
+        let flight = unclassified(self);
+        let judge = |result: &Result<T, E>| judge(result.as_ref());
+        follow(|| Ok(flight), || future, |flight, result| judged(flight, result, judge, text_of_error))
+    }
+
+    /// Makes the call of this permit, which a classifier judges, as
+    /// [`Circuit::call_classified`](crate::Circuit::call_classified) does.
+    ///
+    /// # Errors
+    ///
+    /// The error of `future`.
+    ///
+    /// # Cancel safety
+    ///
+    /// The same as for [`call`](Self::call), but the classifier can decide the outcome of a cancelled call.
+    pub fn call_classified<C, F, T, E, D>(
+        self,
+        classifier: C,
+        future: F,
+    ) -> impl Future<Output = Result<T, E>> + use<C, F, T, E, D>
+    where
+        C: Classifier<(), T, E, Call = D>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let call = classifier.start(&());
+        let permit = if C::NEEDS_ELAPSED { self.measured_from_now() } else { self };
+        let flight = Flight::permitted(permit, call, classifier);
+        follow(|| Ok(flight), || future, Flight::classify)
     }
 
     /// Makes the call of this permit on a thread without a runtime, as

@@ -25,7 +25,9 @@ use crate::state::text::beginning;
 /// forms. An outcome whose era has ended counts only in the totals.
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5, because most such permits are dropped
-/// by a `?` behind a call that failed. The kind of the failure is `unrecorded`, or `cancelled` for a drop after
+/// by a `?` behind a call that failed. If the future that holds the permit can be dropped, by a timeout, `select!` or an
+/// abort, make the call with [`call`](Self::call), [`call_with`](Self::call_with) or
+/// [`call_classified`](Self::call_classified), which count such a drop as cancelled. The kind of the failure is `unrecorded`, or `cancelled` for a drop after
 /// `cancelled_counts_after`. A caller that gives up without knowing the outcome calls [`cancel`](Self::cancel) or
 /// [`ignore`](Self::ignore). A drop by a panic counts as a hard failure. With `cancelled_never_counts` only the panic
 /// counts.
@@ -208,6 +210,17 @@ impl Permit {
     #[must_use]
     pub const fn is_probe(&self) -> bool {
         self.mark.is_probe()
+    }
+
+    /// Returns the same permit, whose call is measured. The call begins now, unless the admission has read the precise
+    /// clock. That start must stay, because the calls under way are counted by it.
+    pub(crate) fn measured_from_now(mut self) -> Self {
+        let inner = &self.branch.inner;
+        if !self.mark.is_measured() && inner.timing == Timing::Nothing {
+            self.started = taken(inner.precise());
+        }
+        self.mark = self.mark.with_measured(true);
+        self
     }
 
     /// Reads the start time if the admission has not read the time. Only a call that was pending needs a start time,

@@ -23,8 +23,8 @@ use crate::outcome::{FailureKind, Outcome};
 /// error of this crate, such as [`Rejected`], [`Elapsed`], or [`Error`](crate::Error) around a `BoxError` or
 /// an `io::Error`. An error of your own type is a hard failure, because its sources are not searched. An
 /// [`Error`](crate::Error) of an inner breaker around your type is a hard failure too. To search the sources, use
-/// `.classify_error(|e: &MyError| outcome_of(e))`. The text of an error is known only for the types that this
-/// paragraph lists. For a type of your own, implement [`describe`](Classifier::describe).
+/// [`StdErrorClassifier`](super::StdErrorClassifier), which also knows the text of the error. Otherwise the text is
+/// known only for the types that this paragraph lists.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;

@@ -3,6 +3,7 @@
 
 mod clients;
 mod errors;
+mod own_errors;
 
 use std::convert::Infallible;
 use std::future::{Future, pending};

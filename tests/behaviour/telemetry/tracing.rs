@@ -88,7 +88,7 @@ fn recovery_is_information_and_has_its_duration() {
     assert_eq!(closed.level, Level::INFO);
     assert_eq!(
         closed.message(),
-        "circuit `payments` closed: 1 probe succeeded within 1.5 s; 2 calls were rejected meanwhile"
+        "circuit `payments` closed: 1 probe succeeded within 1.5 s; 2 calls were rejected since the trip"
     );
 }
 

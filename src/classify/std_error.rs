@@ -1,0 +1,80 @@
+//! The classifier for an error type of an application that implements `std::error::Error`.
+//!
+//! [`DefaultClassifier`](super::DefaultClassifier) accepts an error of any type, so that it cannot ask an unknown type for
+//! its sources. This classifier has the bound that makes the sources and the text known.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use super::Classifier;
+#[cfg(doc)]
+use super::DefaultClassifier;
+use super::cause::text_of;
+use super::timeout::{not_ready, outcome_of};
+use crate::outcome::Outcome;
+
+/// A classifier for an error of your own that implements [`std::error::Error`], such as an `enum` with `#[source]`
+/// fields. Every response is a success, and [`outcome_of`] judges the error by its type and its sources, so that a timeout
+/// among the sources weighs 0.5. The reason of an opening has the text of the last source.
+///
+/// [`DefaultClassifier`] counts such an error as a hard failure without a text.
+///
+/// ```
+/// # use std::{fmt, io};
+/// use tower_circuit_breaker::{Circuit, Config, Error, classify::StdErrorClassifier};
+///
+/// #[derive(Debug)]
+/// enum QuoteError {
+///     Unknown,
+///     Database(io::Error),
+/// }
+/// # impl fmt::Display for QuoteError {
+/// #     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str("no quote") }
+/// # }
+///
+/// impl std::error::Error for QuoteError {
+///     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+///         match self {
+///             Self::Unknown => None,
+///             Self::Database(error) => Some(error),
+///         }
+///     }
+/// }
+///
+/// # async fn quote() -> Result<u32, QuoteError> { Err(QuoteError::Database(io::ErrorKind::TimedOut.into())) }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let _ = QuoteError::Unknown;
+/// # let circuit = Circuit::new(Config::new("database")?);
+/// let quote: Result<u32, Error<QuoteError>> = circuit.call_classified(StdErrorClassifier::new(), quote()).await;
+/// # assert!(quote.is_err());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct StdErrorClassifier;
+
+impl StdErrorClassifier {
+    /// Returns the classifier.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl<Req, Res, Err: StdError + 'static> Classifier<Req, Res, Err> for StdErrorClassifier {
+    type Call = ();
+
+    fn start(&self, _: &Req) {}
+
+    fn finish(&self, (): (), result: Result<&Res, &Err>, _: Duration) -> Outcome {
+        result.map_or_else(|error| outcome_of(error), |_| Outcome::Success)
+    }
+
+    fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
+        result.err().map(|error| text_of(error))
+    }
+
+    fn ready_error(&self, error: &Err) -> Outcome {
+        not_ready(outcome_of(error))
+    }
+}

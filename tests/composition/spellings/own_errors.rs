@@ -1,0 +1,147 @@
+//! Calls without tower whose error is a type of the application, and calls under a permit that a closure or a classifier judges.
+
+use std::fmt;
+use std::future::pending;
+use std::io;
+use std::time::Duration;
+
+use tokio::time::{error::Elapsed, sleep, timeout};
+use tower::{Layer, service_fn};
+use tower_circuit_breaker::classify::{Classifier, StdErrorClassifier};
+use tower_circuit_breaker::clock::{MockClock, TokioClock};
+use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Error, Outcome, State};
+
+use super::{SECOND, calls_until_open};
+use crate::parts::{circuit, settings, state};
+
+#[derive(Debug)]
+enum QuoteError {
+    Slow(Elapsed),
+    Database(io::Error),
+}
+
+impl fmt::Display for QuoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no quote")
+    }
+}
+
+impl std::error::Error for QuoteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(match self {
+            Self::Slow(error) => error,
+            Self::Database(error) => error,
+        })
+    }
+}
+
+/// Returns the text of the failure that has opened the circuit.
+fn text(circuit: &Circuit) -> String {
+    let edge = circuit.status().transitions.pop().expect("the circuit has opened");
+    edge.failure_text.expect("the failure has a text").to_string()
+}
+
+async fn slow() -> Result<u32, QuoteError> {
+    timeout(Duration::from_millis(1), pending()).await.map_err(QuoteError::Slow)?
+}
+
+async fn locked() -> Result<u32, QuoteError> {
+    Err(QuoteError::Database(io::Error::other("the database is locked")))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_among_the_sources_of_an_own_error_weighs_half() {
+    let call = async |circuit: &Circuit| drop(circuit.call_classified(StdErrorClassifier::new(), slow()).await);
+    assert_eq!(calls_until_open(&circuit(&TokioClock::new()), call).await, 10);
+    let of_permit = async |circuit: &Circuit| {
+        let permit = circuit.acquire().await;
+        drop(permit.call_classified(StdErrorClassifier::new(), slow()).await);
+    };
+    assert_eq!(calls_until_open(&circuit(&TokioClock::new()), of_permit).await, 10);
+}
+
+#[tokio::test]
+async fn the_reason_has_the_text_of_the_last_source_of_an_own_error() {
+    let circuit = circuit(&MockClock::new());
+    let call = async |circuit: &Circuit| {
+        let error = circuit.call_classified(StdErrorClassifier::new(), locked()).await.unwrap_err();
+        assert!(matches!(error, Error::Inner(QuoteError::Database(_))));
+    };
+    assert_eq!(calls_until_open(&circuit, call).await, 5);
+    assert_eq!(text(&circuit), "the database is locked");
+}
+
+#[tokio::test]
+async fn a_layer_finds_the_sources_and_the_text_of_an_own_error() {
+    let circuit = circuit(&MockClock::new());
+    let layer = CircuitBreakerLayer::new(&circuit).classifier(StdErrorClassifier::new());
+    let call = async |_: &Circuit| {
+        let service = layer.layer(service_fn(|()| locked()));
+        drop(tower::ServiceExt::oneshot(service, ()).await);
+    };
+    assert_eq!(calls_until_open(&circuit, call).await, 5);
+    assert_eq!(text(&circuit), "the database is locked");
+}
+
+#[tokio::test]
+async fn a_closure_judges_the_call_of_a_permit() {
+    let circuit = circuit(&MockClock::new());
+    let judge = |result: Result<&u32, &QuoteError>| match result {
+        Ok(_) | Err(QuoteError::Database(_)) => Outcome::Success,
+        Err(QuoteError::Slow(_)) => Outcome::timeout(),
+    };
+    for _ in 0..20 {
+        let permit = circuit.try_acquire().unwrap();
+        assert!(permit.call_with(judge, locked()).await.is_err());
+    }
+    let totals = circuit.totals();
+    assert_eq!((totals.successes, totals.failures, state(&circuit)), (20, 0, State::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_classified_call_of_a_permit_that_is_dropped_is_cancelled() {
+    let circuit = circuit(&TokioClock::new());
+    for _ in 0..20 {
+        let permit = circuit.try_acquire().unwrap();
+        let call = permit.call_classified(StdErrorClassifier::new(), pending::<Result<u32, QuoteError>>());
+        assert!(timeout(Duration::from_millis(20), call).await.is_err());
+        let permit = circuit.try_acquire().unwrap();
+        let call = permit.call_with(|_| Outcome::failure(), pending::<Result<u32, QuoteError>>());
+        assert!(timeout(Duration::from_millis(20), call).await.is_err());
+        drop(circuit.try_acquire().unwrap().call_classified(StdErrorClassifier::new(), locked()));
+    }
+    let totals = circuit.totals();
+    assert_eq!((totals.cancelled, totals.failures, state(&circuit)), (60, 0, State::Closed));
+}
+
+/// Counts a call as a failure if the call took longer than a second.
+struct WithinASecond;
+
+impl<Res, Err> Classifier<(), Res, Err> for WithinASecond {
+    const NEEDS_ELAPSED: bool = true;
+    type Call = ();
+
+    fn start(&self, (): &()) {}
+
+    fn finish(&self, (): (), _: Result<&Res, &Err>, elapsed: Duration) -> Outcome {
+        if elapsed > SECOND { Outcome::failure() } else { Outcome::Success }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_classifier_gets_the_duration_of_the_call_of_a_permit() {
+    for slow_rule in [false, true] {
+        let settings = settings(&TokioClock::new());
+        let settings = if slow_rule { settings.slow_call_rate(1.0).slower_than(10 * SECOND) } else { settings };
+        let circuit = Circuit::new(settings.build().unwrap());
+        for (takes, failures) in [(SECOND / 2, 0), (2 * SECOND, 1)] {
+            let call = async {
+                sleep(takes).await;
+                Ok::<_, io::Error>(())
+            };
+            circuit.acquire().await.call_classified(WithinASecond, call).await.unwrap();
+            assert_eq!(circuit.totals().failures, failures, "{takes:?}, with a slow-call rule: {slow_rule}");
+        }
+        assert_eq!(circuit.status().hanging, 0);
+    }
+}
