@@ -28,7 +28,7 @@ use tower_circuit_breaker::classify::ReqwestClassifier;
 #[cfg(feature = "http")]
 use tower_circuit_breaker::classify::{AtEndOfBody, AtHeaders, BoxedBodyError, HttpClassifier, PlainBodyError};
 use tower_circuit_breaker::classify::{
-    DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier, WithCriticality,
+    DefaultClassifier, ErrorClassifier, FnClassifier, ResponseClassifier, StdErrorClassifier, WithCriticality,
 };
 use tower_circuit_breaker::clock::{MockClock, MonotonicClock, Tick, TokioClock};
 use tower_circuit_breaker::config::Recovery;
@@ -119,6 +119,7 @@ table! {
     ConfigBuilder: Send Sync Unpin Clone;
     ConfigError: Send Sync Unpin Clone;
     DefaultClassifier: Send Sync Unpin Clone;
+    StdErrorClassifier: Send Sync Unpin Clone;
     Disable: Send Sync Unpin Clone;
     Done: Send Sync Unpin Clone;
     Elapsed: Send Sync Unpin Clone;
