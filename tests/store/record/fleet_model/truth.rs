@@ -21,8 +21,8 @@ pub(super) struct Truth {
     results: BTreeMap<u64, Vec<(usize, bool, u64)>>,
     /// The results of overdue probes in each round, which count beside the leases of other instances.
     beside: BTreeMap<u64, u64>,
-    /// The time of the last loss of data. Of older decisions, members may know different results.
-    lost: u64,
+    /// The time of each loss of data. Of older decisions, members may know different results.
+    losses: Vec<u64>,
     pub(super) counts: BTreeMap<&'static str, u64>,
 }
 
@@ -36,7 +36,7 @@ impl Truth {
             counted: BTreeSet::new(),
             results: BTreeMap::new(),
             beside: BTreeMap::new(),
-            lost: 0,
+            losses: Vec::new(),
             counts: BTreeMap::new(),
         }
     }
@@ -50,8 +50,13 @@ impl Truth {
     }
 
     pub(super) fn lose(&mut self, now: u64) {
-        self.lost = now;
+        self.losses.push(now);
         self.count("loss");
+    }
+
+    /// Returns the number of losses of data at or after the decision of the generation.
+    fn losses_since(&self, generation: u64) -> u64 {
+        self.losses.iter().filter(|&&lost| lost >= generation).count() as u64
     }
 
     /// Checks a write that the register accepts.
@@ -66,7 +71,7 @@ impl Truth {
         let broken = |rule: &str| Err(format!("{rule}: {before:?} then {proposal:?}"));
         let (round, at) = (generation(before), proposal.at);
         // After a loss of data the register may know less than the writer.
-        let is_certain = round > self.lost || self.lost == 0;
+        let is_certain = self.losses_since(round) == 0;
         if let Some(rule) = self.result(before, proposal, change, is_certain) {
             return broken(&rule);
         }
@@ -84,7 +89,8 @@ impl Truth {
         let pending = leases.iter().filter(|(_, lease)| is_pending(lease, at)).count() as u64;
         let passed: u64 = leases.iter().map(|(_, lease)| u64::from(lease.passed)).sum();
         let beside = self.beside.get(&generation(after)).copied().unwrap_or(0);
-        let times = if generation(after) > self.lost || self.lost == 0 { 1 } else { 2 };
+        // After each loss of data, the register may give every lease again before members write the earlier leases back.
+        let times = 1 + self.losses_since(generation(after));
         if state(after) == State::HalfOpen && pending > self.in_flight * times {
             return broken("more leases at once than allowed");
         }
