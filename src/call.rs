@@ -41,8 +41,8 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before its first poll, nothing has happened. If the future is dropped later, the inner
-    /// future is dropped too, and the call counts as cancelled. A cancelled call is no evidence, unless the call had
+    /// If the future is dropped before its first poll, or while it waits for the restore of the circuit, nothing has
+    /// happened. If the future is dropped later, the inner future is dropped too, and the call counts as cancelled. A cancelled call is no evidence, unless the call had
     /// waited for `cancelled_counts_after`. Such a call counts as a failure of weight 0.5.
     #[must_use = "futures do nothing unless polled"]
     pub struct Call<F> {
@@ -54,8 +54,8 @@ pin_project! {
 
 /// The progress of a call.
 enum State {
-    /// The future was not polled yet, so no permit was asked for.
-    Before(Asking),
+    /// No permit was asked for, because the future was not polled yet, or because the circuit is being restored.
+    Before(Asking, Option<Box<Wait>>),
     /// The call was admitted and is under way, or has ended.
     Admitted(Unclassified),
     /// The call was rejected.
@@ -79,7 +79,8 @@ impl Circuit {
     /// | [`acquire`](Self::acquire) and [`Permit::call`](crate::Permit::call) | a worker that waits while the circuit is open |
     /// | [`try_acquire`](Self::try_acquire) and [`Permit::judge`](crate::Permit::judge) | everything else |
     ///
-    /// The permit is taken at the first poll.
+    /// The permit is taken at the first poll. If the circuit is being restored from a store and `first_call_waits` is
+    /// set, the call first waits for the restore, as [`acquire`](Self::acquire) does.
     ///
     /// # Errors
     ///
@@ -106,7 +107,7 @@ impl Circuit {
         E: 'static,
         Result<T, E>: Conclusive<UseCallWith>,
     {
-        Call { future, state: State::Before(self.asking()) }
+        Call { future, state: State::Before(self.asking(), self.wait_for_restore()) }
     }
 }
 
@@ -119,8 +120,11 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let State::Before(_) = this.state
-            && let State::Before(asking) = mem::replace(this.state, State::Over)
+        if let State::Before(_, Some(wait)) = this.state {
+            ready!(wait.poll_restored(context));
+        }
+        if let State::Before(..) = this.state
+            && let State::Before(asking, _) = mem::replace(this.state, State::Over)
         {
             let permit = asking.admit(Start::Untaken).map_err(Error::Rejected)?;
             *this.state = State::Admitted(unclassified(permit));
@@ -134,7 +138,7 @@ where
 impl<F> fmt::Debug for Call<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
-            State::Before(asking) => f.debug_struct("Call").field("asking", asking).finish_non_exhaustive(),
+            State::Before(asking, _) => f.debug_struct("Call").field("asking", asking).finish_non_exhaustive(),
             State::Admitted(flight) => f.debug_struct("Call").field("flight", flight).finish_non_exhaustive(),
             State::Over => f.debug_struct("Call").finish_non_exhaustive(),
         }

@@ -316,7 +316,8 @@ impl Circuit {
         self.inner().load().is_flowing()
     }
 
-    /// Returns true while services wait for the circuit to be restored.
+    /// Returns true while calls wait for the circuit to be restored.
+    #[inline]
     pub(crate) fn awaits_restore(&self) -> bool {
         self.inner().load().awaits_restore()
     }

@@ -97,7 +97,7 @@ pub enum Itself {}
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ResultInside {}
 
-/// The marker type of [`Conclusive`] for a result whose response has a status.
+/// The marker type of [`Conclusive`] for a result that has a status, or a response with a status.
 #[cfg(feature = "http")]
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
@@ -116,9 +116,31 @@ impl<T, Inner, E> Conclusive<ResultInside> for Result<Vec<Result<T, Inner>>, E> 
 impl<T, Inner, U, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U), E> {}
 impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U, V), E> {}
 
-/// A response of hyper or of another client does not compile, because its status decides if the call has failed. Use
-/// [`HttpClassifier`](crate::classify::HttpClassifier) with [`call_classified`](crate::Circuit::call_classified)
-/// instead of this call:
+/// A response with a status, or a status alone. Only this crate implements this trait.
+#[cfg(feature = "http")]
+#[expect(unnameable_types, reason = "the trait is sealed")]
+pub trait HasStatus {}
+
+#[cfg(feature = "http")]
+impl<B> HasStatus for http::Response<B> {}
+#[cfg(feature = "http")]
+impl HasStatus for http::StatusCode {}
+#[cfg(feature = "http")]
+impl HasStatus for http::response::Parts {}
+/// ```compile_fail,E0283
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn f(circuit: Circuit, client: reqwest::Client) {
+/// circuit.call(client.get("http://localhost").send()).await; // a 500 would be a success
+/// # }
+/// ```
+#[cfg(feature = "reqwest")]
+impl HasStatus for reqwest::Response {}
+
+/// A response of hyper, reqwest or another client does not compile, and neither does a status, because the status
+/// decides if the call has failed. The same holds for a response in an option, a list, or at the beginning of a tuple.
+/// Use [`HttpClassifier`](crate::classify::HttpClassifier) or `ReqwestClassifier` with
+/// [`call_classified`](crate::Circuit::call_classified) instead of this call. For a status alone, use
+/// [`call_with`](crate::Circuit::call_with):
 ///
 /// ```compile_fail,E0283
 /// # use std::io;
@@ -128,21 +150,25 @@ impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U
 /// circuit.call(get()).await; // a 500 would be a success
 /// # }
 /// ```
-#[cfg(feature = "http")]
-impl<B, E> Conclusive<StatusInside> for Result<http::Response<B>, E> {}
-
-/// A response of reqwest does not compile, because its status decides if the call has failed. Use
-/// [`ReqwestClassifier`](crate::classify::ReqwestClassifier) with [`call_classified`](crate::Circuit::call_classified)
-/// instead of this call:
 ///
 /// ```compile_fail,E0283
+/// # use std::io;
 /// # use tower_circuit_breaker::Circuit;
-/// # async fn f(circuit: Circuit, client: reqwest::Client) {
-/// circuit.call(client.get("http://localhost").send()).await; // a 500 would be a success
+/// # async fn get() -> Result<(http::StatusCode, String), io::Error> { unreachable!() }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(get()).await; // a 500 would be a success
 /// # }
 /// ```
-#[cfg(feature = "reqwest")]
-impl<E> Conclusive<StatusInside> for Result<reqwest::Response, E> {}
+#[cfg(feature = "http")]
+impl<T: HasStatus, E> Conclusive<StatusInside> for Result<T, E> {}
+#[cfg(feature = "http")]
+impl<T: HasStatus, E> Conclusive<StatusInside> for Result<Option<T>, E> {}
+#[cfg(feature = "http")]
+impl<T: HasStatus, E> Conclusive<StatusInside> for Result<Vec<T>, E> {}
+#[cfg(feature = "http")]
+impl<T: HasStatus, U, E> Conclusive<StatusInside> for Result<(T, U), E> {}
+#[cfg(feature = "http")]
+impl<T: HasStatus, U, V, E> Conclusive<StatusInside> for Result<(T, U, V), E> {}
 
 /// A result of a client that tonic generated does not compile, because some codes are good answers. Use
 /// [`GrpcClassifier`](crate::classify::GrpcClassifier) with [`call_classified`](crate::Circuit::call_classified)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Conclusive, Flight};
+use super::{Conclusive, Flight, Wait};
 use crate::circuit::Permit;
 use crate::classify::{Classifier, DefaultClassifier};
 use crate::error::{Elapsed, WithinError};
@@ -54,7 +54,7 @@ impl Permit {
         Result<T, E>: Conclusive<UseCallWith>,
     {
         let flight = unclassified(self);
-        follow(|| Ok(flight), || future, |flight, result| judged(flight, result, by_default, text_of_error))
+        follow(None, || Ok(flight), || future, |flight, result| judged(flight, result, by_default, text_of_error))
     }
 
     /// Makes the call of this permit, which ends after `limit` at the latest, as
@@ -83,7 +83,7 @@ impl Permit {
         Result<T, E>: Conclusive<UseCallWith>,
     {
         let flight = unclassified(self);
-        within(|| Ok(flight), limit, future)
+        within(None, || Ok(flight), limit, future)
     }
 
     /// Makes the call of this permit, which a closure judges, as [`Circuit::call_with`](crate::Circuit::call_with) does.
@@ -103,7 +103,7 @@ impl Permit {
     {
         let flight = unclassified(self);
         let judge = |result: &Result<T, E>| judge(result.as_ref());
-        follow(|| Ok(flight), || future, |flight, result| judged(flight, result, judge, text_of_error))
+        follow(None, || Ok(flight), || future, |flight, result| judged(flight, result, judge, text_of_error))
     }
 
     /// Makes the call of this permit, which a classifier judges, as
@@ -128,7 +128,7 @@ impl Permit {
         let call = classifier.start(&());
         let permit = if C::NEEDS_ELAPSED { self.measured_from_now() } else { self };
         let flight = Flight::permitted(permit, call, classifier);
-        follow(|| Ok(flight), || future, Flight::classify)
+        follow(None, || Ok(flight), || future, Flight::classify)
     }
 
     /// Makes the call of this permit on a thread without a runtime, as
@@ -169,16 +169,18 @@ pub(super) const fn unclassified(permit: Permit) -> Unclassified {
     Flight::permitted(permit, (), DefaultClassifier)
 }
 
-/// Makes a call. The first poll takes the flight from `admit` and the future of the call from `begin`. `end` judges the
-/// result of the call.
+/// Makes a call. The first poll, or the end of `wait`, takes the flight from `admit` and the future of the call from
+/// `begin`. `end` judges the result of the call.
 ///
 /// The returned future has room for `begin` and for the future of the call. An `async` block around this function would
 /// store the future of the call a third time, so callers return this future as it is.
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, the call is dropped and counts as cancelled.
+/// If the future is dropped during `wait`, nothing has happened. If the future is dropped later, the call is dropped and
+/// counts as cancelled.
 pub(super) async fn follow<C, Req, Res, Err, D, F, T, E>(
+    wait: Option<Box<Wait>>,
     admit: impl FnOnce() -> Result<Flight<C, Req, Res, Err, D>, E>,
     begin: impl FnOnce() -> F,
     end: impl FnOnce(&mut Flight<C, Req, Res, Err, D>, F::Output) -> Result<T, E>,
@@ -187,6 +189,9 @@ where
     C: Classifier<Req, Res, Err, Call = D>,
     F: Future,
 {
+    if let Some(mut wait) = wait {
+        poll_fn(|context| wait.poll_restored(context)).await;
+    }
     let mut flight = admit()?;
     // The future is declared after the flight, because Rust drops the last variable first. The drop of the future is a
     // part of the call, and the drop of the flight ends the call.
@@ -197,6 +202,7 @@ where
 
 /// Makes a call that ends after `limit` at the latest.
 pub(super) fn within<F, T, E: 'static>(
+    wait: Option<Box<Wait>>,
     admit: impl FnOnce() -> Result<Unclassified, WithinError<E>>,
     limit: Duration,
     future: F,
@@ -208,6 +214,7 @@ where
     let describe = |result: &Result<_, _>| result.as_ref().ok().and_then(text_of_error);
     // The timer is created by the first poll, because its creation panics outside a runtime.
     follow(
+        wait,
         admit,
         move || timeout(limit, future),
         move |flight, result| match judged(flight, result, outcome, describe) {

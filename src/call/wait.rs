@@ -117,6 +117,15 @@ pub struct Observed {
     pub would_admit: bool,
 }
 
+impl Circuit {
+    /// Returns the wait for the restore of the circuit, or `None` if the circuit is not being restored. The wait is
+    /// boxed, because a healthy call must not move it.
+    #[inline]
+    pub(super) fn wait_for_restore(&self) -> Option<Box<Wait>> {
+        self.awaits_restore().then(|| Box::new(Wait::new(self)))
+    }
+}
+
 /// Waits of users without tower.
 impl Circuit {
     /// Waits until the circuit admits a call, and returns the permit.

@@ -27,9 +27,9 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// If the returned future is dropped before its first poll, nothing has happened. If the returned future is dropped
-    /// later, `future` is dropped too, and the call counts as cancelled, which is no evidence. A call that had waited
-    /// for `cancelled_counts_after` counts as a failure of weight 0.5.
+    /// If the returned future is dropped before its first poll, or while it waits for the restore of the circuit, nothing
+    /// has happened. If the returned future is dropped later, `future` is dropped too, and the call counts as cancelled,
+    /// which is no evidence. A call that had waited for `cancelled_counts_after` counts as a failure of weight 0.5.
     ///
     /// # Examples
     ///
@@ -63,8 +63,9 @@ impl Circuit {
         F: Future<Output = Result<T, E>>,
         E: 'static,
     {
-        let asking = self.asking();
+        let (asking, wait) = (self.asking(), self.wait_for_restore());
         follow(
+            wait,
             || Ok(unclassified(asking.admit(Start::Untaken)?)),
             || future,
             |flight, result| {
@@ -96,8 +97,9 @@ impl Circuit {
         C: Classifier<(), T, E, Call = D>,
         F: Future<Output = Result<T, E>>,
     {
-        let asking = self.asking();
+        let (asking, wait) = (self.asking(), self.wait_for_restore());
         follow(
+            wait,
             move || {
                 let permit = asking.admit(Flight::<C, (), T, E, D>::START)?;
                 let call = classifier.start(&());
@@ -109,7 +111,8 @@ impl Circuit {
     }
 
     /// Makes a call that ends after `limit` at the latest. A call that has not ended by then is dropped and counts as a
-    /// timeout, with weight 0.5. The limit counts from the first poll.
+    /// timeout, with weight 0.5. The limit counts from the first poll, or from the end of the wait for the restore of the
+    /// circuit.
     ///
     /// Errors are judged by [`DefaultClassifier`]. For another judgement use [`call_with`](Self::call_with) with a
     /// `tokio::time::timeout` inside, whose `Elapsed` the closure sees.
@@ -153,12 +156,13 @@ impl Circuit {
         E: 'static,
         Result<T, E>: Conclusive<UseCallWith>,
     {
-        let asking = self.asking();
-        within(|| asking.admit(Start::Untaken).map(unclassified).map_err(WithinError::Rejected), limit, future)
+        let (asking, wait) = (self.asking(), self.wait_for_restore());
+        within(wait, || asking.admit(Start::Untaken).map(unclassified).map_err(WithinError::Rejected), limit, future)
     }
 
     /// Makes a call on a thread without a runtime. Runs `call` if the circuit permits the call, and records the
-    /// outcome. A panic of `call` counts as a hard failure.
+    /// outcome. A panic of `call` counts as a hard failure. The call does not wait for the restore of the circuit. A
+    /// thread that should wait uses [`acquire_blocking`](Self::acquire_blocking).
     ///
     /// Errors are judged by [`DefaultClassifier`]. For another judgement take a permit with
     /// [`try_acquire`](Self::try_acquire), and use [`Permit::judge`](crate::Permit::judge).

@@ -99,13 +99,36 @@ const fn by_io(kind: io::ErrorKind) -> Option<Cause> {
     }
 }
 
+/// Returns true if a request broke off because its own body failed. In a proxy, for example, that is a client that goes
+/// away during its upload.
+///
+/// Over HTTP/1 hyper reports the failed body, and over HTTP/2 hyper resets the stream. Only a failed body lets hyper
+/// reset a stream whose response is still awaited.
+pub(super) fn is_of_the_request_body(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    for _ in 0..LONGEST_CHAIN {
+        let Some(error) = next else { break };
+        #[cfg(feature = "http")]
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_reset() && !error.is_remote() && !error.is_library();
+        }
+        if Head::of(error).text().starts_with(REQUEST_BODY) {
+            return true;
+        }
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if wrapped.is_some_and(|wrapped| is_of_the_request_body(wrapped)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// Recognises errors of hyper, hyper-util, rustls, OpenSSL, hickory and std by the beginning of their text, because
 /// these errors have no public type.
 fn by_text(error: &(dyn StdError + 'static)) -> Option<Cause> {
-    let mut head = Head { bytes: [0; LONGEST_HEAD], length: 0 };
-    // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.
-    write!(head, "{error}").ok();
-    let head = &head.bytes[..head.length];
+    let head = Head::of(error);
+    let head = head.text();
     let begins = |(beginning, _): &&(&str, Cause)| head.starts_with(beginning.as_bytes());
     let is_of_openssl = || head.starts_with(b"error:") && head.windows(4).any(|part| part == b"SSL ");
     BEGINNINGS.iter().find(begins).map(|(_, cause)| *cause).or_else(|| is_of_openssl().then_some(Cause::Tls))
@@ -132,10 +155,26 @@ const BEGINNINGS: [(&str, Cause); 18] = [
     ("connection closed before message completed", Cause::Reset),
 ];
 
+/// The text of hyper's error for a failed body of a request.
+const REQUEST_BODY: &[u8] = b"error from user's Body stream";
+
 /// The first bytes of a text. Writing fails when the buffer is full.
 struct Head {
     bytes: [u8; LONGEST_HEAD],
     length: usize,
+}
+
+impl Head {
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        let mut head = Self { bytes: [0; LONGEST_HEAD], length: 0 };
+        // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.
+        write!(head, "{error}").ok();
+        head
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 impl Write for Head {

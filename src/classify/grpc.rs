@@ -23,7 +23,7 @@ use http_body::Body;
 
 use super::http::not_processed::not_processed;
 use super::http::retry_after::{after_delay, retry_after};
-use super::timeout::{as_error, known, not_ready, text_of_any};
+use super::timeout::{as_error, known, not_ready, opaque, text_of_any};
 use super::{BodyClassifier, Classifier};
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome};
@@ -80,7 +80,7 @@ use origin::{Origin, broken};
 ///
 /// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). A status that tonic created from a
 /// transport error has the kind of that error, such as `connect` instead of `grpc_unavailable`. Only
-/// `GrpcClassifier::tonic`, which needs the feature `tonic`, knows tonic's errors.
+/// `GrpcClassifier::tonic`, which needs the feature `tonic`, judges tonic's own timeouts in proportion to the wait.
 ///
 /// ```
 /// use tower_circuit_breaker::classify::{GrpcClassifier, GrpcCode};
@@ -248,16 +248,8 @@ impl GrpcClassifier {
         if self.knows_tonic {
             return tonic::outcome_of_any(self, origin, error);
         }
-        let Some(error) = as_error(error) else { return Outcome::failure() };
+        let Some(error) = as_error(error) else { return opaque::<E>() };
         self.transport(known(error).or_else(|| not_processed(error)).unwrap_or_else(|| broken(origin.call(), error)))
-    }
-
-    fn text<E: 'static>(&self, error: &E) -> Option<String> {
-        #[cfg(feature = "tonic")]
-        if self.knows_tonic {
-            return tonic::text_of_any(error);
-        }
-        text_of_any(error)
     }
 
     /// Replaces the outcome of a timeout by the outcome that [`status`](Self::status) set for `DEADLINE_EXCEEDED`, and
@@ -292,7 +284,7 @@ impl<ReqB, B, Err: 'static> Classifier<Request<ReqB>, Response<B>, Err> for Grpc
     fn describe(&self, result: Result<&Response<B>, &Err>) -> Option<String> {
         match result {
             Ok(response) => Some(response.headers().get(MESSAGE)?.to_str().ok()?.replace("%20", " ")),
-            Err(error) => self.text(error),
+            Err(error) => text_of_any(error),
         }
     }
 
@@ -328,7 +320,7 @@ where
     }
 
     fn describe_body_error(&self, error: &B::Error) -> Option<String> {
-        self.text(error)
+        text_of_any(error)
     }
 }
 

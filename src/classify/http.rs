@@ -16,11 +16,10 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use super::Classifier;
-use super::timeout::{not_ready, text_of_any};
+use super::timeout::{as_error, not_ready, opaque, outcome_of, text_of_any};
 use crate::error::Rejected;
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 pub use body::{BodyError, BoxedBodyError, PlainBodyError};
-use not_processed::outcome_of_any;
 use retry_after::{after_delay, retry_after};
 
 /// Judges HTTP responses by their status. For the handlers of a server, use [`for_handlers`](Self::for_handlers).
@@ -243,7 +242,7 @@ impl<U, Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for HttpClassifi
     fn start(&self, _: &Req) {}
 
     fn finish(&self, (): (), result: Result<&Response<B>, &Err>, _: Duration) -> Outcome {
-        result.map_or_else(outcome_of_any, |response| self.judge(response))
+        result.map_or_else(judged, |response| self.judge(response))
     }
 
     fn describe(&self, result: Result<&Response<B>, &Err>) -> Option<String> {
@@ -251,12 +250,17 @@ impl<U, Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for HttpClassifi
     }
 
     fn ready_error(&self, error: &Err) -> Outcome {
-        not_ready(outcome_of_any(error))
+        not_ready(judged(error))
     }
 
     fn cancelled_never_counts(&self) -> bool {
         self.of_handlers
     }
+}
+
+/// Judges an error of any type. The first error of a type without known sources logs a warning.
+fn judged<E: 'static>(error: &E) -> Outcome {
+    as_error(error).map_or_else(opaque::<E>, outcome_of)
 }
 
 impl Default for HttpClassifier {

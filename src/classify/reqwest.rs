@@ -12,12 +12,13 @@ use http::{Extensions, HeaderMap, Response, StatusCode};
 use http_body::Body;
 use reqwest::Request;
 
-use super::cause::{hard, kind_of, text_of};
+#[cfg(doc)]
+use super::StdErrorClassifier;
+use super::cause::{hard, kind_of};
 use super::http::not_processed::not_processed;
 use super::http::text_of_status;
-use super::timeout::{self, as_dyn, find, known, not_ready, outcome_of_any};
+use super::timeout::{as_error, find, known, not_ready, opaque, text_of_any};
 use super::{BodyClassifier, Classifier, HttpClassifier};
-use crate::error::Error;
 use crate::outcome::{Failure, FailureKind, Outcome};
 
 /// Judges the calls of a `reqwest::Client`. A response is judged by its status, and an error by its cause. For a
@@ -45,7 +46,9 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 /// from a success, because an ignored call neither closes a half-open circuit nor ends a run of failures.
 ///
 /// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of an inner breaker, or
-/// an `io::Error`. The classifier searches the sources of each of these types for a `reqwest::Error`. The
+/// an `io::Error`. The classifier searches the sources of each of these types for a `reqwest::Error`. Every error of
+/// another type is a hard failure, and the first one logs a warning. Outside tower, [`StdErrorClassifier`] searches the
+/// sources of an error of your own. In a stack, `.map_err(BoxError::from)` below the breaker does. The
 /// response may be a `reqwest::Response` or an `http::Response`, into which
 /// `http::Response::<reqwest::Body>::from` converts a `reqwest::Response`.
 ///
@@ -180,7 +183,8 @@ impl ReqwestClassifier {
         known.or_else(|| Some(self.reqwest_error(deadline, find(error)?))).unwrap_or_else(|| hard(error))
     }
 
-    fn reqwest_error(&self, deadline: Option<Duration>, error: &reqwest::Error) -> Outcome {
+    /// Judges an error of reqwest. `deadline` is the timeout that is set on the request itself.
+    pub(super) fn reqwest_error(&self, deadline: Option<Duration>, error: &reqwest::Error) -> Outcome {
         if error.is_timeout() {
             match deadline {
                 // If the timeout of a request expires during the connect, reqwest does not report an error of the
@@ -211,14 +215,8 @@ impl ReqwestClassifier {
     /// Judges an error of any type. `E` has no bound `Error`, because `BoxError` and `()` do not implement
     /// `Error`.
     fn any_error<E: 'static>(&self, deadline: Option<Duration>, error: &E) -> Outcome {
-        as_error(error).map_or_else(|| outcome_of_any(error), |error| self.error_within(deadline, error))
+        as_error(error).map_or_else(opaque::<E>, |error| self.error_within(deadline, error))
     }
-}
-
-/// Returns the error as `dyn Error` if its type is reqwest's or is known to every classifier.
-fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
-    let any: &dyn Any = error;
-    as_dyn::<reqwest::Error>(any).or_else(|| as_dyn::<Error<reqwest::Error>>(any)).or_else(|| timeout::as_error(error))
 }
 
 impl<Req: 'static, Err: 'static> Classifier<Req, reqwest::Response, Err> for ReqwestClassifier {
@@ -300,11 +298,6 @@ where
     fn describe_body_error(&self, error: &B::Error) -> Option<String> {
         text_of_any(error)
     }
-}
-
-/// Returns the text of an error of any type, or `None` if [`as_error`] does not know the type.
-fn text_of_any<E: 'static>(error: &E) -> Option<String> {
-    as_error(error).map(text_of)
 }
 
 /// Returns the timeout that a request has of its own. The request must be a `reqwest::Request` or an

@@ -14,8 +14,9 @@ use super::timeout::{not_ready, outcome_of};
 use crate::outcome::Outcome;
 
 /// A classifier for an error of your own that implements [`std::error::Error`], such as an `enum` with `#[source]`
-/// fields. Every response is a success, and [`outcome_of`] judges the error by its type and its sources, so that a timeout
-/// among the sources weighs 0.5. The reason of an opening has the text of the last source.
+/// fields. Every response is a success, and [`outcome_of`] judges the error by its type and its sources. A timeout among
+/// the sources weighs 0.5. With the features `reqwest` and `tonic`, a `reqwest::Error` or a `tonic::Status` among the
+/// sources decides as in the classifier of that client. The reason of an opening has the text of the last source.
 ///
 /// [`DefaultClassifier`] counts such an error as a hard failure without a text.
 ///

@@ -1,6 +1,7 @@
 //! The default classifier, and its judgement of an error by the type of the error and of its sources. A timeout has
-//! [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), a refusal in this process is ignored, and every other error is a hard
-//! failure. `cause` decides the kind of a hard failure.
+//! [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), a refusal in this process is ignored, the error of a known client is
+//! judged by the classifier of that client, and every other error is a hard failure. `cause` decides the kind of a hard
+//! failure.
 //!
 //! A timeout is recognised as the error itself and among the sources of the error. A timeout inside an
 //! `io::Error` is recognised too, although the `source` of an `io::Error` skips the wrapped error.
@@ -9,10 +10,12 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
+#[cfg(feature = "http")]
+use std::sync::Once;
 use std::time::Duration;
 
 use super::Classifier;
-use super::cause::{hard, text_of};
+use super::cause::{hard, is_of_the_request_body, text_of};
 use crate::error::{BoxError, Elapsed, Error, Rejected, WithinError};
 use crate::outcome::{FailureKind, Outcome};
 
@@ -21,7 +24,8 @@ use crate::outcome::{FailureKind, Outcome};
 ///
 /// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, tower's `Overloaded`, or an
 /// error of this crate, such as [`Rejected`], [`Elapsed`], or [`Error`](crate::Error) around a `BoxError` or
-/// an `io::Error`. An error of your own type is a hard failure, because its sources are not searched. An
+/// an `io::Error`. With the feature `reqwest`, the error may be a `reqwest::Error`, and with the feature `tonic` a
+/// `tonic::Status`. An error of your own type is a hard failure, because its sources are not searched. An
 /// [`Error`](crate::Error) of an inner breaker around your type is a hard failure too. To search the sources, use
 /// [`StdErrorClassifier`](super::StdErrorClassifier), which also knows the text of the error. Otherwise the text is
 /// known only for the types that this paragraph lists.
@@ -55,13 +59,21 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
     }
 }
 
-/// Judges an error and its sources. The first error of a known type decides.
+/// Judges an error and its sources. The first row that fits decides:
 ///
-/// A timeout of std (`io::ErrorKind::TimedOut`), tower, tokio or this crate ([`Elapsed`]) weighs 0.5.
-/// [`Rejected`] and tower's `Overloaded` are ignored, because this process refused the call and the service
-/// never saw the call. Every other error is a hard failure. Its kind is [`Connect`](FailureKind::Connect),
-/// [`Dns`](FailureKind::Dns), [`Tls`](FailureKind::Tls), [`Reset`](FailureKind::Reset) or
-/// [`Body`](FailureKind::Body) if a source shows that kind, and otherwise [`Error`](FailureKind::Error).
+/// | the error or a source | outcome |
+/// |---|---|
+/// | a timeout of std (`io::ErrorKind::TimedOut`), tower, tokio or this crate ([`Elapsed`]) | a timeout, weight 0.5 |
+/// | [`Rejected`], tower's `Overloaded` | ignored, because this process refused the call |
+/// | the body of the request failed while hyper sent it | ignored, because the stream is the caller's |
+/// | with the feature `http`: HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
+/// | with the feature `tonic`: a `tonic::Status` | the outcome of `GrpcClassifier::of` |
+/// | with the feature `reqwest`: a `reqwest::Error` | the outcome of `ReqwestClassifier::error` |
+/// | every other error | a hard failure |
+///
+/// The kind of a hard failure is [`Connect`](FailureKind::Connect), [`Dns`](FailureKind::Dns),
+/// [`Tls`](FailureKind::Tls), [`Reset`](FailureKind::Reset) or [`Body`](FailureKind::Body) if a source shows that kind,
+/// and otherwise [`Error`](FailureKind::Error).
 ///
 /// ```
 /// use std::io;
@@ -73,13 +85,48 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
 /// ```
 #[must_use]
 pub fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
-    known(error).unwrap_or_else(|| hard(error))
+    known(error).or_else(|| of_client(error)).unwrap_or_else(|| hard(error))
+}
+
+/// Judges an error of a known client, or of HTTP/2, among the error and its sources.
+fn of_client(error: &(dyn StdError + 'static)) -> Option<Outcome> {
+    #[cfg(feature = "http")]
+    if let Some(outcome) = super::http::not_processed::not_processed(error) {
+        return Some(outcome);
+    }
+    #[cfg(feature = "tonic")]
+    if let Some(status) = find(error) {
+        return Some(super::GrpcClassifier::of(status));
+    }
+    #[cfg(feature = "reqwest")]
+    if let Some(error) = find(error) {
+        return Some(super::ReqwestClassifier::new().reqwest_error(None, error));
+    }
+    #[cfg(not(feature = "http"))]
+    let _unused = error;
+    None
 }
 
 /// Judges an error of any type. `E` has no bound `Error`, because `BoxError` and `()` do not implement
 /// `Error`.
 pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or(Outcome::failure(), outcome_of)
+}
+
+/// Returns the outcome of an error whose type is unknown, for classifiers that promise more than a hard failure for
+/// each error. The first such error of a process logs a warning, because its timeouts weigh as much as its other
+/// errors, and the mistakes of callers count against the service.
+#[cfg(feature = "http")]
+pub(super) fn opaque<E>() -> Outcome {
+    static LOGGED: Once = Once::new();
+    LOGGED.call_once(|| {
+        let error = std::any::type_name::<E>();
+        crate::telemetry::warn(&format!(
+            "the classifier of a circuit breaker cannot look into the error type `{error}`, so that each of its errors \
+             is a hard failure; use `StdErrorClassifier`, or map the error to `BoxError` below the breaker"
+        ));
+    });
+    Outcome::failure()
 }
 
 /// Returns the text of an error of any type, or `None` if [`as_error`] does not know the type.
@@ -115,7 +162,7 @@ pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static
         as_dyn::<WithinError<io::Error>>,
         as_dyn::<Error<Infallible>>,
     ];
-    types.iter().find_map(|as_dyn| as_dyn(any))
+    types.iter().chain(OF_CLIENTS).find_map(|as_dyn| as_dyn(any))
 }
 
 /// Judges an error of `poll_ready`. A failure without a more precise kind gets the kind [`FailureKind::NotReady`].
@@ -133,14 +180,39 @@ pub(super) fn not_ready(outcome: Outcome) -> Outcome {
 
 type AsError = fn(&dyn Any) -> Option<&(dyn StdError + 'static)>;
 
+/// The error types of known clients.
+const OF_CLIENTS: &[AsError] = &[
+    #[cfg(feature = "reqwest")]
+    as_dyn::<reqwest::Error>,
+    #[cfg(feature = "reqwest")]
+    as_dyn::<Error<reqwest::Error>>,
+    #[cfg(feature = "reqwest")]
+    as_dyn::<WithinError<reqwest::Error>>,
+    #[cfg(feature = "tonic")]
+    as_dyn::<tonic::Status>,
+    #[cfg(feature = "tonic")]
+    as_dyn::<Error<tonic::Status>>,
+    #[cfg(feature = "tonic")]
+    as_dyn::<WithinError<tonic::Status>>,
+    #[cfg(feature = "tonic")]
+    as_dyn::<tonic::transport::Error>,
+    #[cfg(feature = "tonic")]
+    as_dyn::<Error<tonic::transport::Error>>,
+];
+
 pub(super) fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     let error: &(dyn StdError + 'static) = error.downcast_ref::<E>()?;
     Some(error)
 }
 
-/// Returns the outcome of the first timeout or refusal in the error and its sources, or `None` if none of
-/// them is a timeout or a refusal.
+/// Returns the outcome of the first timeout, refusal or failed request body in the error and its sources, or `None` if
+/// none of them is one.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
+    typed(error).or_else(|| is_of_the_request_body(error).then_some(Outcome::Ignored))
+}
+
+/// Returns the outcome of the first timeout or refusal in the error and its sources.
+fn typed(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     let mut next = Some(error);
     while let Some(error) = next {
         if error.is::<Rejected>() || error.is::<tower::load_shed::error::Overloaded>() {
@@ -156,7 +228,7 @@ pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
             if error.kind() == io::ErrorKind::TimedOut {
                 return Some(Outcome::timeout());
             }
-            if let Some(outcome) = error.get_ref().and_then(|wrapped| known(wrapped)) {
+            if let Some(outcome) = error.get_ref().and_then(|wrapped| typed(wrapped)) {
                 return Some(outcome);
             }
         }

@@ -90,7 +90,9 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
         Recovery::Manual => return writeln!(text, "The circuit stays open until an operator resets it."),
         Recovery::Automatic => writeln!(text, "The circuit stays open for {}.", config.open)?,
     }
-    let (successes, in_flight, deadline) = (probes.successes, probes.in_flight, probes.deadline);
+    let (successes, deadline) = (probes.successes, probes.deadline);
+    // More probes than these cannot change the verdict.
+    let in_flight = probes.in_flight.min(successes + probes.failures_tolerated);
     let (in_flight, successes) = (some(in_flight, "probe"), some(successes, "success"));
     writeln!(text, "Then the circuit admits {in_flight} at a time, and closes after {successes}.")?;
     match probes.failures_tolerated {

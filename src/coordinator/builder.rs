@@ -125,12 +125,16 @@ impl RegistryBuilder {
         self
     }
 
-    /// Lets the first `poll_ready` of a service wait until its circuit is restored, at most for this duration.
+    /// Lets the first call of a circuit wait until the circuit is restored, at most for this duration. A service waits in
+    /// `poll_ready`. Without tower, [`call`](crate::Circuit::call) and its variants,
+    /// [`acquire`](crate::Circuit::acquire) and [`acquire_blocking`](crate::Circuit::acquire_blocking) wait.
+    /// [`try_acquire`](crate::Circuit::try_acquire) and [`call_blocking`](crate::Circuit::call_blocking) do not wait,
+    /// because they could block the thread that makes the restore.
     ///
     /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created, or
     /// with [`start`](Registry::start) or [`restore`](Registry::restore) if that is later.
     ///
-    /// Services of keyed circuits wait until all circuits under their prefix that are not closed in the store are
+    /// Services of keyed circuits, but not calls without tower, wait until all circuits under their prefix that are not closed in the store are
     /// restored. The duration begins when the keyed circuits are built, or with the start if that is later. The first
     /// call of a later key does not wait for the record of the key. That record is closed, unless another instance has
     /// changed the record since.
@@ -162,7 +166,7 @@ impl RegistryBuilder {
     }
 
     /// Sets the time to live of records in a store that expires records, and of keyed circuits in every store. `open`
-    /// is for circuits that are open or held by an operator, and `other` for all others. Range: 1 s to 366 days.
+    /// is for circuits that are open or held by an operator, and `other` for all others. Range: 1 s to 365 days.
     /// Default: 24 h and 1 h.
     ///
     /// A record lives longer if the deadline of its circuit needs more time, and does not expire if only an operator
@@ -203,7 +207,7 @@ impl RegistryBuilder {
 
     /// Sets the retention of audit rows. Every instance deletes older rows, about once an hour.
     ///
-    /// Range: 1 h to 36 600 days. Default: this crate deletes no rows, and the store decides the retention. Redis keeps
+    /// Range: 1 h to 36 500 days. Default: this crate deletes no rows, and the store decides the retention. Redis keeps
     /// the newest 10 000 rows, and a folder keeps its last two files.
     pub const fn audit_kept(mut self, rows_for: Duration) -> Self {
         self.terms.audit_kept = Some(rows_for);
@@ -253,11 +257,11 @@ impl RegistryBuilder {
         }
         for ttl in terms.ttl_of.entries().map(|(_, ttl)| ttl).chain([&terms.ttl]) {
             for wish in [ttl.open, ttl.other] {
-                range("ttl", wish, Duration::from_secs(1), hour * 24 * 366)?;
+                range("ttl", wish, Duration::from_secs(1), hour * 24 * 365)?;
             }
         }
         if let Some(kept) = terms.audit_kept {
-            range("audit_kept", kept, hour, hour * 24 * 366 * 100)?;
+            range("audit_kept", kept, hour, hour * 24 * 36_500)?;
         }
         if !(16..=1_000_000).contains(&terms.outbox) {
             return Err(ConfigError::new("audit_waiting", terms.outbox, "16 to 1000000"));

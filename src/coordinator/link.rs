@@ -20,6 +20,10 @@ pub(super) struct Link {
     health: Health,
     /// True if the store has ever answered, also by a refusal.
     has_answered: bool,
+    /// True if a write has failed, and no write has succeeded since.
+    write_failed: bool,
+    /// The number of logged failures whose end is not logged yet, because no write has succeeded since.
+    failures: u32,
     /// The last error, with its kind.
     pub(super) last_error: Option<(StoreErrorKind, String)>,
     /// The time of the store at a tick of the local clock. The present time of the store is estimated from this pair.
@@ -34,6 +38,8 @@ impl Link {
             kind,
             health: Health::default(),
             has_answered: false,
+            write_failed: false,
+            failures: 0,
             last_error: None,
             clock: None,
             counted: Tick::ZERO,
@@ -70,18 +76,25 @@ impl Link {
         self.health.hurry(now);
     }
 
-    /// Ends the backoff after a success, and logs the recovery if a failure was logged. `store` is the time of the
-    /// store, or `None` if the operation returns no time.
-    pub(super) fn succeeded(&mut self, now: Tick, store: Option<Timestamp>) {
+    /// Ends the backoff after a success, and logs the recovery if a failure was logged. After a failed write, the error
+    /// and the line wait for a write that succeeds, because a store that is full or read-only still answers reads.
+    /// `store` is the time of the store, or `None` if the operation returns no time.
+    pub(super) fn succeeded(&mut self, now: Tick, operation: &'static str, store: Option<Timestamp>) {
         if let Some(store) = store {
             self.clock = Some((now, store));
         }
         self.has_answered = true;
-        if !self.is_up() {
+        self.write_failed &= !writes(operation);
+        let was_down = !self.is_up() || self.failures > 0;
+        self.failures = self.failures.saturating_add(self.health.succeeded().unwrap_or(0));
+        if self.write_failed {
+            return;
+        }
+        if was_down {
             self.last_error = None;
         }
-        if let Some(failures) = self.health.succeeded() {
-            telemetry::store::recovered(self.kind, failures);
+        if self.failures > 0 {
+            telemetry::store::recovered(self.kind, std::mem::take(&mut self.failures));
         }
     }
 
@@ -100,6 +113,7 @@ impl Link {
             self.health.pause_until(now.saturating_add(backoff(failures, dice)));
             self.counted = now;
         }
+        self.write_failed |= writes(operation);
         self.note(now, operation, error);
     }
 
@@ -123,6 +137,11 @@ impl Link {
     pub(super) fn time(&self, now: Tick) -> Option<Timestamp> {
         self.clock.map(|(tick, time)| time.saturating_add(now.saturating_since(tick)))
     }
+}
+
+/// Returns true if the operation of this name changes the store.
+fn writes(operation: &str) -> bool {
+    !matches!(operation, "load" | "list" | "watch" | "audit")
 }
 
 /// Returns the random wait after `failures` failures in a row.

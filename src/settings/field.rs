@@ -110,7 +110,7 @@ impl Field {
     }
 
     pub(super) fn count(&self) -> Result<u32, SettingsError> {
-        self.as_count().ok_or_else(|| self.refuse("a whole number from 0 to 4294967295"))
+        self.as_count().ok_or_else(|| self.refuse("a whole number that is not negative, up to 4294967295"))
     }
 
     pub(super) fn number(&self) -> Result<f64, SettingsError> {

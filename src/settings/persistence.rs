@@ -149,7 +149,7 @@ impl Persistence {
             quorum_share: given("quorum_share").map_or(Ok(Share(QUORUM_SHARE)), share)?,
             first_call_waits: given("first_call_waits")
                 .map_or(Ok(Duration::ZERO), |e| e.duration_within("0 s", "60 s"))?,
-            audit_kept: given("audit_kept").map(|field| field.duration_within("1 h", "365 d")).transpose()?,
+            audit_kept: given("audit_kept").map(|field| field.duration_within("1 h", "36500 d")).transpose()?,
             ttl,
             circuits: ByName::default(),
             others: ttl,

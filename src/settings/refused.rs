@@ -69,6 +69,10 @@ fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<
         "open_for" => OPEN_FOR,
         _ => return Some(layers.top().clone()),
     };
-    let part = if part.is_empty() { shape.duration } else { part };
-    layers.merge(&shape).ok()?.remove(part)
+    let mut parts = layers.merge(&shape).ok()?;
+    if !part.is_empty() {
+        return parts.remove(part);
+    }
+    // Of a window that is a number of calls, no part is a duration.
+    parts.remove(shape.duration).or_else(|| parts.into_values().next())
 }

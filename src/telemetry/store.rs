@@ -107,7 +107,8 @@ pub(crate) fn recovered(store: &'static str, failures: u32) {
     #[cfg(feature = "tracing")]
     tracing::info!(
         target: TARGET, store, failures,
-        "circuit breaker store {store} answers again after {failures} failures"
+        "circuit breaker store {store} answers again after {failures} {}",
+        if failures == 1 { "failure" } else { "failures" }
     );
     #[cfg(not(feature = "tracing"))]
     let _unused = (store, failures);

@@ -199,7 +199,7 @@ fn the_default_settings_explain_themselves_with_their_numbers() {
 
 #[test]
 fn other_settings_explain_themselves_with_their_numbers() {
-    let explained: [(Change, &[&str]); 8] = [
+    let explained: [(Change, &[&str]); 9] = [
         (|c| c.consecutive_failures(5), &["and so do 10 timeouts in a row.\n"]),
         (|c| c.failure_rate(0.6), &["60 %", "Timeouts alone never reach this share, because each weighs 0.5"]),
         (|c| c.failure_score(7.5).window(Window::calls(300)), &["A failure score of 7.5 within the last 300 calls"]),
@@ -208,6 +208,7 @@ fn other_settings_explain_themselves_with_their_numbers() {
             |c| c.recovery(Recovery::Manual).cancelled_never_counts(),
             &["until an operator resets it", "dropped never counts"],
         ),
+        (|c| c.probes_in_flight(5), &["3 probes at a time, and closes after 3 successes"]),
         (|c| c.probe_failures_tolerated(2).probes_in_flight(4), &["4 probes at a time", "more than 2 failures"]),
         (
             |c| no_rules(c).shadow(),

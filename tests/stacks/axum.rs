@@ -3,3 +3,4 @@
 mod faults;
 mod peers;
 mod places;
+mod uploads;

@@ -1,15 +1,16 @@
 //! No call waits for a store, but for the first one where that is asked for, and that not for long.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tower::{Layer, Service, service_fn};
 use tower_circuit_breaker::circuit::To;
+use tower_circuit_breaker::classify::StdErrorClassifier;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::operation::Kept;
 use tower_circuit_breaker::store::{AnyStore, Fault, FaultyStore, FileStore, MemoryStore, Operation, SqliteStore};
-use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Registry};
+use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Error, Outcome, Registry};
 
 use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, millis, pass, secs, settings};
 use crate::servers::folder::Folder;
@@ -83,6 +84,55 @@ fn waiting(store: &FaultyStore<MemoryStore>, at_most: Duration) -> Registry {
 
 fn circuit(registry: &Registry) -> Circuit {
     registry.circuit(settings("payments").build().unwrap()).unwrap()
+}
+
+/// Makes a call without tower in each of the ways that wait.
+async fn each_call(circuit: &Circuit) -> [bool; 5] {
+    let ok = async || Ok::<_, std::io::Error>(());
+    let judge = |_: Result<&(), &std::io::Error>| Outcome::Success;
+    let limit = secs(1);
+    [
+        circuit.call(ok()).await.is_ok(),
+        circuit.call_with(judge, ok()).await.is_ok(),
+        circuit.call_classified(StdErrorClassifier::new(), ok()).await.is_ok(),
+        circuit.call_within(limit, ok()).await.is_ok(),
+        circuit.acquire_within(limit).await.is_ok(),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_tower_waits_for_the_restore_of_an_open_circuit() {
+    let store = faulty();
+    let before = Instance::start(&store, "a", Sharing::Advise).await;
+    fail(&before.circuit, 5);
+    before.end().await;
+    store.faults().delay(Operation::READS, millis(500));
+    for is_created_first in [true, false] {
+        let registry = waiting(&store, secs(2));
+        let created = is_created_first.then(|| circuit(&registry));
+        registry.start().unwrap();
+        let circuit = created.unwrap_or_else(|| circuit(&registry));
+        let began = now();
+        let call = circuit.call(async { Ok::<_, std::io::Error>(()) });
+        let dropped = circuit.call_with(|_: Result<&(), &std::io::Error>| Outcome::failure(), pending());
+        assert!(timeout(millis(100), dropped).await.is_err());
+        assert_eq!(circuit.totals().cancelled, 0, "a call that waits for the restore has not begun");
+        assert!(matches!(call.await, Err(Error::Rejected(_))), "created first: {is_created_first}");
+        assert!(began.elapsed() >= millis(400), "{:?}", began.elapsed());
+        assert_eq!(each_call(&circuit).await, [false; 5]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_tower_waits_no_longer_than_allowed() {
+    let store = faulty();
+    store.faults().set(Operation::ALL, Fault::Hang);
+    let registry = waiting(&store, secs(2));
+    registry.start().unwrap();
+    let circuit = circuit(&registry);
+    let began = now();
+    assert_eq!(each_call(&circuit).await, [true; 5]);
+    assert!((secs(2)..millis(2_200)).contains(&began.elapsed()), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,21 +1,19 @@
 //! The classification of tonic's errors and statuses, and the retry delay in gRPC error details.
 
-use std::any::Any;
 use std::error::Error as StdError;
 use std::time::Duration;
 
 use ::tonic::metadata::MetadataMap;
-use ::tonic::{Status, TimeoutExpired, transport};
+use ::tonic::{Status, TimeoutExpired};
 use http::HeaderMap;
 use prost::Message;
 use tonic_types::{RetryInfo, pb};
 
-use super::super::cause::{kind_of, text_of};
+use super::super::cause::kind_of;
 use super::super::http::not_processed::not_processed;
-use super::super::timeout::{self, as_dyn, find, known};
+use super::super::timeout::{as_error, find, known, opaque, text_of_any};
 use super::origin::{Origin, broken};
 use super::{Classifier, GrpcClassifier, GrpcCode};
-use crate::error::Error;
 use crate::outcome::{Failure, FailureKind, Outcome};
 
 /// Judges calls of a client that tonic generated, outside a tower stack.
@@ -56,7 +54,7 @@ impl<T> Classifier<(), T, Status> for GrpcClassifier {
 /// Judges an error of any type. `E` has no bound `Error`, because `BoxError` and `()` do not implement
 /// `Error`.
 pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Origin, error: &E) -> Outcome {
-    let Some(error) = as_error(error) else { return Outcome::failure() };
+    let Some(error) = as_error(error) else { return opaque::<E>() };
     let call = origin.call();
     // A cause in the sources decides before the code, because tonic turns its own timeout into CANCELLED and a
     // rejection into UNKNOWN.
@@ -88,11 +86,6 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     classifier.judge_as(code, otherwise, &beside)
 }
 
-/// Returns the text of an error of any type, or `None` if [`as_error`] does not know the type.
-pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
-    as_error(error).map(text_of)
-}
-
 /// Reads the delay of `google.rpc.RetryInfo` in `grpc-status-details-bin`.
 pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     let mut metadata = HeaderMap::new();
@@ -106,16 +99,6 @@ pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     let delay = pb::RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
     let nanos = u32::try_from(delay.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
     Some(Duration::new(u64::try_from(delay.seconds).ok()?, nanos))
-}
-
-/// Returns the error as `dyn Error` if its type is one of tonic's or is known to every classifier.
-fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
-    let any: &dyn Any = error;
-    timeout::as_error(error)
-        .or_else(|| as_dyn::<transport::Error>(any))
-        .or_else(|| as_dyn::<Status>(any))
-        .or_else(|| as_dyn::<Error<transport::Error>>(any))
-        .or_else(|| as_dyn::<Error<Status>>(any))
 }
 
 const DETAILS: &str = "grpc-status-details-bin";

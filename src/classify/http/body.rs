@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Response};
 use http_body::Body;
 
-use super::not_processed::outcome_of;
+use super::super::timeout::outcome_of;
 use super::{AtEndOfBody, AtHeaders, HttpClassifier};
 use crate::classify::BodyClassifier;
 use crate::classify::cause::text_of;

@@ -7,20 +7,8 @@
 
 use std::error::Error as StdError;
 
-use super::super::cause::hard;
-use super::super::timeout::{as_error, find, known};
+use super::super::timeout::find;
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
-
-/// Judges an error of any type. `E` has no bound `Error`, because `BoxError` and `()` do not implement `Error`.
-pub(in super::super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
-    as_error(error).map_or(Outcome::failure(), outcome_of)
-}
-
-/// Judges an error by its type and the types of its sources, as `classify::outcome_of` does, and also recognises
-/// requests that were not processed.
-pub(in super::super) fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
-    known(error).or_else(|| not_processed(error)).unwrap_or_else(|| hard(error))
-}
 
 /// Returns the outcome of a request that the server did not process, if the error or its sources say so.
 pub(in super::super) fn not_processed(error: &(dyn StdError + 'static)) -> Option<Outcome> {

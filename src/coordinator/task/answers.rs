@@ -40,7 +40,7 @@ impl Task {
                 self.wrote(begun, at, *ticket, written, now);
             }
             Ended::Deleted { at, result: Ok(deleted) } => {
-                self.succeeded(now, None);
+                self.succeeded(now, name, None);
                 let desk = &mut self.ledger.desks[at];
                 if deleted {
                     let report = desk.deleted();
@@ -71,7 +71,7 @@ impl Task {
                 self.audit_under_way = false;
                 self.ledger.audit_failures = 0;
                 self.ledger.outbox.stored(&sent);
-                self.succeeded(now, None);
+                self.succeeded(now, name, None);
             }
             Ended::Audited { sent, result: Err(error) } => {
                 self.audit_under_way = false;
@@ -104,14 +104,14 @@ impl Task {
     /// Marks the link as up, and notes the time of the store in an answer, unless the machine was suspended since the
     /// start of the operation.
     pub(super) fn answered(&mut self, begun: Begun, store: Timestamp, now: Tick) {
-        self.succeeded(now, Some(store).filter(|_| begun.wake_ups == self.slept.wake_ups));
+        self.succeeded(now, begun.name, Some(store).filter(|_| begun.wake_ups == self.slept.wake_ups));
     }
 
     /// Marks the link as up. If the store was down, the orders and the rows of the audit are written now, before the
     /// records of other circuits.
-    pub(super) fn succeeded(&mut self, now: Tick, store: Option<Timestamp>) {
+    pub(super) fn succeeded(&mut self, now: Tick, operation: &'static str, store: Option<Timestamp>) {
         let was_down = !self.ledger.link.is_up();
-        self.ledger.link.succeeded(now, store);
+        self.ledger.link.succeeded(now, operation, store);
         if was_down {
             self.audit_at = now;
             self.ledger.membership.answers_again(now);

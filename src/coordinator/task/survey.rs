@@ -120,7 +120,7 @@ impl Task {
                 return self.survey_failed(now);
             }
         };
-        self.succeeded(now, None);
+        self.succeeded(now, "list", None);
         let wanting = self.hub.prefixes.unread();
         let layers = wanting.iter().map(Layer::new).collect();
         let mut work = Work { names: VecDeque::new(), layers, width: BATCH, refused: 0, has_loaded: false };
@@ -197,11 +197,13 @@ impl Task {
             let (prefix, left_out) = (keyed.prefix(), layer.left_out);
             if !circuits.is_empty() {
                 let found = circuits.len();
-                telemetry::store::note(format_args!("{found} keyed circuits `{prefix}…` come back from the store"));
+                let (noun, verb) = if found == 1 { ("circuit", "comes") } else { ("circuits", "come") };
+                telemetry::store::note(format_args!("{found} keyed {noun} `{prefix}…` {verb} back from the store"));
             }
             if left_out > 0 {
+                let (noun, verb) = if left_out == 1 { ("circuit", "is") } else { ("circuits", "are") };
                 telemetry::lines::warn(format_args!(
-                    "{left_out} keyed circuits `{prefix}…` of the store are left out, because there is room for {max}; each comes back with its first call"
+                    "{left_out} keyed {noun} `{prefix}…` of the store {verb} left out, because there is room for {max}; each comes back with its first call"
                 ));
             }
             self.hub.findings.lock().left_out += left_out;

@@ -64,7 +64,11 @@ fn other_peoples_variables_are_left_alone() {
 #[test]
 fn a_wrong_variable_is_refused_with_name_key_and_value() {
     for (name, value, says) in [
-        ("DEFAULT_PROBES", "many", "defaults.probes is \"many\", allowed is a whole number from 0 to 4294967295"),
+        (
+            "DEFAULT_PROBES",
+            "many",
+            "defaults.probes is \"many\", allowed is a whole number that is not negative, up to 4294967295",
+        ),
         ("DEFAULT_PROBES", "0", "defaults.probes is 0, allowed is 1 to 10000"),
         ("CIRCUIT_PAYMENTS_SHADOW", "yes", "circuits.payments.shadow is \"yes\", allowed is true or false"),
         ("PERSISTENCE", "1", "persistence.enabled is \"1\", allowed is true or false"),

@@ -42,7 +42,7 @@ fn a_wrong_value_is_refused_with_key_value_and_allowed_values() {
         ("failure_rate", "nan", "NaN, allowed is more than 0 and at most 1"),
         ("failure_rate", "[0.5]", "a list, allowed is a number"),
         ("failure_rate", "2026-01-01", "a date, allowed is a number"),
-        ("min_calls", "-1", "-1, allowed is a whole number from 0 to 4294967295"),
+        ("min_calls", "-1", "-1, allowed is a whole number that is not negative, up to 4294967295"),
         ("min_calls", "20.0", "20, allowed is a whole number"),
         ("min_calls", "4294967296", "4294967296, allowed is a whole number"),
         ("consecutive_failures", "0", "0, allowed is 1 to 4294967295"),
@@ -110,6 +110,9 @@ fn a_value_made_wrong_by_another_key_names_its_origin() {
         "the TOML text: circuits.payments.min_calls is 50, allowed is 1 to 10; the value comes from \
          defaults.min_calls and the limit comes from circuits.payments.window.calls"
     );
+    let error = refused("[circuits.payments]\nthrottle = 2.0\nwindow = { calls = 50 }");
+    assert!(error.contains("window is a number of calls"), "{error}");
+    assert!(!error.contains("default"), "the text sets the window: {error}");
     let error = toml("[circuits.payments]\nwindow = { calls = 90 }")
         .with_vars([("CIRCUIT_BREAKER_DEFAULT_MIN_CALLS", "91")])
         .unwrap_err();

@@ -148,7 +148,7 @@ fn a_store_has_an_address_of_a_known_kind() {
         ("quorum_share", "nan", "NaN, allowed is a number from 0 to 1"),
         ("quorum_share", "'0.5'", "\"0.5\", allowed is a number from 0 to 1"),
         ("first_call_waits", "'61 s'", "\"61 s\", allowed is 0 s to 60 s"),
-        ("audit_kept", "'59 min'", "\"59 min\", allowed is 1 h to 365 d"),
+        ("audit_kept", "'59 min'", "\"59 min\", allowed is 1 h to 36500 d"),
         ("ttl_open", "'0 s'", "\"0 s\", allowed is 1 s to 365 d"),
         ("enabled", "'yes'", "\"yes\", allowed is true or false"),
     ] {

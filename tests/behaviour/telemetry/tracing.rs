@@ -42,6 +42,25 @@ fn nothing_is_logged_below_the_threshold() {
     assert!(lines.is_empty(), "{lines:#?}");
 }
 
+#[cfg(feature = "http")]
+#[test]
+fn a_classifier_of_responses_warns_once_of_an_error_that_it_cannot_look_into() {
+    use tower_circuit_breaker::classify::{Classifier, HttpClassifier};
+
+    struct ShopError;
+
+    let lines = lines(|| {
+        for _ in 0..3 {
+            let result: Result<&::http::Response<()>, _> = Err(&ShopError);
+            let outcome = Classifier::<(), _, _>::finish(&HttpClassifier::new(), (), result, Duration::ZERO);
+            assert_eq!(outcome, Failure::hard().into());
+        }
+    });
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert_eq!(lines[0].level, Level::WARN);
+    assert!(lines[0].message().contains("ShopError`, so that each of its errors is a hard failure"), "{lines:#?}");
+}
+
 #[test]
 fn an_opening_is_one_warning_with_the_numbers() {
     let clock = MockClock::new();

@@ -145,3 +145,120 @@ async fn a_classifier_gets_the_duration_of_the_call_of_a_permit() {
         assert_eq!(circuit.status().hanging, 0);
     }
 }
+
+#[cfg(feature = "tonic")]
+mod of_tonic {
+    use tonic::{Code, Status};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct StockError(Status);
+
+    impl fmt::Display for StockError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("no stock")
+        }
+    }
+
+    impl std::error::Error for StockError {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    async fn stock(code: Code) -> Result<u32, StockError> {
+        Err(StockError(Status::new(code, "as asked")))
+    }
+
+    #[tokio::test]
+    async fn a_status_among_the_sources_of_an_own_error_is_judged_by_its_code() {
+        for (code, opens_after) in
+            [(Code::Unavailable, Some(5)), (Code::DeadlineExceeded, Some(10)), (Code::NotFound, None)]
+        {
+            let circuit = circuit(&MockClock::new());
+            let call =
+                async |circuit: &Circuit| drop(circuit.call_classified(StdErrorClassifier::new(), stock(code)).await);
+            if let Some(calls) = opens_after {
+                assert_eq!(calls_until_open(&circuit, call).await, calls, "{code:?}");
+                assert_eq!(text(&circuit), "as asked");
+            } else {
+                for _ in 0..50 {
+                    call(&circuit).await;
+                }
+                assert_eq!((circuit.totals().failures, state(&circuit)), (0, State::Closed), "{code:?}");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "reqwest")]
+mod of_reqwest {
+    use tokio::net::TcpListener;
+    use tower_circuit_breaker::BoxError;
+    use tower_circuit_breaker::classify::{ReqwestClassifier, outcome_of};
+
+    use super::*;
+    use crate::parts::SUCCESS;
+
+    #[derive(Debug)]
+    struct ShopError(reqwest::Error);
+
+    impl fmt::Display for ShopError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the shop is closed")
+        }
+    }
+
+    impl std::error::Error for ShopError {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    /// Returns the error of a client whose server does not answer.
+    async fn timed_out() -> reqwest::Error {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = reqwest::Client::builder().timeout(Duration::from_millis(20)).build().unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        client.get(url).send().await.unwrap_err()
+    }
+
+    /// Returns the error of a request that was never sent.
+    async fn without_host() -> reqwest::Error {
+        reqwest::Client::new().get("/no/host").send().await.unwrap_err()
+    }
+
+    /// Returns the error of `error_for_status`.
+    fn of_status(status: u16) -> reqwest::Error {
+        let response = http::Response::builder().status(status).body("").unwrap();
+        reqwest::Response::from(response).error_for_status().unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn an_error_of_reqwest_is_judged_alike_alone_boxed_and_as_a_source() {
+        for error in [timed_out().await, without_host().await, of_status(404), of_status(500)] {
+            let expected = ReqwestClassifier::new().error(&error);
+            assert_eq!(outcome_of(&error), expected, "{error:?}");
+            let own = ShopError(error);
+            assert_eq!(outcome_of(&own), expected, "{own:?}");
+            let boxed: BoxError = own.into();
+            assert_eq!(outcome_of(boxed.as_ref()), expected, "{boxed:?}");
+        }
+        assert_eq!(outcome_of(&timed_out().await), Outcome::timeout());
+        assert_eq!(outcome_of(&without_host().await), Outcome::Ignored);
+        assert_eq!(outcome_of(&of_status(404)), SUCCESS);
+    }
+
+    #[tokio::test]
+    async fn a_mistake_of_the_caller_does_not_open_the_circuit_of_an_own_error_or_a_plain_call() {
+        let circuit = circuit(&MockClock::new());
+        for _ in 0..20 {
+            let own = async { Err::<u32, _>(ShopError(without_host().await)) };
+            drop(circuit.call_classified(StdErrorClassifier::new(), own).await);
+            drop(circuit.call(async { Err::<u32, _>(without_host().await) }).await);
+            drop(circuit.call(async { Err::<u32, _>(of_status(404)) }).await);
+        }
+        assert_eq!((circuit.totals().failures, state(&circuit)), (0, State::Closed));
+    }
+}

@@ -48,6 +48,21 @@ async fn failures_of_a_store_are_logged_at_most_once_a_minute() {
     assert_eq!(lines.levels("answers again").iter().map(|(level, _)| *level).collect::<Vec<_>>(), [Level::INFO]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_store_that_reads_but_does_not_write_is_not_logged_as_answering_again() {
+    let store = faulty();
+    let one = start(&store).await;
+    let lines = Lines::collect();
+    store.faults().set(Operation::WRITES, DOWN);
+    fail(&one.circuit, 5);
+    pass(secs(300)).await;
+    assert!(!lines.with("circuit breaker store memory failed").is_empty());
+    assert_eq!(lines.with("answers again"), Vec::<String>::new(), "loads succeed, and no write does");
+    store.faults().heal();
+    pass(secs(40)).await;
+    assert_eq!(lines.with("answers again").len(), 1);
+}
+
 // C8
 #[test]
 fn operations_are_counted_by_store_operation_and_result_and_measured() {
