@@ -36,7 +36,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .classifier(GrpcClassifier::tonic())
         .rejection(GrpcRejection::new().with_details())
         .tracked_bodies(); // the status of a stream comes at its end
-    let channel = Endpoint::from_shared(format!("http://{address}"))?.timeout(Duration::from_secs(2)).connect_lazy();
+    // The timeout bounds a call, and does not bound a connect that hangs.
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?.timeout(Duration::from_secs(2));
+    let channel = endpoint.connect_timeout(Duration::from_secs(1)).connect_lazy();
     let mut client = Grpc::new(layer.layer(channel));
 
     println!("healthy: {} prices", watch(&mut client).await?);

@@ -117,7 +117,10 @@ impl Failure {
         let is_early = waited.saturating_add(INACCURACY + deadline / 10) < deadline;
         match self.early {
             // A wait of zero means that the wait was not measured.
-            Early::OfTheOwner if is_early && !waited.is_zero() => return Some(decided),
+            Early::OfTheOwner if is_early && !waited.is_zero() => {
+                let is_deadline = self.kind == FailureKind::Deadline;
+                return Some(if is_deadline { decided.with_kind(FailureKind::Timeout) } else { decided });
+            }
             #[cfg(feature = "http")]
             Early::Ignored if is_early => return None,
             #[cfg(feature = "http")]
