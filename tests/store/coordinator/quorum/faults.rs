@@ -277,3 +277,32 @@ async fn a_reset_in_a_fleet_is_a_decision_although_the_record_knows_none() {
         assert_eq!(decided, (sharing != Sharing::Advise).then_some(State::Closed), "{sharing:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_that_waits_for_the_store_is_newer_than_the_decisions_of_that_time() {
+    let store = memory();
+    let way = FaultyStore::new(store.clone());
+    let a = Instance::start(&way, "a", Sharing::Quorum).await;
+    let b = Instance::start(&store, "b", Sharing::Quorum).await;
+    let c = Instance::start(&store, "c", Sharing::Quorum).await;
+    pass(secs(15)).await;
+    fail(&b.circuit, 5);
+    fail(&c.circuit, 5);
+    pass(secs(1)).await;
+    assert_eq!(state(&a.circuit), State::Open);
+    let opened = fleet(&store).await.fleet.unwrap().generation;
+    way.faults().set(Operation::WRITES, DOWN);
+    a.circuit.reset(&alice(), To::Closed);
+    pass(secs(5)).await;
+    // No other instance contradicts this failure.
+    probe(&b).await.failure(Failure::hard());
+    pass(secs(2)).await;
+    let reopened = fleet(&store).await.fleet.unwrap();
+    assert!(reopened.state == State::Open && reopened.generation > opened, "{reopened:?}");
+    pass(secs(2)).await;
+    assert_eq!(state(&a.circuit), State::Closed, "the reset is newer than the decision that the instance has loaded");
+    way.faults().heal();
+    pass(secs(40)).await;
+    assert_eq!(fleet(&store).await.fleet.unwrap().state, State::Closed);
+    assert_eq!([&a, &b, &c].map(|one| state(&one.circuit)), [State::Closed; 3]);
+}
