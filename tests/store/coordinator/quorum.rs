@@ -18,7 +18,7 @@ use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::state::{Generation, Reason};
 use tower_circuit_breaker::store::{AuditFilter, FaultyStore, Operation, Store};
 
-use crate::rig::{DOWN, Instance, alice, fail, faulty, memory, millis, pass, record, secs, settings, succeed};
+use crate::rig::{DOWN, Instance, alice, builder, fail, faulty, memory, millis, pass, record, secs, settings, succeed};
 
 /// Returns true if the circuit has adopted an opening of the fleet.
 fn adopted(circuit: &Circuit) -> bool {
@@ -220,6 +220,30 @@ async fn a_restart_keeps_the_opening_of_the_fleet() {
         one.end().await;
         let one = Instance::start(&store, &id, Sharing::Quorum).await;
         assert_eq!(state(&one.circuit), State::Open, "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_instance_comes_back_with_the_decision_that_is_newer_than_its_entry() {
+    for waits in [Duration::ZERO, secs(2)] {
+        let store = memory();
+        let [a, b, c] = three(&store).await;
+        fail(&c.circuit, 1);
+        pass(secs(30)).await;
+        assert_eq!(record(&store, "payments").await.unwrap().instances["c"].state, State::Closed);
+        fail(&a.circuit, 5);
+        fail(&b.circuit, 5);
+        pass(secs(1)).await;
+        assert!(adopted(&c.circuit));
+        drop(c);
+        let registry = builder(&store, "c").sharing(Sharing::Quorum).first_call_waits(waits).build().unwrap();
+        let circuit = registry.circuit(settings("payments").build().unwrap()).unwrap();
+        let report = registry.restore(secs(2)).await.unwrap();
+        assert!(report.to_string().contains("1 open"), "{report}");
+        assert_eq!(state(&circuit), State::Open);
+        assert!(circuit.call(async { Ok::<_, std::io::Error>(()) }).await.is_err());
+        let edges = circuit.status().transitions;
+        assert!(edges.iter().all(|edge| edge.to.state == State::Open), "never closed: {edges:?}");
     }
 }
 
