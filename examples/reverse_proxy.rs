@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::Request;
 use axum::http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use axum::http::{Response, StatusCode, header};
+use axum::http::{Response, StatusCode, Version, header};
 use axum::routing::get;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -47,6 +47,8 @@ fn towards(upstream: &Authority, mut request: Request) -> Request {
     parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from_parts(parts).expect("scheme, authority and path are there");
     request.headers_mut().remove(header::HOST);
+    // The client of the upstream speaks HTTP/1, and a client of the proxy can speak HTTP/2.
+    *request.version_mut() = Version::HTTP_11;
     request
 }
 

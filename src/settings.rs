@@ -35,6 +35,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! If the file has a store, write `settings.registry()` instead of `Registry::new()`, because a registry without a store
+//! saves nothing.
+//!
 //! # Several circuits at once
 //!
 //! A table `[groups.NAME]` has the settings of each circuit with `group = "NAME"`. A table such as

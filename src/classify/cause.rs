@@ -99,12 +99,13 @@ const fn by_io(kind: io::ErrorKind) -> Option<Cause> {
     }
 }
 
-/// Returns true if a request broke off because its own body failed. In a proxy, for example, that is a client that goes
-/// away during its upload.
+/// Returns true if the caller is the cause of the error. Either hyper refused to send the request, for example because
+/// its URI has no host, or the request broke off because its own body failed. In a proxy, such a body belongs to a
+/// client that goes away during its upload.
 ///
-/// Over HTTP/1 hyper reports the failed body, and over HTTP/2 hyper resets the stream. Only a failed body lets hyper
+/// For a failed body over HTTP/1 hyper reports the failed body, and over HTTP/2 hyper resets the stream. Only a failed body lets hyper
 /// reset a stream whose response is still awaited.
-pub(super) fn is_of_the_request_body(error: &(dyn StdError + 'static)) -> bool {
+pub(super) fn is_of_the_caller(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     for _ in 0..LONGEST_CHAIN {
         let Some(error) = next else { break };
@@ -112,11 +113,12 @@ pub(super) fn is_of_the_request_body(error: &(dyn StdError + 'static)) -> bool {
         if let Some(error) = error.downcast_ref::<h2::Error>() {
             return error.is_reset() && !error.is_remote() && !error.is_library();
         }
-        if Head::of(error).text().starts_with(REQUEST_BODY) {
+        let head = Head::of(error);
+        if OF_THE_CALLER.iter().any(|beginning| head.text().starts_with(beginning)) {
             return true;
         }
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if wrapped.is_some_and(|wrapped| is_of_the_request_body(wrapped)) {
+        if wrapped.is_some_and(|wrapped| is_of_the_caller(wrapped)) {
             return true;
         }
         next = error.source();
@@ -155,8 +157,9 @@ const BEGINNINGS: [(&str, Cause); 18] = [
     ("connection closed before message completed", Cause::Reset),
 ];
 
-/// The text of hyper's error for a failed body of a request.
-const REQUEST_BODY: &[u8] = b"error from user's Body stream";
+/// The beginnings of the texts of hyper and hyper-util for a failed body of a request, and for a request that they did
+/// not send.
+const OF_THE_CALLER: [&[u8]; 3] = [b"error from user's Body stream", b"client error (User", b"invalid URL, "];
 
 /// The first bytes of a text. Writing fails when the buffer is full.
 struct Head {

@@ -121,16 +121,19 @@ impl ReqwestClassifier {
         Self { statuses: self.statuses.trips_on_retry_after(), ..self }
     }
 
-    /// Returns a classifier that knows the timeout of this request, for judgements outside tower. In a layer
-    /// the classifier reads the timeout of each request by itself.
+    /// Returns a classifier that knows the timeout of this request, for judgements outside tower, also in
+    /// [`call_classified`](crate::Circuit::call_classified). In a layer the classifier reads the timeout of each request
+    /// by itself.
     #[must_use]
     pub fn for_request(&self, request: &Request) -> Self {
-        Self { deadline: self.deadline_of(request), ..self.clone() }
+        let deadline = if self.statuses.is_for_handlers() { None } else { deadline_of(request) };
+        Self { deadline, ..self.clone() }
     }
 
-    /// Returns the timeout of a request, if this classifier weighs the timeout in proportion to the wait.
+    /// Returns the timeout of a request, or of the request of [`for_request`](Self::for_request), if this classifier
+    /// weighs the timeout in proportion to the wait.
     fn deadline_of<Req: 'static>(&self, request: &Req) -> Option<Duration> {
-        if self.statuses.is_for_handlers() { None } else { deadline_of(request) }
+        if self.statuses.is_for_handlers() { None } else { deadline_of(request).or(self.deadline) }
     }
 
     /// Judges a response outside tower, as in reqwest-middleware or around

@@ -18,6 +18,10 @@ use crate::outcome::Outcome;
 /// the sources weighs 0.5. With the features `reqwest` and `tonic`, a `reqwest::Error` or a `tonic::Status` among the
 /// sources decides as in the classifier of that client. The reason of an opening has the text of the last source.
 ///
+/// The client's error must be a source itself. With `#[error(transparent)]` of thiserror it is none, because `source()`
+/// then skips the wrapped error, so that timeouts weigh 1.0 and mistakes of callers count. Write `#[error("..")]` with
+/// `#[from]` or `#[source]` instead. The same holds for [`Rejected::find`](crate::Rejected::find).
+///
 /// [`DefaultClassifier`] counts such an error as a hard failure without a text.
 ///
 /// ```

@@ -15,7 +15,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use super::Classifier;
-use super::cause::{hard, is_of_the_request_body, text_of};
+use super::cause::{hard, is_of_the_caller, text_of};
 use crate::error::{BoxError, Elapsed, Error, Rejected, WithinError};
 use crate::outcome::{FailureKind, Outcome};
 
@@ -65,7 +65,7 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
 /// |---|---|
 /// | a timeout of std (`io::ErrorKind::TimedOut`), tower, tokio or this crate ([`Elapsed`]) | a timeout, weight 0.5 |
 /// | [`Rejected`], tower's `Overloaded` | ignored, because this process refused the call |
-/// | the body of the request failed while hyper sent it | ignored, because the stream is the caller's |
+/// | the body of the request failed while hyper sent it, or hyper refused to send the request | ignored, because the caller is the cause |
 /// | with the feature `http`: HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
 /// | with the feature `tonic`: a `tonic::Status` | the outcome of `GrpcClassifier::of` |
 /// | with the feature `reqwest`: a `reqwest::Error` | the outcome of `ReqwestClassifier::error` |
@@ -205,10 +205,10 @@ pub(super) fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn Std
     Some(error)
 }
 
-/// Returns the outcome of the first timeout, refusal or failed request body in the error and its sources, or `None` if
+/// Returns the outcome of the first timeout, refusal or mistake of the caller in the error and its sources, or `None` if
 /// none of them is one.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
-    typed(error).or_else(|| is_of_the_request_body(error).then_some(Outcome::Ignored))
+    typed(error).or_else(|| is_of_the_caller(error).then_some(Outcome::Ignored))
 }
 
 /// Returns the outcome of the first timeout or refusal in the error and its sources.

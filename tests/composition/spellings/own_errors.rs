@@ -261,4 +261,19 @@ mod of_reqwest {
         }
         assert_eq!((circuit.totals().failures, state(&circuit)), (0, State::Closed));
     }
+
+    #[tokio::test]
+    async fn the_timeout_of_a_request_weighs_in_proportion_outside_a_layer_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = reqwest::Client::new();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let circuit = circuit(&tower_circuit_breaker::clock::MonotonicClock::new());
+        for _ in 0..12 {
+            let request = client.get(&url).timeout(Duration::from_millis(10)).build().unwrap();
+            let judge = ReqwestClassifier::new().for_request(&request);
+            assert!(circuit.call_classified(judge, client.execute(request)).await.is_err());
+        }
+        assert_eq!((circuit.totals().failures, state(&circuit)), (12, State::Closed));
+        assert!(circuit.status().run < 4.0, "12 timeouts in full weigh 6: {}", circuit.status().run);
+    }
 }

@@ -110,6 +110,30 @@ async fn a_request_body_that_fails_over_http_2_is_ignored() {
     assert_eq!((circuit.state(), circuit.totals().failures), (State::Closed, 0));
 }
 
+#[tokio::test]
+async fn a_request_that_hyper_refuses_to_send_is_ignored() {
+    let refused: [fn(Request<Body>) -> Request<Body>; 3] = [
+        |mut request| {
+            *request.version_mut() = http::Version::HTTP_3;
+            request
+        },
+        |mut request| {
+            *request.uri_mut() = "/without/host".parse().unwrap();
+            request
+        },
+        |mut request| {
+            *request.uri_mut() = "https://127.0.0.1/".parse().unwrap();
+            request
+        },
+    ];
+    for change in refused {
+        let request = change(Request::post("http://127.0.0.1:9/").body(Body::empty()).unwrap());
+        let client: Client<HttpConnector, Body> = Client::builder(TokioExecutor::new()).build_http();
+        let error = client.request(request).await.unwrap_err();
+        assert_eq!(outcome_of(&error), Outcome::Ignored, "{error:?}");
+    }
+}
+
 fn circuit() -> Circuit {
     Circuit::new(Config::classic("upstream").clock(MockClock::new()).build().unwrap())
 }
