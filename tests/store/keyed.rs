@@ -35,7 +35,7 @@ async fn the_log_has_the_numbers_of_restored_and_of_left_out_keys() {
         lines.with(""),
         [
             "2 keyed circuits `host:…` come back from the store",
-            "1 keyed circuits `host:…` of the store are left out, because there is room for 2; each comes back with its \
+            "1 keyed circuit `host:…` of the store is left out, because there is room for 2; each comes back with its \
              first call",
         ]
     );
