@@ -251,9 +251,9 @@ impl Fleet {
     async fn calm(mut self) -> Result<u64, String> {
         self.registers.iter().for_each(|register| register.set(Faults::default()));
         let calm = self.clock.now();
-        // The longest backoff, what is applied late, the slowest poll, and some; with two, the longest pauses of both, and what
-        // reaches the durable one last.
-        tokio::time::sleep(Duration::from_secs(if self.registers.len() > 1 { 180 } else { 60 })).await;
+        // The longest backoff, what is applied late, the slowest poll of 1.7 minutes, and some; with two, the longest pauses of
+        // both, and what reaches the durable one last.
+        tokio::time::sleep(Duration::from_secs(if self.registers.len() > 1 { 180 } else { 130 })).await;
         if self.sharing != Sharing::Advise {
             self.recover().await?;
         }
