@@ -42,8 +42,9 @@ pin_project! {
     /// # Cancel safety
     ///
     /// If the future is dropped before its first poll, or while it waits for the restore of the circuit, nothing has
-    /// happened. If the future is dropped later, the inner future is dropped too, and the call counts as cancelled. A cancelled call is no evidence, unless the call had
-    /// waited for `cancelled_counts_after`. Such a call counts as a failure of weight 0.5.
+    /// happened. If the future is dropped later, the inner future is dropped too, and the call counts as cancelled. A
+    /// cancelled call is no evidence, unless the call had waited for `cancelled_counts_after`. Such a call counts as a
+    /// failure of weight 0.5.
     #[must_use = "futures do nothing unless polled"]
     pub struct Call<F> {
         #[pin]

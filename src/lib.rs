@@ -133,6 +133,7 @@ pub mod settings;
 #[cfg(any(feature = "load-shed", all(test, breaker_loom)))]
 pub mod shed;
 mod shown;
+mod sources;
 pub mod state;
 #[cfg(feature = "store")]
 pub mod store;

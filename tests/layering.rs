@@ -21,7 +21,7 @@ use lexer::{Kind, pieces};
 
 /// Lowest first. Modules of one line do not name each other.
 const HEIGHTS: &[&[&str]] = &[
-    &["sync", "calendar", "digest", "guide", "nearest", "pattern", "random", "shown"],
+    &["sync", "calendar", "digest", "guide", "nearest", "pattern", "random", "shown", "sources"],
     &["keep", "outcome", "clock"],
     &["group", "window"],
     &["state"],

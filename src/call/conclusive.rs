@@ -127,6 +127,9 @@ impl<B> HasStatus for http::Response<B> {}
 impl HasStatus for http::StatusCode {}
 #[cfg(feature = "http")]
 impl HasStatus for http::response::Parts {}
+
+/// The future of reqwest's `send` does not compile in `circuit.call`:
+///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
 /// # async fn f(circuit: Circuit, client: reqwest::Client) {

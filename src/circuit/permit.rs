@@ -25,12 +25,12 @@ use crate::state::text::beginning;
 /// forms. An outcome whose era has ended counts only in the totals.
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5, because most such permits are dropped
-/// by a `?` behind a call that failed. If the future that holds the permit can be dropped, by a timeout, `select!` or an
-/// abort, make the call with [`call`](Self::call), [`call_with`](Self::call_with) or
-/// [`call_classified`](Self::call_classified), which count such a drop as cancelled. The kind of the failure is `unrecorded`, or `cancelled` for a drop after
+/// by a `?` behind a call that failed. The kind of the failure is `unrecorded`, or `cancelled` for a drop after
 /// `cancelled_counts_after`. A caller that gives up without knowing the outcome calls [`cancel`](Self::cancel) or
-/// [`ignore`](Self::ignore). A drop by a panic counts as a hard failure. With `cancelled_never_counts` only the panic
-/// counts.
+/// [`ignore`](Self::ignore). If the future that holds the permit can be dropped, by a timeout, `select!` or an abort,
+/// make the call with [`call`](Self::call), [`call_with`](Self::call_with) or
+/// [`call_classified`](Self::call_classified), which count such a drop as cancelled. A drop by a panic counts as a hard
+/// failure. With `cancelled_never_counts` only the panic counts.
 ///
 /// A probe that is dropped before `cancelled_counts_after` gives its slot back without a verdict, because the caller
 /// may have given up on a healthy service. Three such probes in a row close the circuit on trust. If a failure of

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use super::branch::Branch;
 use crate::event::Event;
+use crate::sources;
 use crate::state::{Brief, Mode, RejectReason, Shed, State, Transition};
 
 /// The error of a call that the circuit rejected. The circuit did not let this call through to the service.
@@ -112,19 +113,7 @@ impl Rejected {
     /// ```
     #[must_use]
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(rejected) = error.downcast_ref() {
-                return Some(rejected);
-            }
-            // `io::Error` does not return the wrapped error as its `source`, but the source of the wrapped error.
-            let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            if let Some(wrapped) = wrapped {
-                return Self::find(wrapped);
-            }
-            next = error.source();
-        }
-        None
+        sources::find(error)
     }
 }
 

@@ -10,43 +10,32 @@ use std::fmt::{self, Write};
 use std::io;
 
 use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::sources::chain;
 use crate::state::text::beginning;
 
-/// Returns a hard failure of the kind that the error and its sources show.
+/// Returns a hard failure of the kind that the error and its sources show, or [`Outcome::Ignored`] if the caller is the
+/// cause.
 pub(super) fn hard(error: &(dyn StdError + 'static)) -> Outcome {
-    Failure::hard().with_kind(kind_of(error)).into()
+    caused(Failure::hard(), error)
 }
 
-/// Returns the kind that the error and its sources show, or [`FailureKind::Error`].
+/// Returns the failure with the kind that the error and its sources show, or with its own kind if they show none.
+/// Returns [`Outcome::Ignored`] if the caller is the cause.
 ///
 /// The phase of the call says more than the way in which a connection ended. A reset during the handshake is
 /// therefore of the kind `connect`, and the end of a connection within a body is of the kind `body`.
-pub(super) fn kind_of(error: &(dyn StdError + 'static)) -> FailureKind {
-    let mut found = None;
-    let mut next = Some(error);
-    for _ in 0..LONGEST_CHAIN {
-        let Some(error) = next else { break };
-        found = found.max(by_text(error));
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            found = found.max(by_io(error.kind()));
-            // The wrapped error is examined separately, because the `source` of an `io::Error` skips the
-            // error that the `io::Error` wraps. Both errors have the same text but different types.
-            let wrapped = error.get_ref().map(|wrapped| kind_of(wrapped));
-            found = found.max(wrapped.and_then(Cause::of));
-        }
-        next = error.source();
+pub(super) fn caused(failure: Failure, error: &(dyn StdError + 'static)) -> Outcome {
+    match chain(error).filter_map(cause_of).max().map(Cause::kind) {
+        Some(Some(kind)) => failure.with_kind(kind).into(),
+        Some(None) => Outcome::Ignored,
+        None => failure.into(),
     }
-    found.map_or(FailureKind::Error, Cause::kind)
 }
 
 /// Returns the text of the innermost source, which caused all other errors. The texts of the errors around the
 /// source repeat this text or are less precise.
 pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
-    let mut root = error;
-    for _ in 0..LONGEST_CHAIN {
-        let Some(source) = root.source() else { break };
-        root = source;
-    }
+    let root = chain(error).last().unwrap_or(error);
     #[cfg(feature = "tonic")]
     if let Some(status) = root.downcast_ref::<tonic::Status>() {
         // The text is the message, or the code if there is no message. The details and the metadata of a status are not
@@ -64,22 +53,37 @@ enum Cause {
     Body,
     Tls,
     Dns,
+    /// Either hyper refused to send the request, for example because its URI has no host, or the request broke off
+    /// because its own body failed. In a proxy, such a body belongs to a client that goes away during its upload.
+    Caller,
 }
 
 impl Cause {
-    const fn kind(self) -> FailureKind {
+    /// Returns the kind of the failure, or `None` if the caller is the cause, so that the service has not failed.
+    const fn kind(self) -> Option<FailureKind> {
         match self {
-            Self::Reset => FailureKind::Reset,
-            Self::Connect => FailureKind::Connect,
-            Self::Body => FailureKind::Body,
-            Self::Tls => FailureKind::Tls,
-            Self::Dns => FailureKind::Dns,
+            Self::Reset => Some(FailureKind::Reset),
+            Self::Connect => Some(FailureKind::Connect),
+            Self::Body => Some(FailureKind::Body),
+            Self::Tls => Some(FailureKind::Tls),
+            Self::Dns => Some(FailureKind::Dns),
+            Self::Caller => None,
         }
     }
+}
 
-    fn of(kind: FailureKind) -> Option<Self> {
-        [Self::Reset, Self::Connect, Self::Body, Self::Tls, Self::Dns].into_iter().find(|cause| cause.kind() == kind)
+/// Returns the cause that one error of a chain shows, without its sources.
+fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
+    #[cfg(feature = "http")]
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        // Only the failed body of a request lets hyper reset a stream whose response is still awaited.
+        let is_reset_here = error.is_reset() && !error.is_remote() && !error.is_library();
+        if is_reset_here {
+            return Some(Cause::Caller);
+        }
     }
+    let by_io = error.downcast_ref::<io::Error>().and_then(|error| by_io(error.kind()));
+    by_text(error).max(by_io)
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "std has many kinds, and the others say nothing about a connection")]
@@ -99,44 +103,19 @@ const fn by_io(kind: io::ErrorKind) -> Option<Cause> {
     }
 }
 
-/// Returns true if the caller is the cause of the error. Either hyper refused to send the request, for example because
-/// its URI has no host, or the request broke off because its own body failed. In a proxy, such a body belongs to a
-/// client that goes away during its upload.
-///
-/// For a failed body over HTTP/1 hyper reports the failed body, and over HTTP/2 hyper resets the stream. Only a failed body lets hyper
-/// reset a stream whose response is still awaited.
-pub(super) fn is_of_the_caller(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    for _ in 0..LONGEST_CHAIN {
-        let Some(error) = next else { break };
-        #[cfg(feature = "http")]
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.is_reset() && !error.is_remote() && !error.is_library();
-        }
-        let head = Head::of(error);
-        if OF_THE_CALLER.iter().any(|beginning| head.text().starts_with(beginning)) {
-            return true;
-        }
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if wrapped.is_some_and(|wrapped| is_of_the_caller(wrapped)) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
 /// Recognises errors of hyper, hyper-util, rustls, OpenSSL, hickory and std by the beginning of their text, because
 /// these errors have no public type.
 fn by_text(error: &(dyn StdError + 'static)) -> Option<Cause> {
-    let head = Head::of(error);
-    let head = head.text();
+    let mut head = Head { bytes: [0; LONGEST_HEAD], length: 0 };
+    // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.
+    write!(head, "{error}").ok();
+    let head = &head.bytes[..head.length];
     let begins = |(beginning, _): &&(&str, Cause)| head.starts_with(beginning.as_bytes());
     let is_of_openssl = || head.starts_with(b"error:") && head.windows(4).any(|part| part == b"SSL ");
     BEGINNINGS.iter().find(begins).map(|(_, cause)| *cause).or_else(|| is_of_openssl().then_some(Cause::Tls))
 }
 
-const BEGINNINGS: [(&str, Cause); 18] = [
+const BEGINNINGS: [(&str, Cause); 23] = [
     ("dns error", Cause::Dns),
     ("failed to lookup address information", Cause::Dns),
     ("no record found for", Cause::Dns),
@@ -155,29 +134,17 @@ const BEGINNINGS: [(&str, Cause); 18] = [
     ("error decoding response body", Cause::Body),
     ("request or response body error", Cause::Body),
     ("connection closed before message completed", Cause::Reset),
+    ("error from user's Body stream", Cause::Caller),
+    ("client error (User", Cause::Caller),
+    ("invalid URL, scheme is not http", Cause::Caller),
+    ("invalid URL, scheme is missing", Cause::Caller),
+    ("invalid URL, host is missing", Cause::Caller),
 ];
-
-/// The beginnings of the texts of hyper and hyper-util for a failed body of a request, and for a request that they did
-/// not send.
-const OF_THE_CALLER: [&[u8]; 3] = [b"error from user's Body stream", b"client error (User", b"invalid URL, "];
 
 /// The first bytes of a text. Writing fails when the buffer is full.
 struct Head {
     bytes: [u8; LONGEST_HEAD],
     length: usize,
-}
-
-impl Head {
-    fn of(error: &(dyn StdError + 'static)) -> Self {
-        let mut head = Self { bytes: [0; LONGEST_HEAD], length: 0 };
-        // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.
-        write!(head, "{error}").ok();
-        head
-    }
-
-    fn text(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
 }
 
 impl Write for Head {
@@ -192,8 +159,6 @@ impl Write for Head {
 
 /// The number of bytes at the beginning of a text that are compared.
 const LONGEST_HEAD: usize = 64;
-/// The largest number of errors of a chain of sources that are examined, because a faulty chain can have no end.
-const LONGEST_CHAIN: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -238,8 +203,11 @@ mod tests {
             ("error:0A000086:SSL routines::certificate verify failed", None, FailureKind::Tls),
             ("error:0A000086:of mine", None, FailureKind::Error),
         ] {
-            assert_eq!(kind_of(&Wraps(text, source)), kind, "{text}");
+            assert_eq!(hard(&Wraps(text, source)), Failure::hard().with_kind(kind).into(), "{text}");
         }
+        let of_the_caller =
+            Wraps("client error (SendRequest)", Some(Wraps("error from user's Body stream", None).into()));
+        assert_eq!(hard(&of_the_caller), Outcome::Ignored);
     }
 
     #[test]
@@ -247,22 +215,5 @@ mod tests {
         let error = Wraps("outer", Some(Box::new(Wraps("middle", Some(io(io::ErrorKind::BrokenPipe))))));
         assert_eq!(text_of(&error), "broken pipe");
         assert_eq!(text_of(&Wraps("alone", None)), "alone");
-    }
-
-    #[test]
-    fn a_chain_without_an_end_is_left() {
-        #[derive(Debug)]
-        struct Endless;
-        impl fmt::Display for Endless {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("again")
-            }
-        }
-        impl StdError for Endless {
-            fn source(&self) -> Option<&(dyn StdError + 'static)> {
-                Some(self)
-            }
-        }
-        assert_eq!((kind_of(&Endless), text_of(&Endless)), (FailureKind::Error, "again".to_owned()));
     }
 }

@@ -14,12 +14,13 @@ use reqwest::Request;
 
 #[cfg(doc)]
 use super::StdErrorClassifier;
-use super::cause::{hard, kind_of};
+use super::cause::hard;
 use super::http::not_processed::not_processed;
 use super::http::text_of_status;
-use super::timeout::{as_error, find, known, not_ready, opaque, text_of_any};
+use super::timeout::{as_error, known, not_ready, opaque, text_of_any};
 use super::{BodyClassifier, Classifier, HttpClassifier};
 use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::sources::find;
 
 /// Judges the calls of a `reqwest::Client`. A response is judged by its status, and an error by its cause. For a
 /// client that the handlers of a server call, use [`for_handlers`](Self::for_handlers).
@@ -202,7 +203,8 @@ impl ReqwestClassifier {
             // empty.
             self.head(deadline, status, &HeaderMap::new(), &Extensions::new())
         } else {
-            let found = kind_of(error);
+            let outcome = hard(error);
+            let Some(found) = outcome.as_failure().map(Failure::kind) else { return outcome };
             let is_vague = matches!(found, FailureKind::Error | FailureKind::Reset);
             let kind = if is_vague && (error.is_body() || error.is_decode()) {
                 FailureKind::Body

@@ -10,14 +10,17 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
-#[cfg(feature = "http")]
-use std::sync::Once;
 use std::time::Duration;
 
 use super::Classifier;
-use super::cause::{hard, is_of_the_caller, text_of};
+use super::cause::{hard, text_of};
 use crate::error::{BoxError, Elapsed, Error, Rejected, WithinError};
 use crate::outcome::{FailureKind, Outcome};
+use crate::sources::chain;
+#[cfg(any(feature = "tonic", feature = "reqwest"))]
+use crate::sources::find;
+#[cfg(feature = "http")]
+use crate::sync::{AtomicBool, Relaxed};
 
 /// The classifier of a layer for which no classifier is set. Every response is a success, and [`outcome_of`]
 /// judges errors.
@@ -118,14 +121,15 @@ pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
 /// errors, and the mistakes of callers count against the service.
 #[cfg(feature = "http")]
 pub(super) fn opaque<E>() -> Outcome {
-    static LOGGED: Once = Once::new();
-    LOGGED.call_once(|| {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: the flag guards no other data.
+    if !LOGGED.swap(true, Relaxed) {
         let error = std::any::type_name::<E>();
         crate::telemetry::warn(&format!(
             "the classifier of a circuit breaker cannot look into the error type `{error}`, so that each of its errors \
              is a hard failure; use `StdErrorClassifier`, or map the error to `BoxError` below the breaker"
         ));
-    });
+    }
     Outcome::failure()
 }
 
@@ -151,18 +155,24 @@ pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static
         Some(WithinError::Elapsed(elapsed)) => return Some(elapsed),
         None => {}
     }
-    let types: [AsError; 9] = [
-        as_dyn::<io::Error>,
+    let wrapped = [
+        wrapped::<io::Error>(),
+        #[cfg(feature = "reqwest")]
+        wrapped::<reqwest::Error>(),
+        #[cfg(feature = "tonic")]
+        wrapped::<tonic::Status>(),
+        #[cfg(feature = "tonic")]
+        wrapped::<tonic::transport::Error>(),
+    ];
+    let types: [AsError; 6] = [
         as_dyn::<tower::timeout::error::Elapsed>,
         as_dyn::<tokio::time::error::Elapsed>,
         as_dyn::<tower::load_shed::error::Overloaded>,
         as_dyn::<Rejected>,
         as_dyn::<Elapsed>,
-        as_dyn::<Error<io::Error>>,
-        as_dyn::<WithinError<io::Error>>,
         as_dyn::<Error<Infallible>>,
     ];
-    types.iter().chain(OF_CLIENTS).find_map(|as_dyn| as_dyn(any))
+    wrapped.as_flattened().iter().chain(&types).find_map(|as_dyn| as_dyn(any))
 }
 
 /// Judges an error of `poll_ready`. A failure without a more precise kind gets the kind [`FailureKind::NotReady`].
@@ -180,77 +190,27 @@ pub(super) fn not_ready(outcome: Outcome) -> Outcome {
 
 type AsError = fn(&dyn Any) -> Option<&(dyn StdError + 'static)>;
 
-/// The error types of known clients.
-const OF_CLIENTS: &[AsError] = &[
-    #[cfg(feature = "reqwest")]
-    as_dyn::<reqwest::Error>,
-    #[cfg(feature = "reqwest")]
-    as_dyn::<Error<reqwest::Error>>,
-    #[cfg(feature = "reqwest")]
-    as_dyn::<WithinError<reqwest::Error>>,
-    #[cfg(feature = "tonic")]
-    as_dyn::<tonic::Status>,
-    #[cfg(feature = "tonic")]
-    as_dyn::<Error<tonic::Status>>,
-    #[cfg(feature = "tonic")]
-    as_dyn::<WithinError<tonic::Status>>,
-    #[cfg(feature = "tonic")]
-    as_dyn::<tonic::transport::Error>,
-    #[cfg(feature = "tonic")]
-    as_dyn::<Error<tonic::transport::Error>>,
-];
+/// Returns the conversions of an error alone and inside the errors of calls without tower and of typed layers.
+const fn wrapped<E: StdError + 'static>() -> [AsError; 3] {
+    [as_dyn::<E>, as_dyn::<Error<E>>, as_dyn::<WithinError<E>>]
+}
 
-pub(super) fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
+fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     let error: &(dyn StdError + 'static) = error.downcast_ref::<E>()?;
     Some(error)
 }
 
-/// Returns the outcome of the first timeout, refusal or mistake of the caller in the error and its sources, or `None` if
-/// none of them is one.
+/// Returns the outcome of the first timeout or refusal in the error and its sources, or `None` if none of
+/// them is a timeout or a refusal.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
-    typed(error).or_else(|| is_of_the_caller(error).then_some(Outcome::Ignored))
-}
-
-/// Returns the outcome of the first timeout or refusal in the error and its sources.
-fn typed(error: &(dyn StdError + 'static)) -> Option<Outcome> {
-    let mut next = Some(error);
-    while let Some(error) = next {
+    chain(error).find_map(|error| {
         if error.is::<Rejected>() || error.is::<tower::load_shed::error::Overloaded>() {
             return Some(Outcome::Ignored);
         }
-        if error.is::<tower::timeout::error::Elapsed>()
+        let is_timeout = error.is::<tower::timeout::error::Elapsed>()
             || error.is::<tokio::time::error::Elapsed>()
             || error.is::<Elapsed>()
-        {
-            return Some(Outcome::timeout());
-        }
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            if error.kind() == io::ErrorKind::TimedOut {
-                return Some(Outcome::timeout());
-            }
-            if let Some(outcome) = error.get_ref().and_then(|wrapped| typed(wrapped)) {
-                return Some(outcome);
-            }
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// Returns the first error of the type `E` among an error and its sources.
-#[cfg(feature = "http")]
-pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        // The wrapped error is searched separately, because the `source` of an `io::Error` skips it.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(found) = wrapped.and_then(|wrapped| find(wrapped)) {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+            || error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        is_timeout.then(Outcome::timeout)
+    })
 }

@@ -134,10 +134,10 @@ impl RegistryBuilder {
     /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created, or
     /// with [`start`](Registry::start) or [`restore`](Registry::restore) if that is later.
     ///
-    /// Services of keyed circuits, but not calls without tower, wait until all circuits under their prefix that are not closed in the store are
-    /// restored. The duration begins when the keyed circuits are built, or with the start if that is later. The first
-    /// call of a later key does not wait for the record of the key. That record is closed, unless another instance has
-    /// changed the record since.
+    /// Services of keyed circuits, but not calls without tower, wait until all circuits under their prefix that are not
+    /// closed in the store are restored. The duration begins when the keyed circuits are built, or with the start if
+    /// that is later. The first call of a later key does not wait for the record of the key. That record is closed,
+    /// unless another instance has changed the record since.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self

@@ -84,12 +84,12 @@ impl Link {
             self.clock = Some((now, store));
         }
         self.has_answered = true;
-        self.write_failed &= !writes(operation);
-        let was_down = !self.is_up() || self.failures > 0;
+        let was_down = !self.is_up() || self.write_failed;
         self.failures = self.failures.saturating_add(self.health.succeeded().unwrap_or(0));
-        if self.write_failed {
+        if self.write_failed && !writes(operation) {
             return;
         }
+        self.write_failed = false;
         if was_down {
             self.last_error = None;
         }
@@ -177,5 +177,19 @@ mod tests {
         assert!(
             (0..8).map(|number| fail(5_000 + number * 3_000, 7_000 + number * 3_000)).max().unwrap() > FIRST_WAIT * 10
         );
+    }
+
+    #[test]
+    fn the_error_of_a_failed_write_stays_until_a_write_succeeds() {
+        let (mut link, mut dice) = (Link::new("memory"), Dice::new(Some(1)));
+        // The second failure is not logged, because the first line is less than a minute old.
+        for second in [0_u64, 1] {
+            let at = |millis: u64| Tick::ZERO.saturating_add(Duration::from_millis(second * 1_000 + millis));
+            link.failed(at(0), at(1), "compare_and_set", &StoreError::timed_out("no answer"), &mut dice);
+            link.succeeded(at(2), "load", None);
+            assert!(link.is_up() && link.last_error.is_some(), "a load shows only that the store reads");
+            link.succeeded(at(3), "compare_and_set", None);
+            assert!(link.last_error.is_none(), "after {second} s");
+        }
     }
 }

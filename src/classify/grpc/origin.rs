@@ -3,9 +3,9 @@
 use std::error::Error as StdError;
 
 use super::super::cause::hard;
-use super::super::timeout::find;
 use super::GrpcCall;
 use crate::outcome::Outcome;
+use crate::sources::find;
 
 /// The part of a call in which an error appeared. A status whose call is not known has the origin `Readiness`, because
 /// `Readiness` has no call.
@@ -26,7 +26,7 @@ impl Origin {
     }
 }
 
-/// Judges an error of the transport as a hard failure. If the stream was reset with CANCEL, the outcome can also be the
+/// Judges an error of the transport by its cause, mostly as a hard failure. If the stream was reset with CANCEL, the outcome can also be the
 /// deadline of the caller, because a server resets a stream whose deadline has passed.
 pub(super) fn broken(call: GrpcCall, error: &(dyn StdError + 'static)) -> Outcome {
     let is_cancelled = find::<h2::Error>(error).is_some_and(|error| error.reason() == Some(h2::Reason::CANCEL));

@@ -9,12 +9,13 @@ use http::HeaderMap;
 use prost::Message;
 use tonic_types::{RetryInfo, pb};
 
-use super::super::cause::kind_of;
+use super::super::cause::caused;
 use super::super::http::not_processed::not_processed;
-use super::super::timeout::{as_error, find, known, opaque, text_of_any};
+use super::super::timeout::{as_error, known, opaque, text_of_any};
 use super::origin::{Origin, broken};
 use super::{Classifier, GrpcClassifier, GrpcCode};
-use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::outcome::{Failure, Outcome};
+use crate::sources::find;
 
 /// Judges calls of a client that tonic generated, outside a tower stack.
 impl GrpcClassifier {
@@ -68,11 +69,14 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     let code = GrpcCode::from(status.code());
     let mut otherwise = call.meaning(code, || status.message().as_bytes());
     // If tonic created the status from a transport error, that error is the source of the status.
-    if let (Outcome::Failure(failure), Some(source)) = (otherwise, status.source())
-        && let kind = kind_of(source)
-        && kind != FailureKind::Error
-    {
-        otherwise = failure.with_kind(kind).into();
+    if let Some(source) = status.source() {
+        let failure = otherwise.as_failure().copied();
+        match caused(failure.unwrap_or(Failure::hard()), source) {
+            // The caller is the cause, whatever the code says.
+            Outcome::Ignored => return Outcome::Ignored,
+            outcome if failure.is_some() => otherwise = outcome,
+            _ => {}
+        }
     }
     if matches!(origin, Origin::Body(_)) && otherwise.as_failure().is_none_or(Failure::is_ignored_early) {
         otherwise = Outcome::failure();

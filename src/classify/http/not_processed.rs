@@ -7,8 +7,8 @@
 
 use std::error::Error as StdError;
 
-use super::super::timeout::find;
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
+use crate::sources::find;
 
 /// Returns the outcome of a request that the server did not process, if the error or its sources say so.
 pub(in super::super) fn not_processed(error: &(dyn StdError + 'static)) -> Option<Outcome> {

@@ -35,6 +35,25 @@ impl std::error::Error for QuoteError {
     }
 }
 
+/// An error of the application around the error of a client.
+#[cfg(any(feature = "tonic", feature = "reqwest"))]
+#[derive(Debug)]
+struct Own<E>(E);
+
+#[cfg(any(feature = "tonic", feature = "reqwest"))]
+impl<E> fmt::Display for Own<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the shop is closed")
+    }
+}
+
+#[cfg(any(feature = "tonic", feature = "reqwest"))]
+impl<E: std::error::Error + 'static> std::error::Error for Own<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 /// Returns the text of the failure that has opened the circuit.
 fn text(circuit: &Circuit) -> String {
     let edge = circuit.status().transitions.pop().expect("the circuit has opened");
@@ -152,23 +171,8 @@ mod of_tonic {
 
     use super::*;
 
-    #[derive(Debug)]
-    struct StockError(Status);
-
-    impl fmt::Display for StockError {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("no stock")
-        }
-    }
-
-    impl std::error::Error for StockError {
-        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-            Some(&self.0)
-        }
-    }
-
-    async fn stock(code: Code) -> Result<u32, StockError> {
-        Err(StockError(Status::new(code, "as asked")))
+    async fn stock(code: Code) -> Result<u32, Own<Status>> {
+        Err(Own(Status::new(code, "as asked")))
     }
 
     #[tokio::test]
@@ -201,21 +205,6 @@ mod of_reqwest {
     use super::*;
     use crate::parts::SUCCESS;
 
-    #[derive(Debug)]
-    struct ShopError(reqwest::Error);
-
-    impl fmt::Display for ShopError {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("the shop is closed")
-        }
-    }
-
-    impl std::error::Error for ShopError {
-        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-            Some(&self.0)
-        }
-    }
-
     /// Returns the error of a client whose server does not answer.
     async fn timed_out() -> reqwest::Error {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -240,7 +229,7 @@ mod of_reqwest {
         for error in [timed_out().await, without_host().await, of_status(404), of_status(500)] {
             let expected = ReqwestClassifier::new().error(&error);
             assert_eq!(outcome_of(&error), expected, "{error:?}");
-            let own = ShopError(error);
+            let own = Own(error);
             assert_eq!(outcome_of(&own), expected, "{own:?}");
             let boxed: BoxError = own.into();
             assert_eq!(outcome_of(boxed.as_ref()), expected, "{boxed:?}");
@@ -254,7 +243,7 @@ mod of_reqwest {
     async fn a_mistake_of_the_caller_does_not_open_the_circuit_of_an_own_error_or_a_plain_call() {
         let circuit = circuit(&MockClock::new());
         for _ in 0..20 {
-            let own = async { Err::<u32, _>(ShopError(without_host().await)) };
+            let own = async { Err::<u32, _>(Own(without_host().await)) };
             drop(circuit.call_classified(StdErrorClassifier::new(), own).await);
             drop(circuit.call(async { Err::<u32, _>(without_host().await) }).await);
             drop(circuit.call(async { Err::<u32, _>(of_status(404)) }).await);

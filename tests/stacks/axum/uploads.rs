@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +17,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_circuit_breaker::classify::{GrpcClassifier, HttpClassifier, outcome_of};
@@ -25,10 +27,12 @@ use tower_circuit_breaker::{BoxError, Circuit, CircuitBreakerLayer, Config, Outc
 
 use super::faults::{Servers, client};
 
-type Upstream = (Circuit, String);
+/// The circuit and the address of the upstream, and the notice that a request is being sent on.
+type Upstream = (Circuit, String, Arc<Notify>);
 
 /// Sends a request on to the upstream, as the recipe of a reverse proxy does.
-async fn forward(Shared((circuit, upstream)): Shared<Upstream>, mut request: Request<Body>) -> Response {
+async fn forward(Shared((circuit, upstream, begun)): Shared<Upstream>, mut request: Request<Body>) -> Response {
+    begun.notify_one();
     *request.uri_mut() = upstream.parse().unwrap();
     let layer = CircuitBreakerLayer::new(&circuit);
     let service = ServiceBuilder::new()
@@ -39,11 +43,10 @@ async fn forward(Shared((circuit, upstream)): Shared<Upstream>, mut request: Req
 }
 
 /// Sends a head that announces a body, and a part of the body, and breaks off.
-async fn break_off(proxy: SocketAddr, sent: &str) {
+async fn break_off(proxy: SocketAddr, sent: &str, begun: &Notify) {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
     stream.write_all(format!("POST / HTTP/1.1\r\nhost: proxy\r\n{sent}").as_bytes()).await.unwrap();
-    // The upstream has the beginning of the body before the client goes away.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    begun.notified().await;
     stream.shutdown().await.unwrap();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.ok();
@@ -55,26 +58,30 @@ async fn clients_that_break_off_their_uploads_do_not_open_the_circuit_of_the_ups
     let length = async |body: Bytes| body.len().to_string();
     let upstream = servers.start(Router::new().route("/", post(length))).await;
     let circuit = circuit();
-    let app = Router::new().route("/", post(forward)).with_state((circuit.clone(), upstream));
+    let begun = Arc::new(Notify::new());
+    let app = Router::new().route("/", post(forward)).with_state((circuit.clone(), upstream, begun.clone()));
     let proxy: SocketAddr =
         servers.start(app).await.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
-    for sent in [
-        "content-length: 100\r\n\r\nten bytes.",
-        "transfer-encoding: chunked\r\n\r\na\r\nten bytes.\r\n",
-        "transfer-encoding: chunked\r\n\r\na\r\nten bytes.\r\nxyz\r\n",
+    for (sent, ignored) in [
+        ("content-length: 100\r\n\r\nten bytes.", 6),
+        ("transfer-encoding: chunked\r\n\r\na\r\nten bytes.\r\n", 12),
+        ("transfer-encoding: chunked\r\n\r\na\r\nten bytes.\r\nxyz\r\n", 18),
     ] {
         for _ in 0..6 {
-            break_off(proxy, sent).await;
+            break_off(proxy, sent, &begun).await;
         }
-        assert_eq!((circuit.state(), circuit.totals().failures), (State::Closed, 0), "{sent:?}");
+        let totals = circuit.totals();
+        assert_eq!((totals.ignored, totals.failures, totals.cancelled), (ignored, 0, 0), "{sent:?}");
     }
+    assert_eq!(circuit.state(), State::Closed);
 }
 
-/// A body that breaks off behind its first part.
-fn broken() -> Body {
+/// A body that breaks off once the server has the head of its request.
+fn broken(arrived: &Arc<Notify>) -> Body {
     let first = stream::iter([Ok(Bytes::from_static(b"ten bytes."))]);
-    let end = stream::once(async {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    let arrived = arrived.clone();
+    let end = stream::once(async move {
+        arrived.notified().await;
         Err(io::Error::from(io::ErrorKind::UnexpectedEof))
     });
     Body::from_stream(first.chain(end))
@@ -84,7 +91,8 @@ fn broken() -> Body {
 async fn a_request_body_that_fails_over_http_2_is_ignored() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/", listener.local_addr().unwrap());
-    let mut server = JoinSet::new();
+    let (arrived, mut server) = (Arc::new(Notify::new()), JoinSet::new());
+    let notice = arrived.clone();
     server.spawn(async move {
         let mut kept = Vec::new();
         loop {
@@ -92,11 +100,12 @@ async fn a_request_body_that_fails_over_http_2_is_ignored() {
             let mut connection = h2::server::handshake(stream).await.unwrap();
             while let Some(Ok(request)) = connection.accept().await {
                 kept.push(request);
+                notice.notify_one();
             }
         }
     });
     let client: Client<HttpConnector, Body> = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
-    let error = client.request(Request::post(&uri).body(broken()).unwrap()).await.unwrap_err();
+    let error = client.request(Request::post(&uri).body(broken(&arrived)).unwrap()).await.unwrap_err();
     assert_eq!(outcome_of(&error), Outcome::Ignored, "{error:?}");
     let circuit = circuit();
     let service = ServiceBuilder::new()
@@ -104,10 +113,11 @@ async fn a_request_body_that_fails_over_http_2_is_ignored() {
         .map_err(BoxError::from)
         .service(client);
     for _ in 0..6 {
-        let request = Request::post(&uri).header("content-type", "application/grpc").body(broken()).unwrap();
+        let request = Request::post(&uri).header("content-type", "application/grpc").body(broken(&arrived)).unwrap();
         assert!(service.clone().oneshot(request).await.is_err());
     }
-    assert_eq!((circuit.state(), circuit.totals().failures), (State::Closed, 0));
+    let totals = circuit.totals();
+    assert_eq!((circuit.state(), totals.ignored, totals.failures), (State::Closed, 6, 0));
 }
 
 #[tokio::test]
