@@ -75,7 +75,7 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
             // The caller is the cause, whatever the code says.
             Outcome::Ignored => return Outcome::Ignored,
             outcome if failure.is_some() => otherwise = outcome,
-            _ => {}
+            Outcome::Success | Outcome::Failure(_) => {}
         }
     }
     if matches!(origin, Origin::Body(_)) && otherwise.as_failure().is_none_or(Failure::is_ignored_early) {
