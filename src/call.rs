@@ -55,8 +55,11 @@ pin_project! {
 
 /// The progress of a call.
 enum State {
-    /// No permit was asked for, because the future was not polled yet, or because the circuit is being restored.
-    Before(Asking, Option<Box<Wait>>),
+    /// The future was not polled yet, so no permit was asked for.
+    Before(Asking),
+    /// The circuit was being restored when the future was created, so no permit was asked for. The variant is separate,
+    /// because a healthy call must not carry a wait.
+    Restoring(Asking, Box<Wait>),
     /// The call was admitted and is under way, or has ended.
     Admitted(Unclassified),
     /// The call was rejected.
@@ -108,7 +111,12 @@ impl Circuit {
         E: 'static,
         Result<T, E>: Conclusive<UseCallWith>,
     {
-        Call { future, state: State::Before(self.asking(), self.wait_for_restore()) }
+        let asking = self.asking();
+        let state = match self.wait_for_restore() {
+            None => State::Before(asking),
+            Some(wait) => State::Restoring(asking, wait),
+        };
+        Call { future, state }
     }
 }
 
@@ -121,11 +129,11 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let State::Before(_, Some(wait)) = this.state {
-            ready!(wait.poll_restored(context));
+        if let State::Restoring(..) = this.state {
+            ready!(poll_restored(this.state, context));
         }
-        if let State::Before(..) = this.state
-            && let State::Before(asking, _) = mem::replace(this.state, State::Over)
+        if let State::Before(_) = this.state
+            && let State::Before(asking) = mem::replace(this.state, State::Over)
         {
             let permit = asking.admit(Start::Untaken).map_err(Error::Rejected)?;
             *this.state = State::Admitted(unclassified(permit));
@@ -136,10 +144,24 @@ where
     }
 }
 
+/// Is ready once the circuit is restored. The state is then `Before`.
+#[cold]
+fn poll_restored(state: &mut State, context: &mut Context<'_>) -> Poll<()> {
+    if let State::Restoring(_, wait) = state {
+        ready!(wait.poll_restored(context));
+    }
+    if let State::Restoring(asking, _) = mem::replace(state, State::Over) {
+        *state = State::Before(asking);
+    }
+    Poll::Ready(())
+}
+
 impl<F> fmt::Debug for Call<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
-            State::Before(asking, _) => f.debug_struct("Call").field("asking", asking).finish_non_exhaustive(),
+            State::Before(asking) | State::Restoring(asking, _) => {
+                f.debug_struct("Call").field("asking", asking).finish_non_exhaustive()
+            }
             State::Admitted(flight) => f.debug_struct("Call").field("flight", flight).finish_non_exhaustive(),
             State::Over => f.debug_struct("Call").finish_non_exhaustive(),
         }
