@@ -111,10 +111,9 @@ impl Circuit {
         E: 'static,
         Result<T, E>: Conclusive<UseCallWith>,
     {
-        let asking = self.asking();
-        let state = match self.wait_for_restore() {
-            None => State::Before(asking),
-            Some(wait) => State::Restoring(asking, wait),
+        let state = match self.asking_after_restore() {
+            (asking, None) => State::Before(asking),
+            (asking, Some(wait)) => State::Restoring(asking, wait),
         };
         Call { future, state }
     }

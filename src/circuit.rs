@@ -304,10 +304,12 @@ impl Circuit {
         Branch::admit(&self.root, start, drawn)
     }
 
-    /// Returns a reference to the circuit, for a call that acquires its permit later.
+    /// Returns a reference to the circuit, for a call that acquires its permit later, and true if calls wait for the
+    /// circuit to be restored.
     #[inline]
-    pub(crate) fn asking(&self) -> Asking {
-        Asking::new(&self.root)
+    pub(crate) fn asking(&self) -> (Asking, bool) {
+        let word = self.inner().load();
+        (Asking::new(&self.root, word), word.awaits_restore())
     }
 
     /// Returns true if calls go through and are counted, so that no gate has to be evaluated.

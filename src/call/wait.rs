@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::circuit::{Admission, Circuit, Drawn, Peek, Permit, Place, Rejected, Start};
+use crate::circuit::{Admission, Asking, Circuit, Drawn, Peek, Permit, Place, Rejected, Start};
 use crate::clock::Deadline;
 use crate::state::Standing;
 
@@ -118,11 +118,12 @@ pub struct Observed {
 }
 
 impl Circuit {
-    /// Returns the wait for the restore of the circuit, or `None` if the circuit is not being restored. The wait is
-    /// boxed, because a healthy call must not move it.
+    /// Returns a reference to the circuit, for a call that acquires its permit later, and the wait for the restore if
+    /// the circuit is being restored. The wait is boxed, because a healthy call must not move it.
     #[inline]
-    pub(super) fn wait_for_restore(&self) -> Option<Box<Wait>> {
-        self.awaits_restore().then(|| Box::new(Wait::new(self)))
+    pub(super) fn asking_after_restore(&self) -> (Asking, Option<Box<Wait>>) {
+        let (asking, awaits_restore) = self.asking();
+        (asking, awaits_restore.then(|| Box::new(Wait::new(self))))
     }
 }
 

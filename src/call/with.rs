@@ -63,7 +63,7 @@ impl Circuit {
         F: Future<Output = Result<T, E>>,
         E: 'static,
     {
-        let (asking, wait) = (self.asking(), self.wait_for_restore());
+        let (asking, wait) = self.asking_after_restore();
         follow(
             wait,
             || Ok(unclassified(asking.admit(Start::Untaken)?)),
@@ -97,7 +97,7 @@ impl Circuit {
         C: Classifier<(), T, E, Call = D>,
         F: Future<Output = Result<T, E>>,
     {
-        let (asking, wait) = (self.asking(), self.wait_for_restore());
+        let (asking, wait) = self.asking_after_restore();
         follow(
             wait,
             move || {
@@ -156,7 +156,7 @@ impl Circuit {
         E: 'static,
         Result<T, E>: Conclusive<UseCallWith>,
     {
-        let (asking, wait) = (self.asking(), self.wait_for_restore());
+        let (asking, wait) = self.asking_after_restore();
         within(wait, || asking.admit(Start::Untaken).map(unclassified).map_err(WithinError::Rejected), limit, future)
     }
 
@@ -183,6 +183,7 @@ impl Circuit {
         E: 'static,
         Result<T, E>: Conclusive<UseCallWith>,
     {
-        self.asking().admit(Start::Coarse)?.call_blocking(call).map_err(Error::Inner)
+        let (asking, _) = self.asking();
+        asking.admit(Start::Coarse)?.call_blocking(call).map_err(Error::Inner)
     }
 }

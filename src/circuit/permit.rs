@@ -14,6 +14,7 @@ use super::limit::Drawn;
 use super::mark::{Mark, Right};
 use super::outcomes::{End, Took};
 use super::rejected::Rejected;
+use super::word::Word;
 use crate::clock::Tick;
 use crate::event::Ended;
 use crate::outcome::{Failure, FailureKind, Outcome};
@@ -82,8 +83,8 @@ pub(crate) struct Asking(Arc<Branch>);
 
 impl Asking {
     #[inline]
-    pub(super) fn new(root: &Arc<Branch>) -> Self {
-        Self(Arc::clone(root.own(root.inner.load())))
+    pub(super) fn new(root: &Arc<Branch>, word: Word) -> Self {
+        Self(Arc::clone(root.own(word)))
     }
 
     #[inline]
