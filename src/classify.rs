@@ -8,7 +8,9 @@
 //! unknown failure that counted as a success would hide an outage. A failure has a kind and a text. The kind is a
 //! label of metrics, so the number of kinds must be small. The text is for people.
 //!
-//! This module leaves the counting of outcomes, and the decision to trip, to the circuit.
+//! The weight of one call is the weight of the [`Failure`](crate::Failure) that the classifier returns. Without tower
+//! the caller gives the weight (`call/with.rs`, `circuit/permit.rs`). This module leaves the counting of outcomes, and
+//! the decision to trip, to the circuit.
 
 #[cfg(feature = "http")]
 mod body;

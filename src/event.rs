@@ -7,8 +7,9 @@
 //! receives all transitions of a circuit in their order. Observers decide nothing. A panic of an observer is caught and
 //! counted. An observer that blocks also blocks the caller of the circuit.
 //!
-//! There is no event for the start of a call, and no event shows that a call was a probe. A metric of these facts needs
-//! a new event in this module.
+//! There is no event for the start of a call, and no event shows that a call was a probe. A counter of these facts needs
+//! a new event. A gauge of a number that the circuit knows at any time, such as the probes in flight, needs only a field
+//! of [`Event::Refresh`], which `circuit/notify.rs` fills.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,5 @@
 //! The stored form of a circuit, with the names of its JSON fields, the merge of two copies and the effect of
-//! commands.
+//! commands. The names of the fields of a part are in `record/entry.rs`, `record/operated.rs` and `record/fleet.rs`.
 //!
 //! A store only keeps and compares bytes, and does not know the states of a circuit. The merge of two copies of a
 //! record and the effect of a command are pure functions of this module, so that every store has the same semantics.

@@ -3,7 +3,8 @@
 //! A [`Store`] keeps bytes by name, replaces them only for a writer that names the present version, and returns its own
 //! time. A store knows no state machine, because [`record`](crate::record) alone decides the meaning of the bytes.
 //! Therefore all stores have the same semantics and pass one conformance suite unchanged (`conformance`, feature
-//! `test-util`), and a new store needs a few hundred lines.
+//! `test-util`), and a new store has to implement only the trait. A new store has a file in `store` and is declared
+//! in this file. The scheme of its address is in `keep.rs`, and its constructor is in `store/open.rs`.
 //!
 //! A call through a circuit never waits for a store. The coordinator loads and writes the records in the background,
 //! and gives each operation a deadline.

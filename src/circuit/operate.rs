@@ -3,8 +3,8 @@
 //!
 //! An act has a user and a reason. An act takes effect immediately, and observers are notified of an act as of every
 //! transition. Automatic changes do not end an act, because an operator may know more than the counts. An act stays in
-//! force until another act or the end of its hold. A trip of a held circuit replaces the hold, and the duration of the
-//! new hold counts from the new trip.
+//! force until another act or the end of its hold. A trip or a disable of a held circuit replaces the hold, and the
+//! duration of the new hold counts from the new act. The act in a stored record is in `record/apply/operate.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //!
 //! The audit has one row for each transition and for each act of an operator. A row has texts and numbers without
 //! further structure, so that a person can read rows in a table, and so that a store needs no knowledge of circuits.
+//! The SQL stores have the conditions of the filter in their statements too, and `store/conformance/audits.rs` compares
+//! all stores.
 
 use serde::{Deserialize, Serialize};
 

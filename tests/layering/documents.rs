@@ -75,6 +75,20 @@ fn source_files_that_a_page_names_exist() {
 }
 
 #[test]
+fn the_names_behind_a_source_file_occur_in_that_file() {
+    let sources = Sources::read();
+    let mut faults = Vec::new();
+    for (page, heading) in [("CONTRIBUTING.md", "## Recipes"), ("docs/architecture.md", "#")] {
+        let text = sources.text(page);
+        let (_, part) = text.split_once(heading).expect("the page has the heading");
+        faults.extend(items(part).iter().flat_map(|item| sources.absent(item)));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let planted = sources.absent("`circuit/trip_rules.rs` (`trips`, `untrips`)");
+    assert_eq!(planted, ["`untrips` is not in src/circuit/trip_rules.rs"]);
+}
+
+#[test]
 fn links_between_pages_lead_somewhere() {
     let sources = Sources::read();
     let mut faults = Vec::new();
@@ -196,6 +210,25 @@ impl Sources {
         Some(format!("no source has the word `{missing}`"))
     }
 
+    /// Returns the faults of an item that names source files and, behind them, words that these files should have.
+    fn absent(&self, item: &str) -> Vec<String> {
+        let (mut files, mut texts, mut faults) =
+            (Vec::new(), Self { root: self.root.clone(), words: String::new() }, Vec::new());
+        for span in spans(item) {
+            let file = ["", "src/"]
+                .iter()
+                .map(|folder| format!("{folder}{span}"))
+                .find(|file| span.ends_with(".rs") && self.root.join(file).is_file());
+            if let Some(file) = file {
+                texts.words += &self.text(&file);
+                files.push(file);
+            } else if !files.is_empty() && span.chars().all(is_part_of_a_name) && !texts.has_word(span) {
+                faults.push(format!("`{span}` is not in {}", files.join(", ")));
+            }
+        }
+        faults
+    }
+
     /// Returns binary and path of a test, if the span names one.
     fn as_test(span: &str) -> Option<(&str, &str)> {
         span.split_once(' ').filter(|(binary, path)| BINARIES.contains(binary) && !path.contains(' '))
@@ -220,7 +253,7 @@ impl Sources {
     }
 
     fn has_word(&self, word: &str) -> bool {
-        let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        let is_part = |c: Option<char>| c.is_some_and(is_part_of_a_name);
         let stands_alone = |at: usize| {
             let (before, behind) = (&self.words[..at], &self.words[at + word.len()..]);
             !is_part(before.chars().next_back()) && !is_part(behind.chars().next())
@@ -281,6 +314,23 @@ fn pages(root: &Path) -> Vec<String> {
 /// The spans of code in a text. Blocks are left out.
 fn spans(text: &str) -> impl Iterator<Item = &str> {
     prose(text).flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// The rows of tables and the items of numbered lists in a text, each with the lines that belong to the item.
+fn items(text: &str) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for line in prose(text) {
+        if line.starts_with("| ") || line.starts_with(|c: char| c.is_ascii_digit()) {
+            items.push(line.to_owned());
+        } else if let Some(item) = items.last_mut().filter(|_| line.starts_with("   ")) {
+            item.push_str(line);
+        }
+    }
+    items
+}
+
+fn is_part_of_a_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 /// The lines outside of blocks of code.

@@ -1,5 +1,6 @@
 //! The JSON documents that `circuitctl --json` prints for programs. A field never changes its name or meaning, but new
-//! fields may be added. Times are milliseconds since 1970.
+//! fields may be added. The names do not depend on the names in the stored record (`record.rs`). Times are milliseconds
+//! since 1970.
 
 use serde_json::{Value, json};
 use tower_circuit_breaker::operation::{Done, Kept, Order, Reach};
