@@ -7,8 +7,10 @@ mod counted;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
 use tower_circuit_breaker::store::{Operation, Store};
+use tower_circuit_breaker::state::Act;
 use tower_circuit_breaker::{Outcome, Registry, State};
 
 use crate::lines::Lines;
@@ -205,6 +207,27 @@ async fn a_write_that_panics_is_repeated_and_its_audit_too() {
     let status = registry.store_status().unwrap();
     assert_eq!((status.deaths, status.unsaved, status.audit_rows), (0, 0, 0));
     assert_eq!(record(&store.0.inner, "payments").await.unwrap().state, State::Open);
+}
+
+/// The record has room for one act, so the transition alone carries the state to which the reset led.
+#[tokio::test(start_paused = true)]
+async fn a_reset_whose_write_failed_is_published_with_the_next_act() {
+    let store = Counted::new(false);
+    let (registry, circuit) = registry(&store);
+    assert!(registry.restore(secs(1)).await.unwrap().is_complete());
+    fail(&circuit, 5);
+    pass(secs(2)).await;
+    assert_eq!(record(&store.0.inner, "payments").await.unwrap().state, State::Open);
+    store.0.panics.store(true, Relaxed);
+    circuit.reset(&alice(), To::Closed);
+    pass(secs(2)).await;
+    assert!(registry.store_status().unwrap().last_error.unwrap().contains("panicked"), "the reset was sent");
+    circuit.shadow(&alice());
+    store.0.panics.store(false, Relaxed);
+    pass(secs(40)).await;
+    let record = record(&store.0.inner, "payments").await.unwrap();
+    assert_eq!(record.operator.map(|operated| operated.act), Some(Act::Shadow));
+    assert_eq!(record.state, State::Closed);
 }
 
 #[tokio::test(start_paused = true)]
