@@ -27,8 +27,8 @@
 //! | `GET /api/transitions?circuit=NAME` | the last transitions of a circuit with the numbers that decided them, newest first |
 //! | `GET /api/audit?service=&user=&since=&limit=` | the rows of the audit, newest first, where `since` is in milliseconds since 1970 and `limit` is 1 to 1000 |
 //! | `GET /api/fleet?circuit=NAME` | the decision of the fleet, read from the store, with its votes, its leases and its instances |
-//! | `GET /api/events` | server-sent events, which are `transition`, `rejections`, `introduced`, `fleet`, `missed` and `beat` |
-//! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`. Without `hold_ms` the circuit stays open until a reset |
+//! | `GET /api/events` | server-sent events, which are `transition`, `rejections`, `introduced`, `suppressed`, `fleet`, `missed` and `beat` |
+//! | `POST /api/trip?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`. Without `hold_ms` the circuit stays open until a reset or a resume |
 //! | `POST /api/reset?circuit=NAME` | `{"reason": "…", "to": "half_open" or "closed", "force": false}` |
 //! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
@@ -43,26 +43,26 @@
 //! `id_used`. The authoriser alone decides the user of an order. Names are in the query, because proxies and browsers
 //! rewrite paths, and a circuit may have the name `../a`. The names of durations and times end in `_ms`.
 //!
-//! The answer is 200 if the order is stored or there is no store, and 202 if the order is in force in this
-//! process and waits for the store. If the client disconnects before the answer, the order is carried out
-//! nevertheless, provided that the body of the request was complete. Errors are problem details (RFC 9457),
-//! where `detail` is a sentence for people and `kind` is a word for programs.
+//! The answer is 200 if the order is stored or there is no store, and 202 if the order is in force in this process, but
+//! the store, its durable tier or the audit does not have it yet. If the client disconnects before the answer, the
+//! order is carried out nevertheless, provided that the body of the request was complete. Errors are problem details
+//! (RFC 9457), where `detail` is a sentence for people and `kind` is a word for programs.
 //!
 //! # Protection
 //!
-//! Orders are `POST` requests with JSON, which a form of another site cannot send. The router refuses a
-//! request if the browser reports that the request comes from another site. The browser reports the site in
-//! `Sec-Fetch-Site`, but only over https and to this machine. Without that header, the router compares the
-//! host and the port of `Origin` with those of `Host`, where a default port can be left out.
-//! [`trusted_origin`](AdminRouter::trusted_origin) accepts the origin of a page behind a proxy that changes the
-//! `Host`. For a user of [`bearer`] the two are not compared, because no other site can send the token.
-//! `Forwarded` and `X-Forwarded-*` are never trusted, because any client can send them.
+//! Orders are `POST` requests with JSON, which a form of another site cannot send. The router refuses a request if the
+//! browser reports that the request comes from another site. The browser reports the site in `Sec-Fetch-Site`, but only
+//! over https and to localhost. Without that header, the router compares the host and the port of `Origin` with those
+//! of `Host`, where a default port can be left out. [`trusted_origin`](AdminRouter::trusted_origin) accepts the origin
+//! of a page behind a proxy that changes the `Host`. For a user of [`bearer`] the two headers are not compared, because
+//! no other site can send the token. `Forwarded` and `X-Forwarded-*` are never trusted, because any client can send
+//! them.
 //!
-//! [`hosts`](AdminRouter::hosts) refuses requests to other hosts, which protects against DNS rebinding. The page
-//! may run only its own script and style, connects only to its own server, cannot be framed, and shows the text
-//! of users as plain text. A body has at most 16 KiB, and at most
-//! [`event_clients`](AdminRouter::event_clients) clients follow the events. Refused requests are logged with the
-//! values that were compared, one line a minute for each kind. Rate limits and TLS are left to the application.
+//! [`hosts`](AdminRouter::hosts) refuses requests to other hosts, which protects against DNS rebinding. The page may
+//! run only its own script and style, connects only to its own server, cannot be framed, and shows the text of users as
+//! plain text. A body has at most 16 KiB, and at most [`event_clients`](AdminRouter::event_clients) clients follow the
+//! events. Requests that are refused because of their user, origin or host are logged with the values that were
+//! compared, one line a minute for each kind. Rate limits and TLS are left to the application.
 
 mod auth;
 mod body;
@@ -117,9 +117,8 @@ pub struct AdminRouter {
 type Shutdown = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl AdminRouter {
-    /// Sets the check of requests. The closure returns the user of a request, who may then read and act, or
-    /// refuses the request with [`Denied`]. The router calls the closure for every request except those for
-    /// the page.
+    /// Sets the check of requests. The closure returns the user of a request, who may then read and act, or refuses the
+    /// request with [`Denied`]. The router calls the closure for every request to its API, and not for the page.
     ///
     /// The closure receives method, address, headers and extensions of the request. The closure may check a
     /// cookie, the name of a certificate, or a result that an asynchronous middleware of the application has
@@ -293,8 +292,8 @@ impl AdminRouter {
 }
 
 impl fmt::Debug for AdminRouter {
-    // Only the number of circuits is shown. The authoriser is left out, because the authoriser may contain
-    // secrets.
+    // Of the registry, only the number of circuits is shown. The `Debug` of `Access` leaves out the authoriser, because
+    // the authoriser may contain secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { registry, access, site, event_clients, shutdown: _ } = self;
         f.debug_struct("AdminRouter")

@@ -55,10 +55,10 @@ pin_project! {
 
 /// The progress of a call.
 enum State {
-    /// The future was not polled yet, so no permit was asked for.
+    /// The future was not polled yet, so the call has no permit.
     Before(Asking),
-    /// The circuit was being restored when the future was created, so no permit was asked for. The variant is separate,
-    /// because a healthy call must not carry a wait.
+    /// The circuit was being restored when the future was created, so the call has no permit yet. The variant is
+    /// separate, because a healthy call must not carry a wait.
     Restoring(Asking, Box<Wait>),
     /// The call was admitted and is under way, or has ended.
     Admitted(Unclassified),
@@ -69,10 +69,11 @@ enum State {
 impl Circuit {
     /// Makes a call without tower. Runs `future` if the circuit permits the call, and records the outcome.
     ///
-    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. An error of your own is a hard failure without a text,
-    /// also if its source is a timeout, unless [`call_classified`](Self::call_classified) gets a
-    /// [`StdErrorClassifier`](crate::classify::StdErrorClassifier). A result does not compile if its `Ok` can contain a
-    /// failure, or its `Err` a good answer, see [`Conclusive`]. For such results and other cases, use these calls:
+    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. An error of your own is a hard failure without a
+    /// text, also if its source is a timeout. To judge such an error by its sources, pass a
+    /// [`StdErrorClassifier`](crate::classify::StdErrorClassifier) to [`call_classified`](Self::call_classified). A
+    /// result does not compile if its `Ok` can contain a failure, or its `Err` a good answer, see [`Conclusive`]. For
+    /// such results and other cases, use these calls:
     ///
     /// | call | for |
     /// |---|---|

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
-//!                       ├─ open: deadline over? ──▶ Permit (probe) ─────▶ verdict ───────── certain? ─┤
+//!                       ├─ a slot for a probe? ───▶ Permit (probe) ─────▶ verdict ───────── certain? ─┤
 //!                       └─ else ──────────────────▶ Rejected                                          ▼
 //!                                               observers ◀── word, era ◀── data of the era ◀── cold mutex
 //! ```
@@ -35,12 +35,12 @@
 //! | from | to | cause | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|
 //! | closed | open | An outcome meets a rule. | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
-//! | closed | open | A call or a status comes while calls hang, and the calls that hang meet the slow-call rule (`circuit/hanging.rs`). | `SlowCallRate` |
+//! | closed | open | Hanging calls meet the slow-call rule when a call, a status or another event checks them (`circuit/hanging.rs`). | `SlowCallRate` |
 //! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `Unproven` |
 //! | closed | open | A failure asks for no more calls. | `AtOnce` |
 //! | closed, half-open, open | open until a later time | A failure of an ended era or of an uncounted call asks for no calls for a time. | `AtOnce` |
-//! | closed | open | An outcome meets a rule whose thresholds a ramp has lowered. | `Relapsed` |
-//! | closed | open | An outcome meets a rule whose thresholds advice has lowered. | `Advised` |
+//! | closed | open | An outcome or hanging calls meet a rule whose thresholds a ramp has lowered. | `Relapsed` |
+//! | closed | open | An outcome or hanging calls meet a rule whose thresholds advice has lowered. | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `WaitElapsed` |
 //! | open | half-open | A health probe succeeds (`circuit/health.rs`). | `HealthProbe` |
 //! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `ProbeFailed` |
@@ -75,9 +75,10 @@
 //! service. The trust ends with its era, as the run does, so that a change of the mode or a restart also ends the
 //! trust. Other instances do not know of the trust.
 //!
-//! A closed circuit *ramps* for a time after its probes or its fleet have closed the circuit, if a
-//! [ramp](crate::config::ConfigBuilder::ramp) is set. During the ramp only a growing share of the calls passes. A
-//! change of the mode during the ramp begins no other ramp, and the end of the ramp begins no era.
+//! A closed circuit *ramps* for a time after its probes have closed the circuit, if a
+//! [ramp](crate::config::ConfigBuilder::ramp) is set. After its fleet has closed the circuit, the circuit ramps by
+//! default. During the ramp only a growing share of the calls passes. A change of the mode during the ramp begins no
+//! other ramp, and the end of the ramp begins no era.
 //!
 //! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure. A doubt
 //! by a dropped permit weighs 0.5, and a doubt by a deadline of the caller weighs less.
@@ -203,8 +204,8 @@ impl Circuit {
         circuit
     }
 
-    /// Creates a circuit without a report to its observers. The caller must call [`introduce`](Self::introduce)
-    /// afterwards, outside every lock, because observers are foreign code.
+    /// Creates a circuit without a report to its observers. If calls will use the circuit, the caller must call
+    /// [`introduce`](Self::introduce) afterwards, outside every lock, because observers are foreign code.
     ///
     /// `also` is the observer of a registry, which is not part of the configuration.
     pub(crate) fn unreported(config: Config, also: Option<Arc<dyn event::Observer>>) -> Self {
@@ -218,8 +219,9 @@ impl Circuit {
         self.inner().introduce();
     }
 
-    /// Reports to the observers that the circuit has left its registry, ends the wait for a restore, and removes the
-    /// circuit from its group. The caller must hold no lock, because observers and wakers are foreign code.
+    /// Reports to the observers that the circuit has left its registry or was not added to the registry, ends the wait
+    /// for a restore, and removes the circuit from its group. The caller must hold no lock, because observers and
+    /// wakers are foreign code.
     #[cfg(feature = "keyed")]
     pub(crate) fn report_forgotten(&self) {
         #[cfg(feature = "store")]
@@ -263,8 +265,8 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if the circuit is open, or half-open with all its probes under way, or if a ramp or a throttle
-    /// rejects the call. A rejected call must not be made.
+    /// [`Rejected`] if the circuit is open or forced open, if the half-open circuit admits no further probe, or if a
+    /// ramp or a throttle rejects the call. A rejected call must not be made.
     #[doc(alias = "tryAcquirePermission")]
     #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
@@ -276,7 +278,7 @@ impl Circuit {
     /// critical calls are rejected first. A half-open circuit takes its probes from less critical calls, if there are
     /// any.
     ///
-    /// A call through the permit has the same criticality:
+    /// To make a call of this criticality, make the call with the permit:
     ///
     /// ```
     /// # use tower_circuit_breaker::{BoxError, Circuit, Config, Criticality};
@@ -296,9 +298,9 @@ impl Circuit {
         self.admit(Start::Coarse, || Drawn::By(criticality)).map(Admission::permit)
     }
 
-    /// Admits or rejects one call. `drawn` returns the criticality by which a limit may reject the call, and is called
-    /// only if the word alone does not admit the call. The caller turns the admission into a permit when the call has
-    /// begun.
+    /// Admits or rejects one call. `drawn` returns the criticality by which a limited or half-open circuit may reject
+    /// the call, and is called only if the word alone does not admit the call. The caller turns the admission into a
+    /// permit when the call has begun.
     #[inline(always)]
     pub(crate) fn admit(&self, start: Start, drawn: impl FnOnce() -> Drawn) -> Result<Admission<'_>, Rejected> {
         Branch::admit(&self.root, start, drawn)
@@ -336,9 +338,9 @@ impl Circuit {
         self.inner().now()
     }
 
-    /// Records the `outcome` of a call that failed because the `poll_ready` of the inner service returned an error or
-    /// stayed pending too long. A closed circuit counts the outcome in its window. A half-open circuit, and an open
-    /// circuit whose open duration has passed, count the outcome as a probe.
+    /// Records that the `poll_ready` of the inner service returned an error or stayed pending too long. The `outcome`
+    /// counts as if a call had ended with this outcome. A closed circuit counts the outcome in its window. A half-open
+    /// circuit, and an open circuit whose open duration has passed, count the outcome as a probe.
     pub(crate) fn record_ready_error(&self, outcome: Outcome, text: Text<'_>) {
         // A circuit that would reject is skipped, because `admit` would count a rejection although no call was made.
         if self.would_admit()
@@ -421,7 +423,7 @@ impl Circuit {
 pub(crate) struct WeakCircuit(Weak<Branch>);
 
 impl WeakCircuit {
-    /// Returns a handle, or `None` if all handles were dropped.
+    /// Returns a handle, or `None` if no handle, permit or rejection refers to the root branch any more.
     pub(crate) fn upgrade(&self) -> Option<Circuit> {
         self.0.upgrade().map(|root| Circuit { root })
     }

@@ -8,7 +8,7 @@
 //! unknown failure that counted as a success would hide an outage. A failure has a kind and a text. The kind is a
 //! label of metrics, so the number of kinds must be small. The text is for people.
 //!
-//! The weight of one call is the weight of the [`Failure`](crate::Failure) that the classifier returns. Without tower
+//! The weight of one call is the weight of the [`Failure`] that the classifier returns. Without tower
 //! the caller gives the weight (`call/with.rs`, `circuit/permit.rs`). This module leaves the counting of outcomes, and
 //! the decision to trip, to the circuit.
 
@@ -103,10 +103,10 @@ pub trait Classifier<Req, Res, Err> {
     /// Returns the text of a failure for people, which is the reason that the service gave or the cause of
     /// the error. Default: `None`.
     ///
-    /// The circuit calls this method only for a failure of a call or of `poll_ready` that opens the circuit.
-    /// Status, log, audit and rejections show the text, and metrics do not. The circuit keeps one line of at
-    /// most 200 characters, and shortens each address with `://` to scheme and host. A text should contain no
-    /// secrets and nothing about the caller.
+    /// The circuit calls this method only for a failure of a call or of `poll_ready` that opens the circuit, makes an
+    /// opening longer, or would open the circuit if its group had an open slot. Status, log, audit and rejections show
+    /// the text, and metrics do not. The circuit keeps one line of at most 200 characters, and shortens each address
+    /// with `://` to scheme and host. A text should contain no secrets and nothing about the caller.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
         None
@@ -120,8 +120,9 @@ pub trait Classifier<Req, Res, Err> {
 
     /// Returns the outcome of a call that was dropped before the call ended.
     ///
-    /// `elapsed` counts from the start if the call is measured or the slow-call rule is on, and otherwise from the
-    /// first poll that returned `Pending`. In the second case, a call that was dropped before its first `Pending` is
+    /// `elapsed` counts from the start if the call is measured or the slow-call rule is on. For a call under a
+    /// [`Permit`](crate::Permit) of the caller, `elapsed` counts from the permit. For all other calls, `elapsed` counts
+    /// from the first poll that returned `Pending`. If such a call is dropped before its first `Pending`, the call is
     /// neutral, and this method is not called. `None`, the default, applies
     /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
     #[expect(unused_variables, reason = "names for the documentation")]
@@ -145,8 +146,9 @@ pub trait Classifier<Req, Res, Err> {
     /// Returns the criticality of a call, by which a circuit that must reject some calls chooses these calls. Default:
     /// `Standard`.
     ///
-    /// The circuit calls this method only while a ramp, a throttle or its half-open state decides about calls.
-    /// [`criticality`](crate::CircuitBreakerLayer::criticality) of the layer sets a closure for this method.
+    /// Only a ramp, a throttle and the half-open state use the criticality. A healthy circuit does not call this
+    /// method, unless the circuit has a slow-call rule. [`criticality`](crate::CircuitBreakerLayer::criticality) of the
+    /// layer sets a closure for this method.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn criticality(&self, request: &Req) -> Criticality {
         Criticality::Standard

@@ -115,8 +115,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// `None` means that the lag is unknown. Zero means that both are the same reading.
     ///
     /// A known lag saves one of the two precise readings for a short call under a slow-call rule. A call is short if
-    /// its duration, measured with `now`, is less than `slower_than` minus the lag. A lag of `slower_than` or more
-    /// saves no reading. If the returned lag is too small, slow calls are not detected.
+    /// the time from its start by `precise` to its end by `now` is less than `slower_than` minus the lag. A lag of
+    /// `slower_than` or more saves no reading. If the returned lag is too small, some slow calls are not detected.
     fn lag(&self) -> Option<Duration> {
         None
     }
@@ -300,7 +300,7 @@ mod monotonic {
     }
 }
 
-/// The clock of tokio, which stands still while the time of the runtime is paused (`tokio::time::pause`).
+/// The clock of tokio, which follows the time of the runtime, also while that time is paused (`tokio::time::pause`).
 ///
 /// Use this clock for circuits in tests with `#[tokio::test(start_paused = true)]`. The clock also works outside a
 /// runtime.

@@ -57,7 +57,7 @@ pub struct Config {
     pub(crate) clock: AnyClock,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) shipped_observers: bool,
-    /// The label of a keyed circuit in metrics. `None` if the label is the name of the circuit.
+    /// The label of a keyed circuit in metrics. `None` for any other circuit, whose label is its name.
     pub(crate) label: Option<Arc<Label>>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Rules {
     pub(crate) is_throttled: bool,
 }
 
-/// The settings that few circuits have: ramp, throttle and health probes at an address.
+/// The settings that few circuits have: ramp, throttle, health probes at an address, and group.
 #[derive(Debug, Clone)]
 pub(crate) struct RareSettings {
     /// The ramp after a closing. `None` means the defaults: no ramp if the circuit closes alone, and [`RAMP_IN_FLEET`]
@@ -96,8 +96,8 @@ impl Rules {
         self.has_rate() || self.failure_score.is_some() || self.is_throttled
     }
 
-    /// Returns the limit for the share of failed calls, or the default limit if the rule is off. The test if failures
-    /// on advice are only chance needs a limit also without the rule.
+    /// Returns the limit for the share of failed calls, or the default limit if the rule is off. The test of whether
+    /// failures on advice are only chance needs a limit even if the rule is off.
     pub(crate) fn rate_limit(&self) -> f64 {
         self.failure_rate.unwrap_or(FAILURE_RATE)
     }

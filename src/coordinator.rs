@@ -1,13 +1,15 @@
 //! The coordinator of a registry, which is one background task that keeps circuits and store in step.
 //!
-//! The task queues no changes. Whenever the store can take a write, the task derives the desired record of a
-//! circuit again from the state of the circuit. Therefore no queue grows while the store is down, no obsolete
-//! record is sent, and the number of circuits limits the memory.
+//! The task queues no records. Whenever the store can take a write, the task derives the desired record of a circuit
+//! anew from the present state and counts of the circuit and its last act. Therefore no queue of records grows while
+//! the store is down, no obsolete record is sent, and the number of circuits limits the memory. Only audit rows are
+//! queued, in an outbox with a bound.
 //!
-//! Circuits never wait for the task. The task observes a transition after the circuit has made the
-//! transition. The task changes circuits only through [`adopt`](crate::Circuit::adopt),
-//! [`advise`](crate::Circuit::advise) and the acts of operators. This module decides when records are loaded
-//! and written. The module [`record`](crate::record) decides the content of records and merges them.
+//! Calls do not wait for the task, except for a restore ([`first_call_waits`](RegistryBuilder::first_call_waits)). The
+//! task observes a transition after the circuit has made the transition. The task changes a circuit only through
+//! functions of the circuit, such as [`adopt`](crate::Circuit::adopt), [`advise`](crate::Circuit::advise), the acts of
+//! operators and the grants of leased probes. This module decides when records are loaded and written. The module
+//! [`record`](crate::record) decides the content of records and merges them.
 //!
 //! ```text
 //! circuits ── bell: a transition ──▶ desk (one a circuit) ── write ──▶ link: deadline, backoff ──▶ store

@@ -2,8 +2,8 @@
 //! every host and in every version.
 //!
 //! The hashers of `std` may differ between hosts and versions, but instances of two versions must compute the same
-//! names. The digest is collision-resistant, because the senders of requests can choose keys, and operators can choose
-//! the ids of orders. Two different keys must not share a file, and two different ids must not share a row.
+//! names. The digest must be collision-resistant, because the senders of requests can choose keys, and operators can
+//! choose the ids of orders. Two different keys must not share a file, and two different ids must not share a row.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! Events of a circuit, and the observers that receive them. A metric of a new fact begins here, because metrics see
-//! only events.
+//! Events of a circuit, and the observers that receive them. A metric of a fact that no event reports needs a new event
+//! here first, because metrics see only events.
 //!
 //! An observer receives each event once, outside every lock. Usually the thread that caused the event calls the
 //! observer. There are two exceptions. A thread that reports sums may also report calls of other threads. A thread that
@@ -7,9 +7,9 @@
 //! receives all transitions of a circuit in their order. Observers decide nothing. A panic of an observer is caught and
 //! counted. An observer that blocks also blocks the caller of the circuit.
 //!
-//! There is no event for the start of a call, and no event shows that a call was a probe. A counter of these facts needs
-//! a new event. A gauge of a number that the circuit knows at any time, such as the probes in flight, needs only a field
-//! of [`Event::Refresh`], which `circuit/notify.rs` fills.
+//! There is no event for the start of a call, and no event shows that a call was a probe. A counter of these facts
+//! needs a new event. A gauge of a number that the circuit knows at any time, such as the probes in flight, needs only
+//! a field of [`Event::Refresh`], which `circuit/notify.rs` fills.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -112,7 +112,7 @@ where
     ObserverFn { f, wants_calls: false }
 }
 
-/// An observer that is a closure, made by [`observer_fn`].
+/// An observer that is a closure, created by [`observer_fn`].
 #[derive(Clone, Copy)]
 #[must_use = "an observer observes nothing until a configuration has it"]
 pub struct ObserverFn<F> {
@@ -252,9 +252,9 @@ pub enum Event<'a> {
         /// The number of probes.
         number: u32,
     },
-    /// The [group](crate::Group) of the circuit has suppressed openings, because all its open slots are taken. The
-    /// circuit stays closed. The event is reported at the first suppressed opening, and then at most every 10 s while
-    /// failures meet a rule.
+    /// The [group](crate::Group) of the circuit has suppressed openings, because all open slots of the group are taken.
+    /// The circuit stays closed. The event is reported at the first suppressed opening, and then at most every 10 s
+    /// while failures meet a rule.
     #[non_exhaustive]
     Suppressed {
         /// The name of the group.

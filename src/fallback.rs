@@ -69,7 +69,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// counted.
     ///
     /// With [`WhenOpen::Pend`](crate::WhenOpen::Pend) the service is not ready while the circuit is open. The fallback
-    /// is then used only if the circuit opens between `poll_ready` and the call.
+    /// is then used only if the circuit begins to reject calls between `poll_ready` and the call.
     ///
     /// ```
     /// # use std::io;

@@ -12,8 +12,8 @@
 //! | 0 to 31 | the open slots that are taken |
 //! | 32 to 63 | the members, which are the circuits in the group |
 //!
-//! A layer of keys keeps the circuits of endpoints that are gone. `group/absent.rs` subtracts them from both numbers,
-//! which are then as old as the last count of the absent circuits.
+//! A layer of keys keeps the circuits of endpoints that are gone. `group/absent.rs` subtracts such *absent* circuits
+//! from both numbers, which are then as old as the last count of the absent circuits.
 //!
 //! The moments at which a circuit takes a slot and gives a slot back are left to `circuit` (`circuit/in_group.rs`).
 
@@ -34,10 +34,11 @@ use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 /// slot the opening is *suppressed*. The circuit stays closed, and evaluates its rules again at each failure. An
 /// operator who acts on a circuit neither needs nor takes a slot.
 ///
-/// A circuit of a layer of keys counts only while its key is in use. If no call has used the key for a minute, the circuit
-/// is no member, because its endpoint is probably gone. A circuit that has taken a slot counts for ten minutes. The
-/// circuit counts nevertheless if it would reject the next call, if an operator holds it, or if the application has a
-/// handle to it. The keys are counted at an opening and at a refresh of the metrics, at most once a second.
+/// A circuit of a layer of keys counts only while its key is in use. If no call has used the key for a minute, the
+/// circuit is no member, because its endpoint is probably gone. A circuit that has taken a slot counts for ten minutes.
+/// The circuit counts nevertheless if it would reject the next call, if an operator holds it, or if the application has
+/// a handle to it. The keys are counted when a circuit of the group is about to open and when the metrics are
+/// refreshed, at most once a second.
 ///
 /// Each [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into the group. A
 /// group belongs to one process. Two groups with one name are two groups, but share one gauge in metrics.
@@ -68,7 +69,7 @@ pub struct Group {
 
 struct Shared {
     name: Arc<str>,
-    /// The bits of the share, a float. The share is checked when a configuration names the group.
+    /// The share, as the bits of an `f64`. The share is checked when a configuration names the group.
     share: AtomicU64,
     /// The members and the taken slots.
     counts: AtomicU64,
@@ -78,7 +79,8 @@ struct Shared {
 }
 
 impl Group {
-    /// Returns a new group without circuits, of which half may be open.
+    /// Returns a new group without circuits. At most half of the circuits that join, but at least one, may be open at
+    /// the same time.
     ///
     /// The name appears in metrics, logs and statuses. Range: 1 to 200 bytes of printable text, which may have spaces.
     /// The range is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
@@ -99,8 +101,9 @@ impl Group {
     ///
     /// Range: more than 0, at most 1, which is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
     /// Default: 0.5, because if more than half of the endpoints fail, the cause is not the endpoints but the service,
-    /// the network or this process. A new share decides about the next opening, and closes no circuit that is open. Once
-    /// the group has circuits, a share outside of the range is ignored, because no build would refuse the share.
+    /// the network or this process. A new share decides about the next opening, and closes no circuit that is open.
+    /// Once the group has circuits, a share outside of the range is ignored, because the configurations that would
+    /// refuse the share are already built.
     pub fn at_most_open(self, share: f64) -> Self {
         if members(self.shared.load()) == 0 || (share > 0.0 && share <= 1.0) {
             // Relaxed, because the share publishes no other data.
@@ -135,8 +138,8 @@ impl Group {
         slots(self.share(), self.members())
     }
 
-    /// Returns the number of open slots that are taken, which is the number of members that have opened by themselves and
-    /// have not closed since.
+    /// Returns the number of open slots that are taken, which is the number of members that have opened by themselves
+    /// and have not closed since.
     #[must_use]
     pub fn open(&self) -> u32 {
         taken(self.shared.present())
@@ -220,7 +223,7 @@ impl Member {
 
     /// Removes the circuit from the group. The slot of the circuit is not given back by this function.
     pub(crate) fn leave(&self) {
-        // Relaxed, because the flag only elects the thread that counts, and publishes no other data.
+        // Relaxed, because the flag only elects the thread that lowers the count, and publishes no other data.
         if !self.has_left.swap(true, Relaxed) {
             // Relaxed, because the count publishes no other data.
             self.group.shared.counts.fetch_sub(MEMBER, Relaxed);
@@ -237,8 +240,8 @@ impl Member {
         let shared = &self.group.shared;
         let one_more = |counts| (!shared.is_full(counts)).then_some(counts + 1);
         // Acquire, which pairs with the Release in the drop of a slot. The circuit that takes a slot sees that the
-        // circuit that gave the slot back is closed. Relaxed on failure, because a circuit without a slot reads no
-        // other data.
+        // circuit that gave the slot back is closed or has left. Relaxed on failure, because a circuit without a slot
+        // reads no other data.
         shared.counts.fetch_update(Acquire, Relaxed, one_more).ok()?;
         Some(OpenSlot { shared: Arc::clone(shared) })
     }

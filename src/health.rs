@@ -22,10 +22,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! While the circuit is closed or held by an operator, the runner sleeps until the next transition. In this time no
-//! check begins, and a check under way is dropped. Under a slow-call rule the runner of a closed circuit also wakes
-//! after each `slower_than` (at least 100 ms), so that calls that [hang](crate::Status::hanging) open the circuit
-//! although no other call comes. The runner holds no handle to its circuit, and ends with the circuit.
+//! While the circuit is closed or held by an operator, the runner sleeps until the next transition or the end of the
+//! hold. In this time no check begins, and a check under way is dropped. Under a slow-call rule the runner of a closed
+//! circuit also wakes after each `slower_than` (at least 100 ms), so that calls that [hang](crate::Status::hanging)
+//! open the circuit although no other call comes. The runner holds no handle to its circuit, and ends with the circuit.
 //!
 //! The effect of a result is in `circuit/health.rs`. The clients for addresses are in `http.rs` and `grpc.rs`.
 

@@ -65,9 +65,10 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
 #[expect(clippy::exhaustive_enums, reason = "a further way must be looked at in every match")]
 pub enum Sharing {
     /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
-    /// quarter of the configured values, but at least 2. The lower values open the circuit only on failures that are
-    /// unlikely at its usual error rate ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because an
-    /// instance on a bad path can neither open nor close the circuits of other instances.
+    /// quarter of the configured values, but at least 2. A configured value of 1 stays 1. The lower values open the
+    /// circuit only on failures that are unlikely at its usual error rate
+    /// ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because an instance on a bad path can
+    /// neither open nor close the circuits of other instances.
     #[default]
     Advise,
     /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, and the fleet probes and
@@ -75,8 +76,8 @@ pub enum Sharing {
     /// more instances of one service with one store. An instance writes a heartbeat every 10 s.
     /// [`guide::fleet`](crate::guide::fleet) describes the protocol.
     Quorum,
-    /// The opening is an order. The first instance that opens opens the circuits of all instances of the fleet, even of
-    /// those whose own calls succeed, and the fleet probes and closes as one circuit, as with [`Quorum`](Self::Quorum).
+    /// The opening is an order. The first opening on any instance opens the circuits of all instances of the fleet,
+    /// even if their own calls succeed. The fleet probes and closes as one circuit, as with [`Quorum`](Self::Quorum).
     /// This is the right choice for instances with little traffic, and for a service that fails for all instances or
     /// for none. An instance writes a heartbeat every 10 s.
     Follow,
@@ -169,7 +170,7 @@ pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spa
 pub(crate) const FLEETS: &str = "1 to 100 bytes of printable text without spaces and `//`";
 /// The length of the longest name of a fleet, in bytes. The name of its record is 7 bytes longer, because of `@fleet:`.
 pub(crate) const LONGEST_FLEET: usize = 100;
-/// The default of the least number of votes that open a fleet.
+/// The default of the smallest number of votes that can open a fleet.
 pub(crate) const QUORUM_AT_LEAST: u32 = 2;
 /// The default of the share of the live members whose votes open a fleet.
 pub(crate) const QUORUM_SHARE: f64 = 0.1;
@@ -179,7 +180,7 @@ pub(crate) const MOST_VOTES: u32 = 10;
 /// The description of the prefixes that [`is_prefix`] accepts, for the texts of errors.
 pub(crate) const PREFIXES: &str = "1 to 100 letters, digits and `.`, `_`, `-`, `/` and `:`, without `:` at an end and \
      without the word `circuit_breaker`";
-/// The word at the beginning of each key in Redis, behind the prefix if there is one.
+/// The word with which each key in Redis begins, after the prefix if there is one.
 pub(crate) const ROOT: &str = "circuit_breaker";
 const LONGEST_PREFIX: usize = 100;
 

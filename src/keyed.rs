@@ -34,7 +34,7 @@ use circuits::Circuits;
 #[cfg(feature = "keyed")]
 use {crate::config::ConfigBuilder, crate::registry::Registry};
 
-/// Selects the circuit of a request. The parameter `K` of a layer is its selection.
+/// Selects the circuit of a request. The type parameter `K` of a layer implements this trait.
 pub trait Select<Req> {
     /// Returns the circuit if all requests share one circuit, so that `poll_ready` can use the circuit.
     /// Returns `None` if the circuit depends on the request.
@@ -94,9 +94,10 @@ impl<Req> Select<Req> for OneCircuit {
 ///
 /// 1. Circuits that came back from the store and have had no call.
 /// 2. Circuits that know nothing, least recently used first. Such a circuit is closed, without failures or slow calls
-///    in its evidence, and without a call under way. The time of use has a resolution of 17 ms.
-/// 3. All other circuits, in the order of the number of calls of their keys, the fewest first. A rejected call does not
-///    count.
+///    in its evidence, without openings in a row that still count, and without a call under way. The time of use has a
+///    resolution of 17 ms.
+/// 3. All other circuits, in the order of the number of calls of their keys, the fewest first. Rejected and cancelled
+///    calls do not count.
 ///
 /// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next
 /// call, or has calls under way, or the application has a handle to it. A circuit that an operator holds is never
@@ -110,7 +111,7 @@ impl<Req> Select<Req> for OneCircuit {
 /// the fewest calls. The layer remembers how many calls the forgotten keys had, so that a host in use stays longer the
 /// next time. This memory has at least the last 85 forgotten keys for each key of `max_keys`, up to the last 349 000
 /// keys. Therefore a flood of keys hardly delays the opening of another key, see [keys of
-/// strangers](crate::guide::stacks#keys-of-strangers). The circuit of a forgotten key is restored from the store when
+/// strangers](crate::guide::stacks#keys-of-strangers). With a store, the circuit of a forgotten key is restored when
 /// the key is used again, but its first call does not wait for that restore. When the last clone of a `Keyed` is
 /// dropped, all its circuits leave the registry.
 ///
@@ -201,7 +202,7 @@ impl<F: Send + Sync> crate::group::Layer for Parts<F> {
 
 #[cfg(feature = "keyed")]
 impl<F: Send + Sync + 'static> Keyed<F> {
-    /// Creates the layer. `circuits` gets the layer for its groups.
+    /// Creates the layer. `circuits` gets a reference to the layer, for the groups of its circuits.
     fn new(key: F, circuits: impl FnOnce(std::sync::Weak<dyn crate::group::Layer>) -> Circuits) -> Self {
         let parts =
             Arc::new_cyclic(|parts: &std::sync::Weak<Parts<F>>| Parts { key, circuits: circuits(parts.clone()) });

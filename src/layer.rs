@@ -170,8 +170,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         CircuitBreakerLayer { circuits, classifier: WithCriticality::new(classifier, f), rejection, when_open }
     }
 
-    /// Rejects calls with [`Error::Rejected`](crate::Error), an error type that callers can match on and that needs no
-    /// allocation.
+    /// Rejects calls with [`Error::Rejected`](crate::Error), on which callers can match and which needs no allocation.
     ///
     /// If an inner layer has `BoxError` as its error, keep the default, because `Error<BoxError>` is not a
     /// `std::error::Error`.

@@ -7,9 +7,9 @@
 
 /// Returns the name that is closest to `typed`, if it is close enough for a suggestion.
 ///
-/// Upper and lower case are the same. A third of the letters may be wrong, because a text with more wrong letters is
-/// another word. This number is at least one and at most [`MOST_CHANGES`]. If all names need more work than
-/// [`Work::of_one`], only the first names are compared.
+/// Upper and lower case are the same. At most a third of the letters may be wrong, because a text with more wrong
+/// letters is another word. One wrong letter is always allowed, and never more than [`MOST_CHANGES`]. If all names need
+/// more work than [`Work::of_one`], only the first names are compared.
 pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     Work::of_one().nearest(typed, names)
 }
@@ -26,7 +26,7 @@ impl Work {
         Self { cells: 1 << 20 }
     }
 
-    /// Returns the work for all suggestions of one report.
+    /// Returns the work for all suggestions of one report of misspelt names.
     pub(crate) const fn of_report() -> Self {
         Self { cells: 1 << 25 }
     }

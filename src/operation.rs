@@ -14,8 +14,8 @@
 //!
 //! # Rules
 //!
-//! * Every order has an id. If an order is given again, to the same or to another instance, the order takes effect once
-//!   and has the same answer.
+//! * Every order has an id. If an order is given again, to the same or to another instance, the order takes effect
+//!   once, and the answer says that the order is [`repeated`](Done::repeated).
 //! * An order can name the latest change that its operator [has seen](Order::seen). If the circuit has changed since
 //!   that change, the order is refused.
 //! * A reset is refused for [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit left the

@@ -1,9 +1,10 @@
 //! Patterns for the names of circuits, such as `host:*`, the values of settings by name and pattern, and the reserved
 //! names.
 //!
-//! A pattern is the beginning of names followed by a `*`. The value of an exact name precedes the value of a pattern,
-//! and the value of a longer pattern precedes that of a shorter pattern. The other signs of shell patterns, such as
-//! `?`, are refused. If such a sign were accepted as a part of a name, the setting would silently apply to no circuit.
+//! A pattern is the beginning of names followed by a `*`. The value of an exact name takes precedence over the value of
+//! a pattern, and the value of a longer pattern over the value of a shorter pattern. The other signs of shell patterns,
+//! such as `?`, are refused. If such a sign were accepted as a part of a name, the setting would silently apply to no
+//! circuit.
 
 #[cfg(any(feature = "settings", feature = "store"))]
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Random numbers for jitter, seeds and ids.
 //!
-//! The random bits come from the random keys of hashers, which are the only randomness that `std` offers. They are
-//! enough for this crate, because no number that is made from them is a secret. The numbers of one seed are always the
+//! The random bits come from the random keys of hashers, which are the only randomness that `std` offers. These bits
+//! are enough for this crate, because none of its random numbers is a secret. The numbers of one seed are always the
 //! same, so that tests can be repeated.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -27,7 +27,7 @@ pub(crate) const fn nth(seed: u64, n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Turns 64 random bits into a number between 0 and 1.
+/// Turns 64 random bits into a number from 0 to 1.
 pub(crate) fn share(bits: u64) -> f64 {
     let bits = u32::try_from(bits >> 32).expect("32 bits");
     f64::from(bits) / f64::from(u32::MAX)
@@ -53,7 +53,7 @@ impl Dice {
         nth(self.seed, self.drawn)
     }
 
-    /// Returns a number between 0 and 1.
+    /// Returns a number from 0 to 1.
     pub(crate) fn share(&mut self) -> f64 {
         share(self.roll())
     }

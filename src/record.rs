@@ -21,8 +21,8 @@
 //! says nothing about the circuit, and never closes the circuit. A new number is the larger of `previous + 1` and the
 //! time of the store in milliseconds, so that numbers after a loss of data are larger than the numbers before the loss.
 //!
-//! Fields that this version does not know are written again unchanged, both in the record and in each part, up to 16
-//! KiB in all (`fit.rs`).
+//! Fields that this version of the crate does not know are written again unchanged, both in the record and in each
+//! part, up to 16 KiB in all (`fit.rs`).
 //!
 //! The file is longer than others, because the fields of a record, their names in JSON and their limits are read
 //! together.
@@ -128,7 +128,7 @@ pub struct CircuitRecord {
     /// The number of successful calls since the first start, summed over the instances in the record.
     #[serde(default)]
     pub total_successes: u64,
-    /// The time of the last failed call on any instance.
+    /// The time of the last failed call, over the instances in the record.
     #[serde(default)]
     pub last_failure_at: Option<Timestamp>,
     /// The time of the last write of the record.
@@ -150,12 +150,13 @@ pub struct CircuitRecord {
     /// The common decision of the instances of a fleet. `None` if the fleet has never decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Fleet>,
-    /// The entry of each instance, by the id of the instance. There are at most 100 entries. A further entry replaces
-    /// the entry that was written first. An entry is dropped 72 hours after its last write, or after the end of its
-    /// opening. An entry with an opening that only a reset ends is kept.
+    /// The entry of each instance, by the id of the instance. There are at most 100 entries. If there are more, the
+    /// entries that were written first are dropped. An entry is also dropped 72 hours after its last write or after the
+    /// end of its opening, whichever is later. An entry with an opening that only a reset ends is kept.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instances: BTreeMap<String, InstanceEntry>,
-    /// Fields of a later version of the format, which are written again unchanged.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
+    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) in the whole record.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -165,8 +166,8 @@ impl CircuitRecord {
     pub const VERSION: u32 = 1;
     /// The size of the largest record that is written or read, in bytes.
     pub const MAX_BYTES: usize = 64 * 1024;
-    /// The largest size of all fields together that this version does not know, in bytes of JSON. Further unknown
-    /// fields are dropped when a record is read, so that a record that can be read can be written again.
+    /// The largest total size of the fields that this version does not know, in bytes of JSON. Further unknown fields
+    /// are dropped when a record is read, so that a record that can be read can be written again.
     pub const MAX_EXTRA_BYTES: usize = 16 * 1024;
     /// The largest number of entries in a record. A record with long texts keeps fewer entries, because its size is at
     /// most [`MAX_BYTES`](Self::MAX_BYTES). About 70 entries fit with every field at its longest.
@@ -205,16 +206,17 @@ impl CircuitRecord {
 
     /// Decodes the stored bytes of a circuit. `now` is the time of the store at the load.
     ///
-    /// The bytes are not trusted. Texts that are too long are cut, and impossible weights become zero. The entry of an
-    /// instance is dropped if its id or its sequence is impossible, or if the instance has not been seen for 72 hours.
-    /// Unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped. If the record would be too long to
-    /// be written, the oldest entries lose their reasons. If the record is still too long, the oldest entries are
-    /// dropped.
+    /// The bytes are not trusted. Texts that are too long are cut, deceptive characters become spaces, and impossible
+    /// weights become zero. The entry of an instance is dropped if its id or its sequence is impossible, or if the
+    /// instance has not been seen for 72 hours. Unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are
+    /// dropped. If the record would be too long to be written, the oldest entries lose their reasons. If the record is
+    /// still too long, the oldest entries are dropped.
     ///
     /// # Errors
     ///
-    /// [`CorruptRecord`] if the bytes are not a record, belong to another circuit, are too long, or have a number so
-    /// far in the future that no later write could replace the record.
+    /// [`CorruptRecord`] if `service` cannot be the name of a circuit, if the store could not read the value, or if the
+    /// bytes are not a record, belong to another circuit, are too long, or have a number so far in the future that no
+    /// later write could replace the record.
     pub fn decode(service: &str, bytes: &[u8], now: Timestamp) -> Result<Self, CorruptRecord> {
         let mut record = Self::decode_with_expired(service, bytes, now)?;
         record.expire(now);
@@ -288,8 +290,8 @@ impl CircuitRecord {
     ///
     /// # Errors
     ///
-    /// [`CorruptRecord`] if the result is longer than [`MAX_BYTES`](Self::MAX_BYTES), which is impossible for a record
-    /// that was decoded.
+    /// [`CorruptRecord`] if the result is longer than [`MAX_BYTES`](Self::MAX_BYTES), or if the act in the record is
+    /// [`Act::Forget`], which has no word in the format. Neither is possible for a record that was decoded.
     pub fn encode(&self) -> Result<Vec<u8>, CorruptRecord> {
         let corrupt = |problem: String| CorruptRecord::new(&self.service, &problem);
         let bytes = serde_json::to_vec(self).map_err(|error| corrupt(error.to_string()))?;
@@ -337,8 +339,9 @@ impl CircuitRecord {
         left_closed.max(tripped)
     }
 
-    /// Returns true if the loss of the record would matter. This is so if the published state, the fleet, or the entry
-    /// of an instance that is not gone is not closed, or if an operator holds the circuit.
+    /// Returns true if the loss of the record would matter. This is so if the published state or the fleet is not
+    /// closed, if an operator holds the circuit, or if the entry of an instance is not closed and that instance is not
+    /// gone.
     #[must_use]
     pub fn is_eventful(&self, now: Timestamp) -> bool {
         self.state != State::Closed
@@ -352,7 +355,7 @@ impl CircuitRecord {
     ///
     /// `open` is the configured duration for a circuit that is open or held, and `other` for any other circuit. The
     /// result is longer if a deadline in the record needs more time. A record does not expire if only an operator can
-    /// end the opening or the hold.
+    /// end its published opening or its hold.
     #[must_use]
     pub fn ttl(&self, open: Duration, other: Duration, now: Timestamp) -> Option<Duration> {
         let is_open = self.state == State::Open;

@@ -48,15 +48,16 @@ pub struct Registry {
 /// The companion of a registry, which is notified of the circuits that are added, changed or removed. With a store, the
 /// companion is the coordinator. The registry holds no lock of its own during a notification.
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
-    /// Notifies that the circuit was added to the registry.
+    /// Notifies that the circuit was added to the registry. The caller may hold the lock of a keyed layer, so the
+    /// method must run no foreign code, such as an observer or a waker of the application.
     fn introduced(&self, circuit: &Circuit);
 
     /// Notifies that a circuit has made a transition.
     fn changed(&self);
 
     /// Notifies that the circuit was removed from the registry. The registry calls this method after `introduced` of
-    /// this circuit, and before `introduced` of the next circuit with the same name. The caller may hold the lock of a
-    /// keyed layer, so the method must neither notify an observer nor wake a task.
+    /// this circuit, and before `introduced` of the next circuit with the same name. As in `introduced`, the method
+    /// must run no foreign code.
     #[cfg(feature = "keyed")]
     fn forgotten(&self, circuit: &Circuit);
 
@@ -179,8 +180,8 @@ impl Registry {
         Circuit::unreported(config, Some(self.shared.feed.clone()))
     }
 
-    /// Reports a circuit that [`insert`](Self::insert) has added. The caller must hold no lock, because
-    /// observers are foreign code.
+    /// Reports a circuit that was added to the registry. The caller must hold no lock, because observers are foreign
+    /// code.
     pub(crate) fn introduce(&self, circuit: &Circuit) {
         circuit.introduce();
         self.shared.feed.introduced(circuit.name());

@@ -113,8 +113,9 @@ impl<P, F> RetryPolicy<P, F> {
     ///
     /// Default: no wait. A wait lasts for the `retry_after` of the rejection, plus one step of the backoff, so that
     /// waiting callers do not all return at the same instant. For a half-open circuit the wait is only the step of the
-    /// backoff. The policy returns a rejection immediately if its `retry_after` is more than `longest`, if the circuit
-    /// stays open until a reset, or if the call has already waited `times` times.
+    /// backoff. The policy returns a rejection immediately if its `retry_after` is more than `longest`, if the call has
+    /// already waited `times` times, or if an open circuit has no `retry_after`, because the circuit stays open until
+    /// an operator acts or until a required health probe succeeds.
     ///
     /// A good value for `times` is 2 or 3. By default a circuit admits one probe at a time, and rejects the
     /// other waiting callers again.
@@ -125,7 +126,7 @@ impl<P, F> RetryPolicy<P, F> {
     }
 
     /// Sets the backoff of the waits for a circuit. The steps of the backoff double from `first` to `max`. Each step is
-    /// lengthened by a random share of up to `jitter`.
+    /// lengthened by a random share of up to `jitter`, but not above `max`.
     ///
     /// By default, a policy from the builder uses the backoff of the builder, and any other policy uses 100
     /// ms, 2 s and 0.5. Range: 1 ms to 1 hour for `first` and `max`, where `first` must not exceed `max`, and
@@ -142,8 +143,8 @@ impl<P, F> RetryPolicy<P, F> {
     /// Searches the extensions of responses, and boxed errors, for the rejection. Use this method for circuits that
     /// reject with a response, such as circuits with `HttpRejection` or `GrpcRejection`.
     ///
-    /// The response must be an `http::Response` (feature `http`) or a `reqwest::Response` (feature
-    /// `reqwest`).
+    /// The response must be an `http::Response` (feature `http`) or a `reqwest::Response` (feature `reqwest`). The
+    /// errors beside a `reqwest::Response` are not searched.
     pub fn in_responses(self) -> RetryPolicy<P, InResponses> {
         self.found_by(InResponses)
     }
@@ -195,7 +196,8 @@ impl<P, F> RetryPolicy<P, F> {
             (RejectReason::HalfOpen | RejectReason::LoadShed | RejectReason::Ramp | RejectReason::Throttled, None) => {
                 Duration::ZERO
             }
-            // The call does not wait, because the circuit stays open until an operator acts.
+            // The call does not wait, because the circuit stays open until an operator acts or until a required health
+            // probe succeeds, and neither time is known.
             (RejectReason::Tripped, None) => return None,
         };
         (self.waits_left > 0 && known <= self.longest_wait).then_some(known)

@@ -1,5 +1,5 @@
-//! The serde implementations for status, transitions and totals (`Serialize`), with which an endpoint of your own can
-//! return these values as JSON.
+//! The implementations of serde's `Serialize` for status, transitions and totals, with which an endpoint of an
+//! application can return these values as JSON.
 //!
 //! The implementations are written by hand and not derived, because users rely on the names of the fields, and these
 //! names must not change when a name in the source changes. A field that also occurs in the JSON of the admin page has

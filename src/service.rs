@@ -197,8 +197,8 @@ where
             }
             let admitted = circuit.admit(start, || match self.when_open {
                 WhenOpen::Reject => by_criticality(&request),
-                // No draw of a ramp or a throttle, because a balancer would take the rejection for the quick answer
-                // of an idle endpoint.
+                // A ramp or a throttle rejects no call, because a balancer would take the rejection for the quick
+                // answer of an idle endpoint.
                 WhenOpen::Pend => Drawn::No,
             });
             return match admitted {

@@ -35,8 +35,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! If the file has a store, write `settings.registry()` instead of `Registry::new()`, because a registry without a store
-//! saves nothing.
+//! If the file has a store, write `settings.registry()` instead of `Registry::new()`, because a registry without a
+//! store saves nothing.
 //!
 //! # Several circuits at once
 //!
@@ -64,9 +64,9 @@
 //! each pattern is checked together with the less specific tables, even if no circuit uses it.
 //!
 //! With `at_most_open` the circuits of a table are one [`Group`](crate::Group), of which at most this share may be open
-//! at the same time. The circuits that get the key from the same table belong together, so that the key belongs into
-//! `[groups.NAME]` or into the table of a pattern. The group has the name of that table. All circuits of one `Settings`
-//! and of its clones share the groups, and settings that were read again have groups of their own.
+//! at the same time. The circuits that get the key from the same table are in the same group. Therefore the key belongs
+//! in `[groups.NAME]` or in the table of a pattern. The group has the name of that table. All circuits of one
+//! `Settings` and of its clones share the groups, and settings that were read again have groups of their own.
 //!
 //! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and
 //! `[`. The brackets of an IPv6 address are allowed.

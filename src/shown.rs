@@ -86,8 +86,8 @@ mod tests {
         for c in ('\u{0}'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain('\u{e0000}'..='\u{e0fff}') {
             assert!(forges(c), "{c:?}");
         }
-        // Each comes from another block: soft hyphen, joiners, marks of direction, separators, blanks, fillers,
-        // selectors.
+        // Each character comes from another block: soft hyphen, joiners, marks of direction, separators, blanks,
+        // fillers, selectors.
         for c in "\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{180e}\u{200b}\u{200d}\u{200e}\u{2028}\u{2029}\u{202e}\u{2060}\u{2066}\
                   \u{2800}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{1bca0}\u{1d159}\u{1d173}"
             .chars()

@@ -1,7 +1,7 @@
 //! The chain of an error and its sources, which every search for the cause of an error follows.
 //!
-//! The chain has a limit, because an application writes the `source` of its own errors, and a faulty `source` can return
-//! errors without end. A search in a call must end nevertheless.
+//! The chain has a limit, because an application writes the `source` of its own errors, and a faulty `source` can
+//! return errors without end. A search must end nevertheless, because searches run during calls.
 
 use std::error::Error;
 use std::io;
@@ -27,7 +27,7 @@ pub(crate) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
     chain(error).find_map(|error| error.downcast_ref())
 }
 
-/// The largest number of errors of a chain.
+/// The largest number of errors in a chain.
 const LONGEST: usize = 32;
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -131,11 +131,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot read.
     fn list(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
 
-    /// Returns some of the names after `after` whose value was last written before this time, sorted by their bytes.
-    /// The result is empty only if there are no more such names.
+    /// Returns some of the names after `after` whose value was last written before the time `before`, sorted by their
+    /// bytes. The result is empty only if there are no more such names.
     ///
-    /// The caller deletes the records among them that no instance needs any more, and continues after the last name. A
-    /// store that drops a value after its TTL needs no such deletion and returns no names, which is the default.
+    /// The caller deletes those records of these names that no instance needs any more, and continues after the last
+    /// name. A store that drops a value after its TTL needs no such deletion and returns no names, which is the
+    /// default.
     ///
     /// # Errors
     ///
@@ -167,8 +168,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// A watch need not be reliable, because the coordinator also polls. But a watch must report a
     /// [`Gap`](WatchEvent::Gap) when it may have missed a change, and must end when it can report no more changes.
-    /// While a watch is open, a circuit that is closed here and in the store is polled at most once a minute. With
-    /// [`Sharing::Advise`](crate::coordinator::Sharing::Advise) any other circuit is polled at most every 5 s.
+    /// While a watch is open, a circuit that is closed here and in the store is polled at most once a minute. Any other
+    /// circuit is polled at most every 5 s, unless its fleet votes or probes, the store refuses its record, or its
+    /// version in the store is not known.
     ///
     /// After the end of a watch, the registry polls as without a watch, and calls this method again 1 to 3 s later.
     /// After an error the next call follows 2.5 to 7.5 s later. If changes between the return of this method and the
@@ -190,7 +192,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// smaller batches, finds the row that is refused, and sets it aside if the store takes other rows.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Deletes the oldest rows of the audit that are older than `before`. Returns true if more such rows may be left.
+    /// Deletes rows of the audit that are older than `before`, the oldest first. Returns true if more such rows may be
+    /// left.
     ///
     /// The caller repeats the call. An implementation may therefore delete a part of the rows each time, and must
     /// return soon, however many rows there are. The default implementation deletes nothing.
@@ -262,7 +265,7 @@ pub struct Write {
     /// The shortest time for which a store with expiry keeps the value. With `None` the store keeps the value until the
     /// value is deleted. Stores without expiry ignore this field.
     pub ttl: Option<Duration>,
-    /// The hint for the watches, which a store may ignore. A store passes the hint unchanged to
+    /// The hint for the watches. A store may ignore the hint. Otherwise the store passes the hint unchanged to
     /// [`WatchSender::changed_with`].
     pub hint: Hint,
 }

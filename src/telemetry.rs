@@ -1,7 +1,8 @@
 //! The metrics, the log lines and the lines of the audit, with the observers for metrics and logs that this crate
 //! ships.
 //!
-//! The observers use only events, so that an observer of a user can do the same. Observers make no decisions.
+//! The public observers use only events, so that the observer of an application can do the same. Observers make no
+//! decisions.
 
 pub(crate) mod audit;
 #[cfg(feature = "keyed")]
@@ -40,9 +41,9 @@ impl Label {
     }
 }
 
-/// Returns new observers for one circuit, one of each kind that this crate ships. `label` is that of a keyed circuit,
-/// whose metrics share a label with other circuits until the circuit gets a label of its own. `measures` is true if the
-/// circuit measures the durations of its calls. `group` is the group of the circuit.
+/// Returns new observers for one circuit, one of each kind that this crate ships. `label` is the label of a keyed
+/// circuit. The metrics of such a circuit share a label with other circuits until the circuit gets a label of its own.
+/// `measures` is true if the circuit measures the durations of its calls. `group` is the group of the circuit.
 pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool, group: Option<&Group>) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
     let _unused = (label, measures, group);
@@ -73,8 +74,8 @@ pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::
     let _unused = (circuit, store, edge);
 }
 
-/// Registers the metrics of stores and of keyed circuits in general again, so that series that an exporter has dropped
-/// appear again.
+/// Registers again the metrics of stores, and the metrics that all keyed circuits of the process share, so that series
+/// that an exporter has dropped appear again.
 pub(crate) fn refresh() {
     #[cfg(feature = "keyed")]
     keyed::refresh();

@@ -44,13 +44,15 @@ impl Circuit {
     /// Opens the circuit as an outage does, by hard failures, and returns the transition. Unlike a circuit that an
     /// operator has tripped, the opened circuit has a reason with numbers, a count of failures and a `retry_after`.
     ///
-    /// If the circuit is half-open, or is open and its open duration has passed, the failure is that of a probe. Any
-    /// other open circuit gets no call, and its last transition is returned.
+    /// If the circuit is half-open, or is open and its open duration has passed, the failed call is a probe. Any other
+    /// open circuit gets no call, and its last transition is returned.
     ///
     /// # Panics
     ///
-    /// If 10 000 failures do not open the circuit, because an operator holds the circuit, because no rule counts
-    /// failures, or because a rule waits for a clock that stands still.
+    /// If 10 000 failures do not open the circuit, because an operator or the kill switch lets every call through,
+    /// because no rule counts failures, because its group suppresses the opening, or because a rule waits for a clock
+    /// that stands still. If the circuit rejects a call although its state is not open, because an operator holds the
+    /// circuit open or because other probes are under way.
     pub fn fail_until_open(&self) -> Transition {
         for _ in 0..FAILURES {
             // No call is made if its failure cannot open the circuit, because the call would change the counts. An open

@@ -1,8 +1,8 @@
 //! The window, which is the evidence that a closed circuit keeps as sums of calls, weights and slow calls.
 //!
 //! A circuit has at most one of two windows. `time` has the buckets of a sliding time window, and `calls` has a ring of
-//! the last n calls. Beside the window, `run` has the weight of the consecutive failures, and `cells` has the successes
-//! that each thread counts for itself.
+//! the last n calls. Beside the window, `run` has the weight of the consecutive failures, `cells` has the successes
+//! that each thread counts for itself, and `under_way` has the calls that have not ended yet.
 //!
 //! Each word of `time`, `calls` and `run` has a number and a tag of its era, and changes in one exchange. So an outcome
 //! counts in its own era or in no era, even if the era ends between admission and recording. The sums are exact while
@@ -59,8 +59,8 @@ impl Window {
         Self(Shape::Calls { calls })
     }
 
-    /// Sets the number of buckets of a time window. Range: 2 to 60. A call window has no
-    /// buckets and ignores the number.
+    /// Sets the number of buckets of a time window. Range: 2 to 60. A call window has no buckets and ignores the
+    /// number.
     #[must_use]
     pub const fn buckets(self, buckets: u32) -> Self {
         match self.0 {
@@ -89,7 +89,8 @@ impl Window {
     /// most 1 s.
     ///
     /// Without this age the first few calls of a busy circuit would decide. The limit of 1 s is needed, because a
-    /// bucket of a window of one hour lasts 6 minutes, and an outage of 6 minutes would have no effect.
+    /// bucket of a window of one hour lasts 6 minutes. Without the limit the circuit would ignore an outage for 6
+    /// minutes.
     pub(crate) fn young(self) -> Option<Duration> {
         match self.0 {
             Shape::Time { length, buckets } => Some((length / buckets.max(1)).min(Duration::from_secs(1))),

@@ -23,7 +23,7 @@ use crate::state::{By, InvalidBy};
 #[derive(Debug, Clone)]
 pub struct User {
     name: Box<str>,
-    /// True if the request carried a token. A browser adds no token to requests of other sites, unlike cookies.
+    /// True if the request carried a token. A browser adds cookies to the requests of other sites, but never a token.
     by_token: bool,
 }
 

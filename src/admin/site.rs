@@ -117,7 +117,7 @@ impl Site {
         match (sent("sec-fetch-site"), origin) {
             // `sec-fetch-site` comes first, because no script can set it (Fetch Metadata), and because it is correct
             // behind proxies that change the host. The value `none` means that the user opened the address directly.
-            // Browsers send the header only over https and to this machine.
+            // Browsers send the header only over https and to localhost.
             (Some(b"same-origin" | b"none"), _) | (None, None) => Ok(()),
             (Some(site), origin) => {
                 let origin = origin.map_or_else(|| "there is no Origin".to_owned(), |sent| named("Origin", sent));

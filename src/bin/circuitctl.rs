@@ -1,9 +1,9 @@
 //! `circuitctl`, the command line of operators, which shows circuits and sends orders through their store, so that all
-//! instances take the orders over.
+//! instances apply the orders.
 //!
-//! The program has no circuits. It reads the records of circuits, sends orders by [`Operator`], and reports the result
-//! in a sentence, an exit code, and with `--json` a document. The library decides the rules and effects of orders, so
-//! that they are the same for every caller.
+//! The program has no circuits. Each command loads records or sends an order by [`Operator`], and reports the result in
+//! a sentence, an exit code, and with `--json` a document. The library decides the rules and effects of orders, so that
+//! they are the same for every caller.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -132,7 +132,7 @@ async fn run(arguments: Arguments) -> Answer {
                 Some(since) => Some(since.from(operator.now().await.map_err(|error| Failure::of_store(&error))?)),
                 None => None,
             };
-            // One row more than is printed, so that the answer can say that there are older rows.
+            // One row more than is printed is loaded, so that the answer can report that there are older rows.
             let mut filter = AuditFilter::new().limit(limit + 1);
             (filter.service, filter.user, filter.since) = (service.clone(), user.clone(), since);
             let mut rows = operator.audit(&filter).await.map_err(|error| Failure::of_store(&error))?;

@@ -184,7 +184,8 @@ where
             } else if let Some(length) = headers.get(CONTENT_LENGTH) {
                 length.to_str().ok().and_then(|length| length.parse().ok())
             } else {
-                // hyper's server computes the length header from this size.
+                // hyper's server computes the length header from this size, so an HTTP/1 caller of that server counts
+                // bytes.
                 flight.run(|| response.body().size_hint().exact())
             };
         let ends_early = is_grpc_web(headers);

@@ -1,4 +1,4 @@
-//! The trait of conclusive results, whose `Ok` is certainly a success and whose `Err` is certainly an error.
+//! The trait of conclusive results, whose `Ok` is a success and whose `Err` is a failure.
 //!
 //! Most results are conclusive. In some results, an `Ok` can contain a failure. Examples are a result in a result, as
 //! `tokio::time::timeout` returns, and an HTTP response with status 500. Some errors are good answers of a service,
@@ -7,8 +7,7 @@
 //! [`Circuit::call`](crate::Circuit::call) does not compile with such results.
 //!
 //! The compiler rejects such a result because of an ambiguity. Every result implements the trait for [`Itself`]. A
-//! result that is not conclusive has a second implementation, so that the compiler cannot infer the parameter of the
-//! trait.
+//! result that is not conclusive has a second implementation, so the compiler cannot infer the parameter of the trait.
 
 /// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call),
 /// [`Circuit::call_within`](crate::Circuit::call_within) and [`Circuit::call_blocking`](crate::Circuit::call_blocking).
@@ -37,7 +36,8 @@
 /// # }
 /// ```
 ///
-/// The result of a task, and a list, an option or a tuple of results, can contain a failure in the same way:
+/// The result of a task, and a list, an option or a tuple of results, can contain a failure in the same way. A tuple is
+/// recognised if it has two or three elements and begins with a result:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -91,8 +91,8 @@ pub trait Conclusive<By> {}
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum Itself {}
 
-/// The marker type of [`Conclusive`] for a result with a result inside, or with an option, a list or a tuple of
-/// results.
+/// The marker type of [`Conclusive`] for a result whose `Ok` is a result, an option or a list of results, or a tuple of
+/// two or three elements that begins with a result.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ResultInside {}
@@ -128,7 +128,7 @@ impl HasStatus for http::StatusCode {}
 #[cfg(feature = "http")]
 impl HasStatus for http::response::Parts {}
 
-/// The future of reqwest's `send` does not compile in `circuit.call`:
+/// The future of reqwest's `send` does not compile in [`Circuit::call`](crate::Circuit::call):
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -139,10 +139,11 @@ impl HasStatus for http::response::Parts {}
 #[cfg(feature = "reqwest")]
 impl HasStatus for reqwest::Response {}
 
-/// A response of hyper, reqwest or another client does not compile, and neither does a status, because the status
-/// decides if the call has failed. The same holds for a response in an option, a list, or at the beginning of a tuple.
-/// Use [`HttpClassifier`](crate::classify::HttpClassifier) or `ReqwestClassifier` with
-/// [`call_classified`](crate::Circuit::call_classified) instead of this call. For a status alone, use
+/// An `http::Response`, as hyper returns it, and a `reqwest::Response` do not compile in
+/// [`Circuit::call`](crate::Circuit::call), because the status decides if the call has failed. The same holds for a
+/// status alone, and for a response in an option, in a list, or at the beginning of a tuple of two or three elements.
+/// For a response, use [`HttpClassifier`](crate::classify::HttpClassifier) or `ReqwestClassifier` with
+/// [`call_classified`](crate::Circuit::call_classified). For a status alone, use
 /// [`call_with`](crate::Circuit::call_with):
 ///
 /// ```compile_fail,E0283
@@ -173,9 +174,9 @@ impl<T: HasStatus, U, E> Conclusive<StatusInside> for Result<(T, U), E> {}
 #[cfg(feature = "http")]
 impl<T: HasStatus, U, V, E> Conclusive<StatusInside> for Result<(T, U, V), E> {}
 
-/// A result of a client that tonic generated does not compile, because some codes are good answers. Use
-/// [`GrpcClassifier`](crate::classify::GrpcClassifier) with [`call_classified`](crate::Circuit::call_classified)
-/// instead of this call:
+/// A result of a client that tonic generated does not compile in [`Circuit::call`](crate::Circuit::call), because some
+/// codes are good answers. Use [`GrpcClassifier`](crate::classify::GrpcClassifier) with
+/// [`call_classified`](crate::Circuit::call_classified):
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;

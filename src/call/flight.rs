@@ -32,7 +32,7 @@ where
 {
     /// The permit, which records the outcome in place, because moving a permit costs too much for a short call.
     permit: Permit,
-    /// The state of the classifier for this call. `None` once the call has been judged.
+    /// The data of the classifier for this call. `None` once the call has been judged.
     call: Option<D>,
     classifier: C,
     /// True while a part of the call runs. Only a panic drops the flight during that time.
@@ -173,9 +173,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         result
     }
 
-    /// Returns the outcome, or ignored for a deadline of the caller if the classifier never counts cancelled calls. A
-    /// failure stays a failure if the call ended clearly before that deadline. The cause is then a shorter timeout of
-    /// the client, or the service, which broke off the call.
+    /// Returns the outcome. If the classifier never counts cancelled calls, a failure by the deadline of the caller
+    /// becomes ignored. The failure stays if a shorter timeout of the client or a reset by the service ended the call
+    /// clearly before that deadline.
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {

@@ -1,4 +1,4 @@
-//! Calls under a permit that the caller already has, for example a worker that has waited for its permit.
+//! Calls under a permit that the caller already has, such as the permit for which a worker has waited.
 //!
 //! The calls of a circuit take a permit and then use the functions of this module, so that calls with and without a
 //! permit of the caller are judged and recorded in the same way.
@@ -86,7 +86,8 @@ impl Permit {
         within(None, || Ok(flight), limit, future)
     }
 
-    /// Makes the call of this permit, which a closure judges, as [`Circuit::call_with`](crate::Circuit::call_with) does.
+    /// Makes the call of this permit, which a closure judges, as [`Circuit::call_with`](crate::Circuit::call_with)
+    /// does.
     ///
     /// # Errors
     ///
@@ -157,7 +158,7 @@ impl Permit {
     }
 }
 
-/// A flight without a classifier of its own, because the judgement is passed at the end of the call.
+/// A flight without a classifier of its own, because a closure judges the call at its end.
 pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 
 /// Returns the flight of a call that a closure will judge.
@@ -177,8 +178,9 @@ pub(super) const fn unclassified(permit: Permit) -> Unclassified {
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped during `wait`, nothing has happened. If the future is dropped later, the call is dropped and
-/// counts as cancelled.
+/// If the future is dropped before `admit` was called, nothing has happened, unless `admit` contains the flight of a
+/// permit, which then counts as a cancelled call. If the future is dropped later, the call is dropped and counts as
+/// cancelled.
 pub(super) async fn follow<C, Req, Res, Err, D, F, T, E>(
     wait: Option<Box<Wait>>,
     admit: impl FnOnce() -> Result<Flight<C, Req, Res, Err, D>, E>,

@@ -131,11 +131,12 @@ impl Circuit {
 impl Circuit {
     /// Waits until the circuit admits a call, and returns the permit.
     ///
-    /// A transition, a freed slot of a probe, and the end of the open duration end the wait. While no deadline is
-    /// known, because an operator holds the circuit or [`Recovery::Manual`](crate::config::Recovery::Manual) is set,
-    /// only a transition ends the wait. If several tasks wait for one slot, one task gets the permit and the others
-    /// continue to wait. A wait counts neither as a call nor as a rejection, with one exception. If another thread
-    /// takes the slot between the check and the admission of this task, one rejection is counted.
+    /// A transition, a freed slot of a probe, and the end of the open duration or of a hold end the wait. While no
+    /// deadline is known, because an operator holds the circuit without an end or
+    /// [`Recovery::Manual`](crate::config::Recovery::Manual) is set, only a transition ends the wait. If several tasks
+    /// wait for one slot, one task gets the permit and the others continue to wait. A wait counts neither as a call nor
+    /// as a rejection, with one exception. If another thread takes the slot between the check and the admission of this
+    /// task, one rejection is counted.
     ///
     /// If the circuit is being restored from a store and `first_call_waits` is set, the task also waits for the
     /// restore.
@@ -182,7 +183,8 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if the circuit has admitted no call within `patience`. The rejection counts like every other.
+    /// [`Rejected`] if the circuit has admitted no call within `patience`. The rejection counts like every other
+    /// rejection.
     ///
     /// # Panics
     ///
@@ -223,7 +225,8 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if the circuit has admitted no call within `patience`. The rejection counts like every other.
+    /// [`Rejected`] if the circuit has admitted no call within `patience`. The rejection counts like every other
+    /// rejection.
     pub fn acquire_blocking(&self, patience: Duration) -> Result<Permit, Rejected> {
         if let Ok(permit) = self.admit_waiting() {
             return Ok(permit);
@@ -232,8 +235,9 @@ impl Circuit {
         let waker = Waker::from(Arc::new(Sleeper(thread::current())));
         let mut wait = Wait::new(self);
         loop {
-            // The thread registers again in each turn, because a wake removes the registration. An observer that parks
-            // this thread may have used up the wake, so the circuit is also checked again.
+            // The thread registers again in each turn, because a wake removes the registration. The circuit is checked
+            // after each registration, because a change before the registration wakes no thread, and because an
+            // observer that parks this thread may have used up the wake.
             self.register_at(&mut wait.place, &Context::from_waker(&waker));
             let deferred = match self.admit_waiting() {
                 Ok(permit) => return Ok(permit),
@@ -252,8 +256,8 @@ impl Circuit {
     /// `observed`.
     ///
     /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
-    /// duration or a hold is over, although the circuit makes the transition only at the next call. The state is still
-    /// open then, and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed
+    /// duration or a hold is over, although the circuit makes the transition only at the next call. The standing is as
+    /// before then, and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed
     /// as one. The task is not woken when a call takes the last slot of a half-open circuit, because every probe would
     /// wake every task.
     ///

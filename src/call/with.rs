@@ -27,9 +27,10 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// If the returned future is dropped before its first poll, or while it waits for the restore of the circuit, nothing
-    /// has happened. If the returned future is dropped later, `future` is dropped too, and the call counts as cancelled,
-    /// which is no evidence. A call that had waited for `cancelled_counts_after` counts as a failure of weight 0.5.
+    /// If the returned future is dropped before its first poll, or while it waits for the restore of the circuit,
+    /// nothing has happened. If the returned future is dropped later, `future` is dropped too, and the call counts as
+    /// cancelled, which is no evidence. A call that had waited for `cancelled_counts_after` counts as a failure of
+    /// weight 0.5.
     ///
     /// # Examples
     ///
@@ -111,8 +112,8 @@ impl Circuit {
     }
 
     /// Makes a call that ends after `limit` at the latest. A call that has not ended by then is dropped and counts as a
-    /// timeout, with weight 0.5. The limit counts from the first poll, or from the end of the wait for the restore of the
-    /// circuit.
+    /// timeout, with weight 0.5. The limit counts from the first poll, or from the end of the wait for the restore of
+    /// the circuit.
     ///
     /// Errors are judged by [`DefaultClassifier`]. For another judgement use [`call_with`](Self::call_with) with a
     /// `tokio::time::timeout` inside, whose `Elapsed` the closure sees.

@@ -2,9 +2,9 @@
 //! has made due.
 //!
 //! A healthy call passes with one load of the word, and a circuit that is open in automatic mode or forced open rejects
-//! after one comparison with its deadline. A call of a circuit with a slow-call rule is also counted as a call under way
-//! (`hanging`). For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call that
-//! finds a change due carries out the change, so that the circuit needs no timer.
+//! after one comparison with its deadline. A call of a circuit with a slow-call rule is also counted as a call under
+//! way (`hanging`). For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call
+//! that finds a change due carries out the change, so that the circuit needs no timer.
 //!
 //! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
 
@@ -48,13 +48,14 @@ impl Branch {
 
     /// Admits or rejects a call that the word alone does not admit.
     // The function is not inlined, so that the code of a healthy call stays small. The function is not `#[cold]`,
-    // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`. The word is tested
-    // before the clock is read, because the compiler then jumps to `admit_at_gate` without a stack frame.
+    // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`. The word is
+    // tested before the clock is read, because the compiler then jumps to `admit_at_gate` without a stack frame.
     #[inline(never)]
     fn admit_or_reject(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
         let word = inner.load();
-        // A flowing circuit comes here if it counts the calls under way.
+        // A flowing circuit comes here if its calls under way are counted, or if the circuit has closed since the first
+        // load of the word.
         if word.is_flowing() {
             let (started, measured) = inner.start(start, None);
             if !inner.note_start(word, started) {
@@ -73,7 +74,8 @@ impl Branch {
 
     /// Admits or rejects a call by the gate. The loop runs again only after this thread has carried out a change that
     /// was due, or after another thread has begun a new era.
-    // A function of its own, because a plain rejection would pay for the registers that the gate needs.
+    // The gate has a function of its own, because a plain rejection would otherwise pay for the registers that the gate
+    // needs.
     #[inline(never)]
     fn admit_at_gate(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
@@ -171,7 +173,8 @@ impl Branch {
         let kind = match reason {
             RejectReason::HalfOpen => Some(Kind::HalfOpen),
             RejectReason::Tripped | RejectReason::LoadShed => Some(Kind::Tripped),
-            // The rejections of a limit need no cells, because the other calls of a limited circuit are slower.
+            // The rejections of a limit need no cells, because each draw of a limited circuit already writes a word
+            // that all threads share.
             RejectReason::Ramp | RejectReason::Throttled => None,
         };
         if reason == RejectReason::Throttled {
@@ -183,8 +186,8 @@ impl Branch {
             Counted::Yes if inner.cells.report_sums() => {}
             counted @ (Counted::Yes | Counted::No) => {
                 if counted == Counted::No {
-                    // The thread has no cell, so the thread adds to the counter of all threads without a cell. Relaxed,
-                    // because the count publishes no other data.
+                    // No cell has counted the rejection, so the thread adds to the counter that all threads share.
+                    // Relaxed, because the count publishes no other data.
                     inner.counts.rejected.fetch_add(1, Relaxed);
                     if kind.is_some() {
                         self.note_contention(|| now);
@@ -211,7 +214,7 @@ impl Branch {
     fn refuse_unready(&self, found: Tick) -> Facts {
         let inner = &*self.inner;
         let word = inner.load();
-        // A time from an earlier era says nothing about the present era.
+        // A time before the present era, such as zero, says nothing about the present era.
         let now = if found < inner.entered() { inner.now() } else { found };
         let (reason, wait) = if let Some(wait) = inner.plain_wait(word, now) {
             (RejectReason::Tripped, wait)
@@ -224,7 +227,7 @@ impl Branch {
     }
 
     /// Rejects a call whose inner service was not polled ready, by the gate.
-    // A function of its own, for the reason above `admit_at_gate`.
+    // The gate has a function of its own, for the reason above `admit_at_gate`.
     #[inline(never)]
     fn refuse_unready_at_gate(&self, word: Word, now: Tick) -> Facts {
         let inner = &*self.inner;
@@ -245,8 +248,9 @@ impl Branch {
 
 impl Inner {
     /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`], if the circuit is open or forced open, and
-    /// neither the kill switch nor a change that is due can let the call pass. Functions that every call of an outage
-    /// runs check this case first, because building the scene of the gate would cost more than the rest of such a call.
+    /// neither the kill switch, a wait for a restore nor a change that is due can let the call pass. Otherwise returns
+    /// `None`, and the gate decides. Functions that every call of an outage runs check this case first, because
+    /// building the scene of the gate would cost more than the rest of such a call.
     #[inline(always)]
     pub(super) fn plain_wait(&self, word: Word, now: Tick) -> Option<u64> {
         if word.is_plainly_open() {
@@ -292,7 +296,7 @@ impl Inner {
         }
     }
 
-    /// Makes the change that time has made due, unless another thread has changed the circuit since `word` was loaded.
+    /// Makes the change that time has made due, unless another era has begun since `word` was loaded.
     pub(super) fn carry_out(&self, word: Word, now: Tick, due: Due) {
         let entered = self.entered();
         match due {

@@ -74,9 +74,9 @@ impl Circuit {
     /// could make by itself. If the snapshot has no end of the opening, the configuration decides on the open duration.
     /// Numbers that make no sense count as zero.
     ///
-    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts. The circuit adds
-    /// the run and the sums of the snapshot to its own, so that its own evidence still counts if the restore comes
-    /// late. The added evidence can trip the circuit at the next failure, but not during the restore.
+    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts and the ramp. The
+    /// circuit adds the run and the sums of the snapshot to its own, so that its own evidence still counts if the
+    /// restore comes late. The added evidence can trip the circuit at the next failure, but not during the restore.
     /// [`Totals`](super::Totals) do not include the added evidence.
     ///
     /// A closed circuit whose [group](crate::Group) has no open slot stays closed, in the mode of the snapshot.
@@ -131,7 +131,8 @@ impl Circuit {
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (attempt, last_open);
-                // A circuit that an operator has tripped takes a slot if one is free, as at a reopening.
+                // A circuit that left closed by an act of an operator has no slot, and takes a slot if one is free, as
+                // at a reopening.
                 if plan.standing.state != State::Closed {
                     inner.take_slot(cold, word);
                 }
@@ -180,7 +181,8 @@ impl Circuit {
         let inner = self.inner();
         inner.set_usual(usual);
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
-        // Relaxed, because the deadline publishes no other data. `is_advised` describes the effect of a late read.
+        // Relaxed, because the deadline publishes no other data. `is_advised` describes the effect of a late read. A
+        // thread that sees the new deadline and still the old rate of `set_usual` judges by the old rate once more.
         inner.advised_until.store(until.as_nanos(), Relaxed);
     }
 
@@ -219,7 +221,8 @@ impl Circuit {
     fn is_already(&self, word: Word, plan: &Plan) -> bool {
         let close = |a: Tick, b: Option<Tick>| {
             let (Some(a), Some(b)) = (a.known(), b) else { return a.known() == b };
-            // Two deadlines that have both passed count as the same, because both let the next call probe.
+            // Two deadlines that have both passed count as the same, because the next call ends the opening or the hold
+            // in both cases.
             let (a, b) = (a.max(plan.now), b.max(plan.now));
             let apart = a.saturating_since(b).max(b.saturating_since(a));
             apart <= SAME_DEADLINE
@@ -238,15 +241,17 @@ impl Circuit {
 
 #[cfg(any(feature = "store", test))]
 impl Circuit {
-    /// Makes services wait in `poll_ready` until the circuit is [`restored`](Self::restored), even if the circuit
-    /// changes its state during the wait.
+    /// Makes callers wait until the circuit is [`restored`](Self::restored), even if the circuit changes its state
+    /// during the wait. A service waits in `poll_ready`. An async call without tower, and `acquire`, wait before the
+    /// admission.
     ///
-    /// Permits and calls without a service never wait, and neither do the services of a bypassed circuit.
+    /// `try_acquire`, `call_blocking` and calls with a permit never wait, and neither do the callers of a bypassed
+    /// circuit.
     pub(crate) fn await_restore(&self) {
         self.change_wait(Word::awaiting_restore);
     }
 
-    /// Ends the wait, with or without a restore, so that every waiting service checks the circuit again.
+    /// Ends the wait, with or without a restore, so that every waiting task and thread checks the circuit again.
     pub(crate) fn restored(&self) {
         if self.change_wait(Word::restored) {
             // The tasks are woken after the word is stored, so that a woken task finds the change. The tasks are woken
@@ -293,13 +298,13 @@ impl Circuit {
         (known, forgotten)
     }
 
-    /// Sets the generation to the generation of the stored record that this instance has read last, and changes nothing
-    /// else.
+    /// Sets the generation to the generation of the stored record that this instance has read or written last, and
+    /// changes nothing else.
     pub(crate) fn stamp(&self, generation: Generation) {
         self.inner().cold.lock().generation = generation;
     }
 
-    /// Stores the parts of a record by which orders on this circuit are judged. The parts are the newest number of the
+    /// Keeps the parts of a record by which orders on this circuit are judged. The parts are the newest number of the
     /// record, the ids and hashes of its orders, and the time since the circuit left closed or was tripped according to
     /// the record.
     pub(crate) fn observe_record(
@@ -311,8 +316,8 @@ impl Circuit {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();
         if cold.past().is_none() && latest == Generation::default() {
-            // The record has nothing to store. The early return saves the allocation of the past, which most circuits
-            // never need.
+            // The record has no change of an operator or of an instance, so nothing has to be kept. The early return
+            // saves the allocation of the past, which most circuits never need.
             return;
         }
         let past = cold.past_mut();

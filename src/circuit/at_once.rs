@@ -17,10 +17,11 @@ use crate::outcome::Failure;
 use crate::state::{Reason, Standing, State};
 
 impl Inner {
-    /// Opens the circuit or keeps the circuit open, at least for the time that the failure names. Does nothing if the
-    /// failure names no time, if the circuit is already open for that time, or if a hold or the kill switch decides
-    /// about calls. A failure of the present era has usually opened the circuit before this function runs. `weighed_in`
-    /// is the era in whose evidence the failure was counted, if there is one.
+    /// Opens the circuit or keeps the circuit open, at least for the time that the failure names, or for
+    /// [`LONGEST_RETRY_AFTER`] if the named time is longer. Does nothing if the failure names no time, if the circuit
+    /// is already open for that time, or if a hold or the kill switch decides about calls. A failure of the present era
+    /// has usually opened the circuit before this function runs. `weighed_in` is the era in whose evidence the failure
+    /// was counted, if there is one.
     #[cold]
     pub(super) fn leave_alone_from_now(&self, failure: Failure, text: Text<'_>, weighed_in: Option<u64>) {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };
@@ -74,6 +75,6 @@ impl Inner {
     }
 }
 
-/// The largest difference of two ends of an opening that count as the same, because `Retry-After` counts in seconds.
-/// Without the tolerance each of a hundred late answers would make a transition.
+/// The largest difference between two ends of an opening that count as the same, because `Retry-After` counts in
+/// seconds. Without the tolerance each of a hundred late answers would make a transition.
 const SAME: Duration = Duration::from_secs(1);

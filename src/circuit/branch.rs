@@ -25,8 +25,8 @@ pub(crate) struct Branch {
     /// A branch for each index of a seat. Only the root has these branches, and only once the circuit is spread over
     /// its threads.
     spread: OnceLock<Box<[Arc<Self>]>>,
-    /// The numbers of a shed call. A shed call gets a branch of its own, so that other
-    /// rejections need no room for the numbers.
+    /// The numbers of a shed call. A shed call gets a branch of its own, so that other rejections need no room for the
+    /// numbers.
     pub(super) shed: Option<Box<Shed>>,
 }
 
@@ -49,8 +49,8 @@ impl Branch {
         Self { inner, spread: OnceLock::new(), shed }
     }
 
-    /// Returns the branch of this thread. `self` is the root. Only the root has the other branches, so any other branch
-    /// returns itself.
+    /// Returns the branch of this thread if `self` is the root. Only the root has the other branches, so any other
+    /// branch returns itself.
     #[inline(always)]
     pub(super) fn own(self: &Arc<Self>, word: Word) -> &Arc<Self> {
         if !word.is_spread() {
@@ -62,8 +62,8 @@ impl Branch {
         }
     }
 
-    /// Returns the branch of a thread that has no index yet. If no index is free, the thread
-    /// shares the branch of another thread.
+    /// Returns the branch of a thread that has no index yet. If no index is free, the thread shares the branch of
+    /// another thread.
     #[cold]
     fn first_or_shared(branches: &[Arc<Self>]) -> &Arc<Self> {
         let seat = seat_with_index();

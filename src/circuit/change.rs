@@ -9,7 +9,7 @@
 //! overdue and no probe has succeeded.
 //!
 //! The trip rules are in `trip_rules`. The functions that find a change due are in `admit`, `adopt`, `at_once`,
-//! `health`, `notify`, `operate`, `outcomes` and `verdict`.
+//! `hanging`, `health`, `notify`, `operate`, `outcomes` and `verdict`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,9 +37,10 @@ pub(super) struct Plan {
     pub(super) open_until: Option<Tick>,
     /// The end of the hold. `None` if only an operator ends the hold.
     pub(super) hold_until: Option<Tick>,
-    /// The reason why the state of a snapshot began. `None` if the state is not taken over from a snapshot.
+    /// The `earlier` reason of a snapshot. `None` if the state is not taken over from a snapshot, or if the snapshot
+    /// has no such reason.
     pub(super) earlier: Option<Arc<EarlierReason>>,
-    /// The time for which the `earlier` reason has applied.
+    /// The time since the state with the `earlier` reason began.
     pub(super) earlier_for: Option<Duration>,
     /// The time that a state lasted before it was taken over from a snapshot.
     pub(super) state_for: Option<Duration>,
@@ -94,7 +95,8 @@ impl Inner {
     /// Makes the planned change and notifies the observers, if the circuit is still in the era of `expected`.
     ///
     /// `plan` runs under the lock. If `plan` returns `None`, nothing changes. Eras are compared, and not words, because
-    /// a word also changes when a wait for a restore begins or ends, and the planned change would be lost.
+    /// a word also changes within an era, for example when a wait for a restore ends. The planned change would
+    /// otherwise be lost.
     pub(super) fn change(&self, expected: Word, plan: impl FnOnce(&mut Cold) -> Option<Plan>) -> Option<Transition> {
         self.change_any(|cold, word| if word.era() == expected.era() { plan(cold) } else { None })
     }
@@ -137,7 +139,8 @@ impl Inner {
             Standing { .. } => None,
         };
         if !from.standing().is_tripped() {
-            // An outage counts its rejections from the trip, so the earlier rejections of a ramp are subtracted.
+            // The rejections of an outage count from the trip, so earlier rejections, such as those of a ramp, are
+            // subtracted.
             cold.rejected_before = rejected;
         }
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
@@ -194,7 +197,8 @@ impl Inner {
             cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
         }
 
-        // True if some probes of the era that ends came to no verdict.
+        // A circuit that closes after some probes ended without a verdict, and before enough probes have succeeded, is
+        // closed on trust.
         let has_gaps = matches!(transition.reason, Reason::NoVerdict { .. })
             || matches!(transition.reason, Reason::QuietService { .. }) && self.probes.verdict(from.era()).has_gaps();
         let on_trust = has_gaps && standing.state == State::Closed;
@@ -248,7 +252,7 @@ impl Inner {
         transition
     }
 
-    /// Trips a closed circuit that has met a rule, unless the group of the circuit suppresses the opening.
+    /// Trips a closed circuit for this reason, unless the group of the circuit suppresses the opening.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
         self.count_absent();
         if self.finds_no_slot(expected) {
@@ -268,9 +272,9 @@ impl Inner {
         }
     }
 
-    /// Returns the number of openings in a row that a trip would count at this moment. The time spent closed reduces
-    /// the number. The time on trust and the time of a ramp show no recovery, so an opening in that time does
-    /// not reduce the number.
+    /// Returns the number of earlier openings in a row that a trip would still count at this moment. The time spent
+    /// closed reduces the number, but not while the circuit is on trust or in a ramp, because these times show no
+    /// recovery.
     pub(super) fn openings_that_count(&self, cold: &Cold, word: Word, now: Tick) -> u32 {
         if word.state() != State::Closed || self.run.get(word.era()).on_trust || self.ramp_left(now).is_some() {
             return cold.attempt;
@@ -282,7 +286,7 @@ impl Inner {
     /// Opens a half-open circuit again.
     pub(super) fn reopen(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
         self.change(expected, |cold| {
-            // A circuit that is not closed opens again in any case.
+            // `take_slot` returns true, because a circuit that is not closed opens again even if no slot is free.
             self.take_slot(cold, expected).then(|| self.open(cold, expected, now, reason, failure))
         });
     }
@@ -310,7 +314,7 @@ impl Inner {
         self.change(expected, |_| Some(Self::probing(expected, now, reason)));
     }
 
-    /// Plans the begin of probing.
+    /// Plans the start of probing, in the mode beneath a hold.
     pub(super) fn probing(from: Word, now: Tick, reason: Reason) -> Plan {
         Plan::new(Standing::new(State::HalfOpen, from.beneath()), reason, now)
     }
@@ -333,8 +337,8 @@ impl Inner {
     }
 }
 
-/// Returns true if the circuit has tripped and has not closed since. The result is true for a disabled circuit that is
-/// open beneath, and `is_tripped` is false for such a circuit.
+/// Returns true if the state is not closed, or if the circuit is forced open. Unlike [`Standing::is_tripped`], returns
+/// true also for a disabled circuit whose state beneath is not closed.
 fn has_left_closed(standing: Standing) -> bool {
     standing.mode == Mode::ForcedOpen || standing.state != State::Closed
 }

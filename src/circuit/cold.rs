@@ -22,9 +22,9 @@ pub(super) struct Cold {
     pub(super) history: VecDeque<Transition>,
     /// The generation of the stored record that this instance has read or written last.
     pub(super) generation: Generation,
-    /// The number of openings in a row. A trip first subtracts the decay for the time that the circuit was closed. The
-    /// number stops growing when the doubled open duration has reached its maximum, because a larger number would only
-    /// make the decay longer.
+    /// The number of openings in a row. A trip first subtracts the decay for the time that the circuit was closed. If
+    /// the open duration doubles, the number stops growing at the largest open duration, because a larger number would
+    /// only make the decay longer.
     pub(super) attempt: u32,
     /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each such era
     /// doubles the patience of the next era, so that the circuit can close even if the calls of a service take long.
@@ -42,8 +42,8 @@ pub(super) struct Cold {
     /// True if the circuit has taken over the evidence of an evicted circuit of the same name.
     #[cfg(feature = "keyed")]
     pub(super) has_inherited: bool,
-    /// The data that are allocated at the first transition, stored record, decision of a fleet or runner of health
-    /// probes, because most circuits never trip and get no orders.
+    /// The data that are allocated when the circuit first needs them, such as at the first transition or for a stored
+    /// record, because most circuits never trip and get no orders.
     past: Option<Box<Past>>,
 }
 
@@ -77,7 +77,7 @@ impl Cold {
         self.past_mut().grouped.get_or_insert_default()
     }
 
-    /// Takes the open slot of the circuit, whose drop gives the slot back.
+    /// Takes the open slot out of these data. The drop of the slot gives the slot back to the group.
     pub(super) fn slot_back(&mut self) -> Option<OpenSlot> {
         self.past.as_deref_mut()?.grouped.as_deref_mut()?.slot.take()
     }
@@ -209,7 +209,7 @@ impl Past {
 /// The data of a circuit in a group.
 #[derive(Debug, Default)]
 pub(super) struct Grouped {
-    /// The open slot, while the circuit is not closed. The drop of the circuit gives the slot back.
+    /// The open slot, while the circuit is not closed. The drop of the circuit gives the slot back to the group.
     pub(super) slot: Option<OpenSlot>,
     /// The reason of the last suppressed opening that was stored.
     pub(super) suppressed: Option<Reason>,

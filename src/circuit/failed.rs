@@ -1,7 +1,7 @@
 //! The failure that opened a circuit, with its kind and its error text for status, log, audit and rejections.
 //!
-//! An outage has thousands of failures and few openings. Therefore a text is written only for a failure that opens the
-//! circuit. No text is written for any other failure or for a success.
+//! An outage has thousands of failures and few openings. Therefore a text is written only for a failure that is about
+//! to open the circuit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::event::guarded;
 use crate::outcome::{Failure, FailureKind};
 use crate::state::text;
 
-/// The text of the failure of a call. The closure writes the text only if the failure opens the circuit.
+/// The text of the failure of a call. The closure is called only if the failure is about to open the circuit.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a>(Option<&'a dyn Fn() -> Option<String>>);
 

@@ -1,23 +1,25 @@
 //! Calls that hang, which count as slow before they end.
 //!
-//! A slow call is known at its end. A service that answers nothing would therefore be called until the first timeouts
-//! of the callers, which can be half a minute. So with a slow-call rule, a call that has been under way for
+//! A slow call is known only at its end. A service that answers nothing would therefore be called until the first
+//! timeouts of the callers, which can be half a minute. So with a slow-call rule, a call that has been under way for
 //! `slower_than` or longer counts as a call and as a slow call, in addition to the calls that have ended. When the call
 //! ends, its place in the window replaces its place among the hanging calls. An end in a later era changes nothing.
-//! Only the slow-call rule counts hanging calls, because a hanging call is no failure yet. The rule counts a hanging call
-//! for the length of the window, as it counts a call that has ended, so that long polls do not outnumber other calls.
+//! Only the slow-call rule counts hanging calls, because a hanging call is no failure yet. The rule counts a hanging
+//! call for the length of the window, as it counts a call that has ended, so that long polls do not outnumber other
+//! calls. Beside a window of the last calls, the rule counts a hanging call for ten seconds.
 //!
-//! `window/under_way.rs` counts, and this file decides when to look. Time makes calls hang, but a timer for each
-//! circuit would cost more than the rule is worth. Therefore the first call of each bucket looks, and so does every
-//! outcome that is weighed. Without any calls a status, a refresh of the metrics, the runner of a health
-//! probe, and once a second the task of a registry with a store look. A call that finds the rule met is rejected.
+//! `window/under_way.rs` counts the calls, and this file decides when the rule is checked. Time makes calls hang, but a
+//! timer for each circuit would cost more than the rule is worth. Therefore the first call of each bucket checks the
+//! rule, and so does every outcome that is weighed. Without any calls the rule is checked by a status, a refresh of the
+//! metrics, the runner of a health probe, and once a second the task of a registry with a store. If a call opens the
+//! circuit by this check, the gate decides on the call, and rejects the call unless the circuit is in shadow.
 //!
-//! Only calls of a closed circuit hang. Probes have a deadline of their own, and calls that count in no window count
-//! here neither. A call whose service has answered, and whose body is still streamed, does not hang, because a slow
-//! reader or a stream without end says nothing about the service.
+//! Only calls of a closed circuit hang. Probes have a deadline of their own, and calls that count in no window do not
+//! count as hanging either. A call whose service has answered, and whose body is still streamed, does not hang, because
+//! a slow reader or a stream without end says nothing about the service.
 //!
-//! A circuit without the rule has no counts and tests nothing, because one bit of the word keeps the calls of a circuit
-//! with the rule from the shortest path ([`Word::passes_at_once`]).
+//! A circuit without the rule has no counts. The admission of its calls needs no further test, because one bit of the
+//! word keeps the calls of a circuit with the rule from the shortest path ([`Word::passes_at_once`]).
 
 use std::time::Duration;
 
@@ -31,8 +33,8 @@ use crate::window::Stamp;
 use crate::window::under_way::UnderWay;
 
 impl Inner {
-    /// Counts a counted call that begins. Returns true if hanging calls have opened the circuit, so that the call must
-    /// not be made.
+    /// Counts a counted call that begins, and checks the hanging calls if the call is the first of its bucket. Returns
+    /// true if the era is over after this check, so that the gate must decide on the call in the new era.
     pub(super) fn note_start(&self, word: Word, started: Tick) -> bool {
         let Some(under_way) = self.under_way() else { return false };
         under_way.start(Stamp { era: word.era(), now: started }) && self.opens_by_hanging(word, started)
@@ -44,8 +46,8 @@ impl Inner {
     pub(super) fn note_end(&self, word: Word, mark: Mark, started: Tick) {
         if let Some(under_way) = self.under_way().filter(|_| mark.awaits_answer()) {
             under_way.end(Stamp { era: word.era(), now: started });
-            // Release, which pairs with the Acquire in `hanging`. A thread that sees the call in the window does not
-            // see the call among the hanging calls, so that the call is never counted twice.
+            // Release, which pairs with the Acquire in `under_way_after_window`. A thread that sees the call in the
+            // window does not see the call among the hanging calls, so that the call is never counted twice.
             fence(Release);
         }
     }
@@ -56,8 +58,8 @@ impl Inner {
         self.under_way_after_window(word).map_or(0, |under_way| under_way.hanging(word.era(), now))
     }
 
-    /// Returns the number of calls of the era that have begun to hang within the length of the window, which are evidence
-    /// for the slow-call rule. A caller that also reads the window must read the window first.
+    /// Returns the number of calls of the era that have begun to hang within the length of the window, which are
+    /// evidence for the slow-call rule. A caller that also reads the window must read the window first.
     pub(super) fn hanging_lately(&self, word: Word, now: Tick) -> u64 {
         self.under_way_after_window(word).map_or(0, |under_way| under_way.hanging_lately(word.era(), now))
     }
@@ -69,8 +71,8 @@ impl Inner {
         Some(under_way)
     }
 
-    /// Opens the circuit if the hanging calls make the slow-call rule true. The callers are those that look without an
-    /// outcome.
+    /// Opens the circuit if the hanging calls meet the slow-call rule. The callers have no outcome to weigh, such as a
+    /// status or a refresh of the metrics.
     pub(super) fn open_if_hanging(&self) {
         let word = self.load();
         if word.is_watched() {
@@ -78,8 +80,8 @@ impl Inner {
         }
     }
 
-    /// Opens the circuit if the calls that hang at the time `at` make the slow-call rule true. Returns true if the era
-    /// is over.
+    /// Opens the circuit if the calls that hang at the time `at` meet the slow-call rule. Returns true if the era is
+    /// over after this check. Without hanging calls, returns false.
     #[cold]
     #[inline(never)]
     fn opens_by_hanging(&self, word: Word, at: Tick) -> bool {
@@ -100,7 +102,8 @@ impl Inner {
         self.load().era() != era
     }
 
-    /// Returns the time after which a look without calls is due again, or `None` without a slow-call rule.
+    /// Returns the interval at which the runner of a health probe checks the hanging calls of a closed circuit. `None`
+    /// without a slow-call rule.
     pub(super) fn looks_every(&self) -> Option<Duration> {
         self.config.rules.slow_call_rate.map(|(_, slower_than)| slower_than.max(SHORTEST_LOOK))
     }
@@ -113,5 +116,5 @@ impl Inner {
     }
 }
 
-/// The shortest interval at which the runner of a health probe looks.
+/// The shortest interval at which the runner of a health probe checks the hanging calls.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);

@@ -11,12 +11,13 @@
 //! * A half-open era that began with a health probe has opened the circuit again, and since then no three health probes
 //!   in a row have failed. Such checks succeed although calls fail, and would replace the open duration by their
 //!   interval.
-//! * The check began in another era, or only an operator ends the opening.
+//! * The check began in another era, a hold or the kill switch is in force, or only an operator ends the opening.
 //!
 //! With a *required* health probe no call of a user is a probe until a check has succeeded since the opening. An era is
-//! *cleared* if its calls may probe. Two bounds keep a circuit from being locked out. A runner is *silent* if no check
-//! has ended for ten intervals and a deadline (`silence`). Calls then probe, because the runner may be gone. Calls also
-//! probe after ten times as long without a success, because the health endpoint may not exist.
+//! *cleared* if its calls may probe. A reset to half-open and a half-open decision of the fleet clear their era, too.
+//! Two bounds keep a circuit from being locked out. A runner is *silent* if no check has ended for ten intervals and a
+//! deadline (`silence`). Calls then probe, because the runner may be gone. Calls also probe after ten times as long
+//! without a success, because the health endpoint may not exist.
 //!
 //! ```text
 //! open:       the wait is over, or a check succeeds ──▶ half-open, cleared
@@ -85,8 +86,8 @@ pub(super) struct Checks {
 pub(crate) enum Wanted {
     /// The service should be checked. The result counts in this era.
     Check { era: u64 },
-    /// No check is wanted until the next transition, or until this time has passed. Then a hold ends, or the runner
-    /// looks for calls that hang.
+    /// No check is wanted until the next transition, or until this time has passed. After this time a hold is over, or
+    /// the runner must query again, so that the circuit checks the calls that hang.
     Nothing(Option<Duration>),
     /// Another runner has taken over.
     Replaced,
@@ -108,7 +109,7 @@ impl Circuit {
             health.expect(checks);
             checks.runner
         };
-        // The earlier runner must end.
+        // The wake lets an earlier runner find that it was replaced, and end.
         inner.wakers.wake();
         inner.notify(&Event::HealthBegan);
         runner
@@ -356,7 +357,7 @@ impl Inner {
 }
 
 impl Health {
-    /// Returns the part for a circuit in this era. The caller holds the cold mutex.
+    /// Returns the data for a circuit in this era, which is not cleared. The caller holds the cold mutex.
     pub(super) fn new(era: u64) -> Self {
         let health = Self { silence: AtomicU64::new(0), answered: AtomicU64::new(0), cleared: Tagged::new() };
         health.cleared.begin(era, 0);
@@ -411,7 +412,7 @@ impl Checks {
         match (&edge.reason, edge.to.state) {
             // A circuit adopts a half-open decision of its fleet because of a health probe of another instance.
             (Reason::HealthProbe { .. }, _) | (Reason::Fleet, State::HalfOpen) => self.began_round = true,
-            // Another mode over the same state.
+            // Only the mode has changed.
             (_, State::HalfOpen) if edge.from.state == State::HalfOpen => {}
             (_, State::HalfOpen) => self.began_round = false,
             (_, State::Open) => self.contradicted |= std::mem::take(&mut self.began_round),
@@ -427,8 +428,8 @@ impl Branch {
     }
 }
 
-/// The number of intervals without an answer after which a runner is silent. After the same number of such times
-/// without a success, calls probe in any case.
+/// The number of intervals without an answer after which a runner is silent. Without a success, calls probe in any case
+/// after this time multiplied by the same number.
 const PATIENCE: u32 = 10;
 /// The number of failures in a row after which a health probe that calls have contradicted is believed again.
 const BELIEVED_AFTER: u8 = 3;

@@ -3,12 +3,12 @@
 //!
 //! The slot is taken under the cold mutex, before the word of the opening is stored, and is given back under the mutex
 //! after the word of the closing is stored. So the circuits that open by themselves are never more than the open slots,
-//! except after members have left or absent circuits have come back. The slot lies in the cold data, so that a circuit
+//! except after members have left or absent circuits have come back. The slot is in the cold data, so that a circuit
 //! that is dropped gives its slot back.
 //!
 //! | edge | slot |
 //! |---|---|
-//! | closed to open by an outcome; closed to open or half-open by a snapshot | needed. Without a slot the edge is suppressed. |
+//! | closed to open by an outcome or by hanging calls; closed to open or half-open by a snapshot | needed. Without a slot the edge is suppressed. |
 //! | between open and half-open | kept |
 //! | half-open to open | A circuit without a slot, which an operator has tripped or reset, takes a slot if one is free, and opens in any case. |
 //! | to closed | given back |
@@ -107,8 +107,8 @@ impl Inner {
         is_member.then(holds)
     }
 
-    /// Returns true if an opening in this era is certainly not worth the lock, because an earlier opening of the era
-    /// was suppressed, and the group has still no slot.
+    /// Returns true if an opening in this era is not worth the lock, because an earlier opening of the era was
+    /// suppressed and the group still has no free slot.
     pub(super) fn finds_no_slot(&self, expected: Word) -> bool {
         self.in_group().is_some_and(|group| {
             // Relaxed, because the era publishes no other data. A thread that reads an earlier era takes the lock.
@@ -119,8 +119,8 @@ impl Inner {
     }
 
     /// Returns true if the group suppresses an opening by hanging calls, has suppressed an opening of this era before,
-    /// and no report is due. Such an opening is shown and not counted, because each look finds the same calls, and the
-    /// number of looks says nothing.
+    /// and no report is due. Such an opening is shown and not counted, because each check finds the same calls, and the
+    /// number of checks says nothing.
     pub(super) fn is_suppressed_again(&self, word: Word, now: Tick) -> bool {
         let Some(group) = self.in_group().filter(|_| self.finds_no_slot(word)) else { return false };
         // Relaxed, because the times publish no other data.
@@ -156,7 +156,7 @@ impl Inner {
         }
     }
 
-    /// Returns the suppressed opening of this era, if the last one is at most a minute old.
+    /// Returns the last suppressed opening of this era, if it is at most a minute old.
     pub(super) fn suppressed(&self, cold: &Cold, word: Word, now: Tick) -> Option<Suppressed> {
         let group = self.in_group()?;
         // Relaxed, because the times and counts publish no other data.

@@ -10,9 +10,9 @@ use super::Circuit;
 use crate::state::{Reason, Snapshot};
 
 impl Circuit {
-    /// Returns true if a new circuit would know less than this circuit, because this circuit is tripped, held, limited
-    /// or in shadow, has failures or slow calls in its evidence, has openings in a row that still count, or has calls
-    /// under way.
+    /// Returns true if a new circuit would know less than this circuit, because this circuit is not closed in its
+    /// configured mode, is limited, has failures or slow calls in its evidence, has openings in a row that still count,
+    /// or has calls under way.
     ///
     /// `handles` is the number of handles to the circuit that are not part of a call.
     pub(crate) fn knows_more_than_a_new_one(&self, handles: usize) -> bool {
@@ -29,14 +29,14 @@ impl Circuit {
             || self.has_calls_under_way(handles)
     }
 
-    /// Returns true if more than `handles` references to the circuit exist, so that some of them are permits, or handles
-    /// that the application keeps.
+    /// Returns true if more than `handles` references to the circuit exist, so that some of them are permits or
+    /// rejections, or handles that the application keeps.
     pub(crate) fn has_calls_under_way(&self, handles: usize) -> bool {
         Arc::strong_count(&self.root) > handles || self.root.has_permits_of_threads()
     }
 
     /// Returns the number of calls that ended in this circuit. Rejected calls and cancelled calls do not count, because
-    /// such a call costs its caller nothing, so that a stranger could make a key look busy.
+    /// such a call costs its caller nothing, and a stranger could make a key look busy with such calls.
     pub(crate) fn ended_calls(&self) -> u64 {
         let totals = self.totals();
         totals.successes.saturating_add(totals.failures).saturating_add(totals.ignored)

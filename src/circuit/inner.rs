@@ -33,9 +33,9 @@ use crate::window::{Evidence, Tally};
 #[repr(C, align(64))]
 pub(crate) struct Inner {
     /// The word, which every call reads. A transition writes the word, and so do the spreading over threads, and the
-    /// begin and the end of a limit and of a wait for a restore.
+    /// start and the end of a limit and of a wait for a restore.
     pub(super) word: AtomicU64,
-    /// The end of the opening. The value is valid while the state is open.
+    /// The time at which the opening ends. Valid only while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
     /// The weight of the failures since the last success, with a bit for a circuit on trust. While the run is empty, a
@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     /// The time at which the era began. A transition writes `entered`, `open_until` and `hold_until` under the cold
     /// mutex before the word.
     pub(super) entered: AtomicU64,
-    /// The end of a hold. The value is valid while the mode is a hold.
+    /// The time at which the hold ends. Valid only while the mode is a hold.
     pub(super) hold_until: AtomicU64,
     /// The seed of the jitter of open durations and of the draws of a limit.
     pub(super) seed: u64,
@@ -78,8 +78,8 @@ pub(crate) struct Inner {
     pub(super) advised_until: AtomicU64,
     /// The time until which a probe of this circuit needs a grant. No healthy call reads the time.
     pub(super) leased_until: AtomicU64,
-    /// The parts that most circuits never need. The lock is that of `std` in loom models too, because the locks of the
-    /// two parts already show loom the order of the accesses.
+    /// The parts that most circuits never need. The `OnceLock` is that of `std` in loom models too, because `limit` and
+    /// `health` have a `OnceLock` that loom knows, and the other parts are set before the circuit is shared.
     rare: std::sync::OnceLock<Box<Rare>>,
     pub(super) cold: Mutex<Cold>,
 }
@@ -90,11 +90,12 @@ struct Rare {
     /// The ramp, the throttle, the criticality of calls and the usual rate. Neither the admission nor the success of a
     /// healthy call reads the limit.
     limit: OnceLock<Limit>,
-    /// The health probes. Only the path of a circuit that is not closed reads them.
+    /// The health probes. Of the calls, only those of a circuit that is not closed or is held read them.
     health: OnceLock<Health>,
-    /// The calls under way, with a slow-call rule. The part is set with the circuit.
+    /// The calls under way. `None` without a slow-call rule. Set when the circuit is created.
     under_way: Option<UnderWay>,
-    /// The membership of a group. Set before the circuit is shared, so that the lock of `std` suffices in models too.
+    /// The membership of a group. Empty for a circuit without a group. Set before the circuit is shared, so that the
+    /// `OnceLock` of `std` suffices in models too.
     in_group: std::sync::OnceLock<InGroup>,
 }
 
@@ -152,13 +153,13 @@ pub(super) struct Counts {
     pub(super) other_successes: AtomicU64,
     /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
     pub(super) other_failures: AtomicU64,
-    /// The sum, over all failures, of the weight by which each is lighter than a hard failure, in 1/256. The weight
-    /// itself is not counted, because most failures are hard, and write nothing here.
+    /// The sum over all failures of the weight that each lacks to a hard failure, in 1/256. The weights themselves are
+    /// not summed, because most failures are hard, and a hard failure lacks nothing and writes nothing here.
     pub(super) lacking: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,
     pub(super) stale: AtomicU64,
-    /// Rejections of threads that have no cell.
+    /// Rejections that no cell counts, which are those of threads without a cell and those by a ramp or a throttle.
     pub(super) rejected: AtomicU64,
     pub(super) would_reject: AtomicU64,
     pub(super) load_shed: AtomicU64,

@@ -11,7 +11,7 @@ use crate::roll_call::{Call, expect, note};
 /// The name of the environment variable of the kill switch.
 pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
 
-/// Returns true if the variable names the new circuit.
+/// Returns true if the variable names the new circuit. Also reports the name of the circuit to the roll call.
 pub(super) fn names(circuit: &str) -> bool {
     let variable = expect_names();
     note(|| Call::Created(circuit.to_owned()));

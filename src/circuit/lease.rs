@@ -63,9 +63,9 @@ impl Circuit {
         }
     }
 
-    /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, one
-    /// more call may be a probe, because the next call may be the first of the two requests of a hedge. Returns false
-    /// if the era is over, if the circuit starts no probes, or if no slot is withheld.
+    /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, the
+    /// next two calls may be probes, because they may be the two requests of one hedge. Returns false if the era is
+    /// over, if the circuit starts no probes, or if no slot is withheld.
     pub(crate) fn grant(&self, era: u64) -> bool {
         let inner = self.inner();
         // The word is checked, so that the answer is false for an era that is over or starts no probes. If another
@@ -100,7 +100,7 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Returns the time until which a probe needs a grant, in this mode.
+    /// Returns the time until which a probe needs a grant in this mode. Zero in shadow, where no probe needs a grant.
     #[inline(always)]
     pub(super) fn leased_until(&self, mode: Mode) -> Tick {
         if mode == Mode::Shadow {

@@ -2,15 +2,15 @@
 //!
 //! After a closing, all waiting calls would reach a service that has perhaps just started, and would overload it again.
 //! Therefore a circuit can have a *ramp*, which is the time after a closing in which the share of admitted calls grows
-//! in a line from a tenth to all. While the ramp lasts, a quarter of the evidence opens the circuit again
+//! linearly from a tenth to all. While the ramp lasts, a quarter of the evidence opens the circuit again
 //! ([`trip_rules::relapses`](super::trip_rules::relapses)). A circuit can also have a *throttle* (`limit/throttle.rs`),
 //! which rejects a share of the calls while the service fails too many calls.
 //!
 //! A limit is one bit of the word, so that a circuit without a limit needs no further test. The bit is set with the
-//! word of the era or by a failure, and a call that finds neither ramp nor throttle clears the bit. Each change
-//! computes the bit again under the cold mutex, so that a late call does not clear the bit of a later ramp. A thread
-//! that finds the mutex taken does not wait, because the next failure, or the next call of the limited circuit, changes
-//! the bit as well.
+//! word of the era, by a restore or by a failure. A call clears the bit if no ramp lasts and the throttle rejects no
+//! share of the calls. Each change computes the bit again under the cold mutex, so that a late call does not clear the
+//! bit of a later ramp. A thread that finds the mutex taken does not wait, because the next failure, or the next call
+//! of the limited circuit, changes the bit as well.
 //!
 //! Only a call draws against the share. A question draws nothing and answers that the next call may be admitted,
 //! because its draw would not be that of the next call. If a draw is lost, the criticality of the calls decides which
@@ -39,25 +39,28 @@ use crate::state::{Act, Criticality, Reason, RejectReason, State};
 use crate::sync::{AtomicU64, Relaxed, Release};
 use crate::window::Tally;
 
-/// The criticality by which a limit decides on a call, or the exemption of the call from the limit.
+/// The criticality by which a limited or half-open circuit decides on a call, or the exemption of the call from this
+/// decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drawn {
-    /// The limit applies to the call, so that a draw and the criticality decide.
+    /// In a limited circuit a draw and the criticality decide. In a half-open circuit the call leaves probes to less
+    /// critical calls.
     By(Criticality),
-    /// The limit does not apply, because the caller waits until a call may pass, or because the call was made already.
+    /// The call is exempt, because the caller has waited until a call may pass, or because the permit only records a
+    /// failed `poll_ready` of the inner service.
     No,
 }
 
 impl Drawn {
-    /// The value for a call without a known criticality, to which the limit applies.
+    /// The value for a call without a known criticality.
     pub(crate) const YES: Self = Self::By(Criticality::Standard);
 }
 
 /// The ramp of the present era, the throttle, and the draws. For a circuit without a ramp the end of the ramp is zero.
 ///
 /// The limit is created with the circuit if a ramp or a throttle is set. Otherwise the limit is created with the first
-/// ramp of its fleet, the first advice that has a usual rate, or the first call that is more or less critical than
-/// others.
+/// ramp of its fleet, the first advice that has a usual rate, or the first call that is more or less critical than a
+/// standard call and finds a slot for a probe.
 #[derive(Debug)]
 pub(super) struct Limit {
     /// The end of the ramp, in nanoseconds of the clock. `until` and `length` are written under the cold mutex before
@@ -182,8 +185,8 @@ impl Inner {
         self.with_limit(to, now)
     }
 
-    /// Returns the duration of the ramp that begins with a transition. `None` if the transition leaves the ramp as it
-    /// is, because only the mode changes.
+    /// Returns the duration of the ramp that begins with a transition. Zero if no ramp begins and an earlier ramp ends.
+    /// `None` if the transition leaves the ramp as it is, because only the mode changes.
     fn ramp_after(
         &self,
         from: Word,
@@ -201,7 +204,7 @@ impl Inner {
             // the ramp of a fleet.
             return Some(if now < self.leased_until(from.mode()) { in_fleet } else { alone });
         }
-        // The operator knows that the service is back.
+        // No ramp begins, because the operator knows that the service is back.
         if matches!(reason, Reason::Operator { act: Act::Reset | Act::Forget, .. }) {
             return Some(Duration::ZERO);
         }
@@ -214,8 +217,8 @@ impl Inner {
         closes.into_iter().find(|(closing, _)| closing == reason).map(|(_, ramp)| ramp)
     }
 
-    /// Continues a ramp in a closed circuit that is restored within its era, and adds the sums of its window. The
-    /// caller holds the cold mutex, and `word` is the present word.
+    /// Continues a ramp in a closed circuit that is restored within its era, and adds the restored sums to the
+    /// throttle. The caller holds the cold mutex, and `word` is the present word.
     pub(super) fn resume_limit(&self, word: Word, closed_for: Option<Duration>, tally: Tally, now: Tick) {
         if let Some(throttle) = self.throttle() {
             throttle.seed(word.era(), now, tally);
@@ -237,7 +240,7 @@ impl Inner {
         self.ramp_left(now).is_some() || self.throttled_share(era, now) > 0.0
     }
 
-    /// Returns the rest of the ramp, or `None` without a ramp.
+    /// Returns the rest of the ramp, or `None` if no ramp lasts.
     pub(super) fn ramp_left(&self, now: Tick) -> Option<Duration> {
         Some(self.limit()?.left(now)).filter(|left| !left.is_zero())
     }

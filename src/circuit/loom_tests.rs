@@ -54,9 +54,9 @@
 //! | `loom_two_failures_of_a_member_are_not_suppressed_by_its_own_slot` | an opening is suppressed without the lock in an era in which none was suppressed before |
 //! | [`hanging`] | |
 //! | `loom_a_slow_call_that_ends_is_not_counted_twice` | the end is counted after the window, a fence is missing, or `weigh` reads the window after the hanging calls |
-//! | `loom_a_call_hangs_in_the_era_of_its_permit` | the begin of a call counts in a later era than its permit |
+//! | `loom_a_call_hangs_in_the_era_of_its_permit` | the start of a call counts in a later era than its permit |
 //! | [`limit`] | |
-//! | `loom_the_end_of_a_limit_ends_no_later_limit` | `settle_limit` does not look at the ramp again |
+//! | `loom_the_end_of_a_limit_ends_no_later_limit` | `settle_limit` does not read the ramp again |
 //! | `loom_the_end_of_a_limit_hides_no_deadline` | `settle_limit` loads the word before the lock, or stores the word Relaxed |
 //! | `loom_a_limit_that_is_over_is_cleared_by_the_next_call` | `settle_limit` keeps the bit |
 //! | `loom_the_next_failure_begins_the_throttle` | a failure does not set the bit |
@@ -100,16 +100,16 @@ use crate::outcome::{Failure, Weight};
 use crate::state::{By, Reason, Snapshot, Standing, State};
 use crate::sync::{AtomicU32, Relaxed};
 
-/// Runs the model in every order of the threads' steps that loom distinguishes, and with
-/// every value that a load may return.
+/// Runs the model in every order of the threads' steps that loom distinguishes, and with every value that a load may
+/// return.
 fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = None;
     builder.check(model);
 }
 
-/// Runs the model in the orders in which a thread is interrupted at most three times, because
-/// some models have too many orders.
+/// Runs the model in the orders in which a thread is interrupted at most three times, because some models have too many
+/// orders.
 fn in_most_orders(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(3);

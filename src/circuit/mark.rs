@@ -20,11 +20,12 @@ pub(super) enum Right {
 /// The era and the right of a permit.
 ///
 /// ```text
-/// mark   63..28 era (low 36 bits) | 27 noted | 26 measured | 25..24 right | 23..0 the probe, or 0 answered
+/// mark   63..28 era (low 36 bits) | 27 noted | 26 measured | 25..24 right | 23..0 by the right
+///        probe: 23..0 slot and turn | counted call: 0 answered
 /// ```
 ///
-/// An outcome counts if the 36 bits of the era equal those of the circuit. A later era has the same bits only after
-/// 2^36 transitions. At one transition each millisecond, these take 2 years.
+/// A permit belongs to the present era of its circuit if the 36 bits are those of that era. A later era has the same
+/// bits only after 2^36 transitions. At one transition each millisecond, these take 2 years.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark(u64);
 
@@ -50,7 +51,7 @@ impl Mark {
         Self(self.0 | if measured { MEASURED } else { 0 })
     }
 
-    /// Returns the same mark with the bit by which `nested` notes the call while the call is polled. The mark of a
+    /// Returns the same mark with the bit that makes `nested` note the call while the call is polled. The mark of a
     /// probe always has this bit.
     pub(super) const fn noted(self) -> Self {
         Self(self.0 | NOTED)

@@ -19,8 +19,8 @@ use super::permit::{Admission, Permit};
 thread_local! {
     /// The noted calls that this thread polls, the innermost last, each with its circuit.
     static POLLED: RefCell<Vec<(usize, Mark)>> = const { RefCell::new(Vec::new()) };
-    /// The number of calls in `POLLED`. A rejection reads only this number, because a thread-local without a
-    /// destructor is quick to read.
+    /// The number of calls in `POLLED`. While the number is zero, `POLLED` is not read, because a thread-local without
+    /// a destructor is quicker to read.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 

@@ -1,9 +1,9 @@
 //! Notification of observers about events of a circuit, with summaries of rejections for logs and sums of calls for
 //! metrics.
 //!
-//! An event for each call would cost more than the call, and a line for each rejection would flood the
-//! log in an outage. Observers are foreign code. Therefore no lock is held during a notification, and a panic of an
-//! observer is caught and counted.
+//! An event for each call would slow every call down, and a line for each rejection would flood the log in an outage.
+//! Observers are foreign code. Therefore no lock is held during a notification, and a panic of an observer is caught
+//! and counted.
 
 use std::time::Duration;
 
@@ -68,9 +68,10 @@ impl Inner {
 
     /// Notifies the observers of the transitions that were not reported yet, in the order of the eras.
     ///
-    /// One thread at a time reports. Otherwise a thread that reopens a circuit could overtake the thread that has made
-    /// the circuit half-open, and a log would have the two lines in the wrong order. The transitions are read from the
-    /// history. If more than 128 transitions happen while an observer blocks, the oldest are not reported.
+    /// One thread at a time reports, and also reports the transitions that other threads make meanwhile. Otherwise a
+    /// thread that reopens a circuit could overtake the thread that has made the circuit half-open, and a log would
+    /// have the two lines in the wrong order. The transitions are read from the history. If more than 128 transitions
+    /// happen while an observer blocks, the oldest are not reported.
     pub(super) fn report_transitions(&self) {
         let mut is_first = true;
         loop {

@@ -2,9 +2,10 @@
 //! reset.
 //!
 //! An act has a user and a reason. An act takes effect immediately, and observers are notified of an act as of every
-//! transition. Automatic changes do not end an act, because an operator may know more than the counts. An act stays in
-//! force until another act or the end of its hold. A trip or a disable of a held circuit replaces the hold, and the
-//! duration of the new hold counts from the new act. The act in a stored record is in `record/apply/operate.rs`.
+//! transition. A hold or a shadow stays in force until another act, and a hold at most for its duration. Automatic
+//! changes do not end a hold or a shadow, because an operator may know more than the counts. A trip or a disable of a
+//! held circuit replaces the hold, and the duration of the new hold counts from the new act. The effect of an act on a
+//! stored record is in `record/apply/operate.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +137,8 @@ impl Inner {
 
     /// Returns the rest of the cooldown of a reset, by the local clock. The cooldown counts from the time when this
     /// circuit left closed or an operator tripped the circuit. For a closed circuit the cooldown counts from the time
-    /// in the stored record, because another instance may have tripped.
+    /// in the stored record, because another instance may have tripped. `None` if the cooldown is over or no such time
+    /// is known.
     pub(super) fn cooldown(&self, cold: &Cold, now: Tick) -> Option<Duration> {
         let past = cold.past()?;
         let tripped = past.tripped.or(past.tripped_elsewhere)?;

@@ -1,8 +1,9 @@
 //! Outcomes of calls that are no probes, as evidence for a circuit: slow calls, stale outcomes, and the weight of a
 //! call that was cancelled late or ended by a deadline of its caller. The ends of probes are in `verdict`.
 //!
-//! An outcome is evidence in the era of its permit. If that era is over, the outcome counts only for the totals.
-//! Evidence may cause a transition. The rules are in `trip_rules`, and the transition itself is in `change`.
+//! An outcome is evidence in the era of its permit. If that era is over, the outcome counts only for the totals. The
+//! one exception is a late failure that trips at once and names a time (`at_once`). Evidence may cause a transition.
+//! The rules are in `trip_rules`, and the transition itself is in `change`.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ pub(super) struct End<'a> {
     pub(super) started: Tick,
     pub(super) ended: Ended,
     pub(super) took: Took,
-    /// The weight that a closed circuit would have counted for the end of a probe without a verdict, in 1/256.
+    /// The weight that a closed circuit would have counted for the end of a probe without a verdict, in 1/256. Zero for
+    /// every other end.
     pub(super) doubt: u16,
     /// The text of the failure, if the call failed.
     pub(super) text: Text<'a>,
@@ -65,7 +67,7 @@ impl Took {
 
 /// The result of recording an outcome, for the observers that want an event for every call.
 struct Recorded {
-    /// The time of the outcome. `None` means that nothing needed the time, so that the clock was not read.
+    /// The time of the outcome. `None` if the recording has no reading of the clock to pass on.
     at: Option<Tick>,
     /// True if a sum contains the outcome, so that the outcome is not reported by itself.
     in_sum: bool,
@@ -167,7 +169,8 @@ impl Branch {
         Recorded { at: Some(now), in_sum: false }
     }
 
-    /// Adds a success to a cell, or to the window if the order of the success matters or the thread has no cell.
+    /// Adds a success to a cell. If the success may trip the circuit, if the window is a ring of calls, or if the
+    /// thread has no cell, adds the success to the window instead.
     #[inline]
     fn count_success(&self, word: Word, mark: Mark, started: Tick, took: Took) -> Recorded {
         let inner = &*self.inner;
@@ -217,8 +220,8 @@ impl Inner {
         }
     }
 
-    /// Counts the end of a call of the present era for the calls under way, and returns the answer of
-    /// [`is_slow`](Self::is_slow). A circuit without the rule tests only a bit of a word that it has loaded.
+    /// Removes an ended call of the present era from the calls under way, and returns the answer of
+    /// [`is_slow`](Self::is_slow). Without a slow-call rule, tests only a bit of the word, which the caller has loaded.
     #[inline]
     fn ends_slow(&self, word: Word, mark: Mark, started: Tick, took: Took, now: Tick) -> bool {
         word.is_watched() && {
@@ -227,8 +230,8 @@ impl Inner {
         }
     }
 
-    /// Returns true if the slow-call rule is on and the call was slow. `now` is the end
-    /// of the call by the coarse clock.
+    /// Returns true if the slow-call rule is on and the call was slow. `now` is the end of the call by the coarse
+    /// clock.
     #[inline]
     pub(super) fn is_slow(&self, took: Took, now: Tick) -> bool {
         // Most calls are so short that the coarse clock proves that the call was quick. A reading of the precise clock
@@ -271,7 +274,8 @@ impl Inner {
         }
     }
 
-    /// Trips the circuit if the evidence meets a rule, or meets a rule whose thresholds a ramp or advice has lowered.
+    /// Trips the circuit if the failure trips at once, or if the evidence meets a rule. The thresholds of a rule are
+    /// those of the settings, of a ramp or of advice.
     #[cold]
     fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>, text: Text<'_>) {
         let failed = || failure.map(|failure| Failed::new(failure, text));
@@ -280,11 +284,12 @@ impl Inner {
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        // `tally` writes the sums into the struct. A copy of sums that were written just before would stall the processor.
+        // `tally` writes the sums into the struct, because a copy of sums that were just written would stall the
+        // processor.
         let mut seen =
             Situation { run: self.run.get(era), hanging: 0, has_outcome: true, age, tally: self.tally(era, now) };
         if word.is_watched() {
-            // After the window, as `hanging_lately` needs.
+            // The hanging calls are read after the window, as `hanging_lately` needs.
             seen.hanging = self.hanging_lately(word, now);
         }
         if let Some(reason) = self.met(&seen, now) {
@@ -345,12 +350,13 @@ impl Inner {
         }
     }
 
-    /// Returns a failure with the weight that follows from the deadline of the caller and from the time that the call
-    /// waited.
+    /// Returns the end of a call whose failure weighs by the deadline of the caller and by the time that the call
+    /// waited, with the doubt of that end ([`End::doubt`]).
     ///
-    /// A verdict counts whole probes, and a caller with a short deadline must not reopen the circuit. Therefore a probe
-    /// ends without a verdict if the wait makes its failure lighter than a timeout. The second value is the doubt that
-    /// such a probe leaves, in 1/256. The value is zero in all other cases.
+    /// A failure that says nothing about the service after this wait is ignored. A probe is ignored too, and so ends
+    /// without a verdict, if the wait makes its failure lighter than a timeout. Otherwise the verdict would count the
+    /// light failure as a whole failed probe, and a caller with a short deadline could reopen the circuit. The doubt is
+    /// the weight of such a light failure in 1/256, and zero in all other cases.
     #[cold]
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();

@@ -1,11 +1,11 @@
 //! Answers about the next call without a call, such as `would_admit`, `is_open` and the readiness of a service.
 //!
 //! All answers come from the gate, so that the next call gets the same answer. A question makes no change, with two
-//! exceptions. A half-open circuit whose patience is over rejects the next call, and opens again with that call. A
-//! circuit whose opening is over while its probes are leased rejects the next call, and requests a lease with that
-//! call. A caller that calls only if the circuit would admit the call would make neither of these calls, and would wait
-//! for ever. Therefore [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] make
-//! these changes.
+//! exceptions. A half-open circuit whose probes have led to no verdict for too long rejects the next call, and opens
+//! again with that call. An open circuit whose wait is over while its probes are leased rejects the next call, and
+//! becomes half-open with that call, so that the coordinator requests a lease. A caller that calls only if the circuit
+//! would admit the call would make neither of these calls, and would wait for ever. Therefore [`Inner::peek`],
+//! [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] make these changes.
 
 use std::time::Duration;
 
@@ -53,8 +53,7 @@ impl Circuit {
     ///
     /// False for an open circuit whose next call would be a probe, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
     ///
-    /// A half-open circuit that has waited too long for a success opens with this question, as with
-    /// [`would_admit`](Self::would_admit).
+    /// This question can make the same two transitions as [`would_admit`](Self::would_admit).
     #[must_use]
     pub fn is_open(&self) -> bool {
         let inner = self.inner();
@@ -86,10 +85,10 @@ impl Circuit {
     /// never recovers. The answer is no permit. Another thread may take the last slot before the call, and a ramp or a
     /// throttle may still reject the call.
     ///
-    /// A half-open circuit that has waited too long for a success opens with the next call, and also with this
-    /// question. Otherwise callers who call only after a positive answer would never call again. For the same reason an
-    /// open circuit whose wait is over becomes half-open with this question while it needs a lease of its fleet for
-    /// each probe.
+    /// A half-open circuit that has waited too long for the verdict of its probes opens with the next call, and also
+    /// with this question. Otherwise callers who call only after a positive answer would never call again. For the same
+    /// reason an open circuit whose wait is over becomes half-open with this question if the circuit needs a lease of
+    /// its fleet for each probe.
     ///
     /// ```
     /// use tower_circuit_breaker::Circuit;
@@ -105,9 +104,10 @@ impl Circuit {
         inner.next_call(inner.load(), now) != NextCall::Rejected
     }
 
-    /// Returns the answer of [`would_admit`](Self::would_admit) as if probes were not leased, and makes no transition. The
-    /// answer decides about an unused circuit. An eviction must neither request a lease nor wait for a lease, and must not
-    /// call the observers of a circuit that stays.
+    /// Returns the answer of [`would_admit`](Self::would_admit) as if probes were not leased, and makes no transition.
+    /// By the answer, a layer of keys decides whether an unused circuit is evicted, forgotten, or absent from its
+    /// group. This decision must neither request a lease nor wait for a lease, and must not call the observers of a
+    /// circuit that stays.
     #[cfg(feature = "keyed")]
     pub(crate) fn would_admit_without_leases(&self) -> bool {
         let (inner, now) = (self.inner(), self.now());
@@ -181,7 +181,7 @@ impl Inner {
         self.await_grant_if_due(now);
     }
 
-    /// Opens a half-open circuit again if its patience is over.
+    /// Opens a half-open circuit again if a probe is overdue and the era has lasted too long without a verdict.
     pub(super) fn give_up_if_due(&self, now: Tick) {
         let word = self.load();
         if word.state() == State::HalfOpen
@@ -200,8 +200,8 @@ impl Inner {
             return Tick::ZERO;
         }
         let now = self.clock.now();
-        // Returns zero if a change is due, because only a call carries out the change, even if that call will be
-        // rejected.
+        // If a change is due, the result is zero, so that the next call reaches the circuit and carries out the change.
+        // The circuit may still reject that call.
         let rejects = self.plain_wait(word, now).is_some()
             || matches!(self.scene(word, now).gate(), Ok(Gate::Taken { .. } | Gate::HeldBack(_) | Gate::Closed(_)));
         if rejects { taken(now) } else { Tick::ZERO }

@@ -214,7 +214,7 @@ impl Permit {
     }
 
     /// Returns the same permit, whose call is measured. The call begins now, unless the admission has read the precise
-    /// clock. That start must stay, because the calls under way are counted by it.
+    /// clock. Such an earlier start must stay, because the calls under way are counted by their starts.
     pub(crate) fn measured_from_now(mut self) -> Self {
         let inner = &self.branch.inner;
         if !self.mark.is_measured() && inner.timing == Timing::Nothing {
@@ -277,8 +277,8 @@ impl Permit {
         self.branch.inner.now()
     }
 
-    /// Records that the call was dropped. `waited` is the time that the call had waited for the
-    /// service, or `None` if the call did not wait.
+    /// Records that the call was dropped. `waited` is the time that the call had waited for the service, or `None` if
+    /// the call did not wait.
     pub(crate) fn cancel_in_place(&mut self, waited: Option<Duration>) {
         let ended = self.branch.inner.cancelled(waited);
         self.end_in_place(ended, 0);

@@ -75,7 +75,8 @@ pub(super) struct Verdict {
     pub(super) failures: u32,
     /// The probes under way, without the overdue probes that have lost their slots.
     under_way: u32,
-    /// The probes that were cancelled or ignored, up to [`MANY`], since the last time that a probe was overdue.
+    /// The probes that were cancelled or ignored, up to [`MANY`], since the slot of an overdue probe was reclaimed
+    /// last.
     without: u32,
 }
 
@@ -91,7 +92,7 @@ pub(super) enum Judged {
 impl Verdict {
     /// Returns true if the verdict can use another probe.
     ///
-    /// More probes than `probes` and the tolerated failures together cannot change the verdict. Once a probe has ended
+    /// A verdict never needs more probes than `probes` and the tolerated failures together. Once a probe has ended
     /// without a verdict, one more probe may be under way, because of hedges. A hedge sends a request twice, takes the
     /// first answer and cancels the other request. Without the extra probe the rejection of the second request would
     /// always be the first answer, and the hedge would cancel the probe.
@@ -184,8 +185,8 @@ impl Probes {
         let now = Moment::at(now);
         for slot in &self.slots {
             if slot.give_back(era, |_, start| start.age(now) >= nanos(deadline)) {
-                // An overdue probe is a sign of a slow service, so the number of probes without a verdict returns to
-                // zero.
+                // An overdue probe is a sign of a slow service. Therefore the number of probes without a verdict
+                // returns to zero, so that these probes do not close the circuit on trust.
                 self.count_out(era, |_| 0);
             }
         }
@@ -239,7 +240,8 @@ impl Probes {
         let verdict = self.verdict(era);
         let (mut overdue, mut oldest, mut left, mut has_grant) = (0, 0, verdict.under_way, false);
         for slot in &self.slots {
-            // The loop stops once all counted probes are found, because no slot is taken without a count.
+            // The loop stops once all counted probes are found, because no slot is taken without a count. If probes are
+            // leased, the loop also looks for a grant.
             if left == 0 && (has_grant || !leased) {
                 break;
             }

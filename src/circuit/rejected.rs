@@ -1,9 +1,9 @@
 //! The error `Rejected` of a call that the circuit did not permit, with its reason, its wait (`retry_after`) and its
 //! sentence.
 //!
-//! An outage creates a rejection for every call. Therefore a rejection allocates nothing and has two words, which are
-//! passed in registers. A rejection holds a reference to its circuit. When the rejection is formatted, the reason is
-//! looked up in the circuit.
+//! An outage creates a rejection for every call. Therefore a rejection has two words, which are passed in registers,
+//! and allocates nothing. Only the rejection of a shed call allocates, for the measured load. A rejection holds a
+//! reference to its circuit. When the rejection is formatted, the reason is looked up in the circuit.
 //!
 //! ```text
 //! facts   63..22 wait | 21..3 era (low 19 bits) | 2..0 reason
@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A wait below 36 minutes is exact. A longer wait is rounded up, to the microsecond if the wait is below 12 days, and
-//! to the millisecond otherwise. A wait of 34 years or more counts as unknown.
+//! to the millisecond otherwise. A wait of more than 34.8 years counts as unknown.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -65,9 +65,9 @@ impl Rejected {
     /// call. For a call that was shed or throttled, returns one second. For a call that a ramp rejected, returns the
     /// rest of the ramp, at most one second.
     ///
-    /// In a tower service the check is in `poll_ready`, so the wait is too long by the time between `poll_ready` and
-    /// `call`. Returns `None` if no time is known, because the circuit is half-open, waits for a health probe, is held
-    /// without an end, or recovers only by hand. Returns `None` for a wait of 34 years or more.
+    /// In a tower service the check can be in `poll_ready`. The wait is then too long by the time between `poll_ready`
+    /// and `call`. Returns `None` if no time is known, because the circuit is half-open, waits for a health probe, is
+    /// held without an end, or recovers only by hand. Returns `None` for a wait of more than 34.8 years.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.facts.wait()
@@ -77,7 +77,8 @@ impl Rejected {
     /// remembers. If the circuit was taken over half-open from a store, returns that takeover.
     ///
     /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because of its ramp or
-    /// its throttle, or because its service had not been polled ready.
+    /// its throttle, or because its service had not been polled ready. Also returns `None` if the circuit has become
+    /// half-open without an opening, for example by a reset.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.branch.opened(|era| self.facts.eras_before(era))
@@ -260,7 +261,7 @@ impl Facts {
     }
 }
 
-/// The wait of a rejection whose end is not known.
+/// The wait of a rejection if no time is known.
 pub(super) const UNKNOWN: u64 = u64::MAX;
 const REASON: u64 = 0b111;
 const TRIPPED: u64 = 0;

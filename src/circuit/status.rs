@@ -54,11 +54,12 @@ pub struct Status {
     /// The time since the circuit left closed or was last tripped by an operator. `None` if neither happened, or if the
     /// circuit has closed since.
     pub tripped_for: Option<Duration>,
-    /// The time until the hold ends. Zero if the hold is over but no call has come since, so that the mode is still
-    /// that of the hold. `None` if no hold is in force, or if only an operator ends the hold.
+    /// The time until the hold ends. Zero if this time is over but the mode has not changed yet, because an expired
+    /// hold ends with the next call or the next successful health probe. `None` if no hold is in force, or if only an
+    /// operator ends the hold.
     pub held_for: Option<Duration>,
-    /// The time for which a registry still refuses a reset that is not forced. `None` if a registry would not refuse
-    /// the reset.
+    /// The rest of the cooldown, during which a registry refuses a reset that is not forced. `None` if the cooldown is
+    /// over, or if the circuit is tripped neither in this process nor in the stored record.
     pub reset_in: Option<Duration>,
     /// The time until calls may pass again. `None` if calls are not rejected, or if the time is not known.
     pub retry_after: Option<Duration>,
@@ -68,10 +69,10 @@ pub struct Status {
     /// a ramp.
     pub ramp_left: Option<Duration>,
     /// The share of the calls that the closed circuit admits at this moment, by its ramp and its throttle. 1 without
-    /// both, and in other states.
+    /// both, and if the circuit is not closed, is held or is bypassed.
     pub admitted_share: f64,
     /// The share of the calls that the throttle of the closed circuit rejects at this moment. 0 without a throttle, and
-    /// in other states.
+    /// if the circuit is not closed, is held or is bypassed.
     pub throttled_share: f64,
     /// The number of openings in a row, as of the last opening. The next trip first reduces the number by one for each
     /// time that the last open duration fits into the time spent closed. The number stops growing when the doubled open
@@ -87,9 +88,10 @@ pub struct Status {
     /// The share of slow calls in the window, with the calls that [hang](Self::hanging). `None` below `min_calls`, and
     /// without a slow-call rule.
     pub slow_call_rate: Option<f64>,
-    /// The number of calls of this era that have been under way for `slower_than` or longer. A call can be missing for
-    /// a tenth of `slower_than`, or for a hundredth of the window if that is longer, at least for 1 ms. Such calls are not in `tally`. Zero without a slow-call rule, and
-    /// if the circuit counts no calls, because it is not closed or because a hold is in force.
+    /// The number of calls of this era that have been under way for `slower_than` or longer. `tally` does not contain
+    /// these calls. A call can be missing for a tenth of `slower_than`, or for a fiftieth of the window (200 ms for a
+    /// window of calls) if that is longer. Zero without a slow-call rule, and if the circuit counts no calls, because
+    /// it is not closed or because a hold is in force.
     pub hanging: u64,
     /// The probes of a half-open circuit.
     pub probes: ProbeStatus,
@@ -172,7 +174,7 @@ pub struct Totals {
     pub failures: u64,
     /// Calls whose outcome was ignored.
     pub ignored: u64,
-    /// Calls that were dropped early.
+    /// Calls that were cancelled or dropped without counting as a failure.
     pub cancelled: u64,
     /// Calls whose outcome arrived after the end of their era. The outcome is also in one of the counts above, and in
     /// no window and no verdict.
@@ -195,10 +197,9 @@ pub struct Totals {
 impl Circuit {
     /// Returns the status of the circuit at this moment.
     ///
-    /// A half-open circuit that has waited too long for a success opens with this question, as with
-    /// [`would_admit`](Self::would_admit). Otherwise callers who call only if `next_call` allows the call would never
-    /// call again. A closed circuit whose [hanging](Status::hanging) calls meet the slow-call rule opens with this
-    /// question too.
+    /// This question can make the same two transitions as [`would_admit`](Self::would_admit), because callers who call
+    /// only if `next_call` allows the call would otherwise never call again. A closed circuit whose
+    /// [hanging](Status::hanging) calls meet the slow-call rule opens with this question too.
     #[must_use]
     pub fn status(&self) -> Status {
         // A caller of `status` may have a call to make, so the due change may request a lease. A page or a desk calls
@@ -211,7 +212,7 @@ impl Circuit {
     /// needs only one transition of each circuit.
     pub(crate) fn status_with(&self, transitions: usize) -> Status {
         let inner = self.inner();
-        // Before the lock, because the transition takes the lock and notifies observers.
+        // The changes are made before the lock is taken, because a transition takes the lock and notifies observers.
         inner.give_up_if_due(inner.now());
         inner.open_if_hanging();
         // The lock is held so that no transition comes between the reads of the parts.
@@ -220,7 +221,7 @@ impl Circuit {
         let era = word.era();
         let tally = inner.tally(era, now);
         let rules = &inner.config.rules;
-        // After the window, as the counts of hanging calls need.
+        // The hanging calls are read after the window, as `hanging_lately` and `hanging` need.
         let (lately, hanging) = (inner.hanging_lately(word, now), inner.hanging(word, now));
         let rate =
             |part: f64, calls: u64| (calls >= u64::from(rules.min_calls)).then(|| trip_rules::share(part, calls));
@@ -291,7 +292,8 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Returns the counts. They are exact if the caller holds the cold mutex.
+    /// Returns the counts. If the caller does not hold the cold mutex, the counts may contain evidence that a restore
+    /// is just adding.
     pub(super) fn totals(&self) -> Totals {
         let counts = &self.counts;
         // Relaxed, because these counts publish no other data.

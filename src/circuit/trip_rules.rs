@@ -42,9 +42,9 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
 
 /// Returns the slow calls and all calls of the window together with the calls that hang.
 ///
-/// In a window of the last calls the hanging calls take the places of the oldest calls, because calls that do not end
-/// would otherwise never push the successes of better days out of the window. The slow calls among the oldest calls are
-/// not known, so that the slow calls are taken to be spread evenly.
+/// In a window of the last calls the hanging calls take the places of the oldest calls, because otherwise the earlier
+/// successes would stay in the window as long as no call ends. The number of slow calls among the oldest calls is not
+/// known, so the slow calls are assumed to be spread evenly over the window.
 pub(super) fn with_hanging(window: Window, tally: Tally, hanging: u64) -> (u64, u64) {
     let Tally { calls, slow, .. } = tally;
     let stay = window.calls_of_ring().map_or(calls, |most| u64::from(most).saturating_sub(hanging).min(calls));
@@ -62,7 +62,8 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
     let excludes_chance = |chance: Option<Chance>, bad: f64, calls: u64, limit: f64| {
         chance.is_none_or(|chance| chance.is_excluded_by(bad, number(calls), limit))
     };
-    // Evaluated last, because the age of a window costs a division, and most failures have too few calls for a rate.
+    // Evaluated after the number of calls, because most failures have too few calls for a rate, and the age of a window
+    // costs a division.
     let is_old_enough = || window.young().is_none_or(|young| seen.age >= young);
     let by_slow_calls = || {
         let (limit, slower_than) = slow_call_rate?;
@@ -140,8 +141,8 @@ fn lowered_rule(rules: &Rules, window: Window, seen: &Situation, chance: Option<
     Some(rule)
 }
 
-/// Returns a quarter of the threshold, rounded up. At least 2, because one failure is chance, but
-/// never more than the threshold.
+/// Returns a quarter of the threshold, rounded up. At least 2, because one failure is chance, but never more than the
+/// threshold.
 fn lowered(threshold: u32) -> u32 {
     threshold.div_ceil(4).max(2).min(threshold)
 }

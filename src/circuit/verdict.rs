@@ -18,6 +18,7 @@ use crate::state::Reason;
 
 impl Inner {
     /// Adds an outcome to the verdict of a half-open circuit, and changes the circuit when the verdict is certain.
+    /// Returns the time of the outcome.
     pub(super) fn judge(&self, word: Word, probe: Probe, end: &End<'_>) -> Tick {
         let now = self.now();
         let era = word.era();
@@ -85,5 +86,6 @@ impl Inner {
     }
 }
 
-/// The weight of doubts at which a half-open era without a success ends, which is the weight of three dropped permits.
+/// The weight of doubts that ends a half-open era without a success before the probe deadline, which is the weight of
+/// three dropped permits.
 const MANY_DOUBTS: u64 = 3 * Weight::TIMEOUT.units() as u64;

@@ -49,15 +49,16 @@ impl Word {
         self.0 >> ERA_SHIFT
     }
 
-    /// Returns the word of the next era, with a new standing. The bits of the wait for a restore, of the spreading
-    /// and of the watch are kept, and a hold keeps the mode beneath. The next era begins without a limit.
+    /// Returns the word of the next era, with a new standing. The bits of the kill switch, of the wait for a restore,
+    /// of the spreading and of the watch are kept, and a hold keeps the mode beneath. The next era begins without a
+    /// limit.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
         let beneath = if standing.mode.is_hold() && self.beneath() == Mode::Shadow { SHADOW_BENEATH } else { 0 };
         Self(next.0 | beneath | self.0 & (AWAITS_RESTORE | SPREAD | WATCHED))
     }
 
-    /// Returns true if a call passes by this word alone, because the circuit is flowing and need not count the begin of
+    /// Returns true if a call passes by this word alone, because the circuit is flowing and need not count the start of
     /// the call.
     ///
     /// The check is one comparison, so that a circuit without a slow-call rule tests nothing more than
@@ -119,7 +120,7 @@ impl Word {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE) == FORCED_OPEN
     }
 
-    /// Returns true if each seat with an index has a cell and a branch.
+    /// Returns true if the circuit is spread over its threads, so that each seat with an index has a cell and a branch.
     #[inline]
     pub(super) const fn is_spread(self) -> bool {
         self.0 & SPREAD != 0

@@ -24,9 +24,9 @@ use crate::outcome::Outcome;
 /// the caller was not waiting. If [`cancelled_never_counts`](Classifier::cancelled_never_counts) is true, the
 /// drop of a body calls none of these methods.
 ///
-/// [`DefaultClassifier`] and classifiers made of closures wait for the end of every response whose head is a
-/// success. A normal end of the body is then a success. An error of the body is judged as
-/// [`DefaultClassifier`] judges an error of the call, so that a timeout weighs 0.5 and every other error 1.0.
+/// [`DefaultClassifier`] and classifiers made of closures wait for the end of every response whose head is a success. A
+/// normal end of the body is then a success. An error of the body is judged as [`DefaultClassifier`] judges an error of
+/// the call. For example, a timeout weighs 0.5 and a reset connection 1.0.
 ///
 /// # Examples
 ///

@@ -22,8 +22,8 @@ pub(super) fn hard(error: &(dyn StdError + 'static)) -> Outcome {
 /// Returns the failure with the kind that the error and its sources show, or with its own kind if they show none.
 /// Returns [`Outcome::Ignored`] if the caller is the cause.
 ///
-/// The phase of the call says more than the way in which a connection ended. A reset during the handshake is
-/// therefore of the kind `connect`, and the end of a connection within a body is of the kind `body`.
+/// The phase of the call says more than the way in which a connection ended. Therefore a reset while the client
+/// connects is of the kind `connect`, and the end of a connection within a body is of the kind `body`.
 pub(super) fn caused(failure: Failure, error: &(dyn StdError + 'static)) -> Outcome {
     match chain(error).filter_map(cause_of).max().map(Cause::kind) {
         Some(Some(kind)) => failure.with_kind(kind).into(),
@@ -103,8 +103,8 @@ const fn by_io(kind: io::ErrorKind) -> Option<Cause> {
     }
 }
 
-/// Recognises errors of hyper, hyper-util, rustls, OpenSSL, hickory and std by the beginning of their text, because
-/// these errors have no public type.
+/// Recognises errors of hyper, hyper-util, reqwest, rustls, OpenSSL, hickory and std by the beginning of their text,
+/// because the types of these errors are private, or belong to crates on which this module does not depend.
 fn by_text(error: &(dyn StdError + 'static)) -> Option<Cause> {
     let mut head = Head { bytes: [0; LONGEST_HEAD], length: 0 };
     // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.

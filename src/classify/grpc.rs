@@ -56,7 +56,7 @@ use origin::{Origin, broken};
 /// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status
 /// 408 or 504 and tonic's own timeout weigh in proportion to the wait if the request has the header, see
 /// [`Failure::deadline`]. The same holds for CANCELLED, and for an HTTP/2 reset with CANCEL, if the call ended after
-/// the deadline or shortly before. Shortly means at most a tenth of the deadline and 20 ms.
+/// the deadline or shortly before. Shortly means at most a tenth of the deadline plus 20 ms.
 ///
 /// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure
 /// keeps the delay. A negative or malformed value forbids a retry, so the failure has no delay. Without that
@@ -78,9 +78,10 @@ use origin::{Origin, broken};
 /// judged by its head. If the head has a `grpc-status`, the status decides. Otherwise 5xx is a failure, and
 /// every other status is a success.
 ///
-/// Errors are judged by [`DefaultClassifier`](super::DefaultClassifier). A status that tonic created from a
-/// transport error has the kind of that error, such as `connect` instead of `grpc_unavailable`. Only
-/// `GrpcClassifier::tonic`, which needs the feature `tonic`, judges tonic's own timeouts in proportion to the wait.
+/// Errors are judged by [`outcome_of`](super::outcome_of) without its rows for the features `tonic` and `reqwest`. Only
+/// `GrpcClassifier::tonic`, which needs the feature `tonic`, judges a `tonic::Status` among the sources by its code,
+/// and tonic's own timeouts in proportion to the wait. A status that tonic created from a transport error has the kind
+/// of that error, such as `connect` instead of `grpc_unavailable`.
 ///
 /// ```
 /// use tower_circuit_breaker::classify::{GrpcClassifier, GrpcCode};

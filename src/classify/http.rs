@@ -32,15 +32,15 @@ use retry_after::{after_delay, retry_after};
 /// | other 4xx, and everything below | a success of the service |
 /// | the rejection of an inner breaker, with [`Rejected`] in the extensions of the response | ignored |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
-/// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of), which is a timeout with weight 0.5, a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error`, or ignored if this process refused the call |
+/// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of), which is a timeout with weight 0.5, a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error`, or ignored if this process refused the call or the caller is the cause |
 ///
 /// [`status`](Self::status) changes the outcome of a status.
 ///
-/// A 429 comes from a service that works and wants fewer calls. Therefore a 429 weighs half, and by the
-/// default rules 80 % of the calls must end in 429 to open the circuit. If the service throttles fewer calls
-/// than that, the circuit stays closed, because the service answers the other calls. Make 429 a success if
-/// the status concerns the quota of a single caller, as in a rate limit inside your own server, because other
-/// callers should not be rejected for that quota.
+/// A 429 comes from a service that works and wants fewer calls. Therefore a 429 weighs half. By the default rules the
+/// circuit opens if 80 % of the calls end in 429, or if ten calls in a row end in 429 while the window has fewer than
+/// 20 calls. If the service throttles fewer calls, the circuit stays closed, because the service answers the other
+/// calls. Make 429 a success if the status concerns the quota of a single caller, as in a rate limit inside your own
+/// server, because other callers should not be rejected for that quota.
 ///
 /// The `Retry-After` ([RFC 9110, 10.2.3]) of a failed response becomes the
 /// [`retry_after`](Failure::retry_after) of the failure. If there are several values, the longest value
@@ -155,12 +155,12 @@ impl<U> HttpClassifier<U> {
 
     /// Lets one answer open the circuit, if the answer has status 429 or 503 and a `Retry-After`.
     ///
-    /// Use this setting for a provider that bans clients which continue to call after a 429. The circuit
-    /// opens for the time that the response asks for, at least for its open duration and at most for 5
-    /// minutes. A late answer to a call of an earlier state counts too, and lengthens an opening that would
-    /// end earlier. A `Retry-After` of zero, in the past or malformed does not open the circuit, and neither
-    /// does a status that [`status`](Self::status) changed to a success or to ignored. A 503 with
-    /// `Retry-After` can also come from the `HttpRejection` of a breaker in another process.
+    /// Use this setting for a provider that bans clients which continue to call after a 429. The circuit opens for the
+    /// time that the response asks for, capped at 5 minutes, or for its open duration if this duration is longer. A
+    /// late answer to a call of an earlier state counts too, and lengthens an opening that would end earlier. A
+    /// `Retry-After` of zero, in the past or malformed does not open the circuit, and neither does a status that
+    /// [`status`](Self::status) changed to a success or to ignored. A 503 with `Retry-After` can also come from the
+    /// `HttpRejection` of a breaker in another process.
     ///
     /// This setting is off by default, because the delay may concern only one of the callers of a server, or
     /// only one instance behind a balancer, while the service answers all other calls. One such answer would
@@ -176,7 +176,8 @@ impl<U> HttpClassifier<U> {
         Self { trips_on_retry_after: true, ..self }
     }
 
-    /// Returns true if the classifier judges the handlers of a server, so that dropped calls never count.
+    /// Returns true if the classifier was created by [`for_handlers`](Self::for_handlers). A dropped call then never
+    /// counts.
     #[cfg(feature = "reqwest")]
     pub(super) const fn is_for_handlers(&self) -> bool {
         self.of_handlers
@@ -213,8 +214,8 @@ impl<U> HttpClassifier<U> {
     }
 }
 
-/// Returns the text of a failed response, which is only its status. The body may not be read yet, and headers
-/// are not for people.
+/// Returns the text of a failed response, which is only its status, because a classifier cannot read the body, and
+/// headers are not for people.
 pub(super) fn text_of_status(status: StatusCode) -> String {
     format!("status {status}")
 }

@@ -38,19 +38,19 @@ use crate::sources::find;
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
 /// | every other error, such as a refused or reset connection, a failure of DNS or TLS, an incomplete body, or `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
 ///
-/// A caller who sets a short `Request::timeout` says little about the service, so that such a timeout weighs
-/// in proportion to the wait. An `http::Request` that was converted from a `reqwest::Request` keeps its
-/// timeout. Reading the timeout costs about a microsecond.
+/// A caller who sets a short `Request::timeout` says little about the service. Therefore such a timeout weighs in
+/// proportion to the wait. An `http::Request` that was converted from a `reqwest::Request` keeps the timeout, but
+/// reading the timeout of an `http::Request` costs about a microsecond.
 ///
 /// `is_decode()` is a failure, because reqwest reports an incomplete body as that error. A caller who decodes
 /// the body as a wrong type causes the same error, which then counts against the service. An ignored call differs
 /// from a success, because an ignored call neither closes a half-open circuit nor ends a run of failures.
 ///
-/// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of an inner breaker, or
-/// an `io::Error`. The classifier searches the sources of each of these types for a `reqwest::Error`. Every error of
-/// another type is a hard failure, and the first one logs a warning. Outside tower, [`StdErrorClassifier`] searches the
-/// sources of an error of your own. In a stack, `.map_err(BoxError::from)` below the breaker does. The
-/// response may be a `reqwest::Response` or an `http::Response`, into which
+/// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of an inner breaker, or an
+/// `io::Error`. The classifier searches the sources of each of these types for a `reqwest::Error`. Every error of
+/// another type is a hard failure, and the first such error logs a warning. Outside tower, [`StdErrorClassifier`]
+/// searches the sources of an error of your own. In a stack, put `.map_err(BoxError::from)` below the breaker, so that
+/// this classifier can search the sources. The response may be a `reqwest::Response` or an `http::Response`, into which
 /// `http::Response::<reqwest::Body>::from` converts a `reqwest::Response`.
 ///
 /// A layer without tracked bodies judges a response by its head, and does not notice a body that hangs or
@@ -123,8 +123,8 @@ impl ReqwestClassifier {
     }
 
     /// Returns a classifier that knows the timeout of this request, for judgements outside tower, also in
-    /// [`call_classified`](crate::Circuit::call_classified). In a layer the classifier reads the timeout of each request
-    /// by itself.
+    /// [`call_classified`](crate::Circuit::call_classified). In a layer the classifier reads the timeout of each
+    /// request by itself.
     #[must_use]
     pub fn for_request(&self, request: &Request) -> Self {
         let deadline = if self.statuses.is_for_handlers() { None } else { deadline_of(request) };

@@ -1,7 +1,7 @@
 //! The classifier for an error type of an application that implements `std::error::Error`.
 //!
-//! [`DefaultClassifier`](super::DefaultClassifier) accepts an error of any type, so that it cannot ask an unknown type for
-//! its sources. This classifier has the bound that makes the sources and the text known.
+//! [`DefaultClassifier`](super::DefaultClassifier) accepts an error of any type, so it cannot read the sources of an
+//! unknown type. This classifier requires `std::error::Error`, which gives access to the sources and to the text.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use super::timeout::{not_ready, outcome_of};
 use crate::outcome::Outcome;
 
 /// A classifier for an error of your own that implements [`std::error::Error`], such as an `enum` with `#[source]`
-/// fields. Every response is a success, and [`outcome_of`] judges the error by its type and its sources. A timeout among
-/// the sources weighs 0.5. With the features `reqwest` and `tonic`, a `reqwest::Error` or a `tonic::Status` among the
-/// sources decides as in the classifier of that client. The reason of an opening has the text of the last source.
+/// fields. Every response is a success, and [`outcome_of`] judges the error by its type and its sources. A timeout
+/// among the sources weighs 0.5. With the features `reqwest` and `tonic`, a `reqwest::Error` or a `tonic::Status` among
+/// the sources decides as in the classifier of that client. The reason of an opening has the text of the last source.
 ///
-/// The client's error must be a source itself. With `#[error(transparent)]` of thiserror it is none, because `source()`
-/// then skips the wrapped error, so that timeouts weigh 1.0 and mistakes of callers count. Write `#[error("..")]` with
-/// `#[from]` or `#[source]` instead. The same holds for [`Rejected::find`](crate::Rejected::find).
+/// The error of the client must itself be one of the sources. `#[error(transparent)]` of thiserror hides the error of
+/// the client, because `source()` then skips the wrapped error. Timeouts then weigh 1.0, and mistakes of callers count.
+/// Write `#[error("..")]` with `#[from]` or `#[source]` instead. The same holds for
+/// [`Rejected::find`](crate::Rejected::find).
 ///
 /// [`DefaultClassifier`] counts such an error as a hard failure without a text.
 ///

@@ -25,13 +25,13 @@ use crate::sync::{AtomicBool, Relaxed};
 /// The classifier of a layer for which no classifier is set. Every response is a success, and [`outcome_of`]
 /// judges errors.
 ///
-/// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, tower's `Overloaded`, or an
-/// error of this crate, such as [`Rejected`], [`Elapsed`], or [`Error`](crate::Error) around a `BoxError` or
-/// an `io::Error`. With the feature `reqwest`, the error may be a `reqwest::Error`, and with the feature `tonic` a
-/// `tonic::Status`. An error of your own type is a hard failure, because its sources are not searched. An
-/// [`Error`](crate::Error) of an inner breaker around your type is a hard failure too. To search the sources, use
-/// [`StdErrorClassifier`](super::StdErrorClassifier), which also knows the text of the error. Otherwise the text is
-/// known only for the types that this paragraph lists.
+/// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, tower's `Overloaded`, or [`Rejected`] or
+/// [`Elapsed`] of this crate. With the feature `reqwest`, the error may be a `reqwest::Error`, and with the feature
+/// `tonic` a `tonic::Status` or a `tonic::transport::Error`. A `BoxError`, an `io::Error` and the errors of these two
+/// clients may also be inside an [`Error`](crate::Error) or a [`WithinError`]. An error of your own type is a hard
+/// failure, because its sources are not searched. An [`Error`](crate::Error) of an inner breaker around your type is a
+/// hard failure too. To search the sources, use [`StdErrorClassifier`](super::StdErrorClassifier), which also knows the
+/// text of the error. Otherwise the text is known only for the types that this paragraph lists.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;
@@ -117,8 +117,8 @@ pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
 }
 
 /// Returns the outcome of an error whose type is unknown, for classifiers that promise more than a hard failure for
-/// each error. The first such error of a process logs a warning, because its timeouts weigh as much as its other
-/// errors, and the mistakes of callers count against the service.
+/// each error. The first such error of a process logs a warning, because a timeout in an unknown type weighs as much as
+/// any other error, and the mistakes of callers count against the service.
 #[cfg(feature = "http")]
 pub(super) fn opaque<E>() -> Outcome {
     static LOGGED: AtomicBool = AtomicBool::new(false);
@@ -190,7 +190,8 @@ pub(super) fn not_ready(outcome: Outcome) -> Outcome {
 
 type AsError = fn(&dyn Any) -> Option<&(dyn StdError + 'static)>;
 
-/// Returns the conversions of an error alone and inside the errors of calls without tower and of typed layers.
+/// Returns the conversions to `dyn Error` of an `E`, of an [`Error`](crate::Error) of typed layers and of calls without
+/// tower with an `E` inside, and of a [`WithinError`] with an `E` inside.
 const fn wrapped<E: StdError + 'static>() -> [AsError; 3] {
     [as_dyn::<E>, as_dyn::<Error<E>>, as_dyn::<WithinError<E>>]
 }

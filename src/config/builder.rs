@@ -164,22 +164,22 @@ impl ConfigBuilder {
     ///
     /// A call counts as slow before its end, once the call has been under way for `slower_than`, so that a service that
     /// answers nothing can open the circuit before the first timeout. Such a call counts until the call ends, until the
-    /// circuit changes its state, or for the length of the window (10 s if the window counts calls), whichever is first.
-    /// In a time window the successes from before the outage count for the length of the window. At a constant rate of
-    /// calls, the circuit opens after about `slower_than + rate × (window − slower_than)`. In a window of the last calls,
-    /// the hanging calls take the places of the oldest calls.
+    /// circuit changes its state, or for the length of the window (10 s if the window counts calls), whichever is
+    /// first. In a time window the successes from before the outage count for the length of the window. At a constant
+    /// rate of calls, the circuit opens after about `slower_than + rate × (window − slower_than)`. In a window of the
+    /// last calls, the hanging calls take the places of the oldest calls.
     ///
     /// A call that lasts longer than `slower_than` and the window together, such as a long poll, counts twice, for the
     /// length of the window after it has become slow, and again at its end. If a share `s` of the calls of a healthy
-    /// service takes longer than `slower_than`, choose a rate above `2s ÷ (1 + s)`, or a circuit of their own for such
-    /// calls.
+    /// service takes longer than `slower_than`, choose a rate above `2s ÷ (1 + s)`, or give such calls a circuit of
+    /// their own.
     ///
-    /// The first call of each tenth of `slower_than`, or of each hundredth of the window if that is longer (at least
-    /// 1 ms), looks for hanging calls. So do [`status`](crate::Circuit::status),
-    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), the runner of a health probe, and once a second the task of a
-    /// registry with a store. A permit that is leaked counts as a hanging call, and so does a call of a layer whose future
-    /// is not polled. A call whose body is tracked counts before its end only until its response comes. The start and the
-    /// end of a call each cost one atomic exchange more.
+    /// The first call in each interval of a tenth of `slower_than`, or of a hundredth of the window if that is longer,
+    /// checks for hanging calls. The interval is at least 1 ms. Calls of [`status`](crate::Circuit::status) and
+    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), the runner of a health probe, and once a second the task
+    /// of a registry with a store check for them too. A permit that is leaked counts as a hanging call, and so does a
+    /// call of a layer whose future is not polled. A call whose body is tracked counts before its end only until its
+    /// response comes. The start and the end of a call each cost one atomic exchange more.
     ///
     /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
     /// that the rule counts.
@@ -203,7 +203,7 @@ impl ConfigBuilder {
     /// Of the requests in the window, the share `(requests - k × accepts) ÷ (requests + 1)` is rejected with
     /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the
     /// calls that did not fail, where a failure of any weight counts as one. The requests are all calls and the
-    /// rejections of the throttle, which are failures for no rule. The share is 0 until the window has
+    /// rejections of the throttle. No rule counts these rejections as failures. The share is 0 until the window has
     /// [`min_calls`](Self::min_calls) requests. So an overloaded service gets at most `k` times the calls that it
     /// accepts, and a service that answers 60 % of its calls loses none at the usual `k` of 2. The formula is that of
     /// Google's *Site Reliability Engineering*, chapter "Handling Overload".
@@ -346,8 +346,9 @@ impl ConfigBuilder {
     }
 
     /// Sets the interval from the end of a check of [`health`](Self::health) to the beginning of the next check. The
-    /// first check begins one interval after the opening. Each interval varies by up to 20 %. Range: 10 ms to 1 h.
-    /// Default: 1 s. Needs [`health`](Self::health).
+    /// first check begins one interval after the opening. Each interval varies by up to 20 %. The instances of a fleet
+    /// wait longer, so that the fleet makes about one check in each interval. Range: 10 ms to 1 h. Default: 1 s. Needs
+    /// [`health`](Self::health).
     pub const fn health_every(mut self, every: Duration) -> Self {
         self.health.every = Some(every);
         self
@@ -360,8 +361,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Lets no call of a user probe until a check of [`health`](Self::health) has succeeded since the opening, with the
-    /// bounds of [`HealthProbe::required`](crate::health::HealthProbe::required). Default: `false`. Needs
+    /// Admits no call of a user as a probe until a check of [`health`](Self::health) has succeeded since the opening,
+    /// with the bounds of [`HealthProbe::required`](crate::health::HealthProbe::required). Default: `false`. Needs
     /// [`health`](Self::health).
     pub const fn health_required(mut self, required: bool) -> Self {
         self.health.required = required;
@@ -372,9 +373,9 @@ impl ConfigBuilder {
     /// Default: no group.
     ///
     /// Each circuit counts for itself, so that two circuits of one configuration are two members. A circuit that meets
-    /// a rule while its group has no open slot stays closed. This holds for every automatic opening, also for a failure
-    /// that [trips at once](crate::Failure::trips_at_once) and names a time, so that a group does not fit circuits
-    /// whose services must be left alone when they ask for it. See [`Group`].
+    /// a rule while its group has no open slot stays closed. This holds for every automatic opening, even for a failure
+    /// that [trips at once](crate::Failure::trips_at_once) and names a time. Therefore a group does not fit circuits
+    /// whose services must be left alone for the time that they name. See [`Group`].
     pub fn group(mut self, group: &Group) -> Self {
         self.group = Some(group.clone());
         self
@@ -405,14 +406,14 @@ impl ConfigBuilder {
         self
     }
 
-    /// Spreads the circuit over the threads from the start. By default a circuit is spread when several
-    /// threads together use its shared counts 256 times within a second.
+    /// Spreads the circuit over the threads from the start. By default a circuit is spread when threads without counts
+    /// of their own use its shared counts 256 times within a second.
     ///
     /// In circuits that are spread, some threads of the process have counts of their own. The number of these threads
     /// is the number of cores plus one, but at least 3 and at most 33. The first threads that call a spread circuit get
-    /// such counts, and keep them until the thread ends. All other threads share the window, and wait for each other.
-    /// The decisions of a circuit do not depend on being spread. With the default rules and window, a spread circuit
-    /// takes up to 4 KiB on 8 cores. The counts of a call window are never spread.
+    /// such counts, and each keeps its counts until the thread ends. All other threads share the window, and wait for
+    /// each other. The decisions of a circuit do not depend on being spread. With the default rules and window, a
+    /// spread circuit takes up to 4 KiB on 8 cores. The counts of a call window are never spread.
     pub const fn sharded(mut self) -> Self {
         self.config.sharded = true;
         self
@@ -429,8 +430,7 @@ impl ConfigBuilder {
     /// operator tripped it, because an early reset sends calls to a service that is still down.
     /// [`Order::force`](crate::operation::Order::force) resets the circuit nevertheless.
     ///
-    /// A reopening does not restart this time. Range: up to 365 days. With zero, the registry never refuses a
-    /// reset. Default: 60 s.
+    /// A reopening does not restart this time. Range: up to 365 days, where zero means no cooldown. Default: 60 s.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.config.reset_cooldown = cooldown;
         self
@@ -443,7 +443,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the seed of the jitter, for tests. Default: a random seed for each circuit.
+    /// Sets the seed of the jitter and of the draws of a ramp or a throttle, for tests. Default: a random seed for each
+    /// circuit.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.config.seed = Some(seed);
         self

@@ -7,7 +7,7 @@ use crate::outcome::Weight;
 use crate::state::{Brief, Percent};
 use crate::window::Shape;
 
-/// Returns sentences about the rules, the recovery, the health probes and the shadow mode of a circuit.
+/// Returns sentences about the rules, the recovery, the health probes, the group and the shadow mode of a circuit.
 pub(super) fn explain(config: &Config) -> String {
     let mut text = format!("Circuit `{}`.\n", config.name);
     rules(config, &mut text).expect("a String takes everything");
@@ -91,7 +91,7 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
         Recovery::Automatic => writeln!(text, "The circuit stays open for {}.", config.open)?,
     }
     let (successes, deadline) = (probes.successes, probes.deadline);
-    // More probes than these cannot change the verdict.
+    // The circuit admits no more probes than its verdict can need.
     let in_flight = probes.in_flight.min(successes + probes.failures_tolerated);
     let (in_flight, successes) = (some(in_flight, "probe"), some(successes, "success"));
     writeln!(text, "Then the circuit admits {in_flight} at a time, and closes after {successes}.")?;

@@ -35,9 +35,10 @@ impl OpenDuration {
 
     /// Returns a duration of `base` that doubles with each opening in a row up to `max`, with a jitter of 10 %.
     ///
-    /// Range: 1 ms to 365 days, and `base` must not exceed `max`. The default is 5 s and 60 s. The number of
-    /// openings in a row stops growing when the duration reaches `max`. The number falls by one each time the
-    /// circuit has been closed for as long as the open duration of its last opening.
+    /// Range: 1 ms to 365 days, and `base` must not exceed `max`. Without
+    /// [`open_for`](crate::config::ConfigBuilder::open_for) a circuit has 5 s and 60 s. The number of openings in a row
+    /// stops growing when the duration reaches `max`. The number falls by one each time the circuit has been closed for
+    /// as long as the open duration of its last opening.
     #[must_use]
     pub const fn exponential(base: Duration, max: Duration) -> Self {
         Self { shape: Shape::Exponential { base, max }, jitter: 0.1 }

@@ -1,5 +1,5 @@
 //! The settings of a circuit as pairs of name and value in the spelling of a settings file, for the differences between
-//! two configurations.
+//! two configurations and for the `Debug` of a configuration.
 //!
 //! Differences are shown with these names and values, because a user knows the settings file and not the fields of this
 //! crate.
@@ -23,7 +23,8 @@ impl Config {
     }
 }
 
-/// Returns the value of each setting. Different values have different texts.
+/// Returns the value of each setting. Different values have different texts, except for two groups with the same name
+/// and share.
 pub(super) fn values(config: &Config) -> [(&'static str, String); 28] {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = config.rules;
     let Rules { failure_score, slow_call_rate, .. } = config.rules;
@@ -66,7 +67,6 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 28] {
         ("health_every", health.map_or_else(off, |health| exact(health.every))),
         ("health_deadline", health.map_or_else(off, |health| exact(health.deadline))),
         ("health_required", health.is_some_and(|health| health.required).to_string()),
-        // Two groups of one name and one share are not distinguished.
         ("group", config.group().map_or_else(off, |group| group.name().to_owned())),
         ("at_most_open", number(config.group().map(Group::share))),
         ("cancelled_counts_after", config.cancelled_counts_after.map_or_else(|| "never".to_owned(), exact)),

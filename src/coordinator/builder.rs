@@ -92,10 +92,11 @@ impl RegistryBuilder {
     }
 
     /// Sets the id of this instance. The id must be the same after a restart, and differ from the ids of all other
-    /// instances, because an instance restores only the evidence under its own id. Default: the name of the host.
+    /// instances, because an instance restores only the evidence under its own id. Default: the name of the host, or
+    /// `localhost` if that name is no valid id.
     ///
-    /// Range: 1 to 100 bytes of printable text without spaces and `#`. If another running instance uses the id, this
-    /// instance changes its id to `id#2` and logs a warning.
+    /// Range: 1 to 100 bytes of printable text without spaces, `#` and `//`. If another running instance uses the id,
+    /// this instance changes its id to `id#2` and logs a warning.
     pub fn instance(mut self, id: &str) -> Self {
         id.clone_into(&mut self.terms.instance);
         self
@@ -125,8 +126,8 @@ impl RegistryBuilder {
         self
     }
 
-    /// Lets the first call of a circuit wait until the circuit is restored, at most for this duration. A service waits in
-    /// `poll_ready`. Without tower, [`call`](crate::Circuit::call) and its variants,
+    /// Lets the first call of a circuit wait until the circuit is restored, at most for this duration. A service waits
+    /// in `poll_ready`. Without tower, [`call`](crate::Circuit::call) and its variants,
     /// [`acquire`](crate::Circuit::acquire) and [`acquire_blocking`](crate::Circuit::acquire_blocking) wait.
     /// [`try_acquire`](crate::Circuit::try_acquire) and [`call_blocking`](crate::Circuit::call_blocking) do not wait,
     /// because they could block the thread that makes the restore.
@@ -136,8 +137,9 @@ impl RegistryBuilder {
     ///
     /// Services of keyed circuits, but not calls without tower, wait until all circuits under their prefix that are not
     /// closed in the store are restored. The duration begins when the keyed circuits are built, or with the start if
-    /// that is later. The first call of a later key does not wait for the record of the key. That record is closed,
-    /// unless another instance has changed the record since.
+    /// that is later. The first call of a later key does not wait for the record of the key. That record is usually
+    /// closed, because the restore creates all other circuits for which there is room. Another instance may have
+    /// changed the record since.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
@@ -153,8 +155,9 @@ impl RegistryBuilder {
     }
 
     /// Sets the intervals in which the record of a circuit is polled if the store cannot report changes. `tripped` is
-    /// for a circuit that is not closed here or in the record, and `closed` for every other circuit. Each interval
-    /// varies by up to 20 %, and the polls of many circuits are spread over the interval.
+    /// for a circuit that is not closed in this process or in the record, or that an operator holds. `closed` is for
+    /// every other circuit. Each interval varies by up to 20 %, and the polls of many circuits are spread over the
+    /// interval.
     ///
     /// While the store reports changes, changes do not wait for a poll, and polls only find changes whose report was
     /// lost. Then `closed` is at least 60 s, and `tripped` is at least 5 s unless a fleet votes or probes.
@@ -181,7 +184,8 @@ impl RegistryBuilder {
     /// `circuit` may be a pattern, the beginning of names with a `*` at its end, as in `host:*` for the keyed circuits
     /// of a prefix. A name is more specific than a pattern, and the longest pattern wins.
     ///
-    /// Range of the name: 1 to 200 bytes of printable text without spaces, with a `*` only at the end.
+    /// Range of the name: 1 to 200 bytes of printable text without spaces, with a `*` only at the end, but not `*`
+    /// alone.
     pub fn ttl_of(mut self, circuit: &str, open: Duration, other: Duration) -> Self {
         self.terms.ttl_of.insert(circuit, Ttl { open, other });
         self

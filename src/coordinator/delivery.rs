@@ -89,7 +89,7 @@ impl Delivery {
         self.0.called.notify_one();
     }
 
-    /// Waits for the result of an order and then for its audit row, at most for the timeout of the store together. Does
+    /// Waits for the result of an order and then for its audit row, together at most for the timeout of the store. Does
     /// not wait if `patient` is false. Returns the result and, if the row is not stored yet, the reason. Returns only
     /// the reason if the result is not known yet.
     ///

@@ -9,10 +9,10 @@
 //! |---|---|---|
 //! | the registry has a new circuit | `new` | the restore is awaited, and the version in the store is unknown |
 //! | the bell rings, or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
-//! | after each of these steps | `check` | the decision of the fleet is adopted, and the next command to the fleet is chosen |
+//! | after each look and each answer of the store | `check` | the decision of the fleet is adopted, and the next command to the fleet is chosen |
 //! | the store answers a load | `found` | the record is joined, and its restore, acts and advice are taken over |
 //! | an order is given again | `ordered_again` | the result of the order is reported again |
-//! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and a write in it is under way |
+//! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and its write or deletion is under way |
 //! | the write is made | `written` | the commands and counts in the write are done |
 //! | the write met another version | `conflicted`, `found` | the next write names that version |
 //! | the write or the deletion has failed | `failed` | the version is unknown, and the next write waits |
@@ -28,9 +28,9 @@
 //! Each field of a desk is a part whose own fields change together. The parts are the content of the store
 //! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the
 //! write under way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings and
-//! holds by the clock of the store (`ends.rs`), the part in the decisions of the fleet (`fleet.rs`), and the relation
-//! to the registry (`registration.rs`). The steps of the table, which need several parts, are in `look.rs`, `acts.rs`,
-//! `write.rs` and `takeover.rs`, and the reasons for a load in `news.rs`.
+//! holds by the clock of the store (`ends.rs`), the part of this instance in the decisions of its fleet (`fleet.rs`),
+//! and the relation to the registry (`registration.rs`). The steps of the table, which need several parts, are in
+//! `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`, and the reasons for a load in `news.rs`.
 //!
 //! The file is longer than others, because the table above, the parts and the simple answers of a desk are read
 //! together.
@@ -80,7 +80,8 @@ pub(super) struct Who {
     pub(super) id: String,
     /// The id of this start of the instance.
     pub(super) incarnation: String,
-    /// The tiers of the store, as the entries name them. `None` if the store has no tiers.
+    /// The kinds of the tiers of the store, as the text that [`InstanceEntry::tiers`] stores. `None` if the store has
+    /// no tiers.
     pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
     pub(super) quorum: Quorum,
@@ -119,7 +120,8 @@ pub(super) struct Life {
     pub(super) eras: u64,
 }
 
-/// The content of a write. After the answer, `written` removes this content from the pending changes.
+/// The content of a write. After the answer, `written` removes the changes that the write contains from the pending
+/// changes.
 #[derive(Debug)]
 pub(super) struct Ticket {
     record: CircuitRecord,
@@ -148,9 +150,9 @@ impl Ticket {
 pub(super) struct Report {
     /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
-    /// Rows that are added once more, because the audit may lack them, each with its age. They are rows of acts of
-    /// other instances, which may have ended before they wrote the rows, and of orders that were given again. They are
-    /// not logged, because each act has a line in the log already.
+    /// Rows that are added once more, because the audit may lack them, each with its age. The rows belong to acts of
+    /// other instances, which may have ended before they wrote the rows, and to orders that were given again while
+    /// their acts wait for the store. The rows are not logged, because each act has a line in the log already.
     pub(super) repeated: Vec<(Duration, AuditRow)>,
     /// The number of transitions that the circuit had overwritten before the desk could read them, and an audit row
     /// with that number.
@@ -178,7 +180,7 @@ pub(super) struct Desk {
     adopted: Adopted,
     /// The end of the opening by the clock of the store.
     ends: Ends,
-    /// The votes, the probes and the adopted decisions of the fleet.
+    /// The part of this instance in its fleet, such as its reason to vote, its leased probe, and its next command.
     fleet: InFleet,
     /// The relation to the registry.
     registration: Registration,
@@ -232,7 +234,8 @@ impl Desk {
         self.changes.has_act() || self.changes.is_forgetting()
     }
 
-    /// Returns true if the store lacks a change that the desk knows. The change is written now or later.
+    /// Returns true if the store lacks a change that the desk knows. The change is written now or later. A command to
+    /// the fleet and the mark of a stop do not count.
     pub(super) fn has_unwritten(&self) -> bool {
         self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.has_news()
     }

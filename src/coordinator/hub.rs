@@ -1,7 +1,7 @@
 //! The hub between the registry, its circuits and the task, with settings, an inbox, and the findings of the task.
 //!
-//! Each field has its own short lock. A transition only rings a bell, and the registry only reads findings, so that
-//! neither of them waits for the task.
+//! Each field that changes has a lock of its own, which is held only for a short time. A transition only rings a bell,
+//! and the registry only reads findings, so that neither of them waits for the task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -147,8 +147,8 @@ impl Hub {
     }
 
     /// Calls `read` with the names of the circuits with a change that the store does not have. A transition counts from
-    /// the moment at which the circuit rings its bell, even if the task has not read the inbox yet. The transition of a
-    /// circuit without a desk counts too.
+    /// the moment at which the circuit rings its bell, even if the task has not read the inbox yet. A transition or a
+    /// failure of a circuit without a desk counts too.
     fn with_unsaved<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &str>) -> T) -> T {
         let inbox = self.inbox.lock();
         let ledger = self.ledger.lock();
@@ -162,8 +162,7 @@ impl Hub {
         read(&mut with_desk.chain(without_desk.map(Circuit::name)))
     }
 
-    /// Returns the changes that are not written. A task that cannot end because its runtime stands still counts as
-    /// well.
+    /// Returns the changes that are not written, even if the task could not end because its runtime stands still.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
         let unsaved = self.with_unsaved(|circuits| circuits.map(ToOwned::to_owned).collect::<BTreeSet<_>>());
         let (audit_rows, never_started) = (self.findings.lock().status.audit_rows, !self.inbox.lock().started);

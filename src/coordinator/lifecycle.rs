@@ -16,10 +16,10 @@ use crate::health::HealthProbe;
 use crate::record::Member;
 use crate::registry::Registry;
 
-/// The methods of the store. In a registry without a store they do nothing and return a report that says so, except
-/// that a shutdown ends the [subscriptions](Registry::subscribe) of every registry.
+/// The methods of a registry for its store. Without a store, a restore and a shutdown only return a report that there
+/// is no store. A shutdown ends the [subscriptions](Registry::subscribe) of every registry, even without a store.
 impl Registry {
-    /// Returns a builder with the default settings, which are 10 000 circuits and no store.
+    /// Returns a builder with the default settings. By default a registry has no store and at most 10 000 circuits.
     pub fn builder() -> RegistryBuilder {
         RegistryBuilder::new()
     }
@@ -144,7 +144,7 @@ impl Registry {
             return ShutdownReport { without_store: true, ..ShutdownReport::default() };
         };
         let hub = &coordinator.0;
-        // The subscription begins before the request, so that the end of the task is not missed.
+        // The progress is observed from before the request, so that the end of the task is not missed.
         let mut progress = hub.progress.subscribe();
         {
             hub.warn_unless_running();

@@ -22,7 +22,7 @@ pub(super) struct Link {
     has_answered: bool,
     /// True if a write has failed, and no write has succeeded since.
     write_failed: bool,
-    /// The number of logged failures whose end is not logged yet, because no write has succeeded since.
+    /// The number of failures whose end is not logged yet, because no write has succeeded since.
     failures: u32,
     /// The last error, with its kind.
     pub(super) last_error: Option<(StoreErrorKind, String)>,
@@ -50,7 +50,8 @@ impl Link {
         self.kind
     }
 
-    /// Returns true before the first failure, also if the store has not answered yet, so that operations begin.
+    /// Returns true if the store has not failed to answer since its last answer. Also returns true before the first
+    /// operation, so that operations begin.
     pub(super) const fn is_up(&self) -> bool {
         self.health.is_up()
     }
@@ -117,8 +118,8 @@ impl Link {
         self.note(now, operation, error);
     }
 
-    /// Logs the failure. The first failure is logged immediately, and later failures share one line a minute. The
-    /// failure begins no backoff, because a store that refuses one write can take other writes.
+    /// Logs the failure. The first failure is logged immediately, and later failures share one line a minute. This
+    /// function alone begins no backoff, because a store that refuses one write can take other writes.
     pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
         self.last_error = Some((error.kind(), error.chain()));
         self.has_answered |= error.kind().is_lasting();

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | no answer yet, or none for 30 s | unknown | no |
 //! | an answer names another live member | that member counts until its entry is 30 s old or marked as stopped | no |
-//! | answers name no other live member for 20 s | 1 | yes |
+//! | answers name no other live member | 1 | once this has lasted for 20 s |
 //!
 //! A record of a later version, and bytes that are no record, say nothing about the members.
 

@@ -1,8 +1,8 @@
 //! The outbox, which holds audit rows until the store has them, in bounded memory.
 //!
-//! Two things must not happen. Rows of machines must not take the room of the rows of people, and a row that the store
-//! refuses for good must not hold up the other rows. Therefore acts of operators have a queue of their own, which is
-//! sent first (`queues.rs`), and a refused batch is made smaller until the refused row is found.
+//! Two things must not happen. The rows of transitions must not take the room of the rows of operators, and a row that
+//! the store refuses for good must not hold up the other rows. Therefore acts of operators have a queue of their own,
+//! which is sent first (`queues.rs`), and a refused batch is made smaller until the refused row is found.
 //!
 //! A store does not say whether it refuses one row or all rows. The outbox finds out by a *notice*, which is a short
 //! row of this crate about the refused rows.
@@ -11,7 +11,7 @@
 //! |---|---|
 //! | refuses a batch | the next batch is half as long |
 //! | refuses a single row | the row is a suspect and waits, and the other rows are sent |
-//! | has no other row to take | the notice is sent |
+//! | refuses `trust` single rows in a row, or has no other row to take | the notice is sent |
 //! | takes the notice | the suspects are sent once more, one at a time |
 //! | refuses a suspect once more | the row is set aside, and the caller logs it |
 //! | refuses the notice and has taken no other row | all rows wait, and each attempt sends the oldest suspect and one other row |
@@ -40,7 +40,8 @@ pub(super) struct Outbox {
     queues: Queues,
     /// The number of rows that were set aside since the first start of the task.
     refused: u64,
-    /// The length of the next batch. A failed batch halves the length, and a stored batch doubles it.
+    /// The length of the next batch. A failed batch halves the length, unless the whole store is down. A stored batch
+    /// doubles the length.
     width: usize,
     /// True if a row in the queues was refused alone. If false, the search for suspects is skipped, because it visits
     /// all rows.
@@ -206,7 +207,7 @@ impl Outbox {
                 _ if suspects == 0 => None,
                 None => self.send_notice(store),
                 // Every row was refused or waits for its next attempt, so the search begins anew. A notice would be
-                // refused as well. If the store takes rows again since a moment ago, a notice would even be false.
+                // refused as well, or would be false if the store has begun to take rows again.
                 Some(_) => {
                     self.clear_suspects();
                     self.batch(now, store)
@@ -310,8 +311,8 @@ impl Outbox {
         }
     }
 
-    /// Sends those suspects once more that were refused before the store had taken `before` batches. Returns true if
-    /// there is such a row.
+    /// Lets each suspect be sent once more that was refused before the store had taken `before` batches. Returns true
+    /// if there is such a row.
     fn retry_suspects(&mut self, before: u64) -> bool {
         let mut found = false;
         for waiting in self.queues.iter_mut() {

@@ -15,7 +15,7 @@ use crate::store::StoreErrorKind;
 pub enum Restored {
     /// The circuit is not restored yet, because the store has not been queried or has not answered.
     Waiting,
-    /// The store has no record of the circuit.
+    /// The store has no record of the circuit, or the record has only entries of other instances.
     Absent,
     /// The stored record cannot be used. A warning in the log states the reason.
     Corrupt,
@@ -44,7 +44,7 @@ pub enum Restored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovered {
-    /// The state that this instance wrote, with its counts of calls and failures.
+    /// The state that this instance wrote, with its counts of calls and failures if they are recent.
     Own,
     /// The state that was published last, or the decision of the fleet. The record has no entry of this instance, or
     /// only an entry that is older than the decision.
@@ -75,7 +75,7 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
-    /// Returns true if the store has answered for every circuit.
+    /// Returns true if the store has answered for every circuit and for every layer of keyed circuits.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.keyed_waiting.is_empty() && self.circuits.values().all(|restored| *restored != Restored::Waiting)
@@ -125,10 +125,11 @@ pub struct StoreStatus {
     /// The number of panics of the background task. The next [`restore`](crate::Registry::restore) starts the
     /// task again.
     pub deaths: u64,
-    /// True if the store has answered the last operation. A refused write counts as an answer. False before the first
-    /// answer.
+    /// True if the store has answered the last load, write or deletion of a record. A refused write counts as an
+    /// answer. False before the first answer.
     pub up: bool,
-    /// The last error of the store. The error is cleared when a store that was down answers again.
+    /// The last error of the store. The error is cleared when a store that was down answers again. After a failed
+    /// write, only a write that succeeds clears the error.
     ///
     /// The text comes from the store, and can contain its address, a role or a path. Therefore only operators should
     /// see the text, and other readers the [kind](Self::last_error_kind).
@@ -146,7 +147,7 @@ pub struct StoreStatus {
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,
     /// The number of audit rows that were lost because too many rows waited for the store, since the registry was
-    /// built. Each row with the action `missing` reports the rows that were lost since the previous such row.
+    /// built. A row with the action `missing` reports the rows that were lost since the previous report.
     pub audit_lost: u64,
     /// The number of audit rows that the store has refused for good, since the registry was built. A row with the
     /// action `missing` names one of them.

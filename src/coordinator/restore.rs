@@ -1,9 +1,9 @@
 //! The restore of a circuit from its record. The functions are pure, so that the rules can be tested without
 //! a store.
 //!
-//! An instance restores its own entry, with its counts, if the record has one. Otherwise the instance restores the
-//! published state. In a fleet, the decision of the fleet takes the place of the published state, and of an entry that
-//! is older than the decision.
+//! An instance restores its own entry, if the record has one, with its counts if they are recent. Otherwise the
+//! instance restores the published state. In a fleet, the decision of the fleet takes the place of the published state,
+//! and of an entry that is older than the decision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,7 +222,8 @@ fn reason(record: &CircuitRecord) -> Option<Reasoned> {
     (!record.reason.is_empty()).then(|| (EarlierReason::new(&record.reason), record.last_state_change))
 }
 
-/// Returns the time since the published state is half-open. A time in the future is dropped.
+/// Returns the time for which the published state has been half-open. Returns `None` for another state, and if the
+/// recorded start is unknown or lies in the future.
 fn half_open_for(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     let began = record.last_state_change.filter(|at| *at <= now && record.state == State::HalfOpen);
     began.map(|at| now.since(at))

@@ -3,10 +3,10 @@
 //! The task waits until a circuit rings its bell, the registry has a message, the store answers an operation, the store
 //! hints at a change, a runner of a health probe ends, or a time has come. After each event the task lets the desks
 //! observe their circuits and begins the operations that are due. One task serves all circuits of a registry, so that
-//! no lock protects the desks, and calls never wait for the store.
+//! the desks need no lock.
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
-//! desks decide about the content of records.
+//! desks derive the records to write.
 //!
 //! | file | content |
 //! |---|---|
@@ -89,7 +89,7 @@ pub(super) struct Task {
     watch_under_way: bool,
     /// The earliest time of the next write of the audit.
     audit_at: Tick,
-    /// The watch of the store, if the store can be watched.
+    /// The watch of the store, while one is open.
     watch: Option<Watch>,
     /// The hints of the watch that no load has followed yet.
     hints: Hints,
@@ -212,7 +212,7 @@ impl Task {
             // `jobs`.
             Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
             event = next_event(&mut self.watch) => self.hinted(event),
-            // A runner ends with its circuit, or when another runner of the circuit begins.
+            // A runner ends with its circuit, when another runner of the circuit begins, or at a shutdown.
             Some(_) = self.runners.join_next(), if !self.runners.is_empty() => self.health_ended(),
             () = tokio::time::sleep(wait) => {}
         }
@@ -224,7 +224,8 @@ impl Task {
         let introduced = std::mem::take(&mut inbox.introduced);
         let forgotten = std::mem::take(&mut inbox.forgotten);
         let rung = std::mem::take(&mut inbox.rung);
-        // A change counts as unwritten at every moment from the bell until its desk has read the change.
+        // A change must count as unwritten at every moment from the bell until its desk has read the change. Therefore
+        // the changes enter the findings while the inbox is still locked.
         {
             let mut findings = self.hub.findings.lock();
             let known = rung.iter().filter(|(at, _)| self.ledger.desks.get(**at).is_some());
@@ -281,8 +282,8 @@ impl Task {
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
-                // If the store is down, no mark is due, because a mark would hold up the end of the process, and
-                // nothing is lost without the mark.
+                // If the store is down, the entries get no mark of the stop, because a mark would hold up the end of
+                // the process. Nothing is lost without the mark.
                 if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
                     marks += usize::from(desk.is_closed());
                 }
@@ -305,7 +306,7 @@ impl Task {
 
     /// Lets every desk observe its circuit, because a change of the counts rings no bell.
     ///
-    /// The function also reports the sums of the circuit to its observers, because a thread that makes no more calls
+    /// The function also reports the sums of each circuit to its observers, because a thread that makes no more calls
     /// reports no sums.
     fn look_at_all(&mut self, now: Tick) {
         self.count_members(now);
@@ -319,8 +320,9 @@ impl Task {
     }
 
     /// Plans the next write of a desk, and sets the pace of its polls. Afterwards the desk is in `to_write` if and only
-    /// if the desk has a change to write now, and counts as unwritten if and only if the desk has a change to write now
-    /// or later.
+    /// if the desk has something to write now. The desk counts as unwritten if and only if the store lacks a change of
+    /// its circuit, even if the change is written later. A command to the fleet and the mark of a stop do not count as
+    /// unwritten.
     fn plan(&mut self, at: DeskId, now: Tick) {
         self.check(at, now);
         self.set_pace(at, now);
@@ -345,7 +347,7 @@ impl Task {
         }
     }
 
-    /// Lets a desk compare its circuit with the decision of the fleet.
+    /// Lets a desk compare its circuit with the decision of the fleet, if the time of the store is known.
     fn check(&mut self, at: DeskId, now: Tick) {
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         if let Some(store) = link.time(now) {
@@ -361,7 +363,7 @@ impl Task {
     }
 
     /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
-    /// Afterwards the next write of the desk is planned, unless the desk was closed.
+    /// Then the next write of the desk is planned, and a desk that is finished is closed.
     fn note(&mut self, at: DeskId, report: Report, now: Tick) {
         if let Some((missed, row)) = report.missed {
             self.ledger.outbox.push_for(missed, now, row);
@@ -412,15 +414,15 @@ impl Task {
     fn next_wake(&self, now: Tick) -> Tick {
         let mut next = self.next_poll().map_or(self.next_look, |poll| poll.min(self.next_look));
         // While an operation is under way, its end wakes the task. If the store is down, no second operation may begin
-        // before that end.
+        // before that end, so the end of the backoff does not matter.
         let busy = self.under_way() > 0;
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
             next = next.min(at);
         }
         if self.ledger.link.is_up() && !busy && !self.to_load.is_empty() {
-            // A write was found to need a load after the loads of this step had begun. The load begins in the next
-            // step.
+            // A write of this step needs a load, and the loads of this step have begun before. The load begins in the
+            // next step, which comes at once.
             return Tick::ZERO;
         }
         if let Some(at) = self.next_hint().into_iter().chain(self.next_beat()).min() {
@@ -463,9 +465,9 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 /// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
 /// this time, because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
-/// The largest number of closed circuits for which a shutdown writes a mark, because a slow store must not write
-/// thousands of marks. All circuits that are not closed get a mark, because the number of live instances matters for
-/// them.
+/// The largest number of closed circuits whose records a shutdown writes only for the mark of the stop, because a slow
+/// store must not have to write thousands of marks. Each circuit that is not closed gets a mark, because its entry
+/// would otherwise count as that of a live instance for some minutes.
 const CLOSED_MARKS: usize = 64;
 /// The time between two looks at all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

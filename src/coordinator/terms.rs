@@ -35,12 +35,12 @@ impl Terms {
     }
 }
 
-/// The time between two polls of the store.
+/// The mean times between two polls of the record of a circuit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Polls {
-    /// The time between two polls of a circuit that is not closed, without a watch.
+    /// The time for a circuit that is not at rest, without a watch.
     pub(super) tripped: Duration,
-    /// The time between two polls of a closed circuit, without a watch.
+    /// The time for a circuit at rest, without a watch.
     pub(super) closed: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! The desks with something to write. Desks with an order of an operator come first, in the order of the orders.
 //!
-//! An outage of the network opens thousands of circuits at once. A person who acts meanwhile waits for an answer, and
-//! must not wait for the records of all these circuits.
+//! An outage of the network opens thousands of circuits at once. An operator who acts meanwhile waits for an answer,
+//! and must not wait for the records of all these circuits.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -13,7 +13,7 @@ use crate::sync::Mutex;
 pub(crate) enum Fate {
     /// The record contains the act. `lacking` is the tier that does not have the record yet, if the store has tiers.
     Stored { generation: Generation, lacking: Option<&'static str> },
-    /// Another act came first, and has superseded this order.
+    /// Another act has superseded this order.
     Superseded { why: String },
     /// The hold ended before it could be written.
     Expired,
@@ -33,7 +33,7 @@ pub(super) struct Waiters {
 /// The callers that wait for one audit row.
 #[derive(Debug, Default)]
 struct Row {
-    /// True after the outbox got the row. The row is stored when it has left the outbox since then.
+    /// True once the outbox has got the row. When the row then leaves the outbox, the store has the row.
     is_sent: bool,
     waiting: Vec<oneshot::Sender<()>>,
 }

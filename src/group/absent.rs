@@ -5,9 +5,9 @@
 //! layers count their absent circuits, and the group subtracts the counts from its members and from its taken slots.
 //!
 //! A call writes nothing for this purpose, because a layer knows the last use of each key already. The absent circuits
-//! are counted when a rule is met and when metrics are refreshed, at most once a second. So the count that a circuit
-//! reads can be old by the time since the last of these moments, and a healthy call never pays for it.
-//! `keyed/absent.rs` decides which circuits are absent.
+//! are counted when a circuit is about to open and when metrics are refreshed, at most once a second. So a healthy call
+//! never pays for a count, and the count that a circuit reads is as old as the last of these moments. `keyed/absent.rs`
+//! decides which circuits are absent.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -64,7 +64,8 @@ impl Group {
         // that counts.
         let (now, due) = (clock.now(), next_count.load(Relaxed));
         let next = now.saturating_add(COUNT_EVERY).as_nanos();
-        // After a jump of the clock the time can be further ahead than the interval.
+        // If the clock has jumped back, `due` is more than one interval away. The count is made now, because otherwise
+        // the next count would wait until the clock reaches `due`.
         let is_due = now >= Tick::from_nanos(due) || due > next;
         if !is_due || next_count.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return;
@@ -90,7 +91,7 @@ impl Group {
 }
 
 impl Layers {
-    /// Returns the counts of a group without its absent circuits. The differences are at least zero, because a circuit
+    /// Returns the counts of a group without its absent circuits. The differences saturate at zero, because a circuit
     /// may have left the group since it was counted.
     pub(super) fn subtract_absent(&self, counts: u64) -> u64 {
         // Relaxed, for the reason in `count_absent`.

@@ -43,8 +43,7 @@ pub(super) async fn check(address: &HealthAddress, path: &str) -> io::Result<()>
 fn final_status(mut head: &[u8]) -> io::Result<Option<u16>> {
     loop {
         let Some(end) = head.iter().position(|byte| *byte == b'\n') else {
-            // Each beginning of a line is checked, because a server of another protocol perhaps never sends a line
-            // break.
+            // An incomplete line is checked too, because a server of another protocol perhaps never sends a line break.
             let begin = &head[..head.len().min(PROTOCOL.len())];
             return if PROTOCOL.starts_with(begin) { Ok(None) } else { Err(wrong("the answer is not HTTP/1")) };
         };

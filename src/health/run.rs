@@ -189,7 +189,7 @@ struct Panics(u64);
 impl Panics {
     fn log(&mut self, circuit: &str) {
         self.0 = self.0.saturating_add(1);
-        // The 1st, 2nd, 4th, 8th panic and so on is logged.
+        // The 1st, 2nd, 4th and 8th panic are logged, and so on.
         if self.0.is_power_of_two() {
             telemetry::warn(&format!(
                 "the health probe of circuit `{circuit}` panicked, which counts as a failure of the health probe ({} panics so far)",

@@ -15,7 +15,7 @@ use known::{Known, OPTIONS, PREFIX, check_value};
 #[cfg(feature = "redis")]
 pub(crate) use several::{MASTERS, is_master};
 
-/// An address whose form and parameters are known.
+/// An address whose form and parameters were checked.
 pub(crate) struct Address {
     pub(crate) kind: StoreKind,
     parameters: Vec<(&'static str, String)>,

@@ -1,10 +1,10 @@
 //! The circuits of a layer that are absent from their group, because their endpoints are probably gone.
 //!
-//! No call has used the key of an absent circuit for a minute. A circuit that has taken an open slot is absent only after
-//! ten minutes, because a service with few calls would otherwise open one circuit after the other. A circuit is needed
-//! although no call uses its key, if an operator holds it, if it would reject the next call, so that callers avoid the
-//! key, or if the application makes its calls by a handle, which does not use the key. The same circuits are not evicted
-//! as idle.
+//! No call has used the key of an absent circuit for a minute. A circuit that has taken an open slot is absent only
+//! after ten minutes, because a service with few calls would otherwise open one circuit after the other. Some circuits
+//! are needed and never absent although no call uses their keys. These are the circuits that an operator holds, the
+//! circuits that would reject the next call, so that callers avoid their keys, and the circuits whose calls the
+//! application makes by a handle. The same circuits are not evicted as idle.
 //!
 //! The application's handles are known only by the reference count, which a status page raises for a moment as well.
 //! Therefore two counts in a row must find a handle. The first count after a handle was made can find too few members,
@@ -42,8 +42,8 @@ fn holds_slot_and_is_absent(entry: &Slot, group: &Group, now: u64, handles: usiz
     (!is_present).then_some(holds_slot)
 }
 
-/// Returns true if the circuit is needed although no call uses its key. `handles` is the number of handles that the
-/// application does not have.
+/// Returns true if the circuit is needed although no call uses its key. `handles` is the number of handles to the
+/// circuit without those of the application.
 pub(super) fn is_needed(circuit: &Circuit, handles: usize) -> bool {
     circuit.has_calls_under_way(handles) || rejects_or_is_held(circuit)
 }
@@ -52,6 +52,6 @@ fn rejects_or_is_held(circuit: &Circuit) -> bool {
     circuit.is_held() || !circuit.would_admit_without_leases()
 }
 
-/// The number of coarse ticks in a minute.
+/// The time without a call after which a circuit is absent, which is a minute in coarse ticks.
 const ABSENT_AFTER: u64 = 60_000_000_000 >> GRAIN;
 const ABSENT_WITH_SLOT_AFTER: u64 = 10 * ABSENT_AFTER;

@@ -45,8 +45,8 @@ impl KeyedBuilder {
     /// Sets the prefix of the names of all circuits of this layer, so that no key has the name of another circuit.
     /// Required.
     ///
-    /// Range: 1 to 100 bytes of printable text without spaces, the last of which separates the prefix from the keys, so
-    /// that it is neither a letter nor a digit. An example is `host:`.
+    /// Range: 1 to 100 bytes of printable text without spaces. The last character separates the prefix from the keys,
+    /// and is neither a letter nor a digit. An example is `host:`.
     ///
     /// All names that begin with the prefix belong to this layer until the last clone of its [`Keyed`] is dropped.
     /// Without this rule, a caller could send the key `payments` and open a circuit of the application with that name.
@@ -66,8 +66,8 @@ impl KeyedBuilder {
     ///
     /// A circuit takes about 1.5 KiB, or 2.25 KiB with a store. In addition to `keys` circuits, `keys` evicted circuits
     /// can stay in memory. If callers let very many keys fail, the memory of forgotten keys takes up to 1 KiB more for
-    /// each key, and at most 2 MiB. Choose a number well above the number of keys that are used within a minute,
-    /// because a circuit that is evicted between two calls loses its successes.
+    /// each key, at least 8 KiB and at most 2 MiB. Choose a number well above the number of keys that are used within a
+    /// minute, because a circuit that is evicted between two calls loses its successes.
     ///
     /// The registry needs a limit above the sum of `max_keys` of its layers and the number of other circuits. Otherwise
     /// callers who choose keys can fill the registry.
@@ -76,8 +76,9 @@ impl KeyedBuilder {
         self
     }
 
-    /// Sets the time without a call after which a key is evicted, unless its circuit would reject the next call, or the
-    /// application has a handle to its circuit. Range: 1 s to 365 days. Default: 1 h.
+    /// Sets the time without a call after which a key is evicted, unless its circuit would reject the next call, has a
+    /// call under way or is held by an operator, or the application has a handle to its circuit. Range: 1 s to 365
+    /// days. Default: 1 h.
     ///
     /// The idle time is checked only when a new key arrives, and at most once in a quarter of the idle time,
     /// because no task runs in the background.
@@ -121,7 +122,7 @@ impl KeyedBuilder {
     /// # use tower_circuit_breaker::{Config, Registry, keyed::Keyed};
     /// # let registry = Registry::new();
     /// # let keyed = |prefix: &str| Keyed::builder(&registry, Config::builder).prefix(prefix);
-    /// // For each gRPC method, the path. For each host in lower case, a key that the closure creates, which allocates.
+    /// // The key of a gRPC method is its path, which is borrowed. The key of a host in lower case is a new text.
     /// let per_method = keyed("method:").by(|request: &http::Request<()>| Some(request.uri().path().into()))?;
     /// let per_host = keyed("host:")
     ///     .by(|request: &http::Request<()>| Some(request.uri().host()?.to_ascii_lowercase().into()))?;
@@ -131,8 +132,7 @@ impl KeyedBuilder {
     /// # Errors
     ///
     /// [`ConfigError`] with the field, the value and the allowed range, for example if the registry has another circuit
-    /// or
-    /// layer whose names clash with the prefix. This method calls the template once, and returns an error of the
+    /// or layer whose names clash with the prefix. This method calls the template once, and returns an error of the
     /// settings of the template too.
     pub fn by<Req, F>(self, key: F) -> Result<Keyed<F>, ConfigError>
     where

@@ -1,4 +1,4 @@
-//! The map of keyed circuits, which readers neither lock nor write. Only a call of a new key takes a lock.
+//! The map of keyed circuits, which a lookup reads without a lock. Only a call of a new key takes a lock.
 //!
 //! A lookup writes the time of use into the entry of its key only if the coarse time has changed, so that
 //! threads with the same key do not contend for the cache line. A new circuit is created outside the lock,

@@ -1,5 +1,6 @@
-//! The eviction of keys when a new key arrives. Idle keys are evicted first, then the least recently used of the keys
-//! whose circuits know nothing, and then the keys with the fewest calls.
+//! The eviction of keys when a new key arrives. Idle keys are evicted first, then keys that were restored and not used
+//! since, then the least recently used of the keys whose circuits know nothing, and then the keys with the fewest
+//! calls.
 //!
 //! A caller may choose the keys. Therefore open circuits are evicted too, so that a caller cannot fill the layer with
 //! them. An evicted circuit that knows something is kept among the [`Formers`].
@@ -35,8 +36,8 @@ pub(super) struct Room {
     labelled: HashSet<Box<str>>,
     /// The circuits that were evicted and not reported yet.
     gone: Vec<Circuit>,
-    /// The evicted circuits that are forgotten. They are dropped after the lock is released, because the drop of a
-    /// circuit can run foreign code, such as that of an observer.
+    /// The evicted circuits that are not kept any more. They are dropped after the lock is released, because the drop
+    /// of a circuit can run foreign code, such as that of an observer.
     dropped: Vec<Circuit>,
     formers: Formers,
 }
@@ -92,8 +93,8 @@ impl Room {
         self.labelled.contains(stem)
     }
 
-    /// Adds the circuit of a stem to the map. Without a circuit, adds an entry that the settings of the key were
-    /// refused.
+    /// Adds the circuit of a stem to the map. Without a circuit, adds an entry which shows that the settings of the key
+    /// were refused.
     pub(super) fn keep(&mut self, known: &Known<'_>, stem: &str, circuit: Option<Circuit>, now: u64, cause: Cause) {
         let calls_before = self.formers.calls(stem);
         if circuit.is_some() {

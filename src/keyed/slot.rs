@@ -7,8 +7,8 @@ use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 /// The entry of a key, with its circuit and the time of its last use.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// The circuit of the key. `None` if the template refused the circuit. Calls of the key are then unguarded until
-    /// the key is tried again.
+    /// The circuit of the key. `None` if the settings of the key were refused. Calls of the key are then unguarded
+    /// until the key is tried again.
     pub(super) circuit: Option<Circuit>,
     /// The number of calls of earlier, evicted circuits of the key.
     pub(super) calls_before: u64,
@@ -19,8 +19,7 @@ pub(super) struct Slot {
     /// word   63..24 tick | 23..0 ticks with a use
     /// ```
     used: AtomicU64,
-    /// The coarse tick at which the restore created the circuit. The largest tick if a call created the
-    /// circuit.
+    /// The coarse tick at which the restore created the circuit. `u64::MAX` if a call created the circuit.
     brought_back: u64,
     /// True if the last count of absent circuits found a handle of the application.
     had_handle: AtomicBool,
@@ -54,8 +53,8 @@ impl Slot {
         self.used.load(Relaxed) >> USES_BITS
     }
 
-    /// Stores if a count of absent circuits finds a handle of the application. Returns true if this count and the count
-    /// before find a handle.
+    /// Stores whether this count of absent circuits has found a handle of the application. Returns true if this count
+    /// and the count before have found a handle.
     pub(super) fn note_handle(&self, has_handle: bool) -> bool {
         // Relaxed, because the flag publishes no other data.
         self.had_handle.swap(has_handle, Relaxed) && has_handle

@@ -10,8 +10,8 @@ use crate::state::{Generation, Transition};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Done {
-    /// The transition that the order made in this process. `None` if the order was carried out before, or if this
-    /// process has no circuit of that name.
+    /// The transition that the order made in this process. `None` if the order was carried out before, or if an
+    /// `Operator` has written the order to a store.
     pub transition: Option<Transition>,
     /// The place where the order was recorded.
     pub kept: Kept,
@@ -26,8 +26,8 @@ pub struct Done {
 pub enum Kept {
     /// Only in this process, because the registry has no store. The act ends with the process.
     Nowhere,
-    /// In the record of the store, with a row in the audit. Both survive a restart. The other instances take the act
-    /// over at once if the store reports changes, and at their next poll otherwise.
+    /// In the record of the store, with a row in the audit. Both survive a restart. The other instances apply the act
+    /// at once if the store reports changes, and at their next poll otherwise.
     #[non_exhaustive]
     Stored {
         /// The latest number of the record that contains the act.
@@ -43,9 +43,8 @@ pub enum Kept {
         why: String,
     },
     /// In the record of the store, but not in the audit yet, because the audit could not be written in time. The record
-    /// survives a restart, and the other instances take the act over. The registry writes the row of the audit later,
-    /// and so does an instance that takes the act over. If the order is given again with the same id, only the row is
-    /// written.
+    /// survives a restart, and the other instances apply the act. The registry writes the row of the audit later, and
+    /// so does an instance that applies the act. If the order is given again with the same id, only the row is written.
     #[non_exhaustive]
     Unaudited {
         /// The latest number of the record that contains the act.
@@ -53,9 +52,9 @@ pub enum Kept {
         /// The reason why the audit could not be written.
         why: String,
     },
-    /// In the cache of a [`TieredStore`](../store/struct.TieredStore.html) only. Instances that use the cache take the
-    /// act over, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied when the
-    /// durable tier answers. Until then a loss of the cache loses the act.
+    /// In the cache of a [`TieredStore`](../store/struct.TieredStore.html) only. Instances that use the cache apply the
+    /// act, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied when the durable
+    /// tier answers. Until then a loss of the cache loses the act.
     #[non_exhaustive]
     Cached {
         /// The latest number of the record that contains the act.

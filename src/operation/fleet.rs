@@ -1,4 +1,4 @@
-//! The decision of a fleet with its votes and leases, read from the store when a person or a program asks.
+//! The decision of a fleet with its votes and leases, loaded from the store for each query.
 //!
 //! No copy of the answer stays in memory. The bytes in the store are not trusted. The record is decoded as the
 //! instances decode it, and a vote or a lease that lasts longer than any command allows does not count.
@@ -38,7 +38,8 @@ pub struct FleetStatus {
     /// The number of votes that opened the fleet. `None` if the fleet is closed, or if no votes opened the fleet.
     pub opened_by: Option<u32>,
     /// The number of votes that open the closed fleet, or that were needed for the present opening. `None` if the
-    /// number is not known, because the fleet is closed and this process has no such circuit in a fleet.
+    /// record does not have the number and this process has no such circuit in a fleet. The record has the number only
+    /// if votes opened the fleet and the fleet has not closed since.
     pub needed: Option<u32>,
     /// The votes in force for an opening, by instance. Empty unless the fleet is closed, because an opening ends its
     /// votes.

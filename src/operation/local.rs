@@ -23,9 +23,9 @@ impl Registry {
     /// store.
     ///
     /// The call waits until the order and its row of the audit are stored, at most for
-    /// [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout). An order is not refused
-    /// because the store is down. If the store is down, the answer is [`Kept::Here`], and the act is stored later,
-    /// dated by its age.
+    /// [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout). If the store is down, the
+    /// answer is [`Kept::Here`], and the act is stored later with the time at which it happened. An outage of the store
+    /// is a reason for a refusal only if the rows of earlier orders fill the outbox ([`Refused::OutboxFull`]).
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Registry {
     ///
     /// The act is carried out at the first poll of the future, before the future waits. If the future is dropped later,
     /// only the answer is lost, because the act already applies in this process and is still written to the store. The
-    /// same order can be given again and then has the same answer.
+    /// same order can be given again, and takes effect only once.
     pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
         self.begin(name, order)?.end(&mut true).await
     }
@@ -206,8 +206,8 @@ impl Registry {
     /// Returns the rows of the audit that pass the filter, newest first. The rows are the changes of circuits, such as
     /// trips and resets, automatic or by an operator, with user and reason.
     ///
-    /// Rows that still wait for the store are not included. Texts that are longer than those of this crate are cut,
-    /// because another program may have written the row.
+    /// Rows that still wait for the store are not included. Texts that are longer than any text that this crate writes
+    /// are cut, because another program may have written the row.
     ///
     /// Without a store the rows are the transitions that the circuits of this process remember, at most 128 for each
     /// circuit.

@@ -24,8 +24,9 @@ use crate::state::refused::bounded;
 use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
-/// Operates circuits through their store. The instances take an act over as if another instance had written it, at the
-/// latest with their next poll of the store.
+/// Operates circuits through their store, without access to the processes that have the circuits. Each instance that
+/// shares the store applies an order with its next poll of the store at the latest, like an order that another instance
+/// has stored.
 ///
 /// Clones are handles to the same operator.
 ///
@@ -84,8 +85,8 @@ impl Operator {
         }
     }
 
-    /// Sets the name of the instance that the record and the audit show for the acts of this operator, of which the
-    /// first 100 characters are kept. Default: `operator@` and the name of the host.
+    /// Sets the name of the instance that the record and the audit show for the acts of this operator. The first 100
+    /// characters of the name are kept. Default: `operator@` and the name of the host.
     pub fn instance(mut self, name: &str) -> Self {
         self.instance = one_line(name, 100).into();
         self
@@ -116,8 +117,8 @@ impl Operator {
     }
 
     /// Sends orders even if the entries of the instances name a cache in front of this store. By default such orders
-    /// are refused ([`Refused::OneTier`]), because the instances would not see them in their cache. Use this setting if
-    /// the cache was removed and old entries still name the cache.
+    /// are refused ([`Refused::OneTier`]), because the instances load their records from the cache, which would not
+    /// have the order. Use this setting if the cache was removed and old entries still name the cache.
     pub const fn ignore_tiers(mut self) -> Self {
         self.ignores_tiers = true;
         self
@@ -173,8 +174,8 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// [`Refused::NoRecord`] with the most similar name, [`Refused::Store`], or [`Refused::Invalid`] for the name of
-    /// the members of a fleet.
+    /// [`Refused::NoRecord`] with the most similar name, [`Refused::Store`], or [`Refused::Invalid`] for a name that is
+    /// reserved for the members of a fleet.
     ///
     /// # Cancel safety
     ///
@@ -192,8 +193,8 @@ impl Operator {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than those of this crate
-    /// are cut.
+    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than any text that this
+    /// crate writes are cut, because another program may have written the row.
     ///
     /// # Errors
     ///
@@ -318,7 +319,7 @@ impl Shown {
     }
 }
 
-/// Refuses a name that no circuit can have.
+/// Refuses a reserved name, because no circuit can have such a name.
 fn check_unreserved(name: &str) -> Result<(), Refused> {
     if is_reserved(name) {
         return Err(Refused::Invalid { problem: format!("`{}` is no circuit, allowed is {UNRESERVED}", quoted(name)) });

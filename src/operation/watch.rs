@@ -99,8 +99,8 @@ impl Changes {
             self.watch = self.watch.take().filter(|_| reported.is_err());
             return;
         }
-        // Other programs can send reports without end. Therefore one list follows all reports of a pause, and the pause
-        // grows with the length of the list.
+        // Other programs can send reports without end. Therefore all reports that arrive during a pause cause only one
+        // list, and the pause grows with the length of the list.
         let lists = u32::try_from(self.known.len() / BATCH + 1).unwrap_or(u32::MAX);
         tokio::time::sleep(MERGED_WITHIN.saturating_mul(lists)).await;
         let is_there = |watch: &mut Watch| matches!(watch.next_ready(), Poll::Ready(Some(_)));
@@ -128,5 +128,6 @@ impl Changes {
 const POLL: Duration = Duration::from_secs(2);
 /// The pause after a report of the store, for each load of [`BATCH`] records that the list needs.
 const MERGED_WITHIN: Duration = Duration::from_millis(50);
-/// The largest number of waiting reports that are taken before one list, which finds the changes of all of them.
+/// The largest number of waiting reports that are read before one list. The list finds the changes of all these
+/// reports.
 const MERGED_AT_MOST: usize = 4096;

@@ -24,7 +24,8 @@ pub struct Failure {
 enum Early {
     /// The deadline ended the call nevertheless, because the service itself answered that the deadline had passed.
     Deadline,
-    /// The failure keeps its weight, because a shorter timeout of this process ended the call.
+    /// The failure keeps its weight, because a shorter timeout of this process ended the call. The kind `Deadline`
+    /// becomes `Timeout`.
     #[cfg_attr(not(any(feature = "tonic", feature = "reqwest")), expect(dead_code, reason = "no timer is known"))]
     OfTheOwner,
     /// The failure keeps its weight and its kind, because the service broke off the call.
@@ -61,10 +62,10 @@ impl Failure {
     /// A caller who does not wait says little about the service. Therefore the circuit sets the weight when the failure
     /// is recorded. With a deadline below
     /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is 0.5 × min(1,
-    /// waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a longer
-    /// deadline the weight is 0.5, because a caller with a long deadline is willing to wait. If the settings or the
-    /// classifier of a server's handlers never count dropped calls, the outcome is ignored. A probe of a half-open
-    /// circuit fails only if the weight is 0.5, and otherwise ends without a verdict.
+    /// waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a deadline of
+    /// `cancelled_counts_after` or longer the weight is 0.5, because a caller with a long deadline is willing to wait.
+    /// If the settings or the classifier of a server's handlers never count dropped calls, the outcome is ignored. A
+    /// probe of a half-open circuit fails only if the weight is 0.5, and otherwise ends without a verdict.
     ///
     /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout that a
     /// layer of the stack sets for all calls, use [`timeout`](Self::timeout).
@@ -253,8 +254,8 @@ pub enum FailureKind {
     Timeout,
     /// A deadline that the caller set for this call alone ended the call.
     Deadline,
-    /// The future of the call was dropped later than `cancelled_counts_after`, for example by
-    /// a timeout outside the breaker.
+    /// The future of the call, or its permit, was dropped later than `cancelled_counts_after`, for example by a timeout
+    /// outside the breaker.
     Cancelled,
     /// The call panicked.
     Panicked,

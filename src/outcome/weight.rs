@@ -1,6 +1,6 @@
 //! The type of a weight, and the weights of a hard failure and of a timeout, in units of 1/256. The weight of one call
-//! is chosen by its classifier (`classify`). The units are integers, so that a sum is exact and does not depend on the
-//! order in which threads add.
+//! is chosen by its classifier (`classify`) or by its caller. The units are integers, so that a sum is exact and does
+//! not depend on the order in which threads add.
 
 use std::fmt;
 use std::time::Duration;
@@ -40,7 +40,8 @@ impl Weight {
         f64::from(self.0) / f64::from(UNIT)
     }
 
-    /// Returns the weight multiplied by `part / whole`, rounded. Returns `None` if the product rounds to zero.
+    /// Returns the weight multiplied by `part / whole`, rounded, and at most the weight itself. Returns `None` if the
+    /// product rounds to zero.
     pub(super) fn share(self, part: Duration, whole: Duration) -> Option<Self> {
         let units = (part.as_nanos() * u128::from(self.0) * 2).checked_div(whole.as_nanos())?.div_ceil(2);
         let units = u16::try_from(units).map_or(self.0, |units| units.min(self.0));

@@ -1,7 +1,8 @@
 //! The commands by which an instance requests changes of a record, and the function that applies them.
 //!
-//! A command carries the number of the part of the record that its instance knew. If that part has a newer number in
-//! the store, the command changes nothing, so that a late write cannot undo a newer write.
+//! A command carries the number of the part of the record that its instance knew. If another writer has changed that
+//! part in the store since then, the command changes nothing, so that a late write cannot undo a newer write. If the
+//! instance knew no number, the later of the two changes wins.
 
 mod evidence;
 mod operate;

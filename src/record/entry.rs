@@ -100,7 +100,8 @@ pub struct InstanceEntry {
     /// circuit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Fields of a later version of the format, which are written again unchanged.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
+    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](super::CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -176,21 +177,23 @@ impl InstanceEntry {
         (self.state == State::Open).then(|| left(self.until, self.open_ms, now)).flatten()
     }
 
-    /// Returns a copy without texts that are too long and without impossible weights.
+    /// Returns a copy in which texts that are too long are cut and impossible weights are zero, as by
+    /// [`clean`](Self::clean).
     pub(super) fn cleaned(&self) -> Self {
         let mut entry = self.clone();
         entry.clean();
         entry
     }
 
-    /// Returns true if the entry can be read again from its JSON. An entry cannot be read if a field in `extra` has the
-    /// name of a known field.
+    /// Returns true if the entry can be read again from its JSON. Reading can fail if a field in `extra` has the name
+    /// of a known field.
     pub(super) fn has_form(&self) -> bool {
         self.extra.is_empty()
             || serde_json::to_vec(self).is_ok_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_ok())
     }
 
-    /// Cuts texts that are too long, and sets impossible weights to zero.
+    /// Cuts texts that are too long, replaces deceptive characters, sets impossible weights to zero, and drops a text
+    /// that is no version.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
         if let Some(tiers) = &mut self.tiers {

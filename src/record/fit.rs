@@ -1,13 +1,14 @@
 //! The size limit of a record, and the removal of content from a record that is too long.
 //!
 //! The limits for reading and for writing are the same. If a record at the limit kept all its content, no act of an
-//! operator could be stored any more. Therefore a record that is too long loses content in a fixed order. The reasons
-//! of the entries that were written first are removed first, because only people read a reason. If that is not enough,
-//! the entries that were written first are removed. Fields that this version does not know are kept up to a bound, also
-//! in a record that is too long, because a later version may decide by these fields.
+//! operator could be stored any more. Therefore a record that is too long loses content in a fixed order. The openings
+//! with their reasons are removed first, from the entries that were written first, because only people read a reason.
+//! If that is not enough, the entries that were written first are removed. Fields that this version does not know are
+//! kept up to a bound, also in a record that is too long, because a later version may decide by these fields.
 //!
-//! The result depends only on the record, so that all instances keep the same content. The sums over the entries are
-//! counted with their longest length, so that a change of their digits does not make a record too long that fits.
+//! The result depends only on the record, so that all instances keep the same content. The length of a record is
+//! computed with the longest length of the sums over the entries, so that a record that fits still fits after its sums
+//! have got more digits.
 
 use std::io;
 
@@ -22,7 +23,7 @@ impl CircuitRecord {
         self.sum();
         self.bound_extra();
         let has_extra = self.extras().any(|extra| !extra.is_empty());
-        // A record with few entries and without unknown fields always fits, so that its length is not counted.
+        // A record with few entries and without unknown fields always fits, so its length is not computed.
         if !has_extra && self.instances.len() <= SURELY_FIT {
             return;
         }
@@ -108,5 +109,5 @@ fn length(part: &impl Serialize) -> usize {
 /// rest of a record has at most 14 000 bytes with the decision of the fleet.
 const SURELY_FIT: usize = 24;
 /// The longest length of the sums over the entries, in bytes of JSON. The longest weight has 24 digits and signs, and
-/// each of the other four sums has 20 digits.
+/// each of the other four sums has at most 20 digits.
 const SUMS: usize = 128;

@@ -3,11 +3,11 @@
 //!
 //! The fleet has a circuit of its own. [`Fleet`] is the state of this circuit, and its `generation` orders the
 //! decisions. The fleet opens when enough instances vote, probes with leases, and closes after enough successful probes
-//! of all instances. A vote and a lease are kept in the entry of the instance that holds them, because an entry has one
-//! writer and an order. Therefore the merge of two copies needs a rule for the decision only (`join.rs`). An earlier
-//! version of this crate keeps the decision, the votes and the leases as unknown fields. The commands are in
-//! `fleet/command.rs`, their guards and effects in `fleet/rules.rs`, and the effect of a decision in
-//! `fleet/decision.rs`. If a record has no decision, the fleet is closed and has generation zero.
+//! of all instances. A vote and a lease are kept in the entry of the instance that holds them, because an entry has
+//! only one writer, and its sequence orders the writes. Therefore the merge of two copies needs a rule for the decision
+//! only (`join.rs`). A version of this crate that knows no fleets keeps the decision, the votes and the leases as
+//! unknown fields. The commands are in `fleet/command.rs`, their guards and effects in `fleet/rules.rs`, and the effect
+//! of a decision in `fleet/decision.rs`. If a record has no decision, the fleet is closed and has generation zero.
 //!
 //! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore a vote or a lease that
 //! would last longer than a command allows does not count. Otherwise one damaged entry could vote for ever. A decision
@@ -55,14 +55,15 @@ pub struct Fleet {
     /// The number of openings in a row.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attempt: u32,
-    /// The number of votes that opened the fleet. The number is kept until the fleet closes. `None` if no votes opened
-    /// the fleet.
+    /// The number of votes that opened the fleet. The number is kept until the fleet closes or is reset. `None` if no
+    /// votes opened the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub votes: Option<u32>,
     /// The number of votes that were needed for this opening, the quorum. `None` if no votes opened the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed: Option<u32>,
-    /// True if the merged evidence of several instances opened the fleet, and the fleet has not closed since.
+    /// True if the merged evidence of several instances opened the fleet, and the fleet has not closed and was not
+    /// reset since.
     #[serde(default, skip_serializing_if = "is_default")]
     pub merged: bool,
     /// The reason of the decision, as a sentence.
@@ -71,7 +72,8 @@ pub struct Fleet {
     /// The instance that wrote the decision.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instance: String,
-    /// Fields of a later version of the format, which are written again unchanged.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
+    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -86,7 +88,8 @@ pub struct Vote {
     /// The time when the vote ends.
     #[serde(default)]
     pub until: Timestamp,
-    /// Fields of a later version of the format, which are written again unchanged.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
+    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -113,7 +116,8 @@ pub struct Lease {
     /// ended yet. The result of the probe will still count.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overdue: bool,
-    /// Fields of a later version of the format, which are written again unchanged.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
+    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -156,12 +160,13 @@ impl Fleet {
         now.since(self.since) >= age || self.is_ahead(now)
     }
 
-    /// Returns true if the clock of the store was set back after the decision.
+    /// Returns true if the decision is dated so far ahead that the clock of the store must have been set back since.
+    /// Such a decision counts as old.
     fn is_ahead(&self, now: Timestamp) -> bool {
         self.since > now.saturating_add(SLACK)
     }
 
-    /// Cuts texts that are too long.
+    /// Cuts texts that are too long, and replaces deceptive characters.
     pub(super) fn clean(&mut self) {
         self.reason = words::clean(&self.reason, 300);
         self.instance = words::clean(&self.instance, 200);

@@ -106,6 +106,6 @@ fn rest(record: &CircuitRecord) -> String {
 }
 
 fn text(part: &impl Serialize) -> String {
-    // The serialization cannot fail, because all keys are strings.
+    // The only errors are words that cannot be recorded. A decoded record contains no such word.
     serde_json::to_string(part).unwrap_or_default()
 }

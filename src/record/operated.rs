@@ -62,7 +62,8 @@ pub struct Operated {
     /// act only if this id equals `incarnation`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance_of: String,
-    /// Fields of a later version of the format, which are written again unchanged.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
+    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](super::CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

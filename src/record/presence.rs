@@ -2,9 +2,9 @@
 //!
 //! An instance with a closed circuit and no failures writes nothing, so that the age of an entry alone does not show
 //! that the instance is gone. An instance whose circuit is not closed writes its entry again every [`RENEWED_AFTER`],
-//! also without calls. An instance that stops marks its entry. Therefore no heartbeat is needed. For the presence of
-//! its instances, a fleet of closed circuits makes no write, and a circuit that is not closed makes at most five writes
-//! an hour on each instance.
+//! also without calls. An instance that stops marks its entry. Therefore the presence in the record of a circuit needs
+//! no heartbeat. A closed circuit causes no write for this purpose, and a circuit that is not closed causes at most
+//! five writes an hour on each instance.
 //!
 //! All times are those of the clock of the store, so that the clocks of instances do not matter. The age of an entry
 //! counts from its write or from the end of its opening, whichever is later.
@@ -41,8 +41,9 @@ impl InstanceEntry {
         self.unseen_for(now) >= limit
     }
 
-    /// Returns true if the circuit of the instance is closed and the entry is between 15 minutes and 24 hours old. Such
-    /// an instance has had no failure since, or no longer runs.
+    /// Returns true if the circuit of the instance is closed, the entry is between 15 minutes and 24 hours old, and the
+    /// instance has not marked the entry at a shutdown. Such an instance has had no failure since, or ended without a
+    /// mark.
     #[must_use]
     pub fn is_silent(&self, now: Timestamp) -> bool {
         self.state == State::Closed && self.unseen_for(now) >= SEEN_FOR && !self.is_gone(now)
@@ -102,8 +103,8 @@ impl CircuitRecord {
 
 /// The time for which an instance counts after a write of an entry that is not closed.
 const SEEN_FOR: Duration = Duration::from_secs(15 * 60);
-/// The time after which an instance repeats the write of an entry that is not closed. It is shorter than [`SEEN_FOR`],
-/// so that a slow store has three minutes for the write.
+/// The time after which an instance repeats the write of an entry that is not closed. This time is shorter than
+/// [`SEEN_FOR`], so that a slow store has three minutes for the write.
 const RENEWED_AFTER: Duration = Duration::from_secs(12 * 60);
 /// The time for which an instance counts after a write of a closed entry.
 const SILENT_FOR: Duration = Duration::from_secs(24 * 3600);

@@ -1,5 +1,5 @@
 //! The feed of a registry, which passes the events of all circuits to subscribers, such as an admin page. The events
-//! are transitions, summaries of rejections, new circuits, and changes of fleets.
+//! are transitions, summaries of rejections, suppressed openings, new circuits, and changes of fleets.
 //!
 //! Without a subscriber there is no channel and no event is stored, so that an unused feed needs hardly any memory.
 
@@ -193,8 +193,7 @@ pub enum What {
     /// The circuit rejects calls. This event is a summary that a circuit sends at most every 10 s.
     #[non_exhaustive]
     Rejections {
-        /// The number of rejections since the last summary, or since the circuit opened or became
-        /// half-open.
+        /// The number of rejections since the last summary, or since the circuit began to reject calls.
         rejected: u64,
         /// The time in which the rejections occurred.
         over: Duration,

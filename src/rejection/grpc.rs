@@ -1,9 +1,8 @@
 //! Rejections as gRPC responses, created without a gRPC library.
 //!
-//! A rejection is a trailers-only response, as a gRPC server sends it, so that a generated client reads the
-//! status UNAVAILABLE. If the rejection were an error of this crate, the client would read UNKNOWN. Because a
-//! rejection is a response, the service keeps its error type. A server of tonic needs this, because it
-//! accepts only one error type.
+//! A rejection is a trailers-only response, as a gRPC server sends it, so that a generated client reads the status
+//! UNAVAILABLE. If the rejection were an error of this crate, the client would read UNKNOWN. Because a rejection is a
+//! response, the service keeps its error type, as a server of tonic requires.
 
 #[cfg(feature = "tonic")]
 mod tonic;
@@ -30,9 +29,10 @@ use crate::state::RejectReason;
 /// discloses more, and [`anonymous`](Self::anonymous) discloses less. All headers together stay below 4 KiB,
 /// because many clients limit the size of headers. A sentence that is too long is cut.
 ///
-/// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). If the circuit
-/// stays open until a reset, the value is -1, which forbids a retry. If the circuit is half-open, the header is
-/// absent. The next attempt may succeed then, so the caller should use its own backoff.
+/// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). If an open circuit stays
+/// open until an operator acts or until a required health probe succeeds, the value is -1, which forbids a retry. If
+/// the circuit is half-open, the header is absent. The next attempt may succeed then, so the caller should use its own
+/// backoff.
 ///
 /// Every rejected request gets such a response. If a server has routes that are not gRPC, give these routes a
 /// layer of their own.
@@ -98,11 +98,11 @@ impl GrpcRejection {
         self
     }
 
-    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, and the
-    /// kind and the text of the last failure. If this instance follows the opening of another instance, the
-    /// sentence names that instance. For a hold, the sentence contains the user and the reason. Use this
-    /// setting only for callers of the same organisation, because the text of a failure can contain details
-    /// of an error. The text shows at most the scheme and the host of an address.
+    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, and the kind and
+    /// the text of the last failure. If this instance follows the opening of another instance, the sentence names that
+    /// instance. For a hold, the sentence contains the user and the reason. Use this setting only for callers of the
+    /// same organisation, because the text of a failure can contain details of an error. Each address with `://` in the
+    /// text is cut to its scheme and host.
     ///
     /// For each rejection, the circuit looks up the sentence under a mutex.
     #[must_use]

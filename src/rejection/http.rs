@@ -21,10 +21,10 @@ use problem::problem;
 
 /// Rejections as HTTP responses. The errors of the service stay unchanged.
 ///
-/// The status is 503. `Retry-After` is the time until the circuit admits calls again, in whole seconds,
-/// rounded up to at least 1 ([RFC 9110, 10.2.3]). The header is absent if the time is unknown, because the
-/// circuit is half-open or stays open until a reset. The [`Rejected`] is in the extensions of the response,
-/// so that outer layers can distinguish the rejection from a 503 of the service.
+/// The status is 503. `Retry-After` is the time until the circuit admits calls again, in whole seconds, rounded up to
+/// at least 1 ([RFC 9110, 10.2.3]). The header is absent if the time is unknown, because the circuit is half-open,
+/// waits for a health probe, or stays open until an operator acts. The [`Rejected`] is in the extensions of the
+/// response, so that outer layers can distinguish the rejection from a 503 of the service.
 ///
 /// The body is a problem, `application/problem+json` ([RFC 9457]). If the `Accept` of a client prefers
 /// `text/plain` by its q-values, the body is the sentence of the problem as plain text. A client that accepts
@@ -86,11 +86,11 @@ impl HttpRejection {
         Self { detail: Detail::Nothing }
     }
 
-    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, and the
-    /// kind and the text of the last failure. If this instance follows the opening of another instance, the
-    /// sentence names that instance. For a hold, the sentence contains the user and the reason. Use this
-    /// setting only for callers of the same organisation, because the text of a failure can contain details
-    /// of an error. The text shows at most the scheme and the host of an address.
+    /// Discloses the whole sentence of [`Rejected`]. The sentence contains the rule with its numbers, and the kind and
+    /// the text of the last failure. If this instance follows the opening of another instance, the sentence names that
+    /// instance. For a hold, the sentence contains the user and the reason. Use this setting only for callers of the
+    /// same organisation, because the text of a failure can contain details of an error. Each address with `://` in the
+    /// text is cut to its scheme and host.
     ///
     /// For each rejection, the circuit looks up the sentence under a mutex.
     #[must_use]

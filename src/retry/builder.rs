@@ -92,7 +92,7 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
     }
 
     /// Sets the closure that judges each result. Failures of any weight are retried. By default every error is a
-    /// failure, except a refusal in this process, such as tower's `Overloaded`.
+    /// failure, except an error that [`outcome_of`](crate::classify::outcome_of) ignores, such as tower's `Overloaded`.
     pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F>, Q>
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound

@@ -114,8 +114,8 @@ impl MayBeRejected for reqwest::Error {
     }
 }
 
-/// Searches the sources of the status, among which the `GrpcRejection` of a layer around the channel puts the
-/// rejection. This implementation is for retries around a client that tonic generated.
+/// Searches the sources of the status. A layer with `GrpcRejection` around the channel makes the rejection a source of
+/// the status. Use this implementation for retries around a client that tonic generated.
 #[cfg(feature = "tonic")]
 impl MayBeRejected for tonic::Status {
     fn rejected(&self) -> Option<&Rejected> {

@@ -1,4 +1,4 @@
-//! The copy of a request for a retry, only of requests that may be sent again.
+//! The copies of requests for retries, which are made only of requests that may be sent again.
 
 /// Copies a request before it is sent, if the request may be sent again.
 ///

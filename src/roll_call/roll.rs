@@ -59,8 +59,9 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence for each setting without a circuit whose name resembles the name of a circuit. The other
-    /// settings without a circuit share one sentence, because the file may contain the settings of several programs.
+    /// Returns a sentence for each setting that no circuit uses and whose name resembles the name of a circuit. The
+    /// other settings that no circuit uses share one sentence, because the file may contain the settings of several
+    /// programs.
     fn lines_of_settings(&self, work: &mut Work) -> Vec<String> {
         let (mut lines, mut alone) = (Vec::new(), Vec::new());
         let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));
@@ -123,8 +124,8 @@ impl Roll {
     /// Returns true if a circuit has the name. For a pattern, returns true if the pattern covers a circuit, or can
     /// cover keyed circuits.
     fn is_created(&self, name: &str) -> bool {
-        // The names with this beginning follow each other in the sorted set, so that one look at the first name from
-        // there is enough.
+        // The names with this beginning follow each other in the sorted set, so that only the first name at or after
+        // the beginning must be checked.
         let covered = |begins: &str| {
             let mut from = self.created.range::<str, _>((Bound::Included(begins), Bound::Unbounded));
             from.next().is_some_and(|circuit| circuit.starts_with(begins))

@@ -6,9 +6,9 @@
 //! without an answer. Otherwise a service that is never ready would keep its circuit closed, with totals of zero.
 //!
 //! A service that is used for one call is dropped when its caller gives up. A service that lives longer is polled again
-//! by the next caller, or when a timer of the caller fires. While a caller waits, nothing polls the service. Therefore
-//! the caller counts as having given up if a poll follows the last poll by `cancelled_counts_after` or longer, and the
-//! inner service is still not ready.
+//! by the next caller, or when a timer of the caller fires. Between two polls the service cannot detect that its caller
+//! has given up. Therefore the caller counts as having given up if a poll follows the last poll by
+//! `cancelled_counts_after` or longer, and the inner service is still not ready.
 
 use std::time::Duration;
 
@@ -46,7 +46,8 @@ impl Unready {
         self.waits = false;
     }
 
-    /// Notes that the service was polled and is not ready.
+    /// Notes that the service was polled and is not ready. Counts a failure if the last poll of this wait was so long
+    /// ago that its caller has given up.
     #[cold]
     pub(super) fn poll(&mut self, circuit: &Circuit) {
         if circuit.config().cancelled_counts_after.is_none() {

@@ -12,7 +12,7 @@ use crate::store::{AnyStore, StoreError, TieredStore};
 impl Settings {
     /// Returns the builder of a registry with the settings of `[persistence]`, which are the store, its cache and its
     /// tables, sharing, the names of this instance and its fleet, the quorum, the wait of first calls, the retention of
-    /// the audit, and TTLs. If the table has neither `store` nor `enabled = true`, or has `enabled = false`, the
+    /// the audit, and the TTLs. If the table has neither `store` nor `enabled = true`, or has `enabled = false`, the
     /// registry has no store.
     ///
     /// This method opens no store and creates no circuit. The method needs the feature `store`, and the

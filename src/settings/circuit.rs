@@ -39,7 +39,7 @@ pub(super) enum Setting {
     HealthRequired(bool),
     /// The share of the circuits that may be open. `None` for no group.
     AtMostOpen(Option<f64>),
-    /// The group that the table with `at_most_open` makes.
+    /// The group that the table with `at_most_open` creates.
     Group(Group),
     CancelledCountsAfter(Option<Duration>),
     TripOnAnyOutcome(bool),
@@ -203,7 +203,7 @@ pub(super) fn build(settings: &[Setting], builder: ConfigBuilder) -> ConfigBuild
     // refuse `slower_than` without the rule.
     let no_slow_rule = settings.iter().any(|setting| matches!(setting, Setting::SlowCallRate(None)));
     // Without an address, the other keys of health probes are left out, because a table for many circuits may have
-    // them.
+    // them, and the builder would refuse them.
     let has_health = settings.iter().any(|setting| matches!(setting, Setting::Health(Some(_))));
     let is_of_health = |setting: &Setting| {
         matches!(setting, Setting::HealthEvery(_) | Setting::HealthDeadline(_) | Setting::HealthRequired(_))

@@ -204,7 +204,7 @@ impl Groups {
     fn of(&mut self, path: &str, share: f64) -> Group {
         // The name of the group is the name of the table, as in `groups.endpoints` or `circuits."host:*"`.
         let name = path.split_once('.').map_or("", |(_, name)| name.trim_matches('"'));
-        // A table can have a name that no group can have.
+        // A table can have a name that no group can have, because the name is empty or too long.
         let name = if name.is_empty() { path } else { name };
         let name = if name.len() > LONGEST_NAME { cut(name, LONGEST_NAME / 4) } else { name };
         self.0.entry(path.to_owned()).or_insert_with(|| Group::new(name).at_most_open(share)).clone()

@@ -34,8 +34,8 @@ impl SettingsError {
         self
     }
 
-    /// Returns the source of the refused setting, which is the path of a file, `the TOML text`, `the JSON
-    /// text` or `environment variable …`.
+    /// Returns the source of the refused setting, such as the path of a file, `the TOML text`, `the JSON text` or
+    /// `environment variable …`.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin

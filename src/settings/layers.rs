@@ -26,9 +26,9 @@ pub(super) struct Shape {
     pub(super) others: &'static str,
     /// Two groups of parts. A table must not contain parts of both groups.
     pub(super) alternatives: (&'static [&'static str], &'static [&'static str]),
-    /// The function that removes or converts the merged parts of the less specific tables that do not fit to the parts
-    /// of a more specific table, before these parts are added. The arguments are the merged parts, the parts of the
-    /// more specific table, and the field of that table.
+    /// The function that removes or converts the merged parts of the less specific tables that do not fit the parts of
+    /// a more specific table, before these parts are added. The arguments are the merged parts, the parts of the more
+    /// specific table, and the field of that table.
     pub(super) prepare: fn(&mut Parts, &Parts, &Field) -> Result<(), SettingsError>,
 }
 

@@ -73,6 +73,6 @@ fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<
     if !part.is_empty() {
         return parts.remove(part);
     }
-    // Of a window that is a number of calls, no part is a duration.
+    // A window of calls has no part that is a duration.
     parts.remove(shape.duration).or_else(|| parts.into_values().next())
 }

@@ -42,16 +42,16 @@ impl Gauge {
     /// Returns true if the load should be polled at `now`.
     ///
     /// If the clock has gone back, the due time can be far ahead. Such a due time counts as reached, because the poll
-    /// must not wait until the clock has caught up. A due time within [`BACK`] is normal, because the caller may have
-    /// read the clock shortly before the last poll.
+    /// must not wait until the clock has caught up. A due time up to [`BACK`] ahead is normal, because the next poll is
+    /// due [`EVERY`] after the last poll, and the caller may have read the clock shortly before the last poll.
     #[inline]
     pub(super) fn is_due(&self, now: Tick) -> bool {
         let wait = self.due().as_nanos().wrapping_sub(now.as_nanos());
         wait == 0 || wait > nanos(BACK)
     }
 
-    /// Returns true if the last reading is too old to shed a call, because the elected call has been polling the load
-    /// for too long.
+    /// Returns true if the last reading is too old to shed a call. Either the elected call has been polling the load
+    /// for too long, or no call came for a while and the next poll has not ended.
     pub(super) fn is_stale(&self, now: Tick) -> bool {
         now.saturating_since(self.due()) >= STALE
     }

@@ -13,8 +13,8 @@ pub(crate) fn masked(text: &str) -> String {
         Some(shown) => (shown, "***"),
         None => (text, ""),
     };
-    // Searches for `//` without the colon before it, because a missing colon may be the
-    // reason why the address is refused.
+    // Searches for `//` without the colon before it, because a missing colon may be the reason why the address is
+    // refused.
     let authority = text.find("//").map(|at| at + 2);
     let shown = match (text.rfind('@'), authority) {
         // The last `@` ends the password, because a password that was not escaped may contain others.

@@ -1,8 +1,9 @@
-//! The decision of a fleet about one circuit as a few numbers of votes and probes, and the results of probes in a
-//! fleet.
+//! The summary of a fleet's decision about one circuit, which is the state and the numbers of votes and probes, and the
+//! results of probes in a fleet.
 //!
-//! The module `record` makes the decisions, and `circuit/in_fleet.rs` passes them to the circuit. The types of this
-//! module only describe decisions and results, so that a status, an event and a metric use the same words.
+//! The module `record` makes the decisions. The coordinator writes the summary (`coordinator/desk/fleet/shown.rs`), and
+//! `circuit/in_fleet.rs` keeps the summary for the status and reports its changes. The types of this module only
+//! describe decisions and results, so that a status, an event and a metric use the same words.
 
 use super::State;
 

@@ -44,8 +44,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// Forces the circuit open until a reset, or for the duration of [`hold`](Self::hold). After the hold the circuit
-    /// is half-open. With manual recovery the circuit returns to its earlier state instead.
+    /// Forces the circuit open until a reset or a resume, or for the duration of [`hold`](Self::hold). After the hold
+    /// the circuit is half-open. With manual recovery the circuit returns to its earlier state instead.
     pub fn trip(by: &By) -> Self {
         Self::new(Act::Trip, by)
     }

@@ -9,8 +9,8 @@ use super::{Brief, Reason};
 /// An opening that a [group](crate::Group) has suppressed, because all its open slots are taken. The circuit stays
 /// closed although one of its rules is met.
 ///
-/// Its `Display` is a part of a sentence: `an opening was suppressed 2.0 s ago, because the group "orders endpoints" had no
-/// open slot (2 of 4 circuits are open now): failures in a row weighed 5.0, the limit is 5.0`.
+/// `Display` prints a part of a sentence: `an opening was suppressed 2 s ago, because the group "orders endpoints" had
+/// no open slot (2 of 4 circuits are open now): failures in a row weighed 5.0, the limit is 5.0`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Suppressed {
@@ -20,12 +20,13 @@ pub struct Suppressed {
     pub open: u32,
     /// The number of circuits in the group at this moment.
     pub members: u32,
-    /// The number of openings that were suppressed since the circuit was created. Each failure that meets a rule
-    /// counts.
+    /// The number of openings that were suppressed since the circuit was created. Each outcome that meets a rule
+    /// counts. Calls that [hang](crate::Status::hanging) count as one opening in ten seconds.
     pub openings: u64,
     /// The time since the last suppressed opening.
     pub ago: Duration,
-    /// The reason of the first suppressed opening since the circuit closed, or of a later one.
+    /// The reason of a suppressed opening of the present era, which is the first such opening, or the last opening that
+    /// was reported to the observers.
     pub reason: Reason,
 }
 

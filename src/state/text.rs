@@ -1,4 +1,5 @@
-//! The texts of failures and errors, which are cut to one line of a log and contain no secrets of addresses.
+//! The texts of failures and errors, which are cut to one line of a log, and from which secrets are removed if their
+//! form shows that they are secrets.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};

@@ -21,8 +21,8 @@ use crate::telemetry;
 #[expect(clippy::exhaustive_structs, reason = "stores make them, and a row is made of all its parts")]
 pub struct AuditRow {
     /// The id of the row, at most 64 bytes. A store keeps one row for each id, so that a row can be appended again
-    /// after a lost answer. The id of an act's row is a hash of the circuit and the act. Every other id consists of
-    /// a number for the start of the instance and a number that increases with each row.
+    /// after a lost answer. The id of an act's row is a hash of the circuit and the order. Every other id consists of a
+    /// number for the start of the instance and a number that increases with each row.
     pub id: String,
     /// The name of the circuit.
     pub service: String,

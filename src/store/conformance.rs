@@ -177,7 +177,7 @@ type Opened<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The suite runs in real time for a few seconds, preferably on a runtime with several threads. The names of its
 /// records begin with a random prefix, so that the suite can run on a server that other programs use. The suite leaves
 /// records in the store. A store that forgets may delete them after ten minutes, except one record without a TTL. Only
-/// [`Case::Names`] uses a few names without the prefix (`.`, `..`, 200 slashes), and deletes them.
+/// [`Case::Names`] uses a few names without the prefix, such as `.`, `..` and 200 slashes, and deletes their records.
 #[must_use = "a suite proves nothing until it is run"]
 pub struct Suite<'a> {
     open: Box<dyn Fn() -> Opened<'a, AnyStore> + Send + Sync + 'a>,

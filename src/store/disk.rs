@@ -5,7 +5,7 @@
 //! write to the folder could redirect a write to a foreign file, or stop the process with a pipe or an endless device.
 //!
 //! Owners, modes and links need unix. On other systems the files get the rights that the system gives to new files,
-//! links are followed only as far as the check before the opening permits, and a replaced file is not noticed.
+//! only a check before the opening refuses links, and a replaced file is not noticed.
 
 mod thread;
 
@@ -63,8 +63,8 @@ pub(super) fn create(path: &Path, options: &OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Creates the folder and its missing parents, for their owner alone. A new folder gets the owner of its parent if the
-/// process may set the owner.
+/// Creates the folder and its missing parents, for their owner alone. A new folder gets the owner and the group of its
+/// parent if the process may set them.
 pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -204,8 +204,9 @@ fn flag_bits(flags: rustix::fs::OFlags) -> i32 {
     i32::try_from(flags.bits()).unwrap_or_default()
 }
 
-/// Gives a new file to the owner and the group of its folder. Only root may change the owner, and other users may set a
-/// group that they belong to. A refusal is no error, because the process can use the file nevertheless.
+/// Gives a new file or folder to the owner and the group of its parent folder, and sets its mode. Only root may change
+/// the owner, and other users may set a group that they belong to. A refusal is no error, because the process can use
+/// the file nevertheless.
 #[cfg(unix)]
 fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
     let owner = || made.metadata().map(|made| (made.uid(), made.gid())).unwrap_or_default();
@@ -213,7 +214,7 @@ fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
         fchown(made, None, Some(folder.gid())).ok();
     }
     // The mode is set while this process owns the file, because only the owner may set the mode without further rights.
-    // The umask has no effect on this mode, because the umask of root must not lock the service out.
+    // This call ignores the umask, so that the umask of root does not lock the service out.
     let has_group = owner().1 == folder.gid();
     made.set_permissions(fs::Permissions::from_mode(mode(folder.mode(), has_group))).ok();
     if owner().0 != folder.uid() {
@@ -223,8 +224,8 @@ fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
 
 /// Returns the mode of a new file, which is the mode of its folder without the right to execute.
 ///
-/// In a folder such as `/tmp`, which strangers share, the file is for its owner alone. If the group of the folder could
-/// not be set, the group of the file gets the rights of all other users.
+/// In a folder such as `/tmp`, in which every user may create files, the file is for its owner alone. If the group of
+/// the folder could not be set, the group of the file gets the rights of all other users.
 #[cfg(unix)]
 fn file_mode(folder: u32, has_group: bool) -> u32 {
     if folder & STICKY != 0 && folder & OTHERS_WRITE != 0 {

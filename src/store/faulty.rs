@@ -83,8 +83,9 @@ impl<S: Store> FaultyStore<S> {
         }
     }
 
-    /// Runs the operation, and replaces the answer with an error if the fault loses answers. A read has no later
-    /// effect, so for reads `ApplyLater` is the same as `LoseReply`.
+    /// Runs the operation, and replaces the answer with an error if the fault loses answers. The writes, except
+    /// `trim_audit`, call [`later`](Self::later) first. For all other operations `ApplyLater` is the same as
+    /// `LoseReply`.
     async fn pass<T>(
         &self,
         operation: Operation,

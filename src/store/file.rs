@@ -39,9 +39,9 @@ use log::Log;
 /// # Names
 ///
 /// A file has the name of its circuit, with an escape such as `%2F` for every byte except lower-case letters, digits,
-/// `.`, `_` and `-`. Therefore no name leads out of the folder, and two names never share a file, even on a file system
-/// that treats `A` and `a` alike. If the name of the file would exceed 120 bytes, the SHA-256 of the circuit's name
-/// replaces the end.
+/// `.`, `_` and `-`. A `.` at the beginning is escaped too. Therefore no name leads out of the folder, and two names
+/// never share a file, even on a file system that treats `A` and `a` alike. If the name of the file would exceed 120
+/// bytes, the SHA-256 of the circuit's name replaces the end.
 ///
 /// # Rights
 ///
@@ -71,8 +71,9 @@ use log::Log;
 /// # Cancel safety
 ///
 /// The work on the disk runs on a thread of the store, one operation at a time. If a future is dropped before the turn
-/// of its operation, nothing is done. Afterwards the work is done completely. The thread ends after the last clone of
-/// the store was dropped and the work under way has ended, and neither the runtime nor the program waits for that.
+/// of its operation, nothing is done. If the future is dropped later, the work is still done completely. The thread
+/// ends after the last clone of the store was dropped and the work under way has ended, and neither the runtime nor the
+/// program waits for that.
 ///
 /// # Examples
 ///

@@ -1,9 +1,9 @@
 //! A store in PostgreSQL, which is durable, shared by all instances, and uses the clock of the server.
 //!
-//! Every operation is a short transaction of `BEGIN` with its time limits, one statement, and `COMMIT`. The transaction
-//! has three benefits. All steps of an operation run on one connection of the server, also behind a pooler such as
-//! PgBouncer. The server stops the work for a client that has gone away. A write whose connection broke before the
-//! commit was certainly not made.
+//! Every operation is a short transaction of `BEGIN` with its time limits, one or two statements, and `COMMIT`. The
+//! transaction has three benefits. All steps of an operation run on one connection of the server, also behind a pooler
+//! such as PgBouncer. The server stops the work for a client that has gone away. A write whose connection broke before
+//! the commit was certainly not made.
 //!
 //! A pooler may lend a connection to another client after each transaction. Therefore statements are unnamed, and no
 //! setting outlives its transaction.
@@ -73,8 +73,7 @@ impl PostgresStore {
     /// The parameters are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`, `hostaddr`, `port`, `dbname`, `user`,
     /// `password`, `application_name` and `options`, as in libpq. With `sslmode=verify-full` the certificate of the
     /// server is verified with the public CAs and with those in the file `sslrootcert`. The default is `prefer`, which
-    /// verifies nothing. A password that would go to another host without a verified certificate is logged as a
-    /// warning.
+    /// verifies nothing. If a password would go to another host without a verified certificate, a warning is logged.
     ///
     /// # Errors
     ///

@@ -48,9 +48,9 @@ use crate::telemetry;
 /// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
 /// coordinator's poll finds changes. The address names one server, the [sentinels](Self::sentinel) of a master, or
 /// nodes of a [cluster](Self::cluster). Every new connection resolves the name again or asks the sentinels again, so
-/// that the connection follows the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest 10
-/// 000 rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row is never appended
-/// twice.
+/// that the connection follows the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest
+/// 10 000 rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row that is sent
+/// again is not appended again.
 ///
 /// The [guide](crate::guide::stores#rights) has the rights of a separate Redis user. A client that may only
 /// publish to the channel can cause loads, at most 20 a second for each instance, and cannot change a circuit.
@@ -105,7 +105,7 @@ impl RedisStore {
     /// [`cluster`](Self::cluster) those that begin with `redis-cluster://`. `rediss-sentinel://` and
     /// `rediss-cluster://` are the same with TLS.
     ///
-    /// A password that would go to another host without TLS is logged as a warning.
+    /// If a password would go to another host without TLS, a warning is logged.
     ///
     /// # Errors
     ///

@@ -87,8 +87,8 @@ pub(super) fn text(write: &Write) -> Result<&str, StoreError> {
     Ok(text)
 }
 
-/// Returns the rows with a replacement character for each NUL, because a text column cannot hold a NUL. A refused row
-/// would stay in the outbox and block all later rows.
+/// Returns the rows with a replacement character for each NUL, because a text column cannot hold a NUL. Without the
+/// replacement the store would refuse the row, and the row would be missing in the audit.
 pub(super) fn without_nul(rows: &[AuditRow]) -> Cow<'_, [AuditRow]> {
     let mut rows = Cow::Borrowed(rows);
     let has_nul = |row: &AuditRow| {

@@ -51,9 +51,9 @@ use connection::{Entered, Lane};
 ///
 /// # A file that hangs
 ///
-/// One thread of the store runs one operation at a time, and SQLite has a thread for each connection. If an operation
-/// was given up and its work on the disk has run for 500 ms, further operations fail at once as `Unavailable`. A
-/// statement is interrupted soon after its operation was given up, or after one minute.
+/// One thread of the store runs one operation at a time, and sqlx has a thread for each connection to SQLite. If an
+/// operation was given up and its work on the disk has run for 500 ms, further operations fail at once as
+/// `Unavailable`. A statement is interrupted soon after its operation was given up, or after one minute.
 #[derive(Clone)]
 pub struct SqliteStore {
     lane: Arc<Lane>,
@@ -95,8 +95,9 @@ impl SqliteStore {
         Self { lane: Arc::new(Lane::new(path, options, SchemaMode::Create)) }
     }
 
-    /// Sets the treatment of the file and its tables. Default: [`SchemaMode::Create`], which creates them and switches
-    /// the file to write-ahead logging. The other modes do not change the journal mode.
+    /// Sets the treatment of the file and its tables. Default: [`SchemaMode::Create`], which creates a missing file and
+    /// missing tables. When this mode creates tables, it also switches the file to write-ahead logging. The other modes
+    /// do not change the journal mode.
     #[must_use]
     pub fn schema(self, mode: SchemaMode) -> Self {
         Self { lane: Arc::new(self.lane.with_mode(mode)) }
@@ -286,8 +287,7 @@ fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
     })
 }
 
-/// Selects a text column, followed by a comma, or a note in its place if the text is longer than any text of this
-/// crate.
+/// Selects a text column, or a note in its place if the text is longer than any text of this crate. A comma follows.
 macro_rules! bounded_text {
     ($column:literal) => {
         concat!("CAST(CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END AS BLOB),")

@@ -1,9 +1,10 @@
 //! A store of two tiers, which puts a fast store in front of a durable one, such as Redis in front of SQL.
 //!
-//! While the fast tier answers, the fast tier decides about each write. The durable tier is written only for settled
-//! changes (transitions, acts, states of instances) and read only for values that the fast tier lacks, so that the
-//! durable tier costs little. There is no task and no queue. Each name has a note of the changes that the durable tier
-//! may still lack. The regular loads of a registry copy these changes.
+//! While the fast tier answers, the fast tier decides about each write. The durable tier gets settled changes
+//! (transitions, acts, states of instances) at once, and counts once a minute. The durable tier is read only for values
+//! that the fast tier lacks, and for comparisons of the tiers. Therefore the durable tier costs little. There is no
+//! task and no queue. Each name has a note of the changes that the durable tier may still lack. The regular loads of a
+//! registry copy these changes.
 
 mod members;
 mod notes;
@@ -40,8 +41,8 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 ///
 /// A comparison of the tiers merges their records, so that the changes of both tiers are kept. Each name is also
 /// compared at its first load after a start, so that a fast tier that returned with old data does not mislead a
-/// restart. A name that neither tier has is looked up in the durable tier once a minute. In all other cases the durable
-/// tier is not read.
+/// restart. A name that neither tier has is looked up in the durable tier once a minute. While the fast tier answers,
+/// other loads do not read the durable tier.
 ///
 /// Two things are not promised. The counts of the last minute are lost if the fast tier loses its data while every
 /// instance restarts. Instances that reach different tiers agree only after they reach the same tier again, or after a

@@ -38,14 +38,16 @@ pub(super) fn for_operation() -> Duration {
     limit() / 10 * 9
 }
 
-/// Returns the time limit for opening a connection, which is eight tenths of the caller's limit. In the rest of the
-/// time the store can still report that it changed nothing.
+/// Returns the time limit for opening a connection, which is eight tenths of the caller's limit. If no connection was
+/// opened in this time, the store returns `Unavailable` before the caller gives up, so that the caller knows that
+/// nothing was changed.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn for_connection() -> Duration {
     limit() / 10 * 8
 }
 
-/// Returns the description of a part of the limit, for an error. Call this function in the task of the operation.
+/// Returns the description of a part of the limit, for an error. Call this function in the task of the operation,
+/// because the limit belongs to that task.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn described(part: Duration) -> String {
     format!("within {part:?} (the store timeout is {:?}, and a distant server needs a larger one)", limit())

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use crate::store::StoreError;
 
-/// A file in PEM format that a parameter of an address or a variable names.
+/// A file in PEM format that a parameter of an address or an environment variable names.
 #[derive(Debug, Clone)]
 pub(super) struct Pem {
     name: &'static str,
@@ -136,5 +136,5 @@ pub(super) fn is_this_host(host: &str) -> bool {
         || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The largest number of bytes that are read of a file. A bundle of all public CAs is shorter.
+/// The largest number of bytes that are read from a file. A bundle of all public CAs is shorter.
 const LONGEST: u64 = 4 << 20;

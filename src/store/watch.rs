@@ -8,8 +8,8 @@
 //! can also report a gap itself.
 //!
 //! While a watch lives, the coordinator seldom polls circuits at rest. Therefore a store of this crate that cannot
-//! report changes for a while interrupts its watch, and the next gap ends the interruption. A store of an application
-//! lets its watch end.
+//! report changes for a while interrupts its watch, and the next gap ends the interruption. A store that an application
+//! implements ends its watch instead.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ use crate::pattern::LONGEST_NAME;
 use crate::random;
 use crate::sync::{AtomicBool, Relaxed};
 
-/// The hint that a write sends to the watches of a store, by the importance of the write to other instances.
+/// The importance of a write to other instances, which the write sends to the watches of a store as a hint.
 ///
 /// A hint decides only when an instance loads a record. Other programs can send hints. Therefore a forged hint causes
 /// at most a needless load, or delays a load until the next poll.
@@ -174,7 +174,7 @@ impl WatchSender {
     /// Reports that the value of a name has changed. `etag` is the new version, if the store knows it. Never waits,
     /// because an event that does not fit becomes a gap.
     ///
-    /// A name that no circuit can have is ignored, so that other programs cannot fill the memory.
+    /// A name that is too long for a circuit is ignored, so that other programs cannot fill the memory.
     pub fn changed(&self, name: &str, etag: Option<Etag>) {
         self.changed_with(name, etag, Hint::Any);
     }
@@ -190,7 +190,8 @@ impl WatchSender {
         }
     }
 
-    /// Interrupts the watch. No change is reported until the next gap, and the coordinator polls as without a watch.
+    /// Interrupts the watch. Until the next gap, changes may not be reported, and the coordinator polls as without a
+    /// watch.
     #[cfg_attr(
         not(any(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis")),
         expect(dead_code, reason = "only stores outside the memory of this process lose their connection")

@@ -26,7 +26,7 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// The seat of a thread that is ending, and of a count that no thread has written yet.
+    /// The seat of a thread that is ending.
     pub(crate) const NONE: Self = Self::of(u32::MAX);
     /// The seat of a thread that has not counted yet.
     #[cfg(not(breaker_loom))]
@@ -168,8 +168,8 @@ mod of_thread {
 
     #[cold]
     fn take() -> Seat {
-        // If a destructor of another thread-local value makes the first call of the thread, `LEAVE`
-        // may have been dropped already.
+        // If a destructor of another thread-local value makes the first call of the thread, `LEAVE` may have been
+        // dropped already.
         let seat = if LEAVE.try_with(|_| ()).is_ok() { NUMBERS.take() } else { Seat::NONE };
         SEAT.set(seat);
         seat

@@ -59,7 +59,8 @@ pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u
     let _unused = (prefix, keys, registry, passed);
 }
 
-/// Warns that the circuit of a key was refused, so that its calls pass unguarded. Logs nothing if `may_warn` is false.
+/// Warns that the settings of a key were refused, so that its calls pass unguarded. Logs nothing if `may_warn` is
+/// false.
 pub(crate) fn refused(name: &str, why: &str, may_warn: bool) {
     #[cfg(feature = "tracing")]
     if may_warn {

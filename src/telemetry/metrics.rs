@@ -1,6 +1,6 @@
 //! The observer for the `metrics` facade, which turns events into counters, gauges and histograms. The table of all
-//! metrics of a circuit is at [`MetricsObserver`].
-//! A metric of a fact that no event reports begins in `event.rs`.
+//! metrics of a circuit is at [`MetricsObserver`]. A metric of a fact that no event reports needs an event first, see
+//! `event.rs`.
 //!
 //! A handle of the facade belongs to the recorder that was installed when the handle was registered. A handle that was
 //! registered before any recorder was installed never records. A registration for each call would cost ten times as
@@ -8,8 +8,8 @@
 //! the recorder, and registers the set when the circuit first uses the recorder. A refresh registers all handles anew,
 //! so that series that an exporter has dropped appear again.
 //!
-//! A call takes no lock in this module, except for the first call of a thread after a refresh. No code of a recorder
-//! runs under a lock.
+//! A call takes a lock in this module only after a refresh, if its thread does not have the handles of the circuit at
+//! hand, or if the call causes a transition or a failure of a named kind. No code of a recorder runs under a lock.
 //!
 //! The file is longer than others, because the table of metrics is read together with the events that change them.
 
@@ -60,7 +60,7 @@ use under::Under;
 /// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed`, `ramp`, `throttled` |
 /// | `circuit_breaker_fallbacks_total` | `result` | counter: `answered`, `failed` |
 /// | `circuit_breaker_transitions_total` | `from`, `to`, `reason` | counter |
-/// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes that arrived after their era and were dropped |
+/// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes that arrived after their era, and count only in the totals |
 /// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, if the circuit measures durations |
 /// | `circuit_breaker_system_load_ratio` | | gauge, with a load-shedding layer: the last load that the layer polled; NaN if unknown |
 /// | `circuit_breaker_admitted_ratio` | | gauge, with a ramp or a throttle: the share of the calls that the closed circuit admits, 1 in other states |
@@ -112,8 +112,8 @@ pub struct MetricsObserver {
     last: AtomicU64,
     /// The failures of the last minute. Created by the first failure, because most circuits have no failures.
     failures: OnceLock<Box<TimeWindow>>,
-    /// The label of a keyed circuit, and the pool in which the circuit was created. By the bit `OWN` of `last`, the
-    /// circuit has left the pool since.
+    /// The label of a keyed circuit, and the pool in which the circuit was created. If the bit `OWN` of `last` is set,
+    /// the circuit has left the pool.
     pool: Option<Box<Pooled>>,
     /// The number of renewals of the pool at the last refresh of the circuit.
     seen: AtomicU64,
@@ -200,7 +200,8 @@ impl MetricsObserver {
         self.failures.get().map_or(0.0, |failures| failures.tally(0, now).score())
     }
 
-    /// Notes the standing of an event and updates all gauges. Does nothing if a later standing is known already.
+    /// Notes the standing of an event, and updates the gauges of the standing and of the failures. Does nothing if a
+    /// later standing is known already.
     fn change(&self, circuit: &str, news: Last, at: Tick) {
         let newer = |last| {
             let news = news.shown_like(Last(last));
@@ -222,9 +223,10 @@ impl MetricsObserver {
         }
     }
 
-    /// Sets the gauges of the standing, the failures and the fleet to 0 and the admitted share to 1, because the
-    /// circuit has left its registry and a recorder cannot remove a metric. Later events of the circuit do not change
-    /// these gauges.
+    /// Removes the circuit from its gauges, because the circuit has left its registry. A recorder cannot remove a
+    /// metric. Therefore a circuit with its own label sets the gauges of the standing, the failures, the hanging calls
+    /// and the fleet to 0 and the admitted share to 1. A circuit with a shared label leaves the counts of its pool.
+    /// Later events of the circuit do not change these gauges.
     fn go(&self, circuit: &str) {
         // AcqRel: pairs with the exchange in `show`.
         let last = Last(self.last.fetch_or(Last::GONE, AcqRel));
@@ -274,7 +276,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Shows that no call hangs, because an era begins without calls.
+    /// Sets the gauge of hanging calls to 0 if the gauge was set before. A new era has counted no calls yet, and a
+    /// circuit that has left its registry shows none.
     fn end_hanging(&self, label: &str) {
         // Relaxed: the flag publishes nothing.
         if self.has_hanging.load(Relaxed) {
@@ -283,7 +286,7 @@ impl MetricsObserver {
     }
 
     fn is_gone(&self) -> bool {
-        // Relaxed: a call that ends at the same time may still set its gauge, as if the call had ended earlier.
+        // Relaxed: a call that ends at the same time may still set a gauge, as if the call had ended earlier.
         Last(self.last.load(Relaxed)).is_gone()
     }
 
@@ -292,9 +295,9 @@ impl MetricsObserver {
     fn show(&self, circuit: &str) {
         let mut shown = None;
         loop {
-            // An exchange that changes nothing instead of a load, with AcqRel: pairs with the exchange in `change`. If
-            // the exchange in `change` is earlier, this exchange returns the new standing. If the exchange in `change`
-            // is later, its thread sets the gauges afterwards and overwrites the old standing.
+            // An exchange that changes nothing is used instead of a load. AcqRel: pairs with the exchange in `change`.
+            // If the exchange in `change` is earlier, this exchange returns the new standing. If the exchange in
+            // `change` is later, its thread sets the gauges afterwards and overwrites the old standing.
             let last = Last(self.last.fetch_max(0, AcqRel));
             if shown == Some(last) {
                 return;

@@ -6,18 +6,18 @@
 //! may trip the circuit enter the shared window, because the exchanges of the window order the outcomes.
 //!
 //! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared
-//! window. If the other threads count often, the circuit is spread, and each index of a seat gets a cell. A thread has
-//! no index if other threads have taken all indices, or if the thread is ending. Such a thread still counts in the
-//! shared window.
+//! window, and in a shared counter of rejections. If the other threads count often, the circuit is spread, and each
+//! index of a seat gets a cell. A thread has no index if other threads have taken all indices, or if the thread is
+//! ending. Such a thread still uses the shared counts.
 //!
 //! ```text
 //! cell   0 successes | 1 tripped, 2 half-open rejections | 3 spot | 4 begin | 5 span | 6.. buckets, as of a `TimeWindow`
 //! spot   63..7 era | 6..0 place of the bucket in use
 //! ```
 //!
-//! The thread adds to the bucket in use while the spot has the present era and the time is less than `span` after
-//! `begin`. The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Eras form blocks of 64.
-//! Before a thread writes an era of another block into its spot, the thread empties its buckets, and a reader skips
+//! The thread adds to the bucket in use while the spot has the era of the success and the time is less than `span`
+//! after `begin`. The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Eras form blocks of
+//! 64. Before a thread writes an era of another block into its spot, the thread empties its buckets, and a reader skips
 //! each cell whose spot has an era of another block. So eras stay apart although tags wrap.
 //!
 //! The time at which a circuit is spread, and the report of the sums, are left to `circuit`. `cells/reports.rs` knows

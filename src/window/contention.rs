@@ -15,7 +15,7 @@ pub(crate) struct Contention {
 
 impl Contention {
     /// Counts a use of the shared counts by a thread without a cell, and returns true if such uses are frequent. The
-    /// clock is read only once in 256 uses, because every outcome and rejection of a thread without a cell calls this
+    /// clock is read only once in 256 uses, because every success and rejection of a thread without a cell calls this
     /// function.
     #[must_use]
     pub(crate) fn note(&self, now: impl FnOnce() -> Tick) -> bool {

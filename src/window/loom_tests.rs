@@ -9,13 +9,13 @@
 //! | `loom_a_number_belongs_to_one_era` | `Tagged::update` ignores the era |
 //! | `loom_the_sums_of_a_ring_equal_its_slots` | a slot is stored instead of exchanged, or a thread changes the sums although another thread has replaced the slot |
 //! | `loom_a_ring_keeps_eras_apart` | a straggler replaces a slot of a later era, or a slot of an older era is subtracted from the sums |
-//! | `loom_overtaking_a_bucket_loses_no_count` | a bucket is stored instead of exchanged, or the count of the overtaken bucket is dropped |
+//! | `loom_overtaking_a_bucket_loses_no_count` | a bucket is stored instead of exchanged, a thread that has lost the exchange does not try again, or the count of the overtaken bucket is dropped |
 //! | `loom_the_totals_count_no_call_of_an_overtaken_bucket_twice` | `retired` is read after the buckets, or is increased Relaxed |
-//! | `loom_a_bucket_keeps_eras_apart` | a straggler adds to a bucket of a later era, or overtakes such a bucket |
+//! | `loom_a_bucket_keeps_eras_apart` | a straggler adds to a bucket of a later era or overtakes such a bucket, or its call is missing from the totals |
 //! | `loom_overtaking_loses_no_call_under_way` | a bucket is stored instead of exchanged, the count of the overtaken bucket is dropped, or an end ignores the tag of its bucket |
 //! | `loom_no_overtaken_call_hangs_twice` | `old` is read after the buckets, or gets the calls before their bucket is overtaken |
 //! | `loom_calls_under_way_keep_eras_apart` | a straggler overtakes a bucket of a later era, or the calls of an older era move to `old` |
-//! | `loom_a_cell_shows_no_success_of_another_era` | the spot is stored or loaded Relaxed, or the buckets are not emptied |
+//! | `loom_a_cell_shows_no_success_of_another_era` | the spot is stored or loaded Relaxed, a reader ignores the spot, or the buckets are not emptied |
 //! | `loom_one_thread_owns_the_first_cell` | the owner is loaded and stored instead of exchanged |
 //! | `loom_cells_are_spread_under_their_owner` | the first cell is not read after the circuit is spread |
 //! | `loom_a_seat_passes_its_cell_on` | two threads take the same number |

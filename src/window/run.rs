@@ -9,7 +9,10 @@
 //!
 //! An era is on trust until its first success, if the circuit has closed without a verdict. The bit of the trust is in
 //! the same number as the weight. The first success empties the number as it empties every run, and thereby ends the
-//! trust without a further step. One exchange on the number orders each failure and the first success.
+//! trust without a further step. Each change is one exchange of this number, so that each failure comes clearly before
+//! or after the first success.
+//!
+//! In a half-open era the run has the weight of the doubts (`circuit/verdict.rs`).
 
 use super::tagged::Tagged;
 

@@ -5,8 +5,8 @@
 //! word   63..56 era (low 8 bits) | 55..32 slot (low 24 bits) | 31..0 count
 //! ```
 //!
-//! The tags wrap. The owner of buckets empties the buckets in every 64th era, so that eras stay apart. The 24 bits of a
-//! slot repeat after 194 days if a bucket lasts 1 s.
+//! The tags wrap. Therefore the owner of the buckets empties the buckets at the start of each block of 64 eras, so that
+//! eras stay apart. The 24 bits of a slot repeat after 194 days if a bucket lasts 1 s.
 
 /// The low bits of the era and the slot of a bucket.
 #[derive(Clone, Copy, PartialEq, Eq)]

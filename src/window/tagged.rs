@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A thread with a permit of another era neither changes nor reads the number. Every era begins by replacing the word.
-//! Therefore 24 bits of the era are enough, because the tag only has to distinguish the eras that begin while one
-//! thread is between two instructions.
+//! So the tag only has to distinguish the eras that begin while one thread is between two instructions, for which 24
+//! bits are enough.
 
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed};
 

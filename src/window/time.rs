@@ -30,8 +30,8 @@ pub(crate) struct TimeWindow {
     buckets: u32,
     width: u64,
     slow: bool,
-    /// The number of calls that are in no bucket any more, because their bucket was overtaken or they came too late for
-    /// their bucket. The totals need this number, because they count all calls.
+    /// The number of calls that are in no bucket, because their bucket was overtaken or emptied, or because the calls
+    /// came too late for their bucket. The totals need this number, because they count all calls.
     retired: AtomicU64,
     /// The number of calls that a restore has added, which the totals leave out, because this process has not made
     /// these calls. The number is written under the cold mutex.
@@ -188,9 +188,9 @@ impl TimeWindow {
         let mut counted = 0;
         let mut retired = self.retired.load(Acquire);
         for _ in 0..LOOKS {
-            // Acquire, because the loads of `retired` pair with the Release in `retire`. A thread that sees calls as
+            // The loads of `retired` are Acquire, which pairs with the Release in `retire`. A thread that sees calls as
             // retired also sees their bucket without the calls, so that no call is counted twice. The loads of the
-            // buckets are Acquire, so that `retired` is read again only after the buckets.
+            // buckets are Acquire too, so that `retired` is read again only after the buckets.
             let words = (0..used).map(|bucket| self.word(Sum::Calls, bucket).load(Acquire));
             let live: u64 = words.map(|word| u64::from(split(word).1)).sum();
             // Relaxed, because `seeded` is written under the cold mutex. The difference is exact for a caller that
@@ -206,8 +206,8 @@ impl TimeWindow {
         counted
     }
 
-    /// Keeps calls for the totals, after their bucket was overtaken or because the calls came too late for their
-    /// bucket.
+    /// Keeps calls for the totals, after their bucket was overtaken or emptied, or because the calls came too late for
+    /// their bucket.
     fn retire(&self, calls: u32) {
         // Release, which pairs with the Acquire in `recorded`.
         self.retired.fetch_add(u64::from(calls), Release);

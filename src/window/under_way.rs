@@ -2,16 +2,17 @@
 //!
 //! There is no list of calls and no timer. Each bucket counts the calls that began in its time and have not ended. A
 //! start adds one to the bucket of its time, and the end of the call takes one from the same bucket, because the permit
-//! knows its start. A call *hangs* if it has been under way for `slower_than` or longer. All calls of a bucket hang as
-//! soon as the bucket ended `slower_than` ago, so that a reader adds the buckets that are old enough.
+//! knows its start. A call *hangs* if it has been under way for `slower_than` or longer. A reader adds a bucket once
+//! `slower_than`, rounded up to whole buckets, has passed since the end of the bucket, because all its calls hang then.
+//! So a call is found less than two buckets late.
 //!
 //! ```text
 //! word   63..32 tag | 31..0 calls under way          slot = start / width, bucket = slot % buckets
-//! old    calls of overtaken buckets, less those of them that have ended, modulo 2^40
+//! old    calls of overtaken buckets, less the ends that did not find their bucket, modulo 2^40
 //! ```
 //!
-//! Only the calls that have begun to hang *lately* are evidence, because a call must not count for longer than a call that
-//! has ended. Otherwise the long polls of a healthy service would outnumber its other calls.
+//! Only the calls that have begun to hang *lately* are evidence, because a hanging call must not count for longer than
+//! a call that has ended. Otherwise the long polls of a healthy service would outnumber its other calls.
 //!
 //! The ring is longer than `slower_than`, so that a start overtakes a bucket only if all calls of the bucket hang. The
 //! count of an overtaken bucket moves to `old`. An end that does not find its bucket takes one from `old`. Between the
@@ -19,12 +20,12 @@
 //! a call twice, because a reader reads `old` before the buckets.
 //!
 //! Bucket and `old` have the era in their word, so that calls of another era neither count nor change a count. The tags
-//! wrap (`window/tag.rs`), so that the calls of a bucket do not hang again if no call replaces the bucket for 2^23
-//! widths, which are 2.3 hours or more.
+//! wrap (`window/tag.rs`). If no call replaces a bucket for 2^23 widths, which are 2.3 hours or more, the calls of the
+//! bucket no longer count as hanging.
 //!
 //! A clock that goes back by less than 2^23 widths makes no call hang. A call that finds the bucket of a later time
-//! joins that bucket, unless the time is so far ahead that only the clock can be the reason. Then the calls of the
-//! bucket count as begun now.
+//! joins that bucket, unless the bucket is so far ahead that only a clock that has gone back can be the reason. In this
+//! case the calls of the bucket count as begun now.
 
 use std::time::Duration;
 
@@ -50,8 +51,8 @@ pub(crate) struct UnderWay {
 
 impl UnderWay {
     /// Returns the counts for calls that hang after `slower_than`, and that count as evidence for the time `lately`
-    /// afterwards. A bucket lasts a tenth of `slower_than` or a hundredth of `lately`, whichever is longer, and at least
-    /// 1 ms.
+    /// afterwards. A bucket lasts a tenth of `slower_than` or a hundredth of `lately`, whichever is longer, and at
+    /// least 1 ms.
     pub(crate) fn new(slower_than: Duration, lately: Duration) -> Self {
         let (slower_than, lately) = (nanos(slower_than), nanos(lately));
         let width = slower_than.div_ceil(PARTS).max(lately.div_ceil(PARTS_LATELY)).max(SHORTEST_WIDTH);
@@ -66,8 +67,8 @@ impl UnderWay {
         }
     }
 
-    /// Counts a call that begins. Returns true if the call is the first of its bucket, because the number of hanging
-    /// calls grows only with the time.
+    /// Counts a call that begins. Returns true if the call is the first of its bucket. The caller checks the hanging
+    /// calls only then, because their number grows only with the time.
     pub(crate) fn start(&self, started: Stamp) -> bool {
         let (word, tag) = self.find(started);
         // Every ordering is Relaxed, because tag and count are in one word. `old` orders the overtaking of a bucket.
@@ -179,9 +180,10 @@ enum Place {
     EarlierEra,
     LaterEra,
     Earlier,
-    /// The thread of the call was interrupted after its reading of the clock, or the clock has gone back a little.
+    /// The bucket belongs to a later slot of the same era, because the thread of the call was interrupted after it read
+    /// the clock, or because the clock has gone back a little.
     Later,
-    /// The clock has gone back.
+    /// The bucket is so far ahead that only a clock that has gone back can be the reason.
     FarAhead,
 }
 
@@ -204,17 +206,20 @@ impl Tag {
     }
 }
 
-/// The number of buckets in `slower_than`. A model has fewer buckets, because each bucket is a step of the model.
+/// The largest number of buckets in `slower_than`. A model has fewer buckets, because each bucket is a step of the
+/// model.
 const PARTS: u64 = if cfg!(breaker_loom) { 1 } else { 10 };
-/// The number of buckets in the time for which a call counts as evidence after it has begun to hang.
+/// The largest number of buckets in the time for which a call counts as evidence after it has begun to hang.
 const PARTS_LATELY: u64 = 100;
-/// The number of buckets. The number exceeds `PARTS + 1 + PARTS_LATELY`, so that the calls of an overtaken bucket hang, and
-/// have not begun to hang lately.
+/// The number of buckets. Except in models, the number exceeds `PARTS + 1 + PARTS_LATELY`, so that the calls of an
+/// overtaken bucket hang, and have not begun to hang lately.
 const BUCKETS: usize = if cfg!(breaker_loom) { 3 } else { 128 };
 const SHORTEST_WIDTH: u64 = 1_000_000;
-/// The number of slots by which a thread can be late. The slots are a hundred times `slower_than`.
+/// The largest number of slots by which a bucket can be ahead of the call of a late thread. These slots last at least a
+/// hundred times `slower_than`.
 const FAR_AHEAD: u32 = 1 << 10;
-/// The largest number of slots by which a slot is earlier and not later, because the numbers of slots wrap.
+/// The largest age of a bucket in slots. A larger difference means that the bucket is later, because the numbers of
+/// slots wrap.
 const LONGEST_AGE: u32 = (1 << 23) - 1;
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -326,7 +331,7 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_makes_no_call_hang_and_loses_no_call() {
         let counts = counts();
-        // The numbers of slots that have the same bucket.
+        // Two numbers of slots with the same bucket.
         let (before, after) = (50_000 * 128, 128);
         counts.start(at(1, before));
         assert!(counts.start(at(1, after)));

@@ -41,7 +41,7 @@ pub(crate) async fn run(operator: &Operator, page: &Page, command: &Command) -> 
     Ok((page.done(&given.name, &order, &done, hold, reach), code))
 }
 
-/// The longest wait for instances to take an act over.
+/// The longest wait for instances to apply an act.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Returns the arguments of an order, the order itself, and the duration of its hold.

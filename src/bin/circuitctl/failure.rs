@@ -30,7 +30,7 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// A command that failed, or was not carried out completely.
+/// The failure of a command, with its exit code and its sentence.
 pub(crate) struct Failure {
     pub(crate) code: Code,
     /// The kind of failure, as a word for programs that does not change.
@@ -135,7 +135,7 @@ impl Failure {
 /// The advice in a failure if a pattern was given in place of a name.
 const PATTERN: &str = ", and a pattern is no name: `status` lists all circuits, and `watch` takes patterns";
 
-/// Adds a remedy to a sentence that does not contain one.
+/// Adds a hint to a sentence about a missing table or column.
 fn hinted(mut sentence: String) -> String {
     if sentence.contains("has no table") || sentence.contains("has no column") {
         sentence.push_str("; is it the right database? docs/schema has the definitions");

@@ -30,7 +30,7 @@ impl Page {
         if views.is_empty() && left_out == 0 {
             return "the store has no record, because a circuit that never failed has none\n".to_owned();
         }
-        // Most stores have no fleet, and need no column of dashes.
+        // The FLEET column is left out if no circuit has a fleet, because all its cells would be dashes.
         let fleet = if views.iter().any(|view| view.fleet.is_some()) { &["FLEET"][..] } else { &[] };
         let mut table = Table::new(&[&["CIRCUIT", "STATE", "UNTIL"], fleet, &["INSTANCES", "AGE", "REASON"]].concat());
         for view in views {

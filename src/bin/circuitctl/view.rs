@@ -169,7 +169,7 @@ impl<'a> View<'a> {
 
     /// Counts the instances. Under a forced opening all instances are tripped, and while the circuit is disabled none
     /// is tripped, because a hold applies to every instance at once. The modes in the entries are ignored, because an
-    /// instance writes its entry only with its next failure.
+    /// instance may not have written its entry since the hold began.
     pub(crate) fn instances(&self) -> Instances {
         let Ok(record) = self.record else { return Instances::default() };
         let mode = self.mode_of(record);

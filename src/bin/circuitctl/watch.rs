@@ -15,8 +15,9 @@ use crate::{Answer, address, print, report};
 /// content differs from the last printed content of the circuit.
 type Content = (String, String, (usize, usize), Option<tower_circuit_breaker::state::Generation>);
 
-/// Prints the changes of the named circuits, with at most `limit` lines for the changes that one query of the store
-/// finds.
+/// Prints the changes of the circuits that `names` covers, or of all circuits if `names` is empty. Of the changes that
+/// one query of the store finds, at most `limit` are printed, and one more line has the number of changes that are left
+/// out.
 pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String], limit: usize) -> Answer {
     let mut changes = operator.watch();
     let mut printed: BTreeMap<String, Content> = BTreeMap::new();

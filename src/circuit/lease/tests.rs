@@ -1,4 +1,4 @@
-//! Tests of leased probes: the calls that may be probes, the answers beforehand, and the waits.
+//! Tests of leased probes: the calls that may be probes, the answers about the next call, and the waits.
 //!
 //! The file is longer than others, because all tests share the helpers at its top.
 
@@ -57,7 +57,7 @@ fn probe(circuit: &Circuit) -> Permit {
     permit
 }
 
-/// Checks that every answer beforehand is a rejection, and that the call is rejected.
+/// Checks that every answer about the next call is a rejection, and that the next call is rejected.
 #[track_caller]
 fn rejects(circuit: &Circuit) {
     let status = circuit.status();
@@ -68,7 +68,7 @@ fn rejects(circuit: &Circuit) {
     assert_eq!((rejected.reason(), rejected.retry_after()), (RejectReason::HalfOpen, None));
 }
 
-/// Checks that every answer beforehand names a probe. Makes no call.
+/// Checks that every answer about the next call names a probe. Makes no call.
 #[track_caller]
 fn would_probe(circuit: &Circuit) {
     assert_eq!(circuit.status().next_call, NextCall::Probe);

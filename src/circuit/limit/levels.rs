@@ -26,10 +26,10 @@ use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     word: AtomicU64,
-    /// True once the circuit has had calls of different levels. A limit then begins with the assumption that every
-    /// level has calls.
+    /// True once a limited or half-open circuit has had a call that is not standard. A limit then begins with the
+    /// assumption that every level has calls.
     has_levels: AtomicBool,
-    /// True if a round of probes has failed since the circuit was closed.
+    /// True if a half-open era has opened the circuit again since the last closing.
     has_failed_round: AtomicBool,
     /// The times, in nanoseconds of the clock, of the last sheddable and of the last standard call of a half-open
     /// circuit.
@@ -37,7 +37,7 @@ pub(super) struct Levels {
 }
 
 impl Levels {
-    /// Notes a call, and returns true if the circuit has calls of different levels.
+    /// Notes a call, and returns true if the circuit has had a call that is not standard.
     fn expects(&self, criticality: Criticality) -> bool {
         // Relaxed, because the flag publishes no other data.
         if self.has_levels.load(Relaxed) {
@@ -83,7 +83,7 @@ impl Levels {
         pays
     }
 
-    /// Notes a transition, which can be the end of a round of probes.
+    /// Notes a transition, which can be the end of a half-open era.
     pub(super) fn moved(&self, from: State, to: State) {
         // Relaxed, because the flag publishes no other data.
         match (from, to) {
@@ -143,8 +143,8 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool, is_ramp: bool) ->
 }
 
 /// Returns the number of owed rejections for each less critical level, above which a call pays in a ramp. `calls` is
-/// the number of calls that the limit has counted. The number grows with `calls`, because each owed rejection is a call
-/// that passed although its draw was lost.
+/// the number of calls that the limit has counted. The number is small for the first calls, because each owed rejection
+/// is a call that passed although its draw was lost, and a ramp must admit few calls at its start.
 fn patience_in_ramp(calls: u64) -> u64 {
     (calls / 16).clamp(4, PATIENCE)
 }
@@ -165,10 +165,10 @@ const OWED_SHIFT: u32 = 48;
 const CALLS_SHIFT: u32 = 32;
 const SHEDDABLE_SHIFT: u32 = 16;
 const SINCE: u64 = 0xFFFF;
-/// The word of a limit that begins in a circuit with calls of different levels. No rejection is owed, and each level
-/// counts as present for the next 16 calls, so that the first critical calls are not rejected before the first less
-/// critical call has come.
+/// The word of a limit that begins in a circuit that has had calls that are not standard. No rejection is owed, and
+/// each level counts as present for the next 16 calls, so that the first critical calls are not rejected before the
+/// first less critical call has come.
 const ALL_LATELY: u64 = (LATELY - 16) << SHEDDABLE_SHIFT | (LATELY - 16);
-/// The word of a limit that begins in a circuit without known levels. No rejection is owed, and no level has had a call
-/// lately.
+/// The word of a limit that begins in a circuit that has had only standard calls. No rejection is owed, and no level
+/// has had a call lately.
 const NONE_LATELY: u64 = SINCE << SHEDDABLE_SHIFT | SINCE;

@@ -1,4 +1,4 @@
-//! Models of groups: the open slots of several circuits.
+//! Models of groups, whose circuits share open slots.
 
 use super::*;
 use crate::group::Group;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::*;
 use crate::window::Window;
 
-/// A clock that is moved once, before the threads begin, so that reading the clock is no step of the model. The clock
+/// A clock that is moved once, while no other thread runs, so that reading the clock is no step of the model. The clock
 /// moves by two buckets, so that a call hangs, and no call that begins later overtakes its bucket.
 #[derive(Debug, Clone, Default)]
 struct MovedOnce(Arc<OnceLock<()>>);
@@ -26,7 +26,8 @@ impl MovedOnce {
     }
 }
 
-/// A circuit that opens if 40 % of the calls of a window of one bucket take 1 s or longer.
+/// A circuit that opens if 40 % of the calls in its window take 1 s or longer. The window has two buckets, and the
+/// model uses one of them.
 fn watched() -> (Circuit, MovedOnce) {
     let clock = MovedOnce::default();
     let window = Window::time(TEN).buckets(2);

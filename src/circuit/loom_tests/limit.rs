@@ -1,10 +1,10 @@
-//! The limit of a closed circuit: its bit in the word, and the ramp beside the word.
+//! Models of the limit of a closed circuit, whose bit is in the word and whose ramp is beside the word.
 
 use super::*;
 use crate::state::RejectReason;
 
-/// A closed circuit that ramps, with the rest of its ramp. A ramp without a rest is over, and no call has found the end
-/// yet.
+/// Returns a closed circuit that ramps. `left` is the rest of its ramp. A ramp with no rest is over, but no call has
+/// found its end yet.
 fn ramping(left: Duration) -> Circuit {
     let circuit = circuit(rules().consecutive_failures(1).ramp(TEN));
     ramp(&circuit);
@@ -76,7 +76,7 @@ fn loom_the_next_failure_begins_the_throttle() {
         let window = crate::window::Window::time(TEN).buckets(2);
         let circuit = circuit(rules().min_calls(1).window(window).throttle(2.0));
         let next = call(&circuit);
-        // Neither of two failures at the same time need see the count of the other.
+        // Neither of two failures at the same time has to see the count of the other failure.
         fail_two(&circuit);
         fail(next);
         assert!(circuit.inner().load().is_limited());

@@ -55,7 +55,8 @@ fn loom_a_probe_that_ends_gives_its_slot_back() {
         let (_, early) = beside(|| held.success(), || circuit.try_acquire());
         let late = circuit.try_acquire();
         assert!(early.is_ok() != late.is_ok(), "the slot is there once: {early:?}, {late:?}");
-        // There are more slots than one, so that a slot that was not freed would hide beside a free one.
+        // The circuit has two slots, so without this check a slot that was not freed would go unnoticed beside the
+        // other slot.
         assert_eq!(circuit.inner().probes.in_flight(2), 1, "the slot of the ended probe is free");
     });
 }

@@ -1,4 +1,5 @@
-//! Models of waiting. A task that waits for a change is woken by the change, and no event is reported twice.
+//! Models of waiting. A task that waits for a change is woken by the change or sees the change, and no event is
+//! reported twice.
 
 use std::task::{Context, Poll};
 
@@ -198,7 +199,8 @@ fn wait(changing: &Changing, waker: &Waker) -> u32 {
     changing.1.load(Relaxed)
 }
 
-/// Looks for a slot while another thread makes a slot free, and checks that the waiter finds the slot or is woken.
+/// Registers a waiter and checks the circuit while another thread makes a slot free. Asserts that the waiter finds the
+/// slot or is woken.
 fn is_woken_or_finds_the_slot(circuit: &Circuit, free: impl FnOnce(&Circuit) + Send + 'static) {
     let (waker, woken) = waker();
     let its = circuit.clone();

@@ -38,8 +38,8 @@ impl Status {
         let word = match (self.mode, self.state) {
             (Mode::ForcedOpen, _) => "forced open",
             (Mode::Disabled, _) => "disabled",
-            // The cause of the half-open state is only the end of the open duration, so the cause of the opening is
-            // written.
+            // The half-open state usually began because the open duration was over, which explains nothing. Therefore
+            // the cause of the opening is written.
             (Mode::Automatic | Mode::Shadow, State::HalfOpen) => {
                 f.write_str(" is half-open")?;
                 return opening(self.transitions.iter().rev()).map_or(Ok(()), |edge| edge.write_opening(f));
@@ -99,8 +99,8 @@ impl Status {
     }
 }
 
-/// Writes the counts that are not zero, and always the three main counts, as in `12 succeeded, 5 failed, 3 rejected, 1
-/// cancelled`.
+/// Writes the three main counts, and those of the shed, throttled, ignored, cancelled and shadowed calls that are not
+/// zero, as in `12 succeeded, 5 failed, 3 rejected, 1 cancelled`.
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} succeeded, {} failed, {} rejected", self.successes, self.failures, self.rejected)?;

@@ -1,8 +1,8 @@
 //! The statistical test that separates evidence on advice from chance, by the usual error rate of the service.
 //!
-//! Advice lets few calls open a circuit. A service whose usual error rate is 20 % fails two of five calls in every
-//! fourth group of five, so that few calls alone are no evidence. The test computes how likely the evidence is
-//! at a usual rate `p`, and refuses evidence that is likely.
+//! Advice lets few calls open a circuit. A service whose usual error rate is 20 % fails at least two of five calls in
+//! every fourth group of five, so that few calls alone are no evidence. The test computes how likely the evidence is at
+//! a usual rate `p`, and refuses evidence that is likely.
 //!
 //! # Derivation
 //!
@@ -61,7 +61,8 @@ impl Chance {
         Self { least: (a_minute * rules_on(rules) / CHANCE).ln(), usual }
     }
 
-    /// Returns the chance for slow calls, whose usual rate is not known.
+    /// Returns the chance for slow calls, whose usual rate is not known. [`is_excluded_by`](Self::is_excluded_by)
+    /// reduces the rate of 1 to half of the limit of the rule.
     pub(super) const fn of_slow_calls(self) -> Self {
         Self { usual: 1.0, ..self }
     }

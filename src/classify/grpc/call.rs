@@ -45,15 +45,15 @@ impl GrpcCall {
         }
     }
 
-    /// Returns the outcome of a call that took too long. The outcome is the deadline of the caller, if the caller set a
-    /// deadline.
+    /// Returns the outcome of a call that took too long, which is a failure by the deadline of the caller if the caller
+    /// set a deadline, and otherwise a timeout.
     pub(super) fn time_is_over(self) -> Outcome {
         self.deadline.get().map_or(Outcome::timeout(), Outcome::deadline)
     }
 
     /// Returns the outcome of a call whose stream the server cancelled. If the call lasted about as long as the
-    /// deadline of the caller, the outcome is that deadline, because a server may cancel a stream when the deadline has
-    /// passed.
+    /// deadline of the caller, the outcome is a failure by that deadline, because a server may cancel a stream when the
+    /// deadline has passed. Otherwise `outcome` is kept.
     pub(super) fn broken_off(self, outcome: Outcome) -> Outcome {
         match (outcome, self.deadline.get()) {
             (Outcome::Failure(failure), Some(deadline)) => failure.or_deadline(deadline).into(),
@@ -61,8 +61,8 @@ impl GrpcCall {
         }
     }
 
-    /// Returns the outcome of a timeout of the transport. The timeout counts as the deadline of the caller if
-    /// the caller set a deadline.
+    /// Returns the outcome of a timeout of the transport. If the caller set a deadline, the outcome is a failure by
+    /// that deadline, but stays a timeout if the call ended clearly earlier.
     #[cfg(feature = "tonic")]
     pub(super) fn timer_fired(self) -> Outcome {
         self.deadline.get().map_or(Outcome::timeout(), |deadline| Failure::deadline(deadline).by_timer().into())

@@ -26,8 +26,9 @@ impl Origin {
     }
 }
 
-/// Judges an error of the transport by its cause, mostly as a hard failure. If the stream was reset with CANCEL, the outcome can also be the
-/// deadline of the caller, because a server resets a stream whose deadline has passed.
+/// Judges an error of the transport by its cause, mostly as a hard failure. If the stream was reset with CANCEL, the
+/// outcome can also be a failure by the deadline of the caller, because a server resets a stream whose deadline has
+/// passed.
 pub(super) fn broken(call: GrpcCall, error: &(dyn StdError + 'static)) -> Outcome {
     let is_cancelled = find::<h2::Error>(error).is_some_and(|error| error.reason() == Some(h2::Reason::CANCEL));
     let outcome = hard(error);

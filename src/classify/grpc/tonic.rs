@@ -17,7 +17,7 @@ use super::{Classifier, GrpcClassifier, GrpcCode};
 use crate::outcome::{Failure, Outcome};
 use crate::sources::find;
 
-/// Judges calls of a client that tonic generated, outside a tower stack.
+/// Judges a status of a client that tonic generated, if the calls of the client pass no layer of this crate.
 impl GrpcClassifier {
     /// Judges a status by its code, with the meanings of [`tonic`](Self::tonic).
     ///

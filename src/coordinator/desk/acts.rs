@@ -1,8 +1,10 @@
-//! The orders that operators gave to this process, from the circuit to the record, with their results.
+//! The orders that operators gave to this process, each kept until the stored record has its act, and the results of
+//! these orders.
 //!
-//! The circuit has carried out an order before the desk observes the act. A caller that waits gets the result once the
-//! store has the act, or once another act has superseded it. The record has room for one act. Therefore the next act
-//! replaces an act that is still unwritten, and the order of the replaced act gets the result `Superseded`.
+//! The circuit has carried out an order before the desk observes the act of the order. A waiting caller gets the result
+//! once the store has the act, or once the act can no longer be stored, for example because another act has superseded
+//! the act. The record has room for one act. Therefore the next act replaces an act that is still unwritten, and the
+//! order of the replaced act gets the result `Superseded`.
 
 use std::time::Duration;
 

@@ -15,9 +15,10 @@ use crate::state::Standing;
 /// The restore of the circuit.
 #[derive(Debug)]
 pub(super) enum Restore {
-    /// The store has not answered yet. The first calls wait until `calls_until`, which is `None` if no call waits.
+    /// The circuit is not restored yet, usually because the store has not answered. The first calls wait until
+    /// `calls_until`, which is `None` if no call waits.
     Waiting { calls_until: Option<Tick> },
-    /// The store had no record.
+    /// The store had no record, or the record had nothing to restore.
     Absent,
     /// The store had bytes that do not decode as a record.
     Corrupt,
@@ -179,7 +180,7 @@ impl Adopted {
     }
 
     /// Lets the circuit take over the last decision of the fleet again, because an act of this process was dropped, or
-    /// was older than the decision.
+    /// because the circuit has applied a reset that is older than the decision.
     pub(super) const fn revert(&mut self) {
         self.generation = 0;
     }

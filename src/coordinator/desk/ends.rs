@@ -19,8 +19,10 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Applies the earlier end of both clocks after an answer. `asked` is the era of the circuit at the start of the
-    /// operation. `hold` is the act in force, if there is one.
+    /// Shortens the opening and the hold of the circuit if they end earlier by the clock of the store. Also computes
+    /// the end of the present opening by that clock, if the end is not known yet and the operation began in the era of
+    /// the opening. `asked` is the era of the circuit when the operation began. `hold` is the act in force, if there is
+    /// one.
     pub(super) fn answered(&mut self, circuit: &Circuit, asked: u64, hold: Option<&Operated>, now: Now) {
         let (era, left) = circuit.opening_ends_in();
         let dated = self.opening.filter(|(dated, _)| *dated == era);

@@ -18,7 +18,8 @@ use crate::random::Dice;
 use crate::record::{InstanceEntry, Opening};
 use crate::state::{Reason, Snapshot, State, Transition};
 
-/// The counts of this instance for one circuit, and the entry with them in the record.
+/// The counts of this instance for one circuit, and the entry with them in the record. An order to forget resets most
+/// of the fields (`forget`).
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     /// The highest sequence of an entry of this instance. `entry` takes the next number, and `observed` raises it.
@@ -91,7 +92,8 @@ impl Evidence {
         }
     }
 
-    /// Returns the weight of the failures since the last success, or of the failures that opened the circuit.
+    /// Returns the weight of the failures since the last success. If the circuit is not closed, returns the weight of
+    /// the failures that opened the circuit.
     fn run(&self, snapshot: &Snapshot) -> f64 {
         if snapshot.state == State::Closed { snapshot.run } else { self.opened_by }
     }
@@ -228,7 +230,7 @@ impl Evidence {
     }
 
     /// Delays the next write of counts by a random time, which grows with the number of instances, because all
-    /// instances of a fleet have news at the same time.
+    /// instances of a fleet have news when the fleet closes.
     pub(super) fn spread(&mut self, instances: u32, now: Tick, dice: &mut Dice) {
         let longest = FOR_EACH.saturating_mul(instances).min(AT_MOST_EVERY);
         let next = now.saturating_add(longest.mul_f64(dice.share()));
@@ -355,8 +357,8 @@ impl Evidence {
     /// Returns true if another living instance has written the entry under the id of this instance. Such an entry is
     /// newer than the last own entry that the store has taken. A late write of the start that this start continues can
     /// be newer as well, because the clocks of two tiers differ, and is left out. If that start still lives, it finds
-    /// the clash by the entry of this start. An own entry that met a conflict is left out, because its sequence can be
-    /// higher than that of the other instance and would hide the clash.
+    /// the clash by the entry of this start. An own entry whose write met a conflict is not compared, because its
+    /// sequence can be higher than that of the other instance and would hide the clash.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         let is_of_other = entry.incarnation != who.incarnation && self.earlier.as_ref() != Some(&entry.incarnation);
         is_of_other && self.taken.is_some_and(|taken| entry.sequence > taken)

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `Passed`, `Failed`, `Returned`, `Late` | the probe of this instance has ended |
 //! | `Overdue` | the probe of this instance has reached its deadline |
-//! | `Unopposed` | the probe of this instance failed a second ago, and no other instance has probed since |
+//! | `Unopposed` | the probe of this instance failed at least a second ago, no lease is pending, and no probe of another instance has passed |
 //! | `Vote` | the circuit opened on evidence of its own, within its window, or within 10 s if the window is shorter |
 //! | `Withdraw` | the circuit of a voter has closed again, or may no longer vote, or its vote is over by the clock of this process |
 //! | `Healthy` | a health probe of this instance has ended its opening |
@@ -21,11 +21,11 @@
 //! | `Renew` | the probe is under way, and half of its lease is over |
 //! | `Returned` | this instance has a lease that it cannot use |
 //!
-//! If a check has chosen no command, a write of new counts can have the command `Merged`. A circuit in shadow, a
-//! disabled circuit and a circuit under the kill switch neither vote nor probe for the fleet.
+//! If a check has chosen no command, a write of new counts can have the command `Merged`. A circuit in shadow, a held
+//! circuit and a circuit under the kill switch neither vote nor probe for the fleet.
 //!
-//! `Sharing::Follow` is a quorum of one vote, and no instance declines. There, a state that an instance without a fleet
-//! publishes is a decision, too.
+//! `Sharing::Follow` is a quorum of one vote, and an instance declines an opening only if its group has no open slot.
+//! Under `Sharing::Follow`, a state that an instance without a fleet publishes is a decision, too.
 //!
 //! The file is longer than others, because the table above is read together with the function that carries it out.
 
@@ -54,7 +54,7 @@ pub(super) struct InFleet {
     /// The time before which this instance must not call, because the service has asked for no calls (`Retry-After`).
     /// Set by `note_for_fleet`, cleared by `saw`.
     floor: Option<Tick>,
-    /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` moves it.
+    /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` has its steps.
     turn: Turn,
     /// True if a call could be a probe, so that a lease is worth a write.
     has_demand: bool,
@@ -120,8 +120,8 @@ impl InFleet {
                     reason: edge.because().to_string(),
                 });
             }
-            // A call or a waiting task has made the circuit half-open, and the next call needs a grant to be a probe.
-            // So a lease is worth a write.
+            // After an opening or a hold, a call or a waiting task has made the circuit half-open. The next call needs
+            // a grant to be a probe, so a lease is worth a write.
             State::HalfOpen => {
                 self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
                 // A health probe is no call. Recent rejections show that another call will come.
@@ -204,8 +204,8 @@ impl Desk {
     }
 
     /// Returns true if a restart would restore the present state without another entry. A half-open circuit and a
-    /// circuit whose opening is over both wait for a lease. The entry must also name the last act that this instance
-    /// has taken over, because entries show operators which instances have an act.
+    /// circuit whose opening is over count as the same, because both wait for a lease. The entry must also name the
+    /// last act that this instance has taken over, because entries show operators which instances have an act.
     fn restores_the_same(&self, who: &Who, now: Now) -> bool {
         let (record, circuit) = (self.known.record(), &self.circuit);
         let names = |entry: &InstanceEntry| entry.acts >= self.adopted.act_sequence();
@@ -260,7 +260,9 @@ impl Desk {
         }
     }
 
-    /// Returns the first command that the record would accept.
+    /// Returns the first command, in the order of the table at the top of this file, that the record would accept.
+    /// Returns `None` while an order of an operator waits for the store, or if the record has a later version of the
+    /// format.
     fn next_command(&mut self, fleet: &Fleet, who: &Who, closing: bool, now: Now) -> Option<FleetChange> {
         let record = self.known.record();
         if !record.is_writable() || self.changes.has_act() || self.changes.is_forgetting() {
@@ -352,7 +354,7 @@ impl Desk {
     fn withdraw(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         self.known.record().own_vote(&who.id, who.follows(), now.store)?;
         let is_void = fleet.state == State::Closed && self.circuit.state() == State::Closed || !self.is_active();
-        // The vote in the record ends later than here if the clock of the store was set back.
+        // The vote in the record ends later than by the clock of this process if the clock of the store was set back.
         let is_over = self.fleet.opening.as_ref().is_some_and(|opening| opening.is_over(now.here));
         (is_void || is_over).then_some(FleetChange::Withdraw)
     }

@@ -14,7 +14,7 @@ use crate::telemetry::lines::{Lines, Omitted};
 /// The version of the record in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// The record was not loaded yet, or a write without an answer may have replaced the loaded version.
+    /// The record was not loaded yet, or the loaded version may be old, for example after a write without an answer.
     Unknown,
     /// The store has no record.
     Absent,
@@ -45,7 +45,8 @@ pub(super) struct Known {
     /// The join of all copies that this process has loaded or written. `found` and `written` add a copy, and `forget`
     /// empties the record.
     record: CircuitRecord,
-    /// The version that the next write names. Each answer sets the version, and `unload` forgets the version.
+    /// The version that the next write expects in the store. The answer to a load, a write or a successful deletion
+    /// sets the version, and `unload` forgets the version.
     stored: Stored,
     /// True if `record` must be written back, because the stored copy lacks a part of it. If the store has no usable
     /// copy, only the record of a tripped or held circuit is written back. `found` and `written` set the flag by a

@@ -14,13 +14,13 @@ pub(in crate::coordinator) enum Pace {
     Bound,
     /// The circuit is not at rest, and no vote and no round of a fleet is under way.
     Eventful,
-    /// The circuit is neither tripped nor held, in this process and in the record.
+    /// The circuit is not tripped in this process, and neither tripped nor held in the record.
     AtRest,
 }
 
 impl Desk {
-    /// Returns the pace of the polls. `store` is the time of the store. A circuit that is tripped or held in this
-    /// process or in the record is not at rest.
+    /// Returns the pace of the polls. `store` is the time of the store. A circuit that is tripped in this process, or
+    /// tripped or held in the record, is not at rest.
     pub(in crate::coordinator) fn pace(&self, sharing: Sharing, store: Option<Timestamp>) -> Pace {
         let is_at_rest =
             !self.circuit.standing().is_tripped() && store.is_none_or(|now| !self.known.record().is_eventful(now));

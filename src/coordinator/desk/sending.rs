@@ -95,9 +95,10 @@ impl Sending {
     ///
     /// After the first conflict in a row, the next write begins immediately, because the answer has brought the present
     /// version. After each second conflict, if other instances write, the desk waits a random time. This time is at
-    /// most that of two writes of each of the others, or more after several conflicts. The known version is old after
-    /// such a wait, so the next write only brings the present version, and the write after it begins immediately. After
-    /// many conflicts in a row the desk waits up to ten times `took`, even if no other instance seems to write.
+    /// most that of two writes of each other instance, where at least 2ⁿ other instances are assumed after n conflicts
+    /// in a row. The known version is old after such a wait, so the next write only brings the present version, and the
+    /// write after it begins immediately. After many conflicts in a row the desk waits up to ten times `took` or
+    /// longer, even if no other instance seems to write. No wait is longer than [`LONGEST_WAY`].
     pub(super) fn conflicted(&mut self, took: Duration, others: u32, now: Tick, dice: &mut Dice) {
         self.conflicts += 1;
         let waits = others > 0 && self.conflicts.is_multiple_of(2);

@@ -3,8 +3,8 @@
 //!
 //! The order of the steps matters. A look comes first, because own transitions are newer than the loaded record. The
 //! restore comes before the acts, because an act applies to the restored state. Acts come before the decision of a
-//! fleet, because a reset can make an own state obsolete. A state is restored only in the era of the last look. If the
-//! circuit has made a transition since the look, the restore waits for the next answer of the store.
+//! fleet, because a reset can make the state of this instance obsolete. A state is restored only in the era of the last
+//! look. If the circuit has made a transition since the look, the restore waits for the next answer of the store.
 //!
 //! The file is longer than others, because the order in which the parts of a record are taken over matters.
 
@@ -172,7 +172,8 @@ impl Desk {
                 report.fates.extend(replaced().map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
             }
             if verdict == Effect::Known {
-                // The act in the record is this act, so that it counts as taken over, and the next order follows it.
+                // The record has this act already. Without a pending act, `take_over_act` takes note of the act in the
+                // record, so that the next order follows that act.
                 self.changes.drop_act();
                 self.changes.drop_transition_of(command.era);
             }

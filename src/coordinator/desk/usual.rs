@@ -16,7 +16,7 @@ use crate::outcome::{number, score_from_units};
 #[derive(Debug, Default)]
 pub(super) struct Usual {
     calls: f64,
-    /// The weight of their failures.
+    /// The weight of the failures of these calls.
     failures: f64,
     /// The largest count of calls outside the window and the run that a look has read. The count of the circuit falls
     /// when a restore brings evidence, and then no call is added.

@@ -19,7 +19,7 @@ use crate::telemetry;
 /// The next operation on the store for a desk.
 #[derive(Debug)]
 pub(in crate::coordinator) enum Step {
-    /// No operation, because nothing is to be written now.
+    /// No operation, because there is nothing to write, or because the record cannot be written now.
     Nothing,
     /// A load, because the version in the store is unknown.
     Load,
@@ -175,7 +175,8 @@ impl Desk {
         Some((write, Ticket { record, act, transition, entry, sent, era }))
     }
 
-    /// Notes that the record cannot be written. The desk waits, because polls leave out a desk that is about to write.
+    /// Notes that the record cannot be written. The desk waits, because polls leave out a desk that is about to write,
+    /// and would otherwise never load its record.
     fn unwritten<T>(&mut self, now: Tick) -> Option<T> {
         self.sending.pause(now);
         None

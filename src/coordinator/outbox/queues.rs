@@ -22,7 +22,7 @@ pub(super) struct Queues {
     reports: u64,
     /// The rows with a user, which are the acts of operators and their results.
     pub(super) people: VecDeque<Waiting>,
-    /// The other rows.
+    /// The other rows, and the rows of acts that are added once more (`Outbox::push_repeated`).
     pub(super) machines: VecDeque<Waiting>,
     /// The number of rows that were lost because a queue was full, and that no row reports yet.
     missing: u64,
@@ -87,7 +87,7 @@ impl Queues {
         }
     }
 
-    /// Adds a row, which stands for this number of rows.
+    /// Adds a row, which stands for this number of rows, unless a row with its id waits already.
     pub(super) fn push(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
         if row.id.is_empty() || !self.contains(&row.id) {
             let kind = if row.user.is_some() { Kind::People } else { Kind::Machines };

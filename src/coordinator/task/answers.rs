@@ -171,7 +171,8 @@ impl Task {
         }
     }
 
-    /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown.
+    /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown. During a shutdown, each
+    /// desk with no other change drops its mark of the stop.
     pub(super) fn failed(&mut self, begun: Begun, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(begun.at, now, begun.name, error, dice);

@@ -16,7 +16,7 @@ use crate::telemetry;
 
 impl Task {
     /// Updates the findings with the result of the restore and with the version of an unwritable record, and handles
-    /// the report of the desk. The task calls this function after an answer.
+    /// the report of the desk. The task calls this function after each answer to a load or a write of the desk.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
@@ -47,7 +47,8 @@ impl Task {
         self.note(at, report, now);
     }
 
-    /// Ends the wait of first calls whose time is over, and updates the status of the store in the findings.
+    /// Ends the waits for audit rows that are stored or lost, ends the waits of first calls whose time is over, and
+    /// updates the status of the store in the findings.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
         self.ledger.outbox.take_lost().iter().for_each(|id| self.hub.waiters.set_aside(id));

@@ -23,7 +23,7 @@ impl Task {
         }
     }
 
-    /// Runs the health probe at the address in the configuration of a new circuit, if there is one.
+    /// Runs the health probe of a new circuit, if the configuration of the circuit has an address for health probes.
     pub(super) fn run_health_of(&mut self, circuit: &Circuit) {
         #[cfg(feature = "health")]
         if let Some(probe) = circuit.health_probe() {
@@ -52,7 +52,8 @@ impl Task {
         self.runners.abort_all();
     }
 
-    /// Forgets the health probes whose circuits are gone, after half of the runners have ended.
+    /// Counts a runner that has ended. Once the count exceeds half of the number of health probes, the health probes
+    /// whose circuits are gone are removed. A search after each end would cost too much work.
     pub(super) fn health_ended(&mut self) {
         self.ended_runners += 1;
         if self.ended_runners.saturating_mul(2) > self.ledger.health.len() {

@@ -26,7 +26,7 @@ use crate::store::{Etag, Hint, WatchEvent};
 pub(super) struct Hints {
     /// The desks with a hint.
     changed: BTreeMap<DeskId, Hinted>,
-    /// True if every desk has a hint.
+    /// True after a gap, which counts as a hint for every desk.
     all: bool,
     /// The earliest time of the next load.
     at: Tick,
@@ -35,9 +35,9 @@ pub(super) struct Hints {
 /// The hints for one desk.
 #[derive(Debug)]
 struct Hinted {
-    /// The version in the hint. `None` if the hint has no version, or if two hints have different versions.
+    /// The version in the hints. `None` if a hint has no version, or if the versions differ.
     etag: Option<Etag>,
-    /// The kind of the hint. [`Hint::Any`] if two hints have different kinds.
+    /// The kind of the hints. [`Hint::Any`] if the kinds differ.
     hint: Hint,
 }
 
@@ -122,8 +122,8 @@ impl Task {
         }
     }
 
-    /// Plans the loads that follow from hints. A gap comes from a watch that works again. This shows that the store
-    /// answers again, so the backoff ends.
+    /// Plans the loads that follow from hints. A gap often comes from a watch that works again, and then the store
+    /// probably answers again. Therefore a gap ends the backoff.
     pub(super) fn follow_hints(&mut self, now: Tick) {
         let was_gap = self.hints.all;
         let Ledger { desks, who, link, .. } = &self.ledger;

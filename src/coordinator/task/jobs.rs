@@ -67,8 +67,8 @@ pub(super) enum Ended {
     Watching { result: Result<Option<Watch>, StoreError> },
 }
 
-/// The share of the room for operations to which an operation belongs. Operations for orders have a share of their own,
-/// so that a person does not wait until operations that hang are given up.
+/// The part of the room for operations that an operation uses. Operations for orders have a part of their own, so that
+/// an operator does not have to wait for the timeout of other operations that hang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
     Orders,
@@ -127,8 +127,8 @@ impl Task {
         self.beat(now);
     }
 
-    /// Begins the operations for orders of operators, in the order of the orders, and then the write of their rows in
-    /// the audit.
+    /// Begins the operations for orders of operators, the oldest order first, and then the write of their rows in the
+    /// audit.
     fn launch_orders(&mut self, now: Tick) {
         let mut room = self.ledger.link.room(now).min(ORDERS).saturating_sub(self.orders_under_way);
         let orders: Vec<DeskId> = self.to_write.orders().collect();
@@ -201,7 +201,7 @@ impl Task {
     }
 
     /// Begins a deletion of rows of the audit that are older than their retention. A deletion runs only about once an
-    /// hour, because it is not urgent and can be expensive for the store.
+    /// hour, unless more old rows are left, because a deletion is not urgent and can be expensive for the store.
     fn trim(&mut self, now: Tick) {
         let (Some(kept), Some(time)) = (self.hub.terms.audit_kept, self.ledger.link.time(now)) else { return };
         self.next_trim = now.saturating_add(TRIM_EVERY.mul_f64(0.5 + self.ledger.dice.share()));
@@ -211,8 +211,8 @@ impl Task {
         self.begin("trim_audit", Lane::Others, now, trim, |result| Ended::Trimmed { result });
     }
 
-    /// Begins the next operation of a desk with something to write. Returns false if no operation has begun, because
-    /// the desk waits, has nothing to write, or needs a load first.
+    /// Begins the next operation of a desk with something to write. Returns false if no operation has begun, for
+    /// example because the desk waits, has nothing to write, or needs a load first.
     fn write(&mut self, at: DeskId, lane: Lane, now: Tick) -> bool {
         let Ledger { desks, who, link, .. } = &mut self.ledger;
         let desk = &mut desks[at];

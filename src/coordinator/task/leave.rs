@@ -1,9 +1,10 @@
 //! New and evicted circuits, with the creation and the end of their desks.
 //!
-//! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. An evicted circuit
-//! is not held, so only its last failures and its last transitions can be unwritten. While the store is down,
-//! the desks of evicted circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without
-//! its write, because keyed circuits come and go without end and would fill the memory.
+//! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. A circuit that an
+//! operator holds leaves the registry only with its whole layer. Therefore usually only the last failures and the last
+//! transitions of an evicted circuit are unwritten. While the store is down, the desks of evicted circuits wait, up to
+//! [`LEAVING`] of them. Beyond this number the oldest desk is closed without its write, because keyed circuits come and
+//! go without end and would fill the memory.
 
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
@@ -18,8 +19,8 @@ use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
-    /// Creates the desk of a new circuit, or lets the circuit wait for the desk of an evicted circuit of the same name.
-    /// The first calls of the circuit wait for the restore until `waits`.
+    /// Creates the desk of a new circuit. If an evicted circuit of the same name still has a desk, the new circuit
+    /// waits until that desk is closed. The first calls of the circuit wait for the restore until `waits`.
     pub(super) fn introduce(&mut self, circuit: Circuit, waits: Option<Tick>) {
         if let Some(at) = self.ledger.index.get(circuit.name()) {
             let desk = &mut self.ledger.desks[*at];
@@ -28,8 +29,8 @@ impl Task {
                     self.ledger.leaving.push_back(*at);
                 }
             } else if desk.is_waiting_for_restore() {
-                // The circuit was introduced while the task was being started, before the end of the wait of its first
-                // calls was known.
+                // The circuit was introduced a second time, for example because it was created while `start` listed the
+                // circuits of the registry. The first calls of the circuit may have begun to wait only then.
                 desk.let_calls_wait(waits);
             } else if waits.is_some() {
                 circuit.restored();
@@ -90,8 +91,8 @@ impl Task {
         }
     }
 
-    /// Closes a desk with a refused write if a new circuit of the same name waits for its desk. Otherwise the new
-    /// circuit would wait for ever, because the store would refuse each later write too.
+    /// Closes a desk with a refused write if a new circuit of the same name waits. Otherwise the new circuit would
+    /// never get a desk, because the store would refuse each later write too.
     pub(super) fn close_for_next(&mut self, at: DeskId, now: Tick) {
         if self.ledger.desks[at].has_next() {
             self.close_unwritten(at, now);

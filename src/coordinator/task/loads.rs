@@ -3,10 +3,10 @@
 //! A store answers a batch as a whole. If the store refuses a batch, smaller batches follow until the refused record is
 //! found. From then on that record is loaded alone, after the others.
 //!
-//! If the store refuses a record alone, it perhaps refuses all records, and must count as down then. The refusal does
-//! not count if the store has loaded another record lately. Before the store counts as down, another record is
-//! requested, because circuits at rest are loaded seldom. A refusal by one part of the store, while another part
-//! answers, never marks the store as down.
+//! If the store refuses a record alone, the store perhaps refuses all records, and then must count as down. The refusal
+//! does not mark the store as down if the store has loaded another record lately (`credit`). Otherwise another record
+//! is requested first, because circuits at rest are loaded too seldom to show that the store still loads records. A
+//! refusal by one part of the store, while another part answers, never marks the store as down.
 
 use std::collections::BTreeSet;
 
@@ -121,8 +121,8 @@ impl Loads {
         has_credit
     }
 
-    /// Requests another record, to find out if the store refuses all records. Returns false if the store has loaded no
-    /// record since the last such request.
+    /// Requests another record, to find out if the store refuses all records. Returns false if there is no other
+    /// record, or if the store has loaded no record since the last such request.
     fn ask(&mut self, mut others: impl Iterator<Item = DeskId>) -> bool {
         let other = others.find(|other| !self.alone.contains(other)).filter(|_| !self.has_asked);
         self.has_asked |= other.is_some();
@@ -141,7 +141,7 @@ impl Loads {
 }
 
 impl Task {
-    /// Plans polls of all desks, which load all records.
+    /// Polls all desks now.
     pub(super) fn load_all(&mut self, now: Tick) {
         let all = self.ledger.desks.ids().collect();
         self.load_polled(all, now);

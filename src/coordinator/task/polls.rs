@@ -1,10 +1,10 @@
 //! The polls, which load records because a store without a watch reports no changes, and a watch can lose changes.
 //!
-//! Each desk has the pace of its circuit. A circuit is at rest if it is neither tripped nor held, in this process and
-//! in the record. Counts of failures are no reason for a faster pace, because the counts of other instances matter only
-//! in a write, and a write succeeds only over the newest version. While the watch reports every change, a poll only
-//! finds changes whose hint was lost, so that the polls are slow. Otherwise a poll finds every change of another
-//! instance.
+//! Each desk has the pace of its circuit. A circuit is at rest if it is not tripped in this process, and neither
+//! tripped nor held in the record. Counts of failures are no reason for a faster pace, because the counts of other
+//! instances matter only in a write, and a write succeeds only over the newest version. While the watch reports every
+//! change, a poll only finds changes whose hint was lost, so that the polls are slow. Otherwise a poll finds every
+//! change of another instance.
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|
@@ -14,7 +14,8 @@
 //!
 //! The polls of one pace visit its desks in turn. Each poll loads one batch, and the batches are spread evenly over the
 //! interval. So a registry of ten thousand circuits makes small polls all the time, and a small registry makes one poll
-//! in an interval. A desk with a new pace is polled within 1.7 intervals.
+//! in an interval. A desk with a new pace is polled within about 1.2 intervals, unless the store has answered for the
+//! desk within the last half of an interval.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -92,7 +93,7 @@ impl Polls {
         }
     }
 
-    /// Notes if the watch reports every change. A shorter interval brings the next polls forward.
+    /// Notes whether the watch reports every change at present. A shorter interval brings the next polls forward.
     fn watched(&mut self, is_watched: bool, now: Tick, dice: &mut Dice) {
         if std::mem::replace(&mut self.is_watched, is_watched) == is_watched {
             return;
@@ -106,9 +107,9 @@ impl Polls {
         }
     }
 
-    /// Removes and returns the desks to poll now, and plans the next polls. `is_fresh` returns true if the store has
-    /// answered for a desk after a time. A circuit that is not at rest writes often, so its poll is left out if the
-    /// last answer is younger than half of the interval.
+    /// Returns the desks to poll now, and plans the next polls. `is_fresh` returns true if the store has answered for a
+    /// desk after a time. A circuit that is not at rest writes often, so its poll is left out if the last answer is
+    /// younger than half of the interval.
     fn take(&mut self, now: Tick, dice: &mut Dice, is_fresh: impl Fn(DeskId, Tick) -> bool) -> Vec<DeskId> {
         let mut due = Vec::new();
         for pace in PACES {
@@ -127,8 +128,8 @@ impl Polls {
 }
 
 impl Round {
-    /// Returns the time of the next poll after a poll now. Each wait varies from 80 % to 120 %, so that many instances
-    /// do not poll the store at the same time.
+    /// Returns the time of the next poll after a poll now. Each wait is 80 % to 120 % of its mean, so that many
+    /// instances do not poll the store at the same time.
     fn spread(&self, interval: Duration, now: Tick, dice: &mut Dice) -> Tick {
         let batches = u32::try_from(self.desks.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
         now.saturating_add((interval / batches).mul_f64(0.8 + 0.4 * dice.share()))

@@ -2,9 +2,9 @@
 //!
 //! Timers and the clock of the process stand still while the machine is suspended, and the wall clock continues. A
 //! timer of the next poll would still wait for its remaining time after the wake-up. Therefore all records are loaded
-//! at once if the wall clock has gained on the clock of the process. Nothing else depends on the wall clock, so that a
-//! step of the wall clock costs one load. If the wall clock of a virtual machine stood still as well, the polls come at
-//! their usual times.
+//! at once if the wall clock has gained on the clock of the process. Nothing else in the task depends on the wall
+//! clock, so that a step of the wall clock costs no more than a load of all records and a heartbeat. If the wall clock
+//! of a virtual machine stood still as well, the polls come at their usual times.
 
 use std::time::Duration;
 use std::time::SystemTime;

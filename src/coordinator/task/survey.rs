@@ -1,11 +1,10 @@
 //! The survey of the store, which finds the keyed circuits that are not closed and restores them before their
 //! first call.
 //!
-//! A survey lists the names in the store, and loads in batches the records whose names belong to a keyed
-//! layer. A record is judged and dropped immediately. Therefore only the number of keys of a layer and the
-//! number of names in the store determine the memory. The survey creates the circuits at the end, the most
-//! urgent first, and the desk of each circuit then restores it. Closed circuits stay in the store until the
-//! first call of their key.
+//! A survey lists the names in the store, and loads in batches the records whose names belong to a keyed layer. A
+//! record is judged and dropped immediately. Therefore only the number of keys of a layer and the number of names in
+//! the store determine the memory. The survey creates the circuits at the end, the most urgent first, and the desk of
+//! each circuit then restores it. All other circuits stay in the store until the first call of their key.
 //!
 //! A record that the store refuses does not hold up the others, as in `loads.rs`.
 //!
@@ -32,7 +31,8 @@ use crate::telemetry;
 pub(super) struct Survey {
     /// True while an operation of the survey is under way.
     under_way: bool,
-    /// The names whose records are still to be loaded. `None` until the store has listed its names.
+    /// The names to load and the circuits found so far, from the list of names to the end of the survey. `None` at
+    /// other times.
     work: Option<Work>,
     /// The earliest time of the next survey.
     at: Tick,
@@ -58,9 +58,10 @@ struct Work {
 #[derive(Debug)]
 struct Layer {
     keyed: Weak<dyn Prefixed>,
-    /// The circuits of the layer that are not closed in the store, by name.
+    /// The names of the circuits to restore that the survey has found so far, each with its urgency.
     found: Vec<(Urgency, String)>,
-    /// The number of circuits of the layer that cannot be restored before their first call.
+    /// The number of circuits of the layer that this survey leaves out, because there is no room or because their
+    /// settings were refused. The first call of its key restores such a circuit.
     left_out: usize,
 }
 
@@ -269,5 +270,5 @@ impl Layer {
 
 /// The number of records refused alone in a row from which the survey assumes that the store refuses all records.
 const MANY_REFUSED: usize = 4;
-/// The largest number of records that a survey loads, which is ten times the usual limit of a registry.
+/// The largest number of records that a survey loads, which is ten times the default limit of a registry.
 const MOST_NAMES: usize = 100_000;

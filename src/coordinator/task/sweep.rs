@@ -1,10 +1,10 @@
 //! The deletion of records that no instance has needed for long, in stores that do not expire records themselves.
 //!
 //! Keyed circuits come and go without end, and each key that has failed once leaves a record. About once an hour, the
-//! task asks the store for names that were not written for long, decodes their records, and deletes those whose time is
-//! over. A record that was written in the meantime stays, because a deletion names the version. The record of a circuit
-//! that this instance has stays too. A deletion closes no circuit, because no instance takes an absent record for a
-//! closed circuit.
+//! task queries the store for the names of records that were not written for long, decodes these records, and deletes
+//! those whose time is over. A record that was written in the meantime stays, because a deletion names the version. The
+//! record of a circuit that this instance has stays too. A deletion closes no circuit, because no instance takes an
+//! absent record for a closed circuit.
 //!
 //! Each list, load and deletion is an operation of its own with the whole timeout of the store, so that even a slow
 //! store completes a sweep. A record that the store refuses does not hold up the others, and is judged again by the

@@ -44,7 +44,7 @@ impl Known {
         self.names.iter().find(|name| **name == key).copied().or_else(alias).or_else(option)
     }
 
-    /// Returns the error for an unknown parameter. `key` is absent if the parameter may be a part of a password.
+    /// Returns the error for an unknown parameter. `key` is `None` if the parameter may be a part of a password.
     pub(super) fn unknown(&self, key: Option<&str>) -> Wrong {
         let allowed = match self.names {
             [] => "an address of this kind has no parameters".to_owned(),

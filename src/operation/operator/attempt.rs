@@ -61,7 +61,8 @@ impl Attempt<'_> {
 }
 
 impl Operator {
-    /// Deletes the stored value, unless the circuit has changed since the generation that the operator has seen.
+    /// Deletes the stored value, unless the deletion would miss a cache, the id of the order is in use, or the circuit
+    /// has changed since the generation that the operator has seen.
     pub(super) async fn try_forget(
         &self,
         attempt: &mut Attempt<'_>,

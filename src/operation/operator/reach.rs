@@ -1,8 +1,8 @@
-//! The reach of an order, which is the number of instances that have taken over its act, by their entries in the
+//! The reach of an order, which is the number of instances that have applied its act, according to their entries in the
 //! record.
 //!
 //! A stored act says nothing about the instances, because an instance may use another store, or may not have polled
-//! yet. Each instance that takes an act over writes the number of the act into its entry.
+//! yet. Each instance that applies an act writes the number of the act into its entry.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,20 +16,20 @@ use crate::store::{StoreError, StoreErrorKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reach {
-    /// The number of instances whose entry names the act.
+    /// The number of instances whose entry names the last act of the record, which is the act of the order or a later
+    /// act.
     pub have: usize,
     /// The number of instances with an entry in the record, without those that are gone. An instance whose circuit
-    /// never failed has no entry before it takes over an act, so the fleet may be larger.
+    /// never failed has no entry before it applies an act, so the fleet may be larger.
     pub known: usize,
 }
 
 impl Operator {
-    /// Waits until the known instances have taken over the act of an order, at most for `patience`. Returns early if
-    /// all known instances have the act. Returns `None` if the record does not have the order, for example because
-    /// later acts or a deletion have removed the order.
+    /// Waits until the known instances have applied the act of an order, at most for `patience`. Returns `None` if the
+    /// record does not have the order, for example because later acts or a deletion have removed the order.
     ///
-    /// If the store reports changes, the instances take the act over within a fraction of a second, and otherwise at
-    /// their next poll, which takes up to 12 s by default.
+    /// If the store reports changes, the instances apply the act within a fraction of a second, and otherwise at their
+    /// next poll, which takes up to 12 s by default.
     ///
     /// # Errors
     ///
@@ -42,8 +42,8 @@ impl Operator {
     pub async fn reach(&self, name: &str, order: &Order, patience: Duration) -> Result<Option<Reach>, StoreError> {
         let mut seen = self.reach_now(name, order).await?;
         let complete = async {
-            // An instance without an entry is known only after it has taken over the act. Therefore the count is
-            // complete only after a short time.
+            // An instance without an entry is known only after it has applied the act. Therefore the count is complete
+            // only after a short time.
             tokio::time::sleep(SETTLES).await;
             loop {
                 seen = self.reach_now(name, order).await?;

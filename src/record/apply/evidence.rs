@@ -12,7 +12,7 @@ pub(super) fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceE
     // A weight that is not a number must not be written, because JSON has no such number, and the whole record could
     // not be decoded again.
     let mut entry = entry.cleaned();
-    // The vote and the lease of an instance change with its commands to the fleet only.
+    // The vote and the lease of an instance change only by its commands to the fleet.
     let present = before.as_ref();
     entry.vote = entry.vote.or_else(|| present?.vote.clone());
     entry.lease = entry.lease.or_else(|| present?.lease.clone());

@@ -16,7 +16,7 @@ pub struct OperatorCommand {
     /// is superseded.
     pub id: String,
     /// The ids and the [hashes](Operated::marks) of the earlier acts on this instance that this act replaced before
-    /// they were written. Their ids are recorded as done, so that no other instance applies the earlier acts later.
+    /// they were written. These acts are recorded as done, so that no other instance applies them later.
     pub replaced: Vec<(String, String)>,
     /// The act of the operator.
     pub act: Act,
@@ -68,8 +68,8 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
     // If the instance knew no act, the numbers cannot be compared, and the later act wins, as for a transition.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    // The operator may have given the replaced order to another instance as well, which has written it. The command
-    // then follows that order, although this instance did not know its sequence.
+    // The operator may have given the replaced order to another instance as well, and that instance has written the
+    // order. The command then follows that order, although this instance did not know its sequence.
     let follows = |last: &Operated| {
         last.commands.last().is_some_and(|id| command.replaced.iter().any(|(replaced, _)| replaced == id))
     };

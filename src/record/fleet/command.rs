@@ -16,7 +16,7 @@ pub struct FleetCommand {
     pub after: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
-    /// The id of this start of the instance, for the new entry of an instance that has none.
+    /// The id of this start of the instance, which a new entry gets if the instance has no entry yet.
     pub incarnation: String,
     /// True for an instance with `Sharing::Follow`, for which a newer published state counts as the decision of the
     /// fleet.
@@ -68,9 +68,9 @@ pub enum FleetChange {
     Lease {
         /// The duration of the lease, at most a minute.
         lasts: Duration,
-        /// The number of probes that close the fleet.
+        /// The number of passed probes that close the fleet.
         probes: u32,
-        /// The number of leases at once.
+        /// The largest number of pending leases at the same time.
         in_flight: u32,
         /// The time after which a round without a verdict ends.
         quiet_after: Duration,
@@ -87,7 +87,7 @@ pub enum FleetChange {
     },
     /// The probe of the instance passed.
     Passed {
-        /// The number of probes that close the fleet.
+        /// The number of passed probes that close the fleet.
         probes: u32,
     },
     /// The probe of the instance failed.
@@ -109,9 +109,9 @@ pub enum FleetChange {
     Late {
         /// True if the probe passed.
         passed: bool,
-        /// The number of probes that close the fleet.
+        /// The number of passed probes that close the fleet.
         probes: u32,
-        /// The number of leases at once.
+        /// The largest number of pending leases at the same time.
         in_flight: u32,
         /// The open duration if the fleet reopens.
         open_for: Option<Duration>,

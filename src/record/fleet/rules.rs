@@ -16,10 +16,10 @@
 //! | `Late` | the instance has an overdue probe; or a lapsed lease, and room for a lease | the result counts |
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
-//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if the instance has no failure
-//! in this round, if fewer than `in_flight` leases are pending, and if passed and pending probes together are fewer
-//! than `probes`. A hold of an operator supersedes every command, because the hold decides alone. Each decision of the
-//! fleet is also the published state, under the same generation.
+//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if the instance
+//! has no failure in this round, if fewer than `in_flight` leases are pending, and if passed and pending probes
+//! together are fewer than `probes`. A hold of an operator supersedes every command, because the hold decides alone.
+//! Each decision of the fleet is also the published state, under the same generation.
 //!
 //! Each result ends its lease. If the answer to a result was lost and the result is sent again, the result finds no
 //! pending lease and does not count twice. For this purpose, an instance requests no further lease before it knows that
@@ -58,7 +58,7 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
         return Effect::Superseded;
     }
     let previous = present.map_or(0, |entry| entry.sequence).max(*after);
-    // A command does not change an expired entry, because the next load drops such an entry, but begins with a new
+    // If the entry has expired, the command begins with a new entry, because the next load would drop the expired
     // entry.
     let mut own = present
         .filter(|entry| !entry.is_expired(now))
@@ -226,7 +226,7 @@ impl Judge<'_> {
         if reason.is_empty() { begin } else { format!("{begin}: {reason}") }
     }
 
-    /// Begins a round, if the open duration of the fleet or a forced opening by an operator is over.
+    /// Begins a round if the open duration of the fleet, or `longest`, or a forced opening by an operator is over.
     fn begin(&self, longest: Duration) -> Result<Decision, Effect> {
         let reason = if self.fleet.state == State::Open {
             let is_longest = self.fleet.until.is_some() && self.fleet.is_older_than(longest, self.now);

@@ -159,7 +159,8 @@ fn awkward(prefix: &str) -> Vec<String> {
         [("x", "a"), ("x", "b"), ("x", "A"), ("x", ""), ("/", ""), ("\"", ""), ("\u{1f980}", "")]
             .map(|(unit, end)| filled(unit, end)),
     );
-    // The next name is a proper prefix of the names above, so that a store which compares prefixes fails.
+    // The next name is a proper prefix of the names that are filled with `x`, so that a store which compares prefixes
+    // fails.
     let short = filled("x", "a");
     names.push(short[..short.len() - 1].to_owned());
     names

@@ -64,7 +64,8 @@ impl DiskThread {
     /// # Errors
     ///
     /// [`Unavailable`](crate::store::StoreErrorKind::Unavailable) at once if the work of an earlier operation has run
-    /// for 500 ms although the operation was given up, or has run for 10 s. Also if the system starts no thread.
+    /// for 500 ms although the operation was given up, or has run for 10 s. Also `Unavailable` if the system starts no
+    /// thread.
     ///
     /// # Panics
     ///
@@ -72,7 +73,8 @@ impl DiskThread {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before its turn, the work is not done. Afterwards the work is done completely.
+    /// If the future is dropped before its turn, the work is not done. If the future is dropped later, the work is
+    /// still done completely.
     pub(in crate::store) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,

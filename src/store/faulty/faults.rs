@@ -84,11 +84,11 @@ pub enum Fault {
     /// The operation takes effect, but its answer is lost and the caller gets [`TimedOut`](StoreErrorKind::TimedOut).
     LoseReply,
     /// The operation fails with [`TimedOut`](StoreErrorKind::TimedOut) at once and takes effect after this time, like a
-    /// write that is still on the network. A read only loses its answer.
+    /// write that is still on the network. A read and `trim_audit` only lose their answers.
     ApplyLater(Duration),
-    /// A load of a name repeats the last answer before the fault, like a replica that lags behind. A name that was not
-    /// loaded before the fault gets its present value at its first load, and the same value afterwards. The fault
-    /// changes no other operation.
+    /// `load_many` repeats for each name the last answer before the fault, like a replica that lags behind. A name that
+    /// was not loaded before the fault gets its present value at its first load, and the same value afterwards. The
+    /// fault has no effect on other methods.
     Stale,
 }
 
@@ -145,7 +145,7 @@ impl Faults {
         self.0.ended.send_modify(|ended| *ended += 1);
     }
 
-    /// Removes all faults and delays. The counts stay.
+    /// Removes all faults and delays, and lets watches report their events again. The counts stay.
     pub fn heal(&self) {
         let mut plan = self.0.plan.lock();
         plan.faults.clear();

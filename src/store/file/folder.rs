@@ -1,8 +1,8 @@
 //! The records in the folder, as files.
 //!
-//! Every function of this module blocks on the disk, so the store calls it on its own thread. The module `lock` has the
-//! lock and the kinds of errors, the module `name` has the names of the files, and the module `disk` of all stores has
-//! the rules for owners, modes and links.
+//! Every function of this module blocks on the disk, so the store calls these functions on its own thread. The module
+//! `lock` has the lock and the kinds of errors, the module `name` has the names of the files, and the module `disk` of
+//! all stores has the rules for owners, modes and links.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -182,7 +182,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Returns the next names after `after`, in the order of bytes, whose file was last replaced before this time.
+    /// Returns the first 256 names after `after`, in the order of bytes, whose file was last replaced before the time
+    /// `before`.
     pub(super) fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
         let files = self.files().map_err(|error| failed("read", &self.path, &error))?;
         let is_old = |metadata: &fs::Metadata| metadata.modified().is_ok_and(|at| Timestamp::from(at) < before);
@@ -247,8 +248,8 @@ impl Folder {
         disk::synchronise(parent).map_err(|error| failed("synchronise", parent, &error))
     }
 
-    /// Replaces the file completely or not at all. The caller holds the lock. If `keep` is true, a copy of the old
-    /// content is kept.
+    /// Replaces the file, so that readers find either the old or the new content. The caller holds the lock. If `keep`
+    /// is true, the old content is kept as a copy, and readers find no file for a moment.
     fn replace(&self, path: &Path, bytes: &[u8], keep: bool) -> Result<(), StoreError> {
         // Relaxed, because the number publishes no other data.
         let number = self.shared.temporaries.fetch_add(1, Relaxed);
@@ -273,8 +274,9 @@ impl Folder {
         done.and_then(|()| self.settle())
     }
 
-    /// Renames a file that holds no record, so that its content is kept as a copy. Until the next rename readers find
-    /// no file. To readers a missing file means the same as a file without a record.
+    /// Renames a file whose content is no record of its circuit, so that the content is kept as a copy. Readers find no
+    /// file until the caller has renamed the new file into place. This does no harm, because a circuit treats a missing
+    /// record and an unusable record alike.
     fn set_aside(&self, path: &Path) -> Result<(), StoreError> {
         let copy = with_suffix(path, ".corrupt");
         fs::rename(path, &copy).map_err(|error| failed("set aside", path, &error))?;

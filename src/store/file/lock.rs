@@ -3,8 +3,8 @@
 //! The lock is a separate file beside the protected file, because a rename replaces the protected file together with
 //! any lock on that file. Only a lock on the file at the path counts, so that two processes never hold the lock at the
 //! same time, one on a deleted lock file and one on a new lock file. The lock file is deleted together with the record,
-//! by the holder of the lock. Otherwise keyed circuits, whose keys strangers may choose, would leave more and more lock
-//! files.
+//! by the holder of the lock. Otherwise keyed circuits, whose keys the senders of requests may choose, would leave more
+//! and more lock files.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::store::disk::{self, Identity};
 use crate::store::{StoreError, StoreErrorKind};
 
-/// A held lock. The drop of the value unlocks the file.
+/// A held lock. Dropping the value unlocks the file.
 #[derive(Debug)]
 #[must_use = "the file is unlocked when the lock is dropped"]
 pub(super) struct Lock {

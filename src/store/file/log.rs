@@ -1,9 +1,9 @@
 //! The audit of a folder, as one JSON row per line, appended under a lock.
 //!
-//! A row is kept once, however often it is appended. This process remembers the ids of the last rows, and before an
-//! append it reads the rows that other processes have appended since its last reading. A killed writer may leave an
-//! unfinished line. The next append first ends that line, so that its own row begins on a new line. Readers skip the
-//! unfinished line.
+//! A row that is appended again is kept once. This process remembers the ids of the last 10 000 rows. Before an append,
+//! this process also reads the rows that other processes have appended since its last reading. A killed writer may
+//! leave an unfinished line. The next append first ends that line, so that its own row begins on a new line. Readers
+//! skip the unfinished line.
 //!
 //! A full file is renamed and a new file is begun. The rename replaces the previous full file, so the audit has at most
 //! two files. A file with a second name counts as full, because the second name may belong to another program or to a
@@ -190,7 +190,7 @@ impl Log {
         Ok([oldest, newest])
     }
 
-    /// Returns the largest number of bytes that are read of a file. The number is at least 64 MiB, because another
+    /// Returns the largest number of bytes that are read from a file. The number is at least 64 MiB, because another
     /// process may have configured a larger file.
     fn most(&self) -> u64 {
         self.bytes.saturating_mul(2).max(64 * 1024 * 1024)

@@ -1,4 +1,4 @@
-//! The watch of a folder, which reads the metadata of all files at a fixed interval and reports the differences.
+//! The watch of a folder, which reads the metadata of all files again and again, and reports the differences.
 //!
 //! Reading metadata is cheap, needs no crate for each operating system, and sees the writes of other processes. The
 //! pause between two readings grows with their duration, so that a folder with very many files costs little, too. Each

@@ -1,4 +1,5 @@
-//! The check of the address of a database, before sqlx parses the address.
+//! The check of the address of a database before sqlx parses the address, and the removal of the search path from the
+//! address.
 //!
 //! An unescaped special character in a password ends the part of the address that sqlx keeps secret. The rest of the
 //! password becomes the host, the database or a parameter, which appear in errors and logs. The host is also sent to

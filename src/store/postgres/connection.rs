@@ -47,8 +47,7 @@ impl Lanes {
             let idle = self.idle.lock().pop();
             let Some(mut connection) = idle else { break };
             // A connection that died while it was idle fails or hangs at this statement. Nothing was changed, so the
-            // next connection is tried. The limit is short, because after it the operation still needs a new
-            // connection.
+            // next connection is tried. The limit is short, because the operation may need a new connection afterwards.
             let alive = raw_sql(AssertSqlSafe(begin.clone())).execute(&mut connection);
             if let Ok(Ok(_)) = timeout(time_limit::limit() / 4, alive).await {
                 return Ok(Lease { connection, lanes: self, _permit: permit });

@@ -37,7 +37,8 @@ fn kind(state: &str) -> StoreErrorKind {
     match (state.get(..2).unwrap_or_default(), state) {
         // A timeout of a statement or a lock. The statement was rolled back, so it may be repeated at once.
         (_, "57014" | "55P03") => StoreErrorKind::TimedOut,
-        // The server is a standby, or is shutting down. After a failover the next connection finds the new primary.
+        // The server is a standby, is starting or shutting down, or has closed an idle connection. After a failover the
+        // next connection finds the new primary.
         (_, "25006" | "57P01" | "57P02" | "57P03" | "57P05") => StoreErrorKind::Unavailable,
         // A broken connection, a conflict of transactions, a lack of memory, disk space or connections, or an error of
         // the system.

@@ -1,8 +1,8 @@
 //! The watch of the table of records, which is a connection with `LISTEN`.
 //!
-//! Every role of the database may notify every channel. Therefore a notification is only a hint at a name, and a
-//! notification that is no hint is ignored. The name of the channel contains the OID of the table, so that a store does
-//! not receive the notifications for another schema of the same database.
+//! Every role of the database may notify every channel. Therefore a notification only makes the coordinator load a
+//! record, and a notification of another form is ignored. The name of the channel contains the OID of the table, so
+//! that a store does not receive the notifications for another schema of the same database.
 //!
 //! sqlx's listener reconnects after some errors and not after others, and does not notice a network that has become
 //! silent. Therefore this module never lets a listener reconnect. After any failure a new listener replaces the old
@@ -31,7 +31,8 @@ use crate::store::{StoreError, Watch, WatchSender, time_limit};
 
 /// Begins to listen. Every commit after the return of this function is reported. Returns `None` behind a pooler.
 pub(super) async fn watch(server: &Server) -> Result<Option<Watch>, StoreError> {
-    // Less than half of the limit, because a connection and a listener must both fit into the limit of the caller.
+    // Opening a connection and opening a listener get less than half of the limit each, so that both fit into the limit
+    // of the caller.
     let limit = time_limit::limit() / 20 * 9;
     let Some(listener) = listen(server, limit).await? else { return Ok(None) };
     let (sender, watch) = Watch::channel();

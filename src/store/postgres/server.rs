@@ -1,7 +1,8 @@
 //! The server of a store: its options, the files of its certificates, and the errors of new connections.
 //!
-//! sqlx reports a missing file and a refused certificate as errors of the network. Both last until an operator corrects
-//! them. Therefore this module reports both as `Refused`, with the name of the file.
+//! sqlx reports a missing file and a refused certificate as errors of the network. Such an error lasts until an
+//! operator corrects the file or the certificate. Therefore this module reports the error as `Refused`, with the name
+//! of the file.
 
 use std::str::FromStr;
 

@@ -63,7 +63,7 @@ pub(super) async fn read(servers: &Servers, keys: &Keys, filter: &AuditFilter) -
     let mut rows = Vec::new();
     let mut last = String::new();
     for _ in 0..MAX_PAGES {
-        // The next page begins with the last row, which is skipped below. An exclusive begin, `(`, needs Redis 6.2.
+        // The next page begins with the last row, which is skipped below. An exclusive start, `(`, needs Redis 6.2.
         let from = if last.is_empty() { "+" } else { &last };
         let command = script::audit_page(keys, "XREVRANGE", from, "-", READ_AT_ONCE);
         let answer =

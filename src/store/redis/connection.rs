@@ -71,7 +71,8 @@ struct Live {
 }
 
 impl Connection {
-    /// Creates the connection. Errors and logs name the server as `described`.
+    /// Creates the handle of a connection, which the first operation opens. Errors and logs name the server as
+    /// `described`.
     pub(super) fn new(source: Source, described: String) -> Self {
         Self {
             source,
@@ -246,7 +247,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Counts on drop whether the operation got an answer, because an operation may also end by being dropped.
+/// Updates the count of unanswered operations on drop, because an operation may also end by being dropped.
 struct Waiting<'a> {
     connection: &'a Connection,
     live: &'a Arc<Live>,

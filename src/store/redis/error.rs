@@ -18,7 +18,8 @@ pub(super) enum Access {
     Write,
 }
 
-/// The reason for a missing answer. Several operations may wait for one connection, so each receives a clone.
+/// The fault of an operation that got no answer, or got an error as its answer. Several operations may wait for one
+/// connection, so each receives a clone.
 #[derive(Debug, Clone)]
 pub(super) struct NoAnswer {
     kind: StoreErrorKind,
@@ -31,7 +32,7 @@ pub(super) struct NoAnswer {
 }
 
 impl NoAnswer {
-    /// Returns the reason why a connection failed. `ca` is the file that verifies the certificate of the server.
+    /// Returns the fault of a failed attempt to connect. `ca` is the file that verifies the certificate of the server.
     pub(super) fn connecting(address: &str, ca: Option<&Pem>, error: RedisError) -> Self {
         let mut fault = Self::by_code(address, &error).unwrap_or_else(|| {
             let kind = error.kind();
@@ -54,41 +55,41 @@ impl NoAnswer {
         fault
     }
 
-    /// Returns the reason if no connection was opened within the limit.
+    /// Returns the fault of a connection that was not opened within the limit.
     pub(super) fn unconnected(address: &str, within: &str) -> Self {
         let message =
             format!("redis at {address} accepted no connection {within}: is it the right address, and scheme?");
         Self { useless: true, ..Self::unavailable(message) }
     }
 
-    /// Returns the reason if an answer did not arrive within the limit.
+    /// Returns the fault of an answer that did not arrive within the limit.
     pub(super) fn late(address: &str, within: Duration) -> Self {
         let message = format!("redis at {address} did not answer {}", time_limit::described(within));
         Self { kind: StoreErrorKind::TimedOut, ..Self::unavailable(message) }
     }
 
-    /// Returns the reason if no connection was tried, because a file of the address cannot be used.
+    /// Returns the fault of a connection that was not tried, because a file of the address cannot be used.
     pub(super) fn without_files(error: &StoreError) -> Self {
         Self { kind: error.kind(), message: error.chain(), cause: None, useless: true, of_one_node: false }
     }
 
-    /// Returns the reason if a sentinel does not know the master.
+    /// Returns the fault of a sentinel that does not know the master.
     pub(super) fn unknown_master(sentinel: &str, master: &str) -> Self {
         Self::refused(format!("{sentinel} knows no master `{master}`: is the name right?"))
     }
 
-    /// Returns the reason if the server that the sentinels have named is not a master.
+    /// Returns the fault of a server that the sentinels have named although it is not a master.
     pub(super) fn no_master(address: &str, server: &str) -> Self {
         let message = format!("redis at {address}: {server} is no master any more; the sentinels are asked again");
         Self { useless: true, ..Self::unavailable(message) }
     }
 
-    /// Returns the reason if no node of a cluster is known that serves the slot.
+    /// Returns the fault of a slot that no known node of a cluster serves.
     pub(super) fn unserved(address: &str) -> Self {
         Self::unavailable(format!("redis at {address}: no node is known that serves the slot of the key"))
     }
 
-    /// Returns the reason if nodes of a cluster have redirected a command too often.
+    /// Returns the fault of a command that nodes of a cluster have redirected too often.
     pub(super) fn redirected(address: &str) -> Self {
         Self::unavailable(format!("redis at {address} is moving the slot of the key from node to node"))
     }

@@ -3,8 +3,8 @@
 //! The name of the channel contains the prefix and the database of the store, so that stores on one server do not
 //! receive each other's hints. A message that is no hint is ignored, because another program has sent it.
 //!
-//! `PUBLISH` in one node of a cluster reaches the subscribers of all nodes, so that the watch has one connection to any
-//! node, and to the next node after an error.
+//! `PUBLISH` in one node of a cluster reaches the subscribers of all nodes. Therefore the watch has only one
+//! connection, to any node, and connects to the next node after an error.
 //!
 //! The watch has its own connection, so that a slow watch delays no operation. With RESP3 the crate `redis` passes each
 //! message to a function, which puts the message directly into the bounded channel of the watch. With RESP2 the crate

@@ -7,9 +7,9 @@
 //! A script compares the expected etag with the etag of the present value. `value.rs` describes the etags.
 //!
 //! A change is published as a hint, `LENGTH ETAG\nNAME`, with the length of the name. Behind the name is the word
-//! `transition` if the write has no act of an operator. Readers ignore all other bytes there, so that a later version
-//! can append more. The hint has no content, because every client that may publish can send such a message. A write of
-//! counts is not published.
+//! `transition` if the write publishes a state and no act of an operator. Readers ignore all other bytes there, so that
+//! a later version can append more. The hint has no content, because every client that may publish can send such a
+//! message. A write of counts is not published.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The sentinels of a master, which every new connection asks for the present master.
+//! The sentinels of a master. Before every new connection the store asks the sentinels for the present master.
 //!
 //! A sentinel that was cut off from the others may name a former master for some time. Therefore all sentinels are
 //! asked at once, and the store connects to the server that more than half of all sentinels name. If there is no such
@@ -46,7 +46,7 @@ impl Sentinels {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the questions end.
+    /// If the future is dropped, the queries end.
     pub(super) async fn master(&self, source: &Source, within: Duration) -> Result<ConnectionInfo, NoAnswer> {
         let mut questions = JoinSet::new();
         for server in self.servers.iter() {
@@ -72,7 +72,7 @@ impl Sentinels {
                     }
                 }
                 Ok(Err(error)) => fault = Some(error),
-                // The runtime is ending, or the task of the question has panicked.
+                // The runtime is ending, or the task of the query has panicked.
                 Err(_) => {}
             }
         }
@@ -83,7 +83,7 @@ impl Sentinels {
     }
 }
 
-/// Asks one sentinel for the host and the port of the master.
+/// Queries one sentinel for the host and the port of the master.
 async fn ask(
     source: &Source,
     server: ConnectionInfo,

@@ -5,10 +5,10 @@
 //! replaced or deleted.
 //!
 //! sqlx's pool is not used. A pool can be created only inside a runtime, spawns a task for each returned connection,
-//! and with a single connection would still run only one operation at a time. SQLite runs the statements of a
-//! connection on a thread of its own, and the thread of the store waits for the answers. Therefore a file that hangs
-//! costs at most three threads, which are those of the store, of this connection and of the connection of the watch. No
-//! thread of a runtime waits for the disk.
+//! and with a single connection would still run only one operation at a time. sqlx runs the statements of a connection
+//! on a thread of its own, and the thread of the store waits for the answers. Therefore a file that hangs costs at most
+//! three threads, which are those of the store, of this connection and of the connection of the watch. No thread of a
+//! runtime waits for the disk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,8 @@ impl Lane {
         work: impl AsyncFnOnce(&mut Entered<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let lane = Arc::clone(self);
-        // Half of the limit, so that an operation ends with an error that names the reason.
+        // A statement waits for another process for half of the limit, so that the operation can still end with an
+        // error that names the reason.
         let busy = limit() / 2;
         let work = move || {
             let mut opened = lane.opened.lock();
@@ -122,7 +123,8 @@ impl Lane {
         let opened = self.prepare(create).and_then(|()| {
             let mut opened = self.connect()?;
             block_on(self.ensure(&mut opened.connection, create))?;
-            // The check of the tables has read the file, and therefore the file of the write-ahead log exists by now.
+            // The identities are read again, because SQLite may have created the write-ahead log at the check of the
+            // tables, and a later replacement of this log must be noticed.
             opened.files = Files::at(&self.path).map_err(|error| self.unusable(&error))?;
             Ok(opened)
         });
@@ -308,7 +310,8 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// Waits on this thread for a future of sqlx, which needs no runtime, because SQLite answers from another thread.
+/// Waits on this thread for a future of sqlx, which needs no runtime, because sqlx answers from the thread of the
+/// connection.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {

@@ -62,7 +62,7 @@ fn code(error: &dyn DatabaseError) -> u32 {
 /// add detail.
 fn primary(code: u32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
-        // The index of the log is missing, and a reader without the right to write cannot create it.
+        // The reader would have to create or repair the log (`-wal`) or its index (`-shm`), and has no right to write.
         READONLY if NEEDS_INDEX.contains(&code) => (
             StoreErrorKind::Refused,
             "cannot be read, because its `-shm` file is missing and this user may not create it; start a process that \

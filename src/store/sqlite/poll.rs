@@ -68,8 +68,8 @@ async fn poll(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>, sender: &WatchSender) {
         let looked = answer_within(STORE_TIMEOUT, look(lane, seen)).await;
         let is_lost = looked.is_err();
         match looked {
-            // A query that was given up may still have read the counter and the etags, so that the next query does not
-            // find the changes before them again.
+            // A query that was given up may still have stored a new counter and new etags in `seen`. This query does
+            // not find those changes again, so a gap is reported.
             Ok(_) if was_lost => sender.gap(),
             Ok(Change::Nothing) => {}
             Ok(Change::Records(records)) => records.into_iter().for_each(|(name, etag)| sender.changed(&name, etag)),
@@ -137,7 +137,8 @@ fn compare(mut before: BTreeMap<String, Etag>, after: &BTreeMap<String, Etag>) -
     if changed.is_empty() { Change::Nothing } else { Change::Records(changed) }
 }
 
-/// The number of records whose etags are compared. A comparison of more records would keep other operations waiting.
+/// The largest number of records whose etags are compared. A comparison of more records would keep other operations
+/// waiting.
 const MOST_COMPARED: usize = 20_000;
 const _: () = assert!(MOST_COMPARED + 1 == 20_001, "`ETAGS` has the same limit");
 

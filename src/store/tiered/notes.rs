@@ -211,7 +211,7 @@ impl Note {
 
 /// Returns a hash of the content that must outlive the fast tier, which is the published state, the last act, and the
 /// state of each instance. Returns `None` if the circuit has no history, because all copies of such a record are
-/// equally new. The members of a fleet are of the present only, and stay in the fast tier.
+/// equally new. Also returns `None` for the members of a fleet, because their record stays in the fast tier.
 fn settled(record: &CircuitRecord) -> Option<u64> {
     if is_reserved(&record.service) {
         return None;

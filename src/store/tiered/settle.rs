@@ -92,7 +92,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         for _ in 0..TRIES {
             let theirs = current.as_ref().and_then(|kept| CircuitRecord::decode(&copy.name, &kept.bytes, now).ok());
             let joined = theirs.as_ref().map_or_else(|| copy.record.clone(), |theirs| join(theirs, &copy.record));
-            // A record of a later version of this crate is never merged, because this release does not know all of its
+            // A record of a later version of the format is never merged, because this crate does not know all of its
             // content. Such a record is only copied to a tier that has no record.
             let strange = theirs.is_some() && !joined.is_writable();
             if strange || theirs.as_ref() == Some(&joined) {
@@ -147,9 +147,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         });
     }
 
-    /// Writes the joined record to the fast tier if the fast tier lacks some of its changes. Returns the version in the
-    /// fast tier that has them. Returns `None` if another writer was faster or the tier failed, so that the next load
-    /// compares again. The tier logs its failure.
+    /// Writes the joined record to the fast tier if the fast tier lacks some of its changes. Returns the version that
+    /// the fast tier then has. Returns `None` if another writer was faster, or the tier failed or refused the record,
+    /// so that the next load compares again. The tier logs its failure.
     async fn complete_fast(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) -> Option<Etag> {
         if *joined == copy.record || !joined.is_writable() {
             return Some(copy.kept.etag.clone());

@@ -72,8 +72,8 @@ impl<S> Tier<S> {
             return;
         };
         if error.is_of_one_part() || error.kind().is_lasting() && !CONCERN_ALL.contains(&operation) {
-            // The tier refuses one record or one row, or another part of the tier answers. The other records need no
-            // pause.
+            // The tier has refused one record or one row, or only one part of the tier has failed, such as one node of
+            // a cluster. Operations on other records can still succeed, so the tier gets no pause.
             let line = health.line(now);
             drop(health);
             if let Some(unlogged) = line {

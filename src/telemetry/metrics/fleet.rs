@@ -20,9 +20,9 @@ impl MetricsObserver {
         // Relaxed: the exchange below publishes the flag.
         self.has_fleet.store(true, Relaxed);
         if under.pool.is_none() {
-            // An exchange that changes nothing, with AcqRel: pairs with the exchange in `go`. If the exchange in `go`
-            // is later, its thread sees the flag and sets the gauges to 0. If the exchange in `go` is earlier, the
-            // circuit is gone here.
+            // An exchange that changes nothing is used instead of a load. AcqRel: pairs with the exchange in `go`. If
+            // the exchange in `go` is later, its thread sees the flag and sets the gauges to 0. If the exchange in `go`
+            // is earlier, the circuit is gone here.
             if Last(self.last.fetch_or(0, AcqRel)).is_gone() {
                 return;
             }

@@ -1,9 +1,9 @@
 //! The observer of the metrics of a group, which are the suppressed openings of a circuit and the share of the group
 //! that is open.
 //!
-//! Only a circuit in a group has this observer, so that other circuits have neither series and take no memory for them.
-//! The share belongs to the group and not to the circuit, so that each member sets the same gauge. A member reads the
-//! numbers again after it has set the gauge, so that the newest numbers are set last.
+//! Only a circuit in a group has this observer, so that other circuits have none of these series and take no memory for
+//! them. The share belongs to the group and not to the circuit, so that each member sets the same gauge. A member reads
+//! the numbers again after it has set the gauge, so that the newest numbers are set last.
 
 use std::sync::Arc;
 
@@ -29,7 +29,8 @@ impl GroupObserver {
         Self { group: group.clone(), label: label.cloned(), counted: AtomicU64::new(0) }
     }
 
-    /// Counts the suppressed openings that are not counted yet, of `total` since the circuit was created.
+    /// Counts the suppressed openings that are not counted yet. `total` is the number of suppressed openings since the
+    /// circuit was created.
     fn count(&self, circuit: &str, total: u64) {
         // Relaxed: the exchange only decides which thread counts, and publishes nothing.
         let counted = self.counted.fetch_max(total, Relaxed);
@@ -47,7 +48,7 @@ impl GroupObserver {
             if shown == Some(now) {
                 return;
             }
-            // A group without circuits has none that is open.
+            // The divisor is at least 1, because a group can be without circuits.
             let ratio = f64::from(open) / f64::from(members.max(1));
             gauge!(GROUP_OPEN, "group" => self.group.shared_name()).set(ratio);
             shown = Some(now);

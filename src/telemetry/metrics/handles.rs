@@ -1,5 +1,5 @@
-//! The names and the handles of the metrics, and the functions that set the gauges. Which event changes which metric is
-//! in `metrics.rs`.
+//! The names and the handles of the metrics, and the functions that set the gauges. The events that change the metrics
+//! are in `metrics.rs`.
 //!
 //! The functions register a gauge on every use, so that a gauge is never set through the handle of an earlier recorder.
 //! There is one exception. A failed call sets the gauge of failures through a handle that is kept for its recorder.

@@ -105,7 +105,7 @@ impl Kept {
             Some(place) => Some(mem::replace(&mut sets[place], Arc::clone(&handles))),
             None => {
                 let oldest = (sets.len() == RECORDERS).then(|| sets.remove(0));
-                // Room for one set, because nearly every process has one recorder.
+                // Reserves room for one set only, because nearly every process has one recorder.
                 sets.reserve_exact(1);
                 sets.push(Arc::clone(&handles));
                 oldest

@@ -67,8 +67,8 @@ impl Pool {
         is_first
     }
 
-    /// Moves a circuit from the count of its old standing to the count of its new standing. `None` stands for a circuit
-    /// that does not exist.
+    /// Moves a circuit from the count of its old standing to the count of its new standing. `from` is `None` for a
+    /// circuit that enters the pool, and `to` is `None` for a circuit that leaves the pool.
     pub(super) fn moved(&self, from: Option<Last>, to: Option<Last>) {
         // Relaxed for all four changes of counts, because the AcqRel of `changes` at the end publishes them.
         if let Some(to) = to {

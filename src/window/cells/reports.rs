@@ -59,15 +59,15 @@ impl Cells {
 }
 
 impl Reports {
-    /// Allocates the words for a cell of each index of a seat, unless the words exist already.
+    /// Allocates the reported counts for a cell of each index of a seat, unless these counts exist already.
     pub(super) fn spread(&self) {
         self.spread.get_or_init(|| (0..indices()).map(|_| Reported::default()).collect());
     }
 }
 
 impl Reported {
-    /// Takes the calls of the cell that were not reported yet. No call is taken twice, even if several
-    /// threads take at the same time.
+    /// Takes the calls of the cell that were not reported yet. No call is taken twice, even if several threads take at
+    /// the same time.
     fn take(&self, cell: &[Block]) -> Sums {
         let taken = |sum: usize| {
             // Relaxed, because the counts publish no other data. `fetch_max` keeps the larger count. So a thread that

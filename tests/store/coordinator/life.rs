@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::coordinator::Sharing;
-use tower_circuit_breaker::store::{Operation, Store};
 use tower_circuit_breaker::state::Act;
+use tower_circuit_breaker::store::{Operation, Store};
 use tower_circuit_breaker::{Outcome, Registry, State};
 
 use crate::lines::Lines;

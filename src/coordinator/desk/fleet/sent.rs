@@ -14,7 +14,7 @@ use crate::store::{AuditRow, Hint};
 use crate::telemetry;
 use crate::window::Tally;
 
-/// The content for the fleet in a write.
+/// The command to the fleet in a write.
 #[derive(Debug)]
 pub(in crate::coordinator::desk) struct Sent {
     change: FleetChange,
@@ -26,11 +26,12 @@ pub(in crate::coordinator::desk) struct Sent {
 impl Sent {
     /// Returns the hint of a write with the command and without an act.
     ///
-    /// An opening, a closing, and the end of a probe after which another instance must probe send a hint. A vote and a
-    /// request for a lease send no hint, because the next vote or request conflicts, and the answer to a conflict has
-    /// the record. A lease sends a hint only if the lease of another instance has lapsed, because that instance could
-    /// still use its grant. A probe that passed sends no hint, because its instance requests the next lease itself.
-    /// Hints are saved, because each instance loads the whole record after a hint.
+    /// A hint is sent for an opening, for a closing, for a round that a health probe begins, and for the end of a probe
+    /// after which another instance must probe. A vote and a request for a lease send no hint, because the next vote or
+    /// request conflicts, and the answer to a conflict has the record. A lease sends a hint only if the lease of
+    /// another instance has lapsed, because that instance could still use its grant. A probe that passed sends no hint,
+    /// because its instance requests the next lease itself. Hints are saved, because each instance loads the whole
+    /// record after a hint.
     pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
         let is_met = matches!(
             self.change,

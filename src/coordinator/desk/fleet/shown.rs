@@ -42,8 +42,8 @@ impl Desk {
         });
     }
 
-    /// Counts the probes that have ended since the last check. `had_lease` is true if one of them had the lease of the
-    /// instance.
+    /// Counts the probes that have ended since the last check. `had_lease` is true if the instance could make a probe
+    /// with a lease, or was making one, at the last check.
     pub(super) fn count_probes(&mut self, had_lease: bool, who: &Who) {
         if let Some(seen) = self.circuit.probing() {
             self.ended(seen.era, seen.successes.saturating_add(seen.failures), had_lease, who);

@@ -163,7 +163,8 @@ impl Desk {
         }
     }
 
-    /// Lets the next call probe, if the record has a lease of this instance.
+    /// Begins a turn if the record has a lease of this instance. The next call of a half-open circuit may then be a
+    /// probe, and a closed circuit counts its calls as the probe.
     fn begin_turn(&mut self, fleet: &Fleet, who: &Who, now: Now) {
         if !self.own_lease(who).is_some_and(|lease| lease.is_pending(now.store)) || !self.is_active() {
             return;

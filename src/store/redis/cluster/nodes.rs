@@ -28,7 +28,7 @@ pub(super) struct Nodes {
     /// The nodes that are known, by their places.
     all: Mutex<BTreeMap<Place, Arc<Node>>>,
     known: Mutex<Known>,
-    /// Held while the nodes are learnt, so that operations that begin together ask once.
+    /// Held while the nodes are learnt, so that operations that begin together send one query.
     learning: tokio::sync::Mutex<()>,
 }
 
@@ -104,8 +104,8 @@ impl Nodes {
         }
     }
 
-    /// Learns the nodes again, unless they were learnt within [`LEARNT_AGAIN`]. After a fault of one node, a result
-    /// shows that another part of the cluster works.
+    /// Learns the nodes again, unless they were learnt within [`LEARNT_AGAIN`]. After a fault of one node, `Ok` shows
+    /// that another node answers, or answered within that time.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl Nodes {
         }
         let asked: Vec<_> = {
             let nodes = self.all.lock();
-            // The questions begin at a random node, because any node can be down.
+            // The queries begin at a random node, because any node can be down.
             let first = usize::from(random::bits().to_le_bytes()[0]).checked_rem(nodes.len()).unwrap_or_default();
             nodes.values().cycle().skip(first).take(nodes.len().min(ASKED_AT_ONCE)).cloned().collect()
         };
@@ -164,8 +164,8 @@ impl Nodes {
         Ok(map)
     }
 
-    /// Asks a node for the slots, and for a key, because a node that counts the cluster as down answers that question
-    /// with an error.
+    /// Loads the ranges of slots from a node. Also queries whether a key exists, because a node that counts the cluster
+    /// as down still answers `CLUSTER SLOTS`, but answers `EXISTS` with an error.
     async fn ranges(&self, node: &Node) -> Result<Vec<(u16, u16, Place)>, NoAnswer> {
         let mut questions = redis::pipe();
         questions.cmd("CLUSTER").arg("SLOTS").cmd("EXISTS").arg(self.source.keys().audit());
@@ -204,9 +204,9 @@ impl Nodes {
     }
 }
 
-/// The number of nodes that are asked for the slots at the same time.
+/// The number of nodes that are queried for the slots at the same time.
 const ASKED_AT_ONCE: usize = 8;
-/// The shortest time between two questions for the slots.
+/// The shortest time between two queries for the slots.
 const LEARNT_AGAIN: Duration = Duration::from_millis(200);
 /// The time for which a failed connection is the answer to further operations. Many names of a dead node are loaded one
 /// by one, and each of them would otherwise wait for a connection.
