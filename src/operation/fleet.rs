@@ -70,7 +70,7 @@ pub struct FleetLease {
     pub left: Option<Duration>,
     /// The number of probes of the instance that passed in the round.
     pub passed: u32,
-    /// True if a probe of the instance failed in the round, so that the instance gets no more leases in the round.
+    /// True if a probe of the instance failed in the round.
     pub failed: bool,
 }
 

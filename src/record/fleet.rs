@@ -108,8 +108,11 @@ pub struct Lease {
     /// The number of probes of this instance that passed in the round.
     #[serde(default, skip_serializing_if = "is_default")]
     pub passed: u32,
-    /// The time when a probe of this instance failed in the round. An instance with such a time gets no more leases in
-    /// this round.
+    /// The number of probes of this instance that failed in the round.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failed: u32,
+    /// The time when the last probe of this instance failed in the round. An instance with such a time gets another
+    /// lease in this round only if the settings tolerate all failed probes of the round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
     /// True if the probe of this instance took so long that the instance gave the lease back, and the probe has not
@@ -183,6 +186,11 @@ impl Lease {
     /// Returns true if the holder may probe, or is probing.
     pub(crate) fn is_pending(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| is_running(until, LONGEST_LEASE, now))
+    }
+
+    /// Returns the number of probes that failed. An earlier version of this crate writes only the time of a failure.
+    fn failures(&self) -> u32 {
+        self.failed.max(self.failed_at.is_some().into())
     }
 
     /// Returns true if the lease has ended without a result.

@@ -64,7 +64,8 @@ fn lease() -> impl Strategy<Value = Value> {
     let passed = prop_oneof![0u32..3, Just(u32::MAX)];
     (number(), option::of(end()), passed, option::of(end()), any::<bool>()).prop_map(
         |(round, until, passed, failed_at, overdue)| {
-            json!({"round": round, "until": until, "passed": passed, "failed_at": failed_at, "overdue": overdue})
+            json!({"round": round, "until": until, "passed": passed, "failed": passed, "failed_at": failed_at,
+                "overdue": overdue})
         },
     )
 }

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `Passed`, `Failed`, `Returned`, `Late` | the probe of this instance has ended |
 //! | `Overdue` | the probe of this instance has reached its deadline |
-//! | `Unopposed` | the probe of this instance failed at least a second ago, no lease is pending, and no probe of another instance has passed |
+//! | `Unopposed` | the probe of this instance failed at least a second ago, no lease is pending, no probe of another instance has passed, and more probes failed than are tolerated |
 //! | `Vote` | the circuit opened on evidence of its own, within its window, or within 10 s if the window is shorter |
 //! | `Withdraw` | the circuit of a voter has closed again, or may no longer vote, or its vote is over by the clock of this process |
 //! | `Healthy` | a health probe of this instance has ended its opening |
@@ -328,7 +328,8 @@ impl Desk {
     fn unopposed(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         let lease = self.own_lease(who)?;
         lease.failed_at.filter(|at| now.store.since(*at) >= Duration::from_secs(1))?;
-        Some(FleetChange::Unopposed { open_for: self.open_again(fleet, now) })
+        let tolerated = self.circuit.config().probes.failures_tolerated;
+        Some(FleetChange::Unopposed { open_for: self.open_again(fleet, now), tolerated })
     }
 
     fn vote(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
@@ -386,6 +387,7 @@ impl Desk {
             lasts: LEASE,
             probes: probes.successes,
             in_flight: probes.in_flight,
+            tolerated: probes.failures_tolerated,
             quiet_after: probes.quiet_after.max(patience),
             longest: circuit.config().open.longest(),
             open_for: self.open_again(fleet, now),

@@ -72,6 +72,8 @@ pub enum FleetChange {
         probes: u32,
         /// The largest number of pending leases at the same time.
         in_flight: u32,
+        /// The number of probes that may fail without a reopening.
+        tolerated: u32,
         /// The time after which a round without a verdict ends.
         quiet_after: Duration,
         /// The longest open duration that the settings of the instance allow. A round may begin after this time, so
@@ -96,13 +98,15 @@ pub enum FleetChange {
         open_for: Option<Duration>,
         /// True if the instance is the only live instance.
         alone: bool,
-        /// The number of instances whose probes may fail without a reopening.
+        /// The number of probes that may fail without a reopening.
         tolerated: u32,
     },
     /// No other instance has contradicted the failed probe of the instance within the confirmation delay.
     Unopposed {
         /// The open duration of the fleet.
         open_for: Option<Duration>,
+        /// The number of probes that may fail without a reopening.
+        tolerated: u32,
     },
     /// A probe ended without a pending lease, because its lease has lapsed, or because the probe was overdue and its
     /// lease was given back.
@@ -117,7 +121,7 @@ pub enum FleetChange {
         open_for: Option<Duration>,
         /// True if the instance is the only live instance.
         alone: bool,
-        /// The number of instances whose probes may fail without a reopening.
+        /// The number of probes that may fail without a reopening.
         tolerated: u32,
     },
     /// Gives the lease back while its probe is still under way, because the probe has taken so long that other

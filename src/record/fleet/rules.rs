@@ -11,14 +11,14 @@
 //! | `Lease` | half-open, no own lease pending, room for a lease | the instance has a lease |
 //! | `Renew` | own lease pending | the lease ends later |
 //! | `Passed` | own lease pending | the probe counts; enough passed probes close the fleet |
-//! | `Failed` | own lease pending | the failure counts; the fleet reopens if more probes failed than are tolerated, and at least two failed or the instance is the only one |
-//! | `Unopposed` | a probe of the instance failed at least a second ago; no lease pending; no other instance passed | the fleet reopens |
+//! | `Failed` | own lease pending | the failure counts; the fleet reopens if more probes failed than are tolerated, and probes of at least two instances failed or the instance is the only one |
+//! | `Unopposed` | a probe of the instance failed at least a second ago; no lease pending; no other instance passed; more probes failed than are tolerated | the fleet reopens |
 //! | `Late` | the instance has an overdue probe; or a lapsed lease, and room for a lease | the result counts |
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
-//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if the instance
-//! has no failure in this round, if fewer than `in_flight` leases are pending, and if passed and pending probes
-//! together are fewer than `probes`. A hold of an operator supersedes every command, because the hold decides alone.
+//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if no probe
+//! of the instance failed in this round or all failed probes of the round are tolerated, if fewer than `in_flight`
+//! leases are pending, and if passed and pending probes together are fewer than `probes`. A hold of an operator supersedes every command, because the hold decides alone.
 //! Each decision of the fleet is also the published state, under the same generation.
 //!
 //! Each result ends its lease. If the answer to a result was lost and the result is sent again, the result finds no
@@ -144,13 +144,13 @@ impl Judge<'_> {
                 allow(self.fleet.state == State::Open && self.fleet.until.is_some())?;
                 Ok(Some(self.round(format!("a health probe of {} succeeded", self.id))))
             }
-            FleetChange::Lease { lasts, probes, in_flight, quiet_after, longest, open_for } => {
+            FleetChange::Lease { lasts, probes, in_flight, tolerated, quiet_after, longest, open_for } => {
                 let decision = match self.fleet.state {
                     State::HalfOpen => self.end_of_round(quiet_after, open_for)?,
                     State::Open | State::Closed => Some(self.begin(longest)?),
                 };
                 if decision.as_ref().is_none_or(|decision| decision.state == State::HalfOpen) {
-                    allow(decision.is_some() || self.has_room(probes, in_flight))?;
+                    allow(decision.is_some() || self.has_room(probes, in_flight, tolerated))?;
                     self.lend(lasts);
                 }
                 Ok(decision)
@@ -168,16 +168,16 @@ impl Judge<'_> {
                 self.end_lease()?;
                 Ok(self.failed(open_for, alone, tolerated))
             }
-            FleetChange::Unopposed { open_for } => {
+            FleetChange::Unopposed { open_for, tolerated } => {
                 let is_confirmed = self.lease.failed_at.is_some_and(|at| self.now.since(at) >= CONFIRMATION_DELAY);
                 let has_passed = self.others().any(|lease| lease.passed > 0);
-                allow(is_confirmed && self.pending() == 0 && !has_passed)?;
+                allow(is_confirmed && self.pending() == 0 && !has_passed && self.failures() > tolerated)?;
                 let reason = format!("the probe of {} failed, and no other instance has probed", self.id);
                 Ok(Some(self.reopen(open_for, reason)))
             }
             FleetChange::Late { passed, probes, in_flight, open_for, alone, tolerated } => {
                 if !std::mem::take(&mut self.lease.overdue) {
-                    allow(self.lease.has_lapsed(self.now) && self.has_room(probes, in_flight))?;
+                    allow(self.lease.has_lapsed(self.now) && self.has_room(probes, in_flight, tolerated))?;
                     self.lease.until = None;
                 }
                 Ok(if passed { self.passed(probes) } else { self.failed(open_for, alone, tolerated) })
@@ -275,14 +275,15 @@ impl Judge<'_> {
     }
 
     fn failed(&mut self, open_for: Option<Duration>, alone: bool, tolerated: u32) -> Option<Decision> {
+        self.lease.failed = self.lease.failures().saturating_add(1);
         self.lease.failed_at = Some(self.now);
-        let failed = self.failures();
-        let reason = if failed == 1 {
-            format!("the probe of {} failed", self.id)
-        } else {
-            format!("the probes of {failed} instances failed, last {}", self.id)
+        let (failed, instances) = (self.failures(), self.failed_instances());
+        let reason = match (failed, instances) {
+            (1, _) => format!("the probe of {} failed", self.id),
+            (_, 1) => format!("{failed} probes of {} failed", self.id),
+            _ => format!("the probes of {instances} instances failed, last {}", self.id),
         };
-        ((failed >= 2 || alone) && failed > tolerated).then(|| self.reopen(open_for, reason))
+        ((instances >= 2 || alone) && failed > tolerated).then(|| self.reopen(open_for, reason))
     }
 
     fn close(&self, reason: String) -> Decision {
@@ -310,9 +311,12 @@ impl Judge<'_> {
         Ok(())
     }
 
-    fn has_room(&self, probes: u32, in_flight: u32) -> bool {
+    /// Returns true if the instance may get a lease. An instance whose probe failed leaves the next probe to the other
+    /// instances, unless the settings tolerate all failed probes of the round.
+    fn has_room(&self, probes: u32, in_flight: u32, tolerated: u32) -> bool {
         let pending = self.pending();
-        self.lease.failed_at.is_none() && pending < u64::from(in_flight) && self.passes() + pending < u64::from(probes)
+        let may_probe = self.lease.failed_at.is_none() || self.failures() <= tolerated;
+        may_probe && pending < u64::from(in_flight) && self.passes() + pending < u64::from(probes)
     }
 
     /// Returns the leases of other instances in the round.
@@ -329,6 +333,10 @@ impl Judge<'_> {
     }
 
     fn failures(&self) -> u32 {
+        self.others().chain([&self.lease]).map(Lease::failures).fold(0, u32::saturating_add)
+    }
+
+    fn failed_instances(&self) -> u32 {
         count(self.others().chain([&self.lease]).filter(|lease| lease.failed_at.is_some()).count())
     }
 }

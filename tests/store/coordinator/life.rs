@@ -170,7 +170,7 @@ async fn an_abandoned_shutdown_goes_on() {
     assert!(one.registry.store_status().unwrap().running);
     // Started before it is over, it goes on.
     pass(secs(1)).await;
-    one.circuit.reset(&alice(), tower_circuit_breaker::circuit::To::Closed);
+    one.circuit.reset(&alice(), To::Closed);
     assert!(tokio::time::timeout(millis(100), one.registry.shutdown(secs(9))).await.is_err());
     one.registry.start().unwrap();
     pass(secs(10)).await;

@@ -128,7 +128,15 @@ fn lease() -> FleetChange {
 }
 
 fn lease_of(probes: u32, in_flight: u32) -> FleetChange {
-    FleetChange::Lease { lasts: TEN, probes, in_flight, quiet_after: secs(60), longest: secs(300), open_for: Some(TEN) }
+    FleetChange::Lease {
+        lasts: TEN,
+        probes,
+        in_flight,
+        tolerated: 0,
+        quiet_after: secs(60),
+        longest: secs(300),
+        open_for: Some(TEN),
+    }
 }
 
 const fn passed() -> FleetChange {
@@ -144,7 +152,7 @@ const fn late(passed: bool) -> FleetChange {
 }
 
 const fn unopposed() -> FleetChange {
-    FleetChange::Unopposed { open_for: Some(TEN) }
+    FleetChange::Unopposed { open_for: Some(TEN), tolerated: 0 }
 }
 
 /// A random command.
@@ -159,13 +167,19 @@ pub(super) fn change() -> impl Strategy<Value = FleetChange> {
                 0 | 1 => FleetChange::Vote { lasts, needed: probes, live, open_for, attempt, reason },
                 2 => FleetChange::Merged { needed: probes, window, open_for, attempt, reason },
                 3 => FleetChange::Withdraw,
-                4 | 5 => {
-                    FleetChange::Lease { lasts, probes, in_flight, quiet_after: window, longest: window, open_for }
-                }
+                4 | 5 => FleetChange::Lease {
+                    lasts,
+                    probes,
+                    in_flight,
+                    tolerated: attempt,
+                    quiet_after: window,
+                    longest: window,
+                    open_for,
+                },
                 6 => FleetChange::Renew { lasts },
                 7 => FleetChange::Passed { probes },
                 8 => FleetChange::Failed { open_for, alone: yes, tolerated: in_flight },
-                9 => FleetChange::Unopposed { open_for },
+                9 => FleetChange::Unopposed { open_for, tolerated: in_flight },
                 10 => FleetChange::Late { passed: yes, probes, in_flight, open_for, alone: !yes, tolerated: attempt },
                 11 => FleetChange::Overdue,
                 12 => FleetChange::Healthy,

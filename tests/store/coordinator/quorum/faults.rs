@@ -1,6 +1,7 @@
 //! A fleet under faults: damaged decisions, different settings, acts during a probe, hedges, and the loss of a tier.
 
 use serde_json::json;
+use tower_circuit_breaker::circuit::Permit;
 use tower_circuit_breaker::config::{ConfigBuilder, Recovery};
 use tower_circuit_breaker::state::Act;
 use tower_circuit_breaker::store::{Hint, MemoryStore, TieredStore, Write};
@@ -21,6 +22,17 @@ async fn recover(instances: &[Instance], steps: u64) -> Calls {
     let mut calls = Calls::default();
     calls.run(&circuits(instances), 100, steps, |_| Outcome::Success, || are_closed(instances)).await;
     calls
+}
+
+/// Calls until a call is admitted as a probe.
+async fn next_probe(one: &Instance) -> Permit {
+    for _ in 0..100 {
+        if let Ok(permit) = one.circuit.try_acquire() {
+            return permit;
+        }
+        pass(millis(50)).await;
+    }
+    panic!("no probe within 5 s: {:?}", one.circuit.status());
 }
 
 /// Writes a record whose fleet is open with this end, in ms from now.
@@ -203,7 +215,7 @@ async fn slow_calls_of_two_instances_open_the_fleet() {
     for one in [&a, &b] {
         let calls: Vec<_> = (0..30).map(|_| one.circuit.try_acquire().unwrap()).collect();
         pass(secs(2)).await;
-        calls.into_iter().for_each(tower_circuit_breaker::circuit::Permit::success);
+        calls.into_iter().for_each(Permit::success);
         pass(millis(500)).await;
     }
     let reason = fleet(&store).await.fleet.unwrap().reason;
@@ -216,6 +228,41 @@ async fn slow_calls_of_two_instances_open_the_fleet() {
     slow.success();
     pass(millis(100)).await;
     assert!(lease(&store, "a").await.failed_at.is_some());
+}
+
+/// As without a fleet: the first call after a pause can be slow, and `probe_failures_tolerated` is for such a service.
+#[tokio::test(start_paused = true)]
+async fn a_tolerated_failed_probe_does_not_reopen_the_fleet() {
+    let tolerant = |config: ConfigBuilder| config.probe_failures_tolerated(1);
+    for count in [1, 3] {
+        for failing in [1, 2] {
+            let store = memory();
+            let mut instances = Vec::new();
+            for id in ["a", "b", "c"].into_iter().take(count) {
+                instances.push(with(&store, id, tolerant).await);
+            }
+            // Until then a lone instance knows that it is alone.
+            pass(secs(60)).await;
+            instances.iter().take(2).for_each(|one| fail(&one.circuit, 5));
+            pass(secs(5)).await;
+            // Only one instance has calls.
+            let one = &instances[0];
+            for _ in 0..failing {
+                next_probe(one).await.record(Outcome::failure());
+            }
+            pass(secs(3)).await;
+            let decision = fleet(&store).await.fleet.unwrap();
+            let expected = if failing == 1 { (State::HalfOpen, 1) } else { (State::Open, 2) };
+            assert_eq!((decision.state, decision.attempt), expected, "{count} {failing}: {decision:?}");
+            if failing == 1 {
+                for _ in 0..3 {
+                    next_probe(one).await.success();
+                }
+                pass(secs(1)).await;
+                assert!(are_closed(&instances), "{count}: {:?}", fleet(&store).await);
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -93,6 +93,50 @@ fn tolerated_failures_do_not_reopen_the_fleet() {
 }
 
 #[test]
+fn an_instance_probes_again_while_its_failures_are_tolerated() {
+    let lease = || FleetChange::Lease {
+        lasts: TEN,
+        probes: 3,
+        in_flight: 1,
+        tolerated: 1,
+        quiet_after: secs(60),
+        longest: secs(300),
+        open_for: Some(TEN),
+    };
+    let failed = |alone| FleetChange::Failed { open_for: Some(TEN), alone, tolerated: 1 };
+    let unopposed = || FleetChange::Unopposed { open_for: Some(TEN), tolerated: 1 };
+    for alone in [true, false] {
+        let mut stored = Stored::round("a");
+        assert_eq!(stored.give("a", failed(alone)), Effect::Applied);
+        stored.wait(secs(2));
+        assert_eq!(stored.give("a", unopposed()), Effect::Superseded, "the failure is tolerated");
+        assert_eq!(stored.give("a", lease()), Effect::Applied);
+        assert_eq!(stored.give("a", failed(alone)), Effect::Applied);
+        assert_eq!(stored.lease("a").failed, 2);
+        if alone {
+            assert_eq!(stored.fleet().reason, "2 probes of a failed");
+            continue;
+        }
+        assert_eq!(stored.give("a", lease()), Effect::Superseded, "the second failure is not tolerated");
+        stored.wait(secs(1));
+        assert_eq!(stored.state(), State::HalfOpen, "another instance can contradict");
+        assert_eq!(stored.give("a", unopposed()), Effect::Applied);
+        assert_eq!(stored.state(), State::Open);
+    }
+}
+
+/// Earlier versions of this crate wrote only the time of a failure.
+#[test]
+fn a_failure_without_a_number_counts_once() {
+    let mut stored = Stored::round("a");
+    assert_eq!(stored.give("a", failed()), Effect::Applied);
+    stored.record.instances.get_mut("a").unwrap().lease.as_mut().unwrap().failed = 0;
+    assert_eq!(stored.give("b", lease()), Effect::Applied);
+    assert_eq!(stored.give("b", failed()), Effect::Applied);
+    assert_eq!(stored.fleet().reason, "the probes of 2 instances failed, last b");
+}
+
+#[test]
 fn a_failure_that_no_other_instance_contradicts_reopens_the_fleet() {
     let mut stored = Stored::round("a");
     assert_eq!(stored.give("a", failed()), Effect::Applied);

@@ -103,7 +103,7 @@ fn hostile_texts_and_numbers_of_the_fleet_are_bounded() {
         "until": u64::MAX, "open_ms": u64::MAX, "attempt": u32::MAX, "votes": u32::MAX, "needed": u32::MAX,
         "reason": long, "instance": long},
         "instances": {"a": {"sequence": 1, "state": "open", "vote": {"on": u64::MAX, "until": u64::MAX},
-            "lease": {"round": u64::MAX, "until": u64::MAX, "passed": u32::MAX, "failed_at": u64::MAX}}}}));
+            "lease": {"round": u64::MAX, "until": u64::MAX, "passed": u32::MAX, "failed": u32::MAX, "failed_at": u64::MAX}}}}));
     let fleet = record.fleet.as_ref().unwrap();
     assert_eq!((fleet.reason.chars().count(), fleet.instance.chars().count()), (300, 200));
     assert!(!fleet.reason.contains(['\n', '\u{202e}']));

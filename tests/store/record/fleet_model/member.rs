@@ -243,6 +243,7 @@ impl Member {
             lasts: Duration::from_millis(LEASE_MS),
             probes: PROBES,
             in_flight: self.in_flight,
+            tolerated: 0,
             quiet_after: Duration::from_millis(QUIET_MS),
             longest: Duration::from_secs(300),
             open_for,
@@ -271,7 +272,7 @@ impl Member {
             }
             State::Closed if is_up && self.opened_at.take().is_some() => Some((present, FleetChange::Withdraw, None)),
             State::HalfOpen if has_failed && dice.chance(50) => {
-                Some((present, FleetChange::Unopposed { open_for }, None))
+                Some((present, FleetChange::Unopposed { open_for, tolerated: 0 }, None))
             }
             // The end of a forced opening also begins a round.
             State::Closed => dice.chance(20).then(|| (present, lease(), None)),
