@@ -65,8 +65,8 @@ fn primary(code: u32) -> (StoreErrorKind, &'static str) {
         // The reader would have to create or repair the log (`-wal`) or its index (`-shm`), and has no right to write.
         READONLY if NEEDS_INDEX.contains(&code) => (
             StoreErrorKind::Refused,
-            "cannot be read, because its `-shm` file is missing and this user may not create it; start a process that \
-             writes, or add `?mode=ro&immutable=true` to the address if no process writes",
+            "cannot be read, because its `-wal` or `-shm` file is missing and this user may not create it; start a \
+             process that writes, or add `?mode=ro&immutable=true` to the address if no process writes",
         ),
         INTERRUPT => (StoreErrorKind::Unavailable, "did not answer before the operation was given up"),
         BUSY | LOCKED => (StoreErrorKind::Unavailable, "is locked by another process"),

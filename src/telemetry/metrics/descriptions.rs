@@ -46,7 +46,7 @@ fn describe() {
     describe_counter!(REJECTED, "Calls that were rejected before they happened.");
     describe_counter!(FALLBACKS, "Answers of a fallback to rejected calls, by their result.");
     describe_counter!(TRANSITIONS, "Transitions of the circuit, by old state, new state and reason.");
-    describe_counter!(STALE, "Outcomes that arrived after their era had ended, and were dropped.");
+    describe_counter!(STALE, "Outcomes that arrived after their era had ended, and count for the totals only.");
     describe_gauge!(ADMITTED, "Share of the calls that the closed circuit admits, by its ramp and its throttle.");
     describe_gauge!(HANGING, "Calls that have been under way for `slower_than` of the slow-call rule, or longer.");
     describe_gauge!(SYSTEM_LOAD, "The last load of the system that load shedding polled; 1 is the capacity.");
