@@ -36,8 +36,8 @@
 /// # }
 /// ```
 ///
-/// The result of a task, and a list, an option or a tuple of results, can contain a failure in the same way. A tuple is
-/// recognised if it has two or three elements and begins with a result:
+/// The result of a task, and a list, an array, an option or a tuple of results, can contain a failure in the same way. A
+/// tuple is recognised if the tuple has two to six elements and begins with a result:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -53,6 +53,24 @@
 /// # async fn query() -> Result<u32, io::Error> { Ok(1) }
 /// # async fn f(circuit: Circuit) {
 /// circuit.call(async { Ok::<_, io::Error>(tokio::join!(query(), query())) }).await; // use `try_join!`
+/// # }
+/// ```
+///
+/// ```compile_fail,E0283
+/// # use std::io;
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn query() -> Result<u32, io::Error> { Ok(1) }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(async { Ok::<_, io::Error>(tokio::join!(query(), query(), query(), query())) }).await;
+/// # }
+/// ```
+///
+/// ```compile_fail,E0283
+/// # use std::io;
+/// # use tower_circuit_breaker::Circuit;
+/// # async fn query() -> Result<u32, io::Error> { Ok(1) }
+/// # async fn f(circuit: Circuit) {
+/// circuit.call(async { Ok::<_, io::Error>([query().await, query().await]) }).await;
 /// # }
 /// ```
 ///
@@ -91,8 +109,8 @@ pub trait Conclusive<By> {}
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum Itself {}
 
-/// The marker type of [`Conclusive`] for a result whose `Ok` is a result, an option or a list of results, or a tuple of
-/// two or three elements that begins with a result.
+/// The marker type of [`Conclusive`] for a result whose `Ok` is a result, an option, a list or an array of results, or a
+/// tuple of two to six elements that begins with a result.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ResultInside {}
@@ -113,8 +131,18 @@ impl<T, E> Conclusive<Itself> for Result<T, E> {}
 impl<T, Inner, E> Conclusive<ResultInside> for Result<Result<T, Inner>, E> {}
 impl<T, Inner, E> Conclusive<ResultInside> for Result<Option<Result<T, Inner>>, E> {}
 impl<T, Inner, E> Conclusive<ResultInside> for Result<Vec<Result<T, Inner>>, E> {}
-impl<T, Inner, U, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U), E> {}
-impl<T, Inner, U, V, E> Conclusive<ResultInside> for Result<(Result<T, Inner>, U, V), E> {}
+impl<T, Inner, E, const N: usize> Conclusive<ResultInside> for Result<[Result<T, Inner>; N], E> {}
+
+/// Implements [`Conclusive`] for tuples that begin with a result or with a type that has a status.
+macro_rules! tuples {
+    ($(($($other:ident),+))+) => {$(
+        impl<T, Inner, $($other,)+ E> Conclusive<ResultInside> for Result<(Result<T, Inner>, $($other),+), E> {}
+        #[cfg(feature = "http")]
+        impl<T: HasStatus, $($other,)+ E> Conclusive<StatusInside> for Result<(T, $($other),+), E> {}
+    )+};
+}
+
+tuples! { (U) (U, V) (U, V, W) (U, V, W, X) (U, V, W, X, Y) }
 
 /// A response with a status, or a status alone. Only this crate implements this trait.
 #[cfg(feature = "http")]
@@ -141,7 +169,8 @@ impl HasStatus for reqwest::Response {}
 
 /// An `http::Response`, as hyper returns it, and a `reqwest::Response` do not compile in
 /// [`Circuit::call`](crate::Circuit::call), because the status decides if the call has failed. The same holds for a
-/// status alone, and for a response in an option, in a list, or at the beginning of a tuple of two or three elements.
+/// status alone, and for a response in an option, in a list or an array, or at the beginning of a tuple of two to six
+/// elements.
 /// For a response, use [`HttpClassifier`](crate::classify::HttpClassifier) or `ReqwestClassifier` with
 /// [`call_classified`](crate::Circuit::call_classified). For a status alone, use
 /// [`call_with`](crate::Circuit::call_with):
@@ -170,9 +199,7 @@ impl<T: HasStatus, E> Conclusive<StatusInside> for Result<Option<T>, E> {}
 #[cfg(feature = "http")]
 impl<T: HasStatus, E> Conclusive<StatusInside> for Result<Vec<T>, E> {}
 #[cfg(feature = "http")]
-impl<T: HasStatus, U, E> Conclusive<StatusInside> for Result<(T, U), E> {}
-#[cfg(feature = "http")]
-impl<T: HasStatus, U, V, E> Conclusive<StatusInside> for Result<(T, U, V), E> {}
+impl<T: HasStatus, E, const N: usize> Conclusive<StatusInside> for Result<[T; N], E> {}
 
 /// A result of a client that tonic generated does not compile in [`Circuit::call`](crate::Circuit::call), because some
 /// codes are good answers. Use [`GrpcClassifier`](crate::classify::GrpcClassifier) with

@@ -44,7 +44,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     /// The start time that the classifier `C` needs from the admission.
     pub(crate) const START: Start = if C::NEEDS_ELAPSED { Start::Precise } else { Start::Untaken };
 
-    /// Starts the call. A panic of the classifier or of `begin` ends the call as panicked.
+    /// Starts the call. A panic of `begin` ends the call as panicked, and a panic of the classifier as cancelled.
     #[inline(always)]
     pub(crate) fn start<F>(
         admission: Admission<'_>,
@@ -76,9 +76,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     where
         C: Clone,
     {
-        let call = Some(classifier.start(&request));
-        // `polling` is true from the start, so that a panic of `begin` ends the call as panicked.
-        let mut flight = Self { permit, call, classifier: classifier.clone(), polling: true, types: PhantomData };
+        let mut flight = Self::permitted(permit, &request, classifier.clone());
+        // A panic of `begin` ends the call as panicked.
+        flight.polling = true;
         let future = flight.permit.noted(|| begin(request));
         flight.polling = false;
         (future, flight)
@@ -86,8 +86,11 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
 
     /// Returns the flight of a call that has a permit and has not begun yet.
     #[inline]
-    pub(crate) const fn permitted(permit: Permit, call: C::Call, classifier: C) -> Self {
-        Self { permit, call: Some(call), classifier, polling: false, types: PhantomData }
+    pub(crate) fn permitted(mut permit: Permit, request: &Req, classifier: C) -> Self {
+        let unjudged = Unjudged(&mut permit);
+        let call = Some(classifier.start(request));
+        mem::forget(unjudged);
+        Self { permit, call, classifier, polling: false, types: PhantomData }
     }
 
     /// Runs a part of the call. A panic of that part ends the call as panicked.
@@ -265,8 +268,10 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Starting<'_, C, Req, Res, Err>
     #[cold]
     fn panicked(admission: Admission<'_>, classifier: &C, call: Option<C::Call>) {
         let permit = admission.permit();
-        if let Some(call) = call {
-            permit.record(classifier.panicked(call));
+        match call {
+            Some(call) => permit.record(classifier.panicked(call)),
+            // The panic is that of the classifier, see `Unjudged`.
+            None => permit.cancel(),
         }
     }
 }
@@ -300,8 +305,8 @@ impl<C: Classifier<Req, Res, Err, Call = D>, Req, Res, Err, D> Drop for Flight<C
     }
 }
 
-/// The permit of a call while its classifier judges. A panic of the classifier says nothing about the service, so the
-/// call counts as cancelled.
+/// The permit of a call while its classifier sees the request or judges the result. A panic of the classifier says
+/// nothing about the service, so the call counts as cancelled.
 struct Unjudged<'a>(&'a mut Permit);
 
 impl Drop for Unjudged<'_> {

@@ -126,9 +126,8 @@ impl Permit {
         C: Classifier<(), T, E, Call = D>,
         F: Future<Output = Result<T, E>>,
     {
-        let call = classifier.start(&());
         let permit = if C::NEEDS_ELAPSED { self.measured_from_now() } else { self };
-        let flight = Flight::permitted(permit, call, classifier);
+        let flight = Flight::permitted(permit, &(), classifier);
         follow(None, || Ok(flight), || future, Flight::classify)
     }
 
@@ -166,8 +165,8 @@ pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 /// A call of a permit begins its flight before the first poll, so that the drop of an unpolled future counts as a
 /// cancelled call, and the permit has an outcome.
 #[inline]
-pub(super) const fn unclassified(permit: Permit) -> Unclassified {
-    Flight::permitted(permit, (), DefaultClassifier)
+pub(super) fn unclassified(permit: Permit) -> Unclassified {
+    Flight::permitted(permit, &(), DefaultClassifier)
 }
 
 /// Makes a call. The first poll, or the end of `wait`, takes the flight from `admit` and the future of the call from

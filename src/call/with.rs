@@ -103,8 +103,7 @@ impl Circuit {
             wait,
             move || {
                 let permit = asking.admit(Flight::<C, (), T, E, D>::START)?;
-                let call = classifier.start(&());
-                Ok(Flight::permitted(permit, call, classifier))
+                Ok(Flight::permitted(permit, &(), classifier))
             },
             || future,
             |flight, result| flight.classify(result).map_err(Error::Inner),

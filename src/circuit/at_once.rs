@@ -42,7 +42,7 @@ impl Inner {
                 State::Closed if weighed_in == Some(word.era()) => return,
                 State::Closed => {
                     self.leave_alone(word.era(), now, failure);
-                    self.trip(word, now, Reason::AtOnce, Some(failed()));
+                    self.trip(word, now, Reason::AtOnce, || Some(failed()));
                     if self.load().era() == word.era() {
                         // The group has no open slot. The circuit stays closed, and keeps the time for a later opening.
                         return;

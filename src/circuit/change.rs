@@ -253,11 +253,13 @@ impl Inner {
     }
 
     /// Trips a closed circuit for this reason, unless the group of the circuit suppresses the opening.
-    pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
+    pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failed: impl FnOnce() -> Option<Failed>) {
         self.count_absent();
         if self.finds_no_slot(expected) {
             return self.suppress(expected.era(), now, &reason);
         }
+        // The text of the failure is written before the mutex is taken, because an error is foreign code.
+        let failure = failed();
         let mut suppressed = None;
         self.change(expected, |cold| {
             if !self.take_slot(cold, expected) {

@@ -96,7 +96,7 @@ impl Inner {
         if let Some(reason) = self.met(&seen, now) {
             self.count_absent();
             if !self.is_suppressed_again(word, now) {
-                self.trip(word, now, reason, None);
+                self.trip(word, now, reason, || None);
             }
         }
         self.load().era() != era

@@ -280,7 +280,7 @@ impl Inner {
     fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>, text: Text<'_>) {
         let failed = || failure.map(|failure| Failed::new(failure, text));
         if failure.is_some_and(|failure| failure.trips()) {
-            return self.trip(word, now, Reason::AtOnce, failed());
+            return self.trip(word, now, Reason::AtOnce, failed);
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
@@ -293,7 +293,7 @@ impl Inner {
             seen.hanging = self.hanging_lately(word, now);
         }
         if let Some(reason) = self.met(&seen, now) {
-            self.trip(word, now, reason, failed());
+            self.trip(word, now, reason, failed);
         }
     }
 

@@ -136,8 +136,8 @@ impl Permit {
     /// database.
     ///
     /// If the failure opens the circuit, status, log, audit and rejections show the text. One line of at most 200
-    /// characters is kept, and every address in the line that has `://` is cut to its scheme and host. If the failure
-    /// does not open the circuit, the text is not written.
+    /// characters is kept, and every address in the line that has `://` is cut to its scheme and host. The text of any
+    /// other failure is not kept, and usually not written.
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, Failure};

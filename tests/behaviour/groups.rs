@@ -5,6 +5,9 @@
 mod settings;
 mod shown;
 
+use std::cell::Cell;
+use std::fmt;
+
 use tower_circuit_breaker::circuit::To;
 use tower_circuit_breaker::clock::MockClock;
 use tower_circuit_breaker::config::{ConfigBuilder, Recovery};
@@ -101,6 +104,26 @@ fn a_suppressed_circuit_opens_at_the_next_failure_once_a_slot_is_free() {
     assert_eq!(endpoints.states(), [CLOSED, OPEN]);
     assert!(matches!(why(&endpoints.circuits[1]), Reason::ConsecutiveFailures { .. }));
     assert_eq!(endpoints.suppressed(1), 3, "the opening itself was not suppressed");
+}
+
+/// In the outage of a whole group every failure of the other circuits meets the rule.
+#[test]
+fn a_suppressed_opening_writes_no_text_of_its_failure() {
+    struct Refused(Cell<u32>);
+    impl fmt::Display for Refused {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.set(self.0.get() + 1);
+            f.write_str("connection refused")
+        }
+    }
+    let endpoints = four();
+    endpoints.fail(0..2);
+    let error = Refused(Cell::new(0));
+    for _ in 0..100 {
+        endpoints.circuits[2].try_acquire().unwrap().failure_because(Failure::hard(), &error);
+    }
+    assert_eq!((state(&endpoints.circuits[2]), endpoints.suppressed(2)), (CLOSED, 100));
+    assert_eq!(error.0.get(), 1, "only the first failure tries to take a slot");
 }
 
 #[test]

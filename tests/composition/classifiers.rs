@@ -217,6 +217,31 @@ fn a_classifier_that_panics_leaves_no_probe_behind() {
     assert_eq!((status.state, status.probes.in_flight, status.totals.cancelled), (State::HalfOpen, 0, 1));
 }
 
+#[test]
+fn a_classifier_that_panics_before_the_call_says_nothing_about_the_service() {
+    #[derive(Clone)]
+    struct Panics;
+
+    impl<Req, Res, Err> Classifier<Req, Res, Err> for Panics {
+        type Call = ();
+
+        fn start(&self, _: &Req) {
+            panic!("unforeseen")
+        }
+
+        fn finish(&self, (): (), _: Result<&Res, &Err>, _: Duration) -> Outcome {
+            Outcome::Success
+        }
+    }
+
+    let circuit = circuit(&MockClock::new());
+    let mut service = CircuitBreakerLayer::new(&circuit).classifier(Panics).layer(Strict::default());
+    catch_unwind(AssertUnwindSafe(|| ask(&mut service, Ask::Succeed))).unwrap_err();
+    let call = circuit.call_classified(Panics, async { Ok::<_, io::Error>(()) });
+    catch_unwind(AssertUnwindSafe(|| poll(&mut Box::pin(call)))).unwrap_err();
+    assert_eq!((circuit.totals().cancelled, circuit.totals().failures), (2, 0));
+}
+
 /// What a classifier was shown.
 #[derive(Debug, PartialEq)]
 enum Told {

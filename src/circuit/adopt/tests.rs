@@ -57,7 +57,7 @@ fn a_transition_decided_before_the_wait_changed_is_not_lost() {
         let seen = circuit.inner().load();
         change(&circuit);
         let reason = Reason::ProbesPassed { successes: 1, half_open_for: Duration::ZERO };
-        circuit.inner().trip(seen, circuit.inner().now(), reason, None);
+        circuit.inner().trip(seen, circuit.inner().now(), reason, || None);
         assert_eq!(circuit.status().state, State::Open);
     }
 }
