@@ -355,12 +355,18 @@ impl CircuitRecord {
     ///
     /// `open` is the configured duration for a circuit that is open or held, and `other` for any other circuit. The
     /// result is longer if a deadline in the record needs more time. A record does not expire if only an operator can
-    /// end its published opening or its hold.
+    /// end its published opening, the opening of an instance, or its hold.
     #[must_use]
     pub fn ttl(&self, open: Duration, other: Duration, now: Timestamp) -> Option<Duration> {
         let is_open = self.state == State::Open;
         let held = self.held(now);
-        if is_open && self.until.is_none() || held.is_some_and(|operated| operated.until.is_none()) {
+        let is_endless = |entry: &InstanceEntry| {
+            self.state_of(entry) == State::Open && entry.until.is_none() && !self.is_reset_after(entry)
+        };
+        if is_open && self.until.is_none()
+            || held.is_some_and(|operated| operated.until.is_none())
+            || self.instances.values().any(is_endless)
+        {
             return None;
         }
         let configured = if is_open || held.is_some() { open } else { other };

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::{CircuitRecord, InstanceEntry, Timestamp};
 use crate::keep::Ttl;
-use crate::state::State;
+use crate::state::{Act, State};
 
 impl InstanceEntry {
     /// Returns true if the instance has stopped, or has not been seen for so long that it no longer counts. The limit
@@ -83,6 +83,13 @@ impl InstanceEntry {
 }
 
 impl CircuitRecord {
+    /// Returns true if an operator has reset the circuit, and the entry does not name the reset yet. The reset has ended
+    /// the openings of all instances.
+    pub(crate) fn is_reset_after(&self, entry: &InstanceEntry) -> bool {
+        let reset = self.operator.as_ref().filter(|operated| operated.act == Act::Reset);
+        reset.is_some_and(|operated| entry.acts < operated.sequence)
+    }
+
     /// Returns true if the record has outlived its time to live since its last write. A store that expires records has
     /// dropped such a record.
     pub(crate) fn is_over(&self, ttl: Ttl, now: Timestamp) -> bool {

@@ -316,11 +316,7 @@ impl Desk {
     /// `Sharing::Advise` only.
     fn apply_advice(&mut self, who: &Who, now: Now) {
         let record = self.known.record();
-        // A reset has ended the openings of all instances. An entry that does not name the reset yet still has an
-        // opening, which no longer advises.
-        let reset = record.operator.as_ref().filter(|operated| operated.act == Act::Reset);
-        let is_reset = |entry: &InstanceEntry| reset.is_some_and(|operated| entry.acts < operated.sequence);
-        let others = record.instances.iter().filter(|(id, entry)| **id != who.id && !is_reset(entry));
+        let others = record.instances.iter().filter(|(id, entry)| **id != who.id && !record.is_reset_after(entry));
         let advice = others.filter_map(|(_, entry)| advice(entry, now)).max();
         if self.adopted.advised(advice.map(|(until, _)| until)) {
             let lasts = advice.map_or(Duration::ZERO, |(_, lasts)| lasts);

@@ -241,6 +241,11 @@ fn a_store_that_forgets_remembers_as_long_as_is_wished_and_needed() {
     let entries = read(&json!({"state": "closed", "instances":
         {"a": {"sequence": 1, "state": "open", "until": later(50 * hour)}}}));
     assert_eq!(ttl(&entries), Some(51), "nor than that of any instance");
+    // With manual recovery under `Sharing::Quorum`, only the entry has the opening of one instance.
+    let mut entries = read(&json!({"state": "closed", "instances": {"a": {"sequence": 1, "state": "open"}}}));
+    assert_eq!(ttl(&entries), None, "only a human closes the instance");
+    assert_eq!(operate(&mut entries, act("one-3", Act::Reset, None, 0), NOW), Effect::Applied);
+    assert_eq!(ttl(&entries), Some(1), "the reset has ended the opening of the instance");
 }
 
 #[test]
