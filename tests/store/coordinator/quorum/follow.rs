@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use serde_json::{Value, json};
-use tower_circuit_breaker::state::Mode;
+use tower_circuit_breaker::state::{Act, Mode, Transition};
 use tower_circuit_breaker::store::{Hint, MemoryStore, Write};
 use tower_circuit_breaker::{OpenDuration, Outcome};
 
@@ -219,6 +219,41 @@ async fn an_instance_whose_reset_was_overtaken_opens_again_with_its_fleet() {
         drop(b.circuit.try_acquire());
         assert_eq!(a.circuit.status().mode, Mode::Automatic);
         assert_eq!([&a, &b].map(|one| state(&one.circuit)), [State::Open; 2], "{sharing:?}");
+    }
+}
+
+/// Another tier of the store can bring a reset after a decision that is newer than the reset.
+#[tokio::test(start_paused = true)]
+async fn a_late_reset_leaves_the_newer_decision_in_force() {
+    for sharing in [Sharing::Quorum, Sharing::Follow] {
+        let store = memory();
+        let config = || settings("payments").open_for(OpenDuration::fixed(secs(300))).build().unwrap();
+        let a = Instance::with(&store, "a", sharing, config()).await;
+        let b = Instance::with(&store, "b", sharing, config()).await;
+        a.circuit.disable(&alice(), None);
+        pass(secs(1)).await;
+        a.circuit.resume(&alice());
+        pass(secs(30)).await;
+        fail(&a.circuit, 5);
+        fail(&b.circuit, 5);
+        pass(secs(1)).await;
+        let mut late = fleet(&store).await;
+        let resumed = late.operator.as_mut().unwrap();
+        (resumed.act, resumed.to) = (Act::Reset, State::Closed);
+        resumed.sequence = late.generation.get() - 1;
+        resumed.commands = vec!["late".to_owned()];
+        resumed.incarnation = "another".to_owned();
+        let etag = store.load_many(&["payments".to_owned()]).await.unwrap().entries.remove(0).unwrap().etag;
+        let (name, bytes) = ("payments".to_owned(), late.encode().unwrap());
+        let write = Write { name, expected: Some(etag), bytes, ttl: None, hint: Hint::Any };
+        store.compare_and_set(&write).await.unwrap();
+        pass(secs(20)).await;
+        for one in [&a, &b] {
+            let edges = one.circuit.status().transitions;
+            let is_reset = |edge: &Transition| matches!(edge.reason, Reason::Operator { act: Act::Reset, .. });
+            assert!(edges.iter().any(is_reset), "{sharing:?}: the reset was applied: {edges:?}");
+            assert_eq!(state(&one.circuit), State::Open, "{sharing:?}");
+        }
     }
 }
 
