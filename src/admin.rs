@@ -37,16 +37,16 @@
 //! `state`, `votes`, `needed`, `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)). Other circuits
 //! have `null`.
 //!
-//! Every order also accepts `seen`, which is the `latest` of the status that the operator saw, and `id`, under which
-//! the order takes effect only once ([`Order`](crate::operation::Order)). The answer to a repeated order has
+//! Every order also accepts `seen` and `id` ([`Order`](crate::operation::Order)). `seen` is the `latest` of the status
+//! that the operator saw. An order takes effect only once under the same `id`. The answer to a repeated order has
 //! `"repeated": true`, and another order with an id that was used on the circuit is refused with 409 and the kind
 //! `id_used`. The authoriser alone decides the user of an order. Names are in the query, because proxies and browsers
 //! rewrite paths, and a circuit may have the name `../a`. The names of durations and times end in `_ms`.
 //!
-//! The answer is 200 if the order is stored or there is no store, and 202 if the order is in force in this process, but
-//! the store, its durable tier or the audit does not have it yet. If the client disconnects before the answer, the
-//! order is carried out nevertheless, provided that the body of the request was complete. Errors are problem details
-//! (RFC 9457), where `detail` is a sentence for people and `kind` is a word for programs.
+//! The answer is 200 if the order is stored, or if there is no store. The answer is 202 if the order is in force in
+//! this process, but the store, its durable tier or the audit does not have the order yet. If the client disconnects
+//! before the answer, the order is carried out nevertheless, provided that the body of the request was complete. Errors
+//! are problem details (RFC 9457), where `detail` is a sentence for people and `kind` is a word for programs.
 //!
 //! # Protection
 //!
@@ -165,10 +165,10 @@ impl AdminRouter {
     /// Accepts the requests of pages of this origin, in addition to those whose `Origin` fits their `Host`. Call the
     /// method once for each origin. Default: none.
     ///
-    /// The page of this router needs this setting only if a proxy changes the `Host` (the default of nginx), and the
-    /// users are not users of [`bearer`], and the browser sends no `Sec-Fetch-Site` (over plain http). A page of
-    /// another origin, such as a dashboard, also needs the headers of a CORS layer around this router. A trusted page
-    /// can act with the cookies of its visitors.
+    /// The page of this router needs this setting only if three conditions hold together. A proxy changes the `Host`
+    /// (the default of nginx), the users are not users of [`bearer`], and the browser sends no `Sec-Fetch-Site` (over
+    /// plain http). A page of another origin, such as a dashboard, also needs the headers of a CORS layer around this
+    /// router. A trusted page can act with the cookies of its visitors.
     ///
     /// # Errors
     ///

@@ -93,7 +93,7 @@ where
     }
 }
 
-/// The name of the inner service, so that a tonic server routes as without the layer.
+/// Passes on the name of the inner service, so that a tonic server routes to this service as it does without the layer.
 #[cfg(feature = "tonic")]
 impl<S: tonic::server::NamedService, C, R, K> tonic::server::NamedService for TrackedBodies<S, C, R, K> {
     const NAME: &'static str = S::NAME;

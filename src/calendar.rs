@@ -1,4 +1,4 @@
-//! Dates and times in UTC for people, from the seconds since 1970.
+//! The conversion of seconds since 1970 to dates and times in UTC, which people read.
 //!
 //! Logs, records and rejections show such times, and so does the program `circuitctl`, which compiles the same file.
 
@@ -23,5 +23,5 @@ pub(crate) const fn civil(days: u64) -> (u64, u64, u64) {
     if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
 }
 
-/// The number of days from the first of March of the year 0 to the first of January 1970.
+/// The number of days from 1 March of the year 0, where the algorithm begins to count, to 1 January 1970.
 pub(crate) const TO_1970: u64 = 719_468;

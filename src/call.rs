@@ -43,8 +43,8 @@ pin_project! {
     ///
     /// If the future is dropped before its first poll, or while it waits for the restore of the circuit, nothing has
     /// happened. If the future is dropped later, the inner future is dropped too, and the call counts as cancelled. A
-    /// cancelled call is no evidence, unless the call had waited for `cancelled_counts_after`. Such a call counts as a
-    /// failure of weight 0.5.
+    /// cancelled call is no evidence, but a call that had waited for `cancelled_counts_after` counts as a failure of
+    /// weight 0.5.
     #[must_use = "futures do nothing unless polled"]
     pub struct Call<F> {
         #[pin]
@@ -53,12 +53,12 @@ pin_project! {
     }
 }
 
-/// The progress of a call.
+/// The progress of a [`Call`].
 enum State {
     /// The future was not polled yet, so the call has no permit.
     Before(Asking),
-    /// The circuit was being restored when the future was created, so the call has no permit yet. The variant is
-    /// separate, because a healthy call must not carry a wait.
+    /// The circuit was being restored when the future was created, so the call has no permit yet. Only this variant
+    /// contains a wait, so that a call in the usual case does not carry one.
     Restoring(Asking, Box<Wait>),
     /// The call was admitted and is under way, or has ended.
     Admitted(Unclassified),

@@ -1,13 +1,16 @@
 //! The circuit breaker of one service ([`Circuit`]), a shared object that admits calls, counts their outcomes, and
 //! changes its state. The table below has all transitions.
 //!
-//! Admission loads one word, and recording adds to a cell or to the window. Neither waits for a lock, because both are
-//! on the path of every call. A healthy call allocates memory only for the first use of the buckets of a time window,
-//! and when the circuit is spread over its threads. A change of state is rare and takes the cold mutex. The thread that
-//! holds the mutex decides, writes the data of the new era, and publishes state and era with one store of the word.
-//! Every permit carries the era in which it was given. An outcome that arrives in another era counts only in the
-//! totals, because the outcome says nothing about the new state. The one exception is a failure that
-//! [trips at once](crate::Failure::trips_at_once) and names a time.
+//! Admission loads one atomic word (`circuit/word.rs`). Recording adds to a cell, which is a count with one writer, or
+//! to the window that all threads share. Neither waits for a lock, because both are on the path of every call. A
+//! healthy call allocates memory only for the first use of the buckets of a time window, and when the circuit is
+//! spread, which gives its threads cells of their own. A change of state is rare and takes the cold mutex
+//! (`circuit/cold.rs`). Each change begins a new era, the time until the next change. The thread that holds the mutex
+//! decides, writes the data of the new era, and publishes state and era with one store of the word. Every permit
+//! carries the era in which it was given. An outcome that arrives in another era counts only in the totals, because the
+//! outcome says nothing about the new state. The one exception is a failure that
+//! [trips at once](crate::Failure::trips_at_once) and names a time to wait. In a later era too, such a failure opens
+//! the circuit or keeps the circuit open for that time.
 //!
 //! ```text
 //! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
@@ -22,15 +25,18 @@
 //!
 //! # The state machine
 //!
-//! Each row is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a hold (forced
-//! open or disabled) only the end of the hold, an operator or a snapshot takes an edge, and under the kill switch only
-//! an operator or a snapshot. Time alone takes no edge. The first call that finds an edge due takes the edge, and a
+//! Each row of the table is an edge. A circuit in shadow takes the same edges as a circuit in automatic mode. Under a
+//! hold (forced open or disabled) only the end of the hold, an operator or a snapshot takes an edge. A snapshot is a
+//! saved state of the circuit, or the state of the circuit on another instance. Under the kill switch only an operator
+//! or a snapshot takes an edge. Time alone takes no edge. The first call that finds an edge due takes the edge, and a
 //! successful health probe takes an edge without a call.
 //!
-//! A wait, and a question such as [`would_admit`](Circuit::would_admit), also reopen a half-open circuit if that is
-//! due. While other instances share the probes, a wait and a question also make a circuit half-open if that is due.
-//! Otherwise a user who only waits or asks would be rejected for ever. The adoption of a snapshot is a transition only
-//! if it changes the state, the mode or a deadline, or if a restore adds successes of probes.
+//! A caller that waits, or asks a question such as [`would_admit`](Circuit::would_admit), also reopens a half-open
+//! circuit if that is due. While the instances of a fleet share the probes, such a caller also makes a circuit
+//! half-open if that is due. Otherwise a caller that only waits or asks would be rejected for ever.
+//!
+//! The adoption of a snapshot is a transition only if it changes the state, the mode or a deadline, or if a restore
+//! adds successes of probes.
 //!
 //! | from | to | cause | [`Reason`](crate::state::Reason) |
 //! |---|---|---|---|
@@ -46,7 +52,7 @@
 //! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `ProbeFailed` |
 //! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and no probe has succeeded. | `NoSuccess` |
 //! | half-open | open | Some probes have failed, and the other probes are overdue or end without a verdict for too long. | `NoVerdict` |
-//! | half-open | closed, on trust | Three probes end without a verdict, no probe has succeeded, has failed or is overdue, and the probe deadline is over or the doubts weigh 1.5. | `NoVerdict` |
+//! | half-open | closed, on trust | Three probes end without a verdict, no probe has succeeded, has failed or is overdue, and the probe deadline is over or the doubts (see below) weigh 1.5. | `NoVerdict` |
 //! | half-open | closed | Enough probes have succeeded. | `ProbesPassed` |
 //! | half-open | closed, on trust if a probe ended without a verdict | A call comes after `quiet_after`, some probes have succeeded and no probe has failed. | `QuietService` |
 //! | forced open, with automatic recovery | half-open | A call comes after the end of the hold. | `HoldEnded` |
@@ -65,23 +71,24 @@
 //! | any | the state of a snapshot, in the same mode | The circuit adopts a decision of the fleet. | `Fleet` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `KillSwitch` |
 //!
-//! In a [group](crate::Group) the edges from closed to open and to half-open that are no acts of operators need an open
-//! slot (`circuit/in_group.rs`).
+//! In a [group](crate::Group) an edge from closed to open or to half-open needs an open slot, unless an operator takes
+//! the edge (`circuit/in_group.rs`).
 //!
 //! A circuit that is closed *on trust* has closed although some or all of its probes ended without a verdict, because
 //! callers gave up early or dropped their permits, or because the classifier ignored the results. The first success of
 //! the era ends the trust. If the circuit opens before that success, its time on trust does not reduce the number of
-//! openings in a row. Outcomes without weight change nothing, so impatient callers do not open the circuit of a healthy
-//! service. The trust ends with its era, as the run does, so that a change of the mode or a restart also ends the
-//! trust. Other instances do not know of the trust.
+//! openings in a row. An outcome without weight, such as that of a call cancelled early, changes nothing. So impatient
+//! callers do not open the circuit of a healthy service. The trust ends with its era, as the run does, so that a change
+//! of the mode or a restart also ends the trust. Other instances do not know of the trust.
 //!
 //! A closed circuit *ramps* for a time after its probes have closed the circuit, if a
 //! [ramp](crate::config::ConfigBuilder::ramp) is set. After its fleet has closed the circuit, the circuit ramps by
 //! default. During the ramp only a growing share of the calls passes. A change of the mode during the ramp begins no
 //! other ramp, and the end of the ramp begins no era.
 //!
-//! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted a failure. A doubt
-//! by a dropped permit weighs 0.5, and a doubt by a deadline of the caller weighs less.
+//! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted the same end of a
+//! call as a failure. A permit that is dropped leaves a doubt of weight 0.5, and a deadline of the caller leaves a
+//! doubt of less weight.
 //!
 //! The file is longer than others, because the table of edges and the public surface of a circuit are read together.
 
@@ -194,9 +201,10 @@ pub struct Circuit {
 impl Circuit {
     /// Returns a new circuit. The circuit is closed, and in shadow if the configuration says so.
     ///
-    /// If the environment variable `CIRCUIT_BREAKER_DISABLED` names the circuit (names separated by commas,
-    /// `host:*` for all names that begin with `host:`, `*` for all circuits), the circuit lets every call through for
-    /// the life of the process, and reports the kill switch to its observers.
+    /// The environment variable `CIRCUIT_BREAKER_DISABLED` is a kill switch. If the variable names the circuit, the
+    /// circuit lets every call through for the life of the process, and reports the kill switch to its observers. The
+    /// names are separated by commas. `host:*` names all circuits whose names begin with `host:`, and `*` names all
+    /// circuits.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let circuit = Self::unreported(config, None);
@@ -231,14 +239,16 @@ impl Circuit {
         self.inner().notify(&event::Event::Forgotten);
     }
 
-    /// Returns true if the circuit holds an open slot of the group, and `None` if the circuit is no member.
+    /// Returns true if the circuit holds an open slot, which is the right of a member of the group not to be closed.
+    /// `None` if the circuit is no member of the group.
     #[cfg(feature = "keyed")]
     pub(crate) fn holds_slot_of(&self, group: &crate::group::Group) -> Option<bool> {
         self.inner().holds_slot_of(group)
     }
 
-    /// Reports the calls that the cells have counted since the last report, and opens a circuit whose hanging calls
-    /// meet the slow-call rule. The caller must hold no lock, because observers are foreign code.
+    /// Reports to the observers the calls that the cells (counts with one writer) have counted since the last report.
+    /// Also opens the circuit if its hanging calls meet the slow-call rule. The caller must hold no lock, because
+    /// observers are foreign code.
     #[cfg(feature = "store")]
     pub(crate) fn report_sums(&self) {
         let inner = self.inner();
@@ -299,8 +309,8 @@ impl Circuit {
     }
 
     /// Admits or rejects one call. `drawn` returns the criticality by which a limited or half-open circuit may reject
-    /// the call, and is called only if the word alone does not admit the call. The caller turns the admission into a
-    /// permit when the call has begun.
+    /// the call, and is called only if the atomic word of the circuit does not admit the call at once. The caller turns
+    /// the admission into a permit when the call has begun.
     #[inline(always)]
     pub(crate) fn admit(&self, start: Start, drawn: impl FnOnce() -> Drawn) -> Result<Admission<'_>, Rejected> {
         Branch::admit(&self.root, start, drawn)
@@ -314,7 +324,7 @@ impl Circuit {
         (Asking::new(&self.root, word), word.awaits_restore())
     }
 
-    /// Returns true if calls go through and are counted, so that no gate has to be evaluated.
+    /// Returns true if calls go through and are counted, so that the gate (`circuit/gate.rs`) need not be evaluated.
     #[inline]
     pub(crate) fn is_flowing(&self) -> bool {
         self.inner().load().is_flowing()
@@ -326,8 +336,8 @@ impl Circuit {
         self.inner().load().awaits_restore()
     }
 
-    /// Rejects a call whose inner service was not polled ready. `found` is the time at which `poll_ready` found the
-    /// circuit rejecting. Zero stands for the present time.
+    /// Rejects a call whose inner service was not polled ready. `found` is the time at which `poll_ready` found that
+    /// the circuit rejects calls. Zero stands for the present time.
     #[inline]
     pub(crate) fn reject_as_of(&self, found: Tick) -> Rejected {
         Branch::reject_as_of(&self.root, found)
@@ -375,7 +385,8 @@ impl Circuit {
     /// the open duration too.
     ///
     /// Start with era 0 to get the present standing immediately. Every transition wakes the task, and so does the end
-    /// of every probe. After the end of a probe the era may be unchanged, and the function returns `Pending` again.
+    /// of every probe. After the end of a probe the era may be unchanged, and the next poll then returns `Pending`
+    /// again.
     ///
     /// # Cancel safety
     ///
@@ -396,8 +407,9 @@ impl Circuit {
         changed(era).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Registers the task for the next transition or freed slot. The caller must check the circuit again before the
-    /// task waits, and give the place back with [`leave`](Self::leave).
+    /// Registers the task of `context`, so that the next transition or the next free slot for a probe wakes the task.
+    /// The caller must check the circuit again before the task waits, and give `place` back with
+    /// [`leave`](Self::leave).
     pub(crate) fn register_at(&self, place: &mut Place, context: &Context<'_>) {
         self.inner().wakers.register_at(place, context.waker());
     }
@@ -423,7 +435,8 @@ impl Circuit {
 pub(crate) struct WeakCircuit(Weak<Branch>);
 
 impl WeakCircuit {
-    /// Returns a handle, or `None` if no handle, permit or rejection refers to the root branch any more.
+    /// Returns a handle to the circuit. `None` if no handle is left, and no permit or rejection refers to the root
+    /// branch, to which all handles refer.
     pub(crate) fn upgrade(&self) -> Option<Circuit> {
         self.0.upgrade().map(|root| Circuit { root })
     }

@@ -1,16 +1,16 @@
-//! Classifiers, which turn the result of one call into an outcome: a success, a failure with a weight for this call, or
-//! ignored.
+//! Classifiers, which turn the result of one call into an outcome. The outcome is a success, a failure with a weight
+//! for this call, or ignored.
 //!
-//! A classifier sees the request before the call and the result after the call, so that its judgement can
-//! depend on request and result. In most cases a closure is enough, given to
-//! [`classify`](crate::CircuitBreakerLayer::classify), `classify_error` or `classify_response`. A layer
-//! without a classifier uses [`DefaultClassifier`]. An error of an unknown type is a hard failure, because an
-//! unknown failure that counted as a success would hide an outage. A failure has a kind and a text. The kind is a
-//! label of metrics, so the number of kinds must be small. The text is for people.
+//! A classifier sees the request before the call and the result after the call, so that its judgement can depend on
+//! request and result. In most cases a closure is enough. Pass the closure to
+//! [`classify`](crate::CircuitBreakerLayer::classify), `classify_error` or `classify_response`. A layer without a
+//! classifier uses [`DefaultClassifier`]. An error of an unknown type is a hard failure, because an unknown failure
+//! that counted as a success would hide an outage. A failure has a kind and a text. The kind is a label of metrics, so
+//! the number of kinds must be small. The text is for people.
 //!
-//! The weight of one call is the weight of the [`Failure`] that the classifier returns. Without tower
-//! the caller gives the weight (`call/with.rs`, `circuit/permit.rs`). This module leaves the counting of outcomes, and
-//! the decision to trip, to the circuit.
+//! The weight of one call is the weight of the [`Failure`] that the classifier returns. Without tower the caller gives
+//! the weight (`call/with.rs`, `circuit/permit.rs`). This module leaves the counting of outcomes, and the decision to
+//! trip, to the circuit.
 
 #[cfg(feature = "http")]
 mod body;
@@ -94,19 +94,19 @@ pub trait Classifier<Req, Res, Err> {
     /// The data of the request that `finish` needs, often `()`.
     type Call;
 
-    /// Takes from the request, before the call, the data that `finish` needs.
+    /// Returns the data of the request that `finish` needs. Called before the call is made.
     fn start(&self, request: &Req) -> Self::Call;
 
     /// Returns the outcome of a call that ended with `result`.
     fn finish(&self, call: Self::Call, result: Result<&Res, &Err>, elapsed: Duration) -> Outcome;
 
-    /// Returns the text of a failure for people, which is the reason that the service gave or the cause of
-    /// the error. Default: `None`.
+    /// Returns a text that explains a failure to people, such as the reason that the service gave or the cause of the
+    /// error. Default: `None`.
     ///
-    /// The circuit calls this method only for a failure of a call or of `poll_ready` that opens the circuit, makes an
-    /// opening longer, or would open the circuit if its group had an open slot. Status, log, audit and rejections show
-    /// the text, and metrics do not. The circuit keeps one line of at most 200 characters, and shortens each address
-    /// with `://` to scheme and host. A text should contain no secrets and nothing about the caller.
+    /// The circuit calls this method only for a failure of a call or of `poll_ready` that is about to open the circuit
+    /// or to make an opening longer. Status, log, audit and rejections show the text, and metrics do not. The circuit
+    /// keeps one line of at most 200 characters, and shortens each address with `://` to scheme and host. A text should
+    /// contain no secrets and nothing about the caller.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
         None
@@ -123,8 +123,8 @@ pub trait Classifier<Req, Res, Err> {
     /// `elapsed` counts from the start if the call is measured or the slow-call rule is on. For a call under a
     /// [`Permit`](crate::Permit) of the caller, `elapsed` counts from the permit. For all other calls, `elapsed` counts
     /// from the first poll that returned `Pending`. If such a call is dropped before its first `Pending`, the call is
-    /// neutral, and this method is not called. `None`, the default, applies
-    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
+    /// neutral, and this method is not called. With `None`, the default, the setting
+    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) decides the outcome.
     #[expect(unused_variables, reason = "names for the documentation")]
     fn cancelled(&self, call: Self::Call, elapsed: Duration) -> Option<Outcome> {
         None
@@ -133,18 +133,18 @@ pub trait Classifier<Req, Res, Err> {
     /// Returns true if dropped calls say nothing about the service. Default: false.
     ///
     /// With `true`, a dropped call is neutral however long the call had waited, and the circuit does not call
-    /// [`cancelled`](Self::cancelled). A caller that stops waiting for `poll_ready` does not count either. An
-    /// outcome of [`Outcome::deadline`] is ignored, because the caller set that deadline. Use `true` for the
-    /// handlers of a server, because their callers are browsers and clients that stop by themselves. The
-    /// setting [`cancelled_never_counts`] does the same for a whole circuit instead of one layer.
+    /// [`cancelled`](Self::cancelled). A caller that gives up while `poll_ready` is pending does not count either. An
+    /// outcome of [`Outcome::deadline`] is ignored, because the caller set that deadline. Use `true` for the handlers
+    /// of a server, because their callers are browsers and clients that stop by themselves. The setting
+    /// [`cancelled_never_counts`] does the same for a whole circuit instead of one layer.
     ///
     /// [`cancelled_never_counts`]: crate::config::ConfigBuilder::cancelled_never_counts
     fn cancelled_never_counts(&self) -> bool {
         false
     }
 
-    /// Returns the criticality of a call, by which a circuit that must reject some calls chooses these calls. Default:
-    /// `Standard`.
+    /// Returns the criticality of a call. A circuit that must reject some calls rejects less critical calls first.
+    /// Default: `Standard`.
     ///
     /// Only a ramp, a throttle and the half-open state use the criticality. A healthy circuit does not call this
     /// method, unless the circuit has a slow-call rule. [`criticality`](crate::CircuitBreakerLayer::criticality) of the

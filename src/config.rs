@@ -82,11 +82,11 @@ pub(crate) struct RareSettings {
     /// The ramp after a closing. `None` means the defaults: no ramp if the circuit closes alone, and [`RAMP_IN_FLEET`]
     /// if a fleet closes the circuit.
     pub(crate) ramp: Option<Duration>,
-    /// The factor `k` of the throttle, which rejects the requests that exceed `k` times the accepts.
+    /// The factor `k` of the throttle, which rejects the requests that exceed `k` times the calls that did not fail.
     pub(crate) throttle: Option<f64>,
     /// The health probes at an address. `None` if the circuit has no such address.
     pub(crate) health: Option<HealthSettings>,
-    /// The group of the circuit.
+    /// The group of the circuit. `None` if the circuit is in no group.
     pub(crate) group: Option<Group>,
 }
 
@@ -96,8 +96,9 @@ impl Rules {
         self.has_rate() || self.failure_score.is_some() || self.is_throttled
     }
 
-    /// Returns the limit for the share of failed calls, or the default limit if the rule is off. The test of whether
-    /// failures on advice are only chance needs a limit even if the rule is off.
+    /// Returns the limit for the share of failed calls, or the default limit if the rule is off. While another instance
+    /// advises to open, a test decides if the failures are only chance. That test needs a limit even if the rule is
+    /// off.
     pub(crate) fn rate_limit(&self) -> f64 {
         self.failure_rate.unwrap_or(FAILURE_RATE)
     }
@@ -108,7 +109,7 @@ impl Rules {
     }
 }
 
-/// The settings of the probes, whose successes and failures are the verdict of a half-open circuit.
+/// The settings of the probes, whose successes and failures decide if a half-open circuit closes or reopens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probing {
     pub(crate) successes: u32,
@@ -164,22 +165,22 @@ impl Config {
         if self.shadow { Mode::Shadow } else { Mode::Automatic }
     }
 
-    /// Returns the duration of the ramp after a closing by this circuit alone.
+    /// Returns the duration of the ramp after a closing that is not a decision of a fleet. Zero by default.
     pub(crate) fn ramp_alone(&self) -> Duration {
         self.ramp().unwrap_or(Duration::ZERO)
     }
 
-    /// Returns the duration of the ramp after a closing by the fleet.
+    /// Returns the duration of the ramp after a closing that the fleet has decided. 10 s by default.
     pub(crate) fn ramp_in_fleet(&self) -> Duration {
         self.ramp().unwrap_or(RAMP_IN_FLEET)
     }
 
-    /// Returns the ramp that was set. `None` means the defaults.
+    /// Returns the duration of the ramp that was set. `None` means the defaults.
     pub(crate) fn ramp(&self) -> Option<Duration> {
         self.rare.as_ref()?.ramp
     }
 
-    /// Returns the health probes at an address, if an address is set.
+    /// Returns the settings of the health probes at an address. `None` if no address is set.
     pub(crate) fn health(&self) -> Option<&HealthSettings> {
         self.rare.as_ref()?.health.as_ref()
     }

@@ -1,15 +1,19 @@
 //! The coordinator of a registry, which is one background task that keeps circuits and store in step.
 //!
-//! The task queues no records. Whenever the store can take a write, the task derives the desired record of a circuit
-//! anew from the present state and counts of the circuit and its last act. Therefore no queue of records grows while
-//! the store is down, no obsolete record is sent, and the number of circuits limits the memory. Only audit rows are
-//! queued, in an outbox with a bound.
+//! The task has a *desk* for each circuit, which remembers the content of the store and the changes that the store
+//! lacks. A circuit rings its *bell* after a transition, which wakes the task. All desks share one *link* to the store.
 //!
-//! Calls do not wait for the task, except for a restore ([`first_call_waits`](RegistryBuilder::first_call_waits)). The
-//! task observes a transition after the circuit has made the transition. The task changes a circuit only through
-//! functions of the circuit, such as [`adopt`](crate::Circuit::adopt), [`advise`](crate::Circuit::advise), the acts of
-//! operators and the grants of leased probes. This module decides when records are loaded and written. The module
-//! [`record`](crate::record) decides the content of records and merges them.
+//! The task queues no records. Whenever the store can take a write, the task derives the desired record of a circuit
+//! anew from the present state, the present counts and the last act of the circuit. Therefore no queue of records grows
+//! while the store is down, no obsolete record is sent, and the number of circuits limits the memory. Only audit rows
+//! are queued, in an outbox with a bound.
+//!
+//! Calls do not wait for the task. Only the first calls of a circuit can wait for its restore
+//! ([`first_call_waits`](RegistryBuilder::first_call_waits)). The task observes a transition after the circuit has made
+//! the transition. The task changes a circuit only through functions of the circuit, such as
+//! [`adopt`](crate::Circuit::adopt), [`advise`](crate::Circuit::advise), the acts of operators and the grants of leased
+//! probes. This module decides when records are loaded and written. The module [`record`](crate::record) decides the
+//! content of records and merges them.
 //!
 //! ```text
 //! circuits ── bell: a transition ──▶ desk (one a circuit) ── write ──▶ link: deadline, backoff ──▶ store

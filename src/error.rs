@@ -19,9 +19,10 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
 pub enum Error<E> {
-    /// The circuit did not let the call through. Behind retries, earlier attempts may have reached the service.
+    /// The circuit did not let the call through. If the call was retried, earlier attempts may have reached the
+    /// service.
     Rejected(Rejected),
-    /// The call happened and failed.
+    /// The call was made, and failed with this error.
     Inner(E),
 }
 
@@ -111,11 +112,11 @@ impl<E: StdError + 'static> StdError for Error<E> {
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or not, and ended in time or not")]
 pub enum WithinError<E> {
-    /// The call did not happen.
+    /// The circuit did not let the call through.
     Rejected(Rejected),
-    /// The call happened and did not end within its limit.
+    /// The call was made, and did not end within its limit.
     Elapsed(Elapsed),
-    /// The call happened and failed.
+    /// The call was made, and failed with this error.
     Inner(E),
 }
 

@@ -3,7 +3,7 @@
 //!
 //! An observer receives each event once, outside every lock. Usually the thread that caused the event calls the
 //! observer. There are two exceptions. A thread that reports sums may also report calls of other threads. A thread that
-//! reports a transition also reports the transitions that other threads make during the report, so that an observer
+//! reports a transition also reports the transitions that other threads make during the report. An observer therefore
 //! receives all transitions of a circuit in their order. Observers decide nothing. A panic of an observer is caught and
 //! counted. An observer that blocks also blocks the caller of the circuit.
 //!
@@ -74,7 +74,7 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// * calls of a disabled circuit, calls under the kill switch, calls inside a probe of the same circuit, and calls
     ///   of a circuit in shadow that would have been rejected
     /// * calls that load shedding, a ramp or a throttle refuses
-    /// * outcomes of an era that has ended
+    /// * stale outcomes, which arrive after the state in which their call was admitted has ended
     /// * successes in a window of calls, or under
     ///   [`trip_on_any_outcome`](crate::config::ConfigBuilder::trip_on_any_outcome)
     /// * calls of threads that have no count of their own, see [`sharded`](crate::config::ConfigBuilder::sharded)
@@ -173,9 +173,9 @@ pub enum Event<'a> {
         standing: Standing,
         /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that all calls go through in every state.
         bypassed: bool,
-        /// The present era of the circuit.
+        /// The present era of the circuit, as in [`Transition::era`].
         era: u64,
-        /// The present time.
+        /// The time of the refresh, by the clock of the circuit.
         at: Tick,
         /// The decision of the fleet, as this instance knows the decision. `None` for a circuit without a fleet.
         fleet: Option<FleetBrief>,
@@ -193,8 +193,8 @@ pub enum Event<'a> {
     Finished {
         /// The way in which the call ended.
         ended: Ended,
-        /// The time of the end. A failure always has the time. Other ends have no time if the clock was not read,
-        /// because nothing needed the time.
+        /// The time at which the call ended. A failure always has the time. Another end has no time if the clock was
+        /// not read, because nothing needed the time.
         at: Option<Tick>,
         /// The duration of the call, if it was measured.
         elapsed: Option<Duration>,
@@ -212,9 +212,9 @@ pub enum Event<'a> {
     /// reports is 1 to 10 ms. For a rejection of a tower service, the time of `poll_ready` counts.
     ///
     /// The sums of all threads are reported before each transition, with each
-    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), once a second by the task of a registry with a store, when
-    /// a keyed circuit is evicted, and when the circuit is dropped. If the clock stands still, as in a test, no report
-    /// is made because of the time.
+    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), when a keyed circuit is evicted, and when the circuit is
+    /// dropped. The task of a registry with a store also reports them once a second. If the clock stands still, as in a
+    /// test, no report is made because of the time.
     #[non_exhaustive]
     Sums {
         /// The number of calls of the closed circuit that succeeded.
@@ -231,8 +231,8 @@ pub enum Event<'a> {
         /// True if the fallback has returned an answer, false if the fallback has returned an error.
         answered: bool,
     },
-    /// An outcome arrived after the end of its era, and counts only in the totals. The call is also reported as
-    /// `Finished`.
+    /// An outcome arrived after the end of its era, which is the state in which the call was admitted. The outcome
+    /// counts only in the totals. The call is also reported as `Finished`.
     Stale,
     /// The circuit has left its registry, so that gauges and pages should no longer show the circuit. Calls under way
     /// still end, and may still change the circuit.
@@ -241,7 +241,7 @@ pub enum Event<'a> {
     /// registry reports this event, for the first time when the store has answered for the circuit.
     #[non_exhaustive]
     Fleet {
-        /// The decision, as this instance knows the decision.
+        /// The decision of the fleet about the circuit, as this instance knows the decision.
         brief: FleetBrief,
     },
     /// Probes of this instance have ended while the fleet was not closed. The task of the registry reports this event.
@@ -249,7 +249,7 @@ pub enum Event<'a> {
     FleetProbes {
         /// The result of the probes. The results of probes without a lease are not in the record of the circuit.
         result: FleetProbe,
-        /// The number of probes.
+        /// The number of probes with this result.
         number: u32,
     },
     /// The [group](crate::Group) of the circuit has suppressed openings, because all open slots of the group are taken.
@@ -259,13 +259,14 @@ pub enum Event<'a> {
     Suppressed {
         /// The name of the group.
         group: &'a str,
-        /// The reason of this opening.
+        /// The reason that the suppressed opening would have had.
         reason: &'a Reason,
-        /// The number of suppressed openings since the last event. Each failure that meets a rule counts.
+        /// The number of suppressed openings since the last event of this kind. Each failure that meets a rule counts
+        /// as one.
         number: u64,
         /// The number of suppressed openings since the circuit was created.
         total: u64,
-        /// The number of members that have opened by themselves and have not closed since.
+        /// The number of members of the group that have opened by themselves and have not closed since.
         open: u32,
         /// The number of members of the group, which are its circuits without the absent ones.
         members: u32,
@@ -279,7 +280,7 @@ pub enum Event<'a> {
     /// failure counts in no window.
     #[non_exhaustive]
     HealthProbe {
-        /// The result of the check.
+        /// The result of the health probe.
         result: HealthResult,
     },
     /// A load-shedding layer has measured the load of the system, at most every 250 ms. The call that measured the load

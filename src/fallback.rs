@@ -63,10 +63,10 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// call another endpoint, or a cache behind a network.
     ///
     /// Call this method last, because the returned layer has no methods for the settings of the breaker. With tracked
-    /// bodies, call it after [`tracked_bodies`](Self::tracked_bodies). The future has the error type that the breaker
-    /// has without a fallback, so that the fallback can be a call through the breaker of another endpoint. The circuit
-    /// counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is dropped before its end is not
-    /// counted.
+    /// bodies, call it after [`tracked_bodies`](Self::tracked_bodies). The future has the same error type as the
+    /// breaker without a fallback. Therefore the fallback can be a call through the breaker of another endpoint. The
+    /// circuit counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is dropped before its end is
+    /// not counted.
     ///
     /// With [`WhenOpen::Pend`](crate::WhenOpen::Pend) the service is not ready while the circuit is open. The fallback
     /// is then used only if the circuit begins to reject calls between `poll_ready` and the call.
@@ -210,7 +210,7 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped during the call, the call is cancelled, as by
+    /// If the future is dropped during the call, the call is cancelled, as for
     /// [`ResponseFuture`](crate::ResponseFuture). If the future is dropped during the fallback, the future of the
     /// fallback is dropped and no fallback is counted.
     #[must_use = "futures do nothing unless polled"]
@@ -258,8 +258,8 @@ where
     }
 }
 
-/// The [`Rejection`] of a breaker with a fallback that waits, which returns the request to the fallback. `R` converts
-/// the errors of calls that failed.
+/// The [`Rejection`] of a breaker with a fallback that waits. Returns the rejection and the request to the fallback.
+/// `R` converts the errors of calls that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Deferred<R>(R);
 

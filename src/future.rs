@@ -97,7 +97,8 @@ where
     C: Classifier<Req, Res, Err>,
     R: Rejection<Req, Res, Err>,
 {
-    /// Polls the call as [`poll`](Future::poll) does, but does not judge a response.
+    /// Polls the call as [`poll`](Future::poll) does, but does not judge a response. Returns a response with its
+    /// flight, so that the caller can judge the response later.
     pub(crate) fn poll_response(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -2,7 +2,7 @@
 //!
 //! A balancer with one circuit for each endpoint loses its service if all circuits open, for example because the
 //! network of this process fails, and not the endpoints. A group caps the damage. A circuit of a group needs an *open
-//! slot* to leave closed by itself, and the number of open slots follows the number of circuits in the group.
+//! slot* to leave the closed state by itself. The number of open slots follows the number of circuits in the group.
 //!
 //! Members and taken slots are two halves of one atomic word, so that a circuit compares both at the same moment
 //! without a lock:
@@ -34,11 +34,11 @@ use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 /// slot the opening is *suppressed*. The circuit stays closed, and evaluates its rules again at each failure. An
 /// operator who acts on a circuit neither needs nor takes a slot.
 ///
-/// A circuit of a layer of keys counts only while its key is in use. If no call has used the key for a minute, the
-/// circuit is no member, because its endpoint is probably gone. A circuit that has taken a slot counts for ten minutes.
-/// The circuit counts nevertheless if it would reject the next call, if an operator holds it, or if the application has
-/// a handle to it. The keys are counted when a circuit of the group is about to open and when the metrics are
-/// refreshed, at most once a second.
+/// A circuit of a layer of keys is a member only while its key is in use. If no call has used the key for a minute, the
+/// circuit is no member, because its endpoint is probably gone. For a circuit that has taken a slot, the time is ten
+/// minutes. A circuit remains a member nevertheless if it would reject the next call, if an operator holds it, or if
+/// the application has a handle to it. The keys are counted when a circuit of the group is about to open and when the
+/// metrics are refreshed, at most once a second.
 ///
 /// Each [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into the group. A
 /// group belongs to one process. Two groups with one name are two groups, but share one gauge in metrics.
@@ -69,9 +69,10 @@ pub struct Group {
 
 struct Shared {
     name: Arc<str>,
-    /// The share, as the bits of an `f64`. The share is checked when a configuration names the group.
+    /// The share of the members that may be open, as the bits of an `f64`. The share is checked when a configuration
+    /// names the group.
     share: AtomicU64,
-    /// The members and the taken slots.
+    /// The numbers of members and of taken slots, in the two halves of one word.
     counts: AtomicU64,
     /// The layers of keys that have circuits in the group.
     #[cfg(feature = "keyed")]
@@ -145,7 +146,7 @@ impl Group {
         taken(self.shared.present())
     }
 
-    /// Returns the taken slots and the members of one moment.
+    /// Returns the numbers of taken slots and of members at the same moment.
     pub(crate) fn open_of(&self) -> (u32, u32) {
         let counts = self.shared.present();
         (taken(counts), members(counts))
@@ -156,7 +157,7 @@ impl Group {
         Arc::clone(&self.shared.name)
     }
 
-    /// Adds a circuit to the group.
+    /// Adds a circuit to the group, and returns the membership of the circuit.
     pub(crate) fn join(&self) -> Member {
         // Relaxed, because the count publishes no other data.
         self.shared.counts.fetch_add(MEMBER, Relaxed);
@@ -166,11 +167,11 @@ impl Group {
 
 impl Shared {
     fn load(&self) -> u64 {
-        // Relaxed, because a reader of the counts reads no other data by them.
+        // Relaxed, because no other data depends on the counts.
         self.counts.load(Relaxed)
     }
 
-    /// Returns the counts without the absent circuits.
+    /// Returns the counts without the absent circuits, whose keys are not in use.
     fn present(&self) -> u64 {
         self.without_absent(self.load())
     }
@@ -193,7 +194,7 @@ impl Shared {
     }
 }
 
-/// Writes the decoded counts.
+/// Writes the name, the share and the decoded counts.
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (open, members) = self.open_of();
@@ -203,7 +204,8 @@ impl fmt::Debug for Group {
     }
 }
 
-/// The membership of one circuit. Ends when the circuit leaves or is dropped, whichever comes first.
+/// The membership of one circuit in its group. The membership ends when the circuit leaves the group or is dropped,
+/// whichever comes first.
 #[derive(Debug)]
 pub(crate) struct Member {
     group: Group,
@@ -221,7 +223,7 @@ impl Member {
         self.has_left.load(Relaxed)
     }
 
-    /// Removes the circuit from the group. The slot of the circuit is not given back by this function.
+    /// Removes the circuit from the group. This function does not give the slot of the circuit back.
     pub(crate) fn leave(&self) {
         // Relaxed, because the flag only elects the thread that lowers the count, and publishes no other data.
         if !self.has_left.swap(true, Relaxed) {
@@ -253,7 +255,8 @@ impl Drop for Member {
     }
 }
 
-/// The right of one circuit not to be closed. The drop of the slot gives the slot back.
+/// An open slot that one circuit has taken, so that the circuit may be open or half-open. The drop gives the slot back
+/// to the group.
 pub(crate) struct OpenSlot {
     shared: Arc<Shared>,
 }
@@ -291,9 +294,9 @@ const fn members(counts: u64) -> u32 {
 
 /// The mask of the taken slots.
 const TAKEN: u64 = u32::MAX as u64;
-/// One member.
+/// One member in the word of the counts.
 const MEMBER: u64 = 1 << 32;
-/// The default share.
+/// The default share of the members that may be open.
 const SHARE: f64 = 0.5;
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -54,7 +54,8 @@ pub use run::HealthRun;
 /// The health probe of one circuit, which begins with [`run`](Self::run) or
 /// [`Registry::probe`](crate::Registry::probe).
 ///
-/// A clone has the same closure. A circuit has one runner, so that a later runner replaces an earlier runner.
+/// A clone has the same closure. A circuit has one runner, which is the task that makes its checks. A later runner
+/// replaces an earlier runner.
 #[derive(Clone)]
 #[must_use = "a health probe checks nothing until its future is spawned, or a registry runs it"]
 pub struct HealthProbe {
@@ -204,7 +205,7 @@ impl HealthProbe {
         self.circuit.upgrade().is_some()
     }
 
-    /// Sets the bound of a registry, unless the application has set one.
+    /// Sets the bound that a registry has for all its checks, unless the application has set a bound.
     #[cfg(feature = "store")]
     pub(crate) fn or_limit(mut self, limit: &HealthLimit) -> Self {
         self.limit.get_or_insert_with(|| limit.clone());

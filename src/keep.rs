@@ -1,5 +1,5 @@
-//! The settings for the storage of circuits, with the kinds of stores and the schemes of their addresses, as plain data
-//! that opens no store.
+//! The settings for the storage of circuits, with the kinds of stores and the schemes of their addresses. This module
+//! is plain data and opens no store.
 //!
 //! Stores, the coordinator and the settings share these types. The types are in a module below all three, because the
 //! settings can be compiled without a store.
@@ -67,8 +67,8 @@ pub enum Sharing {
     /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
     /// quarter of the configured values, but at least 2. A configured value of 1 stays 1. The lower values open the
     /// circuit only on failures that are unlikely at its usual error rate
-    /// ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because an instance on a bad path can
-    /// neither open nor close the circuits of other instances.
+    /// ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because an instance with a bad network path
+    /// can neither open nor close the circuits of other instances.
     #[default]
     Advise,
     /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, and the fleet probes and
@@ -84,7 +84,7 @@ pub enum Sharing {
 }
 
 impl Sharing {
-    /// Returns true if the instances decide together.
+    /// Returns true if the instances decide together as a fleet.
     #[cfg(feature = "store")]
     pub(crate) const fn is_of_fleet(self) -> bool {
         matches!(self, Self::Quorum | Self::Follow)
@@ -112,7 +112,7 @@ impl fmt::Display for Sharing {
 #[non_exhaustive]
 pub enum SchemaMode {
     /// Checks the tables, and creates missing tables. With SQLite, the file and its folder are created too. This is the
-    /// default. If nothing is missing, no right to create is needed.
+    /// default. If nothing is missing, no right to create tables is needed.
     #[default]
     Create,
     /// Checks the tables, and refuses to work if a table or a column is missing. The error names the missing table or
@@ -151,9 +151,9 @@ pub(crate) fn is_prefix(prefix: &str) -> bool {
 /// The time after which a store that expires records may delete the record of a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ttl {
-    /// The time for circuits that are open, or that an operator holds.
+    /// The time to live of the record of a circuit that is open or held by an operator.
     pub(crate) open: Duration,
-    /// The time for all other circuits.
+    /// The time to live of every other record.
     pub(crate) other: Duration,
 }
 
@@ -170,17 +170,18 @@ pub(crate) const INSTANCES: &str = "1 to 100 bytes of printable text without spa
 pub(crate) const FLEETS: &str = "1 to 100 bytes of printable text without spaces and `//`";
 /// The length of the longest name of a fleet, in bytes. The name of its record is 7 bytes longer, because of `@fleet:`.
 pub(crate) const LONGEST_FLEET: usize = 100;
-/// The default of the smallest number of votes that can open a fleet.
+/// The default of the smallest number of votes that opens a fleet under [`Sharing::Quorum`]. An instance that is alone
+/// needs only its own vote.
 pub(crate) const QUORUM_AT_LEAST: u32 = 2;
-/// The default of the share of the live members whose votes open a fleet.
+/// The default share of the live members whose votes open a fleet under [`Sharing::Quorum`].
 pub(crate) const QUORUM_SHARE: f64 = 0.1;
-/// The largest number of votes that an opening of a fleet ever needs, because more votes would only delay the opening.
+/// The largest number of votes that an opening of any fleet needs, because more votes would only delay the opening.
 pub(crate) const MOST_VOTES: u32 = 10;
 
 /// The description of the prefixes that [`is_prefix`] accepts, for the texts of errors.
 pub(crate) const PREFIXES: &str = "1 to 100 letters, digits and `.`, `_`, `-`, `/` and `:`, without `:` at an end and \
      without the word `circuit_breaker`";
-/// The word with which each key in Redis begins, after the prefix if there is one.
+/// The word with which each key in Redis begins. The prefix, if one is set, comes before this word.
 pub(crate) const ROOT: &str = "circuit_breaker";
 const LONGEST_PREFIX: usize = 100;
 
@@ -205,7 +206,7 @@ const SCHEMES: [(&str, StoreKind); 19] = [
     ("valkey-cluster", StoreKind::Redis),
     ("valkeys-cluster", StoreKind::Redis),
 ];
-/// The forms of addresses, for errors.
+/// The forms of a store's address, for the texts of errors.
 pub(crate) const FORMS: &str = "file:FOLDER, sqlite://PATH, postgres://… or redis://…";
 const HOUR: Duration = Duration::from_secs(3600);
 /// The default time limit of one operation of a store.

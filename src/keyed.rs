@@ -40,13 +40,14 @@ pub trait Select<Req> {
     /// Returns `None` if the circuit depends on the request.
     fn shared(&self) -> Option<&Circuit>;
 
-    /// Calls `act` with the circuit of the request. With `None`, the request passes unguarded.
+    /// Calls `act` with the circuit of the request. With `None`, the request passes unguarded, which means without a
+    /// circuit.
     ///
     /// `act` gets a reference, because cloning a handle would cost more than finding the circuit.
     fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
 
-    /// Returns the circuit whose restore `poll_ready` awaits, for a selection whose circuits depend on the request and
-    /// are restored together. Default: `None`.
+    /// Returns the circuit whose restore `poll_ready` awaits. If the circuits depend on the request and are restored
+    /// together, one circuit stands for the restore of all. Default: `None`.
     fn gate(&self) -> Option<&Circuit> {
         None
     }
@@ -96,8 +97,8 @@ impl<Req> Select<Req> for OneCircuit {
 /// 2. Circuits that know nothing, least recently used first. Such a circuit is closed, without failures or slow calls
 ///    in its evidence, without openings in a row that still count, and without a call under way. The time of use has a
 ///    resolution of 17 ms.
-/// 3. All other circuits, in the order of the number of calls of their keys, the fewest first. Rejected and cancelled
-///    calls do not count.
+/// 3. All other circuits, the circuits of the keys with the fewest calls first. Rejected and cancelled calls do not
+///    count.
 ///
 /// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next
 /// call, or has calls under way, or the application has a handle to it. A circuit that an operator holds is never
@@ -140,9 +141,9 @@ impl<Req> Select<Req> for OneCircuit {
 /// At first, all keys share one label `service`, which is the prefix followed by `other`. A key gets its own name as
 /// the label when the key was used often enough, as long as the [`label_budget`](KeyedBuilder::label_budget) lasts.
 /// Calls within 17 ms count as one use. Each label of the first half of the budget costs 8 uses, of the next quarter
-/// 32, of the next eighth 128, and so on, so that a caller cannot take all labels with a few calls for each key. Once a
-/// key has its own label, its circuit counts under this label, and the next event or refresh moves the gauges to this
-/// label.
+/// 32, of the next eighth 128, and so on. A caller can therefore not take all labels with a few calls for each key.
+/// Once a key has its own label, its circuit counts under this label, and the next event or refresh moves the gauges to
+/// this label.
 ///
 /// Under the shared label, counters are sums over its circuits. The gauges `circuit_breaker_tripped` and
 /// `circuit_breaker_state` count circuits, and `circuit_breaker_failures_1m` is absent. Recorders of metrics cannot
@@ -202,7 +203,8 @@ impl<F: Send + Sync> crate::group::Layer for Parts<F> {
 
 #[cfg(feature = "keyed")]
 impl<F: Send + Sync + 'static> Keyed<F> {
-    /// Creates the layer. `circuits` gets a reference to the layer, for the groups of its circuits.
+    /// Creates the layer. `circuits` creates the map of circuits, and gets a reference to the layer for the groups of
+    /// the circuits.
     fn new(key: F, circuits: impl FnOnce(std::sync::Weak<dyn crate::group::Layer>) -> Circuits) -> Self {
         let parts =
             Arc::new_cyclic(|parts: &std::sync::Weak<Parts<F>>| Parts { key, circuits: circuits(parts.clone()) });

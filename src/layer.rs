@@ -125,7 +125,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     }
 
     /// Judges calls by a closure over the response. The default classifier judges the errors, and the reason of an
-    /// opening has their text.
+    /// opening has the text of the error.
     pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F>, R, K>
     where
         F: Fn(&Res) -> Outcome,
@@ -170,7 +170,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         CircuitBreakerLayer { circuits, classifier: WithCriticality::new(classifier, f), rejection, when_open }
     }
 
-    /// Rejects calls with [`Error::Rejected`](crate::Error), on which callers can match and which needs no allocation.
+    /// Rejects calls with [`Error::Rejected`](crate::Error). Callers can match on this error, and a rejection allocates
+    /// nothing.
     ///
     /// If an inner layer has `BoxError` as its error, keep the default, because `Error<BoxError>` is not a
     /// `std::error::Error`.

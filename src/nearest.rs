@@ -21,12 +21,12 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Returns the work for one suggestion.
+    /// Returns the limit of the work for one suggestion.
     pub(crate) const fn of_one() -> Self {
         Self { cells: 1 << 20 }
     }
 
-    /// Returns the work for all suggestions of one report of misspelt names.
+    /// Returns the limit of the work for all suggestions in one report of misspelt names.
     pub(crate) const fn of_report() -> Self {
         Self { cells: 1 << 25 }
     }
@@ -126,7 +126,7 @@ const MOST_CHANGES: usize = 8;
 /// The largest number of letters in a text that is compared, which is the length of the longest valid name plus
 /// [`MOST_CHANGES`].
 const LONGEST: usize = 208;
-/// The work that each name costs, even if the name is not compared.
+/// The work in cells that each name costs, even if the name is not compared.
 const EACH: usize = 16;
 
 #[cfg(test)]

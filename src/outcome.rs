@@ -44,7 +44,7 @@ impl Outcome {
         Self::Failure(Failure::timeout())
     }
 
-    /// Returns a timeout by a deadline of the caller, see [`Failure::deadline`].
+    /// Returns a timeout that a deadline of the caller has caused, see [`Failure::deadline`].
     #[must_use]
     pub const fn deadline(deadline: Duration) -> Self {
         Self::Failure(Failure::deadline(deadline))

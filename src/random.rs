@@ -11,15 +11,15 @@ pub(crate) fn bits() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Returns 128 random bits as text.
+/// Returns 128 random bits as 32 hexadecimal digits.
 pub(crate) fn id() -> String {
     text(bits(), bits())
 }
 
 /// Returns the number at position `n` in the sequence of `seed`.
 ///
-/// The sequence is `SplitMix64` (Steele, Lea & Flood 2014). Its state is a position, so a caller that knows the
-/// position needs no generator.
+/// The sequence is `SplitMix64` (Steele, Lea & Flood 2014). The only state of this generator is the position, so a
+/// caller that knows the position needs no generator.
 pub(crate) const fn nth(seed: u64, n: u64) -> u64 {
     let z = seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -53,12 +53,12 @@ impl Dice {
         nth(self.seed, self.drawn)
     }
 
-    /// Returns a number from 0 to 1.
+    /// Draws a number from 0 to 1.
     pub(crate) fn share(&mut self) -> f64 {
         share(self.roll())
     }
 
-    /// Returns 128 bits as text.
+    /// Draws 128 bits, and returns 32 hexadecimal digits.
     pub(crate) fn id(&mut self) -> String {
         text(self.roll(), self.roll())
     }

@@ -1,5 +1,5 @@
-//! The stored form of a circuit, with the names of its JSON fields, the merge of two copies and the effect of
-//! commands. The names of the fields of a part are in `record/entry.rs`, `record/operated.rs` and `record/fleet.rs`.
+//! The stored form of a circuit, with its JSON fields, the merge of two copies, and the effect of commands. The fields
+//! of its parts are in `record/entry.rs`, `record/operated.rs` and `record/fleet.rs`.
 //!
 //! A store only keeps and compares bytes, and does not know the states of a circuit. The merge of two copies of a
 //! record and the effect of a command are pure functions of this module, so that every store has the same semantics.
@@ -86,7 +86,7 @@ pub struct CircuitRecord {
     /// The state that was published last, without the mode that an operator set.
     #[serde(with = "words::state")]
     pub state: State,
-    /// The reason of the published state, as a sentence.
+    /// The reason why the circuit entered the published state, as a sentence.
     #[serde(default)]
     pub reason: String,
     /// The number that orders the published states. Zero if no state was published yet.
@@ -128,7 +128,7 @@ pub struct CircuitRecord {
     /// The number of successful calls since the first start, summed over the instances in the record.
     #[serde(default)]
     pub total_successes: u64,
-    /// The time of the last failed call, over the instances in the record.
+    /// The time of the last failed call on any of the instances in the record.
     #[serde(default)]
     pub last_failure_at: Option<Timestamp>,
     /// The time of the last write of the record.
@@ -214,9 +214,9 @@ impl CircuitRecord {
     ///
     /// # Errors
     ///
-    /// [`CorruptRecord`] if `service` cannot be the name of a circuit, if the store could not read the value, or if the
-    /// bytes are not a record, belong to another circuit, are too long, or have a number so far in the future that no
-    /// later write could replace the record.
+    /// [`CorruptRecord`] if `service` cannot be the name of a circuit, or if the store could not read the value. Also
+    /// if the bytes are not a record, are too long, or belong to another circuit. Also if a number in the record is so
+    /// far in the future that no later write could replace the record.
     pub fn decode(service: &str, bytes: &[u8], now: Timestamp) -> Result<Self, CorruptRecord> {
         let mut record = Self::decode_with_expired(service, bytes, now)?;
         record.expire(now);
@@ -243,8 +243,8 @@ impl CircuitRecord {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut record: Self = match serde_json::from_slice(bytes) {
             Ok(record) => record,
-            // A record of a later version that cannot be read becomes an unknown record with that version. A corrupt
-            // record would count as absent, and this version would overwrite the record.
+            // A record of a later version that cannot be read becomes an unknown record with that version. If such a
+            // record counted as corrupt, and therefore as absent, this version of the crate would overwrite it.
             Err(error) => match serde_json::from_slice::<Versioned>(bytes) {
                 Ok(Versioned { version }) if version > Self::VERSION => Self { version, ..Self::unknown(service) },
                 _ => return Err(corrupt(error.to_string())),
@@ -301,7 +301,8 @@ impl CircuitRecord {
         Ok(bytes)
     }
 
-    /// Returns true if this version of the crate is allowed to overwrite the record.
+    /// Returns true if this version of the crate may overwrite the record. Returns false if a later version has written
+    /// the record.
     #[must_use]
     pub const fn is_writable(&self) -> bool {
         self.version <= Self::VERSION
@@ -314,7 +315,7 @@ impl CircuitRecord {
         (self.state == State::Open).then(|| entry::left(self.until, self.open_ms, now)).flatten()
     }
 
-    /// Returns the act of an operator that overrides the circuit at the time `now`.
+    /// Returns the act of an operator that overrides the circuit at the time `now`. Returns `None` if no act does.
     #[must_use]
     pub fn held(&self, now: Timestamp) -> Option<&Operated> {
         self.operator.as_ref().filter(|operated| operated.holds(now))
@@ -328,9 +329,9 @@ impl CircuitRecord {
         self.generation.max(Generation::new(acted))
     }
 
-    /// Returns the time from which the cooldown of a reset counts. This is the time when the published state left
-    /// closed, or the time of an operator's trip that holds at the time `now`, whichever is later. Returns `None` if
-    /// the published state is closed and no such trip holds.
+    /// Returns the time at which the cooldown of a reset starts. This is the time when the published state left closed,
+    /// or the time of an operator's trip that holds at the time `now`, whichever is later. Returns `None` if the
+    /// published state is closed and no such trip holds.
     #[must_use]
     pub fn tripped_at(&self, now: Timestamp) -> Option<Timestamp> {
         // Earlier versions of this crate wrote only the time of the last opening.
@@ -340,8 +341,8 @@ impl CircuitRecord {
     }
 
     /// Returns true if the loss of the record would matter. This is so if the published state or the fleet is not
-    /// closed, if an operator holds the circuit, or if the entry of an instance is not closed and that instance is not
-    /// gone.
+    /// closed, or if an operator holds the circuit. The same holds if the entry of an instance is not closed and the
+    /// instance is not [gone](InstanceEntry::is_gone).
     #[must_use]
     pub fn is_eventful(&self, now: Timestamp) -> bool {
         self.state != State::Closed
@@ -383,12 +384,12 @@ impl CircuitRecord {
         Some(configured.max(deadline).max(entries).max(needed(held.and_then(|operated| operated.until))))
     }
 
-    /// Computes the sums over the instances anew.
+    /// Computes the record's sums over the entries of all instances anew.
     fn sum(&mut self) {
         let entries = || self.instances.values();
-        // The runs and the probes describe the present, so instances that have not been seen for long are left out. The
-        // age of an entry is measured at the last write of the record and not now, because all copies must have equal
-        // sums.
+        // `failure_count` and `success_count` describe the present, so instances that have not been seen for long are
+        // left out. The age of an entry is measured at the last write of the record and not now, because all copies
+        // must have equal sums.
         let now = self.updated_at;
         let present = || self.instances.values().filter(|entry| !entry.is_unseen(now));
         // `fold` is used instead of `sum`, because the `sum` of no floats is minus zero, which would be
@@ -401,8 +402,8 @@ impl CircuitRecord {
     }
 }
 
-/// The error of a stored value that cannot be used as the record of the circuit. A circuit whose record is corrupt goes
-/// on as if the store had no record.
+/// The error of a stored value that cannot be used as the record of the circuit. The circuit then continues as if the
+/// store had no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorruptRecord {
     service: String,
@@ -434,11 +435,11 @@ impl fmt::Display for CorruptRecord {
 
 impl std::error::Error for CorruptRecord {}
 
-/// The beginning of a value that a store returns instead of a value that the store cannot read. The problem follows
-/// this beginning. If the store returned nothing instead, the circuit would seem to have no record.
+/// The first bytes of the value that a store returns in place of an unreadable value. The description of the problem
+/// follows these bytes. If the store returned nothing instead, the circuit would seem to have no record.
 pub(crate) const UNREADABLE_VALUE: &[u8] = b"unreadable: ";
 
-/// The only field of a record of a later version that must be readable.
+/// The version of a record. In a record of a later version, this is the only field that must be readable.
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,

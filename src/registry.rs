@@ -113,9 +113,9 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Different`] if a circuit with the name has other settings, [`RegistryError::Keyed`] if the name
-    /// begins with the prefix of a layer of keyed circuits, and
-    /// [`RegistryError::Full`] if the registry is full.
+    /// [`RegistryError::Different`] if a circuit with the name has other settings, and [`RegistryError::Keyed`] if the
+    /// name begins with the prefix of a layer of keyed circuits. [`RegistryError::Full`] if the registry has no room
+    /// for another circuit.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
         if let Some(answer) = self.shared.names.lock().taken(&config, self.shared.limit) {
             return answer;
@@ -135,8 +135,8 @@ impl Registry {
         Ok(circuit)
     }
 
-    /// Adds the circuit of a key. Returns false if the registry is full. The name begins with a prefix that
-    /// [`reserve`](Self::reserve) has reserved for the layer of the key, so no other circuit has the name.
+    /// Adds the circuit of a key. Returns false if the registry is full. No other circuit has the name, because
+    /// [`reserve`](Self::reserve) has reserved the prefix of the name for the layer of the key.
     ///
     /// The caller must then call [`introduce`](Self::introduce) while no lock is held, because the observers of the
     /// circuit are not notified yet.
@@ -161,14 +161,14 @@ impl Registry {
         }
     }
 
-    /// Reserves all names that begin with `prefix` for one layer of keyed circuits. Returns the reason of the refusal
-    /// if such a name belongs to a circuit, or can belong to a key of another layer.
+    /// Reserves all names that begin with `prefix` for one layer of keyed circuits. Returns an error with the reason if
+    /// such a name belongs to a circuit, or can belong to a key of another layer.
     #[cfg(feature = "keyed")]
     pub(crate) fn reserve(&self, prefix: &str) -> Result<(), String> {
         self.shared.names.lock().reserve(prefix)
     }
 
-    /// Ends the reservation of a prefix, after the circuits of its layer were removed.
+    /// Ends the reservation of a prefix. The caller has removed the circuits of its layer before.
     #[cfg(feature = "keyed")]
     pub(crate) fn release(&self, prefix: &str) {
         self.shared.names.lock().prefixes.retain(|reserved| **reserved != *prefix);
@@ -187,8 +187,8 @@ impl Registry {
         self.shared.feed.introduced(circuit.name());
     }
 
-    /// Adds a layer with keyed circuits. A store may contain the names of such circuits before this process
-    /// uses their keys.
+    /// Notifies the companion of a new layer with keyed circuits, because a store may contain the names of such
+    /// circuits before this process uses their keys.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn add_keyed(&self, circuits: Weak<dyn Prefixed>) {
         if let Some(companion) = &self.shared.companion {
@@ -218,7 +218,7 @@ impl Registry {
     }
 
     /// Returns true if more than an eighth of the limit is free. The restore of keyed circuits leaves this room for the
-    /// circuits that the program creates by name, because the program must not fail to start only because an outage had
+    /// circuits that the program creates by name. Otherwise the program could fail to start because an outage had
     /// opened many keyed circuits.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn has_room_for_restore(&self) -> bool {
@@ -227,7 +227,7 @@ impl Registry {
     }
 
     /// Returns the number of handles to a keyed circuit that has no call under way. The layer, the registry and, with a
-    /// store, the coordinator have one handle each.
+    /// store, the coordinator have one handle each. A circuit with more handles is in use.
     #[cfg(feature = "keyed")]
     pub(crate) fn handles_of_a_circuit(&self) -> usize {
         2 + usize::from(self.shared.companion.is_some())
@@ -251,7 +251,7 @@ impl Registry {
         self.shared.names.lock().circuits.values().cloned().collect()
     }
 
-    /// Returns the groups of the circuits.
+    /// Returns the groups to which circuits of the registry belong.
     #[cfg(feature = "keyed")]
     fn groups(&self) -> Vec<Group> {
         let names = self.shared.names.lock();
@@ -272,9 +272,9 @@ impl Registry {
 
     /// Returns the events of all circuits from now on. Circuits that are created later are included.
     ///
-    /// Each transition and each summary of rejections takes a lock for a short time. Without a subscriber, no
-    /// event is copied or stored. With the feature `store`, the events end when the shutdown of the registry
-    /// begins, so that a task that waits for events does not keep the process alive.
+    /// Each transition and each summary of rejections locks the feed of events for a short time. Without a subscriber,
+    /// no event is copied or stored. With the feature `store`, the events end when the shutdown of the registry begins,
+    /// so that a task that waits for events does not keep the process alive.
     ///
     /// With `futures_util`, a subscription becomes a `Stream`:
     ///
@@ -311,8 +311,8 @@ impl Registry {
         self.shared.feed.has_ended()
     }
 
-    /// Updates the gauges of all circuits, for a `/metrics` handler. Registers again the series that the exporter has
-    /// dropped because they were idle, including the series of stores and of keyed circuits.
+    /// Updates the gauges of all circuits. A `/metrics` handler calls this function. If the exporter has dropped idle
+    /// series, they are registered again, including the series of stores and of keyed circuits.
     pub fn refresh_metrics(&self) {
         telemetry::refresh();
         // The absent circuits are counted before this function has handles to the circuits, because a handle makes its

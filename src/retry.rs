@@ -108,14 +108,16 @@ impl<P> RetryPolicy<P> {
 }
 
 impl<P, F> RetryPolicy<P, F> {
-    /// Waits for a circuit that rejects the call instead of returning the rejection. One wait lasts at most
+    /// If a circuit rejects the call, waits for the circuit instead of returning the rejection. One wait lasts at most
     /// about `longest`, and one call waits at most `times` times.
     ///
     /// Default: no wait. A wait lasts for the `retry_after` of the rejection, plus one step of the backoff, so that
     /// waiting callers do not all return at the same instant. For a half-open circuit the wait is only the step of the
-    /// backoff. The policy returns a rejection immediately if its `retry_after` is more than `longest`, if the call has
-    /// already waited `times` times, or if an open circuit has no `retry_after`, because the circuit stays open until
-    /// an operator acts or until a required health probe succeeds.
+    /// backoff.
+    ///
+    /// The policy returns a rejection immediately in three cases. The `retry_after` is more than `longest`, the call
+    /// has already waited `times` times, or an open circuit has no `retry_after`. In the last case the circuit stays
+    /// open until an operator acts or until a required health probe succeeds.
     ///
     /// A good value for `times` is 2 or 3. By default a circuit admits one probe at a time, and rejects the
     /// other waiting callers again.
@@ -143,8 +145,8 @@ impl<P, F> RetryPolicy<P, F> {
     /// Searches the extensions of responses, and boxed errors, for the rejection. Use this method for circuits that
     /// reject with a response, such as circuits with `HttpRejection` or `GrpcRejection`.
     ///
-    /// The response must be an `http::Response` (feature `http`) or a `reqwest::Response` (feature `reqwest`). The
-    /// errors beside a `reqwest::Response` are not searched.
+    /// The response must be an `http::Response` (feature `http`) or a `reqwest::Response` (feature `reqwest`). With a
+    /// `reqwest::Response`, the errors are not searched.
     pub fn in_responses(self) -> RetryPolicy<P, InResponses> {
         self.found_by(InResponses)
     }
@@ -186,8 +188,8 @@ impl<P, F> RetryPolicy<P, F> {
         RetryPolicy { policy, find, backoff, longest_wait, waits_left }
     }
 
-    /// Returns the wait for the circuit, without the step of the backoff. Returns `None` if the policy must return the
-    /// rejection.
+    /// Returns the wait for the circuit, without the step of the backoff. Returns `None` if the policy must not wait,
+    /// but return the rejection.
     fn wait(&self, rejected: &Rejected) -> Option<Duration> {
         let known = match (rejected.reason(), rejected.retry_after()) {
             (_, Some(after)) => after,

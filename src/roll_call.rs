@@ -1,9 +1,10 @@
-//! The report of misspelt names: names in the settings, in times to live and in the kill switch that no circuit has.
+//! The report of names that no circuit has, because they are probably misspelt. The names come from the settings, the
+//! times to live and the kill switch.
 //!
-//! A setting or a kill switch with a misspelt name has no effect on the circuit that is meant, and nothing else reports
-//! the mistake. The circuits of a process are not known when the settings are read. Therefore a thread collects the
-//! expected names and the names of created circuits until ten seconds after the first circuit. Then the thread logs the
-//! expected names that no circuit has, and ends. Later names are not checked.
+//! A setting with a misspelt name has no effect on the intended circuit, and nothing else reports the mistake. The
+//! circuits of a process are not known when the settings are read. Therefore a thread collects the expected names and
+//! the names of created circuits until ten seconds after the first circuit. Then the thread logs the expected names
+//! that no circuit has, and ends. Later names are not checked.
 
 mod roll;
 
@@ -30,7 +31,8 @@ pub(crate) enum Call {
     Requested(String),
     /// The name of a new circuit.
     Created(String),
-    /// The prefix of the names of keyed circuits. Requests bring the keys, so that these circuits may be created later.
+    /// The prefix of the names of keyed circuits. Requests contain the keys, so that these circuits may be created
+    /// later.
     Keyed(String),
 }
 
@@ -58,7 +60,7 @@ pub(crate) fn expect(names: impl IntoIterator<Item = Call>) {
     }
 }
 
-/// Sends the thread the message that `circuits` creates. Before the first expected name there is no thread, and
+/// Sends the message that `circuits` creates to the thread. Before the first expected name there is no thread, and
 /// `circuits` is not called.
 pub(crate) fn note(circuits: impl FnOnce() -> Call) {
     if let Some(roll) = ROLL.get() {
@@ -92,7 +94,7 @@ fn collect(calls: &Receiver<Call>, wait: Duration) -> Roll {
     }
 }
 
-/// The time after the first circuit within which a process is expected to have created its other circuits.
+/// The time after the creation of the first circuit within which a process should have created its other circuits.
 const WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -39,23 +39,25 @@ pub enum WhenOpen {
     ///
     /// Use this variant for long-lived services on a tokio runtime with time enabled, because a timer of tokio wakes
     /// the waiting tasks at the deadline. If the time of the runtime is paused, give the circuit a
-    /// [`TokioClock`](crate::clock::TokioClock). If the layer is applied again for each request, use
-    /// [`Reject`](Self::Reject), because pending callers would queue without bound.
+    /// [`TokioClock`](crate::clock::TokioClock). If a new service is created for each request, use
+    /// [`Reject`](Self::Reject), because nothing would limit the number of callers that wait.
     ///
     /// A [ramp](crate::config::ConfigBuilder::ramp) or a throttle rejects no calls of this service, because a balancer
-    /// would take the quick rejections for an idle endpoint. The circuits of a layer with keys never pend, so their
-    /// ramps apply.
+    /// would take the quick rejections for an idle endpoint. A layer with keys cannot use this variant, because the
+    /// circuit is unknown before the call. The circuits of such a layer reject calls, and their ramps and throttles
+    /// apply.
     Pend,
 }
 
 /// A service behind a circuit.
 ///
-/// A caller who waits for the inner service to become ready, and gives up after
-/// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) or longer, counts as a failure of
-/// weight 0.5 and of the kind [`NotReady`](crate::outcome::FailureKind::NotReady), like a call that is dropped. The
-/// caller counts as having given up when the service is dropped, or at a poll that follows the last poll by
-/// `cancelled_counts_after` or longer, if the inner service is still not ready. With a circuit for each key, no wait
-/// for readiness counts, because the circuit is unknown before the call.
+/// If a caller waits for the inner service to become ready, and gives up after
+/// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) or longer, the wait counts like a
+/// call that is dropped. Such a wait is a failure of weight 0.5 and of the kind
+/// [`NotReady`](crate::outcome::FailureKind::NotReady). The caller has given up if the service is dropped. The caller
+/// also counts as having given up if a poll follows the previous poll by `cancelled_counts_after` or longer, and the
+/// inner service is still not ready. With a circuit for each key, no wait for readiness counts, because the circuit is
+/// unknown before the call.
 ///
 /// A clone shares the circuit but not the readiness. Like every tower service, the clone must be polled ready before a
 /// call. A call without this poll is rejected, because the inner service is not ready.
@@ -68,7 +70,8 @@ pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = OneCirc
     /// True if the inner service has been polled ready and has not been called since.
     inner_ready: bool,
     /// The time when `poll_ready` found that the circuit rejects calls, so that the rejection need not read the clock
-    /// again. Zero if `poll_ready` did not find this. If the time is of an earlier era, the rejection reads the clock.
+    /// again. Zero if there is no such time. If the time is of an earlier state (era) of the circuit, the rejection
+    /// reads the clock.
     found_open: Tick,
     pend: Pend,
     unready: Unready,
@@ -116,8 +119,8 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
     }
 }
 
-/// The classifiers of this crate need `S::Error: 'static`, because they look for known types in the error, except those
-/// of `classify` and `classify_error`. Therefore code that is generic over `S` needs this bound too.
+/// The classifiers of this crate, except those of `classify` and `classify_error`, need `S::Error: 'static`, because
+/// they look for known types in the error. Therefore code that is generic over `S` needs this bound too.
 impl<S, C, R, K, Req> Service<Req> for CircuitBreaker<S, C, R, K>
 where
     S: Service<Req>,

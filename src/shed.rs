@@ -27,6 +27,8 @@
 //!
 //! # Calls that are not shed
 //!
+//! A call is not shed if one of these conditions holds:
+//!
 //! * The circuit itself would reject the call, because the circuit is open, forced open, or half-open with
 //!   all probes under way. The state of the circuit is then the reason of the rejection.
 //! * The circuit is disabled, or `CIRCUIT_BREAKER_DISABLED` names the circuit. In both cases the layer lets

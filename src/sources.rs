@@ -9,8 +9,8 @@ use std::iter::successors;
 
 /// Returns an error and its sources, from the outermost error to the innermost one, at most [`LONGEST`] of them.
 ///
-/// An `io::Error` that wraps another error returns the source of that error as its own `source`. The chain contains the
-/// wrapped error too.
+/// The `source` of an `io::Error` skips the error that the `io::Error` wraps, and returns the source of the wrapped
+/// error. The chain contains the wrapped error too.
 pub(crate) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     successors(Some(error), |error| next(*error)).take(LONGEST)
 }

@@ -70,7 +70,7 @@ impl fmt::Display for State {
     }
 }
 
-/// The mode that an operator or the configuration set, which can override the automatic state.
+/// The mode that an operator or the configuration has set. The mode can override the automatic state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a new mode must be looked at in every match")]
 pub enum Mode {
@@ -140,7 +140,7 @@ impl fmt::Display for Generation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Standing {
-    /// The automatic state. Under a hold, the state beneath the hold.
+    /// The automatic state. While a hold overrides the state, this is the state beneath the hold.
     pub state: State,
     /// The mode that an operator or the configuration set.
     pub mode: Mode,
@@ -201,11 +201,11 @@ pub struct Transition {
     pub to: Standing,
     /// The cause of the transition, with its numbers. [`because`](Self::because) returns the cause in words.
     pub reason: Reason,
-    /// The reason of a state or decision that was taken over from a store, with its time and its instance. `None` if
-    /// this process made the transition by itself, or if the store does not contain the reason.
+    /// The reason of a state or decision that this process took over from a store, with its time and its instance.
+    /// `None` if this process made the transition by itself, or if the store does not contain the reason.
     pub earlier: Option<Arc<EarlierReason>>,
-    /// The era that began with this transition. The era increases by one with each transition of the circuit
-    /// in this process.
+    /// The era that began with this transition. The era is the version of the circuit's state in this process, and
+    /// increases by one with each transition.
     pub era: u64,
     /// The generation of the stored record at the time of the transition.
     pub generation: Generation,
@@ -219,16 +219,16 @@ pub struct Transition {
     /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
     /// If this transition opens the circuit, the number includes this opening.
     pub attempt: u32,
-    /// The sums over the window at the end of the previous era.
+    /// The sums over the window of outcomes immediately before the transition.
     pub tally: Tally,
-    /// The kind of the failure that caused the transition, which is the last failure of its evidence. `None` if no
+    /// The kind of the failure that caused the transition, which is the last failure of the evidence. `None` if no
     /// failure caused the transition.
     pub failure: Option<FailureKind>,
     /// The text of the failure that caused the transition. The text is one line of at most 200 characters, in which an
     /// address with `://` has only its scheme and host. `None` if the failure has no text, such as a dropped call. The
     /// text must not be shown to strangers or in metrics.
     pub failure_text: Option<Arc<str>>,
-    /// The number of calls that were rejected since the circuit left closed or disabled.
+    /// The number of calls that the circuit has rejected since it was last closed or disabled.
     pub rejected: u64,
     /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that the circuit lets every call through in
     /// every state and mode.
@@ -251,7 +251,7 @@ pub struct Transition {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The state of the circuit. Under a hold, the state beneath the hold.
+    /// The state of the circuit. While a hold overrides the state, this is the state beneath the hold.
     pub state: State,
     /// The mode of the circuit.
     pub mode: Mode,
@@ -261,8 +261,8 @@ pub struct Snapshot {
     pub open_for: Option<Duration>,
     /// The time until the hold ends by itself. `None` if only an operator ends the hold, or if there is no hold.
     pub held_for: Option<Duration>,
-    /// The number of openings in a row, reduced by the time that the circuit has been closed since the last opening.
-    /// [`Status::attempt`](crate::Status::attempt) is not reduced before the next trip.
+    /// The number of openings in a row. The time for which the circuit has been closed since the last opening reduces
+    /// this number. [`Status::attempt`](crate::Status::attempt) is not reduced before the next trip.
     pub attempt: u32,
     /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,
@@ -270,11 +270,11 @@ pub struct Snapshot {
     pub run: f64,
     /// The sums over the window of a closed circuit.
     pub tally: Tally,
-    /// The time since the circuit left closed or an operator tripped the circuit. `None` if the circuit is closed, or
-    /// if the time is not known. If the time of a tripped circuit is not known, it counts from the adoption of the
-    /// snapshot.
+    /// The time since the circuit left the closed state or an operator tripped the circuit. `None` if the circuit is
+    /// closed, or if the time is not known. If the time of a tripped circuit is not known, it counts from the adoption
+    /// of the snapshot.
     pub tripped_for: Option<Duration>,
-    /// The reason of the state in words. For a circuit that is not closed, the reason of its opening.
+    /// The reason of the state in words. If the circuit is not closed, this is the reason of its opening.
     pub earlier: Option<Arc<EarlierReason>>,
     /// The time since the state with the `earlier` reason began. `None` if the time is not known.
     pub earlier_for: Option<Duration>,

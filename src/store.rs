@@ -80,22 +80,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns the name of the store in metrics and logs, such as `redis` or `postgres`.
     fn kind(&self) -> &'static str;
 
-    /// Returns the kind of the store that holds the version with this etag. Only a store that is made of several stores
-    /// overrides this method.
+    /// Returns the kind of the store that holds the version with this etag, for reports and logs. The default is the
+    /// kind of this store, and only a store made of several stores overrides this method.
     fn origin(&self, etag: &Etag) -> &'static str {
         let _any = etag;
         self.kind()
     }
 
     /// Returns the kinds of the two tiers, the fast tier first. `None` if the store has no tiers, which is the default.
-    /// Only a store that puts one store in front of another overrides this method. Instances write the tiers into their
-    /// entries, so that an order that would reach only one of the tiers is refused.
+    /// Only a store that puts one store in front of another overrides this method. Each instance writes its tiers into
+    /// the record. An order that an operator gives through only one of the tiers is then refused, because the order
+    /// could miss the instances.
     fn tiers(&self) -> Option<[&'static str; 2]> {
         None
     }
 
-    /// Returns the kind of the tier that still lacks a version that was just written. `None` if the version is as
-    /// durable as the store can make it, which is the default.
+    /// Returns the kind of the tier that lacks the version with this etag, which a write has just returned. `None` if
+    /// the version is as durable as the store can make it, which is the default.
     fn lacking(&self, etag: &Etag) -> Option<&'static str> {
         let _any = etag;
         None
@@ -108,7 +109,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot read. A name without a value is no error, and an error never means that a name has no value.
     fn load_many(&self, names: &[String]) -> impl Future<Output = Result<Loaded, StoreError>> + Send;
 
-    /// Replaces the value of a name if the present version is the expected version.
+    /// Replaces the value of a name if the present version is the expected version, and returns [`Written::Applied`].
+    /// Otherwise changes nothing, and returns [`Written::Conflict`] with the present value.
     ///
     /// # Errors
     ///
@@ -134,9 +136,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns some of the names after `after` whose value was last written before the time `before`, sorted by their
     /// bytes. The result is empty only if there are no more such names.
     ///
-    /// The caller deletes those records of these names that no instance needs any more, and continues after the last
-    /// name. A store that drops a value after its TTL needs no such deletion and returns no names, which is the
-    /// default.
+    /// The caller deletes the records that no instance needs any more, and calls again with the last name as `after`. A
+    /// store that drops a value after its TTL needs no such deletion and returns no names, which is the default.
     ///
     /// # Errors
     ///
@@ -151,7 +152,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Returns the values of names that [`unwritten_since`](Self::unwritten_since) has returned, so that the caller can
-    /// judge the records.
+    /// decide which records to delete.
     ///
     /// The default implementation is [`load_many`](Self::load_many). A store that copies loaded values to another store
     /// overrides this method and copies nothing, because a copy would renew the time to live of an old record.
@@ -168,13 +169,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// A watch need not be reliable, because the coordinator also polls. But a watch must report a
     /// [`Gap`](WatchEvent::Gap) when it may have missed a change, and must end when it can report no more changes.
-    /// While a watch is open, a circuit that is closed here and in the store is polled at most once a minute. Any other
-    /// circuit is polled at most every 5 s, unless its fleet votes or probes, the store refuses its record, or its
-    /// version in the store is not known.
+    /// While a watch is open, the coordinator polls a circuit that is closed in this process and in the store at most
+    /// once a minute. Any other circuit is polled at most once in 5 s. Polls are more frequent while the fleet of a
+    /// circuit votes or probes, while the store refuses its record, or while its version in the store is not known.
     ///
     /// After the end of a watch, the registry polls as without a watch, and calls this method again 1 to 3 s later.
-    /// After an error the next call follows 2.5 to 7.5 s later. If changes between the return of this method and the
-    /// first report may be missing, begin with a gap.
+    /// After an error of this method, the next call follows 2.5 to 7.5 s later. If the watch may miss changes that
+    /// follow the return of this method, report a gap as the first event.
     ///
     /// # Errors
     ///
@@ -195,8 +196,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Deletes rows of the audit that are older than `before`, the oldest first. Returns true if more such rows may be
     /// left.
     ///
-    /// The caller repeats the call. An implementation may therefore delete a part of the rows each time, and must
-    /// return soon, however many rows there are. The default implementation deletes nothing.
+    /// The caller repeats the call after a result of true. An implementation may therefore delete a part of the rows
+    /// each time, and must return soon, however many rows there are. The default implementation deletes nothing.
     ///
     /// # Errors
     ///
@@ -236,7 +237,7 @@ impl Etag {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "stores create them")]
 pub struct Versioned {
-    /// The bytes as they were written.
+    /// The bytes of the value, as they were written.
     pub bytes: Vec<u8>,
     /// The version of the bytes.
     pub etag: Etag,
@@ -248,7 +249,7 @@ pub struct Versioned {
 pub struct Loaded {
     /// The value of each name, in the order in which the names were given. `None` if the name has no value.
     pub entries: Vec<Option<Versioned>>,
-    /// The time of the store.
+    /// The time of the operation by the clock of the store.
     pub now: Timestamp,
 }
 
@@ -258,15 +259,15 @@ pub struct Loaded {
 pub struct Write {
     /// The name of the value, which has 1 to 200 bytes of printable text without spaces.
     pub name: String,
-    /// The version that the writer expects. `None` expects that the name has no value.
+    /// The version that the writer expects to replace. With `None` the writer expects that the name has no value.
     pub expected: Option<Etag>,
     /// The new value.
     pub bytes: Vec<u8>,
     /// The shortest time for which a store with expiry keeps the value. With `None` the store keeps the value until the
     /// value is deleted. Stores without expiry ignore this field.
     pub ttl: Option<Duration>,
-    /// The hint for the watches. A store may ignore the hint. Otherwise the store passes the hint unchanged to
-    /// [`WatchSender::changed_with`].
+    /// The importance of the write to other instances, which the watches report as a hint. A store may ignore the hint.
+    /// Otherwise the store passes the hint unchanged to [`WatchSender::changed_with`].
     pub hint: Hint,
 }
 
@@ -278,14 +279,14 @@ pub enum Written {
     Applied {
         /// The version of the new value.
         etag: Etag,
-        /// The time of the store.
+        /// The time of the operation by the clock of the store.
         now: Timestamp,
     },
     /// The present version was not the expected one, and nothing was changed.
     Conflict {
         /// The present value, or `None` if the name has no value.
         current: Option<Versioned>,
-        /// The time of the store.
+        /// The time of the operation by the clock of the store.
         now: Timestamp,
     },
 }
@@ -299,8 +300,9 @@ pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     Err(StoreError::refused(format!("the record of `{}` has {bytes} bytes, allowed are {allowed}", write.name)))
 }
 
-/// Returns the replacement for a stored value that is too long for a record, and that the store therefore did not read.
-/// The replacement is a byte longer than the longest record and has only blanks, so that the value counts as damaged.
+/// Returns the replacement for a stored value that a store does not read, because the value is too long for a record.
+/// The replacement is one byte longer than the longest record and has only blanks, so that the record counts as
+/// damaged.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn too_long() -> Vec<u8> {
     vec![b' '; crate::record::CircuitRecord::MAX_BYTES + 1]

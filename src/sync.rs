@@ -1,5 +1,5 @@
-//! The atomics and the mutex of this crate, and the seats of threads. No other module names the atomics or the mutex of
-//! `std`.
+//! The atomics and the mutex of this crate, and the seats (small numbers) of threads. No other module names the atomics
+//! or the mutex of `std`.
 //!
 //! The names are aliases and not re-exports, because the lint that forbids the types of `std` elsewhere would also
 //! forbid their re-exports. Under `--cfg breaker_loom` the same names are the types of loom, so that the models run the

@@ -61,8 +61,8 @@ pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool, group: Option<
     shipped
 }
 
-/// Logs the restore of a circuit from a store. `edge` is the transition to the restored standing. `None` means that the
-/// circuit was restored to closed, so that there was no transition.
+/// Logs the restore of a circuit from a store. `edge` is the transition to the restored state and mode. `None` means
+/// that the circuit was restored to closed, so that there was no transition.
 #[cfg(feature = "store")]
 pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::state::Transition>) {
     #[cfg(feature = "tracing")]
@@ -74,8 +74,8 @@ pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::
     let _unused = (circuit, store, edge);
 }
 
-/// Registers again the metrics of stores, and the metrics that all keyed circuits of the process share, so that series
-/// that an exporter has dropped appear again.
+/// Registers the metrics of stores again, and also the metrics that all keyed circuits of the process share. Series
+/// that an exporter has dropped then appear again.
 pub(crate) fn refresh() {
     #[cfg(feature = "keyed")]
     keyed::refresh();

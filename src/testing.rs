@@ -49,14 +49,14 @@ impl Circuit {
     ///
     /// # Panics
     ///
-    /// If 10 000 failures do not open the circuit, because an operator or the kill switch lets every call through,
-    /// because no rule counts failures, because its group suppresses the opening, or because a rule waits for a clock
-    /// that stands still. If the circuit rejects a call although its state is not open, because an operator holds the
-    /// circuit open or because other probes are under way.
+    /// If 10 000 failures do not open the circuit. The cause can be an operator or the kill switch that lets every call
+    /// through, a configuration without a rule for failures, a group that suppresses the opening, or a rule that waits
+    /// for a clock that stands still. Also if the circuit rejects a call although its state is not open, because an
+    /// operator holds the circuit open or because other probes are under way.
     pub fn fail_until_open(&self) -> Transition {
         for _ in 0..FAILURES {
             // No call is made if its failure cannot open the circuit, because the call would change the counts. An open
-            // circuit admits such calls in shadow, while it is disabled, and under the kill switch.
+            // circuit admits such calls in shadow mode, while the circuit is disabled, and under the kill switch.
             let status = self.status_with(0);
             if status.state == State::Open && status.next_call != NextCall::Probe {
                 break;
@@ -134,7 +134,8 @@ pub enum Recorded {
         /// True if the fallback has given an answer.
         answered: bool,
     },
-    /// A call ended after the era in which the call began, so that its outcome counts only in the totals.
+    /// A call ended after the circuit had left the state in which the call began, so that its outcome counts only in
+    /// the totals.
     Stale,
 }
 

@@ -1,8 +1,8 @@
 //! The window, which is the evidence that a closed circuit keeps as sums of calls, weights and slow calls.
 //!
 //! A circuit has at most one of two windows. `time` has the buckets of a sliding time window, and `calls` has a ring of
-//! the last n calls. Beside the window, `run` has the weight of the consecutive failures, `cells` has the successes
-//! that each thread counts for itself, and `under_way` has the calls that have not ended yet.
+//! the last n calls. Beside the window, `run` has the weight of the consecutive failures, and `cells` has the successes
+//! that each thread counts for itself. `under_way` has the calls that have not ended yet.
 //!
 //! Each word of `time`, `calls` and `run` has a number and a tag of its era, and changes in one exchange. So an outcome
 //! counts in its own era or in no era, even if the era ends between admission and recording. The sums are exact while
@@ -30,7 +30,7 @@ use crate::sync::{AtomicU64, Relaxed};
 use calls::CallRing;
 use time::TimeWindow;
 
-/// The calls that the rate and score rules count.
+/// The window of a circuit, which selects the calls that the rate and score rules count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window(pub(crate) Shape);
 
@@ -69,7 +69,7 @@ impl Window {
         }
     }
 
-    /// Returns the length of a time window.
+    /// Returns the length of a time window. `None` for a window of the last calls.
     pub(crate) const fn length(self) -> Option<Duration> {
         match self.0 {
             Shape::Time { length, .. } => Some(length),
@@ -77,7 +77,7 @@ impl Window {
         }
     }
 
-    /// Returns the number of calls of a window of the last calls.
+    /// Returns the number of calls of a window of the last calls. `None` for a time window.
     pub(crate) const fn calls_of_ring(self) -> Option<u32> {
         match self.0 {
             Shape::Time { .. } => None,
@@ -86,7 +86,7 @@ impl Window {
     }
 
     /// Returns the age up to which a time window is too young for a rate. The age is the time of one bucket, but at
-    /// most 1 s.
+    /// most 1 s. `None` for a window of the last calls, which is never too young.
     ///
     /// Without this age the first few calls of a busy circuit would decide. The limit of 1 s is needed, because a
     /// bucket of a window of one hour lasts 6 minutes. Without the limit the circuit would ignore an outage for 6
@@ -178,7 +178,7 @@ pub(crate) struct Mark {
     pub(crate) slow: bool,
 }
 
-/// The era and the time in which an outcome counts.
+/// The era and the time of an outcome, or of the start of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamp {
     pub(crate) era: u64,
@@ -205,7 +205,8 @@ impl Evidence {
         }
     }
 
-    /// Returns the width in nanoseconds and the number of the buckets, for a time window.
+    /// Returns the width of a bucket in nanoseconds and the number of buckets. `None` if the circuit has no time
+    /// window.
     pub(crate) const fn buckets(&self) -> Option<(u64, u32)> {
         match self {
             Self::Time(window) => Some(window.shape()),
@@ -213,18 +214,18 @@ impl Evidence {
         }
     }
 
-    /// Returns true if a success that cannot trip the circuit may be counted in a cell. A circuit with a ring counts no
-    /// successes in cells, because a ring needs the order of all calls.
+    /// Returns true if a success that cannot trip the circuit may be counted in a cell (the counts of one thread). A
+    /// circuit with a ring counts no successes in cells, because a ring needs the order of all calls.
     pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }
 
-    /// Returns true if `record` needs the time.
+    /// Returns true if `record` needs the present time, as for a time window.
     pub(crate) const fn needs_now(&self) -> bool {
         matches!(self, Self::Time(_))
     }
 
-    /// Adds an outcome.
+    /// Adds an outcome to the window.
     pub(crate) fn record(&self, stamp: Stamp, mark: Mark) {
         match self {
             Self::Time(window) => window.record(stamp, mark),

@@ -38,12 +38,12 @@ impl User {
         By::new(name, "to check the name").map(|by| Self { name: by.user().into(), by_token: false })
     }
 
-    /// Marks the user of a token.
+    /// Marks the user as the user of a request that carried a token.
     pub(super) fn by_token(self) -> Self {
         Self { by_token: true, ..self }
     }
 
-    /// Returns the name.
+    /// Returns the name of the user.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -97,7 +97,7 @@ impl Denied {
 
 type Authoriser = dyn Fn(&Parts) -> Result<User, Denied> + Send + Sync;
 
-/// The rule of access.
+/// The rule of access, which decides for each request if the client may read or act.
 pub(super) enum Access {
     /// Refuses every request, because no rule was set.
     Closed,
@@ -117,7 +117,7 @@ impl Access {
         authoriser(&act).is_ok()
     }
 
-    /// Returns the user of a request. `None` if the rule needs no user.
+    /// Returns the user of a request that this rule of access admits. `None` if the rule needs no user.
     fn admit(&self, parts: &Parts) -> Result<Option<User>, Problem> {
         match self {
             Self::Closed => Err(closed()),
@@ -146,7 +146,8 @@ fn closed() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).challenge(challenge)
 }
 
-/// The user of a request that reads, which the middleware passes to the handlers. `None` if the rule needs no user.
+/// The user of a request that reads, which the middleware passes to the handlers. `None` if the rule of access needs no
+/// user.
 #[derive(Debug, Clone)]
 pub(super) struct Reader(pub(super) Option<User>);
 
@@ -207,7 +208,8 @@ pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, ne
 
 /// Returns the user of a request. Refuses a request in which a header that decides about access occurs more than once.
 fn admit(panel: &Panel, parts: &Parts) -> Result<Option<User>, Problem> {
-    // If such a header occurs twice, a proxy may have checked one of the two values, and this router the other.
+    // If a header that decides about access occurs twice, a proxy may have checked one value, and this router would
+    // check the other value.
     match DECIDING.iter().find(|name| parts.headers.get_all(*name).iter().nth(1).is_some()) {
         Some(name) => {
             let detail = format!("the header {name} occurs more than once, allowed is once");

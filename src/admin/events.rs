@@ -25,8 +25,8 @@ use super::problem::Problem;
 use crate::operation::{News, Subscription, What};
 
 pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, Problem> {
-    // After the shutdown has begun, the request is refused, because the page would answer a stream that ends at once
-    // with the next request, without a pause.
+    // After the shutdown has begun, a subscription ends at once, so a stream would carry one beat and no events. The
+    // request is refused instead, so that the page can show the shutdown as the reason.
     if panel.registry.has_ended_subscriptions() {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "this process is shutting down");
         return Err(problem.retry_after(Duration::from_secs(5)));

@@ -17,7 +17,7 @@ use crate::record::Timestamp;
 use crate::state::{FleetBrief, HealthStatus, Reason, Snapshot, State, Suppressed, Transition};
 use crate::window::Tally;
 
-/// A circuit in the list.
+/// The JSON of one circuit, for lists, answers and events.
 #[derive(Debug, Serialize)]
 pub(super) struct CircuitJson {
     name: String,
@@ -50,15 +50,16 @@ pub(super) struct CircuitJson {
     run: f64,
     failure_rate: Option<f64>,
     slow_call_rate: Option<f64>,
-    /// The calls that have been under way for `slower_than_ms` or longer.
+    /// The number of calls that have been under way for `slower_than_ms` or longer.
     hanging: u64,
     limits: Limits,
     probes: Probes,
-    /// `null` for a circuit without a fleet.
+    /// The decision of the fleet about the circuit. `null` for a circuit without a fleet.
     fleet: Option<FleetBrief>,
-    /// `null` unless the group of the circuit has suppressed an opening in the last minute.
+    /// The last opening that the group of the circuit has suppressed. `null` if no opening was suppressed in the last
+    /// minute, or if the circuit has made a transition since.
     suppressed: Option<Suppressed>,
-    /// `null` for a circuit that has never had health probes.
+    /// The status of the health probes. `null` for a circuit that has never had health probes.
     health: Option<HealthStatus>,
     totals: Totals,
     /// The reason of the last opening, which may have happened before a restart or on another instance. `null` for a
@@ -187,13 +188,13 @@ impl CircuitJson {
     }
 }
 
-/// A transition, with the numbers that decided it.
+/// The JSON of a transition, with the numbers that decided the transition.
 #[derive(Debug, Serialize)]
 pub(super) struct Edge {
     from: String,
     to: String,
     at_ms: u64,
-    /// The reason as the metrics use it for their label.
+    /// The reason as one word, which is also the label of the metrics.
     reason: &'static str,
     /// The reason as a part of a sentence, for people, with the last failure.
     because: String,
@@ -277,8 +278,8 @@ pub(super) fn json_response(status: StatusCode, kind: &'static str, json: Vec<u8
     response
 }
 
-/// Converts a duration to milliseconds. The result is rounded up, so that a client that waits for it never retries too
-/// early.
+/// Converts a duration to milliseconds. The result is rounded up, so that a client that waits for this time never
+/// retries too early.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -21,7 +21,7 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
-    // The stream of events has a value of its own.
+    // The stream of events has set a value of its own, which stays.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));

@@ -113,8 +113,8 @@ pub(super) struct AuditQuery {
     limit: Option<usize>,
 }
 
-/// A query, or axum's rejection of a query with an unexpected form. The handlers answer the rejection, so that the
-/// answer is a problem document.
+/// A query, or axum's rejection of a query with an unexpected form. The handlers answer the rejection instead of axum,
+/// so that the answer is a problem document.
 pub(super) type Sent<T> = Result<Query<T>, QueryRejection>;
 
 /// Returns the query, or the problem for a query of an unexpected form.
@@ -136,5 +136,5 @@ pub(super) fn write(json: &mut Vec<u8>, body: &impl Serialize) {
 
 const JSON: &str = "application/json";
 
-/// The number of circuits between two yields, about 0.2 ms of work.
+/// The number of circuits that are written between two yields, which is about 0.2 ms of work.
 const AT_A_TIME: usize = 64;

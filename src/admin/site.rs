@@ -2,7 +2,7 @@
 //!
 //! Origins are compared by scheme, host and port, and not as texts, because one origin has several spellings
 //! (`http://h` and `http://h:80`). The scheme of a request is unknown behind a proxy that ends TLS. Therefore a `Host`
-//! without a port has the default port of whichever scheme the `Origin` names. `Forwarded` and `X-Forwarded-*` are
+//! without a port is read with the default port of the scheme in the `Origin`. `Forwarded` and `X-Forwarded-*` are
 //! never read, because any client can send them.
 
 use std::error::Error;
@@ -19,7 +19,7 @@ use crate::shown::{escaped, quoted};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidSite {
-    /// The method of the router, `trusted_origin` or `hosts`.
+    /// The method of the router that refused the value, which is `trusted_origin` or `hosts`.
     pub field: &'static str,
     /// The beginning of the refused value, escaped, with at most 200 characters. Empty if there was no value.
     pub value: String,
@@ -48,7 +48,7 @@ impl fmt::Display for InvalidSite {
 
 impl Error for InvalidSite {}
 
-/// The origins and hosts of the page.
+/// The origins and hosts that belong to the page.
 #[derive(Debug, Default)]
 pub(super) struct Site {
     trusted: Vec<Origin>,
@@ -85,7 +85,7 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// The host that is not allowed. A request without a host is refused too.
+    /// [`ForeignHost`] with the host that is not allowed. A request without a host is refused too.
     pub(super) fn check_host(&self, parts: &Parts) -> Result<(), ForeignHost<'_>> {
         let Some(allowed) = &self.hosts else { return Ok(()) };
         let is_allowed =
@@ -170,7 +170,7 @@ impl ForeignHost<'_> {
 /// The largest number of allowed hosts in a line of the log.
 const SHOWN_HOSTS: usize = 8;
 
-/// The hosts to which a request was sent. HTTP/2 sends the host in the address.
+/// Returns the hosts to which a request was sent. HTTP/2 sends the host in the address.
 fn hosts(parts: &Parts) -> impl Iterator<Item = &[u8]> {
     let of_address = parts.uri.authority().map(|host| host.as_str().as_bytes());
     of_address.into_iter().chain(parts.headers.get_all("host").iter().map(HeaderValue::as_bytes))
@@ -180,8 +180,8 @@ fn named(header: &str, value: &[u8]) -> String {
     format!("its {header} is `{}`", text(value))
 }
 
-/// Returns a header for an answer or the log, cut and escaped. A header without an `@` has no password. Its port must
-/// not be masked, because the port may be the reason of the refusal.
+/// Returns the value of a header for an answer or the log, cut and escaped. A value without an `@` has no password and
+/// is not masked, because the port in the value may be the reason of the refusal.
 fn text(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
     if value.contains('@') { quoted(&value) } else { escaped(&value, 200) }

@@ -76,7 +76,7 @@ pub fn bearer(
     })
 }
 
-/// Returns the reason why no request can have this token.
+/// Returns the reason why no request can have this token, or `None` for a token that can be used.
 fn problem(token: &str) -> Option<&'static str> {
     if token.is_empty() {
         Some("is empty")

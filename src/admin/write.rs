@@ -190,7 +190,7 @@ async fn operate(
 /// may have superseded the act.
 const REPEATED: &str = "the same order was carried out before, so that nothing was done now";
 
-/// Describes the step that is still missing after an order was carried out.
+/// Describes the step that is still missing after an order was carried out. The text is empty if no step is missing.
 fn unfinished(kept: &Kept) -> String {
     match kept {
         Kept::Nowhere | Kept::Stored { .. } => String::new(),

@@ -83,12 +83,13 @@ fn main() -> ExitCode {
             report(&format!("circuitctl: the answer could not be written: {error}"));
             Code::Unprinted.into()
         }
-        // The reader has closed the pipe, as `| head -1` does. An order was carried out nevertheless.
+        // The reader has closed the pipe, as `| head -1` does. An order was carried out nevertheless, so the exit code
+        // is that of the command.
         _ => code.into(),
     }
 }
 
-/// The text to print and the exit code, or the failure.
+/// The result of a command, which is the text to print with the exit code, or the failure.
 type Answer = Result<(String, Code), Failure>;
 
 async fn run(arguments: Arguments) -> Answer {

@@ -1,4 +1,5 @@
-//! The future of a call with a tracked body. If the head of the response ends the call, the body is untracked.
+//! The future of a call with a tracked body. If the classifier judges the call by the head of the response, the body is
+//! not tracked.
 
 use std::fmt;
 use std::future::Future;
@@ -24,7 +25,7 @@ pin_project! {
     /// outcome is cancelled, as for [`ResponseFuture`]. A cancelled call is neutral, or a failure of weight 0.5 once it
     /// has waited for `cancelled_counts_after`. After the future is ready, the body has the permit, and a drop of the
     /// body ends the call, see [`TrackedBody`].
-    // `D` and `E` are those of `ResponseFuture`.
+    // `D` and `E` are parameters for the reason that `ResponseFuture` gives.
     #[must_use = "futures do nothing unless polled"]
     pub struct TrackedFuture<
         F,
@@ -86,8 +87,8 @@ where
     }
 }
 
-/// Judges the call by the head of the response if the classifier can, or returns the part of the call that the body
-/// will end.
+/// Judges the call now and returns `None`, if the classifier can judge by the head of the response or if the response
+/// has no content. Otherwise returns the tail of the call, which the body will end.
 fn after_head<B, C, Req, Err>(
     mut flight: Flight<C, Req, Response<B>, Err>,
     response: &Response<B>,
@@ -103,8 +104,8 @@ where
     ) {
         return None;
     }
-    // A body without content is judged now, because the caller may drop it without a poll, which would count as
-    // cancelled.
+    // A body without content is judged now, because the caller may drop such a body without a poll, and the drop would
+    // count as a cancelled call.
     if !content.follows(response.status()) || flight.run(|| response.body().is_end_stream()) {
         flight.judge((), |classifier, call, (), elapsed| classifier.end(call, None, elapsed), |_, ()| None);
         return None;
@@ -113,8 +114,8 @@ where
     Some(Tail::new(flight, response))
 }
 
-/// The rule by which the response to a request has content, which depends on the method of the request (RFC 9110,
-/// section 6.4.1).
+/// The rule that decides if a response has content. The rule depends on the method of the request (RFC 9110, section
+/// 6.4.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Content {
     AsUsual,

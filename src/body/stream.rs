@@ -1,4 +1,4 @@
-//! The tracked body, which passes frames on and ends the call at its own end.
+//! The tracked body, which passes frames on, and ends the call when the body itself ends.
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,10 +18,10 @@ pin_project! {
     /// The body of a response through [`TrackedBodies`](super::TrackedBodies). Keeps the permit until the call is
     /// judged.
     ///
-    /// The call is judged once, as soon as trailers arrive, the stream ends, an error occurs or the body panics. The
-    /// stream ends as soon as the inner body reports that no frame follows, because the caller may not poll again. A
-    /// body without a permit only passes frames on. Examples are the body of a rejection, of a call without a circuit,
-    /// and of a call that was judged by the head of the response.
+    /// The call is judged once, as soon as trailers arrive, the stream ends, an error occurs or the body panics. A
+    /// stream counts as ended as soon as the inner body reports that no frame follows, because the caller may not poll
+    /// again. A body without a permit only passes frames on. Examples are the body of a rejection, of a call without a
+    /// circuit, and of a call that was judged by the head of the response.
     ///
     /// # Cancel safety
     ///
@@ -34,9 +34,10 @@ pin_project! {
     /// poll is not waiting. Therefore the drops of a slow reader, and of a caller who stops reading a flowing stream,
     /// are neutral, because they say nothing about the service.
     ///
-    /// A body that has delivered all bytes of its `Content-Length` or its exact size has ended, even if it was not
-    /// polled again, unless trailers are due or the caller waits for more.
-    // `D` is the data of the classifier for the call, and a parameter for the reason that `Flight` gives.
+    /// A body has ended once it has delivered all bytes of its `Content-Length` or of its exact size, even if the
+    /// caller does not poll again. Such a body has not ended while trailers may follow or while the caller waits for
+    /// more.
+    // `D` is the data that the classifier keeps for the call. `D` is a parameter for the reason that `Flight` gives.
     #[must_use = "a body that is dropped before its end counts as a cancelled call"]
     pub struct TrackedBody<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
     where
@@ -89,8 +90,7 @@ where
         let Some(tail) = this.tail else { return this.inner.poll_frame(context) };
         let (frame, is_last) = tail.flight.run(|| {
             let frame = this.inner.as_mut().poll_frame(context);
-            // `is_end_stream` is checked at once, because a caller that knows that no frame follows does not poll
-            // again.
+            // `is_end_stream` is checked at once, because the caller may check it too, and then does not poll again.
             let is_last = matches!(frame, Poll::Ready(Some(Ok(_)))) && this.inner.is_end_stream();
             (frame, is_last)
         });
@@ -147,7 +147,7 @@ where
     }
 }
 
-/// The rest of a call while its body is streamed, with the flight and the wait of the caller.
+/// The rest of a call while its body is streamed. Holds the flight, which ends the call, and the caller's present wait.
 pub(super) struct Tail<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
 where
     B: Body,
@@ -156,9 +156,9 @@ where
     flight: Flight<C, Req, Response<B>, Err, D>,
     /// The time since which the caller has waited for the next frame. `None` if the caller is not waiting.
     waits_since: Option<Tick>,
-    /// The number of bytes that have not arrived yet, if the head or the body announced a length. At zero the call has
-    /// ended, because a reader that counts bytes does not poll for the end. hyper counts bytes for HTTP/1 callers,
-    /// whichever version the service speaks.
+    /// The number of bytes that have not arrived yet, if the head or the body announced a length. A call whose body is
+    /// dropped at zero has ended, because a reader that counts bytes does not poll for the end. hyper counts bytes for
+    /// HTTP/1 callers, whichever version the service speaks.
     left: Option<u64>,
     /// True if trailers may follow although the body has reported that no frame follows. tonic-web's client reports the
     /// end as soon as its inner stream has ended, even if it has not yet returned the message and the trailers in the
@@ -173,8 +173,9 @@ where
 {
     pub(super) fn new(mut flight: Flight<C, Req, Response<B>, Err>, response: &Response<B>) -> Self {
         let headers = response.headers();
-        // The length is ignored if trailers may follow, as in gRPC responses and in responses that announce trailers.
-        // HTTP/1.1 and older versions have no trailers if they have a length.
+        // The length is ignored if trailers may follow, because the call then ends with the trailers. Such responses
+        // are those of gRPC, and those that announce trailers. HTTP/1.1 and older versions have no trailers if they
+        // have a length.
         let announced = response.version() > Version::HTTP_11 && headers.contains_key(TRAILER);
         let left =
             if announced || is_grpc_message(headers) || is_grpc_web(headers) || headers.contains_key(TRANSFER_ENCODING)
@@ -195,13 +196,13 @@ where
     fn wait(&mut self) -> bool {
         if self.waits_since.is_none() {
             self.waits_since = Some(self.flight.now());
-            // The permit may not have a start time yet, because the head may have arrived without a wait.
+            // Gives the permit a start time if it has none, because the head may have arrived without a wait.
             self.flight.begin_waiting();
         }
         false
     }
 
-    /// Records a frame. Returns true if the call has been judged.
+    /// Records a frame of the inner body. Returns true if the call has been judged.
     fn take(&mut self, frame: &Frame<B::Data>, is_last: bool) -> bool {
         self.waits_since = None;
         if let Some(trailers) = frame.trailers_ref() {

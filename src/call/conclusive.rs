@@ -36,8 +36,8 @@
 /// # }
 /// ```
 ///
-/// The result of a task, and a list, an array, an option or a tuple of results, can contain a failure in the same way. A
-/// tuple is recognised if the tuple has two to six elements and begins with a result:
+/// The result of a task, and a list, an array, an option or a tuple of results, can contain a failure in the same way.
+/// A tuple is recognised if the tuple has two to six elements and begins with a result:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -103,14 +103,14 @@
 /// ```
 pub trait Conclusive<By> {}
 
-/// The marker type of [`Conclusive`] that every result has. A result with no other marker is judged by its `Ok` and
-/// `Err`.
+/// The marker type for which every result implements [`Conclusive`]. A result with no other marker is judged by its
+/// `Ok` and `Err`.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum Itself {}
 
-/// The marker type of [`Conclusive`] for a result whose `Ok` is a result, an option, a list or an array of results, or a
-/// tuple of two to six elements that begins with a result.
+/// The marker type of [`Conclusive`] for a result whose `Ok` is a result, an option, a list or an array of results, or
+/// a tuple of two to six elements that begins with a result.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ResultInside {}
@@ -171,6 +171,7 @@ impl HasStatus for reqwest::Response {}
 /// [`Circuit::call`](crate::Circuit::call), because the status decides if the call has failed. The same holds for a
 /// status alone, and for a response in an option, in a list or an array, or at the beginning of a tuple of two to six
 /// elements.
+///
 /// For a response, use [`HttpClassifier`](crate::classify::HttpClassifier) or `ReqwestClassifier` with
 /// [`call_classified`](crate::Circuit::call_classified). For a status alone, use
 /// [`call_with`](crate::Circuit::call_with):

@@ -30,7 +30,8 @@ pub(crate) struct Flight<C, Req, Res, Err, D = <C as Classifier<Req, Res, Err>>:
 where
     C: Classifier<Req, Res, Err, Call = D>,
 {
-    /// The permit, which records the outcome in place, because moving a permit costs too much for a short call.
+    /// The permit of the call. The outcome is recorded through a reference, because moving a permit costs too much for
+    /// a short call.
     permit: Permit,
     /// The data of the classifier for this call. `None` once the call has been judged.
     call: Option<D>,
@@ -41,10 +42,11 @@ where
 }
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
-    /// The start time that the classifier `C` needs from the admission.
+    /// Requests a precise start time from the admission if the classifier `C` uses the duration of calls.
     pub(crate) const START: Start = if C::NEEDS_ELAPSED { Start::Precise } else { Start::Untaken };
 
-    /// Starts the call. A panic of `begin` ends the call as panicked, and a panic of the classifier as cancelled.
+    /// Starts the call with `begin`, and returns its future and its flight. If `begin` panics, the call ends as
+    /// panicked. If the classifier panics, the call ends as cancelled.
     #[inline(always)]
     pub(crate) fn start<F>(
         admission: Admission<'_>,
@@ -64,8 +66,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
     }
 
-    /// Starts a call that already has its permit. The permit is moved into the flight, which costs more than the
-    /// [`start`](Self::start) from an admission.
+    /// Starts a call that already has its permit, and returns its future and its flight. The permit is moved into the
+    /// flight, which costs more than the [`start`](Self::start) from an admission.
     #[inline]
     pub(crate) fn start_permitted<F>(
         permit: Permit,
@@ -93,7 +95,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Self { permit, call, classifier, polling: false, types: PhantomData }
     }
 
-    /// Runs a part of the call. A panic of that part ends the call as panicked.
+    /// Runs a part of the call, and returns its result. If that part panics, the call ends as panicked.
     pub(crate) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
         self.polling = true;
         let result = part();
@@ -120,8 +122,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         )
     }
 
-    /// Polls the call, but does not judge its result. If the call is pending, the permit reads the start time unless it
-    /// has a start time, because a call that is cancelled after a long wait counts as a failure.
+    /// Polls the call, but does not judge its result. If the call is pending and its permit has no start time, the
+    /// permit reads the start time now. The start time is needed because a call that is cancelled after a long wait
+    /// counts as a failure.
     #[inline]
     pub(super) fn poll_unjudged<F: Future>(
         &mut self,
@@ -137,8 +140,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         poll
     }
 
-    /// Judges the call by its result, records the outcome unless the call has been judged before, and returns the
-    /// result. `describe` returns the text of a failure.
+    /// Judges the call by its result, and returns the result. `judge` returns the outcome to record, and `describe` the
+    /// text of a failure. A call that has been judged before is not recorded again.
     // The result is moved through this function, because a reference that another function keeps would force the result
     // of every successful call into memory.
     #[inline(always)]
@@ -176,9 +179,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         result
     }
 
-    /// Returns the outcome. If the classifier never counts cancelled calls, a failure by the deadline of the caller
-    /// becomes ignored. The failure stays if a shorter timeout of the client or a reset by the service ended the call
-    /// clearly before that deadline.
+    /// Returns the outcome to record. If the classifier never counts cancelled calls, a failure by the deadline of the
+    /// caller becomes [`Outcome::Ignored`]. The failure stays if a shorter timeout of the client, or a reset by the
+    /// service, ended the call clearly before that deadline.
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
@@ -189,7 +192,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 }
 
-/// The methods of a flight for a tracked body, with which the call ends after its future.
+/// Methods for tracked bodies. The call of a tracked body ends after its future.
 #[cfg(feature = "http")]
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     /// Polls the call, and classifies an error. A response is not judged yet, because its body may still fail.
@@ -240,12 +243,14 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
-    /// Records that the service has answered, although the body of its response follows.
+    /// Records that the service has answered, so that the call does not count as hanging while the body of its response
+    /// follows.
     pub(crate) fn answered(&mut self) {
         self.permit.answered();
     }
 
-    /// Reads the start time of the call, unless the start time has been read before.
+    /// Reads the start time of the call, unless the start time has been read before. The start time shows how long a
+    /// call that is cancelled later has waited.
     pub(crate) fn begin_waiting(&mut self) {
         self.permit.begin_waiting();
     }
@@ -270,7 +275,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Starting<'_, C, Req, Res, Err>
         let permit = admission.permit();
         match call {
             Some(call) => permit.record(classifier.panicked(call)),
-            // The panic is that of the classifier, see `Unjudged`.
+            // Only a panic of the classifier leaves no data of the call here, see `Unjudged`.
             None => permit.cancel(),
         }
     }
@@ -305,8 +310,8 @@ impl<C: Classifier<Req, Res, Err, Call = D>, Req, Res, Err, D> Drop for Flight<C
     }
 }
 
-/// The permit of a call while its classifier sees the request or judges the result. A panic of the classifier says
-/// nothing about the service, so the call counts as cancelled.
+/// Guards the permit of a call while its classifier sees the request or judges the result. If the classifier panics,
+/// the call counts as cancelled, because such a panic says nothing about the service.
 struct Unjudged<'a>(&'a mut Permit);
 
 impl Drop for Unjudged<'_> {

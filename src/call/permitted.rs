@@ -28,8 +28,8 @@ impl Permit {
     /// # Cancel safety
     ///
     /// If the returned future is dropped, `future` is dropped too, and the call counts as cancelled. A cancelled call
-    /// is no evidence, unless `cancelled_counts_after` has passed since the permit was given. Such a call counts as a
-    /// failure of weight 0.5.
+    /// is no evidence, but a call whose permit was given at least `cancelled_counts_after` ago counts as a failure of
+    /// weight 0.5.
     ///
     /// # Examples
     ///
@@ -57,8 +57,8 @@ impl Permit {
         follow(None, || Ok(flight), || future, |flight, result| judged(flight, result, by_default, text_of_error))
     }
 
-    /// Makes the call of this permit, which ends after `limit` at the latest, as
-    /// [`Circuit::call_within`](crate::Circuit::call_within) does. The limit counts from the first poll.
+    /// Makes the call of this permit with a time limit, as [`Circuit::call_within`](crate::Circuit::call_within) does.
+    /// The call ends after `limit` at the latest, counted from the first poll.
     ///
     /// # Errors
     ///
@@ -86,8 +86,8 @@ impl Permit {
         within(None, || Ok(flight), limit, future)
     }
 
-    /// Makes the call of this permit, which a closure judges, as [`Circuit::call_with`](crate::Circuit::call_with)
-    /// does.
+    /// Makes the call of this permit, and judges its result with a closure, as
+    /// [`Circuit::call_with`](crate::Circuit::call_with) does.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Permit {
         follow(None, || Ok(flight), || future, |flight, result| judged(flight, result, judge, text_of_error))
     }
 
-    /// Makes the call of this permit, which a classifier judges, as
+    /// Makes the call of this permit, and judges its result with a classifier, as
     /// [`Circuit::call_classified`](crate::Circuit::call_classified) does.
     ///
     /// # Errors
@@ -157,20 +157,21 @@ impl Permit {
     }
 }
 
-/// A flight without a classifier of its own, because a closure judges the call at its end.
+/// The flight of a call that a closure judges at its end. [`DefaultClassifier`] decides only if the call panics or is
+/// cancelled.
 pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 
 /// Returns the flight of a call that a closure will judge.
 ///
-/// A call of a permit begins its flight before the first poll, so that the drop of an unpolled future counts as a
-/// cancelled call, and the permit has an outcome.
+/// The calls of a [`Permit`] create their flight before the first poll. A future that is dropped without a poll then
+/// counts as a cancelled call, so that the permit has an outcome.
 #[inline]
 pub(super) fn unclassified(permit: Permit) -> Unclassified {
     Flight::permitted(permit, &(), DefaultClassifier)
 }
 
-/// Makes a call. The first poll, or the end of `wait`, takes the flight from `admit` and the future of the call from
-/// `begin`. `end` judges the result of the call.
+/// Makes a call, and returns the value that `end` returns. At the first poll, or at the end of `wait`, `admit` returns
+/// the flight and `begin` the future of the call. `end` judges the result of the call.
 ///
 /// The returned future has room for `begin` and for the future of the call. An `async` block around this function would
 /// store the future of the call a third time, so callers return this future as it is.
@@ -178,8 +179,8 @@ pub(super) fn unclassified(permit: Permit) -> Unclassified {
 /// # Cancel safety
 ///
 /// If the future is dropped before `admit` was called, nothing has happened, unless `admit` contains the flight of a
-/// permit, which then counts as a cancelled call. If the future is dropped later, the call is dropped and counts as
-/// cancelled.
+/// permit. The call of that permit then counts as cancelled. If the future is dropped later, the call is dropped and
+/// counts as cancelled.
 pub(super) async fn follow<C, Req, Res, Err, D, F, T, E>(
     wait: Option<Box<Wait>>,
     admit: impl FnOnce() -> Result<Flight<C, Req, Res, Err, D>, E>,
@@ -225,7 +226,7 @@ where
     )
 }
 
-/// Records the outcome that `judge` returns, with the text that `describe` returns, and returns the result.
+/// Records the outcome that `judge` returns for the result, with the text that `describe` returns. Returns the result.
 #[inline(always)]
 pub(super) fn judged<T>(
     flight: &mut Unclassified,

@@ -21,7 +21,7 @@ use crate::circuit::{Admission, Asking, Circuit, Drawn, Peek, Permit, Place, Rej
 use crate::clock::Deadline;
 use crate::state::Standing;
 
-/// The wait of one task.
+/// The wait of one task or thread for an event of its circuit.
 #[derive(Debug)]
 pub(crate) struct Wait {
     circuit: Circuit,
@@ -64,8 +64,8 @@ impl Wait {
     /// known.
     fn poll_for<T>(&mut self, context: &mut Context<'_>, check: impl Fn(&Circuit) -> Result<T, Deferred>) -> Poll<T> {
         loop {
-            // The first check comes before the registration, so that a task that need not wait does not take the lock
-            // of the wakers.
+            // The first check comes before the registration, so that a task without a reason to wait does not lock the
+            // wakers.
             if let Ok(found) = check(&self.circuit) {
                 return Poll::Ready(found);
             }
@@ -86,8 +86,8 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        // A wait that never registered has the default place. The default place belongs to the tasks of `poll_changed`,
-        // and those tasks must stay registered.
+        // Only a wait that has registered gives its place back. A wait that never registered has the default place,
+        // which belongs to the tasks of `poll_changed`. Those tasks must stay registered.
         if self.place != Place::default() {
             self.circuit.leave(self.place);
         }
@@ -111,15 +111,16 @@ const fn deferred(peek: Peek) -> Option<Deferred> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Observed {
-    /// The era of the circuit.
+    /// The era of the circuit, a number that increases with each transition.
     pub era: u64,
-    /// True if the next call would have been admitted.
+    /// True if the circuit would have admitted the next call when the task observed the circuit.
     pub would_admit: bool,
 }
 
 impl Circuit {
-    /// Returns a reference to the circuit, for a call that acquires its permit later, and the wait for the restore if
-    /// the circuit is being restored. The wait is boxed, because a healthy call must not move it.
+    /// Returns a reference to the circuit, by which a call acquires its permit later. If the circuit is being restored,
+    /// also returns the wait for the restore. The wait is boxed, so that a healthy call does not move the bytes of a
+    /// wait.
     #[inline]
     pub(super) fn asking_after_restore(&self) -> (Asking, Option<Box<Wait>>) {
         let (asking, awaits_restore) = self.asking();
@@ -235,9 +236,9 @@ impl Circuit {
         let waker = Waker::from(Arc::new(Sleeper(thread::current())));
         let mut wait = Wait::new(self);
         loop {
-            // The thread registers again in each turn, because a wake removes the registration. The circuit is checked
-            // after each registration, because a change before the registration wakes no thread, and because an
-            // observer that parks this thread may have used up the wake.
+            // The thread registers again in each turn, because a wake removes the registration. A change before the
+            // registration wakes no thread, and an observer that parks this thread may have used up the wake. Therefore
+            // the circuit is checked after each registration.
             self.register_at(&mut wait.place, &Context::from_waker(&waker));
             let deferred = match self.admit_waiting() {
                 Ok(permit) => return Ok(permit),
@@ -256,10 +257,10 @@ impl Circuit {
     /// `observed`.
     ///
     /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
-    /// duration or a hold is over, although the circuit makes the transition only at the next call. The standing is as
-    /// before then, and [`would_admit`](Self::would_admit) is true. Changes that follow each other quickly are observed
-    /// as one. The task is not woken when a call takes the last slot of a half-open circuit, because every probe would
-    /// wake every task.
+    /// duration or a hold is over, although the circuit makes the transition only at the next call. The returned
+    /// standing is then still the old one, and [`would_admit`](Self::would_admit) is true. Changes that follow each
+    /// other quickly are observed as one. The task is not woken when a call takes the last slot of a half-open circuit.
+    /// Otherwise every probe would wake every task.
     ///
     /// # Panics
     ///
@@ -299,14 +300,14 @@ impl Circuit {
         standing
     }
 
-    /// Returns a permit, or the time to wait. Asks for a permit only if a call may pass, because a rejection would
-    /// otherwise be counted although no call was made. The share of a ramp or a throttle does not apply, because the
-    /// caller would only wait and try again.
+    /// Returns a permit, or the time to wait. The circuit is asked for a permit only if a call may pass, because a
+    /// rejection would be counted although no call was made. A ramp or a throttle does not reject the caller, who would
+    /// only wait and try again.
     fn admit_waiting(&self) -> Result<Permit, Deferred> {
         match deferred(self.peek()) {
             Some(deferred) => Err(deferred),
-            // The circuit rejects if another thread was faster. A wait of zero lets the caller check the circuit
-            // again immediately.
+            // The circuit rejects the call if another thread was faster. A wait of zero lets the caller check the
+            // circuit again immediately.
             None => {
                 let admitted = self.admit(Start::Coarse, || Drawn::No).map(Admission::permit);
                 admitted.map_err(|_| Some(Duration::ZERO))
@@ -337,7 +338,7 @@ mod tests {
 
     const OPEN_FOR: Duration = Duration::from_secs(10);
 
-    /// Returns an open circuit whose probes are leased for this time.
+    /// Returns an open circuit whose probes need a grant of the coordinator until `lasts` has passed.
     fn leased(lasts: Duration) -> Circuit {
         let settings = Config::builder("orders").consecutive_failures(1).clock(TokioClock::new());
         let config = settings.open_for(OpenDuration::fixed(OPEN_FOR)).build();

@@ -29,8 +29,8 @@ impl Circuit {
     ///
     /// If the returned future is dropped before its first poll, or while it waits for the restore of the circuit,
     /// nothing has happened. If the returned future is dropped later, `future` is dropped too, and the call counts as
-    /// cancelled, which is no evidence. A call that had waited for `cancelled_counts_after` counts as a failure of
-    /// weight 0.5.
+    /// cancelled. A cancelled call is no evidence, but a call that had waited for `cancelled_counts_after` counts as a
+    /// failure of weight 0.5.
     ///
     /// # Examples
     ///
@@ -114,8 +114,8 @@ impl Circuit {
     /// timeout, with weight 0.5. The limit counts from the first poll, or from the end of the wait for the restore of
     /// the circuit.
     ///
-    /// Errors are judged by [`DefaultClassifier`]. For another judgement use [`call_with`](Self::call_with) with a
-    /// `tokio::time::timeout` inside, whose `Elapsed` the closure sees.
+    /// Errors are judged by [`DefaultClassifier`]. For another judgement, put a `tokio::time::timeout` into `future`
+    /// and use [`call_with`](Self::call_with), whose closure then sees the `Elapsed`.
     ///
     /// # Errors
     ///

@@ -1,10 +1,11 @@
-//! Admission of a call, which ends in a permit or a rejection, with the count of rejections and the changes that time
-//! has made due.
+//! The admission of a call, which returns a permit or a rejection. The admission also counts rejections, and makes the
+//! transitions that time has made due.
 //!
-//! A healthy call passes with one load of the word, and a circuit that is open in automatic mode or forced open rejects
-//! after one comparison with its deadline. A call of a circuit with a slow-call rule is also counted as a call under
-//! way (`hanging`). For every other call a [`Gate`] is evaluated, and the evaluation changes nothing. The first call
-//! that finds a change due carries out the change, so that the circuit needs no timer.
+//! A healthy call passes with one load of the word, which has state and mode of the circuit. A circuit that is open in
+//! automatic mode or forced open rejects a call after one comparison with its deadline. A call of a circuit with a
+//! slow-call rule is also counted as a call under way (`hanging`). For every other call the [`Gate`] decides, and the
+//! decision changes nothing. The first call that finds a change due carries out the change, so that the circuit needs
+//! no timer.
 //!
 //! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
 
@@ -54,8 +55,8 @@ impl Branch {
     fn admit_or_reject(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
         let word = inner.load();
-        // A flowing circuit comes here if its calls under way are counted, or if the circuit has closed since the first
-        // load of the word.
+        // The circuit can be flowing here for two reasons. Its calls under way are counted, or it has closed since the
+        // first load of the word.
         if word.is_flowing() {
             let (started, measured) = inner.start(start, None);
             if !inner.note_start(word, started) {
@@ -121,13 +122,13 @@ impl Branch {
                     if let Some(probe) = inner.probes.take(era, now, &inner.config.probes, leased) {
                         return right(Right::Probe(probe));
                     }
-                    // No slot was free, because another caller was faster or because the era is over. After the end of
-                    // the era the next turn decides in the new era.
+                    // No slot was free, because another caller was faster or because the era is over. If the era is
+                    // over, the next turn of the loop decides in the new era.
                     if inner.load().era() != era {
                         continue;
                     }
-                    // The verdict counted this call as a probe for a moment. A task that checked during that moment
-                    // waits, although the verdict can use another probe again.
+                    // The verdict counted this call as a probe for a moment. A task that checked the circuit in that
+                    // moment waits now, although another probe is possible again. Therefore the tasks are woken.
                     inner.wakers.wake();
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
@@ -151,7 +152,8 @@ impl Branch {
 
     /// Counts a rejection, and reports a summary of the rejections if a summary is due. Returns the facts of the
     /// rejection.
-    // Always inlined, because the reason is a constant for most callers, and so is the kind of the count.
+    // Always inlined, because the reason is a constant for most callers, so that the compiler removes the tests of the
+    // reason.
     #[inline(always)]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
         self.count_rejection(reason, now);
@@ -173,8 +175,8 @@ impl Branch {
         let kind = match reason {
             RejectReason::HalfOpen => Some(Kind::HalfOpen),
             RejectReason::Tripped | RejectReason::LoadShed => Some(Kind::Tripped),
-            // The rejections of a limit need no cells, because each draw of a limited circuit already writes a word
-            // that all threads share.
+            // The rejections of a limit need no cell (a count with one writer), because each draw of a limited circuit
+            // already writes a word that all threads share.
             RejectReason::Ramp | RejectReason::Throttled => None,
         };
         if reason == RejectReason::Throttled {
@@ -214,7 +216,8 @@ impl Branch {
     fn refuse_unready(&self, found: Tick) -> Facts {
         let inner = &*self.inner;
         let word = inner.load();
-        // A time before the present era, such as zero, says nothing about the present era.
+        // A time before the present era, such as zero, says nothing about the present era, so the present time is used
+        // instead.
         let now = if found < inner.entered() { inner.now() } else { found };
         let (reason, wait) = if let Some(wait) = inner.plain_wait(word, now) {
             (RejectReason::Tripped, wait)
@@ -226,7 +229,8 @@ impl Branch {
         self.reject(word, reason, wait, now)
     }
 
-    /// Rejects a call whose inner service was not polled ready, by the gate.
+    /// Does the work of [`refuse_unready`](Self::refuse_unready) if only the gate knows the time until calls may pass
+    /// again.
     // The gate has a function of its own, for the reason above `admit_at_gate`.
     #[inline(never)]
     fn refuse_unready_at_gate(&self, word: Word, now: Tick) -> Facts {
@@ -247,10 +251,12 @@ impl Branch {
 }
 
 impl Inner {
-    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`], if the circuit is open or forced open, and
-    /// neither the kill switch, a wait for a restore nor a change that is due can let the call pass. Otherwise returns
-    /// `None`, and the gate decides. Functions that every call of an outage runs check this case first, because
-    /// building the scene of the gate would cost more than the rest of such a call.
+    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`], if the circuit is plainly open or forced
+    /// open. Returns `None` if the gate must decide, because the circuit is in another state, or because the kill
+    /// switch, a wait for a restore or a change that is due may let the call pass.
+    ///
+    /// In an outage every call runs this function before the gate, because reading the scene of the gate would cost
+    /// more than the rest of such a call.
     #[inline(always)]
     pub(super) fn plain_wait(&self, word: Word, now: Tick) -> Option<u64> {
         if word.is_plainly_open() {
@@ -336,14 +342,15 @@ impl Inner {
         }
     }
 
-    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`].
+    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`]. `until` is the end of the opening or of the
+    /// hold.
     fn wait(&self, word: Word, until: Option<Tick>, now: Tick) -> u64 {
         wait(self.rejects_until(word, until).unwrap_or(Tick::NEVER), now)
     }
 
     /// Returns the time from which calls may pass again, or `None` if the time is not known. `until` is the end of the
-    /// opening or of the hold. An open circuit with manual recovery has no such time, because it is still open after a
-    /// hold.
+    /// opening or of the hold. An open circuit with manual recovery has no such time, because such a circuit is still
+    /// open after the end of a hold.
     pub(super) fn rejects_until(&self, word: Word, until: Option<Tick>) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
         until.filter(|_| !manual)
@@ -355,8 +362,8 @@ const fn wait(until: Tick, now: Tick) -> u64 {
     if until.as_nanos() == Tick::NEVER.as_nanos() { UNKNOWN } else { until.as_nanos().saturating_sub(now.as_nanos()) }
 }
 
-/// The numbers of a permit or of a rejection, without the reference to the circuit. The struct has two words, so that
-/// it is returned in registers.
+/// The answer to one call, with the numbers of a permit or of a rejection, but without the reference to the circuit.
+/// The struct has two words, so that functions return the answer in registers.
 struct Answer {
     mark: Mark,
     /// The start of the call, or the facts of the rejection if the mark is [`Mark::REFUSED`].

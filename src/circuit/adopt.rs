@@ -1,8 +1,10 @@
-//! Snapshots and restores, advice, transitions since an era, and the wait for a restore, which are the functions of a
-//! circuit for stores and for other instances.
+//! The functions of a circuit for stores and for other instances. These are snapshots and restores, advice, the
+//! transitions since an era, and the wait for a restore.
 //!
-//! The wait is one bit of the word, so that a circuit that awaits no restore needs no further test. The beginning and
-//! the end of the wait start no new era, so permits stay valid. A transition during the wait does not end the wait.
+//! During the wait for a restore, services wait in `poll_ready`, and calls without tower wait before they are admitted
+//! (`call.rs`). The wait is one bit of the circuit's word, so that the
+//! calls of a circuit without a wait need no further test. The beginning and the end of the wait start no new era, so
+//! permits stay valid. A transition during the wait does not end the wait.
 //!
 //! Reading and writing records is left to the coordinator, which calls these functions.
 
@@ -61,31 +63,33 @@ impl Circuit {
         }
     }
 
-    /// Takes over a snapshot of this circuit's past, or of the circuit of another instance. `reason` is the reason of
-    /// the transition, if a transition is made. The [`earlier`](Snapshot::earlier) reason of the snapshot is shown with
-    /// `reason`.
+    /// Takes over a snapshot of this circuit's past, or of the circuit of another instance. Returns the transition, or
+    /// `None` if the snapshot makes no transition. `reason` becomes the reason of the transition, and is shown together
+    /// with the [`earlier`](Snapshot::earlier) reason of the snapshot.
     ///
-    /// If state, mode and deadlines agree already (deadlines to a quarter of a second), no new era begins, and calls
-    /// under way still count. The circuit then takes over only the generation, and a closed circuit that is restored
-    /// also takes over the evidence (see below). Otherwise a new era begins, and the transition is returned. A new era
-    /// also begins if a restore brings more successes of probes than the half-open circuit has.
+    /// If state, mode and deadlines of snapshot and circuit agree already (deadlines to a quarter of a second), the
+    /// circuit makes no transition, and calls under way still count. The circuit then takes over only the generation,
+    /// and a closed circuit that is restored also takes over the evidence (see below). Otherwise the circuit makes a
+    /// transition, and the calls under way count only in the totals. A half-open circuit also makes a transition if a
+    /// restore brings more successes of probes than the circuit has.
     ///
     /// The numbers of a snapshot are not trusted. An opening lasts at most as long as an opening that this circuit
     /// could make by itself. If the snapshot has no end of the opening, the configuration decides on the open duration.
     /// Numbers that make no sense count as zero.
     ///
-    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the attempts and the ramp. The
-    /// circuit adds the run and the sums of the snapshot to its own, so that its own evidence still counts if the
-    /// restore comes late. The added evidence can trip the circuit at the next failure, but not during the restore.
-    /// [`Totals`](super::Totals) do not include the added evidence.
+    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the number of openings in a row
+    /// and the ramp. The circuit adds the run and the sums of the snapshot to its own evidence, so that its own
+    /// evidence still counts if the restore comes late. The added evidence can trip the circuit at the next failure,
+    /// but not during the restore. [`Totals`](super::Totals) do not include the added evidence.
     ///
-    /// A closed circuit whose [group](crate::Group) has no open slot stays closed, in the mode of the snapshot.
+    /// A closed circuit whose [group](crate::Group) has no open slot stays closed in the mode of the snapshot, also if
+    /// the snapshot has another state.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
         self.adopt_if(|_| true, snapshot, reason, false).ok()?.edge
     }
 
-    /// Takes over a snapshot if the circuit is still in `era`. Returns [`Moved`] if a later era has begun. The caller
-    /// logs a restore, because only the caller knows the store.
+    /// Takes over a snapshot if the circuit is still in `era`, and returns the result. Returns [`Moved`] if a later era
+    /// has begun. The caller logs a restore, because only the caller knows the store.
     #[cfg(feature = "store")]
     pub(crate) fn adopt_at(&self, era: u64, snapshot: &Snapshot, reason: Reason) -> Result<Adopted, Moved> {
         let is_logged = reason == Reason::Restored;
@@ -131,8 +135,8 @@ impl Circuit {
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (attempt, last_open);
-                // A circuit that left closed by an act of an operator has no slot, and takes a slot if one is free, as
-                // at a reopening.
+                // A circuit that left closed by an act of an operator has no open slot of its group. The circuit takes
+                // a slot now if one is free, as at a reopening.
                 if plan.standing.state != State::Closed {
                     inner.take_slot(cold, word);
                 }
@@ -154,7 +158,7 @@ impl Circuit {
         });
         let is_suppressed = suppressed_in.is_some();
         if let Some(word) = suppressed_in {
-            // The era in which the circuit stays closed is that of the transition to another mode, if there is one.
+            // If the snapshot has changed the mode, the circuit stays closed in the era of that transition.
             inner.suppress(edge.as_ref().map_or(word.era(), |edge| edge.era), now, &suppressed_for);
         }
         if moved { Err(Moved) } else { Ok(Adopted { edge, is_suppressed }) }
@@ -163,14 +167,14 @@ impl Circuit {
     /// Lowers the thresholds for a while, because another instance has opened its circuit for the same service.
     ///
     /// Until `lasts` has passed, `min_calls` and `consecutive_failures` are a quarter of the configured values, rounded
-    /// up and at least 2, but never more than configured. Rates and scores stay. A circuit that trips only because of
-    /// the advice has the reason [`Reason::Advised`]. Advice outlasts every transition. Later advice replaces earlier
-    /// advice, and advice of zero ends all advice.
+    /// up and at least 2, but never more than configured. The limits of rates and scores stay as configured. A circuit
+    /// that trips only because of the advice has the reason [`Reason::Advised`]. Advice outlasts every transition.
+    /// Later advice replaces earlier advice, and advice of zero ends all advice.
     ///
     /// A run or a rate must also be so unlikely, at the usual error rate of this circuit, that a minute of advice opens
-    /// a healthy circuit with a chance of at most 1 %. The usual rate is the share of the weights of the failures in
-    /// the calls of this process before the window and the run, at most half of the limit of the rule. Until the first
-    /// success of the circuit this condition does not apply.
+    /// a healthy circuit with a chance of at most 1 %. The usual rate is the weight of the failures divided by the
+    /// number of calls, over the calls of this process before the window and the run. At most half of the limit of the
+    /// rule counts as usual. The condition does not apply until the first call of the circuit has succeeded.
     pub fn advise(&self, lasts: Duration) {
         self.advise_beside(0.0, lasts);
     }
@@ -229,8 +233,8 @@ impl Circuit {
         };
         let inner = self.inner();
         // Restored probe successes must not be lost when the circuit is already half-open. The successes cannot be
-        // added in place either, because the added successes could complete the verdict. The evidence of a closed
-        // circuit can be added in place, because only the next failure weighs the evidence.
+        // added within the era either, because they could complete the verdict. Therefore a new era begins. The
+        // evidence of a closed circuit can be added within the era, because only the next failure weighs the evidence.
         let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
@@ -245,8 +249,8 @@ impl Circuit {
     /// during the wait. A service waits in `poll_ready`. An async call without tower, and `acquire`, wait before the
     /// admission.
     ///
-    /// `try_acquire`, `call_blocking` and calls with a permit never wait, and neither do the callers of a bypassed
-    /// circuit.
+    /// `try_acquire`, `call_blocking` and calls with a permit never wait. Neither do the callers of a circuit that the
+    /// kill switch names.
     pub(crate) fn await_restore(&self) {
         self.change_wait(Word::awaiting_restore);
     }
@@ -330,15 +334,15 @@ impl Circuit {
 /// The result of the takeover of a snapshot.
 #[derive(Debug)]
 pub(crate) struct Adopted {
-    /// The transition, if one was made.
+    /// The transition to the state or the mode of the snapshot. `None` if the circuit made no transition.
     pub(crate) edge: Option<Transition>,
     /// True if the circuit stays closed because its group has no open slot.
     #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only a coordinator needs the answer"))]
     pub(crate) is_suppressed: bool,
 }
 
-/// Returns the snapshot of a circuit that stays closed although the snapshot has another state. The mode and the
-/// attempts stay.
+/// Returns the snapshot with the state closed, because the group of the circuit has no open slot for another state. The
+/// mode and the number of openings in a row stay.
 fn kept_closed(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         mode: snapshot.mode,
@@ -350,7 +354,7 @@ fn kept_closed(snapshot: &Snapshot) -> Snapshot {
     }
 }
 
-/// The error of a change whose era is over.
+/// The error of a takeover that came too late, because the era that the caller expected is over.
 #[derive(Debug)]
 pub(crate) struct Moved;
 

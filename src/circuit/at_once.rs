@@ -1,4 +1,5 @@
-//! Late failures with a `Retry-After`, which trip at once although their era has ended or their call is uncounted.
+//! Late failures with a `Retry-After`. Such a failure opens the circuit although the era of its call is over, or
+//! although its call is uncounted.
 //!
 //! Other outcomes of an ended era count only in the totals, because they say nothing about the new state. A
 //! `Retry-After` is different, because its time counts from now. A provider that bans a client does not care if the
@@ -20,8 +21,8 @@ impl Inner {
     /// Opens the circuit or keeps the circuit open, at least for the time that the failure names, or for
     /// [`LONGEST_RETRY_AFTER`] if the named time is longer. Does nothing if the failure names no time, if the circuit
     /// is already open for that time, or if a hold or the kill switch decides about calls. A failure of the present era
-    /// has usually opened the circuit before this function runs. `weighed_in` is the era in whose evidence the failure
-    /// was counted, if there is one.
+    /// has usually opened the circuit before this function runs. `weighed_in` is the era in which the failure entered
+    /// the window. `None` if the failure entered no window.
     #[cold]
     pub(super) fn leave_alone_from_now(&self, failure: Failure, text: Text<'_>, weighed_in: Option<u64>) {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };
@@ -44,7 +45,8 @@ impl Inner {
                     self.leave_alone(word.era(), now, failure);
                     self.trip(word, now, Reason::AtOnce, || Some(failed()));
                     if self.load().era() == word.era() {
-                        // The group has no open slot. The circuit stays closed, and keeps the time for a later opening.
+                        // The group has no open slot. The circuit stays closed, and keeps the time of the `Retry-After`
+                        // for a later opening.
                         return;
                     }
                 }

@@ -1,12 +1,12 @@
-//! The branches of a circuit, which are the references that permits and rejections hold, with one reference count for
-//! each thread.
+//! The branches of a circuit. A branch is a reference to the circuit, which permits and rejections hold.
 //!
 //! Each branch has a reference count of its own, because two threads that count references on one cache line cost each
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
-//! circuit often, the circuit is spread, which means that each index of a seat gets a branch and a cell.
+//! circuit often, the circuit is spread. Each index of a seat (a small number of a live thread) then gets a branch, and
+//! a cell for its counts.
 //!
-//! `circuit/admit.rs` and `circuit/outcomes.rs` report each use of the shared counts by a thread without a cell.
-//! `window/contention.rs` counts these uses.
+//! A thread without a cell uses the counts that all threads share. `circuit/admit.rs` and `circuit/outcomes.rs` report
+//! each such use here. `window/contention.rs` counts the uses, and so finds that the circuit should be spread.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 #[repr(align(64))]
 pub(crate) struct Branch {
     pub(super) inner: Arc<Inner>,
-    /// A branch for each index of a seat. Only the root has these branches, and only once the circuit is spread over
-    /// its threads.
+    /// The branches of the threads, one for each index of a seat. Only the root has these branches, and only once the
+    /// circuit is spread.
     spread: OnceLock<Box<[Arc<Self>]>>,
-    /// The numbers of a shed call. A shed call gets a branch of its own, so that other rejections need no room for the
-    /// numbers.
+    /// The load and the limits by which load shedding has rejected a call. Such a call gets a branch of its own, so
+    /// that other rejections need no room for these numbers.
     pub(super) shed: Option<Box<Shed>>,
 }
 
@@ -49,8 +49,8 @@ impl Branch {
         Self { inner, spread: OnceLock::new(), shed }
     }
 
-    /// Returns the branch of this thread if `self` is the root. Only the root has the other branches, so any other
-    /// branch returns itself.
+    /// Returns the branch of this thread if `self` is the root of a spread circuit. Otherwise returns `self`, because
+    /// only such a root has other branches.
     #[inline(always)]
     pub(super) fn own(self: &Arc<Self>, word: Word) -> &Arc<Self> {
         if !word.is_spread() {
@@ -62,15 +62,15 @@ impl Branch {
         }
     }
 
-    /// Returns the branch of a thread that has no index yet. If no index is free, the thread shares the branch of
-    /// another thread.
+    /// Assigns an index to a thread that has none yet, and returns the branch of the index. If no index is free, the
+    /// thread shares the branch of another thread.
     #[cold]
     fn first_or_shared(branches: &[Arc<Self>]) -> &Arc<Self> {
         let seat = seat_with_index();
         branches.get(seat.index()).unwrap_or_else(|| &branches[seat.number() as usize % branches.len()])
     }
 
-    /// Returns true if permits or rejections hold a branch of a thread. `self` is the root.
+    /// Returns true if permits or rejections hold one of the branches of the threads. `self` is the root.
     #[cfg(feature = "keyed")]
     pub(super) fn has_permits_of_threads(&self) -> bool {
         self.spread.get().is_some_and(|branches| branches.iter().any(|branch| Arc::strong_count(branch) > 1))
@@ -88,7 +88,8 @@ impl Branch {
         }
     }
 
-    /// Gives each index of a seat a cell and a branch. Returns false if another thread holds the lock.
+    /// Gives each index of a seat a cell and a branch. Returns true once the circuit is spread, and false if another
+    /// thread holds the lock.
     pub(super) fn spread(&self) -> bool {
         // The lock makes sure that the circuit is spread once, and that no other change of the word comes between its
         // load and its store. The thread does not wait for the lock, because a thread without a cell will try again.
@@ -106,8 +107,9 @@ impl Branch {
         true
     }
 
-    /// Returns the transition that opened the circuit before or in a given era, so that a rejection of that era can
-    /// give the reason. `before` is called with the present era, and returns the number of eras since the given era.
+    /// Returns the last transition that opened the circuit up to a given era, so that a rejection of that era can give
+    /// the reason. `None` for a shed call, or if the history has no such transition. `before` gets the present era, and
+    /// returns the number of eras since the given era.
     pub(super) fn opened(&self, before: impl Fn(u64) -> u64) -> Option<Transition> {
         if self.shed.is_some() {
             return None;

@@ -33,24 +33,25 @@ pub(super) struct Plan {
     pub(super) standing: Standing,
     pub(super) reason: Reason,
     pub(super) now: Tick,
-    /// The end of the opening. `None` if only an operator ends the opening.
+    /// The end of the opening, if the new state is open. `None` if only an operator ends the opening.
     pub(super) open_until: Option<Tick>,
-    /// The end of the hold. `None` if only an operator ends the hold.
+    /// The end of the hold, if the new mode is a hold. `None` if only an operator ends the hold.
     pub(super) hold_until: Option<Tick>,
-    /// The `earlier` reason of a snapshot. `None` if the state is not taken over from a snapshot, or if the snapshot
+    /// The `earlier` reason of a snapshot. `None` if the new state does not come from a snapshot, or if the snapshot
     /// has no such reason.
     pub(super) earlier: Option<Arc<EarlierReason>>,
     /// The time since the state with the `earlier` reason began.
     pub(super) earlier_for: Option<Duration>,
-    /// The time that a state lasted before it was taken over from a snapshot.
+    /// The time that the new state had already lasted when the circuit took it over from a snapshot.
     pub(super) state_for: Option<Duration>,
     /// The time since the operator began the hold. `None` unless an order for a hold makes the transition.
     pub(super) hold_for: Option<Duration>,
     /// The time since the circuit closed, if that happened on another instance or before a restart.
     pub(super) closed_for: Option<Duration>,
-    /// The failure that completed the evidence.
+    /// The failure that opens the circuit or lengthens its opening. `None` if no single failure does.
     pub(super) failure: Option<Failed>,
-    /// The weight of the run at the start of the era. The weight is zero unless it comes from a snapshot.
+    /// The weight of the run (the failures since the last success) at the start of the era. Zero unless a snapshot has
+    /// a weight.
     pub(super) run: u64,
     /// The sums of the window at the start of the era. The sums are empty unless they come from a snapshot.
     pub(super) tally: Tally,
@@ -58,9 +59,11 @@ pub(super) struct Plan {
     pub(super) successes: u32,
     /// The time since the circuit left closed or was tripped, if that happened on another instance or before a restart.
     pub(super) tripped_for: Option<Duration>,
-    /// The id and the hash of the operator's order.
+    /// The id and the hash of the operator's order that makes the transition. `None` without an order, or if the order
+    /// has no id.
     pub(super) order: Option<(Arc<str>, OrderHash)>,
-    /// The target of a reset, also if the reset leaves a healthy circuit closed.
+    /// The state that an operator's reset names, also if the reset leaves a healthy circuit closed. `None` if the
+    /// transition is no reset.
     pub(super) resets_to: Option<To>,
     /// True if the coordinator logs the transition, so that the observer for logs does not log the transition again.
     pub(super) is_logged: bool,
@@ -94,14 +97,15 @@ impl Plan {
 impl Inner {
     /// Makes the planned change and notifies the observers, if the circuit is still in the era of `expected`.
     ///
-    /// `plan` runs under the lock. If `plan` returns `None`, nothing changes. Eras are compared, and not words, because
-    /// a word also changes within an era, for example when a wait for a restore ends. The planned change would
-    /// otherwise be lost.
+    /// `plan` runs under the lock. Returns the transition, or `None` if another era has begun or `plan` returns `None`.
+    /// Eras are compared, and not words, because a word also changes within an era, for example when a wait for a
+    /// restore ends. If words were compared, such a change would make the circuit drop the planned change.
     pub(super) fn change(&self, expected: Word, plan: impl FnOnce(&mut Cold) -> Option<Plan>) -> Option<Transition> {
         self.change_any(|cold, word| if word.era() == expected.era() { plan(cold) } else { None })
     }
 
-    /// Makes the planned change regardless of the present era.
+    /// Makes the planned change in any era, and notifies the observers. Returns the transition, or `None` if `plan`
+    /// returns `None`.
     pub(super) fn change_any(&self, plan: impl FnOnce(&mut Cold, Word) -> Option<Plan>) -> Option<Transition> {
         let mut cold = self.cold.lock();
         // Relaxed, because the word changes only under the lock, which this thread holds.
@@ -114,7 +118,7 @@ impl Inner {
         Some(transition)
     }
 
-    /// Writes the data of the next era, publishes the word, and releases the lock.
+    /// Writes the data of the next era, publishes the word, and releases the lock. Returns the transition.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
         let Plan {
@@ -237,16 +241,16 @@ impl Inner {
         if let Some(checks) = cold.checks_if_any_mut() {
             checks.note(&transition);
         }
-        // The summaries also begin for a circuit that is reset to half-open or restored half-open, because a half-open
-        // circuit rejects calls too.
+        // The summaries of rejections also begin for a circuit that is reset to half-open or restored half-open,
+        // because a half-open circuit rejects calls too.
         if standing.is_open() || to.is_limited() || standing.is_tripped() && !from.standing().is_tripped() {
             self.begin_summaries(now);
         }
         // Release, which pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
         self.word.store(to.bits(), Release);
         if standing.state == State::Closed {
-            // The slot is given back after the word is stored, so that no other circuit opens before this circuit is
-            // closed.
+            // The open slot of the group is given back after the word is stored, so that no other circuit opens before
+            // this circuit is closed.
             drop(cold.slot_back());
         }
         transition
@@ -293,13 +297,14 @@ impl Inner {
         });
     }
 
-    /// Plans an opening. The longer of the configured duration and the `Retry-After` of the service applies.
+    /// Plans an opening, which lasts for the configured duration or for the `Retry-After` of the service, whichever is
+    /// longer.
     fn open(&self, cold: &mut Cold, from: Word, now: Tick, reason: Reason, failure: Option<Failed>) -> Plan {
         let era = from.era();
         cold.attempt = cold.attempt.saturating_add(1).min(self.config.open.last_attempt());
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
         let floor = self.entered().saturating_add(alone_until).saturating_since(now);
-        // The limit is applied again, because the clock may have jumped back since the failure.
+        // The longest `Retry-After` is enforced again, because the clock may have jumped back since the failure.
         let floor = floor.min(LONGEST_RETRY_AFTER);
         cold.last_open = self.config.open.of(cold.attempt, self.random(era)).max(floor);
         cold.past_mut().leave_alone_until = now.saturating_add(floor);
@@ -316,7 +321,8 @@ impl Inner {
         self.change(expected, |_| Some(Self::probing(expected, now, reason)));
     }
 
-    /// Plans the start of probing, in the mode beneath a hold.
+    /// Plans a half-open era, in which the circuit probes. If a hold is in force, the new mode is the mode beneath the
+    /// hold.
     pub(super) fn probing(from: Word, now: Tick, reason: Reason) -> Plan {
         Plan::new(Standing::new(State::HalfOpen, from.beneath()), reason, now)
     }
@@ -326,7 +332,7 @@ impl Inner {
         self.change(expected, |_| Some(Plan::new(Standing::new(State::Closed, expected.mode()), reason, now)));
     }
 
-    /// Ends a hold, so that the state beneath decides again.
+    /// Ends a hold, so that the state beneath the hold decides about calls again.
     pub(super) fn uncover(&self, expected: Word, now: Tick, reason: Reason) {
         self.change(expected, |_| Some(self.over_the_same_state(expected, expected.beneath(), reason, now)));
     }

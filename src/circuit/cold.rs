@@ -29,7 +29,8 @@ pub(super) struct Cold {
     /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each such era
     /// doubles the patience of the next era, so that the circuit can close even if the calls of a service take long.
     pub(super) overdue: u8,
-    /// The duration of the last opening, which is the unit in which `attempt` decays.
+    /// The duration of the last opening. `attempt` decreases by one for each time that this duration fits into the time
+    /// spent closed.
     pub(super) last_open: Duration,
     /// The time that the circuit has been closed since the last opening, without the present era. The time is summed
     /// over eras, so that a change of the mode, which begins an era, does not restart the decay of `attempt`.
@@ -39,7 +40,7 @@ pub(super) struct Cold {
     pub(super) rejected_before: u64,
     /// True once a call was made inside a probe of this circuit. Only the first such call is logged.
     pub(super) has_nested: bool,
-    /// True if the circuit has taken over the evidence of an evicted circuit of the same name.
+    /// True if the circuit has inherited the evidence of an evicted circuit of the same name.
     #[cfg(feature = "keyed")]
     pub(super) has_inherited: bool,
     /// The data that are allocated when the circuit first needs them, such as at the first transition or for a stored
@@ -68,7 +69,7 @@ impl Cold {
         self.past.as_deref()
     }
 
-    /// Returns the data of a circuit in a group, if there are any.
+    /// Returns the open slot and the suppressed opening of a circuit in a group. `None` if the circuit has had neither.
     pub(super) fn grouped(&self) -> Option<&Grouped> {
         self.past()?.grouped.as_deref()
     }
@@ -77,7 +78,8 @@ impl Cold {
         self.past_mut().grouped.get_or_insert_default()
     }
 
-    /// Takes the open slot out of these data. The drop of the slot gives the slot back to the group.
+    /// Removes the open slot of the group from these data. Returns the slot, or `None` if the circuit holds no slot.
+    /// The caller gives the slot back to the group by dropping the slot.
     pub(super) fn slot_back(&mut self) -> Option<OpenSlot> {
         self.past.as_deref_mut()?.grouped.as_deref_mut()?.slot.take()
     }
@@ -123,11 +125,12 @@ pub(super) struct Past {
     /// The time when the circuit left closed or was tripped by an operator. `None` once the circuit has closed again.
     /// The cooldown of a reset starts at this time.
     pub(super) tripped: Option<Since>,
-    /// The time since which the stored record is tripped, by its published state or by an operator. The time is used
-    /// while `tripped` is `None`, because another instance may have tripped.
+    /// The time when the circuit was tripped according to the stored record, by an instance or by an operator. `None`
+    /// if the record is not tripped. While `tripped` is `None`, the cooldown of a reset starts at this time, because
+    /// another instance may have tripped.
     pub(super) tripped_elsewhere: Option<Since>,
-    /// A number that increases with every change that an operator could have observed, which are the transitions of
-    /// this circuit and the changes loaded from the store.
+    /// A number that increases with every change that an operator could have observed. Such changes are the transitions
+    /// of this circuit and the changes loaded from the store.
     pub(super) latest: Generation,
     /// The time that the present state lasted before the present era. For a state taken over from a snapshot this is
     /// the time on another instance or before a restart. For an opening it also includes the earlier eras of the same
@@ -144,14 +147,15 @@ pub(super) struct Past {
     /// True while a thread notifies the observers of transitions. That thread also reports the transitions that come
     /// during the notification.
     pub(super) is_reporting: bool,
-    /// The ids and the hashes of the last orders of this and of other instances, the newest last.
+    /// The ids and the hashes of the last orders of operators, given on this and on other instances, the newest last.
     orders: VecDeque<(Arc<str>, Option<OrderHash>)>,
-    /// The time until which the service has asked for no calls. A health probe does not end an opening before this
-    /// time.
+    /// The time until which the service wants no calls, by its `Retry-After`. A health probe does not end an opening
+    /// before this time.
     pub(super) leave_alone_until: Tick,
-    /// The data of a circuit in a group. Allocated by itself, so that a circuit without a group stays small.
+    /// The open slot and the suppressed opening. Allocated by itself, so that a circuit without a group stays small.
     grouped: Option<Box<Grouped>>,
-    /// The health probes of the circuit. Allocated for the first runner, because most circuits have none.
+    /// The health probes of the circuit. Allocated for the first runner (the task that checks the service), because
+    /// most circuits have no runner.
     checks: Option<Box<Checks>>,
     /// The decision of the fleet. Allocated by itself, so that a circuit without a fleet stays small.
     #[cfg(feature = "store")]
@@ -160,7 +164,7 @@ pub(super) struct Past {
 
 impl Past {
     /// Keeps the reason of an opening until the circuit closes. For a state that was taken over from a snapshot, `ago`
-    /// is the time since the snapshot's `earlier` reason began.
+    /// is the time since the state with the snapshot's `earlier` reason began.
     pub(super) fn note_opening(&mut self, edge: &Transition, ago: Option<Duration>) {
         let is_restored = edge.reason == Reason::Restored;
         match (edge.to.state, &edge.earlier) {
@@ -190,7 +194,8 @@ impl Past {
         self.checks.get_or_insert_default()
     }
 
-    /// Returns the earlier order of this id. The same order does nothing when it is sent again.
+    /// Returns the earlier order with this id, as far as the circuit remembers one. An order that is sent again does
+    /// nothing.
     pub(super) fn earlier(&self, id: &str) -> Earlier {
         self.orders.iter().find(|(done, _)| **done == *id).map_or(Earlier::None, |(_, hash)| Earlier::Done(*hash))
     }
@@ -206,12 +211,14 @@ impl Past {
     }
 }
 
-/// The data of a circuit in a group.
+/// The open slot of a circuit in a group, and the reason of its suppressed opening.
 #[derive(Debug, Default)]
 pub(super) struct Grouped {
-    /// The open slot, while the circuit is not closed. The drop of the circuit gives the slot back to the group.
+    /// The open slot that the circuit holds while it is not closed. `None` if the circuit has taken no slot. The drop
+    /// of the circuit gives the slot back to the group.
     pub(super) slot: Option<OpenSlot>,
-    /// The reason of the last suppressed opening that was stored.
+    /// The reason of a suppressed opening, for the status. Only the first suppressed opening of an era and the reported
+    /// ones replace this reason.
     pub(super) suppressed: Option<Reason>,
 }
 
@@ -239,5 +246,5 @@ impl Since {
     }
 }
 
-/// The number of remembered order ids, by which the circuit recognises an order that is sent again.
+/// The number of order ids that a circuit remembers, so that it recognises an order that is sent again.
 const ORDERS: usize = 16;

@@ -1,7 +1,7 @@
 //! The failure that opened a circuit, with its kind and its error text for status, log, audit and rejections.
 //!
-//! An outage has thousands of failures and few openings. Therefore a text is written only for a failure that is about
-//! to open the circuit.
+//! An outage has thousands of failures and few openings. Therefore the error text is written only for a failure that is
+//! about to open the circuit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl fmt::Debug for Text<'_> {
     }
 }
 
-/// The failure that completed the evidence.
+/// The failure that opens a circuit, with its kind and its error text.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) kind: FailureKind,
@@ -38,7 +38,8 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// Writes the text of a failure, outside every lock, because an error and a classifier are foreign code.
+    /// Calls `text` to write the error text, and returns the failure. The caller must hold no lock, because errors and
+    /// classifiers are foreign code.
     #[cold]
     pub(super) fn new(failure: Failure, text: Text<'_>) -> Self {
         let text = text.0.and_then(|write| guarded(write).flatten());

@@ -1,10 +1,12 @@
-//! The gate, the pure decision to admit, probe or reject a call by state, mode, deadlines and probes of the circuit. A
-//! call that the word alone admits or rejects needs no gate.
+//! The gate, a pure function that decides to admit a call, to admit the call as a probe, or to reject the call. The
+//! decision depends on state, mode, deadlines and probes of the circuit. A call that can be admitted by the circuit's
+//! word alone, or rejected by the word and one deadline, does not reach the gate.
 //!
-//! One function decides for the admission of a call, for the readiness of services, and for every answer about the next
-//! call. The function gets a [`Scene`], which has all data on which the decision depends. If time has made a change
-//! due, [`Scene::gate`] returns the change as an `Err`. An admission makes the change and evaluates the gate again. An
-//! answer about the next call changes only the scene ([`Scene::after`]), so that a question makes no transition.
+//! The same function decides on the admission of a call, on the readiness of services, and on every answer about the
+//! next call. The function gets a [`Scene`], which has all data on which the decision depends. If time has made a
+//! change due, [`Scene::gate`] returns the change as an `Err`. An admission makes the change and evaluates the gate
+//! again. An answer about the next call applies the change only to its copy of the scene ([`Scene::after`]), so that a
+//! question makes no transition.
 //!
 //! `admit` reads the scene and makes the changes. `peek` answers the questions, and has the two exceptions in which a
 //! question makes a transition.
@@ -41,7 +43,7 @@ pub(super) struct Round {
     pub(super) half_open_for: Duration,
     /// The time after which the era ends if a probe is overdue and no probe has succeeded.
     pub(super) patience: Duration,
-    /// The time until which a probe needs a grant. Zero if probes are not leased.
+    /// The time until which a probe needs a grant of the coordinator. Zero if probes are not leased.
     pub(super) leased_until: Tick,
     pub(super) slots: Occupancy,
     /// True if the call is made inside a probe of the era.
@@ -53,8 +55,8 @@ pub(super) struct Round {
 pub(super) enum Gate {
     /// The call passes and its outcome is counted.
     Counted,
-    /// The call passes and its outcome is counted, if a draw admits the call. Only a call draws, so the answer to a
-    /// question is that a call may pass.
+    /// The call passes and its outcome is counted, if a random draw admits the call. A question makes no draw, and
+    /// answers that a call may pass.
     Limited,
     /// The call passes, and its outcome counts only for the totals.
     Uncounted,
@@ -66,12 +68,13 @@ pub(super) enum Gate {
     /// The call is a probe.
     Probe,
     /// The half-open circuit admits no further probe at present. `oldest` is the age of the oldest probe in
-    /// nanoseconds. `leased_until` is the time from which the circuit probes without a grant, if only a grant is
-    /// missing.
+    /// nanoseconds. `leased_until` is the time from which the circuit probes without a grant of the coordinator, or
+    /// `None` if more than a grant is missing.
     Taken { oldest: u64, leased_until: Option<Tick> },
-    /// The circuit is due to probe, and no call may be a probe until a health probe succeeds, or until this time.
+    /// The circuit is due to probe, but no call may be a probe until a health probe succeeds or this time comes,
+    /// whichever is first.
     HeldBack(Tick),
-    /// The gate is closed, and no call passes before this time. `None` if the time is not known.
+    /// The circuit is open or forced open, and no call passes before this time. `None` if the time is not known.
     Closed(Option<Tick>),
 }
 

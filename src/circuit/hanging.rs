@@ -5,8 +5,8 @@
 //! `slower_than` or longer counts as a call and as a slow call, in addition to the calls that have ended. When the call
 //! ends, its place in the window replaces its place among the hanging calls. An end in a later era changes nothing.
 //! Only the slow-call rule counts hanging calls, because a hanging call is no failure yet. The rule counts a hanging
-//! call for the length of the window, as it counts a call that has ended, so that long polls do not outnumber other
-//! calls. Beside a window of the last calls, the rule counts a hanging call for ten seconds.
+//! call for the length of the window, which is as long as a call that has ended counts. So long polls do not outnumber
+//! other calls. A window of the last calls has no length, and then the rule counts a hanging call for ten seconds.
 //!
 //! `window/under_way.rs` counts the calls, and this file decides when the rule is checked. Time makes calls hang, but a
 //! timer for each circuit would cost more than the rule is worth. Therefore the first call of each bucket checks the
@@ -33,15 +33,16 @@ use crate::window::Stamp;
 use crate::window::under_way::UnderWay;
 
 impl Inner {
-    /// Counts a counted call that begins, and checks the hanging calls if the call is the first of its bucket. Returns
-    /// true if the era is over after this check, so that the gate must decide on the call in the new era.
+    /// Counts the start of a call whose outcome will count, and checks the hanging calls if the call is the first of
+    /// its bucket of time. Returns true if the era is over after this check, so that the gate must decide on the call
+    /// in the new era.
     pub(super) fn note_start(&self, word: Word, started: Tick) -> bool {
         let Some(under_way) = self.under_way() else { return false };
         under_way.start(Stamp { era: word.era(), now: started }) && self.opens_by_hanging(word, started)
     }
 
-    /// Counts the end of a call that `note_start` has counted in the present era, before the end enters the window. A
-    /// call that has been answered is not counted any more.
+    /// Removes a call of the present era from the calls under way, because the service has answered or the call has
+    /// ended. The end enters the window after this function. Does nothing if the answer has removed the call already.
     #[inline]
     pub(super) fn note_end(&self, word: Word, mark: Mark, started: Tick) {
         if let Some(under_way) = self.under_way().filter(|_| mark.awaits_answer()) {
@@ -53,7 +54,7 @@ impl Inner {
     }
 
     /// Returns the number of calls of the era that have been under way for `slower_than` or longer. A caller that also
-    /// reads the window must read the window first.
+    /// reads the window must read the window first, so that no call is counted twice.
     pub(super) fn hanging(&self, word: Word, now: Tick) -> u64 {
         self.under_way_after_window(word).map_or(0, |under_way| under_way.hanging(word.era(), now))
     }
@@ -71,8 +72,8 @@ impl Inner {
         Some(under_way)
     }
 
-    /// Opens the circuit if the hanging calls meet the slow-call rule. The callers have no outcome to weigh, such as a
-    /// status or a refresh of the metrics.
+    /// Opens the circuit if the hanging calls meet the slow-call rule. For callers that have no outcome to weigh, such
+    /// as a status or a refresh of the metrics.
     pub(super) fn open_if_hanging(&self) {
         let word = self.load();
         if word.is_watched() {
@@ -108,7 +109,7 @@ impl Inner {
         self.config.rules.slow_call_rate.map(|(_, slower_than)| slower_than.max(SHORTEST_LOOK))
     }
 
-    /// Begins an era without calls. The caller holds the cold mutex and publishes the era after this call.
+    /// Begins an era with no calls under way. The caller holds the cold mutex and publishes the era after this call.
     pub(super) fn begin_under_way(&self, era: u64) {
         if let Some(under_way) = self.under_way() {
             under_way.begin(era);

@@ -9,15 +9,15 @@
 //!
 //! * The service has asked for no calls until a time (`Retry-After`), and this time has not come.
 //! * A half-open era that began with a health probe has opened the circuit again, and since then no three health probes
-//!   in a row have failed. Such checks succeed although calls fail, and would replace the open duration by their
-//!   interval.
+//!   in a row have failed. The checks then succeed although calls fail. The circuit would probe at each check, and
+//!   never wait for its open duration.
 //! * The check began in another era, a hold or the kill switch is in force, or only an operator ends the opening.
 //!
 //! With a *required* health probe no call of a user is a probe until a check has succeeded since the opening. An era is
 //! *cleared* if its calls may probe. A reset to half-open and a half-open decision of the fleet clear their era, too.
-//! Two bounds keep a circuit from being locked out. A runner is *silent* if no check has ended for ten intervals and a
-//! deadline (`silence`). Calls then probe, because the runner may be gone. Calls also probe after ten times as long
-//! without a success, because the health endpoint may not exist.
+//! Two bounds end the wait for a success, because otherwise calls could be rejected for ever. The runner is *silent* if
+//! no check has ended for ten intervals and a deadline (`silence`). Calls then probe, because the runner may be gone.
+//! Calls also probe after ten times this duration without a success, because the health endpoint may not exist.
 //!
 //! ```text
 //! open:       the wait is over, or a check succeeds ──▶ half-open, cleared
@@ -45,22 +45,24 @@ use crate::sync::{AtomicU64, Relaxed};
 use crate::telemetry;
 use crate::window::tagged::Tagged;
 
-/// The part of the health probes that the gate reads.
+/// The data of health probes that the gate reads for a call.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// The time in nanoseconds after which a runner without an answer is silent. Zero if calls need no health probe.
+    /// The number of nanoseconds without the end of a check, after which the runner is silent and calls may probe. Zero
+    /// if calls need no health probe.
     silence: AtomicU64,
-    /// The time of the last answer of the runner, or of its start.
+    /// The time at which the last check ended, or at which the runner began.
     answered: AtomicU64,
     /// 1 if a required health probe has succeeded or a transition has made one unnecessary, so that calls of this era
     /// may probe. 0 otherwise.
     cleared: Tagged,
 }
 
-/// The part of the health probes that no call reads.
+/// The data of health probes that no call reads.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    /// The number of the runner, which grows with each runner. A runner that was replaced ends.
+    /// The number of the present runner. Each new runner gets the next number, and a runner with an earlier number
+    /// ends.
     runner: u64,
     running: bool,
     required: bool,
@@ -89,7 +91,7 @@ pub(crate) enum Wanted {
     /// No check is wanted until the next transition, or until this time has passed. After this time a hold is over, or
     /// the runner must query again, so that the circuit checks the calls that hang.
     Nothing(Option<Duration>),
-    /// Another runner has taken over.
+    /// Another runner has taken over, or the circuit has left its registry. This runner must end.
     Replaced,
 }
 
@@ -179,13 +181,15 @@ impl Circuit {
             return Wanted::Nothing(None);
         }
         if word.counts_calls() {
-            // A closed circuit wants no check, but perhaps its calls hang and no other call comes.
+            // A closed circuit wants no check. The runner queries again after an interval, because calls may hang while
+            // no other call checks the rule.
             return Wanted::Nothing(inner.looks_every());
         }
         let until = inner.hold_until().known().filter(|_| word.mode().is_hold());
         let left = until.map(|until| until.saturating_since(now));
         let is_tripped = match word.mode() {
-            // After the hold the circuit becomes half-open. With manual recovery the state beneath decides.
+            // After the hold the circuit becomes half-open. With manual recovery the state beneath the hold decides
+            // instead.
             Mode::ForcedOpen => inner.config.recovery == Recovery::Automatic || word.state() != State::Closed,
             Mode::Automatic | Mode::Shadow | Mode::Disabled => word.state() != State::Closed,
         };
@@ -277,7 +281,8 @@ impl Inner {
         }
     }
 
-    /// Sets the time after which the runner is silent. Does nothing for a circuit that never had a runner.
+    /// Sets the `silence` of [`Health`] after a change of the runner or of the number of instances. Does nothing for a
+    /// circuit that never had a runner.
     fn expect_answers(&self, checks: &Checks) {
         if let Some(health) = self.health() {
             health.expect(checks);
@@ -289,7 +294,8 @@ impl Inner {
         // Relaxed, for the reason in `is_required`.
         let silence = Duration::from_nanos(health.silence.load(Relaxed));
         if word.mode().is_hold() {
-            // The result is for the half-open era after the hold, which the next call begins.
+            // The gate uses this time only after the end of the hold, for the half-open era that begins then. That era
+            // is not cleared yet.
             return now.saturating_add(silence);
         }
         if health.cleared.is(word.era(), 1) {
@@ -357,7 +363,8 @@ impl Inner {
 }
 
 impl Health {
-    /// Returns the data for a circuit in this era, which is not cleared. The caller holds the cold mutex.
+    /// Returns the data for a circuit whose present era is `era`. The era is not cleared. The caller holds the cold
+    /// mutex.
     pub(super) fn new(era: u64) -> Self {
         let health = Self { silence: AtomicU64::new(0), answered: AtomicU64::new(0), cleared: Tagged::new() };
         health.cleared.begin(era, 0);
@@ -371,7 +378,8 @@ impl Health {
         self.silence.load(Relaxed) > 0
     }
 
-    /// Begins an era. The caller holds the cold mutex and publishes the era after this call.
+    /// Begins an era, and decides by the transition if the era is cleared (its calls may probe). The caller holds the
+    /// cold mutex and publishes the era after this call.
     pub(super) fn begin(&self, from: Word, era: u64, edge: &Transition) {
         let goes_on = edge.from.state == edge.to.state && edge.reason != Reason::AtOnce;
         // True if calls may probe after this transition, because a health probe has succeeded, the gate has let a call
@@ -392,7 +400,7 @@ impl Health {
         self.cleared.update(era, |_| 1);
     }
 
-    /// Sets the time after which the runner is silent.
+    /// Sets `silence`, which is zero unless a runner is running and its health probe is required.
     fn expect(&self, checks: &Checks) {
         let silence = if checks.required && checks.running { nanos(checks.silence()).max(1) } else { 0 };
         // Relaxed, because the time publishes no other data.
@@ -410,7 +418,8 @@ impl Checks {
     /// health probes.
     pub(super) fn note(&mut self, edge: &Transition) {
         match (&edge.reason, edge.to.state) {
-            // A circuit adopts a half-open decision of its fleet because of a health probe of another instance.
+            // A circuit adopts a half-open decision of its fleet because of a health probe of another instance, so the
+            // era counts as begun with a health probe.
             (Reason::HealthProbe { .. }, _) | (Reason::Fleet, State::HalfOpen) => self.began_round = true,
             // Only the mode has changed.
             (_, State::HalfOpen) if edge.from.state == State::HalfOpen => {}
@@ -428,8 +437,9 @@ impl Branch {
     }
 }
 
-/// The number of intervals without an answer after which a runner is silent. Without a success, calls probe in any case
-/// after this time multiplied by the same number.
+/// The number of intervals without the end of a check, after which a runner is silent. Without a success, calls probe
+/// in any case after this time multiplied by the same number.
 const PATIENCE: u32 = 10;
-/// The number of failures in a row after which a health probe that calls have contradicted is believed again.
+/// The number of failed checks in a row after which the checks are believed again, although failed calls have
+/// contradicted an earlier success.
 const BELIEVED_AFTER: u8 = 3;

@@ -1,6 +1,6 @@
 //! The functions of a circuit for the coordinator of its fleet, such as the decision for the status, the reports of
-//! fleet probes and declined openings, and the rule that merged evidence meets. A circuit adopts the decisions of its
-//! fleet by `adopt`, and gets its leased probes by `lease`.
+//! fleet probes and declined openings, and the rule that the evidence of several instances meets together. A circuit
+//! adopts the decisions of its fleet by `adopt`, and gets its leased probes by `lease`.
 
 use std::time::Duration;
 
@@ -47,15 +47,16 @@ impl Circuit {
         self.inner().load().bypassed()
     }
 
-    /// Returns the duration of the opening that is number `attempt` in a row, without its jitter. `None` if only a
-    /// reset ends an opening.
+    /// Returns the duration, without jitter, of opening number `attempt` in a row. `None` if only a reset ends an
+    /// opening.
     pub(crate) fn open_duration(&self, attempt: u32) -> Option<Duration> {
         let config = self.config();
         (config.recovery == Recovery::Automatic).then(|| config.open.of(attempt.min(config.open.last_attempt()), 0.5))
     }
 
-    /// Returns the rule that the sums over the windows of several instances meet, and the number in a row that an
-    /// opening by this rule would have. Runs and scores are left out, because their limits are those of one instance.
+    /// Returns the rule that `tally` meets, and the number in a row that an opening by this rule would have. `tally`
+    /// has the sums over the windows of several instances. `None` if the sums meet no rule. Runs and scores are left
+    /// out, because their limits are those of one instance.
     pub(crate) fn trips_with(&self, tally: Tally) -> Option<(u32, Reason)> {
         let inner = self.inner();
         let seen = Situation { run: run::Seen::default(), tally, hanging: 0, has_outcome: true, age: Duration::MAX };

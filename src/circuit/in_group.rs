@@ -1,10 +1,10 @@
-//! The circuit as a member of a [group](crate::Group): its open slot, and the openings that are suppressed because the
-//! group has no open slot.
+//! The circuit as a member of a [group](crate::Group), with its open slot and its suppressed openings. An open slot is
+//! the right of one member not to be closed. An opening is suppressed if the group has no open slot left.
 //!
 //! The slot is taken under the cold mutex, before the word of the opening is stored, and is given back under the mutex
 //! after the word of the closing is stored. So the circuits that open by themselves are never more than the open slots,
-//! except after members have left or absent circuits have come back. The slot is in the cold data, so that a circuit
-//! that is dropped gives its slot back.
+//! except after members have left, or after calls have come back to absent circuits (whose keys no call has used for a
+//! minute). The slot is in the cold data, so that a circuit that is dropped gives its slot back.
 //!
 //! | edge | slot |
 //! |---|---|
@@ -14,13 +14,14 @@
 //! | to closed | given back |
 //! | an act of an operator | neither needed nor taken, and kept until the circuit is closed |
 //!
-//! A circuit in shadow takes slots as in automatic mode, so that the trial shows the cap. A circuit under the kill
-//! switch needs none, because its state decides about no call. A circuit whose key was evicted has left its group.
+//! A circuit in shadow takes slots as in automatic mode, so that the trial shows the effect of the group. A circuit
+//! under the kill switch needs no slot, because its state decides about no call. A circuit whose key was evicted has
+//! left its group.
 //!
 //! In an outage of all members every failing call finds a rule met and no slot. Such a call takes no lock, because the
 //! counts of the group show that no slot is free. The lock is taken for the first suppressed opening of an era, for a
-//! report, and if a slot seems to be free. The event is reported at most every ten seconds, because one line for each
-//! failing call would flood a log.
+//! report, and if a slot seems to be free. The event of suppressed openings is reported at most every ten seconds,
+//! because one line for each failing call would flood a log.
 
 use std::time::Duration;
 
@@ -33,19 +34,19 @@ use crate::group::{Group, Member};
 use crate::state::{Reason, State, Suppressed};
 use crate::sync::{AtomicU64, Relaxed};
 
-/// The membership of a circuit, and its suppressed openings.
+/// The membership of one circuit in its group, and the counts of its suppressed openings.
 #[derive(Debug)]
 pub(super) struct InGroup {
     member: Member,
-    /// The openings that were suppressed since the circuit was created.
+    /// The number of openings that were suppressed since the circuit was created.
     suppressed: AtomicU64,
-    /// The count of suppressed openings at the last event.
+    /// The value of `suppressed` at the last event of suppressed openings.
     reported: AtomicU64,
-    /// The time at which the next event is due.
+    /// The time from which a suppressed opening is reported by an event again.
     next_report: AtomicU64,
     /// The time of the last suppressed opening. Zero if there is none.
     last: AtomicU64,
-    /// The era whose first suppressed opening was stored with its reason.
+    /// The era of the suppressed opening whose reason was stored last. Zero if there is none.
     era: AtomicU64,
 }
 
@@ -63,8 +64,8 @@ impl InGroup {
 }
 
 impl Inner {
-    /// Takes an open slot for a circuit that is about to leave closed, or to open again. The caller holds the cold
-    /// mutex. Returns false if the opening must be suppressed.
+    /// Takes an open slot for a circuit that is about to leave closed, or to open again. Returns true if the transition
+    /// may follow, and false if the transition must be suppressed. The caller holds the cold mutex.
     pub(super) fn take_slot(&self, cold: &mut Cold, from: Word) -> bool {
         let Some(InGroup { member, .. }) = self.in_group().filter(|group| !group.member.has_left()) else {
             return true;
@@ -77,12 +78,14 @@ impl Inner {
                 cold.grouped_mut().slot = Some(slot);
                 true
             }
-            // A circuit that is not closed rejects calls already. An operator has tripped or reset the circuit.
+            // No slot is free. A circuit that is not closed may open in any case, because it rejects calls already.
+            // Such a circuit has no slot, because an operator has tripped or reset the circuit.
             None => from.state() != State::Closed,
         }
     }
 
-    /// Counts the absent circuits of the group if that is due. The caller holds no lock.
+    /// Counts the absent circuits of the group, whose keys no call has used for a minute, if a count is due. The caller
+    /// holds no lock.
     #[cfg(feature = "keyed")]
     pub(super) fn count_absent(&self) {
         if let Some(group) = self.in_group() {
@@ -95,7 +98,7 @@ impl Inner {
     #[expect(clippy::unused_self, reason = "as with layers of keys")]
     pub(super) fn count_absent(&self) {}
 
-    /// Returns true if the circuit holds an open slot of the group, and `None` if the circuit is no member.
+    /// Returns true if the circuit holds an open slot of the group. `None` if the circuit is no member of this group.
     #[cfg(feature = "keyed")]
     pub(super) fn holds_slot_of(&self, group: &Group) -> Option<bool> {
         let member = &self.in_group()?.member;
@@ -107,8 +110,8 @@ impl Inner {
         is_member.then(holds)
     }
 
-    /// Returns true if an opening in this era is not worth the lock, because an earlier opening of the era was
-    /// suppressed and the group still has no free slot.
+    /// Returns true if an opening in this era would be suppressed, so that taking the lock is not worthwhile. An
+    /// earlier opening of the era was suppressed, and the group still has no free slot.
     pub(super) fn finds_no_slot(&self, expected: Word) -> bool {
         self.in_group().is_some_and(|group| {
             // Relaxed, because the era publishes no other data. A thread that reads an earlier era takes the lock.
@@ -119,8 +122,8 @@ impl Inner {
     }
 
     /// Returns true if the group suppresses an opening by hanging calls, has suppressed an opening of this era before,
-    /// and no report is due. Such an opening is shown and not counted, because each check finds the same calls, and the
-    /// number of checks says nothing.
+    /// and no report is due. The status shows such an opening, but the opening is not counted. Each check finds the
+    /// same hanging calls, so the count would only be the number of checks.
     pub(super) fn is_suppressed_again(&self, word: Word, now: Tick) -> bool {
         let Some(group) = self.in_group().filter(|_| self.finds_no_slot(word)) else { return false };
         // Relaxed, because the times publish no other data.
@@ -190,7 +193,7 @@ impl Inner {
     }
 }
 
-/// The shortest time between two events.
+/// The shortest time between two events of suppressed openings of one circuit.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// The time for which a status shows a suppressed opening.
 const PRESENT: Duration = Duration::from_secs(60);

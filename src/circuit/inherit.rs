@@ -10,7 +10,7 @@ use super::Circuit;
 use crate::state::{Reason, Snapshot};
 
 impl Circuit {
-    /// Returns true if a new circuit would know less than this circuit, because this circuit is not closed in its
+    /// Returns true if a new circuit would know less than this circuit. In this case this circuit is not closed in its
     /// configured mode, is limited, has failures or slow calls in its evidence, has openings in a row that still count,
     /// or has calls under way.
     ///

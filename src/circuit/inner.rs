@@ -1,5 +1,5 @@
-//! The data of a circuit, which are the atomic word with era, state and mode, the data of the present era, the
-//! evidence, and the cold data behind the mutex.
+//! The data of a circuit. These are the atomic word with era, state and mode, the data of the present era, the
+//! evidence, and the cold data behind a mutex.
 //!
 //! The order of the fields matters for the speed of a call, and the assertions below the struct check that order.
 
@@ -38,10 +38,10 @@ pub(crate) struct Inner {
     /// The time at which the opening ends. Valid only while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
-    /// The weight of the failures since the last success, with a bit for a circuit on trust. While the run is empty, a
-    /// success does not write the run.
+    /// The weight of the failures since the last success, with a bit for a circuit on trust (closed without a verdict
+    /// of its probes). While the run is empty, a success does not write the run.
     pub(super) run: Run,
-    /// The successes and rejections that each thread counts in a cell of its own.
+    /// The successes and rejections that threads count without contention, each thread in its own cell.
     pub(super) cells: Cells,
     /// The steps by which the success of a counted call is recorded.
     pub(super) success: Success,
@@ -65,18 +65,19 @@ pub(crate) struct Inner {
     /// The observers of the configuration, the shipped observers, and the observer of the registry if there is one. The
     /// shipped observers belong to this circuit alone, because they keep numbers of this circuit.
     pub(super) observers: Box<[Arc<dyn Observer>]>,
-    /// The window of the era, without the successes that the cells count.
+    /// The shared window of outcomes in the present era. Successes that a thread counts in its own cell (`cells`) are
+    /// not in the window.
     pub(super) evidence: Evidence,
-    /// The number of nanoseconds from the precise start of a call to its end by the coarse clock, below which the call
-    /// is certainly not slow. Zero without a slow-call rule, and if the lag of the clock is unknown or reaches
-    /// `slower_than`.
+    /// A duration in nanoseconds. A call is certainly not slow if the time from its start by the precise clock to its
+    /// end by the coarse clock is shorter. Zero without a slow-call rule, and if the lag of the clock is unknown or
+    /// reaches `slower_than`.
     pub(super) quick: u64,
     pub(super) contention: Contention,
     pub(super) counts: Counts,
-    /// The end of the advice by which another instance lowers the thresholds. The field is far from the word, because
-    /// it is read only when evidence is weighed.
+    /// The end of the advice of another instance, which lowers the thresholds of the rules. The field is far from the
+    /// word, because it is read only when evidence is weighed.
     pub(super) advised_until: AtomicU64,
-    /// The time until which a probe of this circuit needs a grant. No healthy call reads the time.
+    /// The time until which a probe of this circuit needs a grant of the coordinator. No healthy call reads this time.
     pub(super) leased_until: AtomicU64,
     /// The parts that most circuits never need. The `OnceLock` is that of `std` in loom models too, because `limit` and
     /// `health` have a `OnceLock` that loom knows, and the other parts are set before the circuit is shared.
@@ -87,15 +88,15 @@ pub(crate) struct Inner {
 /// The parts that most circuits never need. The box is allocated at the first need of a part.
 #[derive(Debug, Default)]
 struct Rare {
-    /// The ramp, the throttle, the criticality of calls and the usual rate. Neither the admission nor the success of a
-    /// healthy call reads the limit.
+    /// The ramp, the throttle, the criticality of calls and the usual error rate. Neither the admission nor the success
+    /// of a healthy call reads the limit.
     limit: OnceLock<Limit>,
-    /// The health probes. Of the calls, only those of a circuit that is not closed or is held read them.
+    /// The health probes. A call reads this part only if its circuit is not closed or is under a hold.
     health: OnceLock<Health>,
-    /// The calls under way. `None` without a slow-call rule. Set when the circuit is created.
+    /// The counts of the calls under way. `None` without a slow-call rule. Set when the circuit is created.
     under_way: Option<UnderWay>,
-    /// The membership of a group. Empty for a circuit without a group. Set before the circuit is shared, so that the
-    /// `OnceLock` of `std` suffices in models too.
+    /// The membership of the circuit in its group. Empty for a circuit without a group. Set before the circuit is
+    /// shared, so that the `OnceLock` of `std` suffices in models too.
     in_group: std::sync::OnceLock<InGroup>,
 }
 
@@ -131,8 +132,8 @@ pub(super) enum Success {
     Weighs,
 }
 
-/// The start time that a call wants from its admission. If the circuit times its calls ([`Timing`]), the admission
-/// reads the precise clock in any case.
+/// The start time that a caller wants from the admission of its call. If the circuit times its calls ([`Timing`]), the
+/// admission reads the precise clock in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     /// No start time. The future of the call reads a start time when the call first has to wait.
@@ -153,8 +154,8 @@ pub(super) struct Counts {
     pub(super) other_successes: AtomicU64,
     /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
     pub(super) other_failures: AtomicU64,
-    /// The sum over all failures of the weight that each lacks to a hard failure, in 1/256. The weights themselves are
-    /// not summed, because most failures are hard, and a hard failure lacks nothing and writes nothing here.
+    /// The sum of the weights, in 1/256, by which the failures are lighter than hard failures. The weights themselves
+    /// are not summed, because most failures are hard, and a hard failure lacks nothing and writes nothing here.
     pub(super) lacking: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,
@@ -302,8 +303,8 @@ impl Inner {
     /// Returns the sums over the window of an era.
     pub(super) fn tally(&self, era: u64, now: Tick) -> Tally {
         let mut tally = self.evidence.tally(era, now);
-        // Without a time window the calls of the cells do not belong to the tally. The cells may still have buckets of
-        // calls for the reports to observers.
+        // Without a time window the calls of the cells are not added to the tally, although the cells may have buckets
+        // of calls for the reports to observers.
         if self.evidence.needs_now() {
             tally.calls += self.cells.calls(era, now);
         }

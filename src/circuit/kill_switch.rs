@@ -11,15 +11,16 @@ use crate::roll_call::{Call, expect, note};
 /// The name of the environment variable of the kill switch.
 pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
 
-/// Returns true if the variable names the new circuit. Also reports the name of the circuit to the roll call.
+/// Returns true if the variable names the new circuit. Also reports the name of the circuit to the roll call, which
+/// finds the names in the variable that no circuit has.
 pub(super) fn names(circuit: &str) -> bool {
     let variable = expect_names();
     note(|| Call::Created(circuit.to_owned()));
     variable.is_some_and(|variable| named_by(&variable, circuit))
 }
 
-/// Returns the variable. The first call in a process also registers the names in the variable, so that a name without a
-/// circuit is reported.
+/// Returns the value of the variable, or `None` if the variable is not set or is not Unicode. The first call in a
+/// process also registers the names in the variable, so that a name without a circuit is reported.
 pub(crate) fn expect_names() -> Option<String> {
     static EXPECTED: OnceLock<()> = OnceLock::new();
     let variable = std::env::var(KILL_SWITCH).ok()?;

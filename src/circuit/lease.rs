@@ -30,7 +30,7 @@ use crate::state::Mode;
 use crate::state::State;
 use crate::sync::Relaxed;
 
-/// The probes of a half-open era at one moment.
+/// The probes of a half-open era at one moment, for the coordinator of a fleet.
 #[cfg(any(feature = "store", test))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probed {
@@ -47,10 +47,11 @@ pub(crate) struct Probed {
 
 #[cfg(any(feature = "store", test))]
 impl Circuit {
-    /// Lets a half-open era start probes only with a grant until `lasts` has passed. Zero ends the leases at once. A
-    /// renewal wakes no task and takes no lock.
+    /// Makes each probe of a half-open era need a grant of the coordinator, until `lasts` from now. The new end
+    /// replaces the earlier end, and zero lets calls probe without a grant at once. A renewal wakes no task and takes
+    /// no lock.
     ///
-    /// A call that finds an era which began after this function also finds the leases.
+    /// If an era begins after this function has returned, the calls of that era observe the new end.
     pub(crate) fn lease_probes(&self, lasts: Duration) {
         let inner = self.inner();
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
@@ -64,8 +65,9 @@ impl Circuit {
     }
 
     /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, the
-    /// next two calls may be probes, because they may be the two requests of one hedge. Returns false if the era is
-    /// over, if the circuit starts no probes, or if no slot is withheld.
+    /// next two calls may be probes, because they may be the two requests of one hedge. Returns true if a slot was
+    /// granted. Returns false if the era is over, if the circuit starts no probes, or if each slot is granted already
+    /// or taken by a probe.
     pub(crate) fn grant(&self, era: u64) -> bool {
         let inner = self.inner();
         // The word is checked, so that the answer is false for an era that is over or starts no probes. If another
@@ -126,7 +128,8 @@ impl Inner {
     }
 }
 
-/// Returns true if calls may be probes.
+/// Returns true if calls may be probes, because the circuit is half-open and neither a hold nor the kill switch
+/// decides.
 #[cfg(any(feature = "store", test))]
 fn is_probing(word: Word) -> bool {
     word.state() == State::HalfOpen && !word.mode().is_hold() && !word.bypassed()

@@ -6,15 +6,15 @@
 //! ([`trip_rules::relapses`](super::trip_rules::relapses)). A circuit can also have a *throttle* (`limit/throttle.rs`),
 //! which rejects a share of the calls while the service fails too many calls.
 //!
-//! A limit is one bit of the word, so that a circuit without a limit needs no further test. The bit is set with the
-//! word of the era, by a restore or by a failure. A call clears the bit if no ramp lasts and the throttle rejects no
-//! share of the calls. Each change computes the bit again under the cold mutex, so that a late call does not clear the
-//! bit of a later ramp. A thread that finds the mutex taken does not wait, because the next failure, or the next call
-//! of the limited circuit, changes the bit as well.
+//! A limit is one bit of the circuit's word, so that the calls of a circuit without a limit need no further test. The
+//! bit is set by a transition, by a restore, or by a failure that makes the throttle reject calls. A call clears the
+//! bit if no ramp lasts and the throttle rejects no share of the calls. Each change computes the bit again under the
+//! cold mutex, so that a late call does not clear the bit of a later ramp. A thread that finds the mutex taken does not
+//! wait, because the next failure, or the next call of the limited circuit, changes the bit as well.
 //!
-//! Only a call draws against the share. A question draws nothing and answers that the next call may be admitted,
-//! because its draw would not be that of the next call. If a draw is lost, the criticality of the calls decides which
-//! call is rejected for that draw (`limit/levels.rs`).
+//! For each call a random draw against the share decides. A question such as `would_admit` makes no draw and answers
+//! that the next call may be admitted, because a draw for the question would not be that of the next call. If a draw is
+//! lost, the criticality of the calls decides which call is rejected for that draw (`limit/levels.rs`).
 //!
 //! All instances of a fleet close at the same time. Therefore each instance admits the same share at the same time, and
 //! so does the whole fleet. An instance that closes later begins at the share of the others
@@ -52,7 +52,7 @@ pub(crate) enum Drawn {
 }
 
 impl Drawn {
-    /// The value for a call without a known criticality.
+    /// The value for a call without a known criticality, which counts as a standard call.
     pub(crate) const YES: Self = Self::By(Criticality::Standard);
 }
 
@@ -75,7 +75,8 @@ pub(super) struct Limit {
     throttle: Option<Throttle>,
     /// The number of calls that the throttle has rejected.
     throttled: AtomicU64,
-    /// The rate of failed calls in the last minutes, as the bits of a float, for evidence on advice (`usual.rs`).
+    /// The rate of failed calls in the last minutes, as the bits of a float. Evidence on advice is judged by this rate
+    /// (`usual.rs`).
     pub(super) usual: AtomicU64,
 }
 
@@ -142,8 +143,8 @@ impl Inner {
         self.limit_or_new().throttled.fetch_add(1, Relaxed);
     }
 
-    /// Returns true if a call must leave a free slot to less critical calls, because such calls have come lately or may
-    /// still come.
+    /// Returns true if a call must leave a free slot for a probe to less critical calls, because such calls have come
+    /// lately or may still come.
     pub(super) fn leaves_probe(&self, drawn: Drawn, now: Tick) -> bool {
         let Drawn::By(criticality) = drawn else { return false };
         if criticality == Criticality::Standard && self.limit().is_none() {
@@ -153,7 +154,8 @@ impl Inner {
         self.limit_or_new().levels.leaves_probe(criticality, half_open_for, now)
     }
 
-    /// Sets the ramp. A circuit that never had a limit needs none for a ramp that is over.
+    /// Sets a ramp of which `closed_for` has passed already. If nothing of the ramp is left, a circuit that never had a
+    /// limit gets none.
     fn set_ramp(&self, length: Duration, closed_for: Duration, now: Tick) {
         let left = length.saturating_sub(closed_for);
         if !left.is_zero() || self.limit().is_some() {
@@ -161,9 +163,9 @@ impl Inner {
         }
     }
 
-    /// Returns the word of an era that begins, with the bit of its limit. The caller holds the cold mutex, has begun
-    /// the window of the era, and publishes the word after this call. `closed_for` is the time since the closing on
-    /// another instance or before a restart, and `tally` the sums of the window from there.
+    /// Returns the word of an era that begins, with the bit that says if its calls are limited. The caller holds the
+    /// cold mutex, has begun the window of the era, and publishes the word after this call. `closed_for` is the time
+    /// since the closing on another instance or before a restart, and `tally` the sums of the window from there.
     pub(super) fn begin_limit(
         &self,
         from: Word,
@@ -231,7 +233,8 @@ impl Inner {
         self.word.store(self.with_limit(word, now).bits(), Release);
     }
 
-    /// Returns the word with the bit of its limit.
+    /// Returns the word, with the bit set if a ramp or a throttle limits the calls at this moment, and cleared
+    /// otherwise.
     fn with_limit(&self, word: Word, now: Tick) -> Word {
         word.with_limit(word.counts_calls() && self.is_limiting(word.era(), now))
     }
@@ -266,7 +269,8 @@ impl Inner {
         self.ramp_share(now) * (1.0 - self.throttled_share(era, now))
     }
 
-    /// Returns the share for observers, if the circuit can have a limit by its own settings or has one now.
+    /// Returns the share of admitted calls that observers show. `None` if the circuit has no limit now, and its own
+    /// settings allow none.
     pub(super) fn shown_share(&self, word: Word, now: Tick) -> Option<f64> {
         let can_limit = self.throttle().is_some() || !self.config.ramp_alone().is_zero();
         let share = || if word.counts_calls() { self.admitted_share(word.era(), now) } else { 1.0 };
@@ -288,8 +292,8 @@ impl Inner {
         }
     }
 
-    /// Limits the calls if a failure has made the share of the throttle positive. `word` is the word before the
-    /// failure.
+    /// Sets the bit of the limit if a failure has made the throttle reject a share of the calls. `word` is the word
+    /// before the failure.
     #[inline]
     pub(super) fn limit_if_throttled(&self, word: Word, now: Tick) {
         if self.throttle().is_some() && !word.is_limited() && self.throttled_share(word.era(), now) > 0.0 {
@@ -298,7 +302,7 @@ impl Inner {
         }
     }
 
-    /// Decides on a call of a limited circuit.
+    /// Decides on a call of a limited circuit, by a random draw against the share and by the criticality of the call.
     pub(super) fn draw(&self, word: Word, drawn: Drawn, now: Tick) -> Draw {
         let (ramp, throttled) = (self.ramp_left(now), self.throttled_share(word.era(), now));
         if ramp.is_none() && throttled <= 0.0 {

@@ -212,7 +212,7 @@ fn half_open(circuit: &Circuit) {
     circuit.reset(&by(), To::HalfOpen);
 }
 
-/// Closes a new circuit without a verdict.
+/// Returns a circuit that is closed on trust, because three probes ended without a verdict.
 fn on_trust(config: ConfigBuilder) -> Circuit {
     let circuit = circuit(config);
     half_open(&circuit);
@@ -233,7 +233,7 @@ fn past_deadline(circuit: &Circuit) {
     circuit.adopt(&over, Reason::Restored).expect("it was closed");
 }
 
-/// Restores a half-open circuit, whose era no health probe of this process has begun.
+/// Makes the circuit half-open by a restore, so that no health probe of this process has begun the era.
 fn half_open_before_this_process(circuit: &Circuit) {
     let mut before = Snapshot::closed();
     before.state = State::HalfOpen;

@@ -1,5 +1,6 @@
-//! The mark of a permit, one word with the era of the permit and with the place where the outcome of its call counts
-//! (window, verdict or only totals). One word keeps a permit small enough to be passed in registers.
+//! The mark of a permit, one word that holds the era in which the permit was given. The word also holds the place where
+//! the outcome of the call counts (window, verdict or only totals). One word keeps a permit small enough to be passed
+//! in registers.
 
 use std::fmt;
 
@@ -12,20 +13,20 @@ pub(super) enum Right {
     Counted,
     /// The outcome enters the verdict of the half-open circuit.
     Probe(Probe),
-    /// The outcome enters only the totals, because the circuit is disabled or bypassed, or is in shadow and would have
-    /// rejected the call, or because the call is made inside a probe.
+    /// The outcome enters only the totals. A call has this right if the circuit is disabled or bypassed, or is in
+    /// shadow and would have rejected the call. A call inside a probe has this right too.
     Uncounted,
 }
 
-/// The era and the right of a permit.
+/// The era (the version of the state) in which a permit was given, and the right of the permit.
 ///
 /// ```text
 /// mark   63..28 era (low 36 bits) | 27 noted | 26 measured | 25..24 right | 23..0 by the right
 ///        probe: 23..0 slot and turn | counted call: 0 answered
 /// ```
 ///
-/// A permit belongs to the present era of its circuit if the 36 bits are those of that era. A later era has the same
-/// bits only after 2^36 transitions. At one transition each millisecond, these take 2 years.
+/// A permit belongs to the present era of its circuit if its 36 bits are the low bits of that era. A later era has the
+/// same bits only after 2^36 transitions, which take 2 years at one transition each millisecond.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark(u64);
 
@@ -33,7 +34,7 @@ impl Mark {
     /// The mark of a rejected call, which has no permit. The number in the same `Answer` holds the facts of the
     /// rejection.
     pub(super) const REFUSED: Self = Self(NO_CALL);
-    /// The mark of a permit whose outcome has been recorded.
+    /// The mark of a permit whose outcome has been recorded. The drop of such a permit records nothing.
     pub(super) const RECORDED: Self = Self(NO_CALL);
 
     #[inline]
@@ -57,7 +58,8 @@ impl Mark {
         Self(self.0 | NOTED)
     }
 
-    /// Returns the mark of a counted call whose service has answered, although the call goes on.
+    /// Returns the mark of a counted call whose service has answered, although the call goes on with the body of the
+    /// answer.
     #[cfg(feature = "http")]
     pub(super) const fn answered(self) -> Self {
         Self(self.0 | ANSWERED)
@@ -69,7 +71,8 @@ impl Mark {
         self.0 & (RIGHT | ANSWERED) == COUNTED
     }
 
-    /// Returns true if a call inside this call is a part of this call.
+    /// Returns true if `nested` notes the call while the call is polled, so that a call made inside this call is a part
+    /// of this call.
     #[inline]
     pub(super) const fn is_noted(self) -> bool {
         self.0 & NOTED != 0

@@ -4,11 +4,11 @@
 //! have a layer. In half-open the outer call is a probe. Its inner call must not need a slot of its own, because a
 //! rejection of the inner call would end the probe without a verdict. Therefore the circuit notes in a thread-local
 //! list that the probe is being polled. A call on the same thread during that poll goes through uncounted, and the
-//! outer probe alone decides. A call of a limited circuit is noted as well, so that a call inside the admitted call is
-//! not drawn a second time.
+//! outer probe alone decides. A call that a ramp or a throttle has admitted by a random draw is noted as well.
+//! Otherwise a second draw could reject a call inside the admitted call.
 //!
-//! Other calls of a closed circuit are not noted, because the note would slow every healthy call down. A closed circuit
-//! counts both calls, so that nested layers reach a threshold with half the requests.
+//! Other calls of a closed circuit are not noted, because the note would slow every healthy call down. Therefore a
+//! closed circuit counts both calls of two nested layers, and such layers reach a threshold with half the requests.
 
 use std::cell::{Cell, RefCell};
 
@@ -17,7 +17,8 @@ use super::mark::Mark;
 use super::permit::{Admission, Permit};
 
 thread_local! {
-    /// The noted calls that this thread polls, the innermost last, each with its circuit.
+    /// The noted calls that this thread polls, the innermost last. Each entry has the address of the circuit and the
+    /// mark of the call.
     static POLLED: RefCell<Vec<(usize, Mark)>> = const { RefCell::new(Vec::new()) };
     /// The number of calls in `POLLED`. While the number is zero, `POLLED` is not read, because a thread-local without
     /// a destructor is quicker to read.

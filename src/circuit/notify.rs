@@ -16,8 +16,8 @@ use crate::sync::{Relaxed, seat};
 use crate::window::cells::Sums;
 
 impl Inner {
-    /// Reports the rejections since the last summary. `due` is the time at which this summary was due. If several
-    /// threads find the summary due, one of them reports.
+    /// Reports the number of rejections since the last summary to the observers. `due` is the time in nanoseconds at
+    /// which this summary was due. If several threads find the summary due, one of them reports.
     #[cold]
     pub(super) fn summarise(&self, due: u64, retry_after: Option<Duration>, now: Tick) {
         let rejected = self.rejected();
@@ -33,8 +33,8 @@ impl Inner {
         }
     }
 
-    /// Begins the summaries of rejections, when the circuit opens, becomes half-open without an opening or begins to
-    /// limit its calls. The first rejection after ten seconds makes the first summary.
+    /// Begins the summaries of rejections. The callers begin them when the circuit opens, becomes half-open without an
+    /// opening, or starts to limit its calls. The first rejection after ten seconds causes the first summary.
     pub(super) fn begin_summaries(&self, now: Tick) {
         // Relaxed, because time and count publish no other data.
         self.counts.next_summary.store(now.saturating_add(SUMMARY_EVERY).as_nanos(), Relaxed);
@@ -47,8 +47,8 @@ impl Inner {
         self.counts.rejected.load(Relaxed) + self.cells.rejections()
     }
 
-    /// Reports the calls that the cells of all threads have counted since the last report, to the observers that accept
-    /// sums.
+    /// Reports the calls that all threads have counted in their cells (counts with one writing thread each) since the
+    /// last report, to the observers that accept sums.
     pub(super) fn report_sums(&self) {
         self.report(self.cells.take_sums());
     }
@@ -70,8 +70,8 @@ impl Inner {
     ///
     /// One thread at a time reports, and also reports the transitions that other threads make meanwhile. Otherwise a
     /// thread that reopens a circuit could overtake the thread that has made the circuit half-open, and a log would
-    /// have the two lines in the wrong order. The transitions are read from the history. If more than 128 transitions
-    /// happen while an observer blocks, the oldest are not reported.
+    /// have the two lines in the wrong order. The transitions are read from the history, which keeps the last 128
+    /// transitions. If more transitions happen while an observer blocks, the oldest are not reported.
     pub(super) fn report_transitions(&self) {
         let mut is_first = true;
         loop {
@@ -117,8 +117,9 @@ impl Inner {
         }
     }
 
-    /// Reports that the circuit exists, so that its gauges appear before its first call. If the kill switch names the
-    /// circuit, reports the kill switch instead.
+    /// Reports that the circuit exists, so that its gauges appear before its first call. If the kill switch
+    /// (`CIRCUIT_BREAKER_DISABLED`) names the circuit, makes and reports a transition to the same state instead, with
+    /// the kill switch as its reason.
     pub(super) fn introduce(&self) {
         let word = self.load();
         if word.bypassed() {
@@ -128,8 +129,8 @@ impl Inner {
         }
     }
 
-    /// Reports the standing, so that observers bring their gauges up to date. The sums are reported first, so that
-    /// counters are as new as gauges.
+    /// Reports the standing (state and mode together), so that observers bring their gauges up to date. The sums of
+    /// calls are reported first, so that counters are as new as gauges.
     pub(super) fn report_standing(&self) {
         self.report_sums();
         let word = self.load();
@@ -153,5 +154,5 @@ impl Inner {
     }
 }
 
-/// The shortest time between two summaries.
+/// The shortest time between two summaries of rejections.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);

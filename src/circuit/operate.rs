@@ -2,10 +2,10 @@
 //! reset.
 //!
 //! An act has a user and a reason. An act takes effect immediately, and observers are notified of an act as of every
-//! transition. A hold or a shadow stays in force until another act, and a hold at most for its duration. Automatic
-//! changes do not end a hold or a shadow, because an operator may know more than the counts. A trip or a disable of a
-//! held circuit replaces the hold, and the duration of the new hold counts from the new act. The effect of an act on a
-//! stored record is in `record/apply/operate.rs`.
+//! transition. A hold (forced open or disabled) and a shadow stay in force until another act, and a hold at most for
+//! its duration. Automatic changes do not end a hold or a shadow, because an operator may know more than the counts. A
+//! trip or a disable of a held circuit replaces the hold. The duration of the new hold counts from the new act. The
+//! effect of an act on a stored record is in `record/apply/operate.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,10 +30,10 @@ impl Circuit {
         self.always(&Order { hold, ..Order::direct(Act::Trip, by) })
     }
 
-    /// Lets every call through, and counts it only in the totals, until a resume or a reset, or until `hold` has
+    /// Lets every call through and counts calls only in the totals, until a resume or a reset, or until `hold` has
     /// passed.
     ///
-    /// After the hold the earlier state decides again.
+    /// After the hold, the state from before the hold decides about calls again.
     pub fn disable(&self, by: &By, hold: Option<Duration>) -> Transition {
         self.always(&Order { hold, ..Order::direct(Act::Disable, by) })
     }
@@ -47,14 +47,14 @@ impl Circuit {
     /// the circuit is emptied.
     ///
     /// A circuit that is configured for shadow returns to shadow. The cooldown of
-    /// [`Registry::reset`](crate::Registry::reset) does not apply.
+    /// [`Registry::reset`](crate::Registry::reset) does not apply to this method.
     pub fn reset(&self, by: &By, to: To) -> Transition {
         self.always(&Order { to, ..Order::direct(Act::Reset, by) })
     }
 
-    /// Removes the hold, so that the mode and the state beneath decide again. Without a hold, removes the shadow, even
-    /// if the configuration has set the shadow, until the next reset or restart. Returns `None` if the circuit is in
-    /// automatic mode.
+    /// Removes the hold, so that the mode and the state beneath the hold decide about calls again. Without a hold,
+    /// removes the shadow. A shadow that the configuration has set returns at the next reset or restart. Returns `None`
+    /// if the circuit is already in automatic mode.
     pub fn resume(&self, by: &By) -> Option<Transition> {
         self.act(&Order::direct(Act::Resume, by)).ok().flatten()
     }
@@ -63,10 +63,11 @@ impl Circuit {
         self.act(order).ok().flatten().expect("a direct act has no id, and is refused only if it resumes")
     }
 
-    /// Carries out an order. Returns `None` if the order was carried out before.
+    /// Carries out an order, and returns the transition that the order makes. Returns `None` if the same order was
+    /// carried out before.
     ///
-    /// The order is judged under the cold lock. Of two orders that name the same latest change (`Order::seen`), only
-    /// one is carried out.
+    /// The order is judged under the cold lock. Therefore, of two orders that name the same latest change
+    /// (`Order::seen`), at most one is carried out. Its transition makes the other order stale.
     ///
     /// # Errors
     ///
@@ -102,7 +103,7 @@ impl Inner {
         word.standing() == Standing::new(State::Closed, self.config.first_mode())
     }
 
-    /// Plans the act of an order that is admissible.
+    /// Plans the transition that an admissible order makes.
     fn planned(&self, order: &Order, cold: &mut Cold, word: Word, now: Tick) -> Plan {
         let Order { act, by, to, hold, id, age, is_restored, .. } = order;
         let reason = Reason::Operator { act: *act, by: Arc::new(by.clone()) };
@@ -116,8 +117,8 @@ impl Inner {
                 Mode::Automatic | Mode::Shadow => over(Mode::Automatic),
                 Mode::ForcedOpen | Mode::Disabled => over(word.beneath()),
             },
-            // An order with an id goes to every instance, and concerns the tripped circuits. This circuit is healthy
-            // and stays closed.
+            // An order with an id goes to every instance, but is meant for circuits that are tripped. This circuit is
+            // healthy and therefore stays closed.
             Act::Reset if id.is_some() && self.is_at_rest(word) => anew(State::Closed),
             Act::Reset if *to == To::HalfOpen => anew(State::HalfOpen),
             Act::Reset | Act::Forget => {
@@ -135,10 +136,10 @@ impl Inner {
         plan
     }
 
-    /// Returns the rest of the cooldown of a reset, by the local clock. The cooldown counts from the time when this
-    /// circuit left closed or an operator tripped the circuit. For a closed circuit the cooldown counts from the time
-    /// in the stored record, because another instance may have tripped. `None` if the cooldown is over or no such time
-    /// is known.
+    /// Returns the time, by the local clock, until the cooldown ends and a reset is no longer refused. The cooldown
+    /// begins when this circuit leaves closed or an operator trips the circuit. For a closed circuit the cooldown
+    /// begins at the time since which the stored record is tripped, because another instance may have tripped. `None`
+    /// if the cooldown is over or no such time is known.
     pub(super) fn cooldown(&self, cold: &Cold, now: Tick) -> Option<Duration> {
         let past = cold.past()?;
         let tripped = past.tripped.or(past.tripped_elsewhere)?;

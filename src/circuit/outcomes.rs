@@ -1,9 +1,10 @@
 //! Outcomes of calls that are no probes, as evidence for a circuit: slow calls, stale outcomes, and the weight of a
-//! call that was cancelled late or ended by a deadline of its caller. The ends of probes are in `verdict`.
+//! call that was cancelled late or ended by a deadline of its caller. The ends of probes are judged in `verdict`.
 //!
-//! An outcome is evidence in the era of its permit. If that era is over, the outcome counts only for the totals. The
-//! one exception is a late failure that trips at once and names a time (`at_once`). Evidence may cause a transition.
-//! The rules are in `trip_rules`, and the transition itself is in `change`.
+//! An outcome is evidence only in the era (the time between two transitions) in which its permit was given. If that era
+//! is over, the outcome counts only for the totals. The one exception is a late failure that trips at once and has a
+//! `Retry-After` (`at_once`). Evidence may cause a transition. The rules are in `trip_rules`, and the transition itself
+//! is in `change`.
 
 use std::time::Duration;
 
@@ -26,12 +27,12 @@ use crate::window::{self, Stamp, tagged};
 #[derive(Debug)]
 pub(super) struct End<'a> {
     pub(super) mark: Mark,
-    /// The start of the call, or zero if the start was not read.
+    /// The start of the call, or zero if the clock was not read at the start.
     pub(super) started: Tick,
     pub(super) ended: Ended,
     pub(super) took: Took,
-    /// The weight that a closed circuit would have counted for the end of a probe without a verdict, in 1/256. Zero for
-    /// every other end.
+    /// If a probe ended without a verdict, the weight in 1/256 that a closed circuit would have counted for this end.
+    /// Zero for every other end.
     pub(super) doubt: u16,
     /// The text of the failure, if the call failed.
     pub(super) text: Text<'a>,
@@ -67,15 +68,15 @@ impl Took {
 
 /// The result of recording an outcome, for the observers that want an event for every call.
 struct Recorded {
-    /// The time of the outcome. `None` if the recording has no reading of the clock to pass on.
+    /// The time of the outcome. `None` if the clock was not read while the outcome was recorded.
     at: Option<Tick>,
     /// True if a sum contains the outcome, so that the outcome is not reported by itself.
     in_sum: bool,
 }
 
 impl Branch {
-    /// Records the success of a counted call. The effect is the same as that of [`record`](Self::record), with the few
-    /// steps that most successes need.
+    /// Records the success of a counted call. The effect is that of [`record`](Self::record), but most successes need
+    /// only the few steps of this function.
     #[inline(always)]
     pub(super) fn record_success(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
         let inner = &*self.inner;
@@ -139,7 +140,8 @@ impl Branch {
         inner.report_end(&recorded, end.ended, end.took);
     }
 
-    /// Adds an outcome to the window and the run of a closed circuit, and trips the circuit if a rule is met.
+    /// Adds an outcome to the evidence of a closed circuit, which is the window and the run (the weight of the failures
+    /// in a row). Trips the circuit if a rule is met.
     fn count(&self, word: Word, end: &End<'_>) -> Recorded {
         let inner = &*self.inner;
         let failure = match end.ended {
@@ -169,8 +171,8 @@ impl Branch {
         Recorded { at: Some(now), in_sum: false }
     }
 
-    /// Adds a success to a cell. If the success may trip the circuit, if the window is a ring of calls, or if the
-    /// thread has no cell, adds the success to the window instead.
+    /// Adds a success to the cell of this thread, a count that no other thread writes. Adds the success to the window
+    /// instead if the success may trip the circuit, if the window is a ring of calls, or if the thread has no cell.
     #[inline]
     fn count_success(&self, word: Word, mark: Mark, started: Tick, took: Took) -> Recorded {
         let inner = &*self.inner;
@@ -221,7 +223,7 @@ impl Inner {
     }
 
     /// Removes an ended call of the present era from the calls under way, and returns the answer of
-    /// [`is_slow`](Self::is_slow). Without a slow-call rule, tests only a bit of the word, which the caller has loaded.
+    /// [`is_slow`](Self::is_slow). Without a slow-call rule, only tests a bit of `word` and returns false.
     #[inline]
     fn ends_slow(&self, word: Word, mark: Mark, started: Tick, took: Took, now: Tick) -> bool {
         word.is_watched() && {
@@ -256,26 +258,26 @@ impl Inner {
         // in the window.
         self.counts.failures.fetch_add(1, Release);
         self.count_weight(failure);
-        // The `Retry-After` is stored before the run, because the thread that sees the run and trips the circuit must
-        // also see the `Retry-After`.
+        // The `Retry-After` is stored before the run changes, because the thread that sees the new run and trips the
+        // circuit must also see the `Retry-After`.
         self.leave_alone(era, now, failure);
         self.run.failure(era, failure.weight().units());
     }
 
-    /// Stores the time until which the service wants no calls (`Retry-After`). The latest failure replaces an earlier
-    /// time.
+    /// Stores the time until which the service wants no calls (`Retry-After`). If several failures name a time, the
+    /// time of the latest failure is kept.
     pub(super) fn leave_alone(&self, era: u64, now: Tick, failure: Failure) {
         if let Some(after) = failure.retry_after() {
-            // The time counts from the start of the era, so that its milliseconds fit into 40 bits with any clock. If
-            // the era has ended, the update does nothing.
+            // The time is stored in milliseconds since the start of the era, so that the number fits into 40 bits with
+            // any clock. If the era has ended, `update` changes nothing.
             let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER)).saturating_since(self.entered());
             let until = nanos(until).div_ceil(1_000_000).min(tagged::MAX);
             self.leave_alone_until.update(era, |_| until);
         }
     }
 
-    /// Trips the circuit if the failure trips at once, or if the evidence meets a rule. The thresholds of a rule are
-    /// those of the settings, of a ramp or of advice.
+    /// Trips the circuit if the failure trips at once, or if the evidence meets a rule. A rule has the thresholds of
+    /// the settings, or the lower thresholds of a ramp or of advice.
     #[cold]
     fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>, text: Text<'_>) {
         let failed = || failure.map(|failure| Failed::new(failure, text));
@@ -297,15 +299,17 @@ impl Inner {
         }
     }
 
-    /// Returns the rule that the evidence meets, with the thresholds of the settings, of a ramp or of advice.
+    /// Returns the rule that the evidence meets, with the thresholds of the settings or with the lower thresholds of a
+    /// ramp or of advice. Returns `None` if the evidence meets no rule.
     pub(super) fn met(&self, seen: &Situation, now: Tick) -> Option<Reason> {
         let met = trip_rules::trips(&self.config.rules, self.config.window, seen);
-        // Advice is the cause only if the evidence does not meet the configured thresholds, because otherwise the
-        // circuit would also trip without advice.
+        // A ramp or advice is the reason only if the evidence does not meet the configured thresholds, because
+        // otherwise the circuit would trip without them too.
         if met.is_some() { met } else { self.met_if_lowered(seen, now) }
     }
 
-    /// Returns the rule that the evidence meets with the thresholds of a ramp or of advice.
+    /// Returns the rule that the evidence meets with the thresholds of a ramp or of advice. Returns `None` if neither
+    /// is in force, or if the evidence meets no rule.
     // Not inlined, so that the answer `None` is written once and not copied.
     #[inline(never)]
     fn met_if_lowered(&self, seen: &Situation, now: Tick) -> Option<Reason> {
@@ -350,8 +354,8 @@ impl Inner {
         }
     }
 
-    /// Returns the end of a call whose failure weighs by the deadline of the caller and by the time that the call
-    /// waited, with the doubt of that end ([`End::doubt`]).
+    /// Judges the end of a call whose failure weighs by the deadline of the caller and by the time that the call
+    /// waited. Returns the end and its doubt ([`End::doubt`]).
     ///
     /// A failure that says nothing about the service after this wait is ignored. A probe is ignored too, and so ends
     /// without a verdict, if the wait makes its failure lighter than a timeout. Otherwise the verdict would count the
@@ -369,8 +373,8 @@ impl Inner {
         }
     }
 
-    /// Returns the meaning of a call that was dropped `age` after its start. A late drop counts as a timeout, because
-    /// the caller has given up waiting. Without an age the drop is no evidence.
+    /// Returns the meaning of a call that was dropped `age` after its start. A drop after `cancelled_counts_after`
+    /// counts as a timeout, because the caller has given up waiting. If `age` is `None`, the drop is no evidence.
     pub(super) fn cancelled(&self, age: Option<Duration>) -> Ended {
         match (self.config.cancelled_counts_after, age) {
             (Some(after), Some(age)) if age >= after => {

@@ -1,11 +1,13 @@
-//! Answers about the next call without a call, such as `would_admit`, `is_open` and the readiness of a service.
+//! Answers about the next call for a caller that does not make the call yet, such as `would_admit`, `is_open` and the
+//! readiness of a service.
 //!
-//! All answers come from the gate, so that the next call gets the same answer. A question makes no change, with two
-//! exceptions. A half-open circuit whose probes have led to no verdict for too long rejects the next call, and opens
-//! again with that call. An open circuit whose wait is over while its probes are leased rejects the next call, and
-//! becomes half-open with that call, so that the coordinator requests a lease. A caller that calls only if the circuit
-//! would admit the call would make neither of these calls, and would wait for ever. Therefore [`Inner::peek`],
-//! [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`] make these changes.
+//! All answers come from the gate (`gate.rs`), which also decides on calls, so that the next call gets the same answer.
+//! A question makes no change, with two exceptions. A half-open circuit whose probes have led to no verdict for too
+//! long rejects the next call, and opens again with that call. An open circuit whose wait is over rejects the next call
+//! if each probe needs a lease of the fleet. That call makes the circuit half-open, so that the coordinator requests a
+//! lease. A caller that calls only if the circuit would admit the call would make neither of these calls, and would
+//! wait for ever. Therefore [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`]
+//! make these changes.
 
 use std::time::Duration;
 
@@ -24,16 +26,17 @@ pub(crate) enum Peek {
     MayPass,
     /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
     Rejecting(Option<Duration>),
-    /// The call will be rejected, until a transition, a freed slot, or until this time has passed. When the time has
-    /// passed, the oldest probe is overdue, probes are no longer leased, or calls no longer wait for a health probe.
-    /// The circuit wakes no task at such a time, so the waiting caller needs a timer.
+    /// The call will be rejected until a transition comes, a slot becomes free, or this time has passed. When the time
+    /// has passed, the oldest probe is overdue, probes are no longer leased, or calls no longer wait for a health
+    /// probe. The circuit wakes no task at such a time, so the waiting caller needs a timer.
     ProbesTaken(Duration),
     /// The answer is unknown until the circuit is restored, and a service waits in `poll_ready` until then.
     AwaitsRestore,
 }
 
 impl Circuit {
-    /// Returns the automatic state. While a mode such as forced open overrules the state, returns the state beneath.
+    /// Returns the automatic state. While a mode such as forced open overrules the state, returns the state beneath the
+    /// mode.
     ///
     /// An open circuit stays open after its open duration, until a call comes. Therefore decide about traffic by
     /// [`would_admit`](Self::would_admit), and not by the state.
@@ -48,12 +51,12 @@ impl Circuit {
         self.inner().load().standing()
     }
 
-    /// Returns true if every call is rejected now, because the circuit is open or forced open, and its wait is not over
-    /// or its required health probe has not succeeded.
+    /// Returns true if every call is rejected now. The circuit is then open or forced open, and its wait is not over or
+    /// its required health probe has not succeeded.
     ///
     /// False for an open circuit whose next call would be a probe, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
     ///
-    /// This question can make the same two transitions as [`would_admit`](Self::would_admit).
+    /// This method can make the same two transitions as [`would_admit`](Self::would_admit).
     #[must_use]
     pub fn is_open(&self) -> bool {
         let inner = self.inner();
@@ -78,17 +81,17 @@ impl Circuit {
     }
 
     /// Returns true if the next call would be admitted now. A call is admitted if the circuit is closed, if a probe is
-    /// due, if a half-open circuit has a free slot, or if an operator, shadow or `CIRCUIT_BREAKER_DISABLED` lets every
-    /// call through.
+    /// due, or if a half-open circuit has a free slot. A call is also admitted if an operator, shadow or
+    /// `CIRCUIT_BREAKER_DISABLED` lets every call through.
     ///
     /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and
     /// never recovers. The answer is no permit. Another thread may take the last slot before the call, and a ramp or a
     /// throttle may still reject the call.
     ///
-    /// A half-open circuit that has waited too long for the verdict of its probes opens with the next call, and also
-    /// with this question. Otherwise callers who call only after a positive answer would never call again. For the same
-    /// reason an open circuit whose wait is over becomes half-open with this question if the circuit needs a lease of
-    /// its fleet for each probe.
+    /// A half-open circuit that has waited too long for the verdict of its probes opens at the next call, and also when
+    /// this method is called. Otherwise a caller that calls only after a positive answer would never call again. For
+    /// the same reason, this method makes an open circuit half-open if its wait is over and each probe needs a lease of
+    /// its fleet.
     ///
     /// ```
     /// use tower_circuit_breaker::Circuit;
@@ -104,7 +107,7 @@ impl Circuit {
         inner.next_call(inner.load(), now) != NextCall::Rejected
     }
 
-    /// Returns the answer of [`would_admit`](Self::would_admit) as if probes were not leased, and makes no transition.
+    /// Returns the answer of [`would_admit`](Self::would_admit) as if probes needed no leases, and makes no transition.
     /// By the answer, a layer of keys decides whether an unused circuit is evicted, forgotten, or absent from its
     /// group. This decision must neither request a lease nor wait for a lease, and must not call the observers of a
     /// circuit that stays.
@@ -116,7 +119,7 @@ impl Circuit {
         !matches!(scene.settled(|_| Tick::ZERO), Gate::Taken { .. } | Gate::HeldBack(_) | Gate::Closed(_))
     }
 
-    /// Returns the answer of the gate to a call that does not wait for a restore.
+    /// Returns the answer of the gate to a call that does not wait until the circuit is restored from a store.
     pub(crate) fn peek_at_gate(&self) -> Peek {
         self.inner().peek_at_gate()
     }
@@ -137,8 +140,8 @@ impl Circuit {
         self.inner().peek()
     }
 
-    /// Returns the present time if a call would be rejected now. Returns zero if the call may be admitted or the
-    /// circuit awaits a restore.
+    /// Returns the present time if a call would be rejected now, so that `poll_ready` can pass the time to `call`.
+    /// Returns zero if the call may be admitted or the circuit awaits a restore.
     pub(crate) fn rejects_at(&self) -> Tick {
         self.inner().rejects_at()
     }
@@ -170,12 +173,13 @@ impl Inner {
         until.map(|until| until.saturating_since(now))
     }
 
-    /// Returns the answer of the gate after every change that is due.
+    /// Returns the answer that the gate would give after every change that is due, without making a change.
     pub(super) fn settled(&self, word: Word, now: Tick) -> Gate {
         self.scene(word, now).settled(|mode| self.leased_until(mode))
     }
 
-    /// Makes the changes without which a caller who only asks would be rejected for ever.
+    /// Makes the changes that are due and that a question may make. Without these changes, a caller that asks before
+    /// each call would be rejected for ever.
     pub(super) fn settle_for_caller(&self, now: Tick) {
         self.give_up_if_due(now);
         self.await_grant_if_due(now);
@@ -218,7 +222,7 @@ impl Inner {
         if word.awaits_restore() { Peek::AwaitsRestore } else { self.peek_at_gate() }
     }
 
-    /// Returns the answer of the gate to a call that does not wait for a restore.
+    /// Returns the answer of the gate to a call that does not wait until the circuit is restored from a store.
     pub(super) fn peek_at_gate(&self) -> Peek {
         let now = self.now();
         self.settle_for_caller(now);

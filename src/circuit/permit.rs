@@ -20,10 +20,10 @@ use crate::event::Ended;
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::state::text::beginning;
 
-/// The right to make one call, in the era in which the permit was given.
+/// The right to make one call, in the era (the time between two transitions) in which the permit was given.
 ///
-/// Make the call with [`call`](Self::call), or record its outcome by [`judge`](Self::judge) or one of the shorter
-/// forms. An outcome whose era has ended counts only in the totals.
+/// Make the call with [`call`](Self::call), or record its outcome by [`judge`](Self::judge) or by a shorter method such
+/// as [`success`](Self::success). An outcome that is recorded after the end of the era counts only in the totals.
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5, because most such permits are dropped
 /// by a `?` behind a call that failed. The kind of the failure is `unrecorded`, or `cancelled` for a drop after
@@ -31,13 +31,13 @@ use crate::state::text::beginning;
 /// [`ignore`](Self::ignore). If the future that holds the permit can be dropped, by a timeout, `select!` or an abort,
 /// make the call with [`call`](Self::call), [`call_with`](Self::call_with) or
 /// [`call_classified`](Self::call_classified), which count such a drop as cancelled. A drop by a panic counts as a hard
-/// failure. With `cancelled_never_counts` only the panic counts.
+/// failure. With `cancelled_never_counts`, only a drop by a panic counts.
 ///
 /// A probe that is dropped before `cancelled_counts_after` gives its slot back without a verdict, because the caller
-/// may have given up on a healthy service. Three such probes in a row close the circuit on trust. If a failure of
-/// weight 0.5 follows before the first success, such as one more dropped permit, the circuit opens again for a longer
-/// open duration. During an outage, therefore, each opening costs four failed calls if a `?` drops the permits, and
-/// only one if the failures are recorded.
+/// may have given up on a healthy service. Three such probes in a row close the circuit on trust, which means without a
+/// proof that the service is healthy. If a failure of weight 0.5 follows before the first success, such as one more
+/// dropped permit, the circuit opens again for a longer open duration. During an outage, therefore, each opening costs
+/// four failed calls if a `?` drops the permits, and only one if the failures are recorded.
 // The fields are three whole words. The compiler writes smaller fields one by one and moves them as larger units, and a
 // processor stalls at such a move for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped without an outcome counts as a failure"]
@@ -77,8 +77,8 @@ impl<'a> Admission<'a> {
     }
 }
 
-/// A call that asks for its permit later. The permit takes over the reference in this struct, so that the reference
-/// count changes only once.
+/// The reference to the circuit for a call that asks for its permit later. The permit takes this reference over, so
+/// that the reference count changes only once.
 pub(crate) struct Asking(Arc<Branch>);
 
 impl Asking {
@@ -105,8 +105,8 @@ impl fmt::Debug for Asking {
 }
 
 impl Inner {
-    /// Returns the start of a call, or zero if the start is not needed. The second value is true if the call is to be
-    /// measured. `now` is the coarse time, if the caller has already read the coarse clock.
+    /// Returns the start of a call, or zero if the start is not needed. The second value is true if the duration of the
+    /// call is to be measured. `now` is the time by the coarse clock, if the caller has already read that clock.
     #[inline(always)]
     pub(super) fn start(&self, start: Start, now: Option<Tick>) -> (Tick, bool) {
         if start == Start::Precise || self.timing != Timing::Nothing {
@@ -137,7 +137,7 @@ impl Permit {
     ///
     /// If the failure opens the circuit, status, log, audit and rejections show the text. One line of at most 200
     /// characters is kept, and every address in the line that has `://` is cut to its scheme and host. The text of any
-    /// other failure is not kept, and usually not written.
+    /// other failure is not kept, and usually not even formatted.
     ///
     /// ```
     /// # use tower_circuit_breaker::{Circuit, Config, Failure};
@@ -182,9 +182,9 @@ impl Permit {
     ///
     /// Put the `?` behind this call, because a `?` before the outcome is recorded would drop the permit.
     ///
-    /// The reason of an opening has no text of the error, because the result can be of any type. If errors are judged
-    /// as usual, make the call with [`call`](Self::call), [`call_within`](Self::call_within) or
-    /// [`call_blocking`](Self::call_blocking), which record the text too.
+    /// If the call opens the circuit, the reason has no text of the error, because the result can be of any type. If
+    /// the usual judgement of errors is enough, make the call with [`call`](Self::call),
+    /// [`call_within`](Self::call_within) or [`call_blocking`](Self::call_blocking), which record the text too.
     ///
     /// ```
     /// # use tower_circuit_breaker::{BoxError, Circuit, Config, Outcome, classify::outcome_of};
@@ -213,8 +213,9 @@ impl Permit {
         self.mark.is_probe()
     }
 
-    /// Returns the same permit, whose call is measured. The call begins now, unless the admission has read the precise
-    /// clock. Such an earlier start must stay, because the calls under way are counted by their starts.
+    /// Returns the same permit for a call whose duration is measured. The start of the call is now, unless the
+    /// admission has read the precise clock. Such an earlier start must stay, because the calls under way are counted
+    /// by their starts.
     pub(crate) fn measured_from_now(mut self) -> Self {
         let inner = &self.branch.inner;
         if !self.mark.is_measured() && inner.timing == Timing::Nothing {
@@ -233,12 +234,12 @@ impl Permit {
         }
     }
 
-    /// Returns the time since the start of the call, if the start was read.
+    /// Returns the time since the start of the call. `None` if the start was not read.
     pub(crate) fn age(&self) -> Option<Duration> {
         age(&self.branch.inner, self.mark, self.started)
     }
 
-    /// Returns the time since the start of the call, if the call is to be measured.
+    /// Returns the time since the start of the call. `None` if the duration of the call is not to be measured.
     #[inline]
     pub(crate) fn measured(&self) -> Option<Duration> {
         if self.mark.is_measured() { self.age() } else { None }
@@ -259,8 +260,8 @@ impl Permit {
         }
     }
 
-    /// Records that the service has answered, although the call goes on with a body. The call does not hang from now
-    /// on.
+    /// Records that the service has answered, although the call goes on with a body. From now on the call cannot count
+    /// as hanging.
     #[cfg(feature = "http")]
     pub(crate) fn answered(&mut self) {
         let inner = &self.branch.inner;
@@ -284,7 +285,7 @@ impl Permit {
         self.end_in_place(ended, 0);
     }
 
-    /// Records a permit that is dropped without an outcome.
+    /// Records the drop of a permit that has no outcome.
     #[inline(never)]
     fn abandon(&mut self) {
         let inner = &self.branch.inner;

@@ -12,9 +12,10 @@
 //! A slot is taken and given back by one exchange that compares era and turn. Therefore no race between callers creates
 //! or loses a slot, even if the circuit has become half-open a second time. The turn grows each time a slot is given
 //! back, so that a late probe cannot give back a slot that another probe has taken since. The count of probes under way
-//! increases before a probe takes its slot, and decreases after the slot is given back, so that there is a slot for
-//! each counted probe. While probes are leased, a counted call also needs a grant. Without a grant the call is removed
-//! from the count again. The grants are given by `lease`, and the meaning of a verdict is left to `verdict`.
+//! increases before a probe takes its slot, and decreases after the slot is given back. Therefore there is a slot for
+//! each counted probe. While the instances of a fleet lease their probes, a counted call also needs a grant, which is a
+//! slot that the coordinator has freed. Without a grant the call is removed from the count again. The grants are given
+//! by `lease`, and the meaning of a verdict is left to `verdict`.
 
 mod slot;
 
@@ -46,7 +47,7 @@ pub(super) struct Probes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Probe(u32);
 
-/// The slots of an era at one moment.
+/// A reading of the slots and of the verdict of one half-open era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Occupancy {
     /// The number of probes that are overdue and have not lost their slots yet.
@@ -75,12 +76,12 @@ pub(super) struct Verdict {
     pub(super) failures: u32,
     /// The probes under way, without the overdue probes that have lost their slots.
     under_way: u32,
-    /// The probes that were cancelled or ignored, up to [`MANY`], since the slot of an overdue probe was reclaimed
-    /// last.
+    /// The number of probes that ended without a verdict (cancelled or ignored), at most [`MANY`]. The number begins
+    /// again at zero when the slot of an overdue probe is reclaimed.
     without: u32,
 }
 
-/// The effect of the end of a probe on the verdict.
+/// The effect that the end of a probe has on the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judged {
     Success,
@@ -130,8 +131,9 @@ impl Probes {
         }
     }
 
-    /// Withholds every slot for a new era. The verdict of the era begins with the `successes` of a restore. The caller
-    /// holds the cold mutex and publishes the era after this call.
+    /// Withholds every slot for a new era, so that a leased probe needs a grant. The verdict of the era begins with
+    /// `successes`, which are zero unless they come from a snapshot. The caller holds the cold mutex and publishes the
+    /// era after this call.
     pub(super) fn begin(&self, era: u64, successes: u32, patience: Duration) {
         // Relaxed, because the Release store of the circuit's word publishes the patience with the era.
         self.patience.store(nanos(patience), Relaxed);
@@ -139,8 +141,8 @@ impl Probes {
         self.verdict.begin(era, Verdict { successes, ..Verdict::default() }.into());
     }
 
-    /// Counts a probe and takes a slot of `era`. If probes are `leased`, only a free slot is taken. Returns `None` if
-    /// the verdict cannot use another probe, if no slot can be taken, or if the era is over.
+    /// Counts a probe and takes a slot of `era`. If probes are `leased`, only a free (granted) slot is taken. Returns
+    /// `None` if the verdict cannot use another probe, if no slot can be taken, or if the era is over.
     pub(super) fn take(&self, era: u64, now: Tick, probing: &Probing, leased: bool) -> Option<Probe> {
         self.verdict.try_update(era, |number| {
             let verdict = Verdict::from(number);
@@ -186,7 +188,7 @@ impl Probes {
         for slot in &self.slots {
             if slot.give_back(era, |_, start| start.age(now) >= nanos(deadline)) {
                 // An overdue probe is a sign of a slow service. Therefore the number of probes without a verdict
-                // returns to zero, so that these probes do not close the circuit on trust.
+                // returns to zero, so that these probes do not close the circuit without a proof of health.
                 self.count_out(era, |_| 0);
             }
         }
@@ -211,8 +213,8 @@ impl Probes {
         self.slots.iter().for_each(|slot| slot.withhold(era));
     }
 
-    /// Returns the number of free slots of `era`, the number of probes that have a slot, and the age of the oldest of
-    /// these probes in nanoseconds.
+    /// Returns three numbers for `era`, which are the number of free slots, the number of probes that have a slot, and
+    /// the age of the oldest such probe in nanoseconds.
     #[cfg(any(feature = "store", test))]
     pub(super) fn grants_and_probes(&self, era: u64, now: Tick) -> (u32, u32, u64) {
         let now = Moment::at(now);
@@ -240,8 +242,8 @@ impl Probes {
         let verdict = self.verdict(era);
         let (mut overdue, mut oldest, mut left, mut has_grant) = (0, 0, verdict.under_way, false);
         for slot in &self.slots {
-            // The loop stops once all counted probes are found, because no slot is taken without a count. If probes are
-            // leased, the loop also looks for a grant.
+            // The loop stops once all counted probes are found, because a probe is counted before it takes a slot. If
+            // probes are leased, the loop also looks for a grant.
             if left == 0 && (has_grant || !leased) {
                 break;
             }

@@ -28,14 +28,14 @@ use crate::state::{Brief, Mode, RejectReason, Shed, State, Transition};
 
 /// The error of a call that the circuit rejected. The circuit did not let this call through to the service.
 ///
-/// Behind retries, a rejection is the end of one attempt. Earlier attempts of the same call may have reached the
-/// service. A rejection says that nothing was sent only if no retry lies between the breaker and the caller. The guide
+/// If a retry lies between the caller and the breaker, a rejection is the end of only one attempt. Earlier attempts of
+/// the same call may have reached the service. Without such a retry, a rejection says that nothing was sent. The guide
 /// shows in "A rejection after an attempt" how a caller counts the attempts that were sent.
 ///
-/// `Display` is one sentence for the person on call, with the circuit, the reason for its opening with the numbers, the
-/// kind and the text of the last failure, and the time until the next probe. Formatting locks a mutex of the circuit,
-/// so format a rejection only if a person will read the sentence. Show the sentence only to people who operate the
-/// service, because the text of a failure can name hosts behind the service, and a hold shows its user and reason.
+/// `Display` is one sentence for the person on call. The sentence has the circuit, the reason for its opening with the
+/// numbers, the kind and the text of the last failure, and the time until the next probe. Formatting locks a mutex of
+/// the circuit, so format a rejection only if a person will read the sentence. Show the sentence only to people who
+/// operate the service. The text of a failure can name hosts behind the service, and a hold shows its user and reason.
 #[derive(Clone)]
 #[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
 pub struct Rejected {
@@ -74,11 +74,11 @@ impl Rejected {
     }
 
     /// Returns the transition that opened the circuit, if the transition is among the last 128 that the circuit
-    /// remembers. If the circuit was taken over half-open from a store, returns that takeover.
+    /// remembers. If this instance took the half-open state over from a store, returns the transition of that takeover.
     ///
-    /// Returns `None` for a call that was shed, and for a call that a closed circuit rejected because of its ramp or
-    /// its throttle, or because its service had not been polled ready. Also returns `None` if the circuit has become
-    /// half-open without an opening, for example by a reset.
+    /// Returns `None` for a call that was shed. Returns `None` for a call that a closed circuit rejected because of its
+    /// ramp or its throttle, or because the service had not been polled ready. Also returns `None` if the circuit has
+    /// become half-open without an opening, for example by a reset.
     #[must_use]
     pub fn why(&self) -> Option<Transition> {
         self.branch.opened(|era| self.facts.eras_before(era))
@@ -91,7 +91,7 @@ impl Rejected {
         self.reason() != RejectReason::LoadShed && self.retry_after().is_none() && self.branch.waits_for_health()
     }
 
-    /// Returns the load and the limits that led to the shedding of the call, if the call was shed.
+    /// Returns the load and the limits that led to the shedding of the call. `None` if the call was not shed.
     #[must_use]
     pub fn shed(&self) -> Option<&Shed> {
         self.branch.shed.as_deref()
@@ -102,8 +102,8 @@ impl Rejected {
         self.branch.inner.notify_of_call(&Event::Fallback { answered });
     }
 
-    /// Searches an error and its sources for a rejection, because `BoxError`, [`Error`](crate::Error) and the errors of
-    /// clients wrap rejections.
+    /// Returns the rejection if the error or one of its sources is a rejection, and `None` otherwise. The sources are
+    /// searched, because `BoxError`, [`Error`](crate::Error) and the errors of clients wrap rejections.
     ///
     /// ```
     /// use tower_circuit_breaker::{BoxError, Rejected};
@@ -195,7 +195,7 @@ impl Facts {
             RejectReason::Ramp => RAMP,
             RejectReason::Throttled => THROTTLED,
         };
-        // The usual wait comes first, because every rejected call runs this code.
+        // A wait of usual length is tested first, because every rejected call runs this code.
         let wait = if wait < EXACT { wait << 1 } else { Self::long(wait) };
         Self(wait << WAIT_SHIFT | (era & ERA) << ERA_SHIFT | reason)
     }

@@ -43,20 +43,20 @@ pub struct Status {
     pub bypassed: bool,
     /// The version of the state in this process. Increases by one with each transition.
     pub era: u64,
-    /// The generation of the stored record that this instance has read or written last.
+    /// The generation (the version of the state) of the stored record that this instance has read or written last.
     pub generation: Generation,
     /// A number that increases with every change that an operator can observe. Such changes are the transitions of this
     /// circuit, and the transitions and acts of other instances that were loaded from the store. `Order::seen` takes
     /// this number.
     pub latest: Generation,
-    /// The time since the era began.
+    /// The time since the era began, which is the time since the last transition or since the circuit was created.
     pub since: Duration,
     /// The time since the circuit left closed or was last tripped by an operator. `None` if neither happened, or if the
     /// circuit has closed since.
     pub tripped_for: Option<Duration>,
-    /// The time until the hold ends. Zero if this time is over but the mode has not changed yet, because an expired
-    /// hold ends with the next call or the next successful health probe. `None` if no hold is in force, or if only an
-    /// operator ends the hold.
+    /// The time until the hold of an operator (forced open or disabled) ends. Zero if this time is over but the mode
+    /// has not changed yet, because an expired hold ends with the next call or the next successful health probe. `None`
+    /// if no hold is in force, or if only an operator ends the hold.
     pub held_for: Option<Duration>,
     /// The rest of the cooldown, during which a registry refuses a reset that is not forced. `None` if the cooldown is
     /// over, or if the circuit is tripped neither in this process nor in the stored record.
@@ -68,40 +68,41 @@ pub struct Status {
     /// The time until the ramp is over. During a ramp a closed circuit admits only a share of the calls. `None` without
     /// a ramp.
     pub ramp_left: Option<Duration>,
-    /// The share of the calls that the closed circuit admits at this moment, by its ramp and its throttle. 1 without
-    /// both, and if the circuit is not closed, is held or is bypassed.
+    /// The share of the calls that the closed circuit admits at this moment, by its ramp and its throttle. The share is
+    /// 1 without both, and for a circuit that is not closed, is held or is bypassed.
     pub admitted_share: f64,
-    /// The share of the calls that the throttle of the closed circuit rejects at this moment. 0 without a throttle, and
-    /// if the circuit is not closed, is held or is bypassed.
+    /// The share of the calls that the throttle of the closed circuit rejects at this moment. The share is 0 without a
+    /// throttle, and for a circuit that is not closed, is held or is bypassed.
     pub throttled_share: f64,
     /// The number of openings in a row, as of the last opening. The next trip first reduces the number by one for each
-    /// time that the last open duration fits into the time spent closed. The number stops growing when the doubled open
+    /// full open duration that the circuit has spent closed since then. The number stops growing when the doubled open
     /// duration has reached its maximum. With the defaults the largest number is 5.
     pub attempt: u32,
-    /// The sums over the window of this era.
+    /// The sums over the window, which has the calls of this era only.
     pub tally: Tally,
     /// The weight of the failures since the last success. In a half-open circuit, the weight of the probes that ended
-    /// without a verdict and that a closed circuit would have counted as failures.
+    /// without a verdict although a closed circuit would have counted them as failures.
     pub run: f64,
-    /// The weighted share of failures in the window. `None` below `min_calls`, and if no rule needs a window.
+    /// The weighted share of failures in the window. `None` with fewer than `min_calls` calls, and if no rule needs a
+    /// window.
     pub failure_rate: Option<f64>,
-    /// The share of slow calls in the window, with the calls that [hang](Self::hanging). `None` below `min_calls`, and
-    /// without a slow-call rule.
+    /// The share of slow calls in the window, with the calls that [hang](Self::hanging). `None` with fewer than
+    /// `min_calls` calls, and without a slow-call rule.
     pub slow_call_rate: Option<f64>,
     /// The number of calls of this era that have been under way for `slower_than` or longer. `tally` does not contain
-    /// these calls. A call can be missing for a tenth of `slower_than`, or for a fiftieth of the window (200 ms for a
-    /// window of calls) if that is longer. Zero without a slow-call rule, and if the circuit counts no calls, because
-    /// it is not closed or because a hold is in force.
+    /// these calls. A call may enter this number late, by at most a tenth of `slower_than` or a fiftieth of the window
+    /// (200 ms for a window of calls), whichever is longer. Zero without a slow-call rule, and if the circuit counts no
+    /// calls, because it is not closed or because a hold is in force.
     pub hanging: u64,
     /// The probes of a half-open circuit.
     pub probes: ProbeStatus,
     /// The decision of the fleet that this instance has loaded last. `None` for a circuit without a fleet, and before
     /// the store has answered.
     pub fleet: Option<FleetBrief>,
-    /// The opening that the [group](crate::Group) of the circuit has suppressed. `None` if no opening was suppressed in
-    /// the last minute, or if the circuit has made a transition since.
+    /// The last opening that the [group](crate::Group) of the circuit has suppressed. `None` if no opening was
+    /// suppressed in the last minute, or if the circuit has made a transition since.
     pub suppressed: Option<Suppressed>,
-    /// The health probes of the circuit. `None` if the circuit has never had any.
+    /// The health probes of the circuit. `None` if the circuit has never had a health probe.
     pub health: Option<HealthStatus>,
     /// The counts since the circuit was created.
     pub totals: Totals,
@@ -181,14 +182,14 @@ pub struct Totals {
     pub stale: u64,
     /// Calls that were rejected.
     pub rejected: u64,
-    /// Calls that went through in shadow and that would have been rejected or shed without the shadow.
+    /// Calls that went through in shadow, although they would have been rejected or shed without the shadow.
     pub would_reject: u64,
     /// Calls that load shedding refused. `rejected` does not include these calls.
     pub load_shed: u64,
     /// Calls that the throttle rejected. `rejected` includes these calls.
     pub throttled: u64,
-    /// Openings that the [group](crate::Group) of the circuit has suppressed. Each outcome that meets a rule counts.
-    /// Calls that [hang](Status::hanging) count as one opening in ten seconds.
+    /// Openings that the [group](crate::Group) of the circuit has suppressed. Each outcome that meets a rule counts as
+    /// one opening. Calls that [hang](Status::hanging) count as at most one opening in ten seconds.
     pub suppressed: u64,
     /// Panics of observers, which the circuit caught.
     pub observer_panics: u64,
@@ -197,13 +198,13 @@ pub struct Totals {
 impl Circuit {
     /// Returns the status of the circuit at this moment.
     ///
-    /// This question can make the same two transitions as [`would_admit`](Self::would_admit), because callers who call
-    /// only if `next_call` allows the call would otherwise never call again. A closed circuit whose
-    /// [hanging](Status::hanging) calls meet the slow-call rule opens with this question too.
+    /// This method can make the same two transitions as [`would_admit`](Self::would_admit). Without these transitions,
+    /// a caller that calls only if `next_call` allows the call would never call again. A closed circuit whose
+    /// [hanging](Status::hanging) calls meet the slow-call rule also opens.
     #[must_use]
     pub fn status(&self) -> Status {
-        // A caller of `status` may have a call to make, so the due change may request a lease. A page or a desk calls
-        // only `status_with`, because a question without a call must not request a lease.
+        // A caller of `status` may have a call to make, so the change that is due may request a lease. The admin page
+        // and the coordinator have no call to make and must not request a lease, so they call only `status_with`.
         self.inner().await_grant_if_due(self.now());
         self.status_with(usize::MAX)
     }

@@ -1,12 +1,13 @@
-//! The trip rules as pure functions (run, failure rate, failure score, slow-call rate), their lower thresholds on
-//! advice and in a ramp, and the decay of the number of openings in a row.
+//! The trip rules as pure functions: the run (failures in a row), the failure rate, the failure score and the slow-call
+//! rate. Also the lower thresholds of the rules on advice and in a ramp, and the decay of the number of openings in a
+//! row.
 //!
 //! The functions get numbers and return a [`Reason`] with the same numbers, so that each decision can be tested without
 //! a circuit. The callers make the change. A circuit has one window, so that every rule sees the counts of the same
 //! time.
 //!
-//! While another instance advises, and while a ramp lasts, rules need fewer calls. On advice a run or a rate must also
-//! pass the test in `chance.rs`, because few failed calls can be chance.
+//! While another instance advises (because its own circuit has opened), and while a ramp lasts, rules need fewer calls.
+//! On advice a run or a rate must also pass the test in `chance.rs`, because few failed calls can be chance.
 
 mod chance;
 
@@ -20,31 +21,34 @@ use crate::window::{Tally, Window, run};
 use chance::Chance;
 pub(crate) use chance::usual_rate;
 
-/// The evidence of a closed circuit at one moment.
+/// The numbers by which the trip rules decide, at one moment. Usually they are those of one closed circuit, and in
+/// `in_fleet.rs` the sums over several instances.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation {
     pub(super) run: run::Seen,
     /// The sums over the window.
     pub(super) tally: Tally,
-    /// The calls under way that have become slow within the length of the window. The sums do not have these calls.
+    /// The number of calls under way that have become slow within the length of the window. `tally` does not include
+    /// these calls.
     pub(super) hanging: u64,
-    /// False if only time has passed. Then only the slow-call rule is weighed, because time makes no other rule true.
+    /// True if outcomes are weighed. False if only time has passed, and then only the slow-call rule is checked,
+    /// because time makes no other rule true.
     pub(super) has_outcome: bool,
     /// The time since the era began.
     pub(super) age: Duration,
 }
 
-/// Returns the first rule that the evidence meets. The order is trust, run, failure rate, failure score, slow-call
-/// rate.
+/// Returns the first rule that the evidence meets, or `None` if the evidence meets no rule. The order is trust, run,
+/// failure rate, failure score, slow-call rate.
 pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     first_met(rules, window, seen, None)
 }
 
-/// Returns the slow calls and all calls of the window together with the calls that hang.
+/// Returns the number of slow calls and the number of all calls in the window, each with the hanging calls added.
 ///
-/// In a window of the last calls the hanging calls take the places of the oldest calls, because otherwise the earlier
-/// successes would stay in the window as long as no call ends. The number of slow calls among the oldest calls is not
-/// known, so the slow calls are assumed to be spread evenly over the window.
+/// In a window of the last calls the hanging calls take the places of the oldest calls. Otherwise the earlier successes
+/// would stay in the window as long as no call ends. The number of slow calls among the oldest calls is not known, so
+/// the slow calls are assumed to be spread evenly over the window.
 pub(super) fn with_hanging(window: Window, tally: Tally, hanging: u64) -> (u64, u64) {
     let Tally { calls, slow, .. } = tally;
     let stay = window.calls_of_ring().map_or(calls, |most| u64::from(most).saturating_sub(hanging).min(calls));
@@ -52,7 +56,8 @@ pub(super) fn with_hanging(window: Window, tally: Tally, hanging: u64) -> (u64, 
     (slow.saturating_add(hanging), stay.saturating_add(hanging))
 }
 
-/// Returns the first rule that the evidence meets. With `chance`, a run and a rate must also be more than chance.
+/// Returns the first rule that the evidence meets. With `chance`, a run and a rate must also be too unlikely to be
+/// chance.
 fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = *rules;
     let Rules { failure_score, slow_call_rate, .. } = *rules;
@@ -62,8 +67,8 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
     let excludes_chance = |chance: Option<Chance>, bad: f64, calls: u64, limit: f64| {
         chance.is_none_or(|chance| chance.is_excluded_by(bad, number(calls), limit))
     };
-    // Evaluated after the number of calls, because most failures have too few calls for a rate, and the age of a window
-    // costs a division.
+    // The age is checked only after the number of calls, because most failures come with too few calls for a rate, and
+    // the age of a window costs a division.
     let is_old_enough = || window.young().is_none_or(|young| seen.age >= young);
     let by_slow_calls = || {
         let (limit, slower_than) = slow_call_rate?;
@@ -75,7 +80,7 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
             && is_old_enough()
             && reaches(rate, limit)
             && excludes_chance(chance.map(Chance::of_slow_calls), score, calls, limit);
-        // A shorter number keeps the ring of transitions small.
+        // A number of 32 bits keeps the remembered transitions small.
         let hanging = u32::try_from(hanging).unwrap_or(u32::MAX);
         is_met.then_some(Reason::SlowCallRate { rate, limit, slow, calls, slower_than, hanging })
     };
@@ -115,22 +120,22 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
 
 /// Returns the first rule that the evidence meets with the thresholds that the advice of another instance has lowered.
 ///
-/// The evidence must be more than chance at the `usual` rate of failed calls. `usual` is `None` if no call of this
-/// circuit has ever succeeded. Then the lowered thresholds are enough, because the other instance says that the service
-/// is down.
+/// The evidence must be too unlikely to be chance at the `usual` rate of failed calls. `usual` is `None` if no call of
+/// this circuit has ever succeeded. Then the lowered thresholds are enough, because the other instance says that the
+/// service is down.
 pub(super) fn trips_on_advice(rules: &Rules, window: Window, seen: &Situation, usual: Option<f64>) -> Option<Reason> {
     let chance = usual.map(|usual| Chance::new(window, rules, seen, usual));
     lowered_rule(rules, window, seen, chance).map(|rule| Reason::Advised { rule: Arc::new(rule) })
 }
 
-/// Returns the first rule that the evidence meets with the thresholds that a ramp has lowered. The evidence need not be
-/// more than chance, because the service has just been down, and few of its calls have succeeded since.
+/// Returns the first rule that the evidence meets with the thresholds that a ramp has lowered. The evidence need not
+/// exclude chance, because the service has just been down, and few of its calls have succeeded since.
 pub(super) fn relapses(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     lowered_rule(rules, window, seen, None).map(|rule| Reason::Relapsed { rule: Arc::new(rule) })
 }
 
-/// Returns the first rule that the evidence meets with a quarter of the numbers of calls. The rates and scores stay,
-/// because the calls must still be as bad as configured.
+/// Returns the first rule that the evidence meets with a quarter of the configured numbers of calls. The rates and
+/// scores stay, because the calls must still be as bad as configured.
 fn lowered_rule(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
     let min_calls = lowered(rules.min_calls);
     let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };
@@ -158,17 +163,17 @@ fn reaches(value: f64, limit: f64) -> bool {
     value >= limit * (1.0 - 1e-12)
 }
 
-/// Returns the number of openings in a row that still counts. The number decreases by one for each `last_open` that the
-/// circuit has been closed.
+/// Returns the number of openings in a row that still counts. The number decreases by one for each period of
+/// `last_open` that the circuit has been closed.
 pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -> u32 {
     let Some(healed) = closed_for.as_nanos().checked_div(last_open.as_nanos()) else { return 0 };
     attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))
 }
 
-/// The weight of failures, without a success in between, that opens a circuit on trust again. The weight is half a
-/// failure, which is one timeout or one dropped permit. A smaller weight would be too little, because after each
-/// closing the callers with the shortest deadlines give up first, and would open the circuit before a healthy service
-/// could answer.
+/// The weight of failures that opens a circuit on trust (closed without a verdict of its probes) before its first
+/// success. The weight is half a failure, which is one timeout or one dropped permit. A smaller weight would be too
+/// little, because after each closing the callers with the shortest deadlines give up first. They would open the
+/// circuit before a healthy service could answer.
 const TRUST: u64 = Weight::TIMEOUT.units() as u64;
 
 #[cfg(all(test, not(breaker_loom)))]

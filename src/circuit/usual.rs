@@ -1,4 +1,4 @@
-//! The usual error rate of a circuit, by which evidence on advice is judged.
+//! The usual error rate of a circuit. While another instance advises, evidence is compared with this rate.
 //!
 //! The rate is a share of weights, as the rates of the rules are. The present evidence, which is the window and the
 //! run, is left out, because otherwise an outage would make its own failures usual.
@@ -14,7 +14,7 @@ use crate::state::State;
 use crate::sync::Relaxed;
 use crate::window::Tally;
 
-/// The calls of this process that ended before the present evidence, since the circuit was created.
+/// The calls of this process since the circuit was created, without the calls of the present evidence (window and run).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Before {
     pub(crate) calls: u64,
@@ -24,8 +24,8 @@ pub(crate) struct Before {
 
 impl Inner {
     /// Returns the rate of failed calls before the present evidence, or in the last minutes, whichever is higher.
-    /// Returns `None` if no call has ever succeeded. A restored window is assumed to contain successes if its calls
-    /// weigh less than a timeout on average, because a window has the weight of its failures and not their number.
+    /// Returns `None` if no call has ever succeeded. A window has the weight of its failures and not their number.
+    /// Therefore a restored window is assumed to contain successes if its calls weigh less than a timeout on average.
     pub(super) fn usual_rate(&self, window: Tally, run: u64) -> Option<f64> {
         let totals = self.totals();
         let is_only_failures = window.calls <= totals.failures
@@ -38,13 +38,14 @@ impl Inner {
         Some(before.max(self.usual()))
     }
 
-    /// Returns the rate of failed calls in the last minutes that came with the last advice, or zero if no rate came.
+    /// Returns the rate of failed calls in the last minutes that came with the last advice, or zero if the advice had
+    /// no rate.
     fn usual(&self) -> f64 {
         // Relaxed, because the rate publishes no other data.
         self.limit().map_or(0.0, |limit| f64::from_bits(limit.usual.load(Relaxed)))
     }
 
-    /// Stores the rate of failed calls in the last minutes.
+    /// Stores the rate of failed calls in the last minutes that has come with advice.
     pub(super) fn set_usual(&self, usual: f64) {
         if usual > 0.0 || self.limit().is_some() {
             // Relaxed, for the reason given in `usual`.

@@ -1,5 +1,5 @@
-//! The meaning of the end of a probe, also of a cancelled probe, and the verdict of all probes, which closes the
-//! half-open circuit, opens it again, or waits for more probes.
+//! The judgement of a probe that has ended or was cancelled, and the verdict of all probes. The verdict closes the
+//! half-open circuit, opens the circuit again, or waits for more probes.
 //!
 //! This module decides whether the end of a probe is a success, a failure or no verdict. A probe that is cancelled
 //! early, or whose result is ignored, ends without a verdict. Such a probe leaves a doubt if a closed circuit would

@@ -9,7 +9,7 @@ use std::task::Waker;
 use crate::event::guarded;
 use crate::sync::{AcqRel, AtomicBool, Mutex};
 
-/// The flag, and the tasks behind a lock.
+/// The registered tasks behind a lock, and a flag that is set if tasks may be registered.
 #[derive(Debug)]
 pub(super) struct Wakers {
     waiting: AtomicBool,
@@ -56,9 +56,9 @@ impl Wakers {
     }
 
     fn raise(&self) {
-        // AcqRel, because the exchange pairs with the exchange in `wake`. By the Release, a thread that takes the flag
-        // finds the task. By the Acquire, if a thread has just taken the flag, the next check of the caller sees the
-        // change for which that thread wakes.
+        // AcqRel, because the exchange pairs with the exchange in `wake`. By the Release, a thread that clears the flag
+        // in `wake` finds the task. By the Acquire, if a thread has just cleared the flag, the next check of the caller
+        // sees the change for which that thread wakes.
         self.waiting.swap(true, AcqRel);
     }
 
@@ -88,8 +88,8 @@ struct Tasks {
 }
 
 impl Tasks {
-    /// Adds the task, and returns the replaced waker if there is one. The caller drops the replaced waker outside the
-    /// lock.
+    /// Adds the task. Returns the waker that was replaced, or `None` if no waker was replaced. The caller drops the
+    /// replaced waker outside the lock.
     #[must_use]
     fn add(&mut self, place: Place, waker: &Waker) -> Option<Waker> {
         let nowhere = place == Place::default();

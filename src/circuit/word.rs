@@ -8,8 +8,8 @@
 //!
 //! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
 //! every transition, and never wraps, because 2^54 eras last half a year even at one era each nanosecond. The wait for
-//! a restore, the limit and the spreading over threads do not change the era. Therefore a thread that wants to know if
-//! the circuit has changed compares eras, and not words.
+//! a restore, the limit and the spreading over threads (a count and a reference for each thread) do not change the era.
+//! Therefore a thread that wants to know if the circuit has changed compares eras, and not words.
 
 use std::fmt;
 
@@ -49,9 +49,9 @@ impl Word {
         self.0 >> ERA_SHIFT
     }
 
-    /// Returns the word of the next era, with a new standing. The bits of the kill switch, of the wait for a restore,
-    /// of the spreading and of the watch are kept, and a hold keeps the mode beneath. The next era begins without a
-    /// limit.
+    /// Returns the word of the next era, with a new standing. The bits for the kill switch, the wait for a restore, the
+    /// spreading over threads and the count of the calls under way are kept. A hold keeps the mode beneath. The next
+    /// era begins without a limit.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
         let beneath = if standing.mode.is_hold() && self.beneath() == Mode::Shadow { SHADOW_BENEATH } else { 0 };
@@ -79,7 +79,7 @@ impl Word {
     }
 
     /// Returns true if the calls that go through are counted, because the circuit is closed in automatic mode or in
-    /// shadow. Neither the wait for a restore nor a limit matters.
+    /// shadow. Neither the wait for a restore nor a limit changes this answer.
     pub(super) const fn counts_calls(self) -> bool {
         self.0 & (BYPASSED | MODE | STATE) <= SHADOW
     }
@@ -90,18 +90,19 @@ impl Word {
         self.0 & WATCHED != 0
     }
 
-    /// Returns the same word with the bit that says that the circuit counts the calls under way.
+    /// Returns the same word with the bit set that makes the circuit count the calls under way.
     pub(super) const fn watched(self) -> Self {
         Self(self.0 | WATCHED)
     }
 
-    /// Returns true if only a share of the calls of the closed circuit goes through, so that each call needs a draw.
+    /// Returns true if a ramp or a throttle limits the calls of the closed circuit, so that a random draw decides
+    /// whether a call is admitted.
     #[inline]
     pub(super) const fn is_limited(self) -> bool {
         self.0 & LIMITED != 0
     }
 
-    /// Returns the same word with the bit of the limit, or without it.
+    /// Returns the same word with the bit for a limit set or cleared.
     pub(super) const fn with_limit(self, is_limited: bool) -> Self {
         if is_limited { Self(self.0 | LIMITED) } else { Self(self.0 & !LIMITED) }
     }
@@ -120,30 +121,31 @@ impl Word {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE) == FORCED_OPEN
     }
 
-    /// Returns true if the circuit is spread over its threads, so that each seat with an index has a cell and a branch.
+    /// Returns true if the circuit is spread over its threads, so that each thread with an index has its own cell
+    /// (counts) and branch (reference count).
     #[inline]
     pub(super) const fn is_spread(self) -> bool {
         self.0 & SPREAD != 0
     }
 
-    /// Returns the same word with the bit that says that the circuit is spread over its threads.
+    /// Returns the same word with the bit set for a circuit that is spread over its threads.
     pub(super) const fn spread(self) -> Self {
         Self(self.0 | SPREAD)
     }
 
-    /// Returns the same word without the bit of the wait for a restore.
+    /// Returns the same word with the bit cleared that makes callers wait for a restore.
     #[cfg(any(feature = "store", test))]
     pub(super) const fn restored(self) -> Self {
         Self(self.0 & !AWAITS_RESTORE)
     }
 
-    /// Returns the same word with the bit of the wait for a restore.
+    /// Returns the same word with the bit set that makes callers wait for a restore.
     #[cfg(any(feature = "store", test))]
     pub(super) const fn awaiting_restore(self) -> Self {
         Self(self.0 | AWAITS_RESTORE)
     }
 
-    /// Returns true if services wait for the circuit to be restored. Services of a bypassed circuit never wait.
+    /// Returns true if callers wait for the circuit to be restored. Callers of a bypassed circuit never wait.
     pub(super) const fn awaits_restore(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED) == AWAITS_RESTORE
     }
@@ -212,11 +214,11 @@ const OPEN: u64 = 1 << 2;
 const HALF_OPEN: u64 = 2 << 2;
 const BYPASSED: u64 = 1 << 4;
 const AWAITS_RESTORE: u64 = 1 << 5;
-/// Set only in an era that is closed in automatic mode or in shadow.
+/// The bit for a limit. Set only in an era that is closed in automatic mode or in shadow.
 const LIMITED: u64 = 1 << 6;
 const SPREAD: u64 = 1 << 7;
 const SHADOW_BENEATH: u64 = 1 << 8;
-/// Set for the life of a circuit with a slow-call rule.
+/// The bit for the count of the calls under way. Set for the life of a circuit with a slow-call rule.
 const WATCHED: u64 = 1 << 9;
 const ERA_SHIFT: u32 = 10;
 

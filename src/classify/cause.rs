@@ -45,7 +45,8 @@ pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
     beginning(root)
 }
 
-/// The causes, ordered so that a later cause says more and wins.
+/// The causes of a transport error, in the order of their precision. If a chain of errors shows several causes, the
+/// last in this order decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     Reset,
@@ -59,7 +60,7 @@ enum Cause {
 }
 
 impl Cause {
-    /// Returns the kind of the failure, or `None` if the caller is the cause, so that the service has not failed.
+    /// Returns the kind of the failure, or `None` if the caller is the cause and the service has not failed.
     const fn kind(self) -> Option<FailureKind> {
         match self {
             Self::Reset => Some(FailureKind::Reset),
@@ -72,11 +73,11 @@ impl Cause {
     }
 }
 
-/// Returns the cause that one error of a chain shows, without its sources.
+/// Returns the cause that one error of a chain shows. The sources of the error are not searched.
 fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
     #[cfg(feature = "http")]
     if let Some(error) = error.downcast_ref::<h2::Error>() {
-        // Only the failed body of a request lets hyper reset a stream whose response is still awaited.
+        // hyper resets a stream whose response is still awaited only if the body of the request has failed.
         let is_reset_here = error.is_reset() && !error.is_remote() && !error.is_library();
         if is_reset_here {
             return Some(Cause::Caller);

@@ -6,8 +6,8 @@
 //! [`GrpcClassifier`] is also a [`BodyClassifier`].
 //!
 //! The classifier parses the status itself, because a missing status must not count as OK, and because a deadline
-//! weighs less than an outage. In grpc-web the trailers are a part of the body, and the classifier does not read
-//! bodies.
+//! weighs less than an outage. In grpc-web the trailers are a part of the body. The classifier does not read bodies,
+//! and judges a grpc-web request by its head.
 
 mod call;
 mod code;
@@ -47,21 +47,21 @@ use origin::{Origin, broken};
 /// | a value that is no status, such as text or a number above 16 | the same as 2 UNKNOWN |
 /// | the rejection of an inner breaker, with [`Rejected`] in the extensions of the response | ignored |
 ///
-/// [`status`](Self::status) changes the outcome of a status. The status can come from headers, trailers or an
-/// error. A call can also end without a status. A timeout of a layer or of the transport is then judged like
-/// `DEADLINE_EXCEEDED`, and a body that ends without a status like UNKNOWN. HTTP/2 `REFUSED_STREAM`, and GOAWAY
-/// before the request was processed, weigh 0.5 with the kind `not_processed`, unless the outcome of UNAVAILABLE
-/// is changed.
+/// [`status`](Self::status) sets another outcome for a status. The status can come from headers, trailers or an error.
+/// A call can also end without a status. A timeout of a layer or of the transport is then judged like
+/// `DEADLINE_EXCEEDED`, and a body that ends without a status like UNKNOWN. HTTP/2 `REFUSED_STREAM`, and GOAWAY before
+/// the request was processed, weigh 0.5 with the kind `not_processed`, unless [`status`](Self::status) changes the
+/// outcome of UNAVAILABLE.
 ///
 /// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status
 /// 408 or 504 and tonic's own timeout weigh in proportion to the wait if the request has the header, see
 /// [`Failure::deadline`]. The same holds for CANCELLED, and for an HTTP/2 reset with CANCEL, if the call ended after
 /// the deadline or shortly before. Shortly means at most a tenth of the deadline plus 20 ms.
 ///
-/// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure
-/// keeps the delay. A negative or malformed value forbids a retry, so the failure has no delay. Without that
-/// header, the `Retry-After` of a proxy counts. [`trips_on_retry_after`](Self::trips_on_retry_after) lets a
-/// delay open the circuit.
+/// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure keeps the
+/// delay. A negative or malformed value forbids a retry, so the failure has no delay. Without that header, the delay is
+/// the `Retry-After` of a proxy, if there is one. [`trips_on_retry_after`](Self::trips_on_retry_after) lets a delay
+/// open the circuit.
 ///
 /// If a request has the `content-type` of gRPC and its response has no `grpc-status`, the [specification]
 /// translates the HTTP status. 400 is INTERNAL, 401 is UNAUTHENTICATED, 403 is `PERMISSION_DENIED`, 404 is
@@ -111,7 +111,7 @@ pub struct GrpcClassifier {
 }
 
 impl GrpcClassifier {
-    /// Returns a classifier with the outcomes of the table above.
+    /// Returns a classifier with the outcomes in the table of [`GrpcClassifier`].
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -139,11 +139,12 @@ impl GrpcClassifier {
 
     /// Returns a classifier that also knows tonic's errors and error details, for a client's `Channel`.
     ///
-    /// A `tonic::TimeoutExpired` anywhere in the sources of an error weighs 0.5, or less in proportion to the
-    /// wait if the request has a `grpc-timeout`. The code of a `tonic::Status` in the sources is judged like a
-    /// code in the headers. A cause in this process, such as a timeout or a rejection, decides before the code,
-    /// because tonic chose the code only to wrap that cause. A failure without `grpc-retry-pushback-ms` takes its
-    /// delay from `google.rpc.RetryInfo`, if `grpc-status-details-bin` contains that message.
+    /// A `tonic::TimeoutExpired` anywhere in the sources of an error weighs 0.5. If the request has a `grpc-timeout`,
+    /// the failure may weigh less, because a caller who waits only a short time says little about the service (see
+    /// [`Failure::deadline`]). The code of a `tonic::Status` in the sources is judged like a code in the headers. A
+    /// cause in this process, such as a timeout or a rejection, decides before the code, because tonic chose the code
+    /// only to wrap that cause. A failure without `grpc-retry-pushback-ms` takes its delay from `google.rpc.RetryInfo`,
+    /// if `grpc-status-details-bin` contains that message.
     ///
     /// This constructor exists beside [`new`](Self::new), because a feature must not change the judgement of `new`.
     #[cfg(feature = "tonic")]
@@ -185,28 +186,29 @@ impl GrpcClassifier {
         Self { trips_on_retry_after: true, ..self }
     }
 
-    /// Returns the outcome that [`status`](Self::status) set for the code.
+    /// Returns the outcome that [`status`](Self::status) set for the code, or `None` if the outcome of the code is
+    /// unchanged.
     fn changed(&self, code: GrpcCode) -> Option<Outcome> {
         self.changed.as_ref().and_then(|changed| changed[code.index()])
     }
 
-    /// Judges a status. `beside` are the headers or trailers that contain the status, and that can contain a
-    /// delay.
+    /// Returns the outcome of a status. `beside` holds the headers or trailers that contain the status. The same
+    /// headers can also contain a message, and the delay that the server asks for.
     fn judge(&self, call: GrpcCall, code: GrpcCode, beside: &HeaderMap) -> Outcome {
         let message = || beside.get(MESSAGE).map_or(&[][..], HeaderValue::as_bytes);
         self.judge_as(code, call.meaning(code, message), beside)
     }
 
-    /// Judges a status as `otherwise`, unless a call of [`status`](Self::status) has set the outcome of this
-    /// status.
+    /// Returns the outcome that [`status`](Self::status) set for the code, and `otherwise` without such a setting. A
+    /// failure takes the delay that `beside` asks for.
     fn judge_as(&self, code: GrpcCode, otherwise: Outcome, beside: &HeaderMap) -> Outcome {
         let trips = self.trips_on_retry_after && matches!(code, GrpcCode::ResourceExhausted | GrpcCode::Unavailable);
         after_delay(self.changed(code).unwrap_or(otherwise), trips, || self.retry_after(beside))
     }
 
-    /// Reads the delay that the server asked for. The header `grpc-retry-pushback-ms` decides before the
-    /// error details, because the header is a part of the protocol and can forbid a retry. A `Retry-After`
-    /// comes from a proxy that answered for the server.
+    /// Returns the delay that the server asks for, or `None` if the headers have no valid delay. The header
+    /// `grpc-retry-pushback-ms` decides before the error details, because the header is a part of the protocol and can
+    /// forbid a retry. A `Retry-After` comes from a proxy that answered for the server.
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         if let Some(pushback) = headers.get(PUSHBACK) {
             let milliseconds = pushback.to_str().ok()?.parse::<i32>().ok()?;
@@ -253,9 +255,9 @@ impl GrpcClassifier {
         self.transport(known(error).or_else(|| not_processed(error)).unwrap_or_else(|| broken(origin.call(), error)))
     }
 
-    /// Replaces the outcome of a timeout by the outcome that [`status`](Self::status) set for `DEADLINE_EXCEEDED`, and
-    /// the outcome of a request that was not processed by the outcome for UNAVAILABLE, because gRPC translates these
-    /// errors of the transport into these statuses. Without such a setting, returns `outcome`.
+    /// Returns the outcome that [`status`](Self::status) set for an error of the transport, and `outcome` without such
+    /// a setting. gRPC translates a timeout into `DEADLINE_EXCEEDED`, and a request that was not processed into
+    /// UNAVAILABLE. Therefore the settings of these two statuses decide.
     fn transport(&self, outcome: Outcome) -> Outcome {
         let code = match outcome.as_failure().map(Failure::kind) {
             Some(FailureKind::Timeout | FailureKind::Deadline) => GrpcCode::DeadlineExceeded,

@@ -1,9 +1,8 @@
 //! The classifier of HTTP responses, which judges a response by its status code.
 //!
-//! The status shows which side is at fault. A 4xx comes from a service that works, and a 5xx comes from a
-//! service that fails. The exceptions are 408, 429 and 504. 408 and 504 report a timeout, and 429 reports
-//! too many calls, so that each of the three weighs half. The classifier passes a `Retry-After` to the circuit,
-//! cut to 5 minutes.
+//! The status shows which side is at fault. A 4xx comes from a service that works, and a 5xx comes from a service that
+//! fails. The exceptions are 408, 429 and 504. 408 and 504 report a timeout, and 429 reports too many calls, so that
+//! each of the three weighs half. The classifier passes a `Retry-After` to the circuit, shortened to at most 5 minutes.
 
 mod body;
 pub(super) mod not_processed;
@@ -34,13 +33,13 @@ use retry_after::{after_delay, retry_after};
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
 /// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of), which is a timeout with weight 0.5, a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error`, or ignored if this process refused the call or the caller is the cause |
 ///
-/// [`status`](Self::status) changes the outcome of a status.
+/// [`status`](Self::status) sets another outcome for a status.
 ///
 /// A 429 comes from a service that works and wants fewer calls. Therefore a 429 weighs half. By the default rules the
 /// circuit opens if 80 % of the calls end in 429, or if ten calls in a row end in 429 while the window has fewer than
 /// 20 calls. If the service throttles fewer calls, the circuit stays closed, because the service answers the other
 /// calls. Make 429 a success if the status concerns the quota of a single caller, as in a rate limit inside your own
-/// server, because other callers should not be rejected for that quota.
+/// server. Otherwise the circuit would reject other callers because of that quota.
 ///
 /// The `Retry-After` ([RFC 9110, 10.2.3]) of a failed response becomes the
 /// [`retry_after`](Failure::retry_after) of the failure. If there are several values, the longest value
@@ -69,8 +68,8 @@ use retry_after::{after_delay, retry_after};
 /// [RFC 9110, 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 #[derive(Debug)]
 pub struct HttpClassifier<U = AtHeaders> {
-    /// The outcomes that [`status`](HttpClassifier::status) changed. `None` without a change, so that a call,
-    /// which clones the classifier, changes no reference count.
+    /// The outcomes that [`status`](HttpClassifier::status) changed. `None` if no outcome was changed, so that the
+    /// clone for each call changes no reference count.
     overrides: Option<Arc<[(StatusCode, Outcome)]>>,
     /// True if the classifier judges the handlers of a server.
     of_handlers: bool,
@@ -94,7 +93,7 @@ pub struct AtHeaders;
 pub struct AtEndOfBody<M>(PhantomData<fn() -> M>);
 
 impl HttpClassifier {
-    /// Returns a classifier with the outcomes of the table above, which judges at the headers.
+    /// Returns a classifier that judges at the headers, with the outcomes in the table of [`HttpClassifier`].
     #[must_use]
     pub const fn new() -> Self {
         Self { overrides: None, of_handlers: false, trips_on_retry_after: false, until: PhantomData }
@@ -193,8 +192,8 @@ impl<U> HttpClassifier<U> {
         self.judge_head_as(status, by_default(status), headers, extensions)
     }
 
-    /// Judges a status as `otherwise`, unless a call of [`status`](Self::status) has set the outcome of this
-    /// status.
+    /// Judges the head of a response. The outcome is the outcome that [`status`](Self::status) set for this status, and
+    /// `otherwise` without such a setting.
     pub(super) fn judge_head_as(
         &self,
         status: StatusCode,
@@ -214,7 +213,7 @@ impl<U> HttpClassifier<U> {
     }
 }
 
-/// Returns the text of a failed response, which is only its status, because a classifier cannot read the body, and
+/// Returns the text of a failed response. The text is only the status, because a classifier cannot read the body, and
 /// headers are not for people.
 pub(super) fn text_of_status(status: StatusCode) -> String {
     format!("status {status}")
@@ -259,7 +258,8 @@ impl<U, Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for HttpClassifi
     }
 }
 
-/// Judges an error of any type. The first error of a type without known sources logs a warning.
+/// Judges an error of any type. If the type is not known, the error is a hard failure, and the first such error logs a
+/// warning.
 fn judged<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or_else(opaque::<E>, outcome_of)
 }

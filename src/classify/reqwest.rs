@@ -79,7 +79,7 @@ pub struct ReqwestClassifier {
 }
 
 impl ReqwestClassifier {
-    /// Returns a classifier with the outcomes of the table above.
+    /// Returns a classifier with the outcomes in the table of [`ReqwestClassifier`].
     #[must_use]
     pub const fn new() -> Self {
         Self { statuses: HttpClassifier::new(), deadline: None }
@@ -122,7 +122,7 @@ impl ReqwestClassifier {
         Self { statuses: self.statuses.trips_on_retry_after(), ..self }
     }
 
-    /// Returns a classifier that knows the timeout of this request, for judgements outside tower, also in
+    /// Returns a classifier that knows the timeout of this request. Use this method outside tower, also with
     /// [`call_classified`](crate::Circuit::call_classified). In a layer the classifier reads the timeout of each
     /// request by itself.
     #[must_use]
@@ -131,8 +131,8 @@ impl ReqwestClassifier {
         Self { deadline, ..self.clone() }
     }
 
-    /// Returns the timeout of a request, or of the request of [`for_request`](Self::for_request), if this classifier
-    /// weighs the timeout in proportion to the wait.
+    /// Returns the timeout of `request`, or else the timeout of the request of [`for_request`](Self::for_request).
+    /// `None` if neither has a timeout, or if this classifier does not weigh timeouts by the wait.
     fn deadline_of<Req: 'static>(&self, request: &Req) -> Option<Duration> {
         if self.statuses.is_for_handlers() { None } else { deadline_of(request).or(self.deadline) }
     }

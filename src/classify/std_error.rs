@@ -20,8 +20,8 @@ use crate::outcome::Outcome;
 ///
 /// The error of the client must itself be one of the sources. `#[error(transparent)]` of thiserror hides the error of
 /// the client, because `source()` then skips the wrapped error. Timeouts then weigh 1.0, and mistakes of callers count.
-/// Write `#[error("..")]` with `#[from]` or `#[source]` instead. The same holds for
-/// [`Rejected::find`](crate::Rejected::find).
+/// Write `#[error("..")]` with `#[from]` or `#[source]` instead. [`Rejected::find`](crate::Rejected::find) also finds a
+/// rejection only among the sources.
 ///
 /// [`DefaultClassifier`] counts such an error as a hard failure without a text.
 ///

@@ -1,6 +1,6 @@
 //! The default classifier, and its judgement of an error by the type of the error and of its sources. A timeout has
-//! [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), a refusal in this process is ignored, the error of a known client is
-//! judged by the classifier of that client, and every other error is a hard failure. `cause` decides the kind of a hard
+//! [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), and a refusal in this process is ignored. The classifier of a known
+//! client judges the error of that client. Every other error is a hard failure, and `cause` decides the kind of the
 //! failure.
 //!
 //! A timeout is recognised as the error itself and among the sources of the error. A timeout inside an
@@ -91,7 +91,8 @@ pub fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
     known(error).or_else(|| of_client(error)).unwrap_or_else(|| hard(error))
 }
 
-/// Judges an error of a known client, or of HTTP/2, among the error and its sources.
+/// Returns the outcome of an error of a known client or of HTTP/2, or `None` if neither the error nor a source is such
+/// an error.
 fn of_client(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     #[cfg(feature = "http")]
     if let Some(outcome) = super::http::not_processed::not_processed(error) {
@@ -116,9 +117,9 @@ pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or(Outcome::failure(), outcome_of)
 }
 
-/// Returns the outcome of an error whose type is unknown, for classifiers that promise more than a hard failure for
-/// each error. The first such error of a process logs a warning, because a timeout in an unknown type weighs as much as
-/// any other error, and the mistakes of callers count against the service.
+/// Returns a hard failure for an error whose type is unknown, for classifiers that promise to look into each error. A
+/// timeout in an unknown type weighs as much as any other error, and the mistakes of callers count against the service.
+/// Therefore the first such error of a process logs a warning.
 #[cfg(feature = "http")]
 pub(super) fn opaque<E>() -> Outcome {
     static LOGGED: AtomicBool = AtomicBool::new(false);
@@ -138,7 +139,8 @@ pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
     as_error(error).map(text_of)
 }
 
-/// Returns the error as `dyn Error`, if its type is a box or a type that [`DefaultClassifier`] knows.
+/// Returns the error as `dyn Error`, or `None` if its type is neither a box nor a type that [`DefaultClassifier`]
+/// knows.
 pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
     let any: &dyn Any = error;
     if let Some(boxed) = any.downcast_ref::<BoxError>() {
@@ -190,8 +192,8 @@ pub(super) fn not_ready(outcome: Outcome) -> Outcome {
 
 type AsError = fn(&dyn Any) -> Option<&(dyn StdError + 'static)>;
 
-/// Returns the conversions to `dyn Error` of an `E`, of an [`Error`](crate::Error) of typed layers and of calls without
-/// tower with an `E` inside, and of a [`WithinError`] with an `E` inside.
+/// Returns three conversions to `dyn Error`, of an `E`, of an [`Error`](crate::Error) with an `E` inside, and of a
+/// [`WithinError`] with an `E` inside. Typed layers and calls without tower return the two wrappers.
 const fn wrapped<E: StdError + 'static>() -> [AsError; 3] {
     [as_dyn::<E>, as_dyn::<Error<E>>, as_dyn::<WithinError<E>>]
 }

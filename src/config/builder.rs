@@ -169,16 +169,16 @@ impl ConfigBuilder {
     /// rate of calls, the circuit opens after about `slower_than + rate × (window − slower_than)`. In a window of the
     /// last calls, the hanging calls take the places of the oldest calls.
     ///
-    /// A call that lasts longer than `slower_than` and the window together, such as a long poll, counts twice, for the
-    /// length of the window after it has become slow, and again at its end. If a share `s` of the calls of a healthy
-    /// service takes longer than `slower_than`, choose a rate above `2s ÷ (1 + s)`, or give such calls a circuit of
-    /// their own.
+    /// A call that lasts longer than `slower_than` and the window together, such as a long poll, counts twice. The call
+    /// counts for the length of the window after the call has become slow, and again at its end. If a share `s` of the
+    /// calls of a healthy service takes longer than `slower_than`, choose a rate above `2s ÷ (1 + s)`, or give such
+    /// calls a circuit of their own.
     ///
     /// The first call in each interval of a tenth of `slower_than`, or of a hundredth of the window if that is longer,
     /// checks for hanging calls. The interval is at least 1 ms. Calls of [`status`](crate::Circuit::status) and
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics), the runner of a health probe, and once a second the task
     /// of a registry with a store check for them too. A permit that is leaked counts as a hanging call, and so does a
-    /// call of a layer whose future is not polled. A call whose body is tracked counts before its end only until its
+    /// call of a layer whose future is not polled. A call whose body is tracked counts as hanging only until its
     /// response comes. The start and the end of a call each cost one atomic exchange more.
     ///
     /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
@@ -361,9 +361,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Admits no call of a user as a probe until a check of [`health`](Self::health) has succeeded since the opening,
-    /// with the bounds of [`HealthProbe::required`](crate::health::HealthProbe::required). Default: `false`. Needs
-    /// [`health`](Self::health).
+    /// If `required` is true, no call of a user is a probe until a check of [`health`](Self::health) has succeeded
+    /// since the opening. [`HealthProbe::required`](crate::health::HealthProbe::required) describes the limits of this
+    /// rule. Default: `false`. Needs [`health`](Self::health).
     pub const fn health_required(mut self, required: bool) -> Self {
         self.health.required = required;
         self
@@ -426,8 +426,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the time for which a registry refuses to reset the circuit after the circuit left closed or an
-    /// operator tripped it, because an early reset sends calls to a service that is still down.
+    /// Sets the time for which a registry refuses to reset the circuit after the circuit left closed, or after an
+    /// operator tripped the circuit. An early reset would send calls to a service that is still down.
     /// [`Order::force`](crate::operation::Order::force) resets the circuit nevertheless.
     ///
     /// A reopening does not restart this time. Range: up to 365 days, where zero means no cooldown. Default: 60 s.
@@ -436,15 +436,15 @@ impl ConfigBuilder {
         self
     }
 
-    /// Starts the circuit in shadow. The circuit changes its state as always, but every call goes through,
-    /// and the circuit counts the calls that it would have rejected.
+    /// Starts the circuit in shadow mode. The circuit changes its state as always, but every call goes through, and the
+    /// circuit counts the calls that it would have rejected.
     pub const fn shadow(mut self) -> Self {
         self.config.shadow = true;
         self
     }
 
-    /// Sets the seed of the jitter and of the draws of a ramp or a throttle, for tests. Default: a random seed for each
-    /// circuit.
+    /// Sets the seed of the random numbers for the jitter, the ramp and the throttle, for tests. Default: a random seed
+    /// for each circuit.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.config.seed = Some(seed);
         self
@@ -456,7 +456,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Adds an observer.
+    /// Adds an observer, which receives the events of the circuit.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.config.observers.push(Arc::new(observer));
         self
@@ -468,7 +468,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Replaces the name of the circuit, and sets the label of the circuit in metrics.
+    /// Replaces the name of the circuit, and sets the label in metrics, because the circuit is keyed.
     #[cfg(feature = "keyed")]
     pub(crate) fn named(mut self, name: &str, label: Arc<Label>) -> Self {
         (self.config.name, self.config.label) = (name.into(), Some(label));
@@ -590,7 +590,7 @@ fn check_group(group: &Group) -> Result<(), ConfigError> {
     check_share("at_most_open", group.share())
 }
 
-/// Checks a share of circuits.
+/// Checks that a share of circuits is more than 0 and at most 1.
 pub(crate) fn check_share(field: &'static str, share: f64) -> Result<(), ConfigError> {
     if share > 0.0 && share <= 1.0 { Ok(()) } else { Err(ConfigError::new(field, share, "more than 0 and at most 1")) }
 }
@@ -647,15 +647,15 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
 /// The default limit of the failure rate while a throttle is set.
 const THROTTLED_FAILURE_RATE: f64 = 0.95;
 
-/// The longest ramp.
+/// The longest duration of a ramp that is allowed.
 const LONGEST_RAMP: Duration = Duration::from_secs(3600);
 
 /// The default time for which a registry refuses a reset.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);
 
-/// The default time between two checks of an address.
+/// The default time between two checks of a health address.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
-/// The default deadline of a check.
+/// The default deadline of a check of a health address.
 pub(crate) const HEALTH_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The default limit for the share of failed calls. [`Rules::rate_limit`] returns this limit also if the rule is off.

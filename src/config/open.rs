@@ -47,9 +47,10 @@ impl OpenDuration {
     /// Returns a duration that `function` calculates from the number of openings in a row,
     /// counted from 1, without jitter.
     ///
-    /// The circuit calls the function for each opening and for each snapshot that it takes over. The function runs
-    /// under a mutex of the circuit. Therefore the function must be quick and must not use the circuit. Its result is
-    /// limited to the range of 1 ms to 365 days. If the function panics, the duration is 60 s.
+    /// The circuit calls the function for each opening, and for each snapshot that the circuit
+    /// [adopts](crate::Circuit::adopt). The function runs under a mutex of the circuit. Therefore the function must be
+    /// quick and must not use the circuit. Its result is limited to the range of 1 ms to 365 days. If the function
+    /// panics, the duration is 60 s.
     #[must_use]
     pub fn from_fn(function: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { shape: Shape::Function(Arc::new(function)), jitter: 0.0 }
@@ -124,7 +125,8 @@ impl OpenDuration {
         }
     }
 
-    /// Returns the field, the value and the allowed range of the first setting that is not allowed.
+    /// Returns the field, the value and the allowed range of the first setting that is not allowed. `None` if all are
+    /// allowed.
     pub(crate) fn fault(&self) -> Option<(&'static str, String, String)> {
         let range = |field, duration: Duration, max: Duration| {
             let allowed = format!("{} to {}", Exact(SHORTEST), Exact(max));

@@ -71,7 +71,8 @@ impl RegistryBuilder {
         }
     }
 
-    /// Sets the store that keeps the circuits. Default: no store, so the circuits end with the process.
+    /// Sets the store that keeps the states of the circuits. Default: no store, so the states are lost at the end of
+    /// the process.
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
         self
@@ -79,7 +80,8 @@ impl RegistryBuilder {
 
     /// Sets the largest number of circuits. Default: 10 000.
     ///
-    /// A restore leaves an eighth of the limit free for circuits that are created by name.
+    /// A restore creates keyed circuits, but leaves an eighth of the limit free for the circuits that the program
+    /// creates by name.
     pub const fn limit(mut self, circuits: usize) -> Self {
         self.limit = circuits;
         self
@@ -102,9 +104,9 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the name of the fleet, which is the instances that decide together with [`Sharing::Quorum`] and
-    /// [`Sharing::Follow`]. All instances of one application need the same name, and another application on the same
-    /// store needs another name, because the number of members decides on the quorum. Without effect with
+    /// Sets the name of the fleet. A fleet is the group of instances that decide together with [`Sharing::Quorum`] or
+    /// [`Sharing::Follow`]. All instances of one application need the same name. Another application on the same store
+    /// needs another name, because the quorum depends on the number of members. The name has no effect with
     /// [`Sharing::Advise`].
     ///
     /// Range: 1 to 100 bytes of printable text without spaces and `//`. Default: the file name of the executable, or
@@ -116,11 +118,11 @@ impl RegistryBuilder {
 
     /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. The number is the
     /// share of the live members, rounded up, but at least `at_least` and at most 10. An instance that has been alone
-    /// for 20 s needs no vote but its own. While the members are not known, at least two votes are needed. Without
-    /// effect with [`Sharing::Follow`], where one vote is always enough.
+    /// for 20 s needs no vote but its own. While the members are not known, at least two votes are needed. The setting
+    /// has no effect with [`Sharing::Follow`], where one vote is always enough.
     ///
-    /// Range: 1 to 10 votes, and a share of 0 to 1. Default: 2 votes, and a share of 0.1. With one vote, an instance on
-    /// a bad path opens the circuits of all instances whose calls do not succeed.
+    /// Range: 1 to 10 votes, and a share of 0 to 1. Default: 2 votes, and a share of 0.1. If one vote is enough, one
+    /// instance with a bad network path opens the circuits of all instances whose calls do not succeed.
     pub const fn quorum(mut self, at_least: u32, share: f64) -> Self {
         self.terms.quorum = Quorum { at_least, share };
         self
@@ -135,11 +137,13 @@ impl RegistryBuilder {
     /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created, or
     /// with [`start`](Registry::start) or [`restore`](Registry::restore) if that is later.
     ///
-    /// Services of keyed circuits, but not calls without tower, wait until all circuits under their prefix that are not
-    /// closed in the store are restored. The duration begins when the keyed circuits are built, or with the start if
-    /// that is later. The first call of a later key does not wait for the record of the key. That record is usually
-    /// closed, because the restore creates all other circuits for which there is room. Another instance may have
-    /// changed the record since.
+    /// The services of keyed circuits wait for the restore of all circuits under their prefix that are not closed in
+    /// the store. Calls without tower do not wait for these circuits. The duration begins when the keyed circuits are
+    /// built, or with the start if that is later.
+    ///
+    /// The first call of a later key does not wait for the record of the key. That record is usually closed, because
+    /// the restore has created the circuits of all other records for which there was room. The record is not closed if
+    /// another instance has opened its circuit since.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
@@ -147,7 +151,7 @@ impl RegistryBuilder {
 
     /// Sets the longest duration of an operation of the store. Range: 10 ms to 60 s. Default: 2 s.
     ///
-    /// The limits of a store for connections, answers and statements are parts of this duration. A new connection to
+    /// A store derives its own limits for connections, answers and statements from this duration. A new connection to
     /// PostgreSQL with TLS needs about ten round trips, so that a database 250 ms away needs 5 s.
     pub const fn store_timeout(mut self, timeout: Duration) -> Self {
         self.terms.timeout = timeout;
@@ -159,8 +163,8 @@ impl RegistryBuilder {
     /// every other circuit. Each interval varies by up to 20 %, and the polls of many circuits are spread over the
     /// interval.
     ///
-    /// While the store reports changes, changes do not wait for a poll, and polls only find changes whose report was
-    /// lost. Then `closed` is at least 60 s, and `tripped` is at least 5 s unless a fleet votes or probes.
+    /// While the store reports changes, a poll only finds changes whose report was lost. The interval `closed` is then
+    /// at least 60 s. The interval `tripped` is then at least 5 s, unless a fleet votes or probes.
     ///
     /// Range: 10 ms to 1 h. Default: 2 s and 10 s.
     pub const fn poll_every(mut self, tripped: Duration, closed: Duration) -> Self {
@@ -168,12 +172,12 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the time to live of records in a store that expires records, and of keyed circuits in every store. `open`
-    /// is for circuits that are open or held by an operator, and `other` for all others. Range: 1 s to 365 days.
-    /// Default: 24 h and 1 h.
+    /// Sets the time to live of records in a store that expires records. In every other store, the instances delete the
+    /// records of keyed circuits after this time. `open` is for circuits that are open or held by an operator, and
+    /// `other` is for all others. Range: 1 s to 365 days. Default: 24 h and 1 h.
     ///
-    /// A record lives longer if the deadline of its circuit needs more time, and does not expire if only an operator
-    /// can end its state.
+    /// A record lives longer if the open duration or the hold of its circuit ends later. A record does not expire if
+    /// only an operator can end its state.
     pub const fn ttl(mut self, open: Duration, other: Duration) -> Self {
         self.terms.ttl = Ttl { open, other };
         self
@@ -225,15 +229,15 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the seed of jitter and ids, for tests that must repeat. Two registries on one store must not have the same
-    /// seed, because their ids would be equal.
+    /// Sets the seed of jitter and ids, for tests that must give the same result in each run. Two registries on one
+    /// store must not have the same seed, because their ids would be equal.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.terms.seed = Some(seed);
         self
     }
 
-    /// Checks the settings and creates the registry. The background task begins with [`Registry::start`] or
-    /// [`Registry::restore`].
+    /// Checks the settings and creates the registry. [`Registry::start`] or [`Registry::restore`] then starts the
+    /// background task.
     ///
     /// # Errors
     ///

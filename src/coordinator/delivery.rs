@@ -1,7 +1,7 @@
 //! The path of an order from the registry to the store.
 //!
-//! The registry reserves room for the audit row, registers for the result, and waits for the result. The desk of the
-//! circuit writes the act.
+//! The registry reserves room for the audit row of the order, registers for the result, and waits for the result. The
+//! background task writes the act, in the desk of the circuit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::store::{DynStore, order_row_id};
 /// The reason why an order is refused before it is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// The room for rows of operators is full, with this number of rows.
+    /// The outbox has no more room for audit rows of operators. The number counts the rows that wait or have reserved
+    /// room.
     Outbox(usize),
     /// A later version of this crate has written the record, so the record cannot be overwritten. The number is the
     /// version of the record.
@@ -30,7 +31,7 @@ pub(crate) enum NoRoom {
 pub(crate) struct Delivery(Arc<Hub>);
 
 impl Registry {
-    /// Returns the path of orders to the store. `None` if the registry has no store.
+    /// Returns the handle that sends orders to the store. `None` if the registry has no store.
     pub(crate) fn delivery(&self) -> Option<Delivery> {
         self.companion::<Coordinator>().map(|coordinator| Delivery(Arc::clone(&coordinator.0)))
     }
@@ -38,7 +39,8 @@ impl Registry {
 
 impl Delivery {
     /// Reserves room for the audit row of an order, because a full outbox would lose the row of another act.
-    /// [`withdraw`](Self::withdraw) gives the room back if the order is not carried out.
+    /// [`withdraw`](Self::withdraw) gives the room back if the order is not carried out. Returns an error if the outbox
+    /// is full, or if the record of the circuit cannot be overwritten.
     pub(crate) fn admit(&self, circuit: &str) -> Result<(), NoRoom> {
         let (rows, unwritable) = {
             let findings = self.0.findings.lock();
@@ -47,7 +49,7 @@ impl Delivery {
         if let Some(version) = unwritable {
             return Err(NoRoom::Unwritable(version));
         }
-        // Orders that the task has not read yet count too, because their rows are not in the outbox yet.
+        // Orders that the task has not read yet are added, because their rows are not in the outbox yet.
         let mut inbox = self.0.inbox.lock();
         let waiting = rows + inbox.orders;
         if waiting >= self.0.terms.outbox {
@@ -63,14 +65,14 @@ impl Delivery {
         inbox.orders = inbox.orders.saturating_sub(1);
     }
 
-    /// Returns the receiver of the result. Call this before the order is carried out. Otherwise the result could be
-    /// sent before the receiver is registered.
+    /// Registers for the result of an order, and returns the receiver of the result. Call this before the order is
+    /// carried out. Otherwise the result could be sent before the receiver is registered.
     pub(crate) fn expect(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         self.0.waiters.add(circuit, id)
     }
 
-    /// Returns the receiver that is notified when the audit has the row of an order. Call this before the order is
-    /// carried out.
+    /// Registers for the audit row of an order, and returns the receiver that is notified once the audit has the row.
+    /// Call this before the order is carried out.
     pub(crate) fn expect_row(&self, circuit: &str, order: &Order) -> oneshot::Receiver<()> {
         self.0.waiters.add_row(&order_row_id(circuit, order))
     }
@@ -90,8 +92,8 @@ impl Delivery {
     }
 
     /// Waits for the result of an order and then for its audit row, together at most for the timeout of the store. Does
-    /// not wait if `patient` is false. Returns the result and, if the row is not stored yet, the reason. Returns only
-    /// the reason if the result is not known yet.
+    /// not wait if `patient` is false. Returns the result of the order, together with an error if the row is not stored
+    /// yet. Returns only an error if the result is not known yet. Both errors state the reason.
     ///
     /// # Cancel safety
     ///
@@ -135,7 +137,7 @@ impl Delivery {
         Ok((fate, if is_row_stored { Ok(()) } else { Err(why()) }))
     }
 
-    /// Returns the durable tier, if the store has tiers.
+    /// Returns the kind of the durable tier. `None` if the store has no tiers.
     pub(crate) fn durable_tier(&self) -> Option<&'static str> {
         self.0.store.tiers().map(|[_, durable]| durable)
     }

@@ -1,36 +1,37 @@
 //! A desk, which keeps one circuit and its stored record in agreement.
 //!
-//! A desk never waits and does no I/O. The task calls the methods of a desk and carries out the results, so that a
-//! simulator can play many instances in virtual time.
+//! A desk never waits and does no I/O. The task of the coordinator calls the methods of a desk and carries out the
+//! results. Therefore a simulator can play many instances in virtual time.
 //!
 //! A *look* is the moment at which the desk reads the transitions and the counts of its circuit since the last look.
 //!
 //! | event in the life of a desk | call of the task | effect |
 //! |---|---|---|
-//! | the registry has a new circuit | `new` | the restore is awaited, and the version in the store is unknown |
-//! | the bell rings, or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
+//! | the registry has a new circuit | `new` | the circuit waits for its restore, and the version of its record in the store is unknown |
+//! | the circuit has rung its bell (a waker), or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
 //! | after each look and each answer of the store | `check` | the decision of the fleet is adopted, and the next command to the fleet is chosen |
-//! | the store answers a load | `found` | the record is joined, and its restore, acts and advice are taken over |
-//! | an order is given again | `ordered_again` | the result of the order is reported again |
+//! | the store answers a load | `found` | the loaded record is joined with the known one, and the circuit takes over a restore, acts and advice |
+//! | an operator gives an order again | `ordered_again` | the result of the order is reported again |
 //! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and its write or deletion is under way |
-//! | the write is made | `written` | the commands and counts in the write are done |
-//! | the write met another version | `conflicted`, `found` | the next write names that version |
+//! | the store has made the write | `written` | the commands and counts in the write are no longer pending |
+//! | the store has another version than the write expected | `conflicted`, `found` | the next write names the present version |
 //! | the write or the deletion has failed | `failed` | the version is unknown, and the next write waits |
-//! | the deletion is made | `deleted` | the orders to forget are done |
-//! | the deletion met another version | `delete_missed` | the version is unknown |
+//! | the store has made the deletion | `deleted` | the orders to forget the circuit are done |
+//! | the store has another version than the deletion named | `delete_missed` | the version is unknown |
 //! | the task has ended, and a new task begins | `restart` | the version is unknown, and no write is under way |
 //! | the registry evicts the circuit | `evict`, `evict_for` | the desk stays until the record has the changes of the circuit |
-//! | `is_finished` is true, or no room is left | `close` | the next circuit of that name gets its desk |
+//! | `is_finished` is true, or the task gives up the last write | `close` | the next circuit of that name gets its desk |
 //!
-//! A desk has at most one write under way. Each beginning and each end of a write increases the turn. Therefore the
-//! answer to a load of an earlier turn is recognised as old.
+//! A desk has at most one write under way. Each beginning and each end of a write increases the turn, a number of the
+//! desk. If the turn has changed since a load began, the answer to the load is old, and the task ignores the answer.
 //!
-//! Each field of a desk is a part whose own fields change together. The parts are the content of the store
-//! (`known.rs`), the acts and transitions of this process (`changes.rs`), its counts (`evidence.rs`, `usual.rs`), the
-//! write under way (`sending.rs`), the content that the circuit has taken over (`adopted.rs`), the ends of openings and
-//! holds by the clock of the store (`ends.rs`), the part of this instance in the decisions of its fleet (`fleet.rs`),
-//! and the relation to the registry (`registration.rs`). The steps of the table, which need several parts, are in
-//! `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`, and the reasons for a load in `news.rs`.
+//! Each field of a desk is a part whose own fields change together. The parts about the store are the known content
+//! (`known.rs`), the write under way (`sending.rs`), and the ends of openings and holds by the clock of the store
+//! (`ends.rs`). The parts about this process are its acts and transitions (`changes.rs`), its counts (`evidence.rs`,
+//! `usual.rs`), and the content that the circuit has taken over (`adopted.rs`). The last parts are the role of this
+//! instance in its fleet (`fleet.rs`) and the relation to the registry (`registration.rs`). Most steps of the table
+//! need several parts, and are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`. The reasons to load a record are
+//! in `news.rs`.
 //!
 //! The file is longer than others, because the table above, the parts and the simple answers of a desk are read
 //! together.
@@ -73,19 +74,21 @@ use registration::Registration;
 use sending::Sending;
 pub(super) use write::Step;
 
-/// The identity under which this process writes records. All desks share the identity.
+/// The identity under which this process writes records, with the settings and the members of its fleet. All desks of a
+/// registry use the same `Who`.
 #[derive(Debug, Clone)]
 pub(super) struct Who {
-    /// The id of the instance, which survives restarts. The task changes the id if another living instance has it.
+    /// The id of the instance, which survives restarts. The task changes the id if another living instance has the same
+    /// id.
     pub(super) id: String,
-    /// The id of this start of the instance.
+    /// The id of this start of the instance, which distinguishes its entries from those of an earlier start.
     pub(super) incarnation: String,
     /// The kinds of the tiers of the store, as the text that [`InstanceEntry::tiers`] stores. `None` if the store has
     /// no tiers.
     pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
     pub(super) quorum: Quorum,
-    /// The members of the fleet, which the task counts.
+    /// The live members of the fleet, as the task has counted them last.
     pub(super) members: Members,
 }
 
@@ -113,28 +116,30 @@ pub(super) struct Now {
 /// The numbers from which a new desk counts, so that the desk repeats no number of an earlier desk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Life {
-    /// The first turn, which is later than each turn of the last desk with the same id.
+    /// The first turn of the new desk. The turn is higher than each turn of the last desk with the same id, so that a
+    /// late answer for that desk is recognised as old.
     pub(super) turn: u64,
-    /// The highest era of removed desks. The eras of the new desk are counted from this number, because an earlier
-    /// circuit may have had the same name.
+    /// The highest era of all removed desks. The new desk counts its eras from this number, so that a circuit with the
+    /// name of an evicted circuit does not repeat the eras of its predecessor.
     pub(super) eras: u64,
 }
 
-/// The content of a write. After the answer, `written` removes the changes that the write contains from the pending
-/// changes.
+/// The content of a write under way. Once the store has made the write, `written` removes the changes in the ticket
+/// from the pending changes.
 #[derive(Debug)]
 pub(super) struct Ticket {
     record: CircuitRecord,
-    /// The id of the act in the write, if the write has one.
+    /// The id of the operator's act that the write contains. `None` if the write contains no act.
     act: Option<String>,
-    /// The era of the transition in the write, if the write has one.
+    /// The era of the transition that the write contains. `None` if the write contains no transition.
     transition: Option<u64>,
     /// The era of the circuit when the write began.
     era: u64,
-    /// The new entry of this instance in the write, if the write has one, and the number of changes of the state
-    /// (`Evidence::owed`) that the entry includes.
+    /// The new entry of this instance in the write, with the value of `Evidence::owed` at which the entry was derived.
+    /// `Evidence::written` counts the changes of the state up to this value as kept. `None` if the write contains no
+    /// new entry.
     entry: Option<(InstanceEntry, u64)>,
-    /// The command to the fleet in the write, if the write has one.
+    /// The command to the fleet that the write contains. `None` if the write contains no command.
     sent: Option<Sent>,
 }
 
@@ -145,50 +150,52 @@ impl Ticket {
     }
 }
 
-/// The report of a desk after a step. The task passes its parts to the audit and to the callers that wait.
+/// The report of a desk after a step. The task passes the parts of the report to the audit, and to the callers that
+/// wait for the results of orders.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
-    /// Rows that are added once more, because the audit may lack them, each with its age. The rows belong to acts of
-    /// other instances, which may have ended before they wrote the rows, and to orders that were given again while
-    /// their acts wait for the store. The rows are not logged, because each act has a line in the log already.
+    /// Audit rows that are added once more because the audit may lack them, each with its age. Some belong to acts of
+    /// other instances, which may have ended before they wrote the rows. The others belong to orders that were given
+    /// again while their acts wait for the store. These rows are not logged, because each act has a line in the log
+    /// already.
     pub(super) repeated: Vec<(Duration, AuditRow)>,
     /// The number of transitions that the circuit had overwritten before the desk could read them, and an audit row
     /// with that number.
     pub(super) missed: Option<(u64, AuditRow)>,
-    /// The results of orders, by their ids.
+    /// The results of orders, each with the id of its order.
     pub(super) fates: Vec<(String, Fate)>,
-    /// True if another living instance has the same id.
+    /// True if another living instance has the id of this instance.
     pub(super) clash: bool,
 }
 
-/// The desk of one circuit.
+/// The desk of one circuit, which keeps the circuit and its stored record in agreement.
 #[derive(Debug)]
 pub(super) struct Desk {
     /// The circuit of the desk, which stays the same for the life of the desk.
     circuit: Circuit,
-    /// The content of the store that this process has loaded or written.
+    /// The stored record of the circuit, as this process knows it from its loads and writes.
     known: Known,
     /// The acts and transitions of this process that the store does not have yet.
     changes: Changes,
-    /// The counts of this process, and the entry with them in the record.
+    /// The counts of calls in this process, and the entry of this instance in the record, which stores the counts.
     evidence: Evidence,
-    /// The write under way, and the time of the next write.
+    /// The write under way, and the earliest time of the next write.
     sending: Sending,
     /// The parts of the record that the circuit has taken over.
     adopted: Adopted,
-    /// The end of the opening by the clock of the store.
+    /// The end of the circuit's present opening by the clock of the store.
     ends: Ends,
     /// The part of this instance in its fleet, such as its reason to vote, its leased probe, and its next command.
     fleet: InFleet,
-    /// The relation to the registry.
+    /// The relation of the desk to the registry, which has the circuit or has evicted it.
     registration: Registration,
 }
 
 impl Desk {
-    /// Creates the desk of a circuit. `bell` is the waker that the circuit wakes after a transition. The first calls
-    /// wait for the restore until the tick `waits`. `None` lets no call wait.
+    /// Creates the desk of a circuit. `bell` is the waker that the circuit wakes after a transition. The first calls of
+    /// the circuit wait for the restore until the tick `waits`. If `waits` is `None`, no call waits.
     pub(super) fn new(circuit: Circuit, bell: Waker, waits: Option<Tick>, life: Life) -> Self {
         Self {
             known: Known::new(circuit.name()),
@@ -207,13 +214,14 @@ impl Desk {
         self.circuit.name()
     }
 
-    /// Reports the sums of calls to the observers of the circuit.
+    /// Reports the sums of the calls since the last report to the observers of the circuit.
     pub(super) fn report_sums(&self) {
         self.circuit.report_sums();
     }
 
-    /// Returns the version of the record if a later version of this crate has written the record. Such a record is
-    /// never overwritten, because this version does not know all of its fields.
+    /// Returns the format version of the record if a later version of this crate has written the record, and `None`
+    /// otherwise. Such a record is never overwritten, because this version of the crate does not know all of its
+    /// fields.
     pub(super) fn unwritable(&self) -> Option<u32> {
         let record = self.known.record();
         (!record.is_writable()).then_some(record.version)
@@ -234,8 +242,8 @@ impl Desk {
         self.changes.has_act() || self.changes.is_forgetting()
     }
 
-    /// Returns true if the store lacks a change that the desk knows. The change is written now or later. A command to
-    /// the fleet and the mark of a stop do not count.
+    /// Returns true if the desk knows a change that the store lacks, even if the change is written later. A command to
+    /// the fleet does not count as a change, and neither does the mark of an instance that stops.
     pub(super) fn has_unwritten(&self) -> bool {
         self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.has_news()
     }
@@ -246,12 +254,13 @@ impl Desk {
         missed > 0 || !edges.is_empty()
     }
 
-    /// Returns the era of the last transition that a look has read, in the count of the record.
+    /// Returns the era of the last transition that a look has read. The era is counted from [`Life::eras`], as in the
+    /// record.
     pub(super) const fn last_era(&self) -> u64 {
         self.changes.last_era()
     }
 
-    /// Returns true if the store had this version at its last answer.
+    /// Returns true if the record had this version at the last answer of the store.
     pub(super) fn has_version(&self, etag: &Etag) -> bool {
         matches!(self.known.stored(), Stored::At(stored) if stored == etag)
     }
@@ -260,7 +269,7 @@ impl Desk {
         self.adopted.is_waiting_for_restore()
     }
 
-    /// Returns the result of the restore.
+    /// Returns the result of the restore, or [`Restored::Waiting`] before the restore has ended.
     pub(super) fn restored(&self) -> Restored {
         self.adopted.restore_report()
     }
@@ -272,17 +281,17 @@ impl Desk {
         edges.into_iter().rfind(|edge| edge.is_logged)
     }
 
-    /// Returns the tick until which the first calls wait for the restore, if calls wait.
+    /// Returns the tick until which the first calls wait for the restore. `None` if no call waits.
     pub(super) const fn calls_wait_until(&self) -> Option<Tick> {
         self.adopted.calls_wait_until()
     }
 
-    /// Lets the first calls wait for the restore, unless calls wait already.
+    /// Lets the first calls wait for the restore until this tick, unless calls wait already or the restore has ended.
     pub(super) fn let_calls_wait(&mut self, until: Option<Tick>) {
         self.adopted.let_calls_wait(until);
     }
 
-    /// Ends the wait of the first calls if its time is over.
+    /// Ends the wait of the first calls for the restore, if the time of the wait is over.
     pub(super) fn end_wait_of_calls(&mut self, now: Tick) {
         if self.adopted.end_wait_of_calls(now) {
             self.circuit.restored();
@@ -295,8 +304,9 @@ impl Desk {
         era
     }
 
-    /// Handles the content of the store. Unusable content counts as absent. `from` is the store, or the tier of a
-    /// tiered store, that had the content. `era` is the era of the circuit when the operation began.
+    /// Handles the record in an answer to a load, or to a write that met a conflict. `current` is `None` if the store
+    /// has no record, and content that is no record counts as absent. `from` is the store, or the tier of a tiered
+    /// store, that had the content. `era` is the era of the circuit when the operation began.
     pub(super) fn found(
         &mut self,
         current: Option<&Versioned>,
@@ -315,8 +325,8 @@ impl Desk {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {
                 // The store has no usable record, perhaps because it has lost the record. If the circuit is tripped and
-                // the known record has no entry with its present state, the entry is written now, because perhaps no
-                // other instance can restore this state.
+                // the known record has no entry of this instance with the present state, the entry is due now, because
+                // perhaps no copy of the record has this state.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
                     self.evidence.owe(now.here);
@@ -333,37 +343,40 @@ impl Desk {
         self.circuit.state() == State::Closed
     }
 
-    /// Makes every unwritten change due now, because the process or the circuit will soon be gone.
+    /// Makes every unwritten change due now, because the process is about to end, or the registry has evicted the
+    /// circuit.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
         self.evidence.hurry(&self.circuit, now);
     }
 
-    /// Marks the next entry as the last one before a stop, so that other instances do not count this instance any more.
-    /// A closed circuit gets the mark only if `any` is true. Returns true if the mark is the only reason for a write.
+    /// Marks the next entry of this instance as the last one before the process ends, so that other instances do not
+    /// count this instance any more. The entry of a closed circuit gets the mark only if `any` is true. Returns true if
+    /// the mark is the only reason to write the entry.
     pub(super) fn stop(&mut self, any: bool, now: Tick) -> bool {
         (any || !self.is_closed()) && self.evidence.stop(now)
     }
 
-    /// Removes the mark of a stop, because the process continues. A mark that is written or under way is replaced by a
-    /// later entry.
+    /// Removes the mark of a stop, because the process continues. If the mark is already in the store or in a write
+    /// under way, a later entry without the mark replaces the entry.
     pub(super) fn go_on(&mut self) {
         self.evidence.go_on();
     }
 
-    /// Drops the mark of a stop if no other change waits to be written, because nothing is lost without the mark.
+    /// Drops the mark of a stop if no other change waits to be written. The end of the process must not wait for the
+    /// mark, because nothing is lost without the mark.
     pub(super) fn drop_mark(&mut self) {
         if self.has_only_mark() {
             self.evidence.go_on();
         }
     }
 
-    /// Returns true if nothing is unwritten but the mark of an instance that stops.
+    /// Returns true if the mark of an instance that stops is the only change that waits to be written.
     pub(super) fn has_only_mark(&self) -> bool {
         self.evidence.has_only_mark() && !self.has_unwritten()
     }
 
-    /// Makes counts that are due later due now, because the process will soon be gone.
+    /// Makes an entry with new counts due now, even if the counts were due later, because the process is about to end.
     pub(super) fn hurry_counts(&mut self, now: Tick) {
         self.evidence.hurry(&self.circuit, now);
     }
@@ -374,8 +387,8 @@ impl Desk {
         self.end_turn();
     }
 
-    /// Creates a row for the audit without an id and a time. The outbox sets the id, and the time of the store is set
-    /// when the row is written.
+    /// Creates a row for the audit without an id and a time. The outbox sets the id. When the outbox sends the row, it
+    /// computes the time from the age of the row.
     fn row(&self, who: &Who, action: &str, reason: String, user: Option<String>) -> AuditRow {
         AuditRow {
             id: String::new(),

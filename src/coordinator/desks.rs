@@ -1,9 +1,9 @@
-//! The desks of a registry, by id.
+//! The desks of a registry, by id. A desk is the knowledge of the task about one circuit.
 //!
 //! Keyed circuits come and go without end, and the list of desks must not grow with them. Therefore a closed desk
-//! leaves its place to a later desk, and an id alone does not identify a desk. The answer to a load belongs to the desk
-//! that has the id and the turn of the load. The next desk of a place begins with a later turn, so that a late answer
-//! for the previous desk is ignored.
+//! leaves its place to a later desk, and an id alone does not identify a desk. The answer to a load therefore names the
+//! id and the turn of its desk. The turn is a number that only increases. The next desk of a place begins with a later
+//! turn, so that a late answer for the previous desk is ignored.
 
 use std::ops::{Index, IndexMut};
 
@@ -35,7 +35,7 @@ impl Desks {
         id
     }
 
-    /// Returns this number of ids, without desks.
+    /// Returns `count` ids that have no desks, for tests.
     #[cfg(all(test, not(breaker_loom)))]
     pub(super) fn ids_of(count: usize) -> Vec<DeskId> {
         (0..count).map(DeskId).collect()

@@ -1,7 +1,8 @@
 //! The hub between the registry, its circuits and the task, with settings, an inbox, and the findings of the task.
 //!
-//! Each field that changes has a lock of its own, which is held only for a short time. A transition only rings a bell,
-//! and the registry only reads findings, so that neither of them waits for the task.
+//! Each field that changes has a lock of its own, which is held only for a short time. A circuit with a transition only
+//! adds its desk to the inbox (it *rings*), and the registry only reads findings. Therefore neither of them waits for
+//! the task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,8 +49,8 @@ pub(super) struct Hub {
     /// The layers with keyed circuits. After a restart, only the store knows the names of these circuits.
     #[cfg(feature = "keyed")]
     pub(super) prefixes: Prefixes,
-    /// The knowledge of the last task, while no task runs. A task that panics leaves its knowledge here for the next
-    /// task.
+    /// The knowledge of the last task, while no task runs. Each task leaves its knowledge here when it ends, even by a
+    /// panic, and the next task takes it.
     pub(super) ledger: Mutex<Option<Ledger>>,
 }
 
@@ -64,11 +65,13 @@ pub(super) struct Inbox {
     pub(super) warned: bool,
     /// The handle that aborts the task.
     pub(super) task: Option<AbortHandle>,
-    /// True once the end of the task is decided, so that a start cannot keep the task.
+    /// True once the end of the task is decided, so that a call of `start` can no longer keep the task running.
     pub(super) ending: bool,
-    /// The runtime of a call of `start` after that decision. The ending task starts the next task on this runtime.
+    /// The runtime of a call of `start` that came when the end of the task was already decided. The ending task starts
+    /// the next task on this runtime.
     pub(super) next: Option<Handle>,
-    /// The new circuits by name. A circuit that is evicted before the task has read the inbox is removed again.
+    /// The new circuits that the task has not read yet, by name. A circuit that is evicted before the task has read the
+    /// inbox is removed again.
     pub(super) introduced: BTreeMap<String, Circuit>,
     /// The evicted circuits that have a desk or something to write. The task handles them before the new circuits,
     /// because a new circuit may have the name of an evicted one.
@@ -80,7 +83,7 @@ pub(super) struct Inbox {
     /// The orders that were given again, each with its circuit. The callers wait for the results, and the audit rows
     /// are written again if they were lost.
     pub(super) repeated: Vec<(String, Order)>,
-    /// The new health probes of the application.
+    /// The health probes that the application has added since the task last read the inbox.
     pub(super) health: Vec<HealthProbe>,
     /// True if a caller waits for a restore or for the result of an order.
     pub(super) hurry: bool,
@@ -91,7 +94,8 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Decides if the task ends. The task continues if a caller has started it again since the request for its end.
+    /// Decides if the task ends, and returns true if so. The task continues if a caller has started it again since the
+    /// request for its end.
     pub(super) fn end(&mut self) -> bool {
         self.ending = self.shutdown || self.ended;
         self.ending
@@ -105,7 +109,7 @@ pub(super) struct Findings {
     pub(super) status: StoreStatus,
     /// The members of the fleet. Empty while no task runs.
     pub(super) members: Vec<Member>,
-    /// The circuits whose records are of a later version, with that version.
+    /// The circuits whose records a later version of this crate has written, each with the version of its record.
     pub(super) unwritable: BTreeMap<String, u32>,
     /// The circuits with an order that could not be written yet, with the last reason.
     pub(super) held_up: BTreeMap<String, String>,
@@ -121,7 +125,8 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Returns the reason why an order for the circuit is not stored yet. An error of another circuit is no reason.
+    /// Returns the reason why an order for the circuit is not stored yet. While the store answers, an error of another
+    /// circuit is not the reason.
     pub(super) fn why_not_stored(&self, circuit: &str, timeout: Duration) -> String {
         if let Some(why) = self.held_up.get(circuit) {
             return why.clone();
@@ -141,20 +146,21 @@ impl Hub {
         self.called.notify_one();
     }
 
-    /// Returns the number of circuits with a change that the store does not have.
+    /// Returns the number of circuits that have a change which the store does not have.
     pub(super) fn unsaved(&self) -> usize {
         self.with_unsaved(|circuits| circuits.count())
     }
 
-    /// Calls `read` with the names of the circuits with a change that the store does not have. A transition counts from
-    /// the moment at which the circuit rings its bell, even if the task has not read the inbox yet. A transition or a
+    /// Calls `read` with the names of the circuits that have a change which the store does not have. A transition
+    /// counts as soon as the circuit has rung its bell, even if the task has not read the inbox yet. A transition or a
     /// failure of a circuit without a desk counts too.
     fn with_unsaved<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &str>) -> T) -> T {
         let inbox = self.inbox.lock();
         let ledger = self.ledger.lock();
         let findings = self.findings.lock();
         let rung = inbox.rung.iter().filter(|(desk, _)| !findings.unwritten.contains_key(desk));
-        // Without a task the ledger is in the hub, so that a bell that rang without a transition can be left out.
+        // Without a task the ledger is in the hub. The ledger shows if a circuit rang its bell without a transition,
+        // and such a circuit is left out.
         let rung = rung.filter(|(desk, _)| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk)));
         let without_desk =
             inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());
@@ -162,7 +168,8 @@ impl Hub {
         read(&mut with_desk.chain(without_desk.map(Circuit::name)))
     }
 
-    /// Returns the changes that are not written, even if the task could not end because its runtime stands still.
+    /// Returns the report of the changes that are not written. The report is possible even if the task could not end,
+    /// because its runtime is blocked.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
         let unsaved = self.with_unsaved(|circuits| circuits.map(ToOwned::to_owned).collect::<BTreeSet<_>>());
         let (audit_rows, never_started) = (self.findings.lock().status.audit_rows, !self.inbox.lock().started);
@@ -237,7 +244,8 @@ impl Companion for Coordinator {
     fn keyed(&self, circuits: Weak<dyn Prefixed>) {
         self.0.prefixes.add(circuits);
         let inbox = self.0.inbox.lock();
-        // Without a task, no restore would end the wait of the calls. `start` begins the wait then.
+        // Without a task the calls do not wait, because no restore would end their wait. A later `start` begins the
+        // wait.
         let waiting = (inbox.running && self.first_calls_wait()).then(|| self.0.prefixes.let_calls_wait());
         drop(inbox);
         drop(waiting);
@@ -257,8 +265,8 @@ impl Drop for Coordinator {
     fn drop(&mut self) {
         let mut inbox = self.0.inbox.lock();
         inbox.ended = true;
-        // The warning is for circuits of a registry that was never started. After the end of a task, the next
-        // transition has logged the warning (`changed`).
+        // The warning is needed here only if the registry was never started. If a task has run and ended, `changed`
+        // logs the warning at the next transition.
         let has_nothing_to_save = inbox.started || inbox.introduced.is_empty();
         drop(inbox);
         if !has_nothing_to_save {

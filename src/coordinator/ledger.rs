@@ -1,5 +1,6 @@
-//! The knowledge that outlives a task, which is the desks, the outbox, and the health of the store. The next task
-//! continues with the same knowledge, so that a panic of a task loses no change.
+//! The knowledge that outlives a task. The ledger contains the desks of the circuits, the outbox with the audit rows,
+//! and the health of the store. The next task continues with the same ledger, so that a panic of a task loses no
+//! change.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -22,42 +23,44 @@ use crate::telemetry::lines::Lines;
 pub(super) struct Ledger {
     /// The identity under which this process writes.
     pub(super) who: Who,
-    /// The configured id. The present id is `named` or, after clashes with other instances, `named#2` and so on.
+    /// The configured id of this instance. The present id is `named`, or `named#2` and so on if another instance has
+    /// the same id.
     pub(super) named: String,
-    /// The number of the present id, which is 1 for `named`.
+    /// The number at the end of the present id. The number is 1 while the id is `named` itself.
     pub(super) names: u32,
     pub(super) desks: Desks,
     /// The membership of this instance in its fleet.
     pub(super) membership: Membership,
-    /// The desk of each name.
+    /// The desk of each circuit, by the name of the circuit.
     pub(super) index: HashMap<String, DeskId>,
     /// The desks of evicted circuits, oldest first.
     pub(super) leaving: VecDeque<DeskId>,
-    /// The log lines about evicted circuits whose changes were not written.
+    /// The rate limit of the log lines about evicted circuits whose changes were not written.
     pub(super) given_up: Lines,
-    /// The log lines about rows of the audit that were lost because the outbox was full.
+    /// The rate limit of the log lines about audit rows that were lost because the outbox was full.
     pub(super) lost_rows: Lines,
-    /// The number of lost rows that were logged.
+    /// The number of lost audit rows that the log has reported.
     pub(super) logged_lost: u64,
-    /// The log lines about rows of the audit that the store refuses.
+    /// The rate limit of the log lines about audit rows that the store refuses.
     pub(super) refused_rows: Lines,
-    /// The log lines about other instances with the same id.
+    /// The rate limit of the log lines about other instances with the same id.
     pub(super) clashes: Lines,
-    /// The highest era of removed desks. A new desk counts its eras from this number, so that a circuit that returns
-    /// under an old name does not repeat the eras of its predecessor.
+    /// The highest era (number of a transition) of all removed desks. A new desk counts its eras from this number.
+    /// Therefore a circuit with the name of an evicted circuit does not repeat the eras of its predecessor.
     pub(super) eras: u64,
     /// The health probes of the registry, in the order in which they were given.
     pub(super) health: Vec<HealthProbe>,
     pub(super) outbox: Outbox,
     pub(super) link: Link,
-    /// The number of failed writes of the audit in a row.
+    /// The number of writes of audit rows that failed in a row.
     pub(super) audit_failures: u32,
     pub(super) dice: Dice,
     pub(super) clock: TokioClock,
 }
 
 impl Ledger {
-    /// Creates the knowledge of a first task, with no desks and a new incarnation.
+    /// Creates the knowledge of a first task, with no desks and a new incarnation (the id of this start of the
+    /// instance).
     pub(super) fn new(terms: &Terms, store: &dyn DynStore) -> Self {
         let incarnation = Dice::new(terms.seed).id();
         let clock = TokioClock::new();

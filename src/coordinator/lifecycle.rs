@@ -26,7 +26,8 @@ impl Registry {
 
     /// Starts the background task that keeps the circuits in the store. Does nothing if the task runs already.
     ///
-    /// The task ends with the last handle to the registry, with the runtime, or by [`shutdown`](Self::shutdown).
+    /// The task ends when the last handle to the registry is dropped, when the runtime ends, or by
+    /// [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     ///
@@ -47,12 +48,13 @@ impl Registry {
         }
         if let Some(ledger) = &*hub.ledger.lock() {
             // A task that panics may have taken circuits out of the inbox before they had a desk. Such circuits are put
-            // back into the inbox. The inbox stays locked, so that no circuit is evicted between this list and its use.
+            // back into the inbox. The inbox stays locked, so that none of the listed circuits is evicted before it is
+            // in the inbox.
             for circuit in self.circuits().into_iter().filter(|circuit| !ledger.has_desk(circuit)) {
                 inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
             }
         }
-        // The calls of circuits that were created before this start wait as well.
+        // The first calls of circuits that were created before this start wait for the restore as well.
         let waits = !hub.terms.first_call_waits.is_zero();
         inbox.introduced.values().filter(|_| waits).for_each(Circuit::await_restore);
         #[cfg(feature = "keyed")]
@@ -65,8 +67,9 @@ impl Registry {
 
     /// Starts the background task if necessary, and waits until every circuit is restored, at most until the deadline.
     ///
-    /// The circuits are those of the registry, and the keyed circuits that are not closed in the store. Circuits and
-    /// layers that are created later are restored when they are created, without another call of this function.
+    /// The function waits for the circuits of the registry, and for the keyed circuits that are not closed in the
+    /// store. Circuits and layers that are created later are restored when they are created, without another call of
+    /// this function.
     ///
     /// A circuit for which the store does not answer in time continues with its present state, and is restored when the
     /// store answers. The report has the result for each circuit.
@@ -90,8 +93,8 @@ impl Registry {
         hub.called.notify_one();
         let complete = async {
             loop {
-                // The progress is marked as seen before the report is made, so that a change in between wakes this loop
-                // again.
+                // The progress is marked as seen before the report is made, so that a change during the report wakes
+                // this loop again.
                 progress.borrow_and_update();
                 let report = self.restore_report(hub);
                 if report.is_complete() {
@@ -144,7 +147,8 @@ impl Registry {
             return ShutdownReport { without_store: true, ..ShutdownReport::default() };
         };
         let hub = &coordinator.0;
-        // The progress is observed from before the request, so that the end of the task is not missed.
+        // The observation of the progress begins before the shutdown is requested, so that the end of the task is not
+        // missed.
         let mut progress = hub.progress.subscribe();
         {
             hub.warn_unless_running();
@@ -158,7 +162,7 @@ impl Registry {
             }
         }
         hub.called.notify_one();
-        // A call of `start` withdraws the request for a shutdown.
+        // A call of `start` withdraws the request for a shutdown, and then this function waits no longer.
         let is_awaited = || {
             let inbox = hub.inbox.lock();
             inbox.running && inbox.shutdown
@@ -172,7 +176,7 @@ impl Registry {
             if let Some(task) = task {
                 task.abort();
             }
-            // An aborted task ends soon, unless its runtime stands still. Therefore this wait has a limit.
+            // An aborted task ends soon, unless its runtime is blocked. Therefore this wait has a limit.
             tokio::time::timeout(ABORTED_WITHIN, ended()).await.ok();
         }
         hub.shutdown_report()
@@ -182,7 +186,7 @@ impl Registry {
     /// ends the probes of a registry when a shutdown begins, and makes at most
     /// [`health_probes_at_once`](RegistryBuilder::health_probes_at_once) checks at the same time.
     ///
-    /// The probe of an address in a configuration runs by itself, and needs no call of this function.
+    /// A health probe whose address is in the configuration of a circuit runs without a call of this function.
     ///
     /// # Errors
     ///

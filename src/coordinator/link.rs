@@ -1,4 +1,4 @@
-//! The link to the store, with the backoff after failures, their log lines, and the time of the store.
+//! The link to the store, with the backoff after failures, the log lines about failures, and the time of the store.
 //!
 //! All circuits share one link, so that a thousand circuits do not cause a thousand attempts and log lines during an
 //! outage.
@@ -18,11 +18,11 @@ use crate::telemetry::store::Rank;
 pub(super) struct Link {
     kind: &'static str,
     health: Health,
-    /// True if the store has ever answered, also by a refusal.
+    /// True if the store has ever answered. A refusal counts as an answer.
     has_answered: bool,
     /// True if a write has failed, and no write has succeeded since.
     write_failed: bool,
-    /// The number of failures whose end is not logged yet, because no write has succeeded since.
+    /// The number of past failures whose recovery is not logged yet, because no write has succeeded since.
     failures: u32,
     /// The last error, with its kind.
     pub(super) last_error: Option<(StoreErrorKind, String)>,
@@ -67,7 +67,7 @@ impl Link {
         if self.is_up() { CONCURRENT } else { self.health.may_ask(now).into() }
     }
 
-    /// Returns the time of the next attempt while the store is down.
+    /// Returns the time of the next attempt while the store is down. `None` while the store is up.
     pub(super) fn next(&self) -> Option<Tick> {
         self.health.next()
     }
@@ -78,8 +78,8 @@ impl Link {
     }
 
     /// Ends the backoff after a success, and logs the recovery if a failure was logged. After a failed write, the error
-    /// and the line wait for a write that succeeds, because a store that is full or read-only still answers reads.
-    /// `store` is the time of the store, or `None` if the operation returns no time.
+    /// stays and the recovery is not logged until a write succeeds, because a store that is full or read-only still
+    /// answers reads. `store` is the time of the store, or `None` if the operation returns no time.
     pub(super) fn succeeded(&mut self, now: Tick, operation: &'static str, store: Option<Timestamp>) {
         if let Some(store) = store {
             self.clock = Some((now, store));
@@ -100,7 +100,7 @@ impl Link {
     }
 
     /// Logs a failure and begins a backoff, which grows with the failures in a row. The operation began at `began`.
-    /// Operations that run at the same time fail together, and count as one failure.
+    /// Operations that ran at the same time and failed together count as one failure.
     pub(super) fn failed(
         &mut self,
         began: Tick,
@@ -118,8 +118,9 @@ impl Link {
         self.note(now, operation, error);
     }
 
-    /// Logs the failure. The first failure is logged immediately, and later failures share one line a minute. This
-    /// function alone begins no backoff, because a store that refuses one write can take other writes.
+    /// Logs the failure. The first failure is logged immediately, and later failures share one line a minute. Unlike
+    /// [`failed`](Self::failed), this function begins no backoff, because a store that refuses one write can take other
+    /// writes.
     pub(super) fn note(&mut self, now: Tick, operation: &'static str, error: &StoreError) {
         self.last_error = Some((error.kind(), error.chain()));
         self.has_answered |= error.kind().is_lasting();
@@ -128,7 +129,7 @@ impl Link {
         }
     }
 
-    /// Forgets the time of the store, because the local clock may have stood still since the last answer.
+    /// Forgets the time of the store, because the local clock may have stood still during a suspend of the machine.
     pub(super) fn forget_time(&mut self) {
         self.clock = None;
     }

@@ -5,9 +5,9 @@
 //! instance that does not know the number never counts as alone.
 //!
 //! The record of the fleet (`record/member.rs`) has an entry for each instance. An instance writes its entry again at
-//! each heartbeat, which is 2 s after the first heartbeat and then every 10 s. The answer of the store shows the
-//! entries of all others. After a conflict and at a shutdown, the instance writes before its next heartbeat. A first
-//! heartbeat that an outage has delayed is written as soon as the store answers.
+//! each heartbeat. The second heartbeat follows 2 s after the first one, and the others follow every 10 s. The answer
+//! of the store shows the entries of all others. After a conflict and at a shutdown, the instance writes before its
+//! next heartbeat. A first heartbeat that an outage has delayed is written as soon as the store answers.
 //!
 //! | knowledge | number of live members | alone |
 //! |---|---|---|
@@ -15,7 +15,7 @@
 //! | an answer names another live member | that member counts until its entry is 30 s old or marked as stopped | no |
 //! | answers name no other live member | 1 | once this has lasted for 20 s |
 //!
-//! A record of a later version, and bytes that are no record, say nothing about the members.
+//! A record of a later version of this crate, and bytes that are no record, say nothing about the members.
 
 mod others;
 mod quorum;
@@ -35,7 +35,7 @@ use crate::telemetry::lines::{Lines, Omitted};
 use others::Others;
 pub(super) use quorum::Quorum;
 
-/// The live members, as the record of the members shows them.
+/// The number of live members, as the record of the members shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Members {
     /// The number of live members, including this instance. `None` without an answer of the store in the last 30 s.
@@ -44,34 +44,34 @@ pub(super) struct Members {
     pub(super) is_alone: bool,
 }
 
-/// The membership of this instance, with its heartbeat.
+/// The membership of this instance in its fleet, with the state of its heartbeat.
 #[derive(Debug)]
 pub(super) struct Membership {
-    /// The name of the record.
+    /// The name of the record that lists the members of the fleet.
     name: String,
-    /// False under `Sharing::Advise`, where no decision needs the number of members, and an idle instance must write
-    /// nothing.
+    /// True if this instance writes heartbeats. False under `Sharing::Advise`, where no decision needs the number of
+    /// members and an idle instance must write nothing.
     is_kept: bool,
     /// The join of all copies of the record that this process has loaded or written.
     known: CircuitRecord,
-    /// The version in the store, which the next write expects. `Some(None)` if the store has no record, and `None`
-    /// before a load and after a failure.
+    /// The version of the record in the store, which the next write expects. `Some(None)` if the store has no record.
+    /// `None` if the version is not known, before a load and after a failure.
     stored: Option<Option<Etag>>,
     others: Others,
     /// The last entry that the store has taken from this instance, with its id.
     written: Option<(String, InstanceEntry)>,
-    /// The record of the write under way.
+    /// The record in the write that is under way. `None` if no write is under way.
     sent: Option<CircuitRecord>,
     is_under_way: bool,
-    /// The time of the next operation.
+    /// The time of the next operation on the record.
     next: Tick,
-    /// The number of conflicts since the last write that the store has made.
+    /// The number of conflicts since the last successful write.
     conflicts: u32,
 
     /// The start of this instance, on the clock of this process and, since the first heartbeat, on that of the store.
     started: (Tick, Option<Timestamp>),
     phase: Phase,
-    /// The log lines about failures.
+    /// The rate limit of the log lines about failed heartbeats.
     failures: Lines,
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Membership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Runs,
-    /// The last entry of this instance, which marks its stop, is not written yet.
+    /// A shutdown has begun. The last entry of this instance, which marks its stop, is not written yet.
     Stops,
     Stopped,
 }
@@ -124,18 +124,18 @@ impl Membership {
         (self.is_kept && !self.is_under_way && self.phase != Phase::Stopped).then_some(self.next)
     }
 
-    /// Returns the live members.
+    /// Returns the number of live members, and whether this instance is alone.
     pub(super) fn count(&mut self, now: Tick) -> Members {
         self.others.count(now)
     }
 
-    /// Returns the members in the record.
+    /// Returns all members in the record, live or not, for `Registry::members`.
     pub(super) fn members(&self, id: &str, now: Tick) -> Vec<Member> {
         self.others.members(&self.known, id, now)
     }
 
-    /// Returns the next operation and counts it as under way. `store` is the time of the store, if it is known. Returns
-    /// `None` if the entry cannot be written.
+    /// Returns the next operation and counts it as under way. `store` is the time of the store, or `None` if the time
+    /// is not known. Returns `None` if the entry of this instance cannot be written into the record.
     pub(super) fn begin(
         &mut self,
         who: &Who,
@@ -228,7 +228,8 @@ impl Membership {
         self.is_contested(who)
     }
 
-    /// Joins the record in the store with the known record. Returns false if the record cannot be written.
+    /// Joins the record in the store with the known record. Returns true if the next write can replace the record, and
+    /// false if a later version of this crate has written the record.
     fn found(&mut self, value: Option<&Versioned>, who: &Who, now: Now) -> bool {
         self.stored = Some(value.map(|value| value.etag.clone()));
         match value.map(|value| CircuitRecord::decode(&self.name, &value.bytes, now.store)) {
@@ -248,22 +249,23 @@ impl Membership {
         }
         self.others.observe(&self.known, &who.id, now);
         self.known.keep_members(&who.id, now.store, |id| self.others.has(id, now.here));
-        // A full record may have dropped the entry of this instance, which is a member all the same.
+        // Another instance may have dropped the entry of this instance from a full record. The entry is added again,
+        // because this instance is still a member.
         if let Some((id, own)) = self.written.as_ref().filter(|(id, _)| *id == who.id) {
             self.known.instances.entry(id.clone()).or_insert_with(|| own.clone());
         }
         true
     }
 
-    /// Returns true if another start of an instance has replaced the entry that this instance wrote.
+    /// Returns true if another process with the id of this instance has replaced the entry that this process wrote.
     fn is_contested(&self, who: &Who) -> bool {
         let Some((id, own)) = self.written.as_ref().filter(|(id, _)| *id == who.id) else { return false };
         let present = self.known.instances.get(id);
         present.is_some_and(|entry| entry.incarnation != who.incarnation && entry.sequence > own.sequence)
     }
 
-    /// Notes that the operation has failed. The next heartbeat comes at its usual time, and begins with a load, because
-    /// the store may have made the write. Logs the reason at most once a minute, unless `error` is `None`.
+    /// Notes that the operation has failed. The next heartbeat comes at its usual time. It begins with a load, because
+    /// the failed write may have reached the store. Logs the reason at most once a minute, unless `error` is `None`.
     pub(super) fn failed(&mut self, error: Option<&str>, now: Tick) {
         (self.is_under_way, self.sent, self.stored) = (false, None, None);
         self.give_up_mark();
@@ -284,8 +286,8 @@ impl Membership {
         }
     }
 
-    /// Brings the next heartbeat forward and forgets the members, because the clock of this process may have stood
-    /// still.
+    /// Brings the next heartbeat forward and forgets the members after a suspend of the machine, because the clock of
+    /// this process may have stood still.
     pub(super) fn wake_up(&mut self, now: Tick) {
         self.others.forget(now);
         (self.stored, self.next) = (None, now);
@@ -310,7 +312,7 @@ impl Membership {
         (self.phase, self.next) = (Phase::Runs, now);
     }
 
-    /// Returns true if the last entry of this instance is not written yet.
+    /// Returns true if a shutdown has begun and the entry that marks the stop is not written yet.
     pub(super) fn owes_mark(&self) -> bool {
         self.phase == Phase::Stops
     }
@@ -327,7 +329,7 @@ impl Membership {
 const EVERY: Duration = Duration::from_secs(10);
 /// The mean time from the first heartbeat to the second one.
 const SECOND_AFTER: Duration = Duration::from_secs(2);
-/// The longest pause after a conflict.
+/// The longest random wait between a conflict and the next attempt.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The number of conflicts in a row after which a shutdown does not wait any more for the entry that marks the stop.
+/// The number of conflicts in a row after which a shutdown gives up the entry that marks the stop of the instance.
 const ENDED_AFTER: u32 = 8;

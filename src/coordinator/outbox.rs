@@ -11,14 +11,15 @@
 //! |---|---|
 //! | refuses a batch | the next batch is half as long |
 //! | refuses a single row | the row is a suspect and waits, and the other rows are sent |
-//! | refuses `trust` single rows in a row, or has no other row to take | the notice is sent |
+//! | refuses `trust` single rows one after the other, or has no other row to take | the notice is sent |
 //! | takes the notice | the suspects are sent once more, one at a time |
 //! | refuses a suspect once more | the row is set aside, and the caller logs it |
 //! | refuses the notice and has taken no other row | all rows wait, and each attempt sends the oldest suspect and one other row |
 //! | does not answer about a single row, but answers otherwise | the row waits longer, and the other rows are sent |
 //!
-//! A row is set aside only if the store has taken another row between two refusals. Otherwise rows would be lost while
-//! a right or a table is missing. The caller decides when the next batch is sent.
+//! A row is set aside only if the store has taken another row between the two refusals of the row. Otherwise rows would
+//! be lost while the store refuses all rows, for example because a permission or a table is missing. The caller decides
+//! when the next batch is sent.
 
 mod notice;
 mod queues;
@@ -38,7 +39,7 @@ use queues::{Kind, Queues, Trial, Waiting};
 #[derive(Debug)]
 pub(super) struct Outbox {
     queues: Queues,
-    /// The number of rows that were set aside since the first start of the task.
+    /// The number of rows that were set aside, since the first start of the task.
     refused: u64,
     /// The length of the next batch. A failed batch halves the length, unless the whole store is down. A stored batch
     /// doubles the length.
@@ -48,29 +49,29 @@ pub(super) struct Outbox {
     has_tried: bool,
     /// The number of batches and notices that the store has taken.
     taken: u64,
-    /// The number of single rows that were refused in a row. A taken batch, a taken notice and a failed notice reset
-    /// the number.
+    /// The number of single rows that were refused one after the other. A taken batch, a taken notice and a failed
+    /// notice reset the number.
     in_a_row: usize,
-    /// The number of single rows that may be refused in a row before a notice is sent. A stored notice doubles the
-    /// number, so that a thousand refused rows need few notices.
+    /// The number of single rows that may be refused one after the other before a notice is sent. A stored notice
+    /// doubles the number, so that a thousand refused rows need few notices.
     trust: usize,
     /// The notice whose result is not known yet.
     notice: Option<AuditRow>,
-    /// The choice of the next row, after the store has refused a notice and perhaps refuses all rows. `None` once the
-    /// store takes a row.
+    /// The row that the next attempt sends, after the store has refused a notice and perhaps refuses all rows. `None`
+    /// once the store takes a row.
     stuck: Option<Stuck>,
 }
 
-/// The next row of an attempt, after the store has refused a notice and a row.
+/// The row that the next attempt sends, while the store perhaps refuses all rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stuck {
-    /// The oldest suspect, so that the order of the rows stays if the store takes rows again.
+    /// The oldest suspect is sent, so that the rows stay in their order if the store takes rows again.
     Oldest,
-    /// A row that was not refused yet, because the store may refuse notices and suspects only.
+    /// A row that was not refused yet is sent, because the store may refuse notices and suspects only.
     Another,
 }
 
-/// The rows of one write.
+/// The audit rows of one write to the store.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) rows: Vec<AuditRow>,
@@ -126,22 +127,22 @@ impl Outbox {
         self.queues.push(1, at, row);
     }
 
-    /// Removes and returns the ids of the rows of acts that were lost since the last call, because their callers may
-    /// wait.
+    /// Removes and returns the ids of the rows of acts that were lost since the last call. Callers may wait for these
+    /// rows, and must be notified of the loss.
     pub(super) fn take_lost(&mut self) -> Vec<String> {
         std::mem::take(&mut self.queues.lost_acts)
     }
 
-    /// Adds the row of an act once more, unless the row waits already. The row takes no room of the rows of operators,
-    /// because the rows of all acts are repeated at once after a restart.
+    /// Adds the row of an act once more, unless the row waits already. The row takes no room of the rows of operators.
+    /// After a restart, the rows of all acts are repeated at once and would fill this room.
     pub(super) fn push_repeated(&mut self, at: Tick, row: AuditRow) {
         if !self.queues.contains(&row.id) {
             self.queues.push_as(Kind::Machines, 1, at, row);
         }
     }
 
-    /// Adds a row that reports `stands_for` lost rows. If this row is lost too, its number is counted again in the next
-    /// report.
+    /// Adds a row that reports `stands_for` lost rows. If this row is lost too, the next report counts its `stands_for`
+    /// rows again.
     pub(super) fn push_for(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
         self.queues.push(stands_for, at, row);
     }
@@ -170,8 +171,9 @@ impl Outbox {
         self.refused
     }
 
-    /// Returns the next rows, dated by the time of the store at the tick `now`. The rows stay in the outbox until
-    /// [`stored`](Self::stored) removes them, because the write may fail. Returns `None` if no row is due.
+    /// Returns the next rows, dated by the clock of the store. `store` is its time at the tick `now`. The rows stay in
+    /// the outbox until [`stored`](Self::stored) removes them, because the write may fail. Returns `None` if no row is
+    /// due.
     ///
     /// The rows of operators are chosen first. The rows of one batch are in the order of their changes.
     pub(super) fn batch(&mut self, now: Tick, store: Timestamp) -> Option<Batch> {
@@ -245,7 +247,7 @@ impl Outbox {
         }
     }
 
-    /// Handles a batch that the store has not taken.
+    /// Handles a batch that the store has not taken, and returns the consequence for the next batch.
     pub(super) fn failed(&mut self, sent: &Sent, failed: Failed, now: Tick) -> Next {
         let numbers = match sent {
             Sent::Notice => return self.notice_failed(failed),
@@ -303,16 +305,15 @@ impl Outbox {
         Next::Later
     }
 
-    /// Forgets which rows were refused, because the store probably refused all rows for a reason that was in no single
-    /// row.
+    /// Forgets which rows were refused, because the store probably refused all rows, and no single row was the reason.
     fn clear_suspects(&mut self) {
         for waiting in self.queues.iter_mut() {
             waiting.trial = Trial::None;
         }
     }
 
-    /// Lets each suspect be sent once more that was refused before the store had taken `before` batches. Returns true
-    /// if there is such a row.
+    /// Marks suspects to be sent once more, if they were refused before the store had taken `before` batches. Returns
+    /// true if there is such a row.
     fn retry_suspects(&mut self, before: u64) -> bool {
         let mut found = false;
         for waiting in self.queues.iter_mut() {
@@ -324,7 +325,7 @@ impl Outbox {
         found
     }
 
-    /// Returns the notice about the suspects. The notice keeps its id until its result is known.
+    /// Returns the batch with the notice about the suspects. The notice keeps its id until its result is known.
     fn send_notice(&mut self, store: Timestamp) -> Option<Batch> {
         if self.notice.is_none() {
             let id = self.queues.id();
@@ -338,8 +339,9 @@ impl Outbox {
 
 /// The largest number of rows in one write.
 const BATCH: usize = 128;
-/// The largest number of suspects at the same time, each of which is sent twice.
+/// The largest number of suspects before the notice is sent. The number is limited, because each suspect is sent a
+/// second time.
 const MOST_SUSPECTS: usize = 64;
-/// The first wait of a row that gets no answer when it is sent alone.
+/// The wait of a row that was sent alone and got no answer, after the first such failure.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);

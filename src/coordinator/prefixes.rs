@@ -1,7 +1,8 @@
 //! The layers with keyed circuits in a registry, with the prefix and the progress of the restore of each layer.
 //!
 //! The task and the registry share this list, because a layer can be created before or after the task begins. The
-//! references are weak, because keyed circuits hold their registry and would keep its task alive otherwise.
+//! references to the layers are weak. Keyed circuits hold their registry, and strong references would keep the task
+//! alive.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::sync::Mutex;
 #[derive(Debug, Default)]
 pub(super) struct Prefixes(Mutex<Vec<Prefix>>);
 
-/// The keyed circuits of one layer, which share a prefix of their names.
+/// The keyed circuits of one layer, which share a prefix of their names, with the progress of their restore.
 #[derive(Debug)]
 struct Prefix {
     keyed: Weak<dyn Prefixed>,
@@ -45,7 +46,7 @@ enum Progress {
     /// is false until the task has read its inbox once more. Only then each circuit either has a desk, which
     /// restores the circuit, or is evicted.
     Restoring { circuits: Vec<Circuit>, seen: bool },
-    /// The circuits are restored.
+    /// All circuits of the layer are restored.
     Done,
 }
 
@@ -60,8 +61,8 @@ impl Prefixes {
     /// Makes the services of each layer wait if the store has not listed the circuits of the layer yet. Returns these
     /// layers.
     ///
-    /// While there is a task, the caller must hold the lock of the inbox, so that the end of the task ends
-    /// the wait. The caller drops the returned layers outside that lock.
+    /// While there is a task, the caller must hold the lock of the inbox, so that a task that ends now also ends this
+    /// wait. The caller drops the returned layers outside that lock.
     #[must_use = "the layers are dropped outside the lock"]
     pub(super) fn let_calls_wait(&self) -> Vec<Arc<dyn Prefixed>> {
         let waiting = self.select(|prefix| {
@@ -72,7 +73,8 @@ impl Prefixes {
         waiting
     }
 
-    /// Ends the waits whose time is over. A wait that the task has not seen before ends after `lasts`.
+    /// Ends the waits whose time is over. If the task sees a wait for the first time, the wait ends after the duration
+    /// `lasts`.
     pub(super) fn end_waits(&self, now: Tick, lasts: Duration) {
         let over = self.select(|prefix| {
             if prefix.wait == Wait::Begun {
@@ -125,8 +127,8 @@ impl Prefixes {
         waiting.iter().map(|keyed| keyed.prefix().to_owned()).collect()
     }
 
-    /// Notes that the survey created these circuits of a layer, and that each of them waits for its own
-    /// restore.
+    /// Notes that the survey (the search of the store for keyed circuits) created these circuits of a layer, and that
+    /// each of them waits for its own restore.
     pub(super) fn created(&self, keyed: &Weak<dyn Prefixed>, circuits: Vec<Circuit>) {
         if let Some(prefix) = self.0.lock().iter_mut().find(|prefix| Weak::ptr_eq(&prefix.keyed, keyed)) {
             prefix.progress = Progress::Restoring { circuits, seen: false };

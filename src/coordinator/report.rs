@@ -24,7 +24,7 @@ pub enum Restored {
     From {
         /// The name of the store that had the record. In a tiered store, the name of the tier.
         store: &'static str,
-        /// The source of the state.
+        /// The source of the restored state.
         whose: Recovered,
         /// The state and mode of the circuit after the restore.
         standing: Standing,
@@ -64,9 +64,8 @@ pub struct RestoreReport {
     /// The prefixes of the layers whose keyed circuits are not restored yet, because the store has not been
     /// queried or has not answered.
     pub keyed_waiting: Vec<String>,
-    /// The number of keyed circuits that are not closed in the store and were not created, because there is
-    /// no room for them or because the template refused them. The first call of its key restores such a
-    /// circuit.
+    /// The number of keyed circuits that are not closed in the store and were not created, because there is no room for
+    /// them or because the template refused them. Such a circuit is restored at the first call of its key.
     pub left_out: usize,
     /// The last error of the store, if a circuit is not restored yet.
     pub error: Option<String>,
@@ -134,13 +133,13 @@ pub struct StoreStatus {
     /// The text comes from the store, and can contain its address, a role or a path. Therefore only operators should
     /// see the text, and other readers the [kind](Self::last_error_kind).
     pub last_error: Option<String>,
-    /// The kind of the last error.
+    /// The kind of the last error of the store.
     pub last_error_kind: Option<StoreErrorKind>,
     /// The number of circuits with a change that the store does not have yet. If the number is zero, a restart at this
     /// moment restores the same states.
     ///
-    /// A transition and an act count immediately. Counts of failures count from the next look of the task, which is at
-    /// most a second later, until their write, which is at most 18 s later while the store answers. In a
+    /// A transition and an act count immediately. A failed call counts once the task has read the counts, which takes
+    /// at most a second, until the counts are written. While the store answers, that write follows within 18 s. In a
     /// [`TieredStore`](crate::store::TieredStore) the fast tier has the change, and the durable tier may not have it
     /// yet.
     pub unsaved: usize,
@@ -152,7 +151,6 @@ pub struct StoreStatus {
     /// The number of audit rows that the store has refused for good, since the registry was built. A row with the
     /// action `missing` names one of them.
     pub audit_refused: u64,
-    /// The id of this instance. Another running instance may use the configured id, and then this instance
-    /// uses a different id.
+    /// The id of this instance. If another running instance uses the configured id, this instance uses a different id.
     pub instance: String,
 }

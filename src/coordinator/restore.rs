@@ -2,8 +2,8 @@
 //! a store.
 //!
 //! An instance restores its own entry, if the record has one, with its counts if they are recent. Otherwise the
-//! instance restores the published state. In a fleet, the decision of the fleet takes the place of the published state,
-//! and of an entry that is older than the decision.
+//! instance restores the published state. In a fleet, the instance restores the decision of the fleet instead of the
+//! published state, and instead of an own entry that is older than the decision.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +36,8 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
             snapshot.attempt = entry.attempt;
             snapshot.probe_successes = entry.probe_successes;
             give(&mut snapshot, opening(record, entry), now);
-            // The entry has no time of a half-open state. The published state has the time, if this instance has
-            // published the state.
+            // The entry does not contain the time at which a half-open state began. The published state contains this
+            // time, which is used if this instance has published the state.
             let is_published = entry.state == State::HalfOpen && record.instance == id;
             snapshot.half_open_for = half_open_for(record, now).filter(|_| is_published);
             // Counts are restored only if they are recent, because old counts say nothing about the present
@@ -49,12 +49,12 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
             (snapshot, Recovered::Own, entry.acts, entry.mode)
         }
         None if record.generation == Generation::new(0) && record.operator.is_none() => return None,
-        // In a fleet, the decision is restored. The published state alone is not enough, because an instance of an
+        // In a fleet, the decision of the fleet is restored and not the published state, because an instance of an
         // earlier version may have published its own state.
         None if who.sharing.is_of_fleet() => {
             let mut snapshot = Snapshot::closed();
-            // The opening of this instance can be longer than that of the fleet, and can last into the next round. A
-            // reset that the entry does not name has ended the opening.
+            // The opening of this instance can last longer than the opening of the fleet, even into the next half-open
+            // round. A reset that is newer than the entry has ended the opening.
             let reset = record.operator.as_ref().filter(|operated| operated.act == Act::Reset);
             let is_open = |entry: &&InstanceEntry| {
                 entry.state == State::Open && reset.is_none_or(|reset| entry.acts >= reset.sequence)
@@ -126,16 +126,17 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
     snapshot
 }
 
-/// Returns true if the decision of the fleet has not made the entry obsolete. An entry with the time of the decision
-/// counts, because both were written together.
+/// Returns true if the decision of the fleet has not made the entry obsolete. An entry with the same time as the
+/// decision is not obsolete, because both were written together.
 fn is_newer(entry: &InstanceEntry, record: &CircuitRecord, who: &Who) -> bool {
     let fleet = record.decision(who.follows());
     entry.updated_at >= fleet.since || entry.state == State::Closed && fleet.state == State::Closed
 }
 
-/// Writes the decision of a fleet into the snapshot of a circuit. The mode and the sums of the window stay, and the run
-/// ends if the state changes. If circuit and fleet are both open, the later end applies, because the service may have
-/// asked this instance for no calls until then.
+/// Writes the decision of a fleet into the snapshot of a circuit. The mode and the sums of the window stay. The run
+/// (the weight of the failures since the last success) becomes zero if the state changes. If circuit and fleet are both
+/// open, the circuit stays open until the later end of the two openings, because the service may have asked this
+/// instance for no calls until then.
 pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who, now: Timestamp) {
     let fleet = record.decision(who.follows());
     let own_end = (snapshot.state == State::Open).then_some(snapshot.open_for);
@@ -163,15 +164,16 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who
     }
 }
 
-/// Returns the time since the fleet closed, at which the ramp of an instance continues. `None` if the fleet is not
-/// closed, or if an operator has closed the fleet, because a reset has no ramp.
+/// Returns the time since the fleet closed, so that an instance continues its ramp at this point. `None` if the fleet
+/// is not closed, or if an operator has closed the fleet, because no ramp follows a reset.
 fn closed_for(record: &CircuitRecord, fleet: &Fleet, now: Timestamp) -> Option<Duration> {
     let is_of = |operated: &Operated| fleet.reason.starts_with(&format!("{} by {}", operated.act, operated.user));
     let is_reset = record.operator.as_ref().is_some_and(|operated| operated.act == Act::Reset && is_of(operated));
     (fleet.state == State::Closed && fleet.generation.get() > 0 && !is_reset).then(|| now.since(fleet.since))
 }
 
-/// The urgency of the restore of a circuit before its first call. The greater urgency is restored first.
+/// The urgency of restoring a keyed circuit before its first call. The circuit with the greater urgency is restored
+/// first.
 #[cfg(feature = "keyed")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Urgency {
@@ -180,13 +182,13 @@ pub(super) struct Urgency {
     /// True if this instance has written the state. Such a circuit is more urgent, because this instance
     /// calls the service.
     is_own: bool,
-    /// The time at which the state was written last.
+    /// The time at which the state in the record was written last.
     updated_at: Timestamp,
 }
 
 /// Returns the urgency of the restore of a keyed circuit before its first call. Returns `None` if the circuit is
-/// closed. Returns `None` as well if the circuit was not written for `idle` and would admit the next call, because such
-/// a circuit would be evicted from memory again.
+/// closed. Returns `None` as well if the circuit would admit the next call and its state was not written for the
+/// duration `idle`, because such a circuit would be evicted from memory again.
 #[cfg(feature = "keyed")]
 pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Timestamp) -> Option<Urgency> {
     let entry = record.instances.get(&who.id);
@@ -229,15 +231,16 @@ fn half_open_for(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     began.map(|at| now.since(at))
 }
 
-/// Sets the reason in the snapshot. A time in the future is dropped, because a state cannot have begun in the
-/// future.
+/// Sets the reason of the state in the snapshot, and the time since the state began. A time in the future is dropped,
+/// because a state cannot have begun in the future.
 fn give(snapshot: &mut Snapshot, reasoned: Option<Reasoned>, now: Timestamp) {
     let (earlier, at) = reasoned.unzip();
     snapshot.earlier = earlier.map(Arc::new);
     snapshot.earlier_for = at.flatten().filter(|at| *at <= now).map(|at| now.since(at));
 }
 
-/// Returns the age up to which counts are restored, which is the length of the window and at least a minute.
+/// Returns the age up to which the counts in an entry are restored. This is the length of the window, and at least a
+/// minute.
 fn remembered(window: Window) -> Duration {
     let minute = Duration::from_secs(60);
     window.length().map_or(minute, |length| length.max(minute))

@@ -1,9 +1,9 @@
 //! The task of a registry, which connects its circuits with the store.
 //!
-//! The task waits until a circuit rings its bell, the registry has a message, the store answers an operation, the store
-//! hints at a change, a runner of a health probe ends, or a time has come. After each event the task lets the desks
-//! observe their circuits and begins the operations that are due. One task serves all circuits of a registry, so that
-//! the desks need no lock.
+//! The task waits for the next event. An event is the bell of a circuit (which rings after a transition), a message of
+//! the registry, an answer of the store, a hint of the store at a change, the end of a health probe's runner, or the
+//! time of planned work. After each event the task lets the desks, one for each circuit, observe their circuits, and
+//! begins the operations that are due. One task serves all circuits of a registry, so that the desks need no lock.
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
 //! desks derive the records to write.
@@ -63,9 +63,9 @@ use sweep::Sweep;
 #[derive(Debug)]
 pub(super) struct Task {
     hub: Arc<Hub>,
-    /// The knowledge that outlives the task. The drop of the task gives the ledger back to the hub.
+    /// The knowledge that outlives the task. When the task is dropped, the ledger goes back to the hub.
     ledger: Ledger,
-    /// The operations under way.
+    /// The operations on the store that are under way.
     jobs: JoinSet<(Begun, Ended)>,
     /// The runners of the health probes.
     runners: JoinSet<()>,
@@ -79,7 +79,7 @@ pub(super) struct Task {
     to_write: ToWrite,
     /// The number of operations under way for orders of operators.
     orders_under_way: usize,
-    /// The search for keyed circuits that are not closed in the store.
+    /// The search of the store for keyed circuits that are not closed.
     #[cfg(feature = "keyed")]
     survey: survey::Survey,
     /// True while rows of the audit are being written. Only one such write runs, because a second write would get the
@@ -91,12 +91,12 @@ pub(super) struct Task {
     audit_at: Tick,
     /// The watch of the store, while one is open.
     watch: Option<Watch>,
-    /// The hints of the watch that no load has followed yet.
+    /// The hints of the watch that have not caused a load yet.
     hints: Hints,
     /// The time of the next attempt to get a watch. `None` while a watch exists or is requested, and if the store has
     /// no watches.
     watch_at: Option<Tick>,
-    /// The time of the next look at all circuits.
+    /// The time at which the desks next observe all circuits (a *look*).
     next_look: Tick,
     /// The polls, which load records at regular times without another reason.
     polls: Polls,
@@ -104,7 +104,7 @@ pub(super) struct Task {
     next_trim: Tick,
     /// The deletion of records that no instance has needed for long.
     sweep: Sweep,
-    /// The check for a suspend of the machine.
+    /// The detection of a suspend of the machine.
     slept: Slept,
     /// True after a request for a shutdown. The task ends once every change is written.
     closing: bool,
@@ -180,7 +180,8 @@ impl Task {
         while self.step().await {}
     }
 
-    /// Does the work that is due, and then waits for the next event. Returns false if the task is done.
+    /// Does the work that is due, and then waits for the next event. Returns true if the task continues, and false if
+    /// the task is done.
     ///
     /// # Cancel safety
     ///
@@ -282,8 +283,8 @@ impl Task {
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
-                // If the store is down, the entries get no mark of the stop, because a mark would hold up the end of
-                // the process. Nothing is lost without the mark.
+                // If the store is down, the entries get no mark that this instance stops, because the writes of the
+                // marks would hold up the end of the process. Nothing is lost without the marks.
                 if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
                     marks += usize::from(desk.is_closed());
                 }
@@ -321,8 +322,8 @@ impl Task {
 
     /// Plans the next write of a desk, and sets the pace of its polls. Afterwards the desk is in `to_write` if and only
     /// if the desk has something to write now. The desk counts as unwritten if and only if the store lacks a change of
-    /// its circuit, even if the change is written later. A command to the fleet and the mark of a stop do not count as
-    /// unwritten.
+    /// its circuit, even if the change is written later. A command to the fleet, and the mark that this instance stops,
+    /// do not count as unwritten.
     fn plan(&mut self, at: DeskId, now: Tick) {
         self.check(at, now);
         self.set_pace(at, now);
@@ -347,7 +348,8 @@ impl Task {
         }
     }
 
-    /// Lets a desk compare its circuit with the decision of the fleet, if the time of the store is known.
+    /// Lets a desk compare its circuit with the decision of the fleet. Does nothing while the time of the store is
+    /// unknown.
     fn check(&mut self, at: DeskId, now: Tick) {
         let Ledger { desks, who, link, dice, .. } = &mut self.ledger;
         if let Some(store) = link.time(now) {
@@ -355,15 +357,15 @@ impl Task {
         }
     }
 
-    /// Plans the next write of a desk that could not be written. The mark of a stop is dropped if the desk has no other
-    /// change, because a shutdown must not wait for a mark.
+    /// Plans the next write of a desk after an operation that has failed or could not begin. If the mark that this
+    /// instance stops is the only change, the desk drops the mark, because a shutdown must not wait for a mark.
     fn give_up_mark(&mut self, at: DeskId, now: Tick) {
         self.ledger.desks[at].drop_mark();
         self.plan(at, now);
     }
 
-    /// Handles the report of a desk. Rows go to the log and the audit, and results of orders go to the waiting callers.
-    /// Then the next write of the desk is planned, and a desk that is finished is closed.
+    /// Handles the report of a desk. Its rows go to the log and the audit, and its results of orders go to the waiting
+    /// callers. Then the next write of the desk is planned, and a desk that is finished is closed.
     fn note(&mut self, at: DeskId, report: Report, now: Tick) {
         if let Some((missed, row)) = report.missed {
             self.ledger.outbox.push_for(missed, now, row);
@@ -389,8 +391,8 @@ impl Task {
         self.close_if_finished(at, now);
     }
 
-    /// Takes the next id, because another living instance has the present id. Two instances with one id would overwrite
-    /// each other's entries.
+    /// Changes the id of this instance to the next number, because another living instance has the present id. Two
+    /// instances with one id would overwrite each other's entries.
     fn rename(&mut self, now: Tick) {
         let ledger = &mut self.ledger;
         ledger.names += 1;
@@ -421,8 +423,8 @@ impl Task {
             next = next.min(at);
         }
         if self.ledger.link.is_up() && !busy && !self.to_load.is_empty() {
-            // A write of this step needs a load, and the loads of this step have begun before. The load begins in the
-            // next step, which comes at once.
+            // A write of this step needs a load, but the loads of this step have already begun. Therefore the next step
+            // comes at once and begins the load.
             return Tick::ZERO;
         }
         if let Some(at) = self.next_hint().into_iter().chain(self.next_beat()).min() {
@@ -469,5 +471,5 @@ const FIRST_TRIM: Duration = Duration::from_secs(60);
 /// store must not have to write thousands of marks. Each circuit that is not closed gets a mark, because its entry
 /// would otherwise count as that of a live instance for some minutes.
 const CLOSED_MARKS: usize = 64;
-/// The time between two looks at all circuits.
+/// The time between two observations of all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -29,7 +29,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Returns the times to live of the record of a circuit, from the most specific setting.
+    /// Returns the times to live of a circuit's record, from the setting whose name or pattern is the most specific.
     pub(super) fn ttl(&self, circuit: &str) -> Ttl {
         self.ttl_of.get(circuit).copied().unwrap_or(self.ttl)
     }
@@ -38,9 +38,9 @@ impl Terms {
 /// The mean times between two polls of the record of a circuit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Polls {
-    /// The time for a circuit that is not at rest, without a watch.
+    /// The interval for a circuit that is tripped or held by an operator, while the store reports no changes.
     pub(super) tripped: Duration,
-    /// The time for a circuit at rest, without a watch.
+    /// The interval for every other circuit, while the store reports no changes.
     pub(super) closed: Duration,
 }
 

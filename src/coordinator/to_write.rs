@@ -10,7 +10,7 @@ use super::desks::DeskId;
 /// The desks with something to write.
 #[derive(Debug, Default)]
 pub(super) struct ToWrite {
-    /// The desks with an order, by the number of the order.
+    /// The desks that have an order to write, by the number of the order.
     orders: BTreeMap<u64, DeskId>,
     /// The numbers of the desks in `orders`.
     numbers: BTreeMap<DeskId, u64>,
@@ -20,7 +20,7 @@ pub(super) struct ToWrite {
 }
 
 impl ToWrite {
-    /// Adds a desk. A desk with an order keeps its place until the order is done.
+    /// Adds a desk that has something to write. A desk with an order keeps its place until the order is written.
     pub(super) fn insert(&mut self, at: DeskId, has_order: bool) {
         if !has_order {
             self.remove(at);

@@ -1,5 +1,5 @@
-//! The callers that wait for the result of an order, by circuit and order, and for the row of the order in the audit,
-//! by the id of the row.
+//! The callers that wait for the result of an order, or for the row of the order in the audit. Results are found by
+//! circuit and order, and rows by the id of the row.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::state::Generation;
 use crate::sync::Mutex;
 
-/// The result of an order in the store.
+/// The result of writing an order to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The record contains the act. `lacking` is the tier that does not have the record yet, if the store has tiers.
@@ -17,11 +17,11 @@ pub(crate) enum Fate {
     Superseded { why: String },
     /// The hold ended before it could be written.
     Expired,
-    /// The record is of a later version, and cannot be overwritten.
+    /// The record cannot contain the act, usually because a later version of this crate has written the record.
     Unwritable { version: u32 },
 }
 
-/// The waiting callers.
+/// The callers that wait for orders and for audit rows.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     /// The callers that wait for the result, by circuit and id of the order.
@@ -42,7 +42,8 @@ struct Row {
 type Waiting = Vec<oneshot::Sender<Fate>>;
 
 impl Waiters {
-    /// Sends the results of orders to the callers that wait for them.
+    /// Sends the results of orders for one circuit to the callers that wait for them. `fates` has each result with the
+    /// id of its order.
     pub(super) fn send(&self, circuit: &str, fates: Vec<(String, Fate)>) {
         if fates.is_empty() {
             return;
@@ -85,7 +86,8 @@ impl Waiters {
         }
     }
 
-    /// Notifies the callers whose rows have left the outbox, because the store has these rows.
+    /// Notifies the callers whose rows have left the outbox, because the store has these rows. `is_waiting` returns
+    /// true for the id of a row that is still in the outbox.
     pub(super) fn stored(&self, is_waiting: impl Fn(&str) -> bool) {
         let mut stored = Vec::new();
         self.rows.lock().retain(|id, row| {

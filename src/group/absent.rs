@@ -26,7 +26,8 @@ pub(super) struct Layers {
 
 struct Known {
     layers: Mutex<Vec<Weak<dyn Layer>>>,
-    /// The clock of the first layer, because the clocks of two circuits can have different origins.
+    /// The clock that measures the time between two counts. The clock is always that of the first layer, because the
+    /// clocks of two circuits can have different origins.
     clock: AnyClock,
     /// The time from which the absent circuits are counted again, in nanoseconds.
     next_count: AtomicU64,
@@ -34,11 +35,11 @@ struct Known {
 
 /// A layer of keys, which has the time of the last use of each of its circuits.
 pub(crate) trait Layer: Send + Sync {
-    /// Returns the absent circuits of the group.
+    /// Returns the numbers of this layer's absent circuits in the group, and of their open slots.
     fn absent(&self, group: &Group) -> Absent;
 }
 
-/// The absent circuits of a group, and the open slots that they have taken.
+/// The numbers of absent circuits of a group, and of the open slots that these circuits have taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Absent {
     pub(crate) members: u32,
@@ -46,7 +47,7 @@ pub(crate) struct Absent {
 }
 
 impl Group {
-    /// Adds a layer to those whose absent circuits the group subtracts, unless the group has the layer already. `clock`
+    /// Adds a layer to the layers whose absent circuits the group subtracts, unless the layer was added before. `clock`
     /// is the clock of the layer.
     pub(crate) fn add_layer(&self, layer: &Weak<dyn Layer>, clock: &AnyClock) {
         let new = || Known { layers: Mutex::default(), clock: clock.clone(), next_count: AtomicU64::new(0) };
@@ -56,8 +57,9 @@ impl Group {
         }
     }
 
-    /// Counts the absent circuits, unless they were counted less than a second ago. The caller holds neither a lock nor
-    /// a list of handles. A layer takes the locks of its circuits, and a handle makes its circuit look needed.
+    /// Counts the absent circuits, unless they were counted less than a second ago. The caller must hold no lock,
+    /// because a layer takes the locks of its circuits. The caller must hold no list of handles either, because such
+    /// a handle makes its circuit look needed.
     pub(crate) fn count_absent(&self) {
         let Some(Known { layers, clock, next_count }) = self.shared.layers.known.get() else { return };
         // Relaxed for both words, because the counts publish no other data, and the exchange only elects the thread
@@ -70,7 +72,7 @@ impl Group {
         if !is_due || next_count.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return;
         }
-        // The lock is released first, because the last handle to a layer may be dropped here.
+        // The lock is released first, so that a layer whose last handle is dropped here is not dropped under the lock.
         let layers: Vec<_> = {
             let mut layers = layers.lock();
             layers.retain(|layer| layer.strong_count() > 0);
@@ -104,5 +106,5 @@ fn join(members: u32, taken: u32) -> u64 {
     u64::from(members) << 32 | u64::from(taken)
 }
 
-/// The time between two counts, because a layer of ten thousand keys takes some milliseconds.
+/// The shortest time between two counts. The count of a layer of ten thousand keys takes some milliseconds.
 const COUNT_EVERY: Duration = Duration::from_secs(1);

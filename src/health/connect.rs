@@ -16,8 +16,8 @@ use crate::config::HealthAddress;
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, no connection stays open. A lookup under way continues, and counts for the bound until its
-/// end.
+/// If the future is dropped, no connection stays open. A lookup under way continues, and keeps its place in the bound
+/// until its end.
 pub(super) async fn connect(address: &HealthAddress) -> io::Result<TcpStream> {
     if let Ok(ip) = address.host.parse::<IpAddr>() {
         return TcpStream::connect((ip, address.port)).await;

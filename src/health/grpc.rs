@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use super::connect::connect;
 use crate::config::HealthAddress;
 
-/// Succeeds if the service answers `SERVING`.
+/// Makes one check. Succeeds if the service answers `SERVING`, and otherwise returns the problem in words.
 ///
 /// # Cancel safety
 ///
@@ -99,7 +99,8 @@ fn varint(to: &mut Vec<u8>, mut number: usize) {
     }
 }
 
-/// Returns `Ok` if the HTTP status, the gRPC code and the message all show that the service is serving.
+/// Returns `Ok` if the HTTP status, the gRPC code and the message all show that the service is serving, and otherwise
+/// the problem in words.
 fn judge(status: StatusCode, headers: &HeaderMap, trailers: &HeaderMap, frame: &[u8]) -> Result<(), String> {
     if status != StatusCode::OK {
         return Err(format!("the HTTP status is {}", status.as_u16()));
@@ -127,8 +128,9 @@ fn judge(status: StatusCode, headers: &HeaderMap, trailers: &HeaderMap, frame: &
     }
 }
 
-/// Returns the status, which is the last field 1 of a message, or 0 if the message has no such field. Unknown fields
-/// are skipped. Returns `None` if the bytes are no message.
+/// Returns the serving status, which is the value of field 1. If the field is repeated, the last value counts. If the
+/// field is absent, the status is 0 (UNKNOWN). Unknown fields are skipped. Returns `None` if the bytes are not a valid
+/// message.
 fn serving_status(mut message: &[u8]) -> Option<u64> {
     let mut status = 0;
     while !message.is_empty() {

@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::connect::connect;
 use crate::config::HealthAddress;
 
-/// Succeeds if the answer has a status of 200 to 299.
+/// Makes one check. Succeeds if the answer has a status of 200 to 299, and otherwise returns an error that states the
+/// problem.
 ///
 /// # Cancel safety
 ///
@@ -39,7 +40,8 @@ pub(super) async fn check(address: &HealthAddress, path: &str) -> io::Result<()>
     }
 }
 
-/// Returns the first status that is not informational. Returns `None` if the status has not arrived yet.
+/// Returns the first status that is not informational, or `None` if that status has not arrived yet. Returns an error
+/// if the answer is not HTTP/1.
 fn final_status(mut head: &[u8]) -> io::Result<Option<u16>> {
     loop {
         let Some(end) = head.iter().position(|byte| *byte == b'\n') else {
@@ -57,7 +59,7 @@ fn final_status(mut head: &[u8]) -> io::Result<Option<u16>> {
     }
 }
 
-/// Returns the status of a status line such as `HTTP/1.1 200 OK`.
+/// Returns the status of a status line such as `HTTP/1.1 200 OK`, or `None` if the line is malformed.
 fn status(line: &[u8]) -> Option<u16> {
     let [b'0'..=b'9', b' ', digits @ ..] = line.strip_prefix(PROTOCOL)? else { return None };
     let (digits, behind) = digits.split_at_checked(3)?;

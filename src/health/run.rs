@@ -6,8 +6,9 @@
 //!  wait for the interval ──▶ wait for a place ──▶ check, within the deadline ─┴─▶ report to the circuit
 //! ```
 //!
-//! With a slow-call rule the runner of a closed circuit wakes from time to time, so that the circuit detects calls that
-//! hang although no other call comes.
+//! A place is the right to make one of the checks that a [`HealthLimit`] allows at the same time. With a slow-call rule
+//! the runner of a closed circuit wakes from time to time, so that the circuit detects calls that hang although no
+//! other call comes.
 //!
 //! A transition ends each of the three waits, so that no check continues when its result would not count any more. The
 //! runner registers with the wakers of its circuit before each reading of the state, as every waiting task does, so
@@ -70,7 +71,7 @@ async fn run(probe: HealthProbe) {
         if runner.unless_changed(era, sleep(interval)).await.is_none() {
             continue;
         }
-        // The place in the bound is kept until the end of the check.
+        // The place in the limit is kept until the end of the check.
         let place = async {
             let HealthLimit(semaphore) = limit.clone()?;
             semaphore.acquire_owned().await.ok()
@@ -87,7 +88,8 @@ async fn run(probe: HealthProbe) {
     }
 }
 
-/// Returns the time until the next check. `jitter` and `turn` are numbers between 0 and 1.
+/// Returns the time until the next check. `jitter` and `turn` are random numbers between 0 and 1. `jitter` varies the
+/// interval itself, and `turn` varies the time that is left to the other instances.
 ///
 /// In a fleet of n instances, each instance waits n intervals on average, so that the fleet makes about one check in
 /// each interval. The time varies between about one interval and 2n - 1 intervals, because the instances of a fleet
@@ -97,7 +99,8 @@ fn interval(every: Duration, instances: u32, jitter: f64, turn: f64) -> Duration
     every.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter + 2.0 * others * turn)
 }
 
-/// Makes one check within the deadline, and catches its panics.
+/// Makes one check within the deadline, and catches its panics. Returns the result, and the text of a check that
+/// failed.
 async fn checked(check: &Check, deadline: Duration) -> (HealthResult, Option<String>) {
     let Some(answer) = guarded(|| check()) else { return (HealthResult::Panicked, None) };
     match timeout(deadline, caught(answer)).await {
@@ -117,7 +120,7 @@ async fn caught(mut answer: Answer) -> Option<Result<(), String>> {
     .await
 }
 
-/// A runner that is registered with its circuit.
+/// The runner of a circuit. The circuit recognises the runner by its number.
 struct Runner {
     circuit: WeakCircuit,
     number: u64,
@@ -125,8 +128,8 @@ struct Runner {
 }
 
 impl Runner {
-    /// Waits until the service should be checked. Returns the era of the circuit, or `None` if the circuit is gone or
-    /// has another runner.
+    /// Waits until the service should be checked. Returns the era of the circuit (the version of its state), or `None`
+    /// if the circuit is gone or has another runner.
     async fn until_wanted(&mut self) -> Option<u64> {
         loop {
             // A timer is needed, because neither the end of a hold nor a call that hangs wakes a task.

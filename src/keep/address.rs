@@ -1,8 +1,8 @@
 //! The check of a store's address, which is the same for settings, stores and `circuitctl`.
 //!
-//! The check knows every scheme and every parameter. An unknown parameter is refused, because a misspelt `sslmode`
-//! would otherwise send a password to a server that is not the database. An error repeats the name or the value of a
-//! parameter only if no part of a password can be in it.
+//! The check knows every scheme and every parameter. An unknown parameter is refused. Otherwise a misspelt `sslmode`
+//! would have no effect, and the password could be sent to a server that is not the database. An error repeats the name
+//! or the value of a parameter only if no part of a password can be in it.
 
 mod known;
 mod several;
@@ -24,9 +24,9 @@ pub(crate) struct Address {
 /// The reason why an address is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// The text has the form of no address.
+    /// The text does not have the form of a store's address.
     Form,
-    /// The part of the address that is wrong, with the remedy.
+    /// A part of the address is wrong. The text names the part and the remedy.
     Part(String),
 }
 
@@ -86,12 +86,12 @@ impl Address {
         Ok(address)
     }
 
-    /// Returns the decoded value of a parameter.
+    /// Returns the decoded value of a parameter. `None` if the address does not have the parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
-    /// Refuses parameters that would have no effect.
+    /// Returns an error if a parameter would have no effect without another parameter.
     fn check_pairs(&self) -> Result<(), Wrong> {
         let has = |name| self.get(name).is_some();
         if has("sentinel_user") && !has("sentinel_pass") {
@@ -118,7 +118,7 @@ fn is_of_shell(path: &str) -> bool {
     path.starts_with(['~', '$'])
 }
 
-/// Returns true if the key looks like a misspelt name.
+/// Returns true if the key looks like the misspelt name of a parameter, and not like a part of a password.
 fn is_name(key: &str) -> bool {
     key.len() <= 40 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte))
 }

@@ -1,10 +1,10 @@
 //! The circuits of a layer that are absent from their group, because their endpoints are probably gone.
 //!
-//! No call has used the key of an absent circuit for a minute. A circuit that has taken an open slot is absent only
-//! after ten minutes, because a service with few calls would otherwise open one circuit after the other. Some circuits
-//! are needed and never absent although no call uses their keys. These are the circuits that an operator holds, the
-//! circuits that would reject the next call, so that callers avoid their keys, and the circuits whose calls the
-//! application makes by a handle. The same circuits are not evicted as idle.
+//! No call has used the key of an absent circuit for a minute. A circuit that has taken an open slot of its group,
+//! which is the right to be open, is absent only after ten minutes. A service with few calls would otherwise open one
+//! circuit after the other. Some circuits are needed and never absent although no call uses their keys. These are the
+//! circuits that an operator holds, and the circuits whose calls the application makes by a handle. Circuits that would
+//! reject the next call are needed too, because callers avoid their keys. The same circuits are not evicted as idle.
 //!
 //! The application's handles are known only by the reference count, which a status page raises for a moment as well.
 //! Therefore two counts in a row must find a handle. The first count after a handle was made can find too few members,
@@ -16,7 +16,7 @@ use crate::circuit::Circuit;
 use crate::group::{Absent, Group};
 
 impl Circuits {
-    /// Returns the absent circuits of the group.
+    /// Returns the number of absent circuits of the group, and the number of open slots that they hold.
     pub(super) fn absent(&self, group: &Group) -> Absent {
         let now = self.clock.now().as_nanos() >> GRAIN;
         let handles = self.registry.handles_of_a_circuit();
@@ -31,7 +31,8 @@ impl Circuits {
     }
 }
 
-/// Returns true if the circuit holds an open slot of the group, and `None` if the circuit is not absent from the group.
+/// Returns true if an absent circuit holds an open slot of the group, and false if an absent circuit holds none.
+/// Returns `None` if the circuit is not absent from the group.
 fn holds_slot_and_is_absent(entry: &Slot, group: &Group, now: u64, handles: usize) -> Option<bool> {
     let unused_for = now.saturating_sub(entry.used());
     let circuit = entry.circuit.as_ref().filter(|_| unused_for >= ABSENT_AFTER)?;

@@ -20,7 +20,7 @@ use crate::telemetry;
 pub struct KeyedBuilder {
     pub(super) registry: Registry,
     pub(super) template: Template,
-    /// `None` until the caller has set the prefix, which has no default.
+    /// The prefix of the names. `None` until the caller has set the prefix, which has no default.
     pub(super) prefix: Option<String>,
     pub(super) max_keys: usize,
     pub(super) idle: Duration,
@@ -42,17 +42,17 @@ impl KeyedBuilder {
         }
     }
 
-    /// Sets the prefix of the names of all circuits of this layer, so that no key has the name of another circuit.
-    /// Required.
+    /// Sets the prefix of all circuit names of this layer, so that no key has the name of another circuit. Required.
     ///
     /// Range: 1 to 100 bytes of printable text without spaces. The last character separates the prefix from the keys,
     /// and is neither a letter nor a digit. An example is `host:`.
     ///
     /// All names that begin with the prefix belong to this layer until the last clone of its [`Keyed`] is dropped.
     /// Without this rule, a caller could send the key `payments` and open a circuit of the application with that name.
-    /// Therefore [`by`](Self::by) refuses a prefix if the name of a circuit of the registry begins with it, or if one
-    /// of two layers has a prefix that begins with the prefix of the other layer. Afterwards [`Registry::circuit`]
-    /// refuses names that begin with the prefix. To use the circuits in several places, clone the [`Keyed`].
+    /// Therefore [`by`](Self::by) refuses a prefix if the name of a circuit of the registry begins with the prefix. A
+    /// prefix is also refused if one of two layers would have a prefix that begins with the prefix of the other layer.
+    /// Afterwards [`Registry::circuit`] refuses names that begin with the prefix. To use the circuits in several
+    /// places, clone the [`Keyed`].
     ///
     /// Other programs that share the store have registries of their own. Give their circuits names that do not begin
     /// with the prefix.
@@ -76,9 +76,9 @@ impl KeyedBuilder {
         self
     }
 
-    /// Sets the time without a call after which a key is evicted, unless its circuit would reject the next call, has a
-    /// call under way or is held by an operator, or the application has a handle to its circuit. Range: 1 s to 365
-    /// days. Default: 1 h.
+    /// Sets the time without a call after which a key is evicted. A key stays if its circuit would reject the next
+    /// call, has a call under way or is held by an operator, or if the application has a handle to the circuit. Range:
+    /// 1 s to 365 days. Default: 1 h.
     ///
     /// The idle time is checked only when a new key arrives, and at most once in a quarter of the idle time,
     /// because no task runs in the background.
@@ -104,7 +104,7 @@ impl KeyedBuilder {
     /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of
     /// independent services need none. A caller who chooses the keys can fill the group with keys that fail, so that
     /// the circuits of other keys stay closed. A key that is not in use does not count, as [`Group`](crate::Group)
-    /// describes. A key that is evicted leaves the group, so that a handle to its circuit that is still in use opens
+    /// describes. A key that is evicted leaves the group. If a handle to its circuit is still in use, the circuit opens
     /// without a slot.
     pub const fn at_most_open(mut self, share: f64) -> Self {
         self.at_most_open = Some(share);
@@ -132,8 +132,8 @@ impl KeyedBuilder {
     /// # Errors
     ///
     /// [`ConfigError`] with the field, the value and the allowed range, for example if the registry has another circuit
-    /// or layer whose names clash with the prefix. This method calls the template once, and returns an error of the
-    /// settings of the template too.
+    /// or layer whose names clash with the prefix. This method calls the template once, and also returns the error of
+    /// the settings that the template returned.
     pub fn by<Req, F>(self, key: F) -> Result<Keyed<F>, ConfigError>
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound

@@ -1,9 +1,9 @@
 //! The map of keyed circuits, which a lookup reads without a lock. Only a call of a new key takes a lock.
 //!
-//! A lookup writes the time of use into the entry of its key only if the coarse time has changed, so that
-//! threads with the same key do not contend for the cache line. A new circuit is created outside the lock,
-//! because the template, the clock and the observers are foreign code. Under the lock the map is searched
-//! again before the circuit is inserted, so that two threads with the same new key get one circuit.
+//! A lookup writes the time of use into the entry of its key only if the coarse time, in ticks of 17 ms, has changed.
+//! Threads with the same key therefore do not contend for the cache line. A new circuit is created outside the lock,
+//! because the template, the clock and the observers are foreign code. Under the lock the map is searched again before
+//! the circuit is inserted, so that two threads with the same new key get one circuit.
 //!
 //! The key of the map is the stem, which is the part of a circuit's name that comes from the key of the
 //! request. The prefix is reserved in the registry, so that no key has the name of another circuit.
@@ -38,9 +38,9 @@ pub(super) struct Circuits {
     pub(super) gate: Option<Circuit>,
     /// The labels in metrics. All keys without a label of their own share one label.
     labels: Arc<Labels>,
-    /// The group of all keys. `None` if the template decides.
+    /// The group of all keys. `None` if the template sets the group of each circuit.
     group: Option<Group>,
-    /// This layer, for the groups of its circuits.
+    /// A reference to this layer, by which the groups of its circuits find the absent circuits.
     itself: Weak<dyn Layer>,
     pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
@@ -52,7 +52,7 @@ pub(super) struct Circuits {
     registry_full_until: AtomicU64,
     pub(super) evicted: AtomicU64,
     unguarded: AtomicU64,
-    /// The coarse tick of the next permitted warning.
+    /// The coarse tick from which the next warning is permitted.
     warn_at: AtomicU64,
 }
 
@@ -145,8 +145,8 @@ impl Circuits {
         }
     }
 
-    /// Adds the circuit of a stem to the map. Returns the circuit, with `true` if this call has inserted the
-    /// circuit.
+    /// Adds the circuit of a stem to the map. Returns the circuit, with `true` if this call has inserted the circuit.
+    /// Returns the reason if calls of the key pass unguarded.
     pub(super) fn add(&self, stem: &str, now: u64, cause: Cause) -> Result<(Circuit, bool), Why> {
         let name = format!("{}{stem}", self.prefix);
         let (has_label, former) = {
@@ -209,7 +209,8 @@ impl Circuits {
     }
 
     /// Inserts the circuit `made` under the stem, unless the map has a circuit of the stem. Returns the circuit in the
-    /// map, with `true` if the circuit is new and its observers must be notified.
+    /// map, with `true` if the circuit is new and its observers must be notified. The error is the reason why calls of
+    /// the key pass unguarded, with the text of a refused configuration.
     fn insert(
         &self,
         room: &mut Room,

@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use super::recall::Recall;
 use crate::circuit::Circuit;
 
-/// An evicted circuit.
+/// An evicted circuit that still knows something.
 #[derive(Debug, Clone)]
 pub(super) struct Former {
     /// The circuit itself instead of a snapshot, so that calls under way still add to its evidence.
@@ -26,7 +26,7 @@ pub(super) struct Former {
     pub(super) since: u64,
 }
 
-/// The evicted circuits by stem.
+/// The evicted circuits by stem, which is the name without the prefix.
 #[derive(Debug)]
 pub(super) struct Formers {
     max: usize,

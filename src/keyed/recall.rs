@@ -3,9 +3,9 @@
 //! A caller who chooses keys can let so many keys fail that the layer has to forget failing circuits. A host in use
 //! then differs from the keys of that caller only because calls to the host continue. Therefore the layer remembers for
 //! a forgotten key how many calls the key had. The memory is a filter as in `TinyLFU` (Einziger, Friedman and Manes,
-//! 2017), which is a Bloom filter whose cells have numbers. While the filter remembers a key, its number, which is at
-//! most 255, is never too small and seldom too large. Two generations of cells take turns, so that old keys disappear
-//! without a scan.
+//! 2017), which is a Bloom filter whose cells have numbers. The number of a key is at most 255. While the filter
+//! remembers the key, the number is never too small and seldom too large. Two generations of cells take turns, so that
+//! old keys disappear without a scan.
 
 use std::hash::BuildHasher;
 

@@ -60,8 +60,8 @@ impl<F> std::fmt::Debug for Parts<F> {
 }
 
 impl Circuits {
-    /// Returns the stem of a name, which is the name without the prefix, if a key can have this name and the name has
-    /// no circuit yet.
+    /// Returns the stem of a name, which is the name without the prefix. Returns `None` if no key can have this name,
+    /// or if the name already has a circuit.
     fn stem<'a>(&self, name: &'a str) -> Option<&'a str> {
         let stem = name.strip_prefix(&*self.prefix)?;
         let is_free = || !self.known.pin().contains_key(stem);

@@ -22,7 +22,7 @@ use crate::sync::Relaxed;
 
 pub(super) type Known<'a> = HashMapRef<'a, Box<str>, Slot, RandomState, LocalGuard<'a>>;
 
-/// The state of the eviction, under a lock that only calls of new keys take. All times are coarse ticks.
+/// The state of the eviction, under a lock that only calls of new keys take. All times are coarse ticks of 17 ms.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) max: usize,
@@ -30,9 +30,10 @@ pub(super) struct Room {
     pub(super) idle: u64,
     /// The tick of the next scan for idle keys.
     idle_at: u64,
-    /// The tick of the next scan for room, after a scan that found too few keys.
+    /// The tick before which no scan for room is made, because the last scan found too few keys.
     room_at: u64,
-    /// The keys that had their own label in metrics when they were evicted. There are at most as many as labels.
+    /// The keys that had their own label in metrics when they were evicted. There are at most as many of these keys as
+    /// labels.
     labelled: HashSet<Box<str>>,
     /// The circuits that were evicted and not reported yet.
     gone: Vec<Circuit>,

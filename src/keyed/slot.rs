@@ -12,8 +12,8 @@ pub(super) struct Slot {
     pub(super) circuit: Option<Circuit>,
     /// The number of calls of earlier, evicted circuits of the key.
     pub(super) calls_before: u64,
-    /// The coarse tick of the last use, and the number of ticks in which the key was used. For a refused key, the tick
-    /// of the refusal.
+    /// The coarse tick (17 ms) of the last use, and the number of ticks in which the key was used. For a refused key,
+    /// the tick of the refusal.
     ///
     /// ```text
     /// word   63..24 tick | 23..0 ticks with a use
@@ -21,7 +21,7 @@ pub(super) struct Slot {
     used: AtomicU64,
     /// The coarse tick at which the restore created the circuit. `u64::MAX` if a call created the circuit.
     brought_back: u64,
-    /// True if the last count of absent circuits found a handle of the application.
+    /// True if the last count of absent circuits found a handle of the application to this circuit.
     had_handle: AtomicBool,
 }
 
@@ -97,5 +97,5 @@ impl Slot {
 /// A coarse tick has at most 40 bits, which leaves 24 bits for the number of uses.
 const USES_BITS: u32 = 24;
 const MOST_USES: u64 = (1 << USES_BITS) - 1;
-/// The time after which a refused key is tried again.
+/// The number of coarse ticks after which a refused key is tried again.
 const REFUSED_AGAIN: u64 = 10 * SECOND;

@@ -24,17 +24,18 @@ pub struct Done {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kept {
-    /// Only in this process, because the registry has no store. The act ends with the process.
+    /// The order is recorded only in this process, because the registry has no store. The effect of the order ends with
+    /// the process.
     Nowhere,
-    /// In the record of the store, with a row in the audit. Both survive a restart. The other instances apply the act
-    /// at once if the store reports changes, and at their next poll otherwise.
+    /// The order is in the record of the store, and has a row in the audit. Both survive a restart. The other instances
+    /// apply the act at once if the store reports changes, and at their next poll otherwise.
     #[non_exhaustive]
     Stored {
-        /// The latest number of the record that contains the act.
+        /// The number of the latest change in the record that contains the act.
         generation: Generation,
     },
-    /// Only in this process for now. The act already applies in this process, and is written as soon as the store can
-    /// take it.
+    /// The order is recorded only in this process for now. The act already applies in this process, and is written as
+    /// soon as the store can take it.
     #[non_exhaustive]
     Here {
         /// The number of circuits with a change that the store does not have yet.
@@ -42,24 +43,25 @@ pub enum Kept {
         /// The reason why the act is not stored yet.
         why: String,
     },
-    /// In the record of the store, but not in the audit yet, because the audit could not be written in time. The record
-    /// survives a restart, and the other instances apply the act. The registry writes the row of the audit later, and
-    /// so does an instance that applies the act. If the order is given again with the same id, only the row is written.
+    /// The order is in the record of the store, but not in the audit yet, because the audit could not be written in
+    /// time. The record survives a restart, and the other instances apply the act. The registry writes the row of the
+    /// audit later, and so does an instance that applies the act. If the order is given again with the same id, only
+    /// the row is written.
     #[non_exhaustive]
     Unaudited {
-        /// The latest number of the record that contains the act.
+        /// The number of the latest change in the record that contains the act.
         generation: Generation,
         /// The reason why the audit could not be written.
         why: String,
     },
-    /// In the cache of a [`TieredStore`](../store/struct.TieredStore.html) only. Instances that use the cache apply the
-    /// act, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied when the durable
-    /// tier answers. Until then a loss of the cache loses the act.
+    /// The order is only in the cache of a [`TieredStore`](../store/struct.TieredStore.html). Instances that use the
+    /// cache apply the act, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied
+    /// when the durable tier answers. Until then a loss of the cache loses the act.
     #[non_exhaustive]
     Cached {
-        /// The latest number of the record that contains the act.
+        /// The number of the latest change in the record that contains the act.
         generation: Generation,
-        /// The kind of the durable tier.
+        /// The kind of the store that is the durable tier.
         durable: &'static str,
         /// The reason why the durable tier does not have the act.
         why: String,
@@ -68,8 +70,9 @@ pub enum Kept {
 
 #[cfg(feature = "store")]
 impl Kept {
-    /// Returns the place of an act that a record contains. `lacking` is the tier that does not have the record, if
-    /// there is one. `row` is the result of writing the row of the audit.
+    /// Returns the place where an act was recorded. A record in the store contains the act. `lacking` is the tier that
+    /// does not have the record, or `None` if every tier has the record. `row` is the result of writing the row of the
+    /// audit.
     pub(super) fn of(generation: Generation, lacking: Option<&'static str>, row: Result<(), String>) -> Self {
         match (lacking, row) {
             (None, Ok(())) => Self::Stored { generation },

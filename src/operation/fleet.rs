@@ -11,7 +11,7 @@ use crate::state::{Generation, Mode, State};
 use crate::store::{Loaded, StoreError, StoreErrorKind, answer_within};
 
 /// The decision of a fleet about one circuit, with the votes, the leases and the entries of its instances
-/// ([`Registry::fleet`]). All durations count from the moment of the answer, by the clock of the store.
+/// ([`Registry::fleet`]). All durations are measured at the moment of the answer, by the clock of the store.
 ///
 /// A record has room for about 100 instances. If a fleet has more instances, the entries that were written longest ago
 /// are missing, with their votes and leases.
@@ -29,11 +29,11 @@ pub struct FleetStatus {
     /// The time until the open fleet begins to probe, or zero if the time is over and the fleet waits for the next
     /// call. `None` if the fleet is not open, or if only a reset ends the opening.
     pub open_for: Option<Duration>,
-    /// The number of openings in a row.
+    /// The number of openings in a row, by which the open duration grows.
     pub attempt: u32,
     /// The reason of the decision, as a sentence without a full stop. Empty if the fleet has never decided.
     pub reason: String,
-    /// The instance that wrote the decision. Empty if the fleet has never decided.
+    /// The name of the instance that wrote the decision. Empty if the fleet has never decided.
     pub instance: String,
     /// The number of votes that opened the fleet. `None` if the fleet is closed, or if no votes opened the fleet.
     pub opened_by: Option<u32>,
@@ -41,8 +41,8 @@ pub struct FleetStatus {
     /// record does not have the number and this process has no such circuit in a fleet. The record has the number only
     /// if votes opened the fleet and the fleet has not closed since.
     pub needed: Option<u32>,
-    /// The votes in force for an opening, by instance. Empty unless the fleet is closed, because an opening ends its
-    /// votes.
+    /// The votes in force for an opening, by instance. Empty unless the fleet is closed, because the votes end when the
+    /// fleet opens.
     pub votes: Vec<FleetVote>,
     /// The leases of the present round, by instance. Empty if the fleet is not half-open.
     pub leases: Vec<FleetLease>,
@@ -50,11 +50,11 @@ pub struct FleetStatus {
     pub instances: Vec<FleetInstance>,
 }
 
-/// A vote in force.
+/// The vote of one instance for an opening of the fleet. The vote is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetVote {
-    /// The instance that votes.
+    /// The name of the instance that votes.
     pub instance: String,
     /// The time until the vote ends.
     pub left: Duration,
@@ -64,7 +64,7 @@ pub struct FleetVote {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetLease {
-    /// The instance that has or had the lease.
+    /// The name of the instance that has or had the lease.
     pub instance: String,
     /// The time until the lease ends. `None` if the instance may make no probe at present.
     pub left: Option<Duration>,
@@ -91,9 +91,9 @@ pub struct FleetInstance {
     pub gone: bool,
     /// The run of failures, which is the weight of the failures since the last success.
     pub run: f64,
-    /// The weight of the failures in the window.
+    /// The weight of the failures in the window of the instance.
     pub score: f64,
-    /// The number of calls in the window.
+    /// The number of calls in the window of the instance.
     pub calls: u64,
     /// True if the instance votes for an opening.
     pub votes: bool,
@@ -136,7 +136,7 @@ impl Registry {
 }
 
 impl FleetStatus {
-    /// Returns the status of a record at the time `now` of its store.
+    /// Returns the status of the fleet from its record, at the time `now` of the store.
     pub(super) fn of(record: &CircuitRecord, now: Timestamp) -> Self {
         let fleet = record.decision(false);
         let has_decided = fleet.generation != Generation::new(0);

@@ -62,7 +62,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`Refused`]. [`Cooldown`](Refused::Cooldown) has the rest of the cooldown.
+    /// [`Refused`]. During the cooldown the error is [`Cooldown`](Refused::Cooldown), with the time until a reset is
+    /// allowed.
     ///
     /// # Cancel safety
     ///
@@ -247,8 +248,9 @@ struct OnItsWay {
 }
 
 impl Begun {
-    /// Waits for the result in the store, unless `patient` is false. A wait without an answer sets `patient` to false,
-    /// so that a caller with many orders waits only once for a store that is down.
+    /// Returns the answer to the order. Waits for its result in the store first, unless `patient` is false. A wait that
+    /// ends without a result sets `patient` to false. A caller with many orders then waits only once for a store that
+    /// is down.
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;
@@ -259,8 +261,8 @@ impl Begun {
         let kept = match delivery.fate(&name, fate, row, *patient).await {
             Ok((Fate::Stored { generation, lacking }, row)) => {
                 *patient &= row.is_ok();
-                // If the row of the audit is missing, the durable tier may be down, so the record may be in the cache
-                // only.
+                // If the row of the audit is not stored yet, the durable tier may be down, so the record may be in the
+                // cache only.
                 let lacking = lacking.or_else(|| delivery.durable_tier().filter(|_| row.is_err()));
                 Kept::of(generation, lacking, row)
             }
@@ -311,7 +313,7 @@ async fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow>
     rows
 }
 
-/// The number of circuits between two yields. Each circuit has at most 128 rows.
+/// The number of circuits whose rows are collected between two yields. Each circuit has at most 128 rows.
 #[cfg(feature = "store")]
 const AT_A_TIME: usize = 16;
 

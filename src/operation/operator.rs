@@ -25,8 +25,8 @@ use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
 /// Operates circuits through their store, without access to the processes that have the circuits. Each instance that
-/// shares the store applies an order with its next poll of the store at the latest, like an order that another instance
-/// has stored.
+/// shares the store applies such an order like an order of another instance, at its next poll of the store at the
+/// latest.
 ///
 /// Clones are handles to the same operator.
 ///
@@ -54,7 +54,7 @@ pub struct Operator {
     incarnation: Arc<str>,
     timeout: Duration,
     cooldown: Duration,
-    /// True if orders are sent even if the entries of the instances name a cache that this store does not have.
+    /// True if an order is sent although the entries of the instances name a cache that this store does not have.
     ignores_tiers: bool,
 }
 
@@ -66,7 +66,7 @@ pub struct Shown {
     pub name: String,
     /// The record, or the reason why the stored value is not a record.
     pub record: Result<CircuitRecord, CorruptRecord>,
-    /// The time of the store at the load.
+    /// The time at which the record was loaded, by the clock of the store.
     pub now: Timestamp,
     /// The version of the stored value.
     pub etag: Etag,
@@ -92,9 +92,9 @@ impl Operator {
         self
     }
 
-    /// Appends the login name of the person to the name of the instance, for example `operator@vm login ana`. A tool
-    /// calls this method if the person names another user in orders, because the user of an order is a claim. The first
-    /// 32 characters of the login name are kept. Neither the user nor the login name is checked.
+    /// Appends the login name of the person to the name of the instance, for example `operator@vm login ana`. The user
+    /// of an order is only a claim. Therefore a tool calls this method if the person names another user in the orders.
+    /// The first 32 characters of the login name are kept. Neither the user nor the login name is checked.
     pub fn login(self, name: &str) -> Self {
         let instance = format!("{} login {}", cut(&self.instance, 61), one_line(name.trim(), 32));
         self.instance(&instance)
@@ -110,7 +110,7 @@ impl Operator {
     /// Sets the cooldown of resets, which begins when the published state leaves closed or an operator trips the
     /// circuit. Default: 60 s.
     ///
-    /// The cooldown is a setting of the operator, because the store does not know the configuration of the circuits.
+    /// The cooldown must be set here, because the store does not know the configuration of the circuits.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
         self
@@ -134,8 +134,8 @@ impl Operator {
     ///
     /// Dropping the future changes nothing.
     pub async fn now(&self) -> Result<Timestamp, StoreError> {
-        // The load needs a name, which need not exist, because some stores answer a load of no names without a query to
-        // their server.
+        // The load has a name, because some stores answer a load of no names without a query to their server. A record
+        // of this name need not exist.
         Ok(self.load("circuitctl").await?.1)
     }
 
@@ -214,8 +214,9 @@ impl Operator {
     ///
     /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
     /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
-    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`. A pattern without a record
-    /// is refused as a pattern, because no option makes the order valid.
+    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`. An order for such a pattern
+    /// without a record is refused as [`Refused::Invalid`] and not as [`Refused::NoRecord`], because `create` would not
+    /// make the order valid.
     ///
     /// # Errors
     ///

@@ -16,13 +16,13 @@ pub struct Changes {
     operator: Operator,
     watch: Option<Watch>,
     begun: bool,
-    /// True if the store may have changed since the last list.
+    /// True if the store may have changed since the records were last listed.
     due: bool,
     known: BTreeMap<String, Etag>,
     ready: VecDeque<Change>,
 }
 
-/// A change of one record, which has the present record or reports that the record was deleted.
+/// A change of one record. Contains the present record, or reports that the record was deleted.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Change {
@@ -71,8 +71,8 @@ impl Changes {
         }
     }
 
-    /// Returns the next change that is already known, without a wait or a query, so that a caller can collect all
-    /// changes that one query has found.
+    /// Returns the next change that is already known, or `None`, without a wait or a query. A caller can collect all
+    /// changes of one query in this way.
     pub fn ready(&mut self) -> Option<Change> {
         self.ready.pop_front()
     }

@@ -13,9 +13,9 @@ pub struct Failure {
     retry_after: Option<Duration>,
     trips: bool,
     /// The deadline of the caller, if that deadline may have ended the call. If a deadline is present, the circuit sets
-    /// the weight.
+    /// the weight when the failure is recorded.
     deadline: CallerDeadline,
-    /// The meaning of an end clearly before the deadline of the caller.
+    /// The meaning of the failure if the call ended clearly before the deadline of the caller.
     early: Early,
 }
 
@@ -59,13 +59,13 @@ impl Failure {
     /// Returns a timeout by a deadline that the caller set for this call alone, such as `grpc-timeout`. Its kind is
     /// [`FailureKind::Deadline`].
     ///
-    /// A caller who does not wait says little about the service. Therefore the circuit sets the weight when the failure
-    /// is recorded. With a deadline below
+    /// A caller who does not wait long says little about the service. Therefore the circuit sets the weight when the
+    /// failure is recorded. With a deadline below
     /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is 0.5 × min(1,
     /// waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a deadline of
     /// `cancelled_counts_after` or longer the weight is 0.5, because a caller with a long deadline is willing to wait.
-    /// If the settings or the classifier of a server's handlers never count dropped calls, the outcome is ignored. A
-    /// probe of a half-open circuit fails only if the weight is 0.5, and otherwise ends without a verdict.
+    /// If dropped calls never count, by a setting or by a classifier for the handlers of a server, the outcome is
+    /// ignored. A probe of a half-open circuit fails only if the weight is 0.5, and otherwise ends without a verdict.
     ///
     /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout that a
     /// layer of the stack sets for all calls, use [`timeout`](Self::timeout).
@@ -152,9 +152,9 @@ impl Failure {
 
     /// Sets the time for which the service asked for no calls.
     ///
-    /// If the circuit opens in the same era, the opening ends no earlier than this time after the failure. A time above
-    /// 5 minutes counts as 5 minutes. If several failures of the era have such a time, the time of the latest failure
-    /// counts.
+    /// If the circuit opens by its next transition, the opening ends no earlier than this time after the failure. A
+    /// time above 5 minutes counts as 5 minutes. If several failures since the last transition have such a time, the
+    /// time of the latest failure counts.
     #[must_use]
     pub const fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);

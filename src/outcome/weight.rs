@@ -12,7 +12,8 @@ pub struct Weight(u16);
 impl Weight {
     /// The weight 1.0 of a hard failure, such as a 5xx answer or a refused connection.
     pub const HARD: Self = Self(UNIT);
-    /// The weight 0.5 of a timeout, because slow answers are weaker evidence than failures.
+    /// The weight 0.5 of a timeout. A timeout weighs less than an error, because a slow answer is weaker evidence than
+    /// a failure.
     pub const TIMEOUT: Self = Self(UNIT / 2);
 
     /// Returns the weight nearest to `weight`, at least 1/256.
@@ -86,7 +87,7 @@ pub(crate) fn score_from_units(units: u64) -> f64 {
     number(units) / f64::from(UNIT)
 }
 
-/// Converts the score of a record to a sum of weights. A score that is negative or not finite is zero.
+/// Converts the score of a record to a sum of weights in 1/256. A score that is negative or not finite is zero.
 pub(crate) fn units_from_score(score: f64) -> u64 {
     if !score.is_finite() || score <= 0.0 {
         return 0;

@@ -1,8 +1,8 @@
 //! The commands by which an instance requests changes of a record, and the function that applies them.
 //!
-//! A command carries the number of the part of the record that its instance knew. If another writer has changed that
-//! part in the store since then, the command changes nothing, so that a late write cannot undo a newer write. If the
-//! instance knew no number, the later of the two changes wins.
+//! A command carries the number that its instance knew of the changed part of the record. If another writer has changed
+//! this part in the store since then, the command changes nothing, so that a late write cannot undo a newer write. If
+//! the instance knew no number, the change that happened later wins.
 
 mod evidence;
 mod operate;
@@ -20,7 +20,7 @@ pub use transition::TransitionCommand;
 pub enum Command {
     /// Publishes a transition.
     Transitioned(TransitionCommand),
-    /// Replaces the entry of the instance with this id.
+    /// Replaces the entry of the instance with this id, which has the state and the counts of the instance.
     Evidence(String, InstanceEntry),
     /// Records an act of an operator.
     Operated(OperatorCommand),
@@ -37,19 +37,19 @@ pub enum Effect {
     Applied,
     /// The record contained the effect of the command already.
     Known,
-    /// The part in the record is newer than the number on which the command was based, another order has the id of the
-    /// command, or a guard of a command of a fleet does not hold. The record is unchanged.
+    /// The part in the record is newer than the number on which the command was based, or another order has the id of
+    /// the command. For a command to a fleet, a condition of the command is not met. The record is unchanged.
     Superseded,
     /// The hold of the command has ended before the command was written. The record is unchanged.
     Expired,
-    /// The record is of a later version and must not be overwritten, or no reader would accept the record with the
-    /// command. For example, the next number would be more than a year in the future, or the act is a forget order,
-    /// which deletes the record instead. The record is unchanged.
+    /// A later version of this crate has written the record, which must not be overwritten. Or no reader would accept
+    /// the record after the command, for example because the next number would be more than a year in the future. A
+    /// forget order has this effect too, because it deletes the record instead. The record is unchanged.
     Unwritable,
 }
 
-/// Applies a command to a record. `now` is the time of the store. The function is pure, so that all instances compute
-/// the same record.
+/// Applies a command to a record, and returns the effect of the command. `now` is the time of the store. The function
+/// is pure, so that all instances compute the same record.
 pub fn apply(record: &mut CircuitRecord, command: &Command, now: Timestamp) -> Effect {
     if !record.is_writable() {
         return Effect::Unwritable;

@@ -9,8 +9,8 @@ use super::{Lease, Timestamp, Vote, is_default, words};
 use crate::shown::forges;
 use crate::state::{Mode, State};
 
-/// The entry of one instance in a record. Only this instance writes the entry, and restores its circuit from the entry
-/// after a restart.
+/// The entry of one instance in a record. Only this instance writes the entry. After a restart, the instance restores
+/// its circuit from the entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InstanceEntry {
@@ -70,16 +70,16 @@ pub struct InstanceEntry {
     /// The time when the instance wrote the entry.
     #[serde(default, skip_serializing_if = "is_default")]
     pub updated_at: Timestamp,
-    /// The last opening, as stored. `None` if the circuit is closed, or if the opening is not known. The opening can be
-    /// that of an earlier entry, which [`opening()`](Self::opening()) leaves out.
+    /// The last opening of the circuit, as stored. `None` if the circuit is closed, or if the opening is not known. The
+    /// stored opening can belong to an earlier entry, and [`opening()`](Self::opening()) then returns `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
     /// The mark of an instance that has stopped, which is the `sequence` of the entry that the instance wrote at its
     /// shutdown. [`is_stopped`](Self::is_stopped) compares the two numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<u64>,
-    /// The sequence of the last act of an operator that the instance had applied when it wrote the entry. By this
-    /// number, a restore recognises acts that are newer than the entry.
+    /// The sequence of the last act of an operator that the instance had applied when it wrote the entry. A restore
+    /// compares this number with the last act in the record, to recognise an act that is newer than the entry.
     #[serde(default, skip_serializing_if = "is_default")]
     pub acts: u64,
     /// The kinds of the tiers of the instance's store, such as `redis in front of postgres`. `None` if the store of the
@@ -93,11 +93,12 @@ pub struct InstanceEntry {
     /// lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// The time when the instance started, in the record of a fleet's members. `None` in the record of a circuit.
+    /// The time when the instance started, if the entry is in the record of a fleet's members. `None` in the record of
+    /// a circuit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// The version of this crate that the instance uses, in the record of a fleet's members. `None` in the record of a
-    /// circuit.
+    /// The version of this crate that the instance uses, if the entry is in the record of a fleet's members. `None` in
+    /// the record of a circuit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
@@ -177,8 +178,7 @@ impl InstanceEntry {
         (self.state == State::Open).then(|| left(self.until, self.open_ms, now)).flatten()
     }
 
-    /// Returns a copy in which texts that are too long are cut and impossible weights are zero, as by
-    /// [`clean`](Self::clean).
+    /// Returns a copy of the entry after [`clean`](Self::clean), with valid texts and weights.
     pub(super) fn cleaned(&self) -> Self {
         let mut entry = self.clone();
         entry.clean();
@@ -229,8 +229,8 @@ pub(crate) fn tiers_text([fast, durable]: [&str; 2]) -> String {
     format!("{fast} in front of {durable}")
 }
 
-/// Returns the time from `now` until `until`. The time is at most `whole_ms`, because the clock of the store may have
-/// been set back.
+/// Returns the time from `now` until `until`, or `None` without `until`. The time is at most `whole_ms`, because the
+/// clock of the store may have been set back.
 pub(super) fn left(until: Option<Timestamp>, whole_ms: Option<u64>, now: Timestamp) -> Option<Duration> {
     let left = until?.since(now);
     Some(whole_ms.map_or(left, |whole| left.min(Duration::from_millis(whole))))

@@ -1,14 +1,14 @@
 //! The size limit of a record, and the removal of content from a record that is too long.
 //!
-//! The limits for reading and for writing are the same. If a record at the limit kept all its content, no act of an
-//! operator could be stored any more. Therefore a record that is too long loses content in a fixed order. The openings
+//! The limits for reading and for writing are the same. If a record at the limit kept all its content, no further act
+//! of an operator could be stored. Therefore a record that is too long loses content in a fixed order. The openings
 //! with their reasons are removed first, from the entries that were written first, because only people read a reason.
 //! If that is not enough, the entries that were written first are removed. Fields that this version does not know are
 //! kept up to a bound, also in a record that is too long, because a later version may decide by these fields.
 //!
-//! The result depends only on the record, so that all instances keep the same content. The length of a record is
-//! computed with the longest length of the sums over the entries, so that a record that fits still fits after its sums
-//! have got more digits.
+//! The result depends only on the record, so that all instances keep the same content. The sums over the entries enter
+//! the length of a record with their longest length. Therefore a record that fits still fits when its sums have more
+//! digits.
 
 use std::io;
 
@@ -50,7 +50,7 @@ impl CircuitRecord {
         self.sum();
     }
 
-    /// Returns the length of the sums, whose digits change with the entries.
+    /// Returns the present length of the sums over the entries, in bytes of JSON.
     fn length_of_sums(&self) -> usize {
         let Self { failure_count, success_count, total_failures, total_successes, last_failure_at, .. } = self;
         length(&(failure_count, success_count, total_failures, total_successes, last_failure_at))
@@ -71,7 +71,7 @@ impl CircuitRecord {
         }
     }
 
-    /// Returns the unknown fields of each part.
+    /// Returns the unknown fields of the record and of each of its parts.
     fn extras(&mut self) -> impl Iterator<Item = &mut Map<String, Value>> {
         let operator = self.operator.iter_mut().map(|operated| &mut operated.extra);
         let fleet = self.fleet.iter_mut().map(|fleet| &mut fleet.extra);
@@ -100,7 +100,7 @@ fn length(part: &impl Serialize) -> usize {
     }
 
     let mut count = Count(0);
-    // The only errors are words that cannot be recorded, for which `encode` has a message.
+    // The only possible error is a word that cannot be recorded. It is ignored here, because `encode` reports it.
     serde_json::to_writer(&mut count, part).ok();
     count.0
 }

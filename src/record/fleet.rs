@@ -3,16 +3,16 @@
 //!
 //! The fleet has a circuit of its own. [`Fleet`] is the state of this circuit, and its `generation` orders the
 //! decisions. The fleet opens when enough instances vote, probes with leases, and closes after enough successful probes
-//! of all instances. A vote and a lease are kept in the entry of the instance that holds them, because an entry has
-//! only one writer, and its sequence orders the writes. Therefore the merge of two copies needs a rule for the decision
-//! only (`join.rs`). A version of this crate that knows no fleets keeps the decision, the votes and the leases as
+//! of all instances. A vote and a lease are kept in the entry of their instance, because an entry has only one writer,
+//! and its sequence orders the writes. Therefore the merge of two copies of a record needs a rule only for the decision
+//! (`join.rs`). An older version of this crate that knows no fleets keeps the decision, the votes and the leases as
 //! unknown fields. The commands are in `fleet/command.rs`, their guards and effects in `fleet/rules.rs`, and the effect
 //! of a decision in `fleet/decision.rs`. If a record has no decision, the fleet is closed and has generation zero.
 //!
 //! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore a vote or a lease that
 //! would last longer than a command allows does not count. Otherwise one damaged entry could vote for ever. A decision
-//! that is dated far ahead of the clock counts as old, so that its opening or its round may end. Otherwise a fleet
-//! could stay in a round until a clock that was set back has caught up.
+//! that is dated far ahead of the clock counts as old, so that its opening or its round may end. Otherwise, after the
+//! clock was set back, a fleet could stay in a round until the clock has caught up.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod command;
@@ -39,7 +39,7 @@ pub struct Fleet {
     #[serde(with = "words::state")]
     pub state: State,
     /// The number that orders the decisions of the fleet. Each command of an instance names the generation that the
-    /// instance knew. A half-open generation is a round.
+    /// instance knew. A half-open generation is called a round.
     #[serde(default, with = "words::generation")]
     pub generation: Generation,
     /// The time of the decision.
@@ -59,11 +59,11 @@ pub struct Fleet {
     /// votes opened the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub votes: Option<u32>,
-    /// The number of votes that were needed for this opening, the quorum. `None` if no votes opened the fleet.
+    /// The quorum, which is the number of votes that this opening needed. `None` if no votes opened the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed: Option<u32>,
-    /// True if the merged evidence of several instances opened the fleet, and the fleet has not closed and was not
-    /// reset since.
+    /// True if the merged evidence of several instances opened the fleet. The flag is kept until the fleet closes or is
+    /// reset.
     #[serde(default, skip_serializing_if = "is_default")]
     pub merged: bool,
     /// The reason of the decision, as a sentence.
@@ -78,7 +78,7 @@ pub struct Fleet {
     pub extra: Map<String, Value>,
 }
 
-/// The vote of an instance for an opening of the fleet, because its circuit opened on evidence of its own.
+/// The vote of an instance for an opening of the fleet. An instance votes if its circuit opened on evidence of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Vote {
@@ -98,7 +98,7 @@ pub struct Vote {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Lease {
-    /// The generation of the round.
+    /// The generation of the fleet that identifies the round.
     #[serde(default, with = "words::generation")]
     pub round: Generation,
     /// The time when the lease ends. `None` if the probe has ended. Once this time has passed, the lease has lapsed.
@@ -158,7 +158,7 @@ impl Fleet {
         if self.is_over(now) { Some(Duration::ZERO) } else { left(until, self.open_ms, now) }
     }
 
-    /// Returns true if the fleet decided at least this long ago.
+    /// Returns true if the present decision of the fleet is at least `age` old.
     fn is_older_than(&self, age: Duration, now: Timestamp) -> bool {
         now.since(self.since) >= age || self.is_ahead(now)
     }
@@ -188,7 +188,8 @@ impl Lease {
         self.until.is_some_and(|until| is_running(until, LONGEST_LEASE, now))
     }
 
-    /// Returns the number of probes that failed. An earlier version of this crate writes only the time of a failure.
+    /// Returns the number of probes of this instance that failed in the round. An earlier version of this crate writes
+    /// only the time of a failure, which counts as one failed probe.
     fn failures(&self) -> u32 {
         self.failed.max(self.failed_at.is_some().into())
     }
@@ -210,16 +211,16 @@ impl CircuitRecord {
         if self.fleet.as_ref().is_some_and(is_ended) { State::Closed } else { entry.state }
     }
 
-    /// Returns true if the published state is newer than the decision of the fleet and counts as the decision for an
-    /// instance. `follows` is true for an instance with `Sharing::Follow`, which follows such a state. The state comes
-    /// from an instance with `Sharing::Advise` or with an earlier version of this crate, which makes no decisions of
-    /// the fleet.
+    /// Returns true if the published state counts as the decision of the fleet, because it is newer than the decision
+    /// in the record and `follows` is true. `follows` is true for an instance with `Sharing::Follow`. Such a state
+    /// comes from an instance that makes no decisions of the fleet, because it has `Sharing::Advise` or an earlier
+    /// version of this crate.
     pub(crate) fn is_decided_by_one(&self, follows: bool) -> bool {
         follows && self.generation > self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
     }
 
-    /// Returns the state and the generation of the decision that counts for an instance, see
-    /// [`is_decided_by_one`](Self::is_decided_by_one).
+    /// Returns the state and the generation of the decision that counts for an instance. This is the published state if
+    /// [`is_decided_by_one`](Self::is_decided_by_one) is true, and otherwise the decision in the record.
     pub(crate) fn decided(&self, follows: bool) -> (State, Generation) {
         match &self.fleet {
             _ if self.is_decided_by_one(follows) => (self.state, self.generation),
@@ -255,7 +256,8 @@ impl CircuitRecord {
         vote.counts(on, now).then_some(vote.until)
     }
 
-    /// Returns the lease of an instance in the present round.
+    /// Returns the lease of an instance in the present round. `None` if the fleet is not half-open, or if the instance
+    /// has no lease of this round.
     pub(crate) fn own_lease(&self, id: &str, follows: bool) -> Option<&Lease> {
         let (state, round) = self.decided(follows);
         let lease = self.instances.get(id)?.lease.as_ref()?;
@@ -288,7 +290,7 @@ impl CircuitRecord {
         self.leases(fleet.generation).filter(move |_| is_round)
     }
 
-    /// Returns the entries whose instances vote for an opening of this generation.
+    /// Returns the entries with a vote that counts, for an opening that would end the generation `on`.
     fn voters(&self, on: Generation, now: Timestamp) -> impl Iterator<Item = (&String, &InstanceEntry, &Vote)> {
         let votes = self.instances.iter().filter_map(|(id, entry)| Some((id, entry, entry.vote.as_ref()?)));
         votes.filter(move |(_, _, vote)| vote.counts(on, now))
@@ -301,17 +303,17 @@ impl CircuitRecord {
     }
 }
 
-/// Returns true if a vote or a lease that ends at `until` has not ended, and does not last longer than a command
-/// allows.
+/// Returns true if a vote or a lease that ends at `until` counts. It must not have ended, and must not last longer than
+/// a command allows (`longest`).
 fn is_running(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
     until > now && until.since(now) <= longest.saturating_add(SLACK)
 }
 
-/// The longest vote. A vote lasts as long as the window of its instance, but at least ten seconds. No window is longer
-/// than this.
+/// The longest duration of a vote. A vote lasts as long as the window of its instance, but at least ten seconds, and no
+/// window is longer than this duration.
 const LONGEST_VOTE: Duration = Duration::from_secs(24 * 3600);
-/// The longest lease without a renewal. An instance that dies keeps its lease from other instances for this time at
-/// most.
+/// The longest duration of a lease without a renewal. The lease of an instance that dies blocks the other instances for
+/// at most this time.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
 /// The largest distance by which a time in a record may be ahead of the clock of the store. A larger distance means
 /// that the clock was set back, or that the record is damaged.

@@ -53,9 +53,9 @@ pub(super) fn merge(instances: &mut BTreeMap<String, InstanceEntry>, id: &str, e
     }
 }
 
-/// Keeps the [`MAX_INSTANCES`](CircuitRecord::MAX_INSTANCES) entries that were written last. A removed entry has been
-/// displaced by newer entries only, so every later merge would remove it, too. Therefore the result does not depend on
-/// the order of the copies.
+/// Keeps the [`MAX_INSTANCES`](CircuitRecord::MAX_INSTANCES) entries that were written last. The entries that stay are
+/// newer than a removed entry, so every later merge would remove that entry too. Therefore the result of several merges
+/// does not depend on the order of the copies.
 pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     while instances.len() > CircuitRecord::MAX_INSTANCES {
         let oldest =
@@ -64,7 +64,7 @@ pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     }
 }
 
-/// Compares the published states of two copies. The greater state wins the merge.
+/// Compares the published states of two copies. The merge keeps the greater one.
 fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     let key = |record: &CircuitRecord| {
         // An opening without an end wins against an opening with an end, because it rejects calls longer.
@@ -89,7 +89,8 @@ fn decided(a: &Fleet, b: &Fleet) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| text(a).cmp(&text(b)))
 }
 
-/// Returns the rank of a state among states of one generation. A safer state has a higher rank.
+/// Returns the rank of a state, by which two states of the same generation are compared. A safer state has a higher
+/// rank.
 const fn rank(state: State) -> u8 {
     match state {
         State::Closed => 0,
@@ -106,6 +107,6 @@ fn rest(record: &CircuitRecord) -> String {
 }
 
 fn text(part: &impl Serialize) -> String {
-    // The only errors are words that cannot be recorded. A decoded record contains no such word.
+    // The only possible error is a word that cannot be recorded, and a decoded record contains no such word.
     serde_json::to_string(part).unwrap_or_default()
 }

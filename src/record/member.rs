@@ -1,20 +1,22 @@
 //! The members of a fleet, which are the instances in the record `@fleet:NAME`, and the heartbeats that show which of
 //! them are live.
 //!
-//! The record `@fleet:orders` lists the instances of the fleet `orders`. It has the form of the record of a circuit,
-//! with the state closed and an entry for each instance. An instance writes its entry again every ten seconds, so that
-//! the age of the entry shows if the instance lives. The rules of presence for circuits (`presence.rs`) do not apply to
-//! members, because the entries of circuits have no heartbeat.
+//! The record `@fleet:orders` lists the instances of the fleet `orders`. This record has the form of the record of a
+//! circuit, with the state closed and an entry for each instance. An instance writes its entry again every ten seconds,
+//! so that the age of the entry shows if the instance lives. The rules of presence for circuits (`presence.rs`) do not
+//! apply to members, because the entries of circuits have no heartbeat.
 //!
-//! All times are those of the clock of the store. If that clock was set back, an entry from before the step is dated in
-//! the future. Such an entry is removed from the record, unless its instance is known to live.
+//! All times are those of the clock of the store. If that clock is set back, the entries that were written earlier are
+//! dated in the future. An entry that is dated more than 30 s in the future is removed from the record, unless its
+//! instance is known to live.
 
 use std::time::Duration;
 
 use super::{CircuitRecord, InstanceEntry, Timestamp};
 use crate::pattern::RESERVED;
 
-/// One instance of a fleet, as the record of the fleet names it. All times are those of the clock of the store.
+/// One instance of a fleet, as the record of the fleet's members shows it. All times are those of the clock of the
+/// store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
@@ -34,13 +36,13 @@ pub struct Member {
 }
 
 impl InstanceEntry {
-    /// Returns the time for which a member is still live without a further heartbeat. Zero if the member has stopped or
-    /// is no longer live.
+    /// Returns the time for which a member is still live if no further heartbeat comes. Zero if the member has stopped
+    /// or is no longer live.
     pub(crate) fn lives_for(&self, now: Timestamp) -> Duration {
         if self.is_stopped() { Duration::ZERO } else { LIVE_FOR.saturating_sub(now.since(self.updated_at)) }
     }
 
-    /// Returns true if the entry of a member shows that its instance lives at the time `now`.
+    /// Returns true if the entry of a member shows that its instance is live at the time `now`.
     pub(crate) fn is_live(&self, now: Timestamp) -> bool {
         !self.lives_for(now).is_zero() && !self.is_ahead(now)
     }
@@ -66,15 +68,15 @@ impl CircuitRecord {
         self.instances.iter().map(member).collect()
     }
 
-    /// Removes the entries that are an hour old or dated far in the future, unless `is_live` accepts their members.
-    /// Then removes the oldest entries, until the record has room for the entry of `id`. Every copy of the record is
-    /// reduced in this way before a write, so that no copy brings back a removed entry.
+    /// Removes the entries that are an hour old or dated far in the future, except those of members for which `is_live`
+    /// returns true. Then removes the oldest entries, until the record has room for the entry of `id`. Every copy of
+    /// the record is reduced in this way before a write, so that no copy brings back a removed entry.
     pub(crate) fn keep_members(&mut self, id: &str, now: Timestamp, is_live: impl Fn(&str) -> bool) {
         self.instances.retain(|other, entry| {
             is_live(other) || now.since(entry.updated_at) < MEMBERS_KEPT && !entry.is_ahead(now)
         });
-        // The time of the write decides and not the sequence, because the sequence of a dead instance is high if the
-        // clock was set back.
+        // The time of the write decides which entry is the oldest. The sequence cannot decide, because after the clock
+        // was set back, a dead instance may have the highest sequence.
         while self.instances.keys().filter(|other| *other != id).count() >= Self::MAX_INSTANCES {
             let others = self.instances.iter().filter(|(other, _)| *other != id);
             let oldest = others.min_by_key(|(_, entry)| entry.updated_at).map(|(other, _)| other.clone());

@@ -15,9 +15,9 @@ use crate::state::{Act, By, Mode, State};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Operated {
-    /// The number that orders the acts.
+    /// The number of the act. A later act has a larger number.
     pub sequence: u64,
-    /// The act.
+    /// The kind of the act.
     #[serde(with = "words::act")]
     pub act: Act,
     /// The mode of the circuit that the act set.
@@ -46,16 +46,15 @@ pub struct Operated {
     /// list is not applied again.
     #[serde(default)]
     pub commands: Vec<String>,
-    /// The hashes of the orders in [`commands`](Self::commands), by their ids. An order that has one of these ids but
-    /// not its hash is a different order and is refused. An id has no hash if an older release wrote the id.
+    /// The hashes of the orders in [`commands`](Self::commands), by their ids. An order with one of these ids and
+    /// another hash is a different order, and is refused. If an older release wrote an id, the id has no hash.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub marks: BTreeMap<String, String>,
     /// The id of the start of the instance on which the operator acted.
     #[serde(default)]
     pub incarnation: String,
-    /// The instance on which the operator acted. The field counts only together with
-    /// [`instance_of`](Self::instance_of), because an earlier version of this crate copies both fields from one act to
-    /// the next.
+    /// The instance on which the operator acted, if [`instance_of`](Self::instance_of) confirms that the field belongs
+    /// to this act. An earlier version of this crate copies both fields from one act to the next.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
     /// The id of the start of the instance that wrote [`instance`](Self::instance). `instance` belongs to the present
@@ -91,7 +90,8 @@ impl Operated {
         By::new(&self.user, &self.reason).ok()
     }
 
-    /// Returns the order with this id that was carried out earlier, as far as the record shows one.
+    /// Returns `Earlier::Done` with the hash of the order if the record shows that an order with this id was carried
+    /// out. Otherwise returns `Earlier::None`.
     pub(crate) fn earlier(&self, id: &str) -> Earlier {
         if self.commands.iter().any(|done| done == id) { Earlier::Done(self.order_hash(id)) } else { Earlier::None }
     }
@@ -105,7 +105,7 @@ impl Operated {
         self.marks.get(id).and_then(|hash| OrderHash::read(hash))
     }
 
-    /// Returns the instance on which the operator acted, if the record names the instance.
+    /// Returns the id of the instance on which the operator acted. `None` if the record does not name the instance.
     #[must_use]
     pub fn acted_on(&self) -> Option<&str> {
         let is_named = !self.instance.is_empty() && self.instance_of == self.incarnation;

@@ -1,13 +1,13 @@
 //! The presence of an instance, as its entry in the record of a circuit shows it: present, silent, gone or expired.
 //!
-//! An instance with a closed circuit and no failures writes nothing, so that the age of an entry alone does not show
+//! An instance with a closed circuit and no failures writes nothing. Therefore the age of an entry alone does not show
 //! that the instance is gone. An instance whose circuit is not closed writes its entry again every [`RENEWED_AFTER`],
 //! also without calls. An instance that stops marks its entry. Therefore the presence in the record of a circuit needs
 //! no heartbeat. A closed circuit causes no write for this purpose, and a circuit that is not closed causes at most
 //! five writes an hour on each instance.
 //!
-//! All times are those of the clock of the store, so that the clocks of instances do not matter. The age of an entry
-//! counts from its write or from the end of its opening, whichever is later.
+//! All times are those of the clock of the store, so that differences between the clocks of instances have no effect.
+//! The age of an entry counts from its write or from the end of its opening, whichever is later.
 //!
 //! | entry | presence |
 //! |---|---|
@@ -42,21 +42,21 @@ impl InstanceEntry {
     }
 
     /// Returns true if the circuit of the instance is closed, the entry is between 15 minutes and 24 hours old, and the
-    /// instance has not marked the entry at a shutdown. Such an instance has had no failure since, or ended without a
-    /// mark.
+    /// instance has not marked the entry at a shutdown. Such an instance has had no failure since then, or ended
+    /// without writing a mark.
     #[must_use]
     pub fn is_silent(&self, now: Timestamp) -> bool {
         self.state == State::Closed && self.unseen_for(now) >= SEEN_FOR && !self.is_gone(now)
     }
 
-    /// Returns true if the circuit of the instance is not closed, and the instance counts.
+    /// Returns true if the circuit of the instance is not closed, and the instance is not [gone](Self::is_gone).
     #[must_use]
     pub fn is_tripped(&self, now: Timestamp) -> bool {
         self.state != State::Closed && !self.is_gone(now)
     }
 
-    /// Returns true if the instance has marked this entry at its shutdown. The mark has the sequence of its entry,
-    /// because an older version of this crate copies the mark of an earlier entry into a new entry.
+    /// Returns true if the instance has marked this entry at its shutdown. A mark counts only in the entry whose
+    /// sequence it has, because an older version of this crate copies the mark of an earlier entry into a new entry.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.is_some_and(|sequence| sequence == self.sequence)
@@ -68,8 +68,8 @@ impl InstanceEntry {
         self.is_stopped() || self.unseen_for(now) >= RENEWED_AFTER
     }
 
-    /// Returns true if the entry is too old to be kept. An entry with an opening that only a reset ends is kept, and so
-    /// is an entry of unknown age.
+    /// Returns true if the entry is too old to be kept in the record. An entry of unknown age is kept, and so is an
+    /// entry with an opening that only a reset ends.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         let is_endless = self.state == State::Open && self.until.is_none();
         !is_endless && self.updated_at != Timestamp::default() && self.unseen_for(now) >= KEPT_FOR
@@ -83,15 +83,15 @@ impl InstanceEntry {
 }
 
 impl CircuitRecord {
-    /// Returns true if an operator has reset the circuit, and the entry does not name the reset yet. The reset has ended
-    /// the openings of all instances.
+    /// Returns true if an operator has reset the circuit, and the instance had not applied the reset when it wrote the
+    /// entry. The opening in such an entry is over, because a reset ends the openings of all instances.
     pub(crate) fn is_reset_after(&self, entry: &InstanceEntry) -> bool {
         let reset = self.operator.as_ref().filter(|operated| operated.act == Act::Reset);
         reset.is_some_and(|operated| entry.acts < operated.sequence)
     }
 
-    /// Returns true if the record has outlived its time to live since its last write. A store that expires records has
-    /// dropped such a record.
+    /// Returns true if the time to live of the record has passed since its last write. A store that expires records
+    /// would have dropped such a record.
     pub(crate) fn is_over(&self, ttl: Ttl, now: Timestamp) -> bool {
         let written = self.updated_at;
         self.ttl(ttl.open, ttl.other, written).is_some_and(|ttl| written.saturating_add(ttl) <= now)

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time, as milliseconds since the Unix epoch by the clock of a store.
 ///
-/// The unit is a millisecond, because such a number has 13 digits, which every JSON reader keeps exactly. Times are
-/// read from the clock of the store, because that is the only clock that all instances share. A time that may be
-/// missing is an `Option`. A field without an `Option`, such as [`updated_at`](super::CircuitRecord::updated_at), is
-/// zero if the JSON lacks the field.
+/// The unit is a millisecond, because such a number has 13 digits, which every JSON reader keeps exactly. The store's
+/// clock is used, because it is the only clock that all instances share. A time that may be missing is an `Option`. A
+/// field without an `Option`, such as [`updated_at`](super::CircuitRecord::updated_at), is zero if the JSON lacks the
+/// field.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -65,8 +65,7 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// Converts to a time of the system. The error is the timestamp itself, if the system cannot represent the
-/// time.
+/// Converts to a time of the system. If the system cannot represent the time, the error is the timestamp itself.
 impl TryFrom<Timestamp> for SystemTime {
     type Error = Timestamp;
 

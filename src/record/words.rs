@@ -1,12 +1,13 @@
 //! The spelling of states, modes and acts in a record, and the cleaning of texts from a store.
 //!
-//! An earlier version of this crate cannot read a record with a new word. Therefore a new word needs a new version of
-//! the format (`CircuitRecord::VERSION`).
+//! An earlier version of this crate cannot read a record with a new word. Therefore the format needs a new version
+//! (`CircuitRecord::VERSION`) if a word is added.
 
 pub(super) use crate::shown::one_line as clean;
 use crate::state::{Act, Mode, State};
 
-/// Defines a module that serializes a value as its word and deserializes the value from the word, for `serde(with)`.
+/// Defines a module for `serde(with)` that writes a value as its word, such as `half_open`, and reads the value from
+/// the word.
 macro_rules! spelt {
     ($module:ident, $word:ty, [$($value:expr),+]) => {
         pub(super) mod $module {

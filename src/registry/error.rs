@@ -15,8 +15,8 @@ pub enum RegistryError {
         /// such as `probes is 3, requested is 7`.
         differences: Vec<String>,
     },
-    /// The name begins with the prefix of a layer of keyed circuits. Only keys of that layer have such names, because
-    /// a caller who chooses keys must not use the circuit of the application.
+    /// The name begins with the prefix of a layer of keyed circuits. Only keys of that layer can have such names.
+    /// Otherwise a caller who chooses a key could use a circuit of the application.
     #[cfg(feature = "keyed")]
     #[non_exhaustive]
     Keyed {

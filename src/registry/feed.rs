@@ -29,7 +29,7 @@ pub(super) struct Feed {
 #[derive(Debug, Default)]
 struct Channel {
     sender: Option<broadcast::Sender<News>>,
-    /// True from the shutdown of the registry to its next start.
+    /// True from the shutdown of the registry to its next start. In this time, a new subscription ends immediately.
     ended: bool,
 }
 
@@ -48,8 +48,7 @@ impl Feed {
         Subscription { receiver: sender.subscribe() }
     }
 
-    /// Ends all subscriptions. A subscription that is created before [`resume`](Self::resume) ends
-    /// immediately.
+    /// Ends all subscriptions. Until [`resume`](Self::resume) is called, a new subscription ends immediately.
     #[cfg(feature = "store")]
     pub(super) fn end(&self) {
         // The sender is dropped after the lock is released, because its drop wakes tasks, which are foreign
@@ -74,8 +73,8 @@ impl Feed {
         let news = News { circuit: circuit.to_owned(), what: what() };
         if sender.send(news).is_err() {
             let mut channel = self.channel.lock();
-            // The send failed because there was no subscriber. The channel with its stored events is dropped,
-            // unless another subscriber has arrived since.
+            // The send failed, because there was no subscriber. Therefore the channel is dropped with its stored
+            // events, unless another subscriber has come since.
             if sender.receiver_count() == 0 && channel.sender.as_ref().is_some_and(|kept| kept.same_channel(&sender)) {
                 channel.sender = None;
             }
@@ -195,7 +194,7 @@ pub enum What {
     Rejections {
         /// The number of rejections since the last summary, or since the circuit began to reject calls.
         rejected: u64,
-        /// The time in which the rejections occurred.
+        /// The length of the time in which the rejections occurred.
         over: Duration,
         /// The time until the circuit admits calls again. `None` if the time is not known.
         retry_after: Option<Duration>,

@@ -1,6 +1,7 @@
 //! The names of a registry that are taken by circuits, and the prefixes that layers of keyed circuits have reserved.
 //!
-//! One lock protects both. With two locks, a circuit could get a name while a layer reserves a prefix of that name.
+//! One lock protects both lists. With two locks, a circuit could get a name while a layer reserves a prefix of that
+//! name.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "keyed")]
@@ -10,7 +11,7 @@ use super::RegistryError;
 use crate::circuit::Circuit;
 use crate::config::Config;
 
-/// The names and the prefixes that are taken.
+/// The names of circuits and the reserved prefixes of a registry.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     // The map is sorted, so that lists of circuits are sorted too.
@@ -41,7 +42,7 @@ impl Names {
         (self.circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
     }
 
-    /// Reserves all names that begin with `prefix`. Returns the reason of the refusal if such a name belongs to a
+    /// Reserves all names that begin with `prefix`. Returns an error with the reason if such a name belongs to a
     /// circuit, or can belong to a key of another layer.
     #[cfg(feature = "keyed")]
     pub(super) fn reserve(&mut self, prefix: &str) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! The interface of keyed circuits for their restore from a store, which creates circuits before their first call.
+//! The interface by which the coordinator restores keyed circuits from a store before their first call.
 //!
 //! After a restart, the registry does not know the keyed circuits that must be restored, because a key is known only at
 //! its first call. Only the store contains their names. This trait lets the coordinator create a circuit for
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::circuit::Circuit;
 
-/// The keyed circuits of one prefix.
+/// The keyed circuits of one layer, whose names begin with the same prefix.
 pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
     /// Returns the beginning of the names of these circuits, which no other circuit of the registry has.
     fn prefix(&self) -> &str;
@@ -24,8 +24,8 @@ pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
     /// because it comes from a store.
     fn wants(&self, name: &str) -> bool;
 
-    /// Creates the circuit of a stored name, and adds the circuit to the registry, whose companion then restores the
-    /// circuit.
+    /// Creates the circuit of a stored name, and adds the circuit to the registry. The companion of the registry then
+    /// restores the circuit.
     fn bring_back(&self, name: &str) -> BroughtBack;
 
     /// Makes the services of the layer wait in `poll_ready` until [`restored`](Self::restored) is called.

@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use super::Rejection;
 use crate::error::Rejected;
 
-/// Answers with an error type `E` of your own, which implements `From<Rejected>` and `From` for the errors of
-/// the service. The answer allocates only what these conversions allocate.
+/// Converts rejections and the errors of the service into your own error type `E`, which implements `From<Rejected>`
+/// and `From` for the errors of the service. Only these conversions allocate.
 pub struct ErrorsAs<E>(PhantomData<fn() -> E>);
 
 impl<E> ErrorsAs<E> {

@@ -1,8 +1,10 @@
-//! Rejections as gRPC responses, created without a gRPC library.
+//! Rejections as gRPC responses, which need no gRPC library. With the feature `tonic`, `tonic.rs` answers with a
+//! `tonic::Status` if the error or the body of the service can contain a status.
 //!
-//! A rejection is a trailers-only response, as a gRPC server sends it, so that a generated client reads the status
-//! UNAVAILABLE. If the rejection were an error of this crate, the client would read UNKNOWN. Because a rejection is a
-//! response, the service keeps its error type, as a server of tonic requires.
+//! Otherwise a rejection is a trailers-only response, as a gRPC server sends it. A generated client then reads the
+//! status UNAVAILABLE, or `RESOURCE_EXHAUSTED` if load was shed. If the rejection were an error of this crate, the
+//! client would read UNKNOWN. Because a rejection is a response, the service keeps its error type, as a server of tonic
+//! requires.
 
 #[cfg(feature = "tonic")]
 mod tonic;

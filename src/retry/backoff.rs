@@ -15,7 +15,7 @@ use crate::random;
 use crate::state::Exact;
 use crate::sync::{AtomicU64, Relaxed};
 
-/// The backoff of one call.
+/// The backoff of one call, with the shared source of randomness.
 pub(super) type Backoff = ExponentialBackoff<Spread>;
 
 /// The settings of the waits between attempts. The waits double from `first` to `max`. Each wait is lengthened by a
@@ -46,7 +46,7 @@ impl Spacing {
     /// Returns a backoff that starts at `first`. Each clone of the backoff starts at `first` as well, and all clones
     /// share the source of randomness.
     ///
-    /// The spacing must have been checked, because tower refuses some values.
+    /// Call [`checked`](Self::checked) first. Otherwise `start` panics if tower refuses a value.
     pub(super) fn start(self) -> Backoff {
         let Self { first, max, jitter } = self;
         let maker = ExponentialBackoffMaker::new(first, max, jitter, Spread::default());

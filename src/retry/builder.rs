@@ -44,7 +44,7 @@ impl RetryPolicyBuilder {
 impl<C, Q> RetryPolicyBuilder<C, Q> {
     /// Sets the maximum number of attempts for one request, including the first. Range: 1 to 100. Default: 3.
     ///
-    /// Calls that the circuit rejects do not count.
+    /// Attempts that the circuit rejects do not count.
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
@@ -84,8 +84,8 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self
     }
 
-    /// Sets a budget that other policies share. This setting replaces the policy's own budget, and `retry_ratio` and
-    /// `min_retries_per_second` have no effect.
+    /// Sets a budget that other policies share. The shared budget replaces the policy's own budget, so that
+    /// `retry_ratio` and `min_retries_per_second` have no effect.
     pub fn shared_budget(mut self, budget: Arc<TpsBudget>) -> Self {
         self.shared = Some(budget);
         self
@@ -163,5 +163,5 @@ impl<C, Q> fmt::Debug for RetryPolicyBuilder<C, Q> {
 
 const MOST_ATTEMPTS: u32 = 100;
 const MOST_PER_SECOND: u32 = 1_000_000;
-/// The time over which the budget counts, the same as in tower's default budget.
+/// The time for which the budget counts a success or a retry, the same as in tower's default budget.
 const BUDGETED: Duration = Duration::from_secs(10);

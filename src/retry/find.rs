@@ -27,7 +27,7 @@ where
     }
 }
 
-/// The default, which searches the error for a rejection.
+/// The default search of a retry policy, which searches the error of a call for a rejection.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InErrors;
@@ -40,8 +40,9 @@ impl<Res, E: MayBeRejected> FindRejected<Res, E> for InErrors {
     }
 }
 
-/// Searches the extensions of the response, where `HttpRejection` and `GrpcRejection` store the rejection, and boxed
-/// errors, which `GrpcRejection` uses in a client of tonic.
+/// Searches the extensions of a response, where `HttpRejection` and `GrpcRejection` store the rejection. Beside an
+/// `http::Response`, a boxed error is searched too, because `GrpcRejection` can answer with such an error in a client
+/// of tonic.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InResponses;

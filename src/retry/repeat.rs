@@ -34,6 +34,7 @@ impl<Req: Clone> Repeat<Req> for Cloned {
 }
 
 /// Copies requests whose method is idempotent (RFC 9110, 9.2.2), which are GET, HEAD, OPTIONS, TRACE, PUT and DELETE.
+/// Returns `None` for all other methods.
 ///
 /// If the service recognises a repeated POST, for example by an idempotency key, write a closure instead.
 ///
@@ -49,8 +50,8 @@ pub fn idempotent<B: Clone>(request: &http::Request<B>) -> Option<http::Request<
     request.method().is_idempotent().then(|| request.clone())
 }
 
-/// Copies requests of reqwest whose method is idempotent, like [`idempotent`]. `None` for POST and PATCH, and for a
-/// body that is a stream.
+/// Copies requests of reqwest whose method is idempotent, like [`idempotent`]. Returns `None` for other methods, such
+/// as POST and PATCH, and for a body that is a stream.
 ///
 /// ```
 /// use tower_circuit_breaker::retry::{RetryPolicy, idempotent_reqwest};

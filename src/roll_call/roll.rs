@@ -11,9 +11,9 @@ use crate::shown::quoted;
 /// The expected names, and the names of circuits, that the thread has collected.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
-    /// The names from variables, each with its variable.
+    /// The expected names from environment variables, each with its variable.
     listed: BTreeMap<String, &'static str>,
-    /// The names from settings, each with its first setting and the kind of that setting.
+    /// The expected names from settings, each with the first setting of the name and the kind of that setting.
     set: BTreeMap<String, (Kind, String)>,
     requested: BTreeSet<String>,
     created: BTreeSet<String>,
@@ -26,8 +26,8 @@ impl Roll {
         self.created.len()
     }
 
-    /// Adds the name of a message, up to [`MOST`] names of each kind. There is a limit because there can be millions of
-    /// keyed circuits.
+    /// Adds the name of a message, up to [`MOST`] names of each kind. The number is limited, because there can be
+    /// millions of keyed circuits.
     pub(super) fn add(&mut self, call: Call) {
         let set = |names: &mut BTreeSet<String>, name| names.len() < MOST && names.insert(name);
         match call {
@@ -66,7 +66,7 @@ impl Roll {
         let (mut lines, mut alone) = (Vec::new(), Vec::new());
         let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));
         for (name, (kind, setting)) in unused.take(MOST_COMPARED) {
-            // A circuit that has a setting of this kind under its own name is not suggested, because the misspelt
+            // A circuit is not suggested if it has a setting of this kind under its own name, because the misspelt
             // setting is then meant for another circuit.
             match self.nearest(name, work, |circuit| self.set.get(circuit).is_none_or(|(other, _)| other != kind)) {
                 Some(near) => lines.push(format!(
@@ -90,10 +90,10 @@ impl Roll {
         lines
     }
 
-    /// Returns a suggestion for a requested circuit without settings, whose name is probably misspelt. The suggested
-    /// table has a similar name and a circuit, but the program never requested settings by the name of the table. The
-    /// circuit of such a table probably exists only because the program has created all circuits of the file.
-    /// `lines_of_settings` reports the tables without a circuit.
+    /// Returns a suggestion for a requested circuit without settings, whose name is probably misspelt. The suggestion
+    /// is a table with a similar name, whose settings the program never requested. That table has a circuit, which
+    /// probably exists only because the program has created all circuits of the file. `lines_of_settings` reports the
+    /// tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {
@@ -144,7 +144,7 @@ impl Roll {
     }
 
     /// Returns the name of a circuit that is most similar to `name`, for a suggestion. For a pattern, returns a pattern
-    /// made of the most similar beginning of a name. `may_be` excludes circuits.
+    /// made of the most similar beginning of a name. Only circuits for which `may_be` returns true are compared.
     fn nearest(&self, name: &str, work: &mut Work, may_be: impl Fn(&str) -> bool) -> Option<String> {
         let circuits = self.created.iter().map(String::as_str).filter(|circuit| may_be(circuit));
         let Some(begins) = beginning(name) else { return work.nearest(name, circuits) };
@@ -167,8 +167,8 @@ fn shown(name: &str) -> String {
 
 /// The largest number of names of each kind that are remembered.
 const MOST: usize = 10_000;
-/// The largest number of names of each kind that are compared with all circuits. There is a limit because a comparison
-/// takes long.
+/// The largest number of names of each kind that are compared with all circuits. The number is limited, because a
+/// comparison takes long.
 const MOST_COMPARED: usize = 1_000;
 /// The largest number of settings in one line.
 const MOST_SHOWN: usize = 20;

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use crate::call::Wait;
 use crate::circuit::{Circuit, Peek};
 
-/// The wait of one service, if the service is waiting.
+/// The wait of one service for its circuit. `None` while the service does not wait.
 #[derive(Debug)]
 pub(super) struct Pend(Option<Wait>);
 
@@ -35,8 +35,8 @@ impl Pend {
     /// The same as for [`poll`](Self::poll).
     pub(super) fn poll_restored(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<Peek> {
         // After the restore `poll_ready` may never call this function again, because a healthy call does not check for
-        // a restore. The wait then keeps its place until the service is dropped, but the place holds no task, because
-        // the wake has removed the task.
+        // a restore. The wait then keeps its place among the wakers of the circuit until the service is dropped. The
+        // place holds no task, because the wake has removed the task.
         let peek = ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll_restored(context));
         self.0 = None;
         Poll::Ready(peek)

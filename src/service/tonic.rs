@@ -5,7 +5,8 @@ use ::tonic::server::NamedService;
 
 use super::CircuitBreaker;
 
-/// The name of the inner service, so that `Server::add_service(layer.layer(service))` routes as without the layer.
+/// Passes on the name of the inner service, so that `Server::add_service(layer.layer(service))` routes as without the
+/// layer.
 impl<S: NamedService, C, R, K> NamedService for CircuitBreaker<S, C, R, K> {
     const NAME: &'static str = S::NAME;
 }

@@ -31,7 +31,7 @@ struct Wait {
     circuit: Circuit,
     /// The time of the first poll of the present wait, or the time of the last counted failure.
     since: Tick,
-    /// The time of the last poll.
+    /// The time of the last poll of the present wait.
     polled: Tick,
 }
 

@@ -10,7 +10,7 @@ use crate::shown::masked;
 use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
-    /// Returns the builder of a registry with the settings of `[persistence]`, which are the store, its cache and its
+    /// Returns the builder of a registry with the settings of `[persistence]`. These are the store, its cache and its
     /// tables, sharing, the names of this instance and its fleet, the quorum, the wait of first calls, the retention of
     /// the audit, and the TTLs. If the table has neither `store` nor `enabled = true`, or has `enabled = false`, the
     /// registry has no store.

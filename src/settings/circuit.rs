@@ -12,7 +12,7 @@ use crate::config::{ConfigBuilder, OpenDuration, Recovery};
 use crate::group::Group;
 use crate::window::Window;
 
-/// One setting of a circuit. The type of the value is checked, and the builder checks its range.
+/// One setting of a circuit. The type of the value is checked already, and the builder checks the range of the value.
 #[derive(Debug, Clone)]
 pub(super) enum Setting {
     FailureRate(Option<f64>),
@@ -37,7 +37,7 @@ pub(super) enum Setting {
     HealthEvery(Duration),
     HealthDeadline(Duration),
     HealthRequired(bool),
-    /// The share of the circuits that may be open. `None` for no group.
+    /// The share of the circuits of a group that may be open. `None` for no group.
     AtMostOpen(Option<f64>),
     /// The group that the table with `at_most_open` creates.
     Group(Group),
@@ -202,8 +202,8 @@ pub(super) fn build(settings: &[Setting], builder: ConfigBuilder) -> ConfigBuild
     // `slower_than` is left out if a more specific table switches the slow-call rule off, because the builder would
     // refuse `slower_than` without the rule.
     let no_slow_rule = settings.iter().any(|setting| matches!(setting, Setting::SlowCallRate(None)));
-    // Without an address, the other keys of health probes are left out, because a table for many circuits may have
-    // them, and the builder would refuse them.
+    // Without an address, the other keys of health probes are left out. A table for many circuits may have these keys,
+    // and the builder would refuse them.
     let has_health = settings.iter().any(|setting| matches!(setting, Setting::Health(Some(_))));
     let is_of_health = |setting: &Setting| {
         matches!(setting, Setting::HealthEvery(_) | Setting::HealthDeadline(_) | Setting::HealthRequired(_))
@@ -250,8 +250,9 @@ impl Setting {
             Self::MeasureDurations(true) => to.measure_durations(),
             Self::Shadow(true) => to.shadow(),
             Self::ResetCooldown(cooldown) => to.reset_cooldown(*cooldown),
-            // In a new builder these rules are already off, so there is no method to call. The TTLs are
-            // settings of the store and not of a circuit. A draft puts a group in the place of a share.
+            // In a new builder these rules are already off, so there is no method to call. The TTLs are settings of the
+            // store and not of a circuit. A share of `at_most_open` does not come here, because the draft has replaced
+            // the share by a `Group`.
             Self::FailureScore(None)
             | Self::SlowCallRate(None)
             | Self::Throttle(None)

@@ -121,7 +121,8 @@ impl Draft {
 
     /// Checks the defaults, and returns the settings of circuits without a table.
     pub(super) fn checked_defaults(&self, groups: &mut Groups) -> Result<Vec<Setting>, SettingsError> {
-        // A failure of one service must not keep the circuit of another service closed.
+        // The key is refused in the defaults, because failures of one service must not keep the circuit of another
+        // service closed.
         if let Some(share) = self.defaults.get(circuit::AT_MOST_OPEN).filter(|share| !share.is_off()) {
             return Err(share.refuse("false, because the circuits of all services would be one group. Set the share in [groups.NAME] or for a pattern"));
         }
@@ -196,7 +197,7 @@ fn checked(
 }
 
 /// The groups of circuits with `at_most_open`, by the path of the table that has the key. The circuits that get the key
-/// from one table are one group, so that a table of a group, or a pattern, caps its circuits together.
+/// from one table are one group, so that the share of the table limits all its circuits together.
 #[derive(Debug, Default)]
 pub(super) struct Groups(BTreeMap<String, Group>);
 
@@ -204,15 +205,16 @@ impl Groups {
     fn of(&mut self, path: &str, share: f64) -> Group {
         // The name of the group is the name of the table, as in `groups.endpoints` or `circuits."host:*"`.
         let name = path.split_once('.').map_or("", |(_, name)| name.trim_matches('"'));
-        // A table can have a name that no group can have, because the name is empty or too long.
+        // A table can have a name that no group can have. An empty name is replaced by the path, and a long name is
+        // cut.
         let name = if name.is_empty() { path } else { name };
         let name = if name.len() > LONGEST_NAME { cut(name, LONGEST_NAME / 4) } else { name };
         self.0.entry(path.to_owned()).or_insert_with(|| Group::new(name).at_most_open(share)).clone()
     }
 }
 
-/// Refuses a table of circuits whose name contains a sign of shell patterns other than a `*` at the end, and the
-/// pattern `*` for all circuits, for which `[defaults]` exists.
+/// Refuses a table of circuits whose name contains a sign of shell patterns other than a `*` at the end. Also refuses
+/// the pattern `*` for all circuits, because `[defaults]` is the table for all circuits.
 fn check_pattern(name: &str, field: &Field) -> Result<(), SettingsError> {
     let Field { origin, path, .. } = field;
     let says = match misused(name) {

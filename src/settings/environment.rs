@@ -19,7 +19,8 @@ use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
-/// The place of a key that a variable sets, which is its table, with the name of the group or the circuit, and the key.
+/// The place of a key that a variable sets. The place consists of the table, the name of the group or the circuit if
+/// the table has one, and the key.
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Persistence(&'static str),
@@ -79,8 +80,8 @@ pub(super) fn lay_over(
     Ok(())
 }
 
-/// Selects the variables that have the prefix of this crate and a value. The variable of the kill switch is left out,
-/// because each circuit reads this variable itself.
+/// Returns the variables that have the prefix of this crate and a value, by name. The variable of the kill switch is
+/// left out, because each circuit reads this variable itself.
 fn ours(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<String, String>, SettingsError> {
     let mut ours = BTreeMap::new();
     for (name, value) in vars {

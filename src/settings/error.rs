@@ -1,4 +1,4 @@
-//! The error of settings from a file, a text or the environment that were refused.
+//! The error for refused settings, which come from a file, a text or the environment.
 
 use std::fmt;
 

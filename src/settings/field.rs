@@ -38,7 +38,7 @@ impl Table {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns the origin of one of the values, or `None` if the table is empty.
+    /// Returns the origin of one of the values, which is a file or a variable. `None` if the table is empty.
     pub(super) fn origin(&self) -> Option<&str> {
         self.0.values().flatten().next().map(|field| &*field.origin)
     }
@@ -126,7 +126,8 @@ impl Field {
         self.or_off(self.as_number(), "a number, or false for no such rule")
     }
 
-    /// Reads a count, or `false` to switch a rule off. `others` names further allowed forms for the error.
+    /// Reads a count. Returns `None` for `false`, which switches a rule off. `others` names further allowed forms for
+    /// the error.
     pub(super) fn count_or_off_or(&self, others: &str) -> Result<Option<u32>, SettingsError> {
         self.or_off(self.as_count(), &format!("a whole number, or false for no such rule{others}"))
     }

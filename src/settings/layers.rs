@@ -17,18 +17,18 @@ pub(super) type Parts = BTreeMap<String, Field>;
 
 /// The form of a value that can be a duration or a table of parts.
 pub(super) struct Shape {
-    /// The part that a plain duration sets.
+    /// The name of the part that a plain duration sets, such as `time`.
     pub(super) duration: &'static str,
     pub(super) parts: &'static [&'static str],
     /// All allowed forms, for errors.
     pub(super) allowed: &'static str,
-    /// The allowed forms except a plain duration, which the error of a wrong duration appends.
+    /// The allowed forms except a plain duration. The error for a wrong duration appends this text.
     pub(super) others: &'static str,
     /// Two groups of parts. A table must not contain parts of both groups.
     pub(super) alternatives: (&'static [&'static str], &'static [&'static str]),
-    /// The function that removes or converts the merged parts of the less specific tables that do not fit the parts of
-    /// a more specific table, before these parts are added. The arguments are the merged parts, the parts of the more
-    /// specific table, and the field of that table.
+    /// The function that prepares the merged parts of the less specific tables for the parts of a more specific table.
+    /// The function removes or converts merged parts that do not fit the new parts. The arguments are the merged parts,
+    /// the parts of the more specific table, and the field of that table.
     pub(super) prepare: fn(&mut Parts, &Parts, &Field) -> Result<(), SettingsError>,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Layers<'a> {
         self.0[self.0.len() - 1]
     }
 
-    /// Returns the merged parts of the value.
+    /// Returns the merged parts of the value. Refuses a value of another form, and parts that exclude each other.
     pub(super) fn merge(&self, shape: &Shape) -> Result<Parts, SettingsError> {
         // Values that are less specific than a plain value have no effect, so they are not checked.
         let whole = self.0.iter().rposition(|field| !is_table(field)).unwrap_or(0);

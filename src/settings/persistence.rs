@@ -99,16 +99,16 @@ impl Persistence {
         self.audit_kept
     }
 
-    /// Returns the time after the last write for which a store that expires records keeps the record of
-    /// this circuit, if the circuit is open or held. Default: 24 h. The record stays longer if a deadline
-    /// in the record is later.
+    /// Returns the time for which the record of this circuit is kept after its last write, if the circuit is open or
+    /// held by an operator. Default: 24 h. The record stays longer if a deadline in the record is later. Stores that do
+    /// not expire records ignore this time.
     #[must_use]
     pub fn ttl_open(&self, circuit: &str) -> Duration {
         self.ttl_of(circuit).open
     }
 
-    /// Returns the time that replaces [`ttl_open`](Self::ttl_open) if the circuit is neither open nor
-    /// held. Default: 1 h.
+    /// Returns the time that replaces [`ttl_open`](Self::ttl_open) if the circuit is neither open nor held by an
+    /// operator. Default: 1 h.
     #[must_use]
     pub fn ttl_other(&self, circuit: &str) -> Duration {
         self.ttl_of(circuit).other
@@ -291,7 +291,7 @@ fn share(field: &Field) -> Result<Share, SettingsError> {
     share.map(Share).ok_or_else(|| field.refuse("a number from 0 to 1"))
 }
 
-/// A share from 0 to 1. A share is never NaN, so that each share equals itself.
+/// A share from 0 to 1. A share is never NaN, so that each share equals itself, as `Eq` requires.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Share(f64);
 

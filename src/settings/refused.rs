@@ -7,8 +7,8 @@ use super::field::{Field, join};
 use super::layers::Layers;
 use crate::config::ConfigError;
 
-/// Adds the path of the table to the error of the builder. If the value or its limit comes from another
-/// table, the error names that table too.
+/// Returns the error of the builder with the path of the table. If the value or its limit comes from another table, the
+/// error names that table too.
 pub(super) fn refused<'a>(
     error: &ConfigError,
     path: &str,
@@ -73,6 +73,6 @@ fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<
     if !part.is_empty() {
         return parts.remove(part);
     }
-    // A window of calls has no part that is a duration.
+    // A window of calls has no part that is a duration, so another part is returned for the whole value.
     parts.remove(shape.duration).or_else(|| parts.into_values().next())
 }

@@ -109,7 +109,7 @@ impl fmt::Debug for CpuProbe {
     }
 }
 
-/// Reads a file, at most its first `most` bytes.
+/// Reads at most the first `most` bytes of a file.
 fn read(path: &Path, most: u64) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(most).read_to_string(&mut text)?;

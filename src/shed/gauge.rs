@@ -22,8 +22,8 @@ pub(super) struct Gauge {
     due: AtomicU64,
     seen: AtomicU64,
     looking: AtomicBool,
-    /// The `shedding` of the last event with `news`. `next_news` is the earliest time of the next such event. Only the
-    /// elected call uses these two fields.
+    /// The value of `shedding` in the last `Event::SystemLoad` with `news`. `next_news` is the earliest time of the
+    /// next event with `news`. Only the elected call uses these two fields.
     reported: AtomicBool,
     next_news: AtomicU64,
 }
@@ -62,10 +62,10 @@ impl Gauge {
         Reading(self.seen.load(Relaxed))
     }
 
-    /// Elects the present call to poll the load, unless another call is polling or has just polled.
+    /// Elects the present call to poll the load. Returns `None` if another call is polling or has just polled.
     pub(super) fn elect(&self, now: Tick) -> Option<Look<'_>> {
-        // Relaxed, because only the exchange below decides. The load comes first, so that other calls do not write to
-        // this cache line while a poll takes long.
+        // Relaxed, because only the exchange below decides. The flag is loaded before the exchange, so that other calls
+        // do not write to this cache line while a poll takes long.
         if self.looking.load(Relaxed) {
             return None;
         }
@@ -150,7 +150,7 @@ const SHEDDING: u64 = 1 << 63;
 pub(super) const EVERY: Duration = Duration::from_millis(250);
 /// The longest time until `due` that counts as regular. A longer time means that the clock has gone back.
 const BACK: Duration = Duration::from_secs(1);
-/// The time after `due` for which the last reading still counts.
+/// The time after `due` for which the last reading is still used.
 const STALE: Duration = Duration::from_secs(2);
 /// The shortest time between two events of `Event::SystemLoad` with `news`.
 const NEWS_EVERY: Duration = Duration::from_secs(10);

@@ -100,7 +100,7 @@ where
     type Error = R::Error;
     type Future = SheddingFuture<S::Future, R, Req, S::Response, S::Error>;
 
-    /// Is ready when the inner service is ready, because the weight of the operation is unknown before the request.
+    /// Is ready when the inner service is ready, because the load of the operation is unknown before the request.
     #[inline]
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context).map_err(R::map_err)

@@ -18,8 +18,8 @@ use super::shedder::Limits;
 use crate::clock::Tick;
 use crate::sync::{AtomicU32, Relaxed};
 
-/// Runs the model in every order of the threads' steps that loom distinguishes, and with every value that a load may
-/// return.
+/// Runs the model in every order of the threads' steps that loom distinguishes, and with every value that an atomic
+/// load may return.
 fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = None;

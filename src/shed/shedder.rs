@@ -1,5 +1,5 @@
-//! The shedder, which is the state that all services of one load-shedding layer share, with the circuit, the probe, the
-//! limits and the last reading.
+//! The shedder, which all services of one load-shedding layer share. The shedder has the circuit, the probe, the limits
+//! and the last reading of the load.
 
 use std::fmt;
 use std::time::Duration;
@@ -54,13 +54,14 @@ impl Shedder {
         if self.gauge.seen().shedding() { self.weigh(now, estimate()) } else { None }
     }
 
-    /// Returns the rejection of a heavy operation, unless the last reading of the load is too old.
+    /// Returns the rejection of the operation. Returns `None` if the operation is light, if the last reading of the
+    /// load is too old, or if the circuit does not shed the call.
     fn weigh(&self, now: Tick, (operation, operation_load): (&str, u64)) -> Option<Rejected> {
         let Limits { above, below, operations_over } = self.limits;
         if operation_load <= operations_over || self.gauge.is_stale(now) {
             return None;
         }
-        // Another call may have polled an unknown load since `refuse` checked the reading. The call is not shed then.
+        // Another call may have polled an unknown load since `refuse` checked the reading. This call is then not shed.
         let load = self.gauge.seen().load()?;
         self.circuit.shed(now, RETRY_AFTER, || {
             let end = (0..=NAME).rfind(|&at| operation.is_char_boundary(at)).unwrap_or(0);
@@ -69,7 +70,7 @@ impl Shedder {
         })
     }
 
-    /// Polls the load, unless another call is polling.
+    /// Polls and reports the load, unless another call is polling.
     #[cold]
     fn look(&self, now: Tick) {
         let Some(look) = self.gauge.elect(now) else { return };

@@ -2,7 +2,7 @@
 //!
 //! Any text is masked, and not only addresses, because a user may paste a password under the wrong key. In doubt, too
 //! much is hidden. Errors of the settings and texts of failures both use the names of secrets and the form of a port
-//! from this module, so that a secret that one of them hides is hidden by the other as well.
+//! from this module. A secret that one of the two hides is therefore hidden by the other as well.
 
 /// Returns the text with `***` in place of the password of an address, and in place of everything behind the name of a
 /// secret such as `password=`.
@@ -17,7 +17,7 @@ pub(crate) fn masked(text: &str) -> String {
     // refused.
     let authority = text.find("//").map(|at| at + 2);
     let shown = match (text.rfind('@'), authority) {
-        // The last `@` ends the password, because a password that was not escaped may contain others.
+        // The last `@` ends the password, because a password that was not escaped may contain other `@` signs.
         (Some(at), _) => {
             let start = authority.or_else(|| text.find(':').map(|at| at + 1)).filter(|start| *start <= at).unwrap_or(0);
             // Without a colon, the text before the `@` may be a user, or a Redis password whose colon is missing. With

@@ -16,7 +16,7 @@ use super::{Act, Generation};
 pub(crate) struct Facts<'a> {
     /// The name of the circuit.
     pub(crate) name: &'a str,
-    /// The order with the id of the judged order that was already carried out, if there is one.
+    /// The earlier order with the same id, if such an order was already carried out.
     pub(crate) earlier: Earlier,
     /// The number of the latest change of the circuit.
     pub(crate) latest: Generation,

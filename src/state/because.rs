@@ -13,8 +13,8 @@ impl Transition {
     /// Returns the cause of the transition in words that can follow "because". The cause contains the reason
     /// with its numbers, and the last failure with its text.
     ///
-    /// For a state that was taken over from a store, the cause begins with the time of the state, and names
-    /// the other instance or the restart of this instance, as in `open since 2026-11-21 07:30:05 UTC, before
+    /// For a state that this instance took over from a store, the cause begins with the time of the state. The cause
+    /// then names the other instance or the restart of this instance, as in `open since 2026-11-21 07:30:05 UTC, before
     /// this restart: failures in a row weighed 5.0, the limit is 5.0`.
     ///
     /// The text of a failure is not for strangers, because it can name the hosts of the service.
@@ -75,8 +75,8 @@ impl Transition {
     }
 }
 
-/// Writes both standings and the cause, as in `closed to open: failures in a row weighed 5.0, the limit is 5.0`. The
-/// text of a failure is not for strangers.
+/// Writes both standings and the cause, as in `closed to open: failures in a row weighed 5.0, the limit is 5.0`. Do not
+/// show this text to strangers, because it can contain the text of a failure.
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}: {}", self.from, self.to, self.because())

@@ -1,4 +1,4 @@
-//! The criticality of a call, by which a circuit chooses the calls that it rejects if it must reject some.
+//! The criticality of a call. A circuit that must reject some calls rejects the less critical calls first.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The summary of a fleet's decision about one circuit, which is the state and the numbers of votes and probes, and the
+//! The summary of a fleet's decision about one circuit (the state, and the numbers of votes and probes), and the
 //! results of probes in a fleet.
 //!
 //! The module `record` makes the decisions. The coordinator writes the summary (`coordinator/desk/fleet/shown.rs`), and
@@ -7,8 +7,8 @@
 
 use super::State;
 
-/// The decision of the fleet about one circuit, as this instance knows the decision. A circuit has a brief only under
-/// `Sharing::Quorum` and `Sharing::Follow`.
+/// The decision of the fleet about one circuit, as this instance knows the decision. A circuit has this summary only
+/// under `Sharing::Quorum` and `Sharing::Follow`.
 ///
 /// The numbers can be a moment old, because each instance reads the record of the circuit from time to time.
 /// `Registry::fleet` reads the record at each call.
@@ -18,11 +18,11 @@ pub struct FleetBrief {
     /// The state that the fleet has decided. The circuit of this instance can have another state. An instance whose own
     /// calls succeed declines an opening of the fleet, and an instance can open without the fleet.
     pub state: State,
-    /// The number of votes for an opening. While the fleet is not closed, the number of votes that opened the fleet.
-    /// This number is zero if the merged evidence of several instances opened the fleet without votes.
+    /// The number of votes for an opening. While the fleet is not closed, this is the number of votes that opened the
+    /// fleet. The number is zero if the merged evidence of several instances opened the fleet without votes.
     pub votes: u32,
-    /// The number of votes that open the fleet. While the fleet is not closed, the number that was needed for the
-    /// opening.
+    /// The number of votes that open the fleet. While the fleet is not closed, this is the number that was needed for
+    /// the opening.
     pub needed: u32,
     /// The number of live instances. `None` if the number is not known.
     pub live: Option<u32>,
@@ -41,10 +41,10 @@ pub enum FleetProbe {
     Passed,
     /// A probe with a lease failed.
     Failed,
-    /// A lease was given back, because its probe was cancelled or ignored, or because this instance could not use the
-    /// lease.
+    /// This instance gave a lease back, because the probe was cancelled or ignored, or because the instance could not
+    /// use the lease.
     Returned,
-    /// A probe ended after its lease, and its result still counted.
+    /// A probe ended after its lease had ended, and its result still counted.
     Late,
     /// A probe ended without a lease, for example because the store did not answer for longer than 5 s.
     Unleased,

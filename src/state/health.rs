@@ -1,4 +1,4 @@
-//! The results of health probes, which are checks of a service that are no calls of users.
+//! The results of health probes. A health probe is a check of a service, and not a call of a user.
 //!
 //! The types only describe the results, so that a status, an event and a metric use the same words. `circuit/health.rs`
 //! applies a result to the circuit, and `health` runs the probes.

@@ -102,8 +102,8 @@ impl Reason {
 }
 
 impl Reason {
-    /// Returns the reason with durations that count from the beginning of the state or of the hold, and not of the
-    /// present era. `state` and `hold` are the times that the state and the hold had lasted before this era.
+    /// Returns the reason with durations that count from the beginning of the state or of the hold, and not from the
+    /// last transition. `state` and `hold` are the times that the state and the hold had lasted before that transition.
     pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
         match &mut self {
             Self::NoSuccess { half_open_for: lasted }
@@ -140,7 +140,8 @@ impl fmt::Display for Reason {
                 match limit.total_cmp(set) {
                     Ordering::Greater => write!(f, " while the window has min_calls or more, and otherwise {set:.1}"),
                     Ordering::Less => write!(f, ", lowered from {set:.1}"),
-                    // The run is longer than the limit, because it grew while traffic had raised the limit.
+                    // The failures in a row weigh more than the limit, because their weight grew while traffic had
+                    // raised the limit.
                     Ordering::Equal if *score >= *limit + 1.0 => {
                         f.write_str(" now, and can be higher while the window has more calls")
                     }
@@ -219,8 +220,8 @@ pub enum RejectReason {
     HalfOpen,
     /// The circuit would have let the call through, but the machine is busy and the operation is heavy.
     LoadShed,
-    /// The circuit has closed a moment ago and admits only a growing share of the calls. The call was not drawn for
-    /// this share, see [`ConfigBuilder::ramp`](crate::config::ConfigBuilder::ramp).
+    /// The circuit has closed a moment ago and admits only a growing share of the calls. This call was not chosen for
+    /// the share, see [`ConfigBuilder::ramp`](crate::config::ConfigBuilder::ramp).
     Ramp,
     /// The circuit is closed, but the service fails so many calls that a share of the calls is rejected, see
     /// [`ConfigBuilder::throttle`](crate::config::ConfigBuilder::throttle).

@@ -17,7 +17,7 @@ pub enum Refused {
     /// The registry has no circuit of that name.
     #[non_exhaustive]
     NoSuchCircuit {
-        /// The name of the circuit in the order. If the name is longer than any valid name, only its beginning.
+        /// The name of the circuit in the order. A name that is longer than any valid name is cut and ends with `…`.
         name: String,
         /// The most similar name of a circuit.
         nearest: Option<String>,
@@ -26,13 +26,14 @@ pub enum Refused {
     /// circuit has no record before its first failure. [`create`](super::order::Order::create) creates the record.
     #[non_exhaustive]
     NoRecord {
-        /// The name of the circuit in the order. If the name is longer than any valid name, only its beginning.
+        /// The name of the circuit in the order. A name that is longer than any valid name is cut and ends with `…`.
         name: String,
         /// The most similar name of a record.
         nearest: Option<String>,
     },
-    /// The id of the order belongs to an earlier order on this circuit, which is a different order, or is not known to
-    /// be the same order. Nothing was done. Two orders are the same if act, target, hold, user and reason are equal.
+    /// The id of the order belongs to an earlier order on this circuit. The earlier order is a different order, or is
+    /// not known to be the same order. Nothing was done. Two orders are the same if act, target, hold, user and reason
+    /// are equal.
     #[non_exhaustive]
     IdUsed {
         /// The id of the order.
@@ -79,7 +80,7 @@ pub enum Refused {
     /// the row of another order.
     #[non_exhaustive]
     OutboxFull {
-        /// The number of rows of operators that wait.
+        /// The number of audit rows of operators that wait for the store.
         rows: usize,
     },
     /// A later version of this crate wrote the record, and this version must not overwrite the record.

@@ -1,4 +1,5 @@
-//! The numbers of load shedding with which a call was rejected: the load of the system, the limits and the operation.
+//! The numbers with which load shedding rejected a call, which are the load of the system, the limits and the
+//! operation.
 
 use std::fmt;
 

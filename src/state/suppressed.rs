@@ -1,4 +1,4 @@
-//! The suppressed opening of a circuit whose group has no open slot, for statuses.
+//! The suppressed opening of a circuit whose group has no open slot, as a status shows the opening.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::{Brief, Reason};
 pub struct Suppressed {
     /// The name of the group.
     pub group: Arc<str>,
-    /// The number of circuits of the group that have left closed by themselves, at this moment.
+    /// The number of circuits of the group that have opened by themselves and have not closed since, at this moment.
     pub open: u32,
     /// The number of circuits in the group at this moment.
     pub members: u32,
@@ -25,8 +25,8 @@ pub struct Suppressed {
     pub openings: u64,
     /// The time since the last suppressed opening.
     pub ago: Duration,
-    /// The reason of a suppressed opening of the present era, which is the first such opening, or the last opening that
-    /// was reported to the observers.
+    /// The reason of a suppressed opening since the last transition of the circuit. The opening is the first since that
+    /// transition, or the last that was reported to the observers.
     pub reason: Reason,
 }
 

@@ -1,5 +1,5 @@
-//! The texts of failures and errors, which are cut to one line of a log, and from which secrets are removed if their
-//! form shows that they are secrets.
+//! The texts of failures and errors. Each text is cut to one line of a log. Secrets are removed if their form shows
+//! that they are secrets.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -55,8 +55,8 @@ fn shortened(text: &str) -> String {
         // The last `@` is used, because an unescaped password may contain an `@` too.
         let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
         let length = host.find(|c: char| !(c.is_alphanumeric() || ".-_:[]".contains(c))).unwrap_or(host.len());
-        // The text behind the last colon is a password, unless it is a port, the end of an IPv6 address, or empty. It
-        // is empty if the address ends with a colon before the cause of an error.
+        // The text behind the last colon is a password, unless the text is a port, the end of an IPv6 address, or
+        // empty. The text is empty if the address ends with a colon before the cause of an error.
         let ends = |port: &str| port.is_empty() || port.ends_with(']') || is_port(port);
         let length = host[..length].rsplit_once(':').filter(|(_, port)| !ends(port)).map_or(length, |(h, _)| h.len());
         shown.push_str(before);
@@ -70,8 +70,9 @@ fn shortened(text: &str) -> String {
     shown
 }
 
-/// Returns a word without the password before a host. A word that looks like an address without `://` is cut before its
-/// query, its encoded characters, or the slash behind its scheme.
+/// Returns the word without secrets. The word is cut at the first mark behind which a secret may stand. The marks are
+/// an encoded slash or colon (`%2f`, `%3a`, `\/`), the colon of a scheme with a single slash (`https:/host`), and a `?`
+/// with a `=` behind it. In a word without a mark, only the password of `user:password@host` is hidden.
 fn without_secrets(word: &str) -> Cow<'_, str> {
     let space = &word[word.trim_end().len()..];
     let cut = |at: usize| Cow::Owned(format!("{}…{space}", &word[..at]));

@@ -1,9 +1,8 @@
 //! The audit, which is the history of circuits, and the filter of a query for its rows.
 //!
-//! The audit has one row for each transition and for each act of an operator. A row has texts and numbers without
-//! further structure, so that a person can read rows in a table, and so that a store needs no knowledge of circuits.
-//! The SQL stores have the conditions of the filter in their statements too, and `store/conformance/audits.rs` compares
-//! all stores.
+//! The audit has one row for each transition and for each act of an operator. A row has only texts and numbers.
+//! Therefore a person can read the rows in a table, and a store needs no knowledge of circuits. The SQL stores have the
+//! conditions of the filter in their statements too, and `store/conformance/audits.rs` compares all stores.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,14 +25,14 @@ pub struct AuditRow {
     pub id: String,
     /// The name of the circuit.
     pub service: String,
-    /// The change. Operators cause `trip`, `reset`, `disable`, `resume`, `shadow` and `forget`. The circuit itself
-    /// causes `opened`, `half_opened`, `closed` and `released`, which is the end of a hold. `superseded` and `expired`
-    /// mark acts of an operator that had no effect on other instances. `missing` counts rows that were lost or that the
-    /// store refused.
+    /// The kind of change, as one word. Operators cause `trip`, `reset`, `disable`, `resume`, `shadow` and `forget`.
+    /// The circuit itself causes `opened`, `half_opened`, `closed` and `released`, which is the end of a hold.
+    /// `superseded` and `expired` mark acts of an operator that had no effect on other instances. `missing` counts rows
+    /// that were lost or that the store refused.
     pub action: String,
     /// The reason of the change.
     pub reason: String,
-    /// The operator, or `None` for a change of the circuit itself.
+    /// The operator who caused the change, or `None` if the circuit itself caused the change.
     pub user: Option<String>,
     /// The time of the change by the clock of the store, or by the wall clock if the registry has no store.
     pub timestamp: Timestamp,
@@ -44,8 +43,8 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
-    /// Returns the row of a transition, dated by the wall clock. The id is computed from the order, and is empty if no
-    /// order caused the transition.
+    /// Returns the row of a transition, dated by the wall clock. The id is computed from the order. If no order caused
+    /// the transition, the id is empty, and the caller or the outbox sets an id later.
     pub(crate) fn of_transition(service: &str, edge: &Transition, instance: &str) -> Self {
         let (action, user, reason) = telemetry::audit::summary(edge);
         Self {
@@ -83,8 +82,8 @@ impl AuditRow {
         }
     }
 
-    /// Cuts the texts of a row from a store, because another program may have written the row. Rows of this crate are
-    /// never cut.
+    /// Cuts each text of the row that is longer than its limit, because another program may have written the row. The
+    /// texts of this crate are shorter than the limits.
     pub(crate) fn bound(&mut self) {
         for (text, limit) in self.texts() {
             let kept = cut(text, limit);
@@ -107,7 +106,8 @@ impl AuditRow {
         texts.into_iter().chain(user.iter_mut().map(|user| (user, 200)))
     }
 
-    /// Logs the row, unless the circuit has logged the transition.
+    /// Logs the row. The row of an automatic transition is left out, because the circuit has already logged the
+    /// transition.
     pub(crate) fn log(&self) {
         if telemetry::audit::is_automatic(&self.action) {
             return;
@@ -117,14 +117,14 @@ impl AuditRow {
     }
 }
 
-/// Returns the id of the row of an order, which is the same on each instance, so that a store keeps the row once.
+/// Returns the id of an order's audit row. The id is the same on each instance, so that a store keeps the row once.
 pub(crate) fn order_row_id(circuit: &str, order: &Order) -> String {
     row_id([circuit, order.command_id(), order.act.as_str(), order.by.user(), order.by.reason()])
 }
 
-/// Returns the id of the row of an act, from its circuit, order, act, user and reason. The id of the order alone is not
-/// enough, because an order with an id that the store of the circuits no longer knows is a new order, and its row must
-/// not be taken for the row of the earlier order.
+/// Returns the id of an act's audit row, which is computed from circuit, order, act, user and reason. The id of the
+/// order alone is not enough. If the record no longer knows the id of an order, another order with this id counts as
+/// new. The row of the new order must not be taken for the row of the earlier order.
 pub(crate) fn row_id(parts: [&str; 5]) -> String {
     // No part can contain a line break, so different parts never produce the same text.
     let [circuit, order, act, user, reason] = parts.map(str::as_bytes);

@@ -176,8 +176,9 @@ type Opened<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// The suite runs in real time for a few seconds, preferably on a runtime with several threads. The names of its
 /// records begin with a random prefix, so that the suite can run on a server that other programs use. The suite leaves
-/// records in the store. A store that forgets may delete them after ten minutes, except one record without a TTL. Only
-/// [`Case::Names`] uses a few names without the prefix, such as `.`, `..` and 200 slashes, and deletes their records.
+/// records in the store. A store with expiry may delete the records after ten minutes, except one record without a TTL.
+/// Only [`Case::Names`] uses a few names without the prefix, such as `.`, `..` and 200 slashes, and deletes their
+/// records.
 #[must_use = "a suite proves nothing until it is run"]
 pub struct Suite<'a> {
     open: Box<dyn Fn() -> Opened<'a, AnyStore> + Send + Sync + 'a>,
@@ -208,7 +209,8 @@ impl<'a> Suite<'a> {
         suite.prefix("conformance-")
     }
 
-    /// Sets the prefix of the names, at most 40 bytes. A random number follows the prefix. Default: `conformance-`.
+    /// Sets the prefix of the names of records, at most 40 bytes. A random number follows the prefix. Default:
+    /// `conformance-`.
     ///
     /// # Panics
     ///
@@ -226,7 +228,7 @@ impl<'a> Suite<'a> {
         self
     }
 
-    /// Sets the time limit of a case. Default: a minute.
+    /// Sets the time limit of each case. Default: a minute.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

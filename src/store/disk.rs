@@ -1,11 +1,12 @@
 //! The rules for files and folders of the stores on a disk, and the thread that does the work on the disk.
 //!
-//! A new file gets the owner and the group of its folder if the process may set them, so that a command of root never
-//! locks the service out. Links are not followed and only regular files are opened. Otherwise another user who may
-//! write to the folder could redirect a write to a foreign file, or stop the process with a pipe or an endless device.
+//! A new file gets the owner and the group of its folder if the process may set them, so that a command that root runs
+//! never locks the service out. Links are not followed and only regular files are opened. Otherwise another user who
+//! may write to the folder could redirect a write to a foreign file, or stop the process with a pipe or an endless
+//! device.
 //!
-//! Owners, modes and links need unix. On other systems the files get the rights that the system gives to new files,
-//! only a check before the opening refuses links, and a replaced file is not noticed.
+//! Owners, modes and links need unix. On other systems the files get the default permissions of the system, and a
+//! replaced file is not noticed. Only the check before the opening refuses links there.
 
 mod thread;
 
@@ -18,7 +19,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 
 pub(super) use thread::DiskThread;
 
-/// Opens an existing regular file, for the store of files. SQLite opens its files itself.
+/// Opens an existing regular file, for `FileStore`. SQLite opens its files itself.
 ///
 /// # Errors
 ///
@@ -77,7 +78,7 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     }
     #[cfg(unix)]
     {
-        // The folder is opened, because a path could lead to another folder by now.
+        // The new folder is opened without following a link, because the path could lead to another folder by now.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::DIRECTORY;
         let made = OpenOptions::new().read(true).custom_flags(flag_bits(flags)).open(path)?;
         give_to_owner(&made, &fs::metadata(folder_of(path))?, |_, _| PRIVATE_FOLDER);
@@ -117,7 +118,7 @@ pub(super) fn is_writable_by_all(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.mode() & OTHERS_WRITE != 0)
 }
 
-/// Returns false, because the rights of this system are not read.
+/// Returns false, because this crate does not read the permissions of this system.
 #[cfg(not(unix))]
 pub(super) fn is_writable_by_all(_path: &Path) -> bool {
     false
@@ -159,7 +160,7 @@ pub(super) fn has_other_names(metadata: &Metadata) -> bool {
     metadata.nlink() > 1
 }
 
-/// Returns false, because the names of a file are not counted on this system.
+/// Returns false, because this crate does not count the names of a file on this system.
 #[cfg(all(not(unix), feature = "file"))]
 pub(super) fn has_other_names(_metadata: &Metadata) -> bool {
     false
@@ -170,7 +171,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Returns a builder of folders for their owner alone.
+/// Returns a builder of folders that only their owner may access.
 #[cfg(unix)]
 fn private_folders() -> fs::DirBuilder {
     let mut builder = fs::DirBuilder::new();
@@ -178,13 +179,14 @@ fn private_folders() -> fs::DirBuilder {
     builder
 }
 
-/// Returns a builder of folders with the rights that the system gives.
+/// Returns a builder of folders with the default permissions of the system.
 #[cfg(not(unix))]
 fn private_folders() -> fs::DirBuilder {
     fs::DirBuilder::new()
 }
 
-/// Adds the flags with which the system refuses to follow a link and does not wait for the other end of a pipe.
+/// Returns the options with flags for links and pipes. With these flags the system refuses to open a link, and does not
+/// wait for the other end of a pipe.
 #[cfg(unix)]
 fn guarded(options: &OpenOptions) -> OpenOptions {
     let mut options = options.clone();
@@ -192,7 +194,7 @@ fn guarded(options: &OpenOptions) -> OpenOptions {
     options
 }
 
-/// Adds nothing, because this system has no such flags.
+/// Returns the options unchanged, because this system has no flags for links and pipes.
 #[cfg(not(unix))]
 fn guarded(options: &OpenOptions) -> OpenOptions {
     options.clone()
@@ -205,8 +207,8 @@ fn flag_bits(flags: rustix::fs::OFlags) -> i32 {
 }
 
 /// Gives a new file or folder to the owner and the group of its parent folder, and sets its mode. Only root may change
-/// the owner, and other users may set a group that they belong to. A refusal is no error, because the process can use
-/// the file nevertheless.
+/// the owner. Other users may set a group that they belong to. A refusal is no error, because the process can use the
+/// file nevertheless.
 #[cfg(unix)]
 fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
     let owner = || made.metadata().map(|made| (made.uid(), made.gid())).unwrap_or_default();
@@ -242,7 +244,7 @@ const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_FOLDER: u32 = 0o700;
 #[cfg(unix)]
 const OTHERS_WRITE: u32 = 0o002;
-/// The bit of folders in which users may delete only their own files.
+/// The mode bit of folders in which users may delete only their own files, such as `/tmp`.
 #[cfg(unix)]
 const STICKY: u32 = 0o1000;
 

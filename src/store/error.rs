@@ -29,7 +29,7 @@ pub enum StoreErrorKind {
     /// The store did not answer in time. The operation has happened, or has not happened, or will still happen.
     TimedOut,
     /// The store answered, and refuses the operation every time, for example because a permission or a table is
-    /// missing. This is also the kind of a failure of one node of a cluster while other nodes answer, unless a write
+    /// missing. If one node of a cluster fails while other nodes answer, the failure has this kind too, unless a write
     /// may have been made. Callers split a refused batch, and continue with the names that the store does not refuse.
     Refused,
     /// The data in the store are damaged, or were not written by this crate.
@@ -54,7 +54,8 @@ impl StoreErrorKind {
         matches!(self, Self::Refused | Self::Corrupt)
     }
 
-    /// Returns the kind as a clause without details of the store, for a page.
+    /// Returns the kind as a clause without details of the store, for users of the admin page who may not see the
+    /// details.
     #[cfg(feature = "admin")]
     pub(crate) const fn sentence(self) -> &'static str {
         match self {
@@ -162,9 +163,10 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// The largest number of causes in a text, because the causes of a foreign error may form a circle.
+/// The largest number of causes in a text. The limit is needed, because the causes of a foreign error may form a
+/// circle.
 const MOST_CAUSES: usize = 16;
-/// The length of the longest text of an error with its causes, in characters.
+/// The largest length of the text of an error and its causes, in characters.
 const LONGEST_CHAIN: usize = 1_000;
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub use faults::{Fault, Faults, Operation};
 pub struct FaultyStore<S> {
     inner: Arc<S>,
     faults: Faults,
-    /// The last answer of a load without a fault for each name, which a stale load repeats.
+    /// The last value of each name that a load returned. A load with [`Fault::Stale`] repeats this value.
     seen: Arc<Mutex<BTreeMap<String, Option<Versioned>>>>,
 }
 
@@ -63,8 +63,8 @@ impl<S: Store> FaultyStore<S> {
         &self.inner
     }
 
-    /// Counts and delays an operation on these circuits. If the fault ends the operation at its beginning, returns an
-    /// error or waits for ever. Otherwise returns the fault for the later steps.
+    /// Counts and delays an operation on these circuits. Returns an error or waits for ever, if the fault ends the
+    /// operation at its beginning. Otherwise returns the fault, if there is one, for the later steps.
     async fn begin<'a>(
         &self,
         operation: Operation,
@@ -211,7 +211,8 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 }
 
-/// Returns a watch with the events and the interruptions of the watch of the store.
+/// Returns a watch that passes on the events and the interruptions of `inner`. The test can drop the events or end the
+/// watch by `faults`.
 fn forwarded(inner: Watch, faults: Faults) -> Watch {
     let (sender, watch) = Watch::channel_of(&inner);
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]

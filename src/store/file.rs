@@ -46,9 +46,9 @@ use log::Log;
 /// # Rights
 ///
 /// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
-/// group of the folder if the process may set them, and the mode of the folder without the right to execute. Links are
-/// not followed for files, and only regular files are opened. A folder that every user may write to is logged once. On
-/// systems other than unix, the system sets the rights.
+/// group of the folder if the process may set them. The mode of the file is that of the folder without the right to
+/// execute. Links are not followed for files, and only regular files are opened. A warning is logged once if every user
+/// may write to the folder. On systems other than unix, the system sets the rights.
 ///
 /// # Faults
 ///
@@ -72,8 +72,8 @@ use log::Log;
 ///
 /// The work on the disk runs on a thread of the store, one operation at a time. If a future is dropped before the turn
 /// of its operation, nothing is done. If the future is dropped later, the work is still done completely. The thread
-/// ends after the last clone of the store was dropped and the work under way has ended, and neither the runtime nor the
-/// program waits for that.
+/// ends after the last clone of the store was dropped and the work under way has ended. Neither the end of the runtime
+/// nor the end of the program waits for the thread.
 ///
 /// # Examples
 ///
@@ -118,15 +118,15 @@ impl FileStore {
         self
     }
 
-    /// Sets the size of the audit file at which a new file begins. The full file is kept until the new file is full
-    /// too. Default: 16 MiB.
+    /// Sets the size at which the audit file counts as full and a new file begins. The full file is kept until the new
+    /// file is full too. Default: 16 MiB.
     #[must_use]
     pub fn audit_bytes(mut self, bytes: u64) -> Self {
         self.log.bytes = bytes;
         self
     }
 
-    /// Returns the folder.
+    /// Returns the path of the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -11,7 +11,7 @@ use crate::telemetry::lines::Lines;
 /// The health of a store, as one of its users observes it.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    /// Failures since the last success.
+    /// The number of failures since the last success.
     failures: u32,
     /// The end of the pause after the last failure.
     next: Tick,
@@ -26,12 +26,12 @@ impl Health {
         self.failures == 0
     }
 
-    /// Returns true if the store is up, or its pause is over.
+    /// Returns true if the next operation may use the store, because the store is up or its pause is over.
     pub(crate) fn may_ask(&self, now: Tick) -> bool {
         self.is_up() || now >= self.next
     }
 
-    /// Returns the end of the pause, if the store is down.
+    /// Returns the end of the pause if the store is down, and otherwise `None`.
     pub(crate) fn next(&self) -> Option<Tick> {
         (!self.is_up()).then_some(self.next)
     }
@@ -42,12 +42,12 @@ impl Health {
         self.failures
     }
 
-    /// Sets the end of the pause.
+    /// Sets the end of the pause after the last failure.
     pub(crate) const fn pause_until(&mut self, next: Tick) {
         self.next = next;
     }
 
-    /// Ends the pause.
+    /// Ends the pause now, so that the next operation uses the store again.
     pub(crate) fn hurry(&mut self, now: Tick) {
         self.next = self.next.min(now);
     }

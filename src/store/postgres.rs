@@ -98,13 +98,14 @@ impl PostgresStore {
         Self { shared: Arc::new(shared), mode: SchemaMode::Create }
     }
 
-    /// Returns true if the password of the store goes over a network to a host whose certificate is not verified.
+    /// Returns true if the store sends its password over a network to a host whose certificate is not verified.
     #[must_use]
     pub fn exposes_password(&self) -> bool {
         self.shared.server.exposes_password()
     }
 
-    /// Sets the treatment of the tables. Default: [`SchemaMode::Create`].
+    /// Sets the mode by which the store creates the tables, only verifies them, or assumes that they exist. Default:
+    /// [`SchemaMode::Create`].
     #[must_use]
     pub const fn schema(mut self, mode: SchemaMode) -> Self {
         self.mode = mode;
@@ -219,8 +220,8 @@ impl Store for PostgresStore {
                 lease.commit().await?;
                 return Ok(Written::Applied { etag, now });
             }
-            // The present record is read with a second statement, because the first statement saw the table as it was
-            // before it waited for another writer.
+            // The present record is read with a second statement. The first statement may have waited for another
+            // writer, and saw the table as before that wait.
             let names = std::slice::from_ref(&write.name);
             let rows = query(LOAD).persistent(false).bind(names).fetch_all(lease.connection()).await;
             let rows = rows.map_err(|error| self.failed(&error))?;
@@ -268,8 +269,8 @@ impl Store for PostgresStore {
     /// Reports the names of changed records. The first event is a [`Gap`](super::WatchEvent::Gap), and a gap also
     /// follows each reconnection. Returns `None` behind a pooler, because `LISTEN` does not work there.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
-        // The tables must exist before the watch begins, because the name of the channel contains the OID of a table.
-        // Relaxed, because the flag is a hint, as in `check_tables`.
+        // The tables must exist before the watch begins, because the name of the channel contains the OID of the table
+        // of records. Relaxed, because the flag is a hint, as in `check_tables`.
         if !self.shared.ready.load(Relaxed) {
             within(self.check_tables()).await?;
         }

@@ -52,13 +52,13 @@ use crate::telemetry;
 /// 10 000 rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row that is sent
 /// again is not appended again.
 ///
-/// The [guide](crate::guide::stores#rights) has the rights of a separate Redis user. A client that may only
+/// The [guide](crate::guide::stores#rights) lists the rights that a separate Redis user needs. A client that may only
 /// publish to the channel can cause loads, at most 20 a second for each instance, and cannot change a circuit.
 ///
-/// One connection serves all operations, or one connection to each node of a cluster, and each watch has its own. The
-/// first operation opens the connection. The connection is replaced when it breaks, when the server is not a master
-/// that accepts writes, when the server does not accept the password, and when three operations in a row got no answer.
-/// The store waits for an answer for nine tenths of the
+/// One connection serves all operations, or one connection to each node of a cluster. Each watch has its own
+/// connection. The first operation opens the connection. The connection is replaced when it breaks, and when three
+/// operations in a row got no answer. The connection is also replaced when the server is not a master that accepts
+/// writes, or does not accept the password. The store waits for an answer for nine tenths of the
 /// [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout). An attempt to connect is given up after eight
 /// tenths of the `store_timeout`, or after 1 s if that is longer.
 ///
@@ -115,8 +115,8 @@ impl RedisStore {
         Ok(Self::of(Source::from_url(url)?))
     }
 
-    /// Creates the store with a client, for settings that an address does not have, for example certificates that are
-    /// not in files, or options of the TCP connection. Does not connect and needs no runtime.
+    /// Creates the store with a client. A client can have settings that an address cannot express, for example
+    /// certificates that are not in files, or options of the TCP connection. Does not connect and needs no runtime.
     ///
     /// Use `TcpSettings::set_nodelay(true)`, because a command would otherwise wait for the answer to an earlier one.
     #[must_use]
@@ -127,9 +127,10 @@ impl RedisStore {
     /// Creates the store of the master that sentinels name. Does not connect and needs no runtime.
     ///
     /// `urls` are addresses of sentinels, `redis://host:26379`, and `master` is the name by which they know the master.
-    /// User, password, database and the parameters of [`new`](Self::new) are those of the master, and equal in all
-    /// addresses. The parameters `sentinel_user` and `sentinel_pass` are the user and the password of the sentinels,
-    /// which have none by default. With `rediss://` sentinels and master have TLS.
+    /// User, password, database and the parameters of [`new`](Self::new) are those of the master, and must be equal in
+    /// all addresses. The parameters `sentinel_user` and `sentinel_pass` are the user and the password of the
+    /// sentinels, which have none by default. With `rediss://` the connections to the sentinels and to the master use
+    /// TLS.
     ///
     /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-sentinel://[user:password@]host:26379,host:26379/MASTER[/database]`.
@@ -159,8 +160,8 @@ impl RedisStore {
     /// Creates the store of a cluster. Does not connect and needs no runtime.
     ///
     /// `urls` are addresses of some nodes, `redis://host:6379`, from which the store learns the others. User, password
-    /// and the parameters of [`new`](Self::new) are those of all nodes, and equal in all addresses. The database is 0.
-    /// With `rediss://` all nodes have TLS.
+    /// and the parameters of [`new`](Self::new) are those of all nodes, and must be equal in all addresses. The
+    /// database is 0. With `rediss://` the connections to all nodes use TLS.
     ///
     /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-cluster://[user:password@]host:6379,host:6379`.
@@ -169,8 +170,8 @@ impl RedisStore {
     /// [`Refused`](super::StoreErrorKind::Refused), so that the registry still loads and writes the other names. A
     /// write without an answer fails as [`TimedOut`](super::StoreErrorKind::TimedOut), and does not delay writes of
     /// other names either. The time of an answer is the time of the node that answered, or the earliest time if several
-    /// nodes answered. Therefore let the clocks of the nodes agree to a second. A watch uses one of the nodes, and the
-    /// next node after an error.
+    /// nodes answered. Therefore synchronise the clocks of the nodes to within a second. A watch uses one of the nodes,
+    /// and the next node after an error.
     ///
     /// # Errors
     ///
@@ -217,8 +218,9 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if the prefix has more than 100 bytes, or none, or other characters
-    /// than ASCII letters, digits and `.`, `_`, `-`, `/` and `:`, or a `:` at an end, or contains `circuit_breaker`.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the prefix is empty or has more than 100 bytes, or has other
+    /// characters than ASCII letters, digits and `.`, `_`, `-`, `/` and `:`. Also `Refused` if the prefix begins or
+    /// ends with `:`, or contains `circuit_breaker`.
     ///
     /// # Examples
     ///
@@ -235,14 +237,14 @@ impl RedisStore {
         Ok(Self::with(self.servers.source().clone().with_prefix(prefix)?))
     }
 
-    /// Returns true if the password of the store goes over a network to a host whose certificate is not verified.
+    /// Returns true if the store sends its password over a network to a host whose certificate is not verified.
     #[must_use]
     pub fn exposes_password(&self) -> bool {
         self.servers.source().exposes_password()
     }
 
-    /// Decodes the answer for one name. The answer can be an error of the server, although the pipeline as a whole has
-    /// succeeded.
+    /// Returns the value in the answer for one name. The answer can be an error of the server, although the pipeline as
+    /// a whole has succeeded.
     fn entry(&self, name: &str, answer: Value) -> Result<Option<Versioned>, StoreError> {
         if let Value::ServerError(error) = answer {
             let fault = self.servers.fault(Access::Read, error.into());
@@ -264,7 +266,8 @@ impl RedisStore {
         None
     }
 
-    /// Sends a command that changes a key. If the key is not a string, the error describes the repair.
+    /// Sends a command that changes the record of a name, and returns the answer. If the key is not a string, the error
+    /// describes the repair.
     async fn changed(&self, name: &str, command: redis::Cmd) -> Result<Value, StoreError> {
         self.servers.send_one(&self.keys.record(name), command, Access::Write).await.map_err(|fault| {
             if !fault.is_wrong_type() {

@@ -24,7 +24,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Returns the columns for the record of this write.
+    /// Returns the columns for the record of this write, or [`UNKNOWN`](Self::UNKNOWN) if the bytes do not decode.
     pub(super) fn of(write: &Write) -> Self {
         // The latest possible time is given as the present, so that a record with times of the future is decoded too.
         // Only a load decides whether a record is valid.

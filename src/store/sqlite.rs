@@ -1,17 +1,18 @@
 //! A store in an SQLite file, which is durable, needs no server, and is shared by the processes of one host.
 //!
 //! Every change is one statement, so that a change is never half done. A transaction that first reads and then writes
-//! is not used, because SQLite can refuse to let a reader become a writer, and then a wait does not help. A commit is
-//! on the disk before the operation returns (`synchronous = FULL`), because otherwise a power cut could undo an
-//! opening. Such a commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A
-//! second connection, which [`watch`](Store::watch) opens, checks five times a second for writes of other connections.
+//! is not used. SQLite can refuse to let a reader become a writer, and then a wait does not help. A commit is on the
+//! disk before the operation returns (`synchronous = FULL`), because otherwise a power cut could undo an opening. Such
+//! a commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A second connection,
+//! which [`watch`](Store::watch) opens, checks five times a second for writes of other connections.
 //!
 //! Each operation first checks that the path still leads to the open file. If the file was replaced or deleted, the new
 //! file is opened, so that the instances share one file again.
 //!
 //! Network file systems are not supported, because SQLite cannot rely on their locks.
 //!
-//! The file is longer than others, because the SQL statements are read together with the operations that use them.
+//! This source file is longer than others, because the SQL statements are read together with the operations that use
+//! them.
 
 mod connection;
 mod error;
@@ -45,9 +46,9 @@ use connection::{Entered, Lane};
 /// # Rights
 ///
 /// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
-/// group of the folder if the process may set them, and the mode of the folder without the right to execute. A file
-/// that is a link, a pipe or a device is refused. A folder or a file that every user may write to is logged once. On
-/// systems other than unix, the system sets the rights, and a replaced file is not noticed.
+/// group of the folder if the process may set them. The mode of the file is that of the folder without the right to
+/// execute. A file that is a link, a pipe or a device is refused. A warning is logged once if every user may write to
+/// the folder or the file. On systems other than unix, the system sets the rights, and a replaced file is not noticed.
 ///
 /// # A file that hangs
 ///
@@ -259,8 +260,8 @@ impl Store for SqliteStore {
     }
 }
 
-/// Reads a record and its etag. A record that is too long is not read, so that the length of a foreign value does not
-/// decide about the memory of this process.
+/// Reads a record and its etag. A record that is too long is not read, so that the value of another program cannot fill
+/// the memory of this process.
 fn versioned(row: &SqliteRow, first: usize) -> Result<Versioned, sqlx::Error> {
     let bytes: Option<Vec<u8>> = row.try_get(first)?;
     let etag = Etag::new(lossy(row, first + 1)?.unwrap_or_default());
@@ -287,7 +288,8 @@ fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
     })
 }
 
-/// Selects a text column, or a note in its place if the text is longer than any text of this crate. A comma follows.
+/// Selects a text column, or a note in its place if the text is longer than any text of this crate. The expression ends
+/// with a comma.
 macro_rules! bounded_text {
     ($column:literal) => {
         concat!("CAST(CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END AS BLOB),")
@@ -322,7 +324,8 @@ const CURRENT: &str = concat!(
 );
 const LIST: &str = "SELECT CAST(service AS BLOB) FROM circuit_breaker_states WHERE octet_length(service) <= 200
     ORDER BY service";
-/// The etags for the watch, of one row more than the watch compares.
+/// Selects the etags for the watch. The limit is one row more than the watch compares, so that a table with too many
+/// rows is noticed.
 const ETAGS: &str = concat!(
     "SELECT CAST(service AS BLOB), ",
     version!(),

@@ -26,7 +26,7 @@ use notes::{Note, Notes};
 use settle::{Copy, durable_limit, fast_limit};
 use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, tag, tagged, untagged};
 
-/// Keeps records in a fast store, and their settled changes in a durable store too. Clones share both stores.
+/// Keeps records in a fast store, and copies their changes to a durable store. Clones share both stores.
 ///
 /// | when | then |
 /// |---|---|
@@ -195,8 +195,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         if !shared.fast.answers() {
             return shared.write_durable(write).await;
         }
-        // A writer with an etag of the durable tier expects no value in the fast tier, because its load found no value
-        // in the fast tier or did not reach it.
+        // A writer with an etag of the durable tier expects no value in the fast tier. The load of this writer found no
+        // value in the fast tier, or did not reach the fast tier.
         let expected = write.expected.as_ref().map(untagged);
         let expected = expected.filter(|(tier, _)| *tier == FAST).map(|(_, etag)| etag);
         let inner = Write { expected, ..write.clone() };
@@ -226,8 +226,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let (durable_has, _) = self.shared.load_one(name).await?;
         let same = match untagged(etag) {
             (FAST, etag) => fast_has.as_ref().is_some_and(|kept| kept.etag == etag),
-            // The etag belongs to the durable tier. The durable record may have been copied to the fast tier since that
-            // load. In this case both tiers must have the same bytes.
+            // The etag belongs to the durable tier. The durable record may have been copied to the fast tier since the
+            // caller loaded the record. In this case both tiers must have the same bytes.
             (_, etag) => {
                 durable_has.as_ref().is_some_and(|kept| kept.etag == etag)
                     && fast_has

@@ -1,7 +1,7 @@
 //! The time limit of the operation under way, from which stores derive their own limits.
 //!
 //! The caller of a store sets the limit of each operation. The limits inside a store, for a connection or a statement,
-//! are parts of that limit, because a constant would make a distant server unusable whatever limit the user sets. The
+//! are parts of that limit. Constant limits would make a distant server unusable, whatever limit the user sets. The
 //! limit belongs to the task of the operation, so that one store can serve callers with different limits.
 
 use std::time::Duration;

@@ -73,7 +73,7 @@ impl fmt::Display for Pem {
     }
 }
 
-/// Returns the description of the refusal, if the error is the refusal of a certificate. `store` is the name of the
+/// Returns a description if the error is the refusal of a certificate, and otherwise `None`. `store` is the name of the
 /// server, and `ca` the file with the CA that verifies its certificate.
 #[cfg(feature = "tls-rustls")]
 pub(super) fn refusal(store: &str, ca: Option<&Pem>, error: &(dyn std::error::Error + 'static)) -> Option<String> {
@@ -127,7 +127,7 @@ pub(super) fn warn_of_password(store: &str, remedy: &str) {
     ));
 }
 
-/// Returns true if the host of an address is this host.
+/// Returns true if the host in an address is the host of this process.
 pub(super) fn is_this_host(host: &str) -> bool {
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host.is_empty()

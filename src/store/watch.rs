@@ -120,7 +120,7 @@ impl Watch {
     }
 
     /// Returns true if the store reports every change at present. The merged watch of two tiers never counts as
-    /// complete, because the regular loads of a registry also compare the tiers.
+    /// complete, because the regular loads of a registry also compare the tiers and must not become rare.
     pub(crate) fn is_complete(&self) -> bool {
         match &self.0 {
             // Relaxed, because the flag guards no other memory, and the gap after an interruption causes a load.
@@ -138,7 +138,8 @@ impl Watch {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Returns the next event if it is there already, as [`next`](Self::next) returns it.
+    /// Returns the next event, or the end of the watch, if either is there already. Otherwise returns `Pending` without
+    /// waking a task later.
     pub(crate) fn next_ready(&mut self) -> Poll<Option<WatchEvent>> {
         self.poll_next(&mut Context::from_waker(Waker::noop()))
     }
@@ -208,7 +209,8 @@ impl WatchSender {
         self.lose();
     }
 
-    /// Puts a gap into the channel, unless a gap is there already. An interruption continues.
+    /// Puts a gap into the channel, unless a gap is there already. Unlike [`gap`](Self::gap), does not end an
+    /// interruption.
     pub(super) fn lose(&self) {
         self.lost.try_send(()).ok();
     }

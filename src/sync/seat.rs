@@ -5,12 +5,12 @@
 //!
 //! * The `number` is the lowest free number when the thread first counts. Therefore there are at most as many numbers
 //!   as threads that live at the same time.
-//! * The `index` selects the cell and the branch in spread circuits, which are circuits that several threads call
-//!   often. A spread circuit has cells for a few threads only. Therefore a thread takes an index only when it first
-//!   calls a spread circuit. Otherwise threads that never call a spread circuit would take indices away from other
-//!   threads.
+//! * The `index` selects the cell (counts) and the branch (reference count) of the thread in a spread circuit, which is
+//!   a circuit that several threads call often. A spread circuit has cells for a few threads only. Therefore a thread
+//!   takes an index only when it first calls a spread circuit. Otherwise threads that never call a spread circuit would
+//!   take indices away from other threads.
 //!
-//! A thread returns both numbers when it ends. The lock of the numbers and the atomic word of the indices order the
+//! A thread returns both numbers when it ends. Numbers have a lock and indices have an atomic word. Both order the
 //! writes of a thread before the writes of the next thread with the same number or index.
 
 use std::collections::BTreeSet;
@@ -69,7 +69,7 @@ struct Free {
 }
 
 impl Numbers {
-    /// Takes the lowest free number.
+    /// Takes the lowest free number, and returns the seat with this number and without an index.
     pub(crate) fn take(&self) -> Seat {
         let mut free = self.0.lock();
         Seat::of(free.left.pop_first().unwrap_or_else(|| {
@@ -89,7 +89,7 @@ impl Numbers {
 pub(crate) struct Indices(AtomicU64);
 
 impl Indices {
-    /// Takes the lowest free index below `count`, which is 64 at most.
+    /// Takes the lowest free index below `count`, which is 64 at most. `None` if all these indices are taken.
     pub(crate) fn take(&self, count: usize) -> Option<u32> {
         // Relaxed, because the exchange below checks the value again.
         let mut taken = self.0.load(Relaxed);
@@ -114,8 +114,8 @@ impl Indices {
     }
 }
 
-/// Returns the number of indices, which is one more than the number of threads that can run at the same time, but at
-/// least 3 and at most 33.
+/// Returns the number of indices, which is one more than the number of threads that can run at the same time. The
+/// result is at least 3 and at most 33.
 pub(crate) fn indices() -> usize {
     static COUNT: LazyLock<usize> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -175,7 +175,8 @@ mod of_thread {
         seat
     }
 
-    /// Returns the seat of this thread. If the thread has no index, first takes a free index, if there is one.
+    /// Returns the seat of this thread. If the thread has no index yet, first takes an index, unless all indices are
+    /// taken.
     #[cold]
     pub(crate) fn seat_with_index() -> Seat {
         let seat = seat();

@@ -25,7 +25,7 @@ pub(super) fn refresh() {
     }
 }
 
-/// Counts an eviction.
+/// Counts the eviction of a keyed circuit.
 pub(crate) fn evicted() {
     #[cfg(feature = "metrics")]
     metrics::counter!(EVICTIONS).increment(1);

@@ -13,7 +13,7 @@ use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 /// The labels that one layer of keyed circuits can give.
 #[derive(Debug)]
 pub(crate) struct Labels {
-    /// The label of all circuits that have none of their own.
+    /// The label that all circuits without a label of their own share.
     other: Arc<str>,
     budget: u64,
     given: AtomicU64,
@@ -43,7 +43,7 @@ impl Labels {
         })
     }
 
-    /// Takes one label out of the budget, and returns true, if `uses` reaches the price of the next label.
+    /// Returns true if `uses` reaches the price of the next label, and then takes this label out of the budget.
     fn take(&self, uses: u64) -> bool {
         // Relaxed for both: a count, publishes nothing.
         let enough = |given| (uses >= price(given, self.budget)?).then_some(given + 1);

@@ -96,24 +96,24 @@ use under::Under;
 /// each recorder.
 #[derive(Debug)]
 pub struct MetricsObserver {
-    /// The handles of the circuit, if the circuit has a label of its own.
+    /// The metric handles under the circuit's own label. Not used while the circuit shares the label of a pool.
     own: Kept,
     /// True if the circuit measures the durations of its calls.
     measures: bool,
-    /// True once the circuit has shown the decision of a fleet.
+    /// True once the metrics have shown the decision of a fleet for this circuit.
     has_fleet: AtomicBool,
-    /// True once the circuit has shown the share of the calls that it admits.
+    /// True once a gauge has shown the share of the calls that the circuit admits.
     has_share: AtomicBool,
-    /// True once the circuit has shown its hanging calls.
+    /// True once a gauge has shown the hanging calls of the circuit.
     has_hanging: AtomicBool,
     /// True once the health probes of the circuit have begun.
     has_health: AtomicBool,
-    /// The newest known standing of the circuit, as a [`Last`].
+    /// The newest known standing (state and mode) of the circuit, as a [`Last`].
     last: AtomicU64,
     /// The failures of the last minute. Created by the first failure, because most circuits have no failures.
     failures: OnceLock<Box<TimeWindow>>,
-    /// The label of a keyed circuit, and the pool in which the circuit was created. If the bit `OWN` of `last` is set,
-    /// the circuit has left the pool.
+    /// The label of a keyed circuit, and the pool in which the circuit was created. A pool counts the circuits that
+    /// share a label. If the bit `OWN` of `last` is set, the circuit has left the pool.
     pool: Option<Box<Pooled>>,
     /// The number of renewals of the pool at the last refresh of the circuit.
     seen: AtomicU64,
@@ -209,8 +209,9 @@ impl MetricsObserver {
         };
         // AcqRel: pairs with the exchange in `show`.
         let Ok(last) = self.last.fetch_update(AcqRel, Acquire, newer) else { return };
-        // The old word of the exchange decides if the pool or the own label shows the change. The label of the event
-        // may be older, and a change could then be counted twice.
+        // The old word of the exchange decides if the pool or the circuit's own label shows the change. The label that
+        // was read at the beginning of the event may be out of date. A decision by that label could count the change
+        // twice.
         match self.pool.as_deref().filter(|_| !Last(last).is_own()) {
             Some(Pooled { pool, .. }) => {
                 pool.moved(Some(Last(last)), Some(news));
@@ -267,7 +268,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Shows the number of hanging calls. Circuits that share a label would overwrite each other's gauge.
+    /// Shows the number of hanging calls. Circuits that share a label show no number, because they would overwrite each
+    /// other's gauge.
     fn show_hanging(&self, under: Under<'_>, hanging: Option<u64>) {
         if let (Some(hanging), None, false) = (hanging, under.pool, self.is_gone()) {
             // Relaxed: the flag publishes nothing.
@@ -276,8 +278,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Sets the gauge of hanging calls to 0 if the gauge was set before. A new era has counted no calls yet, and a
-    /// circuit that has left its registry shows none.
+    /// Sets the gauge of hanging calls to 0 if the gauge was set before. Called after a transition, because no calls
+    /// are counted in the new state yet, and when the circuit has left its registry.
     fn end_hanging(&self, label: &str) {
         // Relaxed: the flag publishes nothing.
         if self.has_hanging.load(Relaxed) {

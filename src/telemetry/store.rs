@@ -74,7 +74,8 @@ pub(crate) fn operation(store: &'static str, operation: &'static str, result: &'
     let _unused = (store, operation, result, took);
 }
 
-/// Sets the number of live members of the fleet of this instance. An unknown number is NaN, so that a graph has a gap.
+/// Sets the gauge of the live members in the fleet of this instance. An unknown number is NaN, so that a graph has a
+/// gap.
 pub(crate) fn members(live: Option<u32>) {
     #[cfg(feature = "metrics")]
     metrics::gauge!(INSTANCES).set(live.map_or(f64::NAN, f64::from));

@@ -18,7 +18,7 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 /// These are warnings: a transition with which the circuit begins to reject calls, a summary of rejected calls, a
 /// suppressed opening, the beginning of load shedding, and the kill switch of the environment. Every other transition
 /// is logged as information. A restore is information, because a restored circuit entered its state before the restart.
-/// The registry logs the restore from a store, as one line with the name of the store. A transition in shadow is
+/// The registry logs the restore from a store, as one line with the name of the store. A transition in shadow mode is
 /// information, because no call is rejected. Single calls are not logged, and neither are failures that do not trip the
 /// circuit.
 ///
@@ -105,7 +105,7 @@ impl Observer for TracingObserver {
     }
 }
 
-/// Logs the restore of a circuit from a store. `edge` is the transition to the restored standing.
+/// Logs the restore of a circuit from a store. `edge` is the transition to the restored state and mode.
 #[cfg(feature = "store")]
 pub(crate) fn restored(circuit: &str, store: &str, edge: &Transition) {
     write(circuit, edge, Some(store));
@@ -205,7 +205,7 @@ impl fmt::Display for Sentence<'_> {
     }
 }
 
-/// The time until a circuit probes. A circuit whose open duration has passed waits for a call, which is the probe.
+/// The time until a circuit probes. If the time is zero, the open duration has passed, and the next call is the probe.
 struct Probing(Duration);
 
 impl fmt::Display for Probing {
@@ -217,7 +217,7 @@ impl fmt::Display for Probing {
     }
 }
 
-/// Returns the name of a restored standing for people.
+/// Returns the words of the sentence for a restored state and mode.
 const fn still(to: Standing) -> &'static str {
     match (to.mode, to.state) {
         (Mode::ForcedOpen, _) => "forced open",

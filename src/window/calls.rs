@@ -50,7 +50,8 @@ impl CallRing {
         let mut seen = slot.load(Relaxed);
         let old = loop {
             let old = Slot(seen);
-            // In the healthy case a success replaces a success, and nothing has to change.
+            // In the healthy case a success replaces a success, and nothing has to change. An outcome of an ended era
+            // does not replace a call of a later era.
             if old == new || old.is_of_a_later_era_than(new) {
                 return;
             }
@@ -89,7 +90,7 @@ impl CallRing {
             // Relaxed, because a slot is one word, as in `record`.
             let seen = self.slots[index].load(Relaxed);
             let slot = Slot(seen);
-            // A call that ends at this moment has taken the slot. The added call is dropped, as if a later call had
+            // If a call that ends at this moment has taken the slot, the added call is dropped, as if a later call had
             // replaced the added call.
             if slot.present() && slot.is_of_the_era_of(new)
                 || self.slots[index].compare_exchange(seen, new.0, Relaxed, Relaxed).is_err()

@@ -6,9 +6,9 @@
 //! may trip the circuit enter the shared window, because the exchanges of the window order the outcomes.
 //!
 //! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared
-//! window, and in a shared counter of rejections. If the other threads count often, the circuit is spread, and each
-//! index of a seat gets a cell. A thread has no index if other threads have taken all indices, or if the thread is
-//! ending. Such a thread still uses the shared counts.
+//! window, and in a shared counter of rejections. If the other threads count often, the circuit is spread, which means
+//! that each index of a thread (`sync/seat.rs`) gets a cell. A thread has no index if other threads have taken all
+//! indices, or if the thread is ending. Such a thread still uses the shared counts.
 //!
 //! ```text
 //! cell   0 successes | 1 tripped, 2 half-open rejections | 3 spot | 4 begin | 5 span | 6.. buckets, as of a `TimeWindow`
@@ -17,7 +17,7 @@
 //!
 //! The thread adds to the bucket in use while the spot has the era of the success and the time is less than `span`
 //! after `begin`. The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Eras form blocks of
-//! 64. Before a thread writes an era of another block into its spot, the thread empties its buckets, and a reader skips
+//! 64. Before a thread writes an era of another block into its spot, the thread empties its buckets. A reader skips
 //! each cell whose spot has an era of another block. So eras stay apart although tags wrap.
 //!
 //! The time at which a circuit is spread, and the report of the sums, are left to `circuit`. `cells/reports.rs` knows
@@ -40,7 +40,7 @@ pub(crate) struct Cells {
     buckets: u32,
     /// The duration of a bucket in nanoseconds.
     width: u64,
-    /// The cell of the first thread.
+    /// The cell of the first thread that counts.
     first: Box<[Block]>,
     /// A cell for each index of a seat, if the circuit is spread.
     spread: OnceLock<Box<[Block]>>,
@@ -88,7 +88,7 @@ impl Cells {
         }
     }
 
-    /// Returns true if the counts of the cells are reported in sums.
+    /// Returns true if the counts of the cells are reported to observers in sums.
     #[inline]
     pub(crate) const fn report_sums(&self) -> bool {
         self.reports.is_some()
@@ -102,14 +102,15 @@ impl Cells {
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
-    /// Counts a success that cannot trip the circuit and needs no time.
+    /// Counts a success in the cell of the seat. The success cannot trip the circuit and needs no time.
     #[inline]
     pub(crate) fn success(&self, seat: Seat) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
         self.counted(bump(&cell[0].0[SUCCESSES]), false)
     }
 
-    /// Counts a success that cannot trip the circuit, in the sum of the cell and in the bucket of `era` and `now`.
+    /// Counts a success that cannot trip the circuit. The cell of the seat counts the success in its sum and in the
+    /// bucket of `era` and `now`.
     #[inline(always)]
     pub(crate) fn success_at(&self, seat: Seat, era: u64, now: Tick) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -127,13 +128,14 @@ impl Cells {
                     bucket.store(seen + 1, Relaxed);
                 }
             }
-            // The bucket in use is of another time or era, or is not in the first block of the cell.
+            // No bucket is in use, or the bucket in use is of another time or era, or is not in the first block of the
+            // cell.
             Some(_) | None => self.turn(cell, era, now),
         }
         self.counted(successes, !in_time)
     }
 
-    /// Counts a rejection.
+    /// Counts a rejection in the cell of the seat.
     #[inline]
     pub(crate) fn rejection(&self, seat: Seat, kind: Kind, now: Tick) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -176,7 +178,8 @@ impl Cells {
         }
     }
 
-    /// Makes the thread the owner of the first cell, if the cell has no owner.
+    /// Makes the thread the owner of the first cell, and returns this cell. Returns `None` if the cell has an owner
+    /// already, or if the thread has no seat.
     #[cold]
     fn claim(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed, for the reason given in `of`. A cell without an owner holds zeros, so the exchange publishes no
@@ -226,7 +229,7 @@ impl Cells {
         head[SPOT].store(era << PLACE_BITS | place as u64, Release);
     }
 
-    /// Returns the number of calls of an era that have not expired at `now`.
+    /// Returns the number of calls of `era` that all cells have counted, without the calls that have expired at `now`.
     pub(crate) fn calls(&self, era: u64, now: Tick) -> u64 {
         let current = Tag::new(era, now.as_nanos() / self.width);
         let of_this_block = |cell: &&[Block]| {
@@ -316,7 +319,7 @@ const PLACE_BITS: u32 = 7;
 /// most.
 const PLACE: u64 = (1 << PLACE_BITS) - 1;
 const COUNT: u64 = u32::MAX as u64;
-/// The number of calls after which a thread reports. A thread also reports with its first call after `REPORT_EVERY`
-/// nanoseconds.
+/// The number of calls after which a thread reports the sums of its cell. A thread also reports with its first call
+/// after `REPORT_EVERY` nanoseconds.
 const REPORT_AFTER: u64 = 256;
 const REPORT_EVERY: u64 = 1_000_000;

@@ -1,5 +1,5 @@
-//! Contention, which is the use of a shared window or a shared counter by threads without a cell. If contention is
-//! frequent, each thread needs a cell.
+//! Contention, which is the use of a shared window or a shared counter by threads without a cell (counts of their own).
+//! If contention is frequent, each thread needs a cell.
 
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Relaxed};

@@ -12,7 +12,8 @@
 //! trust without a further step. Each change is one exchange of this number, so that each failure comes clearly before
 //! or after the first success.
 //!
-//! In a half-open era the run has the weight of the doubts (`circuit/verdict.rs`).
+//! In a half-open era the run has the weight of the doubts, which are probes without a verdict that may have failed
+//! (`circuit/verdict.rs`).
 
 use super::tagged::Tagged;
 
@@ -33,7 +34,7 @@ impl Run {
         Self(Tagged::new())
     }
 
-    /// Ends the run if the present era is `era`.
+    /// Ends the run after a success, if the present era is `era`.
     #[inline]
     pub(crate) fn success(&self, era: u64) {
         if !self.0.is(era, 0) {

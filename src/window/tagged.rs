@@ -73,7 +73,7 @@ impl Tagged {
     }
 }
 
-/// The largest number.
+/// The largest number that a word holds beside the tag.
 pub(crate) const MAX: u64 = (1 << 40) - 1;
 
 fn tag(era: u64) -> u64 {

@@ -38,7 +38,7 @@ pub(crate) struct TimeWindow {
     seeded: AtomicU64,
 }
 
-/// The kind of the sum in a word.
+/// The kinds of sums in a window. Each bucket has a word for each kind that the window counts.
 #[derive(Clone, Copy)]
 enum Sum {
     Calls = 0,
@@ -121,7 +121,7 @@ impl TimeWindow {
         }
     }
 
-    /// Adds to a word, unless the word belongs to a later slot or era.
+    /// Adds `by` to the count in a word, unless the word belongs to a later slot or era.
     fn add(&self, word: &AtomicU64, tag: Tag, by: u32) -> Added {
         // Every ordering is Relaxed, because tag and count are in one word, which publishes no other data.
         let mut seen = word.load(Relaxed);
@@ -206,8 +206,8 @@ impl TimeWindow {
         counted
     }
 
-    /// Keeps calls for the totals, after their bucket was overtaken or emptied, or because the calls came too late for
-    /// their bucket.
+    /// Counts calls for the totals in `retired`, after their bucket was overtaken or emptied, or because the calls came
+    /// too late for their bucket.
     fn retire(&self, calls: u32) {
         // Release, which pairs with the Acquire in `recorded`.
         self.retired.fetch_add(u64::from(calls), Release);

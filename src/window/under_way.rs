@@ -1,10 +1,11 @@
-//! The calls under way, counted by the time at which they began, so that calls that hang are known before they end.
+//! The calls under way, counted by the time at which they began. By these counts, calls that hang are known before they
+//! end.
 //!
 //! There is no list of calls and no timer. Each bucket counts the calls that began in its time and have not ended. A
 //! start adds one to the bucket of its time, and the end of the call takes one from the same bucket, because the permit
-//! knows its start. A call *hangs* if it has been under way for `slower_than` or longer. A reader adds a bucket once
-//! `slower_than`, rounded up to whole buckets, has passed since the end of the bucket, because all its calls hang then.
-//! So a call is found less than two buckets late.
+//! knows its start. A call *hangs* if it has been under way for `slower_than` or longer. Once `slower_than`, rounded up
+//! to whole buckets, has passed since the end of a bucket, all calls of the bucket hang, and a reader counts these
+//! calls as hanging. So a hanging call is found less than the time of two buckets late.
 //!
 //! ```text
 //! word   63..32 tag | 31..0 calls under way          slot = start / width, bucket = slot % buckets
@@ -14,18 +15,18 @@
 //! Only the calls that have begun to hang *lately* are evidence, because a hanging call must not count for longer than
 //! a call that has ended. Otherwise the long polls of a healthy service would outnumber its other calls.
 //!
-//! The ring is longer than `slower_than`, so that a start overtakes a bucket only if all calls of the bucket hang. The
-//! count of an overtaken bucket moves to `old`. An end that does not find its bucket takes one from `old`. Between the
-//! two steps of an overtaking, `old` can be too small, and for a moment fewer calls seem to hang. No interleaving shows
-//! a call twice, because a reader reads `old` before the buckets.
+//! The ring is longer than `slower_than`, so that a start overtakes a bucket (uses the bucket for a later time) only if
+//! all calls of the bucket hang. The count of an overtaken bucket moves to `old`. An end that does not find its bucket
+//! takes one from `old`. Between the two steps of an overtaking, `old` can be too small, and for a moment fewer calls
+//! seem to hang. No interleaving shows a call twice, because a reader reads `old` before the buckets.
 //!
 //! Bucket and `old` have the era in their word, so that calls of another era neither count nor change a count. The tags
 //! wrap (`window/tag.rs`). If no call replaces a bucket for 2^23 widths, which are 2.3 hours or more, the calls of the
 //! bucket no longer count as hanging.
 //!
 //! A clock that goes back by less than 2^23 widths makes no call hang. A call that finds the bucket of a later time
-//! joins that bucket, unless the bucket is so far ahead that only a clock that has gone back can be the reason. In this
-//! case the calls of the bucket count as begun now.
+//! joins that bucket. If the bucket is too far ahead for a thread that was only late, the clock must have gone back. In
+//! this case the calls of the bucket count as begun now.
 
 use std::time::Duration;
 
@@ -41,9 +42,9 @@ pub(crate) struct UnderWay {
     width: u64,
     /// `u64::MAX` divided by the width, rounded down.
     inverse: u64,
-    /// The number of slots after which all calls of a slot hang.
+    /// The number of slots (times of one bucket) after which all calls of a bucket hang.
     hangs_after: u32,
-    /// The number of slots in which a call counts as one that has begun to hang lately.
+    /// The number of slots for which a hanging call counts as one that has begun to hang lately.
     lately: u32,
     lines: [Line; BUCKETS.div_ceil(8)],
     old: Tagged,
@@ -71,7 +72,8 @@ impl UnderWay {
     /// calls only then, because their number grows only with the time.
     pub(crate) fn start(&self, started: Stamp) -> bool {
         let (word, tag) = self.find(started);
-        // Every ordering is Relaxed, because tag and count are in one word. `old` orders the overtaking of a bucket.
+        // Every ordering is Relaxed, because tag and count are in one word. The AcqRel exchange of `old` orders the
+        // overtaking of a bucket.
         let mut seen = word.load(Relaxed);
         loop {
             let (found, count) = split(seen);
@@ -115,10 +117,10 @@ impl UnderWay {
         }
     }
 
-    /// Returns the number of calls of the era that hang at this time.
+    /// Returns the number of calls of `era` that hang at the time `now`.
     pub(crate) fn hanging(&self, era: u64, now: Tick) -> u64 {
-        // `old` is read first. The Acquire in `get` pairs with the exchange in `start`, so that a reader that finds the
-        // calls of an overtaken bucket in `old` does not find them in their bucket.
+        // `old` is read first. The Acquire in `get` pairs with the exchange in `start`. Therefore a reader that finds
+        // the calls of an overtaken bucket in `old` does not find them in their bucket.
         let old = self.old.get(era).unwrap_or(0);
         let current = Tag::new(era, self.slot(now));
         // Relaxed, as in `start`.
@@ -128,11 +130,12 @@ impl UnderWay {
         if sum > tagged::MAX / 2 { 0 } else { sum }
     }
 
-    /// Returns the number of calls of the era that hang at this time, and that have begun to hang lately.
+    /// Returns the number of calls of `era` that hang at the time `now` and have begun to hang lately.
     pub(crate) fn hanging_lately(&self, era: u64, now: Tick) -> u64 {
         let current = Tag::new(era, self.slot(now));
         let ages = self.hangs_after..self.hangs_after + self.lately;
-        // Relaxed, as in `start`. The ring is so long that the calls of an overtaken bucket do not count here.
+        // Relaxed, as in `start`. The calls of an overtaken bucket do not count here, because the ring is so long that
+        // such calls have not begun to hang lately.
         let buckets = self.words().map(|word| split(word.load(Relaxed)));
         buckets
             .filter(|(found, _)| current.age(*found).is_some_and(|age| ages.contains(&age)))
@@ -146,15 +149,16 @@ impl UnderWay {
         // The tag alone hides the calls of older eras. The counts must be removed only before the tag wraps.
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for word in self.words() {
-                // Relaxed, because the Release store of the circuit's word publishes the empty buckets with the era. A
-                // swap, so that the exchange of a late thread fails.
+                // Relaxed, because the Release store of the circuit's word publishes the empty buckets with the era.
+                // `swap` is used, so that the exchange of a late thread fails.
                 word.swap(0, Relaxed);
             }
         }
     }
 
     /// Returns the number of whole widths since the origin of the clock.
-    // Two multiplications, because a division costs a call 3 ns. The product with the inverse is too low by 1 at most.
+    // Two multiplications replace a division, which would cost each call 3 ns. The product with the inverse is too low
+    // by 1 at most.
     #[inline]
     fn slot(&self, now: Tick) -> u64 {
         let nanos = now.as_nanos();
@@ -180,8 +184,8 @@ enum Place {
     EarlierEra,
     LaterEra,
     Earlier,
-    /// The bucket belongs to a later slot of the same era, because the thread of the call was interrupted after it read
-    /// the clock, or because the clock has gone back a little.
+    /// The bucket belongs to a later slot of the same era. Either the thread of the call was interrupted after it read
+    /// the clock, or the clock has gone back a little.
     Later,
     /// The bucket is so far ahead that only a clock that has gone back can be the reason.
     FarAhead,
@@ -226,7 +230,7 @@ const LONGEST_AGE: u32 = (1 << 23) - 1;
 mod tests {
     use super::*;
 
-    /// Returns the stamp of a number of tenths of seconds, which are the buckets of `counts`.
+    /// Returns a stamp with the time in tenths of a second, which is the width of the buckets of `counts`.
     fn at(era: u64, tenths: u64) -> Stamp {
         Stamp { era, now: Tick::from_nanos(tenths * 100_000_000) }
     }

@@ -93,8 +93,8 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
     Ok((given, order, hold))
 }
 
-/// Records the login name in the name of the instance if `--user` names another user, because the user of an order is a
-/// claim. The login name is a claim too, because a person can set its variables.
+/// Adds the login name to the name of the instance if `--user` names another user. The user of an order is only a
+/// claim, so the audit shows both names. The login name is a claim too, because a person can set its variables.
 pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
     let (Command::Trip { order, .. }
     | Command::Reset { order, .. }

@@ -38,7 +38,7 @@ impl fmt::Debug for Address {
 pub(crate) struct Stores {
     pub(crate) store: AnyStore,
     pub(crate) cache: Option<AnyStore>,
-    /// True if the user says that there is no cache.
+    /// True if the user says with `--cache false` that there is no cache.
     pub(crate) no_cache: bool,
 }
 
@@ -124,7 +124,8 @@ fn missing(kind: &str, path: &Path) -> Failure {
     Failure::new(Code::Unavailable, "store_away", sentence)
 }
 
-/// Masks each password that this process received in its arguments or variables, in a text that another crate wrote.
+/// Masks passwords in a text that another crate wrote. The masked passwords are those that this process received in its
+/// arguments or variables.
 pub(crate) fn hide(text: &str) -> String {
     let variables = ["CIRCUIT_BREAKER_STORE", "CIRCUIT_BREAKER_CACHE"].into_iter().filter_map(std::env::var_os);
     let mut hidden = text.to_owned();

@@ -188,7 +188,7 @@ fn until(end: End) -> Option<u64> {
     }
 }
 
-/// Returns the kind of event that ends a state.
+/// Returns the word for the event that ends a state, or `None` if no event can be shown.
 const fn ends(end: End) -> Option<&'static str> {
     match end {
         End::None => None,

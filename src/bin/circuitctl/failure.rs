@@ -47,7 +47,7 @@ impl Failure {
         Self { code, kind, sentence: sentence.into(), nearest: None, id: None }
     }
 
-    /// Returns the failure of invalid arguments, without the usage that follows the sentence.
+    /// Returns the failure of invalid arguments, without the usage text that follows the sentence of `clap`.
     pub(crate) fn of_arguments(invalid: &clap::Error) -> Self {
         let text = invalid.render().to_string();
         let sentence = match invalid.kind() {
@@ -88,7 +88,7 @@ impl Failure {
         }
     }
 
-    /// Returns the failure of an order, with the option that would help.
+    /// Returns the failure of an order, with the option of the command line that would help.
     pub(crate) fn of_order(refused: &Refused, order: &Order) -> Self {
         let mut failure = Self::of_refusal(refused);
         match refused {

@@ -13,7 +13,7 @@ use crate::table::{Colour, Table, painted, plain};
 use crate::time::{brief, utc};
 use crate::view::{End, Instances, View, colour, end_of, word};
 
-/// The form of the output.
+/// The form of the output, which is JSON, or text with or without colours.
 pub(crate) struct Page {
     pub(crate) json: bool,
     pub(crate) colour: bool,
@@ -178,7 +178,8 @@ impl Page {
             (Act::Disable, None) => " until a resume".to_owned(),
             _ => String::new(),
         };
-        // If the row of the audit or the copy in the durable tier is missing, a line on stderr has the reason.
+        // The first two texts do not repeat why the row of the audit or the durable copy is missing, because `act.rs`
+        // writes the cause to stderr.
         let kept = match done.kept {
             Kept::Unaudited { .. } => "the act is stored without its row of the audit".to_owned(),
             Kept::Cached { .. } => "the act is in the cache only".to_owned(),
@@ -188,7 +189,7 @@ impl Page {
         format!("`{name}` is {}{until}: {kept}; {reach}\n", order.act())
     }
 
-    /// Returns rows of the audit. `more` is true if the audit has older rows that match.
+    /// Returns the output for rows of the audit. `more` is true if the audit has older rows that match.
     pub(crate) fn audit(&self, rows: &[AuditRow], more: bool) -> String {
         if self.json {
             return document::line(&document::audit(rows, more));
@@ -259,12 +260,13 @@ fn until(end: End) -> String {
     }
 }
 
-/// Returns the vote of an instance, with the rest of its time.
+/// Returns the vote of an instance with the time until the vote ends, or a dash if the instance has no vote.
 fn vote(view: &View<'_>, id: &str) -> String {
     view.vote(id).map_or_else(|| "-".to_owned(), |left| format!("yes, {} left", brief(left)))
 }
 
-/// Returns the lease of an instance in the present round, with the results of its probes.
+/// Returns the lease of an instance in the present round with the results of its probes, or a dash if there is no
+/// lease.
 fn lease(view: &View<'_>, id: &str) -> String {
     let Some(lease) = view.lease(id) else { return "-".to_owned() };
     let left = lease.left.map(|left| format!("{} left", brief(left)));

@@ -74,7 +74,7 @@ impl Table {
         self.rows.push(cells.map(|(column, (text, colour))| (bounded(&text, limit(column)), colour)).collect());
     }
 
-    /// Returns the lines, each indented by this number of spaces.
+    /// Returns the lines of the table, each indented by `indent` spaces.
     pub(crate) fn lines(&self, indent: usize, colours: bool) -> String {
         let width = |column: usize| self.rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
         let columns = self.rows[0].len();

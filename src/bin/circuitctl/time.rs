@@ -112,8 +112,8 @@ pub(crate) fn brief(duration: Duration) -> String {
     }
 }
 
-/// Returns the days since 1970 in the Gregorian calendar, by years that begin in March, so that a leap day is the last
-/// day of its year (Hinnant, `days_from_civil`).
+/// Returns the number of days from 1970 to a date in the Gregorian calendar. The computation uses years that begin in
+/// March, so that a leap day is the last day of its year (Hinnant, `days_from_civil`).
 fn days_of(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - TO_1970

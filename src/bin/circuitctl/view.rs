@@ -22,16 +22,16 @@ pub(crate) struct View<'a> {
     pub(crate) fleet: Option<FleetStatus>,
 }
 
-/// The event that ends a state.
+/// The event that ends the present state of a circuit, of an instance or of a fleet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// No event that can be shown, because the outcomes of calls end the state or decide about its end.
+    /// No event can be shown, because the outcomes of calls decide when the state ends.
     None,
     At {
         left: Duration,
         at: Timestamp,
     },
-    /// The next call, because the open duration has passed and that call is a probe.
+    /// The next call ends the state, because the open duration has passed and the call becomes a probe.
     NextCall,
     Reset,
     Resume,
@@ -71,7 +71,7 @@ impl<'a> View<'a> {
         self.record.as_ref().ok().map(|record| self.mode_of(record))
     }
 
-    /// Returns the state for people, who must also see that a circuit is in shadow.
+    /// Returns the state in words for people, who must also see that a circuit is in shadow mode.
     pub(crate) fn words(&self) -> String {
         let shadow = if self.mode() == Some(Mode::Shadow) { " (shadow)" } else { "" };
         let Instances { known, tripped, .. } = self.instances();
@@ -90,7 +90,7 @@ impl<'a> View<'a> {
     }
 
     /// Returns true if the published state is open, half-open or forced open, or if every instance that is not gone is
-    /// tripped, each on its own.
+    /// tripped, each on its own. Fails if the record cannot be read.
     pub(crate) fn tripped(&self) -> Result<bool, Failure> {
         match &self.record {
             Ok(record) => {
@@ -190,16 +190,16 @@ impl<'a> View<'a> {
 /// The numbers of instances that have an entry in the record.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Instances {
-    /// The instances that are not gone.
+    /// The number of instances that are not gone.
     pub(crate) known: usize,
-    /// Of these, the instances whose circuit is tripped.
+    /// The number of known instances whose circuit is tripped.
     pub(crate) tripped: usize,
-    /// Of these, the closed instances that have written nothing for 15 minutes.
+    /// The number of known instances that are closed and have written nothing for 15 minutes.
     pub(crate) silent: usize,
     pub(crate) gone: usize,
 }
 
-/// Returns the record that `decode` returns for a record of a later version that it cannot read.
+/// Returns the record that `decode` returns if a record of a later version cannot be read.
 fn nothing(version: u32, name: &str) -> CircuitRecord {
     let mut nothing = CircuitRecord::unknown(name);
     nothing.version = version;

@@ -121,7 +121,8 @@ impl Lines<'_> {
     }
 }
 
-/// Returns the line of a change. `None` if only counts have changed, because each write of an instance changes counts.
+/// Returns the line of a change. Returns `None` if only counts have changed, because each write of an instance changes
+/// counts, and a line for each write would hide the other changes.
 fn line(page: &Page, change: &Change, printed: &mut BTreeMap<String, Content>) -> Option<String> {
     let Some(shown) = &change.shown else {
         printed.remove(&change.name);

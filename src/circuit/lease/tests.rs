@@ -44,7 +44,7 @@ fn probed(circuit: &Circuit) -> Probed {
     circuit.probing().expect("it is half-open")
 }
 
-/// The grants that no call has used, and the probes that have a slot.
+/// Returns the number of grants that no call has used, and the number of probes that have a slot.
 fn slots(circuit: &Circuit) -> (u32, u32) {
     let Probed { granted, under_way, .. } = probed(circuit);
     (granted, under_way)

@@ -22,7 +22,7 @@ use crate::clock::Tick;
 use crate::state::{Criticality, State};
 use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 
-/// The rejections that a circuit owes, and the levels of its last calls.
+/// The number of rejections that a circuit owes, and the criticality of its last calls.
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     word: AtomicU64,
@@ -142,15 +142,17 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool, is_ramp: bool) ->
     (next, pays)
 }
 
-/// Returns the number of owed rejections for each less critical level, above which a call pays in a ramp. `calls` is
-/// the number of calls that the limit has counted. The number is small for the first calls, because each owed rejection
-/// is a call that passed although its draw was lost, and a ramp must admit few calls at its start.
+/// Returns the number of rejections that can be owed in a ramp for each less critical level with calls, before a more
+/// critical call pays. `calls` is the number of calls that the limit has counted. The number is small for the first
+/// calls, because each owed rejection is a call that passed although its draw was lost, and a ramp must admit few calls
+/// at its start.
 fn patience_in_ramp(calls: u64) -> u64 {
     (calls / 16).clamp(4, PATIENCE)
 }
 
-/// The number of owed rejections for each less critical level with calls, above which a call pays. A smaller number
-/// would let chance reject critical calls, and a larger number would let more calls through before a rejection.
+/// The number of rejections that can be owed for each less critical level with calls, before a more critical call pays.
+/// A smaller number would let chance reject critical calls, and a larger number would let more calls through before a
+/// rejection.
 const PATIENCE: u64 = 64;
 /// The number of calls after which a level without a call counts as absent.
 const LATELY: u64 = 64;
@@ -165,10 +167,10 @@ const OWED_SHIFT: u32 = 48;
 const CALLS_SHIFT: u32 = 32;
 const SHEDDABLE_SHIFT: u32 = 16;
 const SINCE: u64 = 0xFFFF;
-/// The word of a limit that begins in a circuit that has had calls that are not standard. No rejection is owed, and
-/// each level counts as present for the next 16 calls, so that the first critical calls are not rejected before the
-/// first less critical call has come.
+/// The initial word if the circuit has had a call that is not standard. No rejection is owed. Each level counts as
+/// present for the next 16 calls, even without a call. Otherwise a critical call at the beginning would be rejected
+/// before a less critical call could come.
 const ALL_LATELY: u64 = (LATELY - 16) << SHEDDABLE_SHIFT | (LATELY - 16);
-/// The word of a limit that begins in a circuit that has had only standard calls. No rejection is owed, and no level
-/// has had a call lately.
+/// The initial word if the circuit has had only standard calls. No rejection is owed, and no level has had a call
+/// lately.
 const NONE_LATELY: u64 = SINCE << SHEDDABLE_SHIFT | SINCE;

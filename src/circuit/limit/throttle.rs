@@ -5,9 +5,9 @@
 //! `max(0, (requests - k × accepts) ÷ (requests + 1))` over the window. An accept is a call that was no failure. The
 //! calls are in the window of the circuit. The failures are counted a second time here, because the window of the
 //! circuit knows the weight of its failures and not their number. The rejections are counted here, because a rejection
-//! must not enter any rule. The calls without a judgement are counted here too, because each of them was a request and
-//! no failure. Without them a service whose outcomes are mostly ignored would have too few accepts for its rejections,
-//! and would be throttled for ever.
+//! must not enter any rule. The calls without a judgement, which were ignored or cancelled, are counted here too,
+//! because each of them was a request and no failure. Without them a service whose outcomes are mostly ignored would
+//! have too few accepts for its rejections, and would be throttled for ever.
 
 use crate::clock::Tick;
 use crate::config::Config;
@@ -19,13 +19,13 @@ use crate::window::{Mark, Shape, Stamp, Tally};
 pub(super) struct Throttle {
     k: f64,
     min_calls: u64,
-    /// The window of the failures, the rejections and the calls without a judgement. Its calls are all three, its units
-    /// are the rejections, and its slow calls are the calls without a judgement.
+    /// The window of the failures, the rejections and the calls without a judgement. Its number of calls counts all
+    /// three kinds, its units count the rejections, and its slow calls count the calls without a judgement.
     beside: TimeWindow,
 }
 
 impl Throttle {
-    /// Returns the throttle of the configuration, if one is set.
+    /// Returns the throttle of the configuration. `None` if the configuration has no throttle.
     pub(super) fn new(config: &Config) -> Option<Self> {
         let k = config.throttle()?;
         // The builder refuses a throttle over a window of calls.

@@ -249,7 +249,7 @@ fn leased(config: ConfigBuilder) -> Circuit {
     circuit
 }
 
-/// The grants that no call has used, and the probes that have a slot.
+/// Returns the number of grants that no call has used, and the number of probes that have a slot.
 fn slots(circuit: &Circuit) -> (u32, u32) {
     circuit.probing().map_or((0, 0), |probed| (probed.granted, probed.under_way))
 }

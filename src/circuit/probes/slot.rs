@@ -52,7 +52,7 @@ impl Slot {
     }
 
     /// Takes the slot for a probe that starts now, and returns the turn of the slot. If probes are leased, only a free
-    /// slot is taken.
+    /// slot is taken. Returns `None` if the slot cannot be taken or is of another era.
     pub(super) fn take(&self, era: u64, now: Moment, leased: bool) -> Option<u32> {
         let may_take = |holder| holder == FREE || holder == WITHHELD && !leased;
         self.exchange(era, |word| may_take(word & HOLDER).then_some(word & !HOLDER | now.0)).map(turn)
@@ -108,8 +108,8 @@ impl Slot {
 
 impl Moment {
     pub(super) fn at(now: Tick) -> Self {
-        // The time is taken modulo 2^36 - 2 ms, which are 2.2 years, because the clock of a user may count from 1970.
-        // An age is known up to half of that range.
+        // The clock of a user may count from 1970, and the word has no room for so many milliseconds. Therefore the
+        // time is taken modulo 2^36 - 2 ms, which are 2.2 years. An age is known up to half of that range.
         Self(now.as_nanos() / NANOS_PER_MILLI % PERIOD + 1)
     }
 

@@ -1,12 +1,12 @@
 //! The statistical test that separates evidence on advice from chance, by the usual error rate of the service.
 //!
-//! Advice lets few calls open a circuit. A service whose usual error rate is 20 % fails at least two of five calls in
-//! every fourth group of five, so that few calls alone are no evidence. The test computes how likely the evidence is at
-//! a usual rate `p`, and refuses evidence that is likely.
+//! Advice of another instance lets few calls open a circuit. A service whose usual error rate is 20 % fails at least
+//! two of five calls in every fourth group of five, so that few calls alone are no evidence. The test computes how
+//! likely the evidence is at a usual rate `p`, and refuses evidence that is likely.
 //!
 //! # Derivation
 //!
-//! Of `n` calls the share `q` has failed. A weight is at most 1, so the theorem of Hoeffding applies to weights too: at
+//! Of `n` calls the share `q` has failed. A weight is at most 1, so the theorem of Hoeffding applies to weights too. At
 //! the usual rate `p` or a lower one, `n` calls reach the share `q > p` with a chance of at most `exp(-n × K)`, where
 //! `K = q ln(q / p) + (1 - q) ln((1 - q) / (1 - p))`. For a run, `q` is 1, `n` is the weight of the run, and `K` is
 //! `ln(1 / p)`.
@@ -36,17 +36,17 @@ use crate::config::Rules;
 use crate::outcome::number;
 use crate::window::Window;
 
-/// The evidence that a run or a rate needs on advice, so that the evidence is no chance.
+/// The amount of evidence that a run or a rate needs on advice, so that chance is excluded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chance {
-    /// The value that `n × K` must reach.
+    /// The value that `n × K` of the derivation must reach.
     least: f64,
     /// The usual rate of failed calls.
     usual: f64,
 }
 
 impl Chance {
-    /// Returns the evidence that is needed at the traffic of the circuit.
+    /// Returns the amount of evidence that is needed at the traffic of the circuit.
     pub(super) fn new(window: Window, rules: &Rules, seen: &Situation, usual: f64) -> Self {
         let calls = number(seen.tally.calls.max(1));
         let a_minute = match window.length().filter(|_| rules.need_window()) {
@@ -61,14 +61,14 @@ impl Chance {
         Self { least: (a_minute * rules_on(rules) / CHANCE).ln(), usual }
     }
 
-    /// Returns the chance for slow calls, whose usual rate is not known. [`is_excluded_by`](Self::is_excluded_by)
-    /// reduces the rate of 1 to half of the limit of the rule.
+    /// Returns the amount of evidence that slow calls need, whose usual rate is not known.
+    /// [`is_excluded_by`](Self::is_excluded_by) reduces the rate of 1 to half of the limit of the rule.
     pub(super) const fn of_slow_calls(self) -> Self {
         Self { usual: 1.0, ..self }
     }
 
-    /// Returns true if `bad` of `calls` calls are more than chance. `limit` is the limit of the rule for the share of
-    /// bad calls.
+    /// Returns true if `bad` of `calls` calls are too many to be chance. `limit` is the limit of the rule for the share
+    /// of bad calls.
     pub(super) fn is_excluded_by(self, bad: f64, calls: f64, limit: f64) -> bool {
         let (share, usual) = ((bad / calls).min(1.0), self.usual.min(highest_usual(limit)));
         if share <= usual {
@@ -102,10 +102,10 @@ pub(crate) fn usual_rate(failures: f64, calls: f64) -> f64 {
 /// usual.
 const CHANCE: f64 = 0.01;
 const MINUTE: Duration = Duration::from_secs(60);
-/// The shortest time for which a circuit is assumed to have counted its calls, because a restored window has calls of
-/// an earlier time.
+/// The shortest time for which a circuit is assumed to have counted its calls. A restored window has calls from before
+/// the restart, and a shorter time would make its traffic seem too high.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// The calls of a minute that are assumed if the window has no time, which are 170 a second.
+/// The calls of a minute that are assumed if there is no time window, which are 170 a second.
 const UNKNOWN_TRAFFIC: f64 = 10_000.0;
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -114,8 +114,8 @@ mod tests {
     use crate::config::Config;
     use crate::window::{Tally, run};
 
-    /// The evidence that is needed after this time with these calls in the default window. The run and the failure rate
-    /// are on.
+    /// Returns the evidence that is needed with `calls` calls in the default window, in an era of `age` seconds. The
+    /// run and the failure rate are on.
     fn chance(calls: u64, age: u64, usual: f64) -> Chance {
         let config = Config::new("payments").expect("the name is valid");
         of_rules(&config.rules, calls, age, usual)

@@ -1,5 +1,5 @@
-//! The data of a request that the gRPC classifier needs, which are the protocol by the `content-type` and the deadline
-//! of the caller by the `grpc-timeout`.
+//! The data of a request that the gRPC classifier needs. The `content-type` shows if the request is gRPC, and
+//! `grpc-timeout` contains the deadline of the caller.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct GrpcCall {
 }
 
 impl GrpcCall {
-    /// A call whose request is not known.
+    /// The data of a call whose request is not known.
     pub(super) const UNKNOWN: Self = Self { is_grpc: false, deadline: CallerDeadline::NONE };
 
     pub(super) fn of(headers: &HeaderMap) -> Self {
@@ -35,7 +35,7 @@ impl GrpcCall {
     ///
     /// tonic's server answers CANCELLED when the `grpc-timeout` of a call or the timeout of the server has passed, and
     /// names this cause only in the message. Other servers cancel without a message, so that only the duration of the
-    /// call shows the deadline.
+    /// call shows that the deadline was the cause.
     pub(super) fn meaning<'a>(self, code: GrpcCode, message: impl FnOnce() -> &'a [u8]) -> Outcome {
         match (code, self.deadline.get()) {
             (GrpcCode::DeadlineExceeded, _) => self.time_is_over(),
@@ -45,8 +45,8 @@ impl GrpcCall {
         }
     }
 
-    /// Returns the outcome of a call that took too long, which is a failure by the deadline of the caller if the caller
-    /// set a deadline, and otherwise a timeout.
+    /// Returns the outcome of a call that took too long. If the caller set a deadline, the outcome is a failure by that
+    /// deadline. Otherwise the outcome is a timeout.
     pub(super) fn time_is_over(self) -> Outcome {
         self.deadline.get().map_or(Outcome::timeout(), Outcome::deadline)
     }

@@ -56,8 +56,8 @@ impl GrpcCode {
         self as usize
     }
 
-    /// Reads `grpc-status`, if the headers contain that header. A status is a decimal number without leading
-    /// zeros. Any other value is read as `Unknown`.
+    /// Returns the code in `grpc-status`, or `None` if the headers do not contain that header. A status is a decimal
+    /// number without leading zeros. Any other value is read as `Unknown`.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let number = match headers.get("grpc-status")?.as_bytes() {
             [digit @ b'0'..=b'9'] => usize::from(digit - b'0'),
@@ -67,7 +67,7 @@ impl GrpcCode {
         Some(ALL.get(number).copied().unwrap_or(Self::Unknown))
     }
 
-    /// Translates the HTTP status of a response without `grpc-status`.
+    /// Returns the code that stands for the HTTP status of a response without `grpc-status`.
     pub(super) const fn of_http(status: StatusCode) -> Self {
         match status {
             StatusCode::BAD_REQUEST => Self::Internal,

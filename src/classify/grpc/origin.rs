@@ -1,4 +1,4 @@
-//! The origin of a gRPC error, which is `poll_ready`, the call or the body, and the judgement of transport errors.
+//! The origin of a gRPC error (`poll_ready`, the call or the body), and the judgement of transport errors.
 
 use std::error::Error as StdError;
 

@@ -19,7 +19,7 @@ use crate::sources::find;
 
 /// Judges a status of a client that tonic generated, if the calls of the client pass no layer of this crate.
 impl GrpcClassifier {
-    /// Judges a status by its code, with the meanings of [`tonic`](Self::tonic).
+    /// Returns the outcome of a status, as a classifier of [`tonic`](Self::tonic) judges the status.
     ///
     /// Use this function for a call under a permit, or for a result that contains the status. For all other
     /// calls, use `circuit.call_classified(GrpcClassifier::tonic(), client.method(request))`.
@@ -68,7 +68,8 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     let Some(status) = find::<Status>(error) else { return broken(call, error) };
     let code = GrpcCode::from(status.code());
     let mut otherwise = call.meaning(code, || status.message().as_bytes());
-    // If tonic created the status from a transport error, that error is the source of the status.
+    // If tonic created the status from a transport error, that error is the source of the status, and shows the cause
+    // more precisely than the code.
     if let Some(source) = status.source() {
         let failure = otherwise.as_failure().copied();
         match caused(failure.unwrap_or(Failure::hard()), source) {
@@ -90,7 +91,7 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     classifier.judge_as(code, otherwise, &beside)
 }
 
-/// Reads the delay of `google.rpc.RetryInfo` in `grpc-status-details-bin`.
+/// Returns the delay of `google.rpc.RetryInfo` in `grpc-status-details-bin`, or `None` if there is no valid delay.
 pub(super) fn retry_delay(headers: &HeaderMap) -> Option<Duration> {
     let mut metadata = HeaderMap::new();
     metadata.insert(DETAILS, headers.get(DETAILS)?.clone());

@@ -23,7 +23,7 @@ use crate::outcome::Outcome;
     note = "give the body errors that are, below the breaker: `.map_response(|r| r.map(axum::body::Body::new))`, or http-body-util's `map_err`"
 )]
 pub trait BodyError<M> {
-    /// Returns the error.
+    /// Returns the error as a `dyn Error`.
     fn as_error(&self) -> &(dyn StdError + 'static);
 }
 

@@ -10,7 +10,8 @@ use std::error::Error as StdError;
 use crate::outcome::{Failure, FailureKind, Outcome, Weight};
 use crate::sources::find;
 
-/// Returns the outcome of a request that the server did not process, if the error or its sources say so.
+/// Returns the outcome of a request that the server did not process, or `None` if neither the error nor a source says
+/// so.
 pub(in super::super) fn not_processed(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     let error = find::<h2::Error>(error)?;
     let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);

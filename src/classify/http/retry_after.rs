@@ -10,8 +10,8 @@ use http::header::{DATE, RETRY_AFTER};
 use crate::clock::{Clock, MonotonicClock};
 use crate::outcome::Outcome;
 
-/// Gives a failure the delay that the service named, unless the failure has a delay already. With `trips`, the failure
-/// also opens the circuit at once, if the service named a delay above zero.
+/// Returns the outcome. A failure without a delay takes the delay that the service named. With `trips`, a failure also
+/// opens the circuit at once, if the service named a delay above zero.
 pub(in super::super) fn after_delay(
     outcome: Outcome,
     trips: bool,
@@ -28,8 +28,8 @@ pub(in super::super) fn after_delay(
     }
 }
 
-/// Returns the delay that the service asks for, which is at most 5 minutes. If there are several delays, the longest
-/// delay counts.
+/// Returns the delay that the service asks for, but at most 5 minutes. If there are several delays, the longest delay
+/// counts. Returns `None` if there is no valid delay.
 pub(in super::super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(RETRY_AFTER).iter();
     let longest = values.filter_map(|value| delay(value.to_str().ok()?.trim(), headers)).max()?;
@@ -44,7 +44,7 @@ fn delay(value: &str, headers: &HeaderMap) -> Option<Duration> {
     }
     let until = httpdate::parse_http_date(value).ok()?;
     let left = until.duration_since(sent(headers)).ok()?;
-    // A date that is not in the future gives no delay. A delay of 0 would replace the longer delay of an
+    // A date that is not in the future gives no delay, because a delay of 0 would replace the longer delay of an
     // earlier response.
     (!left.is_zero()).then_some(left)
 }

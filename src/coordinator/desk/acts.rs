@@ -1,10 +1,10 @@
-//! The orders that operators gave to this process, each kept until the stored record has its act, and the results of
-//! these orders.
+//! The orders that operators gave to this process, and the results of these orders. An order is kept until the stored
+//! record has its act, which is the change that the order requested.
 //!
-//! The circuit has carried out an order before the desk observes the act of the order. A waiting caller gets the result
-//! once the store has the act, or once the act can no longer be stored, for example because another act has superseded
-//! the act. The record has room for one act. Therefore the next act replaces an act that is still unwritten, and the
-//! order of the replaced act gets the result `Superseded`.
+//! The circuit has carried out an order before the desk observes the act of the order. A caller that waits for the
+//! result gets the result once the store has the act. If the act can no longer be stored, for example because a newer
+//! act has superseded it, the caller gets the result then. The record has room for one act. Therefore the next act
+//! replaces an act that is still unwritten, and the order of the replaced act gets the result `Superseded`.
 
 use std::time::Duration;
 
@@ -45,13 +45,14 @@ impl Desk {
         };
         self.adopted.ordered(command.id.clone());
         self.changes.order(edge.at, command);
-        // The rest of a backoff is skipped, because a caller may wait for the result.
+        // The rest of a backoff is skipped, because a caller may wait for the result of the order.
         self.sending.hurry(now);
     }
 
     /// Forgets the known content of the record, and keeps the order to forget until the store has deleted the record.
     ///
-    /// Pending changes are dropped as well, because they would create the record again.
+    /// Pending changes are dropped as well, because they would create the record again. The orders of dropped acts get
+    /// the result `Superseded`.
     pub(super) fn forget(&mut self, by: &By, edge: &Transition, who: &Who, now: Tick, report: &mut Report) {
         let era = self.changes.era(edge);
         let id = act_id(edge, era, who);
@@ -108,23 +109,24 @@ impl Desk {
         report
     }
 
-    /// Reports the orders in the record as stored after the record was written back, because callers may have given
-    /// these orders again meanwhile.
+    /// Reports all orders in the record as stored, after this process has written back content that the store lacked.
+    /// Callers may have given these orders again meanwhile, and wait for the result.
     pub(super) fn written_back(&self, lacking: Option<&'static str>, report: &mut Report) {
         let generation = self.known.record().latest();
         let commands = self.known.record().operator.iter().flat_map(|operated| &operated.commands);
         report.fates.extend(commands.map(|id| (id.clone(), Fate::Stored { generation, lacking })));
     }
 
-    /// Reports the results of the orders in the record after a write of an act. `act` is the id of the act.
+    /// Reports the results of the orders in the record after a write that contained an act. `act` is the id of this
+    /// act, and `lacking` is the tier that does not have the write yet.
     pub(super) fn stored(&self, act: Option<&String>, lacking: Option<&'static str>, report: &mut Report) {
         let Some(operated) = &self.known.record().operator else { return };
         let generation = self.known.record().latest();
         if let Some(id) = act {
             report.fates.push((id.clone(), Fate::Stored { generation, lacking }));
         }
-        // The other ids in the list are orders that the act replaced before they were written, and earlier acts. The
-        // callers of the earlier acts do not wait any more, so a second result for those acts has no effect.
+        // The other ids in the list belong to orders that the act replaced before they were written, and to earlier
+        // acts. The callers of the earlier acts do not wait any more, so a second result for those acts has no effect.
         let why = format!("{} by {} afterwards: {}", operated.act, operated.user, operated.reason);
         let before = operated.commands.iter().filter(|id| Some(*id) != act);
         report.fates.extend(before.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));

@@ -1,8 +1,8 @@
 //! The parts of the record that the circuit has already taken over.
 //!
-//! [`Adopted`] remembers the restore, the operators' act in force, the last decision of the fleet, and the advice, so
-//! that each of them reaches the circuit once. `takeover.rs` and `fleet/adopt.rs` decide the order and the effect of
-//! these steps.
+//! [`Adopted`] remembers the restore, the operator's act that is in force, the last decision of the fleet, and the
+//! advice of other instances. Therefore each of them reaches the circuit once. `takeover.rs` and `fleet/adopt.rs`
+//! decide the order and the effect of these steps.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::coordinator::report::{Recovered, Restored};
 use crate::record::Timestamp;
 use crate::state::Standing;
 
-/// The restore of the circuit.
+/// The restore of the circuit from its record, which waits or has a result.
 #[derive(Debug)]
 pub(super) enum Restore {
     /// The circuit is not restored yet, usually because the store has not answered. The first calls wait until
@@ -22,18 +22,19 @@ pub(super) enum Restore {
     Absent,
     /// The store had bytes that do not decode as a record.
     Corrupt,
-    /// The circuit was restored from the named store. `after` describes the circuit afterwards.
+    /// The circuit was restored. `store` is the name of the store, or of the tier of a tiered store, that had the
+    /// record. `after` describes the circuit after the restore.
     From { store: &'static str, source: Recovered, after: After },
     /// The circuit had made a transition before the store answered, and its newer state was kept.
     Outrun,
 }
 
-/// The circuit after its restore.
+/// The state, the mode and the next call of the circuit after its restore, for the report.
 #[derive(Debug, Clone)]
 pub(super) struct After {
     pub(super) standing: Standing,
     pub(super) next_call: NextCall,
-    /// The operator of the hold, if there is one.
+    /// The user who holds the circuit. `None` if no hold is in force.
     pub(super) held_by: Option<String>,
 }
 
@@ -43,21 +44,22 @@ pub(super) struct Adopted {
     /// The restore of the circuit. `restored` ends the restore, and `restored_to` corrects its report. `let_calls_wait`
     /// and `end_wait_of_calls` change the wait of the first calls.
     restore: Restore,
-    /// The sequence of the last act that was taken over. Set by `act`, and cleared by `forget`.
+    /// The sequence of the last act that the circuit has taken over. Set by `act`, and cleared by `forget`.
     act_sequence: u64,
-    /// The id of the act in force, of this process or taken over. Acts are compared by id, because the same act can
-    /// reappear with another, even higher, sequence after both tiers of a store have failed in turn. Set by `ordered`
-    /// and `act`, and cleared by `withdrawn` and `forget`.
+    /// The id of the act in force, which an operator ordered in this process, or which the circuit has taken over. Acts
+    /// are compared by id, because the same act can reappear with another, even higher, sequence after both tiers of a
+    /// store have failed in turn. Set by `ordered` and `act`, and cleared by `withdrawn` and `forget`.
     act_id: Option<String>,
     /// The id of the act with the sequence `act_sequence`. After both tiers of a store have failed in turn, two
     /// different acts can have the same sequence.
     last_act: Option<String>,
-    /// The sequence of the last act whose audit row was written again. Set by `repeated`.
+    /// The sequence of the last act for which the desk has decided if the audit row is written again. Set by
+    /// `repeated`.
     repeated: u64,
-    /// The generation of the last decision of the fleet that was taken over. Set by `decided`, and cleared by `revert`
-    /// and `forget`.
+    /// The generation of the last decision of the fleet that the circuit has taken over. Set by `decided`, and cleared
+    /// by `revert` and `forget`.
     generation: u64,
-    /// The time at which the advice of other instances ends. Set by `advised`.
+    /// The time at which the advice of other instances ends. `None` if no other instance advises. Set by `advised`.
     advised_until: Option<Timestamp>,
 }
 
@@ -78,12 +80,12 @@ impl Adopted {
         matches!(self.restore, Restore::Waiting { .. })
     }
 
-    /// Returns the tick until which the first calls wait for the restore, if calls wait.
+    /// Returns the tick until which the first calls wait for the restore. `None` if no call waits.
     pub(super) const fn calls_wait_until(&self) -> Option<Tick> {
         if let Restore::Waiting { calls_until } = self.restore { calls_until } else { None }
     }
 
-    /// Lets the first calls wait for the restore, unless calls wait already.
+    /// Lets the first calls wait for the restore until this tick, unless calls wait already or the restore has ended.
     pub(super) fn let_calls_wait(&mut self, until: Option<Tick>) {
         if let Restore::Waiting { calls_until } = &mut self.restore {
             *calls_until = calls_until.or(until);
@@ -132,13 +134,14 @@ impl Adopted {
         self.act_sequence
     }
 
-    /// Returns true if the act of that sequence and id was taken over, or if a later act was taken over.
+    /// Returns true if the circuit has taken over the act with this sequence and this id, or a later act.
     pub(super) fn has_taken_over(&self, sequence: u64, id: Option<&String>) -> bool {
         let is_another = self.last_act.as_ref().zip(id).is_some_and(|(last, id)| last != id);
         sequence < self.act_sequence || sequence == self.act_sequence && !is_another
     }
 
-    /// Returns true if the audit row of that act or of a later act was written again.
+    /// Returns true if the desk has already decided about the audit row of the act with this sequence, or of a later
+    /// act.
     pub(super) const fn has_repeated(&self, sequence: u64) -> bool {
         sequence <= self.repeated
     }
@@ -156,25 +159,26 @@ impl Adopted {
         self.act_id = Some(act);
     }
 
-    /// Notes that the act of this process is not in force any more. The act that superseded it can have the same id,
-    /// and must still be applied to the circuit.
+    /// Notes that the act of this process is not in force any more. The act that superseded it can have the same id.
+    /// Without this note the circuit would never apply that act.
     pub(super) fn withdrawn(&mut self) {
         self.act_id = None;
     }
 
-    /// Notes that the act with that sequence and id is taken over.
+    /// Notes that the circuit has taken over the act with this sequence and this id.
     pub(super) fn act(&mut self, sequence: u64, id: Option<String>) {
         self.last_act.clone_from(&id);
         (self.act_sequence, self.act_id) = (sequence, id);
     }
 
-    /// Returns true if the circuit need not take over the decision of the fleet with that generation, because the
-    /// circuit has taken over this decision or a later one.
+    /// Returns true if `decided` has noted the decision of the fleet with this generation, or a later decision. The
+    /// circuit then need not take over the decision any more.
     pub(super) const fn has_decided(&self, generation: u64) -> bool {
         generation <= self.generation
     }
 
-    /// Notes that the decision of the fleet with that generation was taken over, or needs no change of the circuit.
+    /// Notes that the circuit has taken over the decision of the fleet with this generation, or need not change for the
+    /// decision.
     pub(super) const fn decided(&mut self, generation: u64) {
         self.generation = generation;
     }
@@ -203,9 +207,9 @@ impl Adopted {
         self.advised_until.is_some_and(|until| now < until)
     }
 
-    /// Forgets the acts and the decision that were taken over, because an order deletes the record. The result of the
-    /// restore stays for the report. The sequence of the last repeated row stays, because later acts have higher
-    /// sequences.
+    /// Forgets the acts and the decision that the circuit has taken over, because an order deletes the record. The
+    /// result of the restore stays for the report. The sequence of the last repeated row stays, because later acts have
+    /// higher sequences.
     pub(super) fn forget(&mut self) {
         (self.act_sequence, self.act_id, self.last_act) = (0, None, None);
         self.generation = 0;

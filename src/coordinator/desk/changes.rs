@@ -17,14 +17,14 @@ use crate::state::{Act, Transition};
 /// The changes of the circuit in this process that the store does not have yet.
 #[derive(Debug)]
 pub(super) struct Changes {
-    /// Wakes the task after the next transition. `observe` gives a clone to the circuit.
+    /// The waker by which the circuit wakes the task after its next transition. `observe` gives a clone to the circuit.
     bell: Waker,
-    /// The era in which the circuit got the bell. Set by `observe`.
+    /// The era of the circuit when it last got the bell. Set by `observe`.
     rung_era: u64,
     /// The era of the last transition that a look has read. Set by `seen`.
     seen_era: u64,
-    /// The eras that began because the desk took over another state, and that no look has read yet. `taken_over` adds
-    /// an era, and `seen` removes it.
+    /// The eras that began because the desk itself gave the circuit another state, as long as no look has read them.
+    /// `taken_over` adds an era, and `seen` removes the era.
     taken_over: Vec<u64>,
     /// The number from which the record counts the eras of this circuit. All eras of earlier circuits of this name in
     /// this process are at or below the number, which never changes.
@@ -66,7 +66,7 @@ impl Changes {
     }
 
     /// Returns the transitions since the last look, and the number of earlier transitions that the circuit has not
-    /// kept.
+    /// kept. Also gives the bell to the circuit.
     pub(super) fn observe(&mut self, circuit: &Circuit) -> (Vec<Transition>, u64) {
         // The circuit gets the bell before the transitions are read, so that a transition after the reading rings.
         while circuit.poll_changed(&Context::from_waker(&self.bell), &mut self.rung_era).is_ready() {}
@@ -86,8 +86,8 @@ impl Changes {
         self.taken_over.extend(edge.map(|edge| edge.era));
     }
 
-    /// Returns the era that the circuit has if it has made no transition of its own since the last look. A state is
-    /// adopted only in this era, so that the adoption never overwrites a newer state.
+    /// Returns the present era of the circuit, provided that the circuit has made no transition of its own since the
+    /// last look. A state is adopted only in this era, so that the adoption never overwrites a newer state.
     pub(super) fn expected_era(&self) -> u64 {
         self.taken_over.iter().copied().fold(self.seen_era, u64::max)
     }
@@ -101,13 +101,13 @@ impl Changes {
         self.has_moved
     }
 
-    /// Returns the era of a transition in the count of the record, which includes the eras of earlier circuits of this
+    /// Returns the era of a transition as the record counts eras, which continues the count of earlier circuits of this
     /// name.
     pub(super) const fn era(&self, edge: &Transition) -> u64 {
         self.first_era.saturating_add(edge.era)
     }
 
-    /// Returns the era of the last transition that a look has read, in the count of the record.
+    /// Returns the era of the last transition that a look has read, as the record counts eras.
     pub(super) const fn last_era(&self) -> u64 {
         self.first_era.saturating_add(self.seen_era)
     }
@@ -122,8 +122,9 @@ impl Changes {
         self.transition = Some(Pending { at, command });
     }
 
-    /// Returns the pending act as a command with its present age. `after` is the highest number that this process has
-    /// proposed. The command gets a higher number, because an earlier write with a lost answer may still arrive.
+    /// Returns the pending act as a command with its present age. `None` if no act is pending. `after` is the highest
+    /// number that this process has proposed. The command gets a higher number, because an earlier write with a lost
+    /// answer may still arrive.
     pub(super) fn act_command(&self, after: u64, now: Tick) -> Option<OperatorCommand> {
         let Pending { at, command } = self.act.as_ref()?;
         Some(OperatorCommand { after, age: now.saturating_since(*at), ..command.clone() })
@@ -148,7 +149,8 @@ impl Changes {
         self.transition.is_some()
     }
 
-    /// Returns true if that order still waits for the store. Replaced acts and orders to forget count too.
+    /// Returns true if the order with this id still waits for the store. The orders of replaced acts and the orders to
+    /// delete the record count too.
     pub(super) fn is_pending(&self, id: &str) -> bool {
         let acts = self.act.iter().map(|act| &act.command);
         let acts = acts.flat_map(|act| act.replaced.iter().map(|(id, _)| id).chain([&act.id]));
@@ -174,13 +176,13 @@ impl Changes {
         self.transition = None;
     }
 
-    /// Removes the pending transition if the transition began that era. Returns true if a transition was removed.
+    /// Removes the pending transition if the transition began this era. Returns true if a transition was removed.
     pub(super) fn drop_transition_of(&mut self, era: u64) -> bool {
         self.transition.take_if(|edge| edge.command.era == era).is_some()
     }
 
-    /// Removes the act and the transition that a write has stored. A newer act or transition, made during the write,
-    /// stays.
+    /// Removes the pending act and the pending transition that a write has stored. An act or a transition that was made
+    /// during the write stays pending.
     pub(super) fn written(&mut self, act: Option<&String>, transition: Option<u64>) {
         self.act.take_if(|pending| Some(&pending.command.id) == act);
         self.transition.take_if(|pending| Some(pending.command.era) == transition);
@@ -195,7 +197,7 @@ impl Changes {
         !self.forgetting.is_empty()
     }
 
-    /// Removes and returns the orders to delete the record, after the record has been deleted.
+    /// Removes and returns the ids of the orders to delete the record, after the record has been deleted.
     pub(super) fn forgotten(&mut self) -> Vec<String> {
         std::mem::take(&mut self.forgetting)
     }

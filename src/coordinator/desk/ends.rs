@@ -3,26 +3,26 @@
 //! The clock of a circuit stands still while its machine is suspended, so that by this clock an opening or a hold ends
 //! too late. Therefore the desk compares the remaining time by both clocks at each answer of the store, and the earlier
 //! end applies. The record has the end of a hold by the clock of the store. The desk computes the end of an opening by
-//! that clock at the first answer to an operation that began in the era of the opening. An answer to an earlier
-//! operation is not used, because the store may have read its clock before a suspend of the machine, and the computed
-//! end would be too early.
+//! that clock at the first answer to an operation that began in the era of the opening, which is the time since the
+//! circuit opened. An answer to an earlier operation is not used. The store may have read its clock before a suspend of
+//! the machine, and the computed end would then be too early.
 
 use super::Now;
 use crate::circuit::Circuit;
 use crate::record::{Operated, Timestamp};
 
-/// The end of the opening by the clock of the store.
+/// The end of the present opening of one circuit by the clock of the store.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    /// The era of an opening, and its end. Set by `answered`.
+    /// The era of an opening, and the end of the opening by the clock of the store. Set by `answered`.
     opening: Option<(u64, Timestamp)>,
 }
 
 impl Ends {
-    /// Shortens the opening and the hold of the circuit if they end earlier by the clock of the store. Also computes
-    /// the end of the present opening by that clock, if the end is not known yet and the operation began in the era of
-    /// the opening. `asked` is the era of the circuit when the operation began. `hold` is the act in force, if there is
-    /// one.
+    /// Handles the time in an answer of the store. Shortens the opening and the hold of the circuit if they end earlier
+    /// by the clock of the store. Also computes the end of the present opening by that clock, if the end is not known
+    /// yet and the operation began in the era of the opening. `asked` is the era of the circuit when the operation
+    /// began. `hold` is the operator's act in force, or `None`.
     pub(super) fn answered(&mut self, circuit: &Circuit, asked: u64, hold: Option<&Operated>, now: Now) {
         let (era, left) = circuit.opening_ends_in();
         let dated = self.opening.filter(|(dated, _)| *dated == era);

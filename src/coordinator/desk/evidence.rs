@@ -1,10 +1,10 @@
-//! The counts of this instance, as its entry in the record.
+//! The call counts of one circuit in this instance, which the entry of this instance in the record stores.
 //!
 //! [`Evidence`] decides on the time and the content of the entry. Counts are written late and seldom, because they
 //! change with every failure, and a restart that loses the counts of a few seconds does little harm. A change of the
-//! state is written at once, even if the publication of the change has lost against another instance, because a restart
-//! restores the state from the entry. `write.rs` handles the record around the entry, and `takeover.rs` handles the
-//! entries of other instances.
+//! state is written at once, even if the record does not publish the change because the state of another instance is
+//! newer. The reason is that a restart restores the state from the entry. `write.rs` handles the record around the
+//! entry, and `takeover.rs` handles the entries of other instances.
 //!
 //! The file is longer than others, because the counts, the entry and the time of its next write are one state.
 
@@ -18,11 +18,12 @@ use crate::random::Dice;
 use crate::record::{InstanceEntry, Opening};
 use crate::state::{Reason, Snapshot, State, Transition};
 
-/// The counts of this instance for one circuit, and the entry with them in the record. An order to forget resets most
-/// of the fields (`forget`).
+/// The counts of this instance for one circuit, and the entry in the record that stores the counts. An order to forget
+/// resets most of the fields (`forget`).
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
-    /// The highest sequence of an entry of this instance. `entry` takes the next number, and `observed` raises it.
+    /// The highest sequence of an entry of this instance so far. `entry` takes the next number, and `observed` raises
+    /// the sequence.
     sequence: u64,
     /// The entry that this start of the instance has restored or has written last. Set by `continues` and `written`,
     /// and removed by `forget` and `renamed`.
@@ -33,25 +34,27 @@ pub(super) struct Evidence {
     /// True if this desk has derived an entry for a write. If false, an entry of this start in the record belongs to an
     /// earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
     has_proposed: bool,
-    /// The failures and successes of earlier starts. `continues` sets them, and `forget` and `renamed` clear them.
+    /// The numbers of failures and successes in earlier starts of this instance. `continues` sets them, and `forget`
+    /// and `renamed` clear them.
     before: (u64, u64),
-    /// The start that wrote the entry which this start continues. Set by `continues`.
+    /// The id of the earlier start whose totals this start continues. `None` if there was no earlier start. Set by
+    /// `continues`.
     earlier: Option<String>,
-    /// The failures and successes of this start before the last order to forget, which the totals leave out. `forget`
-    /// sets them.
+    /// The numbers of failures and successes in this start before the last order to forget, which the totals leave out.
+    /// `forget` sets them.
     forgotten: (u64, u64),
     /// The whole duration of the last opening, of which a snapshot has only the remaining time. Set by `moved` and
     /// `continues`.
     open_whole: Option<Duration>,
-    /// True if this instance left closed on its own evidence. An opening that follows a failed probe does not change
-    /// the flag, because one probe of a circuit that opened on advice is no evidence of its own. Set by `moved` and
-    /// `continues`.
+    /// True if the circuit has last left the state closed on the evidence of this instance, and not because of other
+    /// instances. An opening that follows a failed probe does not change the flag, because one probe of a circuit that
+    /// opened on advice is no evidence of its own. Set by `moved` and `continues`.
     left_closed_on_own: bool,
-    /// The weight of the failures that made the last opening. Set by `moved` and `continues`.
+    /// The weight of the failures that caused the last opening of the circuit. Set by `moved` and `continues`.
     opened_by: f64,
-    /// The failures of this start at the last look. `look` and `forget` set them.
+    /// The number of failures in this start at the last look. `look` and `forget` set the number.
     failures: u64,
-    /// The usual error rate. Each `look` adds the calls since the last look.
+    /// The usual error rate of the last minutes. Each `look` adds the calls since the last look.
     usual: Usual,
     /// The time of the last look that found a new failure. Set by `look`.
     last_failure: Option<Tick>,
@@ -63,7 +66,8 @@ pub(super) struct Evidence {
     has_only_mark: bool,
     /// The number of changes of the state so far that a restart must not lose. `owe` counts them.
     owed: u64,
-    /// The number of the changes in `owed` that a restart would not lose any more. Set by `written` and `settle`.
+    /// The value of `owed` up to which a restart would not lose a change of the state any more. Set by `written` and
+    /// `settle`.
     settled: u64,
     /// The time at which the entry is due. `None` if the entry has no news. `look`, `spread` and `refused` set the
     /// time, `owe`, `renew`, `stop` and `hurry` set the present time, and `written`, `settle` and `go_on` clear the
@@ -77,8 +81,8 @@ impl Evidence {
     /// Notes a change of the state of the circuit.
     pub(super) fn moved(&mut self, edge: &Transition) {
         if edge.from.state == State::Closed {
-            // Openings that came from other instances or from their advice do not advise until the circuit has closed.
-            // Otherwise advice could keep itself alive.
+            // An opening that other instances or their advice have caused is no advice for other instances until the
+            // circuit has closed. Otherwise advice could keep itself alive.
             let borrowed =
                 matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed | Reason::Fleet);
             self.left_closed_on_own = !borrowed;
@@ -160,7 +164,7 @@ impl Evidence {
         self.due.is_some()
     }
 
-    /// Returns true if the due entry has more news than the mark of an instance that stops.
+    /// Returns true if an entry is due, and has more news than the mark of an instance that stops.
     pub(super) const fn has_news(&self) -> bool {
         self.is_waiting() && !self.has_only_mark
     }
@@ -170,7 +174,7 @@ impl Evidence {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// Makes the entry due now if its last write is so old that other instances would soon not count this instance.
+    /// Makes the entry due now if its last write is so old that other instances would soon count this instance as gone.
     /// `own` is the entry in the record, if the record has one. Does nothing if this instance has no entry, for example
     /// because it has only taken over a published state.
     pub(super) fn renew(&mut self, own: Option<&InstanceEntry>, now: Now) {
@@ -180,8 +184,8 @@ impl Evidence {
         }
     }
 
-    /// Marks the next entry, because the process is about to end. The entry is due now if this instance has written or
-    /// restored one. Returns true if the mark is the only reason for the write.
+    /// Lets the next entry have the mark of a stop, because the process is about to end. The entry is due now if this
+    /// start has written or restored an entry before. Returns true if the mark is the only reason to write the entry.
     pub(super) fn stop(&mut self, now: Tick) -> bool {
         let is_new = !std::mem::replace(&mut self.is_stopping, true);
         if self.written.is_none() || !is_new {
@@ -192,7 +196,8 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Removes an unwritten mark, because the store does not answer, or because the process continues.
+    /// Removes the mark of a stop if it is not written yet, because the store does not answer, or because the process
+    /// continues.
     pub(super) fn go_on(&mut self) {
         self.is_stopping = false;
         if std::mem::take(&mut self.has_only_mark) {
@@ -222,15 +227,15 @@ impl Evidence {
         self.owed != self.settled
     }
 
-    /// Counts the changes of the state so far as kept, because a restart would restore the present state without the
-    /// entry.
+    /// Counts all changes of the state so far as kept, so that no entry is due. A restart would restore the present
+    /// state without another entry.
     pub(super) fn settle(&mut self) {
         self.settled = self.owed;
         self.due = None;
     }
 
-    /// Delays the next write of counts by a random time, which grows with the number of instances, because all
-    /// instances of a fleet have news when the fleet closes.
+    /// Delays the next write of counts by a random time, because all instances of a fleet have news when the fleet
+    /// closes. The longest delay grows with the number of instances.
     pub(super) fn spread(&mut self, instances: u32, now: Tick, dice: &mut Dice) {
         let longest = FOR_EACH.saturating_mul(instances).min(AT_MOST_EVERY);
         let next = now.saturating_add(longest.mul_f64(dice.share()));
@@ -241,7 +246,8 @@ impl Evidence {
         }
     }
 
-    /// Returns the number of changes of the state so far, which a ticket keeps for [`written`](Self::written).
+    /// Returns the number of changes of the state so far. The ticket of a write keeps the number for
+    /// [`written`](Self::written).
     pub(super) const fn owed(&self) -> u64 {
         self.owed
     }
@@ -254,20 +260,20 @@ impl Evidence {
         }
     }
 
-    /// Notes that the record did not take the entry, because the record has a newer entry of this id or no room. The
-    /// entry stays unwritten, and is tried again later.
+    /// Notes that the record did not take the entry, because the record has a newer entry of this id, or has no room
+    /// for the entry. The entry stays unwritten, and is tried again later.
     pub(super) fn refused(&mut self, now: Tick) {
         self.due = Some(now.saturating_add(AT_MOST_EVERY));
     }
 
-    /// Returns true if this instance has left closed on evidence of its own.
+    /// Returns true if the circuit has last left the state closed on evidence of this instance.
     pub(super) const fn left_closed_on_own(&self) -> bool {
         self.left_closed_on_own
     }
 
-    /// Returns the entry with the present state and counts. `own` is the entry in the record, whose vote and lease
-    /// stay. `acts` is the sequence of the last act that the circuit has taken over, so that a restore recognises a
-    /// later reset.
+    /// Returns a new entry with the present state and counts. `own` is the entry in the record, whose vote and lease
+    /// the new entry keeps. `acts` is the sequence of the last act that the circuit has taken over, so that a restore
+    /// recognises a later reset.
     pub(super) fn entry(
         &mut self,
         circuit: &Circuit,
@@ -316,7 +322,7 @@ impl Evidence {
     /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change
     /// the next entry is due at once.
     pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick, dice: &mut Dice) {
-        // A write that began before the stop has an entry without the mark.
+        // A write that began before the stop has an entry without the mark, so another entry is due.
         let lacks_mark = self.is_stopping && !entry.is_stopped();
         self.settled = owed;
         let is_owed = self.is_owed();
@@ -341,8 +347,8 @@ impl Evidence {
         entry.incarnation != who.incarnation || !self.has_proposed
     }
 
-    /// Continues the totals of an earlier start. If the circuit has also taken over the state of the entry, `restored`
-    /// is true, and the next entry continues the opening of this entry.
+    /// Continues the totals of an earlier start, which wrote `entry`. `restored` is true if the circuit has also taken
+    /// over the state of the entry. Then the next entry continues the opening of this entry.
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         self.earlier = Some(entry.incarnation.clone());
@@ -355,10 +361,12 @@ impl Evidence {
     }
 
     /// Returns true if another living instance has written the entry under the id of this instance. Such an entry is
-    /// newer than the last own entry that the store has taken. A late write of the start that this start continues can
-    /// be newer as well, because the clocks of two tiers differ, and is left out. If that start still lives, it finds
-    /// the clash by the entry of this start. An own entry whose write met a conflict is not compared, because its
-    /// sequence can be higher than that of the other instance and would hide the clash.
+    /// newer than the last own entry that the store has taken. A late write of the earlier start, whose totals this
+    /// start continues, can be newer as well, because the clocks of two tiers differ. Such a write is left out. If the
+    /// earlier start still lives, it finds the clash by the entry of this start.
+    ///
+    /// An own entry whose write met a conflict is not compared. Its sequence can be higher than that of the other
+    /// instance, and would hide the clash.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         let is_of_other = entry.incarnation != who.incarnation && self.earlier.as_ref() != Some(&entry.incarnation);
         is_of_other && self.taken.is_some_and(|taken| entry.sequence > taken)
@@ -383,15 +391,16 @@ impl Evidence {
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.taken = None;
-        // A write under way may still add an entry under the old id, so an entry that was derived for a write counts as
-        // well.
+        // A write under way may still add an entry under the old id. Therefore an entry that was derived for a write
+        // also counts as written.
         if self.written.take().is_some() || self.has_proposed {
             self.owe(now);
         }
     }
 }
 
-/// Returns the last opening for the entry. If another instance made the opening, its reason names that instance.
+/// Returns the last opening of the circuit for the entry, or `None` if there was none. If another instance made the
+/// opening, its reason names that instance.
 fn opening(snapshot: &Snapshot, sequence: u64, now: Now) -> Option<Opening> {
     let earlier = snapshot.earlier.as_ref()?;
     let reason = match earlier.instance() {
@@ -421,6 +430,5 @@ fn weight(reason: &Reason) -> Option<f64> {
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 /// The shortest time between two writes of counts. The actual time is up to 50 % longer.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);
-/// The time by which each instance of a fleet lengthens the longest random delay of counts after a closing of the
-/// fleet.
+/// The longest random delay of a write of counts after a closing of the fleet, for each instance of the fleet.
 const FOR_EACH: Duration = Duration::from_millis(100);

@@ -14,18 +14,20 @@
 //! | `Passed`, `Failed`, `Returned`, `Late` | the probe of this instance has ended |
 //! | `Overdue` | the probe of this instance has reached its deadline |
 //! | `Unopposed` | the probe of this instance failed at least a second ago, no lease is pending, no probe of another instance has passed, and more probes failed than are tolerated |
-//! | `Vote` | the circuit opened on evidence of its own, within its window, or within 10 s if the window is shorter |
+//! | `Vote` | the circuit opened on evidence of its own, at most the length of its window ago, or 10 s ago if the window is shorter |
 //! | `Withdraw` | the circuit of a voter has closed again, or may no longer vote, or its vote is over by the clock of this process |
-//! | `Healthy` | a health probe of this instance has ended its opening |
+//! | `Healthy` | a health probe of this instance has ended the opening of the circuit |
 //! | `Lease` | the next call could be a probe |
 //! | `Renew` | the probe is under way, and half of its lease is over |
 //! | `Returned` | this instance has a lease that it cannot use |
 //!
-//! If a check has chosen no command, a write of new counts can have the command `Merged`. A circuit in shadow, a held
-//! circuit and a circuit under the kill switch neither vote nor probe for the fleet.
+//! If a check has chosen no command, a write of new counts can contain the command `Merged`, which opens the fleet by
+//! the counts of several instances. A circuit in shadow, a held circuit and a circuit under the kill switch neither
+//! vote nor probe for the fleet.
 //!
-//! `Sharing::Follow` is a quorum of one vote, and an instance declines an opening only if its group has no open slot.
-//! Under `Sharing::Follow`, a state that an instance without a fleet publishes is a decision, too.
+//! Under `Sharing::Follow` one vote opens the fleet. An instance then declines an opening, which means that its circuit
+//! stays closed, only if its group has no open slot. Under `Sharing::Follow`, a state that an instance without a fleet
+//! publishes is a decision, too.
 //!
 //! The file is longer than others, because the table above is read together with the function that carries it out.
 
@@ -46,7 +48,7 @@ pub(super) use sent::Sent;
 use shown::Probed;
 use turn::Turn;
 
-/// The knowledge of a desk about the part of its instance in the fleet.
+/// The part of this instance in the decisions of the fleet about one circuit.
 #[derive(Debug, Default)]
 pub(super) struct InFleet {
     /// The last opening of the circuit on evidence of its own. Set and cleared by `saw`.
@@ -56,36 +58,38 @@ pub(super) struct InFleet {
     floor: Option<Tick>,
     /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` has its steps.
     turn: Turn,
-    /// True if a call could be a probe, so that a lease is worth a write.
+    /// True if this instance has calls that could be a probe, so that the request for a lease is worth a write.
     has_demand: bool,
     /// The time from which the first request for a lease may be written. The time is random within `REQUEST_JITTER`,
     /// because all instances of a fleet get their demand at the same time, and must not all write at once.
     ask_at: Option<Tick>,
-    /// True if a health probe of this instance has ended the opening of its circuit, and no transition has followed.
+    /// True if a health probe of this instance has ended the opening of the circuit, and no other transition has
+    /// followed.
     is_healthy: bool,
-    /// The time of the last check that found a new rejection.
+    /// The time of the last check that found a new rejection of a call.
     last_rejection: Option<Tick>,
     /// The numbers of rejections and successes of the circuit at the last check, by which the next check finds new
     /// calls.
     rejected: u64,
     successes: u64,
-    /// The time of the last check that found a new success.
+    /// The time of the last check that found a new success of a call.
     last_success: Option<Tick>,
     /// The generation of the last opening of the fleet, and its end by the clock of this process.
     ends: Option<(Generation, Tick)>,
-    /// The generation of the opening that the instance declined last.
+    /// The generation of the fleet's opening that this instance declined last.
     declined: Option<Generation>,
-    /// True if probes need leases at present.
+    /// True if `lease_probes` last found that probes of the circuit need leases.
     is_leased: bool,
-    /// The command of the last check, if the record would accept one.
+    /// The command that the last check has chosen. `None` if the record would accept no command.
     wanted: Option<FleetChange>,
     /// The probes of the present half-open era that `shown.rs` has counted.
     probed: Probed,
-    /// The generation of the last decision that this instance proposed, until the record has it.
+    /// The generation of the last decision that this instance proposed. `None` once the record has this decision or a
+    /// later one.
     decided: Option<Generation>,
 }
 
-/// An opening of the circuit on evidence of its own.
+/// An opening of the circuit on evidence of its own, which is a reason to vote for an opening of the fleet.
 #[derive(Debug)]
 struct Opening {
     /// The time until which the opening is a reason to vote.
@@ -103,8 +107,9 @@ impl Opening {
 }
 
 impl InFleet {
-    /// Notes a transition of the circuit. `age` is the time since the transition. `is_own` is true if this instance has
-    /// left closed on evidence of its own, and made the transition by itself.
+    /// Notes a transition of the circuit. `age` is the time since the transition. `is_own` is true if the circuit left
+    /// closed on evidence of this instance, and the desk has not caused the transition. `window` is the length of the
+    /// window, if it has one.
     pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
         self.turn.saw(edge);
         self.is_healthy = matches!(edge.reason, Reason::HealthProbe { .. });
@@ -120,11 +125,12 @@ impl InFleet {
                     reason: edge.because().to_string(),
                 });
             }
-            // After an opening or a hold, a call or a waiting task has made the circuit half-open. The next call needs
-            // a grant to be a probe, so a lease is worth a write.
+            // The time of an opening or a hold has passed, and a call or a waiting task has made the circuit half-open.
+            // The next call needs a lease to be a probe, so the request for a lease is worth a write.
             State::HalfOpen => {
                 self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
-                // A health probe is no call. Recent rejections show that another call will come.
+                // A round that a health probe has begun shows no demand, because a health probe is no call. Recent
+                // rejections show that a call will come.
                 let is_early = self.is_healthy || edge.reason == Reason::Fleet;
                 let is_busy = self.last_rejection.is_some_and(|at| now.saturating_since(at) < BUSY);
                 self.has_demand |= is_early && is_busy;
@@ -133,20 +139,21 @@ impl InFleet {
         }
     }
 
-    /// Forgets everything but the counts, because an order deletes the record.
+    /// Forgets everything but the counts of calls, because an order deletes the record.
     pub(super) fn forget(&mut self) {
         let (rejected, successes, last_success) = (self.rejected, self.successes, self.last_success);
         *self = Self { rejected, successes, last_success, ..Self::default() };
     }
 
-    /// Returns true if the store lacks a command of this instance.
+    /// Returns true if a command to the fleet waits to be written.
     pub(super) const fn wants_write(&self) -> bool {
         self.wanted.is_some()
     }
 }
 
 impl Desk {
-    /// Makes a check. `is_up` is true if the store answers at present, and `closing` if the process is about to end.
+    /// Makes a check, which adopts the decision of the fleet and chooses the next command to the fleet. `is_up` is true
+    /// if the store answers at present, and `closing` if the process is about to end.
     pub(in crate::coordinator) fn check(&mut self, who: &Who, is_up: bool, closing: bool, now: Now, dice: &mut Dice) {
         // Each live instance of a fleet makes its share of the health checks.
         let shared = who.members.live.filter(|_| who.sharing.is_of_fleet());
@@ -179,7 +186,8 @@ impl Desk {
         }
     }
 
-    /// Notes a transition of the circuit for the fleet.
+    /// Notes a transition of the circuit for the fleet. `taken_over` is true if the transition is a restore, or if the
+    /// desk has made the transition by taking over another state.
     pub(super) fn note_for_fleet(&mut self, edge: &Transition, taken_over: bool, who: &Who, now: Tick) {
         let is_own = !taken_over && self.evidence.left_closed_on_own();
         let age = self.circuit.now().saturating_since(edge.at);
@@ -196,8 +204,8 @@ impl Desk {
         self.count_last_probes(edge, taken_over, had_lease, who);
     }
 
-    /// Returns true while the decision of the fleet is not closed. After a restart the state of the circuit comes from
-    /// that decision, so that the entry need not have the state.
+    /// Returns true while the decision of the fleet is open or half-open. After a restart the state of the circuit
+    /// comes from this decision, so that the entry of this instance need not have the state.
     pub(super) fn is_common(&self, who: &Who) -> bool {
         let (state, _) = self.known.record().decided(who.follows());
         who.sharing.is_of_fleet() && state != State::Closed
@@ -228,9 +236,12 @@ impl Desk {
         waits(&again) && waits(&present) || again.state == present.state && ends_alike
     }
 
-    /// Returns true if each change of another instance matters now, because this instance has a reason to vote or a
-    /// round is under way. An open fleet does not change before its opening ends. The first request for a lease after
-    /// that end succeeds, or conflicts and gets the present record as the answer.
+    /// Returns true if the record must be polled at [`Pace::Bound`](super::Pace::Bound), because this instance has a
+    /// reason to vote or a round is under way.
+    ///
+    /// Returns false while the fleet is open. If a health probe ends the opening early, the write of that round sends a
+    /// hint. After the end of the opening, the first request for a lease either succeeds, or conflicts and gets the
+    /// present record as the answer.
     pub(super) fn is_deciding(&self, follows: bool) -> bool {
         match self.known.record().decided(follows) {
             (State::Closed, _) => self.fleet.opening.is_some(),
@@ -239,7 +250,8 @@ impl Desk {
         }
     }
 
-    /// Counts the calls since the last check, which are the demand for a lease and the reason to decline an opening.
+    /// Counts the rejections and successes since the last check. New calls are the demand for a lease, and recent
+    /// successes are a reason to decline an opening of the fleet.
     fn count_calls(&mut self, decided: State, now: Tick) {
         let (totals, state) = (self.circuit.totals(), self.circuit.state());
         let fleet = &mut self.fleet;
@@ -261,8 +273,8 @@ impl Desk {
     }
 
     /// Returns the first command, in the order of the table at the top of this file, that the record would accept.
-    /// Returns `None` while an order of an operator waits for the store, or if the record has a later version of the
-    /// format.
+    /// Returns `None` if there is no such command, while an order of an operator waits for the store, or if the record
+    /// has a later version of the format.
     fn next_command(&mut self, fleet: &Fleet, who: &Who, closing: bool, now: Now) -> Option<FleetChange> {
         let record = self.known.record();
         if !record.is_writable() || self.changes.has_act() || self.changes.is_forgetting() {
@@ -275,7 +287,7 @@ impl Desk {
             {
                 return Some(result);
             }
-            // The record no longer accepts the result.
+            // The record no longer accepts the result, so the turn is over.
             self.fleet.turn = Turn::None;
         }
         let commands = [
@@ -307,7 +319,7 @@ impl Desk {
         }
     }
 
-    /// Returns the generation of the fleet.
+    /// Returns the generation of the present decision of the fleet.
     fn generation(&self, who: &Who) -> Generation {
         let (_, generation) = self.known.record().decided(who.follows());
         generation
@@ -318,8 +330,8 @@ impl Desk {
         self.circuit.standing().mode == Mode::Automatic && !self.circuit.is_bypassed()
     }
 
-    /// Returns the open duration after another failed round. The duration is not shorter than the delay for which the
-    /// service has asked this instance.
+    /// Returns the open duration of the fleet after another failed round. `None` if only a reset ends the opening. The
+    /// duration is not shorter than the delay for which the service has asked this instance.
     fn open_again(&self, fleet: &Fleet, now: Now) -> Option<Duration> {
         let floor = self.fleet.floor.map_or(Duration::ZERO, |floor| floor.saturating_since(now.here));
         self.circuit.open_duration(fleet.attempt.saturating_add(1)).map(|open_for| open_for.max(floor))
@@ -338,8 +350,9 @@ impl Desk {
             return None;
         }
         let left = opening.votes_until.saturating_since(now.here);
-        // The clocks of this process and of the store give slightly different ends for one vote. A difference below
-        // `SAME_END` makes no new vote, so that the record accepts the command only if the votes are enough now.
+        // The clocks of this process and of the store give slightly different ends for one vote. Unless the new end is
+        // later by more than `SAME_END`, the command repeats the end in the record. The record then accepts the command
+        // only if the votes are enough now.
         let given = self.known.record().own_vote(&who.id, who.follows(), now.store).map(|until| until.since(now.store));
         let lasts = given.filter(|given| left <= given.saturating_add(SAME_END)).unwrap_or(left);
         Some(FleetChange::Vote {
@@ -408,11 +421,11 @@ fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
     window.unwrap_or_default().max(Duration::from_secs(10))
 }
 
-/// The duration of a lease. An instance that dies keeps its lease from other instances for this time.
+/// The duration of a lease. If an instance dies, its lease still counts as pending for up to this time.
 const LEASE: Duration = Duration::from_secs(10);
 /// The longest delay of a first request for a lease.
 const REQUEST_JITTER: Duration = Duration::from_millis(250);
-/// The time since its last rejection within which an instance counts as busy.
+/// The time for which an instance counts as busy after its last rejection of a call.
 const BUSY: Duration = Duration::from_secs(2);
 /// The largest difference between two computed ends of one vote or of one opening.
 const SAME_END: Duration = Duration::from_secs(1);

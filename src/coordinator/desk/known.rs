@@ -1,4 +1,4 @@
-//! The content of the store that this process has loaded or written.
+//! The record of one circuit in the store, as this process knows it from its loads and writes.
 //!
 //! [`Known`] joins all copies of the record, remembers the version that the store has, and decides whether the store
 //! lacks content that must be written back. The module [`record`](crate::record) decides the meaning of a record,
@@ -11,14 +11,14 @@ use crate::store::{Etag, Versioned};
 use crate::telemetry;
 use crate::telemetry::lines::{Lines, Omitted};
 
-/// The version of the record in the store.
+/// The version of the record in the store, as far as this process knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stored {
     /// The record was not loaded yet, or the loaded version may be old, for example after a write without an answer.
     Unknown,
     /// The store has no record.
     Absent,
-    /// The store has this version.
+    /// The record had this version at the last answer of the store.
     At(Etag),
 }
 
@@ -28,18 +28,18 @@ impl Stored {
     }
 }
 
-/// The usable content of a copy.
+/// The kind of the content in an answer of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// A record, which is already joined with the known record.
     Record,
-    /// No record.
+    /// No record, because the store has none.
     Absent,
     /// Bytes that are no record of this circuit, which count as absent.
     Corrupt,
 }
 
-/// The content of the store that this process has loaded or written.
+/// The record of one circuit as this process has loaded or written it, with its version in the store.
 #[derive(Debug)]
 pub(super) struct Known {
     /// The join of all copies that this process has loaded or written. `found` and `written` add a copy, and `forget`
@@ -49,18 +49,18 @@ pub(super) struct Known {
     /// sets the version, and `unload` forgets the version.
     stored: Stored,
     /// True if `record` must be written back, because the stored copy lacks a part of it. If the store has no usable
-    /// copy, only the record of a tripped or held circuit is written back. `found` and `written` set the flag by a
-    /// comparison, `write_again` sets the flag, and `forget` clears the flag.
+    /// copy, only the record of a tripped or held circuit is written back. `found` and `written` compare the two and
+    /// set or clear the flag, `write_again` sets the flag, and `forget` clears the flag.
     is_behind: bool,
-    /// The tier that did not have the last write of this process at the end of that write. Set by `written`, and
-    /// cleared by `forget`.
+    /// The tier of a tiered store that did not have the last write of this process when the write ended. `None` if each
+    /// tier had the write. Set by `written`, and cleared by `forget`.
     lacking: Option<&'static str>,
-    /// The last version that did not decode, so that `found` warns once for each version.
+    /// The last version that did not decode. The version is kept so that `found` warns once for each version.
     corrupt: Option<Etag>,
     /// The limit of the log lines about versions that did not decode, because another program may write many such
     /// versions.
     lines: Lines,
-    /// The store, or the tier of a tiered store, that answered last. Set by `found`.
+    /// The kind of the store, or of the tier of a tiered store, whose answer `found` has handled last.
     from: &'static str,
     /// The time of the last answer to a load or a write of the record. Set by `found` and `written`.
     answered: Option<Tick>,
@@ -86,7 +86,7 @@ impl Known {
         self.is_behind
     }
 
-    /// Returns true if the store has answered for the record after this time.
+    /// Returns true if the store has answered a load or a write of the record after this time.
     pub(super) fn was_answered_after(&self, time: Tick) -> bool {
         self.answered.is_some_and(|answered| answered > time)
     }
@@ -100,15 +100,16 @@ impl Known {
         self.stored = Stored::Unknown;
     }
 
-    /// Takes the version of an answer and ignores the content, because the record is about to be deleted.
+    /// Takes only the version from an answer of the store and ignores the content, because the record is about to be
+    /// deleted.
     pub(super) fn found_before_deletion(&mut self, current: Option<&Versioned>) {
         self.stored = Stored::of(current);
     }
 
-    /// Joins a copy that came from the store.
+    /// Joins the copy in an answer of the store with the known record. Returns the kind of the copy.
     pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, now: Now) -> Found {
-        // The decoded copy lacks the entries that are too old. The known record drops them as well, because it would
-        // otherwise be written back for their sake.
+        // The decoded copy lacks the entries that have expired. The known record drops these entries as well, because
+        // otherwise it would differ from the copy and would be written back.
         self.record.expire(now.store);
         let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now.store));
         let found = match (current, decoded) {
@@ -156,6 +157,7 @@ impl Known {
     }
 
     /// Joins the record of a write that the store has made. `lacking` is the tier that does not have the write yet.
+    /// `None` if each tier has the write.
     pub(super) fn written(&mut self, record: &CircuitRecord, etag: Etag, lacking: Option<&'static str>, now: Tick) {
         self.answered = Some(now);
         self.lacking = lacking;
@@ -164,8 +166,8 @@ impl Known {
         self.stored = Stored::At(etag);
     }
 
-    /// Takes the version of a write that the store has made after the order to delete the record. The content does not
-    /// matter, because the deletion comes next.
+    /// Takes the version of a write that was under way when an operator ordered the deletion of the record. The content
+    /// does not matter, because the deletion comes next.
     pub(super) fn written_before_deletion(&mut self, etag: Etag) {
         self.stored = Stored::At(etag);
     }

@@ -11,7 +11,8 @@ use crate::store::{AuditRow, row_id};
 use crate::telemetry::audit::MISSING;
 
 impl Desk {
-    /// Reads the transitions and the counts of the circuit since the last look. Returns the audit rows.
+    /// Reads the transitions and the counts of the circuit since the last look. Returns the report with the audit rows
+    /// and the results of orders.
     pub(in crate::coordinator) fn look(&mut self, who: &Who, now: Tick) -> Report {
         let mut report = Report::default();
         let (edges, missed) = self.changes.observe(&self.circuit);
@@ -20,9 +21,9 @@ impl Desk {
             report.missed = Some((missed, self.row(who, MISSING, reason, None)));
         }
         for edge in edges {
-            // A restore is no change of this process. The desk makes most restores itself. A keyed circuit is also
-            // restored before it has a desk, when an evicted key returns. The evidence of a restored opening comes from
-            // the entry in the record, by `Evidence::continues`.
+            // A restore is no change of this process. The desk makes most restores itself, but a keyed circuit whose
+            // evicted key returns is restored before it has a desk. `Evidence::continues` takes the evidence of a
+            // restored opening from the entry in the record.
             let restored = edge.reason == Reason::Restored;
             let taken_over = self.changes.seen(&edge) || restored;
             if changes_state(&edge) && !restored {
@@ -40,7 +41,8 @@ impl Desk {
         report
     }
 
-    /// Keeps a transition that the circuit, or an operator of this process, has made, until the store has it.
+    /// Handles a transition that the circuit, or an operator of this process, has made. The audit gets a row, and the
+    /// desk keeps the change until the store has it.
     fn happened(&mut self, who: &Who, edge: &Transition, now: Tick, report: &mut Report) {
         let age = self.circuit.now().saturating_since(edge.at);
         // The kill switch is a setting of this process, and must not reach other instances or the next start.
@@ -59,8 +61,8 @@ impl Desk {
             row.reason.push_str("; this instance only");
         }
         // While the decision of the fleet is not closed, an instance writes no row when its own circuit becomes
-        // half-open, because the row of the round stands for all instances. An act of an operator has a row in every
-        // case.
+        // half-open, because the audit has one row for the round of the whole fleet. An act of an operator has a row in
+        // every case.
         if edge.to.state != State::HalfOpen || row.user.is_some() || !self.is_common(who) {
             report.rows.push((age, row));
         }
@@ -75,9 +77,9 @@ impl Desk {
         if !changes_state(edge) {
             return;
         }
-        // The entry is due even if the transition is not written. In a fleet, a later check cancels this if a restart
-        // would restore the same state without the entry. Without a fleet, the record may refuse the transition because
-        // of a newer state or a newer act, and then only the entry has the state of this instance.
+        // The entry is due even if the transition is not written. In a fleet, a later check cancels the write of the
+        // entry if a restart would restore the same state without the entry. Without a fleet, the record may refuse the
+        // transition because of a newer state or a newer act, and then only the entry has the state of this instance.
         self.evidence.owe(now);
         if who.sharing.is_of_fleet() {
             return;
@@ -100,8 +102,8 @@ impl Desk {
     }
 }
 
-/// Returns the id of the act of an operator, which is the id of its order. The id of an act without an order consists
-/// of the incarnation and the era.
+/// Returns the id of the act of an operator, which is the id of its order. An act without the id of an order gets an id
+/// from the incarnation (the id of this start) and the era.
 pub(super) fn act_id(edge: &Transition, era: u64, who: &Who) -> String {
     edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned)
 }

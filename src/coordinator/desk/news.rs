@@ -1,4 +1,5 @@
-//! The reasons to load a record, which are the pace of the polls, and the hints that can matter for the circuit.
+//! The two reasons to load the record of a circuit without a write. Polls load the record at a regular pace. A hint,
+//! the notice that another instance has written the record, causes a load if the write can matter for the circuit.
 
 use super::Desk;
 use crate::clock::Tick;
@@ -7,7 +8,7 @@ use crate::record::Timestamp;
 use crate::state::State;
 use crate::store::Hint;
 
-/// The speed at which the record of a circuit is polled.
+/// The speed at which the task polls the record of a circuit, from the fastest to the slowest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::coordinator) enum Pace {
     /// The fleet of the circuit votes or probes, or the version of the record in the store is not known.
@@ -19,8 +20,8 @@ pub(in crate::coordinator) enum Pace {
 }
 
 impl Desk {
-    /// Returns the pace of the polls. `store` is the time of the store. A circuit that is tripped in this process, or
-    /// tripped or held in the record, is not at rest.
+    /// Returns the pace of the polls for this circuit. `store` is the time of the store, if it is known. A circuit that
+    /// is tripped in this process, or tripped or held in the record, is not at rest.
     pub(in crate::coordinator) fn pace(&self, sharing: Sharing, store: Option<Timestamp>) -> Pace {
         let is_at_rest =
             !self.circuit.standing().is_tripped() && store.is_none_or(|now| !self.known.record().is_eventful(now));
@@ -38,12 +39,13 @@ impl Desk {
         self.known.was_answered_after(time)
     }
 
-    /// Returns true if the record must be loaded because of a hint. `store` is the time of the store.
+    /// Returns true if the record must be loaded because of a hint. `store` is the time of the store, if it is known.
     ///
-    /// With [`Sharing::Advise`], only a closed circuit without advice and a circuit that waits for its restore follow
-    /// the hint of a transition. All other circuits need no load. Advice has no effect while its circuit is not closed,
-    /// and the next write of the circuit conflicts and returns the record. A circuit under advice is polled as a
-    /// circuit that is not at rest, and the next poll shows if the advice continues.
+    /// With [`Sharing::Advise`], the hint of a transition causes a load only for a circuit that waits for its restore,
+    /// or that is closed and has no advice. A circuit that is not closed needs no load, because advice has no effect on
+    /// the circuit. Its next write conflicts, and the answer has the record. A circuit under advice needs no load,
+    /// because its record is polled as that of a circuit that is not at rest, and the next poll shows if the advice
+    /// continues.
     pub(in crate::coordinator) fn follows(&self, hint: Hint, sharing: Sharing, store: Option<Timestamp>) -> bool {
         hint != Hint::Transition
             || sharing.is_of_fleet()

@@ -13,12 +13,13 @@ use crate::clock::Tick;
 pub(super) enum Registration {
     /// The registry has the circuit.
     Registered,
-    /// The registry has evicted the circuit. `next` is a circuit that was registered under the same name since then,
-    /// and that gets a desk when this desk is closed.
+    /// The registry has evicted the circuit. `next` is a circuit that was registered under the same name since then.
+    /// This circuit gets its own desk when the present desk is closed. `None` if there is no such circuit.
     Evicted { next: Option<Next> },
 }
 
-/// A circuit that waits for its desk, and the tick until which its first calls wait for a restore.
+/// A circuit that waits for its desk, and the tick until which its first calls wait for a restore. `None` if no call
+/// waits.
 pub(in crate::coordinator) type Next = (Circuit, Option<Tick>);
 
 impl Desk {
@@ -34,8 +35,8 @@ impl Desk {
         }
     }
 
-    /// Lets a new circuit of the same name wait for its desk. Returns true if the circuit of this desk was registered
-    /// until now.
+    /// Marks the circuit of this desk as evicted, and lets a new circuit of the same name wait for the end of this
+    /// desk. Returns true if the circuit of this desk was registered until now.
     pub(in crate::coordinator) fn evict_for(&mut self, next: Next) -> bool {
         let evicted = Registration::Evicted { next: Some(next) };
         matches!(std::mem::replace(&mut self.registration, evicted), Registration::Registered)
@@ -57,12 +58,13 @@ impl Desk {
     /// Returns true if the desk can be closed, because its circuit is evicted and no change is left to be written.
     pub(in crate::coordinator) fn is_finished(&self, now: Tick) -> bool {
         let is_evicted = matches!(self.registration, Registration::Evicted { .. });
-        // A record of a later version is never written, so its desk does not wait for a write.
+        // A record of a later version of this crate is never written, so its desk does not wait for a write.
         let is_written = || !self.has_unwritten() && !self.wants_write(now);
         is_evicted && !self.sending.is_in_flight() && (is_written() || self.unwritable().is_some())
     }
 
-    /// Closes the desk and ends the wait of first calls. Returns the circuit that waits for its desk, if there is one.
+    /// Closes the desk, and ends the wait of its circuit's first calls for the restore. Returns the next circuit of the
+    /// same name, which waits for a desk. `None` if no circuit waits.
     pub(in crate::coordinator) fn close(self) -> Option<Next> {
         self.circuit.restored();
         match self.registration {

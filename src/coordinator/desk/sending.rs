@@ -18,8 +18,8 @@ pub(super) struct Sending {
     /// The number of beginnings and ends of writes, which `begin` and `end` count. The answer to a load that began at a
     /// smaller number is old.
     turn: u64,
-    /// The number of writes in a row that met a conflict. `conflicted` increases the number, and begins anew after
-    /// `MANY_CONFLICTS`. `written` sets the number to zero.
+    /// The number of writes in a row that met a conflict. `conflicted` increases the number, and sets the number to
+    /// zero after `MANY_CONFLICTS`. `written` sets the number to zero.
     conflicts: u32,
     /// The number of writes in a row that failed. `failed` increases the number, and `written` and `deleted` set it to
     /// zero.
@@ -27,7 +27,8 @@ pub(super) struct Sending {
     /// The earliest time of the next write. `failed`, `conflicted`, `pause` and `wait_until` set this time, and `hurry`
     /// ends the wait.
     retry_at: Tick,
-    /// The highest generation or sequence in any write so far, even in a write without an answer. `propose` raises it.
+    /// The highest generation or sequence that this desk has proposed in a write, even in a write without an answer.
+    /// Later proposals use higher numbers. `propose` raises the number.
     proposed: u64,
 }
 
@@ -53,12 +54,13 @@ impl Sending {
         !self.in_flight && now >= self.retry_at
     }
 
-    /// Returns the time until which the next write waits, if it waits now.
+    /// Returns the time until which the next write waits. `None` if the next write need not wait, or if a write is
+    /// under way.
     pub(super) fn waits_until(&self, now: Tick) -> Option<Tick> {
         (!self.in_flight && self.retry_at > now).then_some(self.retry_at)
     }
 
-    /// Notes the numbers of a record that a write proposes.
+    /// Notes the generation and the sequence that a write proposes for the record.
     pub(super) fn propose(&mut self, generation: u64, sequence: u64) {
         self.proposed = self.proposed.max(generation).max(sequence);
     }
@@ -94,11 +96,14 @@ impl Sending {
     /// Notes that the write has met a conflict after the time `took`, while `others` other instances write.
     ///
     /// After the first conflict in a row, the next write begins immediately, because the answer has brought the present
-    /// version. After each second conflict, if other instances write, the desk waits a random time. This time is at
-    /// most that of two writes of each other instance, where at least 2ⁿ other instances are assumed after n conflicts
-    /// in a row. The known version is old after such a wait, so the next write only brings the present version, and the
-    /// write after it begins immediately. After many conflicts in a row the desk waits up to ten times `took` or
-    /// longer, even if no other instance seems to write. No wait is longer than [`LONGEST_WAY`].
+    /// version. After each second conflict, if other instances write, the desk waits a random time. The longest random
+    /// time is twice `took` for each other instance, and at least 2ⁿ other instances are assumed after n conflicts in a
+    /// row. The known version is old after such a wait. Therefore the next write probably conflicts and only brings the
+    /// present version, and the write after it begins immediately.
+    ///
+    /// After [`MANY_CONFLICTS`] conflicts in a row the desk waits even if no other instance seems to write. The longest
+    /// random time is then ten times `took`, or the time above if that is longer. No wait is longer than
+    /// [`LONGEST_WAY`].
     pub(super) fn conflicted(&mut self, took: Duration, others: u32, now: Tick, dice: &mut Dice) {
         self.conflicts += 1;
         let waits = others > 0 && self.conflicts.is_multiple_of(2);
@@ -111,14 +116,14 @@ impl Sending {
         self.retry_at = now.saturating_add(longest.min(LONGEST_WAY).mul_f64(dice.share()));
     }
 
-    /// Notes that the write has failed, and begins the backoff of this desk. The store may fail this write while it
-    /// answers other operations, and then the backoff of the link does not begin.
+    /// Notes that the write has failed, and begins the backoff of this desk. The backoff of the link is not enough,
+    /// because it does not begin if the store answers other operations and fails only this write.
     pub(super) fn failed(&mut self, kind: StoreErrorKind, has_order: bool, now: Tick, dice: &mut Dice) {
         self.failures = self.failures.saturating_add(1);
         let mut wait = backoff(self.failures, dice);
         if kind.is_lasting() {
-            // A refused write waits longer, because the store would refuse it again. An order must not wait longer than
-            // the writes of other circuits.
+            // A refused write waits longer, because the store would refuse it again. An order never waits longer than
+            // after a usual failure, because a caller may wait for its result.
             let longer = REFUSED_AGAIN.mul_f64(0.5 + dice.share());
             wait = if has_order { wait.min(longer) } else { longer };
         }
@@ -147,5 +152,6 @@ const MANY_CONFLICTS: u32 = 8;
 const LONGEST_WAY: Duration = Duration::from_secs(2);
 /// The mean wait after a refused write. The actual wait is 50 % to 150 % of this time.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
-/// The wait after a write of a record that cannot be encoded, or that is of a later version.
+/// The wait before the next attempt to write a record that cannot be encoded, or that a later version of this crate has
+/// written.
 const UNWRITABLE_AGAIN: Duration = Duration::from_secs(60);

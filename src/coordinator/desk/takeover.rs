@@ -1,5 +1,5 @@
-//! The content that the circuit takes over from its record, which is a restore, acts of operators, and the advice of
-//! other instances. The next check takes over the decision of a fleet (`fleet/adopt.rs`).
+//! The content that a circuit takes over from its stored record. The content is a restore, acts of operators, and the
+//! advice of other instances. The decision of a fleet is taken over later, by the next check (`fleet/adopt.rs`).
 //!
 //! The order of the steps matters. A look comes first, because own transitions are newer than the loaded record. The
 //! restore comes before the acts, because an act applies to the restored state. Acts come before the decision of a
@@ -26,7 +26,8 @@ use crate::telemetry;
 use crate::window::Tally;
 
 impl Desk {
-    /// Takes over from the record the content that is new for the circuit.
+    /// Takes over from the known record the content that is new for the circuit. `corrupt` is true if the store has
+    /// answered with bytes that are no record.
     pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
         let mut report = self.look(who, now.here);
         let own = self.known.record().instances.get(&who.id);
@@ -34,17 +35,17 @@ impl Desk {
             report.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.observed(entry);
         }
-        // The entry is renewed so that other instances see that this instance is present. The time of the store
-        // decides, because the clock of this process may have stood still. A full record may have dropped the entry.
-        // Then the age of the last written entry decides, because an immediate write would displace the entry of
-        // another instance, and the instances would displace each other without end.
+        // The entry is renewed so that other instances see that this instance is present. The time of the store decides
+        // if the entry is too old, because the clock of this process may have stood still. A full record may have
+        // dropped the entry. Then the age of the last written entry decides, because an immediate write would displace
+        // the entry of another instance, and the instances would displace each other without end.
         if self.circuit.state() != State::Closed {
             self.evidence.renew(own, now);
         }
         let waiting = self.adopted.is_waiting_for_restore();
         if who.sharing.is_of_fleet() {
-            // The circuit gets its leases before the restore, because the first call of the restored circuit could
-            // otherwise probe without a lease.
+            // Probes of the circuit need leases before the restore begins, because the first call of the restored
+            // circuit could otherwise be a probe without a lease.
             self.lease_probes(&self.known.record().decision(who.follows()), true, now);
         }
         if waiting {
@@ -53,8 +54,8 @@ impl Desk {
         self.judge_pending(who, now, &mut report);
         self.take_over_act(waiting, who, now);
         if waiting {
-            // The report is corrected after the act, because the act can be a hold, which is a part of the restored
-            // standing.
+            // The report of the restore is corrected after the act, because the act can be a hold, which is a part of
+            // the restored standing.
             self.adopted.restored_to(self.after_restore(now.store));
         }
         self.owe_after_an_earlier_start(who, now.here);
@@ -71,9 +72,9 @@ impl Desk {
         report
     }
 
-    /// Makes the entry due if the record has another state of an earlier start of this instance, because a restart
-    /// would restore that state. Such an entry can come after the restore, by a late write of the earlier start, or
-    /// from a tier that did not answer at the restore.
+    /// Makes the entry due if the record has an entry of an earlier start of this instance with another state, because
+    /// a restart would restore that state. Such an entry can arrive after the restore, by a late write of the earlier
+    /// start, or from a tier that did not answer at the restore.
     fn owe_after_an_earlier_start(&mut self, who: &Who, now: Tick) {
         let standing = self.circuit.standing();
         let own = self.known.record().instances.get(&who.id);
@@ -92,7 +93,7 @@ impl Desk {
             None if corrupt => Restore::Corrupt,
             None => Restore::Absent,
             Some(_) if self.changes.has_moved() => {
-                // The entry in the record has an older state than the circuit.
+                // The entry in the record has an older state than the circuit, so the entry is due.
                 self.evidence.owe(now.here);
                 Restore::Outrun
             }
@@ -103,8 +104,8 @@ impl Desk {
                 }
                 #[cfg(feature = "keyed")]
                 if self.circuit.has_inherited() {
-                    // The circuit has inherited the evidence of the evicted circuit of this key. The record has the
-                    // same evidence, which must not count twice.
+                    // The circuit has inherited the evidence of an evicted circuit with the same key. The record has
+                    // the same evidence, which must not count twice.
                     (found.snapshot.run, found.snapshot.tally) = (0.0, Tally::EMPTY);
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
@@ -113,7 +114,8 @@ impl Desk {
                 let Ok(Adopted { edge, is_suppressed }) = adopted else { return };
                 self.changes.taken_over(edge);
                 if is_suppressed {
-                    // The entry in the record is open, and the circuit is closed because its group has no open slot.
+                    // The entry in the record is open, but the circuit stays closed because its group has no open slot.
+                    // Therefore the entry is due.
                     self.evidence.owe(now.here);
                 }
                 let after = self.after_restore(now.store);
@@ -137,7 +139,8 @@ impl Desk {
         self.circuit.restored();
     }
 
-    /// Returns the standing of the circuit for the report, with the operator whose hold is in force.
+    /// Returns the present state, mode and next call of the circuit for the report of the restore, with the user whose
+    /// hold is in force.
     fn after_restore(&self, now: Timestamp) -> After {
         let status = self.circuit.status_with(0);
         let is_in_force = |operated: &&Operated| operated.mode == status.mode;
@@ -148,7 +151,8 @@ impl Desk {
 
     /// Drops a pending act or transition that was superseded or has expired, and reports the result of the act.
     ///
-    /// The verdict comes from a trial on a copy of the record. The trial uses the function that also derives the write.
+    /// The act and the transition are tried on a copy of the known record, by the function that also derives the write
+    /// (`apply`).
     fn judge_pending(&mut self, who: &Who, now: Now, report: &mut Report) {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
@@ -172,8 +176,8 @@ impl Desk {
                 report.fates.extend(replaced().map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
             }
             if verdict == Effect::Known {
-                // The record has this act already. Without a pending act, `take_over_act` takes note of the act in the
-                // record, so that the next order follows that act.
+                // The record has this act already. Without a pending act, `take_over_act` notes the sequence of the act
+                // in the record, so that the next order is based on this sequence.
                 self.changes.drop_act();
                 self.changes.drop_transition_of(command.era);
             }
@@ -197,7 +201,8 @@ impl Desk {
         }
     }
 
-    /// Returns the result of the pending act. `None` if the act is still to be written.
+    /// Returns the result of the pending act for the callers that ordered the act. `None` if the act is still to be
+    /// written. `verdict` is the result of the trial.
     fn fate(&self, verdict: Effect) -> Option<Fate> {
         Some(match verdict {
             Effect::Applied => return None,
@@ -213,7 +218,7 @@ impl Desk {
     }
 
     /// Applies the last act of an operator in the record, if another instance or an earlier start carried it out.
-    /// `is_restore` is true for the first content of the store.
+    /// `is_restore` is true if the circuit still waited for its restore when the record came.
     fn take_over_act(&mut self, is_restore: bool, who: &Who, now: Now) {
         let Some(operated) = &self.known.record().operator else { return };
         if self.adopted.has_taken_over(operated.sequence, operated.commands.last()) {
@@ -230,7 +235,8 @@ impl Desk {
         let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
         self.adopted.act(operated.sequence, id.cloned());
         if !is_restore && !in_force {
-            // The entry names the act, so that the operator can see which instances have taken the act over.
+            // The entry is due, because it names the act. The operator can then see which instances have taken the act
+            // over.
             self.evidence.owe(now.here);
         }
         // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the record,
@@ -247,8 +253,8 @@ impl Desk {
             return;
         }
         let by = operator_of(operated);
-        // An act whose hold is over is applied with no time left, which ends the hold of this circuit immediately. The
-        // act has superseded that hold.
+        // An act whose hold is over is applied with no time left. This ends the present hold of the circuit
+        // immediately, because the act has superseded that hold.
         let order = Order {
             // A circuit that kept its newer state has no log line of a restore, so the hold needs a log line of its
             // own.
@@ -258,11 +264,12 @@ impl Desk {
             age: now.store.since(operated.at),
             ..Order::direct(operated.act, &by)
         };
-        // A reset concerns only circuits that are tripped or held. A closed circuit keeps the evidence in its window.
+        // A reset concerns only a circuit that is tripped or held. Any other circuit keeps the evidence in its window.
         let undisturbed = operated.act == Act::Reset && self.circuit.is_at_rest();
         let edge = if undisturbed { None } else { self.circuit.act(&order).ok().flatten() };
         self.changes.taken_over(edge);
-        // An earlier start of this instance has logged the acts up to the one that its entry names.
+        // The entry of this instance names the last act that an earlier start has applied and logged. After a restore,
+        // only a newer act is logged, so that no act is logged twice.
         let acts = self.known.record().instances.get(&who.id).map_or(0, |own| own.acts);
         if !is_restore || acts < operated.sequence {
             self.log_act(operated, who);
@@ -278,16 +285,17 @@ impl Desk {
     }
 
     /// Shortens the opening and the hold of the circuit if they end earlier by the clock of the store. `era` is the era
-    /// of the circuit when the operation began.
+    /// of the circuit when the answered operation began.
     pub(super) fn end_by_the_store(&mut self, era: u64, now: Now) {
         let operated = self.known.record().operator.as_ref();
         let in_force = |operated: &&Operated| operated.commands.last().is_some_and(|act| self.adopted.is_in_force(act));
         self.ends.answered(&self.circuit, era, operated.filter(in_force).filter(|_| !self.changes.has_act()), now);
     }
 
-    /// Returns the audit row of the last act in the record, once for each act that this start of the instance has not
-    /// ordered. The instance that ordered the act may have ended before the audit had the row. An existing row stays as
-    /// it is, because the id of the row is derived from the order.
+    /// Returns the audit row of the last act in the record, with the age of the act. Each act gets this row at most
+    /// once, and only if this start of the instance has not ordered the act and the act is younger than
+    /// [`REPEATED_FOR`]. The row is needed because the instance that ordered the act may have ended before the audit
+    /// had the row. An existing row stays as it is, because the id of the row is derived from the order.
     fn row_of_act(&mut self, who: &Who, now: Timestamp) -> Option<(Duration, AuditRow)> {
         let operated = self.known.record().operator.as_ref()?;
         let (sequence, age) = (operated.sequence, now.since(operated.at));
@@ -304,16 +312,16 @@ impl Desk {
         Some((age, row?))
     }
 
-    /// Logs an act of another instance or of a command line. The acts of this instance are logged with their audit
-    /// rows.
+    /// Logs an act that an operator ordered on another instance or on the command line. The acts of this instance are
+    /// logged with their audit rows.
     fn log_act(&self, operated: &Operated, who: &Who) {
         let by = operator_of(operated);
         let (action, generation) = (operated.act.as_str(), operated.sequence);
         telemetry::audit::line(self.name(), action, by.reason(), Some(by.user()), generation, Some(&who.id));
     }
 
-    /// Lowers the thresholds of the circuit while another instance is open on evidence of its own, under
-    /// `Sharing::Advise` only.
+    /// Lowers the thresholds of the circuit while another instance is open on evidence of its own. Called only under
+    /// `Sharing::Advise`.
     fn apply_advice(&mut self, who: &Who, now: Now) {
         let record = self.known.record();
         let others = record.instances.iter().filter(|(id, entry)| **id != who.id && !record.is_reset_after(entry));
@@ -331,7 +339,7 @@ fn operator_of(operated: &Operated) -> By {
     operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"))
 }
 
-/// Returns the end of the advice of an entry, and the time until then, if the entry advises.
+/// Returns the time when the advice of an entry ends, and the duration until then. `None` if the entry gives no advice.
 ///
 /// An opening that was made on advice does not advise. Otherwise two instances could keep each other's advice alive.
 /// The opening of an instance that has stopped does not advise either.

@@ -1,10 +1,11 @@
-//! The usual error rate of the circuit in the last minutes, for the judgement of advice.
+//! The usual error rate of the circuit in the last minutes. With advice of another instance, fewer failures open the
+//! circuit, but only failures that are unlikely at this rate.
 //!
 //! The totals since the start of a process hide that a service has become worse. [`Usual`] forgets half of its calls in
 //! ten minutes, so that its rate follows such a change. The circuit uses the higher one of this rate and the rate of
 //! the totals. The calls of a circuit that is not closed are left out, because probes of a service that is down are not
-//! usual. A call counts once it has left the window and the run, because otherwise an outage would make its own
-//! failures usual.
+//! usual. A call is added only after it has left the window and the run (the failures since the last success), because
+//! otherwise an outage would make its own failures usual.
 
 use std::time::Duration;
 
@@ -12,21 +13,22 @@ use crate::circuit::{Before, usual_rate};
 use crate::clock::Tick;
 use crate::outcome::{number, score_from_units};
 
-/// The calls of the last minutes.
+/// The calls of the last minutes and the weight of their failures, of which half are forgotten in ten minutes.
 #[derive(Debug, Default)]
 pub(super) struct Usual {
     calls: f64,
-    /// The weight of the failures of these calls.
+    /// The weight of the failures among these calls.
     failures: f64,
-    /// The largest count of calls outside the window and the run that a look has read. The count of the circuit falls
-    /// when a restore brings evidence, and then no call is added.
+    /// The largest count of calls outside the window and the run that a look has read. When a restore brings evidence,
+    /// the count of the circuit falls below this count, and no call is added.
     counted: Before,
     /// The time of the last look.
     at: Tick,
 }
 
 impl Usual {
-    /// Adds the calls since the last look, unless the circuit was not closed.
+    /// Adds the calls since the last look if the circuit is closed, and forgets a part of the earlier calls. `before`
+    /// counts the calls of the circuit outside the window and the run.
     pub(super) fn look(&mut self, before: Before, is_closed: bool, now: Tick) {
         let counted =
             Before { calls: before.calls.max(self.counted.calls), units: before.units.max(self.counted.units) };
@@ -40,7 +42,7 @@ impl Usual {
         }
     }
 
-    /// Returns the error rate. Returns zero if there were too few calls for a rate.
+    /// Returns the error rate of the last minutes, or zero if there were fewer than [`FEW`] calls.
     pub(super) fn rate(&self) -> f64 {
         if self.calls < FEW { 0.0 } else { usual_rate(self.failures, self.calls) }
     }
@@ -48,6 +50,6 @@ impl Usual {
 
 /// The time in which half of the calls are forgotten.
 const HALVED_IN: Duration = Duration::from_secs(600);
-/// The number of calls below which the rate is zero, so that the rate of the totals is used. A service with one call a
-/// minute has too few calls in ten minutes for a rate.
+/// The number of calls below which the rate is zero, so that the circuit uses the rate of its totals instead. A service
+/// with one call a minute has too few calls in ten minutes for a rate.
 const FEW: f64 = 50.0;

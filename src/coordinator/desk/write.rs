@@ -23,21 +23,24 @@ pub(in crate::coordinator) enum Step {
     Nothing,
     /// A load, because the version in the store is unknown.
     Load,
-    /// A compare-and-set, which is under way from now on. [`Desk::written`] takes the ticket after the answer.
+    /// A compare-and-set, which is under way from now on. Once the store has made the write, the task passes the ticket
+    /// to [`Desk::written`].
     Write(Write, Box<Ticket>),
     /// A deletion of this version, which is under way from now on.
     Delete(Etag),
-    /// No operation, because the record that is to be deleted is absent.
+    /// No operation, because the store has no record that an order to forget could delete. The report has the results
+    /// of the pending orders to forget.
     Forgotten(Report),
 }
 
 impl Desk {
-    /// Returns true if a write may begin.
+    /// Returns true if a write may begin, because no write is under way and the wait for the next write is over.
     pub(in crate::coordinator) fn may_write(&self, now: Tick) -> bool {
         self.sending.is_free(now)
     }
 
-    /// Returns the time until which the next write waits, if it waits now.
+    /// Returns the time until which the next write waits. `None` if the next write need not wait, or if a write is
+    /// under way.
     pub(in crate::coordinator) fn waits_until(&self, now: Tick) -> Option<Tick> {
         self.sending.waits_until(now)
     }
@@ -59,7 +62,8 @@ impl Desk {
         self.sending.is_in_flight()
     }
 
-    /// Returns the number of beginnings and ends of writes so far. A load that began in an earlier turn is old.
+    /// Returns the turn, which each beginning and each end of a write increases. The answer to a load that began in an
+    /// earlier turn is old.
     pub(in crate::coordinator) const fn turn(&self) -> u64 {
         self.sending.turn()
     }
@@ -84,12 +88,13 @@ impl Desk {
         step
     }
 
-    /// Derives the record that the store should have. Returns `None` if the store has that record already, or if the
-    /// record cannot be written now.
+    /// Derives the record that the store should have, and returns its write. Returns `None` if the store has this
+    /// record already, or if the record cannot be written now.
     ///
     /// The act is applied first, then the transition, then the entry, then the command to the fleet. The transition
     /// comes after the act, because a reset is an act and a transition in one. The entry comes after both, because it
-    /// names the act that the circuit has taken over. The command comes last, because its number orders the entry.
+    /// names the act that the circuit has taken over. The command comes last, because it raises the sequence of the
+    /// entry.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
             return self.unwritten(now.here);
@@ -106,8 +111,8 @@ impl Desk {
                 // `judge_pending` drops the act and reports its result after each load.
                 Effect::Superseded | Effect::Expired => {
                     self.known.unload();
-                    // The time in the next answer can be earlier, so that the act is valid again. The pause prevents a
-                    // fast loop of loads.
+                    // The time of the store in the next answer can be earlier than `now`, so that the act is valid
+                    // again. The wait prevents a fast loop of loads.
                     self.sending.wait_until(now.here.saturating_add(LOADED_AGAIN));
                     return None;
                 }
@@ -175,23 +180,24 @@ impl Desk {
         Some((write, Ticket { record, act, transition, entry, sent, era }))
     }
 
-    /// Notes that the record cannot be written. The desk waits, because polls leave out a desk that is about to write,
-    /// and would otherwise never load its record.
+    /// Lets the desk wait, because its record cannot be written. Without the wait, polls would never load the record,
+    /// because they leave out a desk that is about to write. Always returns `None`.
     fn unwritten<T>(&mut self, now: Tick) -> Option<T> {
         self.sending.pause(now);
         None
     }
 
-    /// Returns the hint of a write with this entry and nothing else. If the advice of the entry ends later than that of
-    /// the last entry, the entry has a new opening whose transition the record did not take, and other instances must
-    /// load the record. All other entries have only new counts.
+    /// Returns the hint of a write that has only this entry. If the advice of the entry ends later than the advice of
+    /// the last entry, the circuit has made a new opening that the record did not publish. Then the hint makes other
+    /// instances load the record. All other entries have only new counts and need no hint.
     fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {
         let ends = |entry| advice(entry, now).map(|(until, _)| until);
         let before = self.known.record().instances.get(&who.id).and_then(ends);
         if ends(entry) > before { Hint::Transition } else { Hint::None }
     }
 
-    /// Notes that the store has made the write. `lacking` is the tier that does not have the write yet.
+    /// Notes that the store has made the write. `lacking` is the tier that does not have the write yet. `None` if each
+    /// tier has the write.
     pub(in crate::coordinator) fn written(
         &mut self,
         ticket: Ticket,
@@ -227,15 +233,15 @@ impl Desk {
         report
     }
 
-    /// Notes that the write met another version. The task passes the present version to [`found`](Self::found), and
-    /// then calls [`give_way`](Self::give_way).
+    /// Notes that the store has another version than the write expected. The task then passes the present record to
+    /// [`found`](Self::found), and calls [`give_way`](Self::give_way) unless the process is about to end.
     pub(in crate::coordinator) fn conflicted(&mut self) {
         self.sending.end();
     }
 
     /// Lets other instances write first after a conflict, if the record shows that they write at present. In an outage
-    /// all instances write at the same time, and each conflict costs a whole record. An order of an operator waits only
-    /// after many conflicts. `took` is the time from the write to its answer.
+    /// all instances write at the same time, and each conflict transfers a whole record. An order of an operator waits
+    /// only after many conflicts. `took` is the time from the write to its answer.
     pub(in crate::coordinator) fn give_way(&mut self, took: Duration, who: &Who, now: Now, dice: &mut Dice) {
         let entries = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
         let others = || entries.clone().map(|(_, entry)| entry);
@@ -263,8 +269,8 @@ impl Desk {
         self.sending.hurry(now);
     }
 
-    /// Notes that the last task has ended, and that the answers to its operations are lost. The new task begins with a
-    /// load.
+    /// Prepares the desk for a new task, because the previous task has ended and the answers to its operations are
+    /// lost. The new task loads the record first.
     pub(in crate::coordinator) fn restart(&mut self) {
         self.sending.abandon();
         self.evidence.go_on();
@@ -295,5 +301,5 @@ impl Desk {
 
 /// The wait before the record is loaded again because a pending act has expired or was superseded.
 const LOADED_AGAIN: Duration = Duration::from_millis(100);
-/// If the last write of another instance is younger than this, the instances count as writing at the same time.
+/// The age of another instance's last write below which the instances count as writing at the same time.
 const BUSY: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
 //! The other instances of a fleet, as the answers of the store have shown them.
 //!
-//! An entry counts for 30 s by the clock of the store. The same entry counts for 30 s at most by the clock of this
-//! process, too, so that an entry does not count for ever if the clock of the store was set back. A member that is
-//! missing in an answer still counts until its 30 s are over, because a store that lost its data says nothing about the
+//! An entry counts for 30 s by the clock of the store. The same entry also counts for at most 30 s by the clock of this
+//! process. Therefore an entry does not count for ever if the clock of the store was set back. A member that is missing
+//! in an answer still counts until its 30 s are over, because a store that lost its data says nothing about the
 //! members.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,8 @@ pub(super) struct Others {
     seen: BTreeMap<String, Seen>,
     /// The time of the last answer. `None` if no answer has come yet, or if the last answer is too old.
     answered: Option<Tick>,
-    /// The last time at which another member was live, or at which the members were not known.
+    /// The last time at which another member was live, or at which the members were not known. This instance can have
+    /// been alone only since this time.
     accompanied: Tick,
 }
 
@@ -28,7 +29,7 @@ pub(super) struct Others {
 #[derive(Debug)]
 struct Seen {
     sequence: u64,
-    /// The time until which the entry counts. An entry that has never counted has the time zero.
+    /// The time until which the entry counts as live. The time is zero for an entry that has never counted.
     ends: Tick,
 }
 
@@ -60,7 +61,7 @@ impl Others {
         self.seen.remove(id);
     }
 
-    /// Returns true if this other member counts.
+    /// Returns true if the other member with this id counts as live.
     pub(super) fn has(&self, id: &str, now: Tick) -> bool {
         self.seen.get(id).is_some_and(|seen| seen.ends > now)
     }
@@ -91,7 +92,8 @@ impl Others {
         Members { live: Some(live), is_alone: others == 0 && is_over && is_confirmed }
     }
 
-    /// Returns the members in the record. No member is live if the last answer is too old.
+    /// Returns all members in the record, each with a flag if it is live. No member is live if the last answer is too
+    /// old.
     pub(super) fn members(&self, record: &CircuitRecord, id: &str, now: Tick) -> Vec<Member> {
         let is_known = self.answered.is_some_and(|last| now.saturating_since(last) < LIVE_FOR);
         record.members(|other, _| is_known && (other == id || self.has(other, now)))
@@ -125,7 +127,7 @@ mod tests {
         record
     }
 
-    /// Returns the number of live members and whether this instance is alone, with 0 for an unknown number.
+    /// Returns the number of live members, or 0 if the number is unknown, and whether this instance is alone.
     fn count(others: &mut Others, millis: u64) -> (u32, bool) {
         let Members { live, is_alone } = others.count(at(millis).here);
         (live.unwrap_or(0), is_alone)

@@ -2,8 +2,8 @@
 //!
 //! The store must be able to take the notice, because a refused notice shows nothing about the other rows. A column may
 //! be short, and the character set of a database may be small. Therefore the notice is short, has only ASCII, and has
-//! the action `missing`, which a table with a list of actions knows already. The error of the store is left out,
-//! because all readers of the audit can read the notice.
+//! the action `missing`, which is already allowed in a table that restricts the actions. The error of the store is left
+//! out, because it can name an address or a role, and all readers of the audit can read the notice.
 
 use crate::record::Timestamp;
 use crate::store::AuditRow;
@@ -14,7 +14,8 @@ pub(super) fn notice<'a>(id: String, refused: impl Iterator<Item = &'a AuditRow>
     let (mut count, mut named) = (0_usize, None::<&AuditRow>);
     for row in refused {
         count += 1;
-        // An act of an operator matters more to a reader than a transition.
+        // The notice names an act of an operator if there is one, because an act matters more to a reader than a
+        // transition.
         if named.is_none_or(|named| named.user.is_none()) {
             named = Some(row);
         }

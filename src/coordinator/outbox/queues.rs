@@ -1,6 +1,7 @@
 //! The queues of the outbox, one for the rows of operators and one for all other rows.
 //!
-//! Each queue has a bound. The oldest row of a full queue is lost and counted, and a row reports the number.
+//! Each queue has a bound. The oldest row of a full queue is lost and counted, and another audit row reports the number
+//! of lost rows.
 
 use std::collections::VecDeque;
 
@@ -9,8 +10,8 @@ use crate::record::Timestamp;
 use crate::store::AuditRow;
 use crate::telemetry::audit::MISSING;
 
-/// The rows that wait. A row without an id gets an id of the incarnation and a number, so that a store keeps the row
-/// once if it is written twice.
+/// The rows that wait. A row without an id gets an id from the incarnation (the id of this start of the process) and a
+/// number, so that a store keeps the row once if it is written twice.
 #[derive(Debug)]
 pub(super) struct Queues {
     incarnation: String,
@@ -24,18 +25,18 @@ pub(super) struct Queues {
     pub(super) people: VecDeque<Waiting>,
     /// The other rows, and the rows of acts that are added once more (`Outbox::push_repeated`).
     pub(super) machines: VecDeque<Waiting>,
-    /// The number of rows that were lost because a queue was full, and that no row reports yet.
+    /// The number of rows that were lost because a queue was full. No row reports these rows yet.
     missing: u64,
-    /// The number of rows that were lost since the first start of the task.
+    /// The number of rows that were lost, since the first start of the task.
     pub(super) lost: u64,
     /// The ids of the rows with a user that were lost since the last call of `Outbox::take_lost`.
     pub(super) lost_acts: Vec<String>,
-    /// The room of each queue.
+    /// The largest number of rows in each queue.
     capacity: usize,
 }
 
-/// A row with the tick of its change. The row gets its time by the clock of the store only when it is written, because
-/// that clock may be unknown at the time of the change.
+/// A row that waits, with the tick of its change. The row gets its time by the clock of the store only when it is
+/// written, because the time of the store may be unknown when the change happens.
 #[derive(Debug)]
 pub(super) struct Waiting {
     /// The place of the row among all rows. A report of rows that this outbox has lost has a number below [`FIRST`],
@@ -47,9 +48,9 @@ pub(super) struct Waiting {
     /// rows.
     stands_for: u64,
     pub(super) trial: Trial,
-    /// The number of times that the row was sent alone and got no answer.
+    /// The number of times that the row was sent alone and the store did not answer.
     pub(super) failures: u32,
-    /// The earliest time of the next attempt.
+    /// The earliest time at which the row is sent again.
     pub(super) not_before: Tick,
 }
 
@@ -64,7 +65,7 @@ pub(super) enum Trial {
     Again,
 }
 
-/// The queue of a row.
+/// The queue in which a row waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     People,
@@ -168,7 +169,7 @@ impl Queues {
         let is_meant = |waiting: &Waiting| numbers.binary_search(&waiting.number).is_ok();
         let mut left = numbers.len();
         for queue in [&mut self.people, &mut self.machines] {
-            // Most batches are the beginnings of the queues, so that the other rows need not be visited.
+            // Most batches consist of the first rows of the queues, so that the other rows need not be visited.
             while queue.front().is_some_and(is_meant) {
                 queue.pop_front();
                 left -= 1;
@@ -204,5 +205,5 @@ impl Waiting {
     }
 }
 
-/// The number before that of the first added row. Smaller numbers are those of reports of lost rows.
+/// One less than the number of the first added row. Reports of lost rows have smaller numbers.
 const FIRST: u64 = 1 << 32;

@@ -192,7 +192,7 @@ fn a_row_that_was_refused_before_its_right_was_granted_is_stored() {
     let refused = Failed { is_refused: true, is_up: true };
     let alone = outbox.batch(Tick::ZERO, Timestamp::default()).expect("a row is due");
     assert_eq!(outbox.failed(&alone.sent, refused, Tick::ZERO), Next::Now);
-    // The right is granted between the refusal of the row and the notice.
+    // The store grants the permission between the refusal of the row and the notice.
     let mut table = Table::new(|_| false);
     table.drain(&mut outbox, 0);
     assert_eq!((table.actions(), outbox.len()), (vec!["missing", "0"], 0));

@@ -46,8 +46,8 @@ impl Task {
                     let report = desk.deleted();
                     self.note(at, report, now);
                 } else {
-                    // Another instance has written a version since the last load. The next deletion must name that
-                    // version.
+                    // Another instance has written a newer version since the last load. The record is loaded again,
+                    // because the next deletion must name that version.
                     desk.delete_missed();
                     self.to_load.insert(at);
                 }
@@ -87,7 +87,8 @@ impl Task {
             Ended::Beaten(beaten) => self.beaten(begun, beaten, now),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
-                // The new watch does not report changes that were made before the watch began.
+                // All records are loaded, because the new watch does not report changes that were made before the watch
+                // began.
                 if watch.is_some() {
                     self.load_all(now);
                 }
@@ -101,14 +102,14 @@ impl Task {
         }
     }
 
-    /// Marks the link as up, and notes the time of the store in an answer, unless the machine was suspended since the
-    /// start of the operation.
+    /// Marks the link as up. Also notes the time of the store from the answer, unless the machine was suspended since
+    /// the operation began.
     pub(super) fn answered(&mut self, begun: Begun, store: Timestamp, now: Tick) {
         self.succeeded(now, begun.name, Some(store).filter(|_| begun.wake_ups == self.slept.wake_ups));
     }
 
-    /// Marks the link as up. If the store was down, the orders and the rows of the audit are written now, before the
-    /// records of other circuits.
+    /// Marks the link as up. If the store was down, the backoff of orders and of audit rows ends, so that they are
+    /// written before the records of other circuits.
     pub(super) fn succeeded(&mut self, now: Tick, operation: &'static str, store: Option<Timestamp>) {
         let was_down = !self.ledger.link.is_up();
         self.ledger.link.succeeded(now, operation, store);
@@ -172,7 +173,7 @@ impl Task {
     }
 
     /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown. During a shutdown, each
-    /// desk with no other change drops its mark of the stop.
+    /// desk whose only change is the mark that this instance stops drops the mark.
     pub(super) fn failed(&mut self, begun: Begun, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(begun.at, now, begun.name, error, dice);
@@ -192,8 +193,9 @@ impl Task {
         let now = Now { here: now, store: loaded.now };
         for (Requested { at, turn, era }, entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
-            // A desk with another turn has begun or ended a write since the load began, so the loaded record is old. A
-            // place without a desk, or with the desk of another circuit, does not need the record.
+            // If the turn of a desk has changed, the desk has begun or ended a write since the load began, so the
+            // loaded record is old. A place without a desk, or with the desk of another circuit, does not need the
+            // record.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
             let from = entry.as_ref().map_or(link.kind(), |entry| self.hub.store.origin(&entry.etag));
             let report = desk.found(entry.as_ref(), from, *era, who, now);

@@ -1,8 +1,8 @@
-//! The reports of the task while it runs, and the ledger that it leaves when it ends.
+//! The reports of the task while it runs, and the ledger (its knowledge for the next task) that it leaves when it ends.
 //!
 //! Reports go to the findings of the hub, so that the registry can read them without a message to the task. At the end
-//! the ledger contains every change that is not written yet. The drop of the task hands the ledger over, because a drop
-//! also happens after a panic and at the end of the runtime.
+//! the ledger contains every change that is not written yet. The task hands the ledger over to the hub when it is
+//! dropped, because a drop also happens after a panic and at the end of the runtime.
 
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
-    /// Updates the findings with the result of the restore and with the version of an unwritable record, and handles
-    /// the report of the desk. The task calls this function after each answer to a load or a write of the desk.
+    /// Updates the findings for the registry with the result of the restore, and with the version of a record that
+    /// cannot be overwritten. Then handles the report of the desk. The task calls this function after each answer to a
+    /// load or a write of the desk.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
@@ -76,9 +77,9 @@ impl Task {
         }
     }
 
-    /// Ends a task that never runs, for a shutdown while no task runs. The task only looks at all circuits, because
-    /// they may have changed since the end of the last task, or since they were created. Afterwards the findings have
-    /// the unwritten changes for the shutdown report.
+    /// Ends a task that never runs, for a shutdown while no task runs. The task only observes all circuits, because
+    /// they may have changed since the end of the last task, or since they were created. Afterwards the findings
+    /// contain the unwritten changes for the shutdown report.
     pub(in crate::coordinator) fn end_unrun(mut self) {
         self.read_inbox();
     }
@@ -97,7 +98,8 @@ impl Task {
     }
 }
 
-/// Hands the ledger over and ends all waits, even after a panic, because no caller may wait for a task that is gone.
+/// Hands the ledger over to the hub and ends the waits of all callers, even after a panic, because no caller may wait
+/// for a task that is gone.
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();

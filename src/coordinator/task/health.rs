@@ -1,15 +1,16 @@
 //! The runners of the health probes of a registry.
 //!
 //! Each health probe has a runner of its own (`health/run.rs`), which sleeps while its circuit is closed. The runners
-//! share one bound on their checks. A shutdown ends the runners before the last writes, because a process that ends
-//! must not begin checks. The health probes stay in the ledger, so that the next task runs them again.
+//! share one limit on the number of checks at the same time. A shutdown ends the runners before the last writes,
+//! because a process that ends must not begin checks. The health probes stay in the ledger, so that the next task runs
+//! them again.
 
 use super::Task;
 use crate::circuit::Circuit;
 use crate::health::HealthProbe;
 
 impl Task {
-    /// Takes new health probes over from the inbox, and starts or ends the runners.
+    /// Adds the new health probes from the inbox. Starts their runners, or ends all runners during a shutdown.
     pub(super) fn run_health(&mut self, given: Vec<HealthProbe>) {
         if self.closing {
             self.ledger.health.extend(given);
@@ -52,8 +53,8 @@ impl Task {
         self.runners.abort_all();
     }
 
-    /// Counts a runner that has ended. Once the count exceeds half of the number of health probes, the health probes
-    /// whose circuits are gone are removed. A search after each end would cost too much work.
+    /// Counts a runner that has ended. Once the count exceeds half of the number of health probes, this function
+    /// removes the health probes whose circuits are gone. A search after each end would cost too much work.
     pub(super) fn health_ended(&mut self) {
         self.ended_runners += 1;
         if self.ended_runners.saturating_mul(2) > self.ledger.health.len() {

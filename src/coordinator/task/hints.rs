@@ -1,8 +1,8 @@
 //! The hints of the watch, which are merged into loads.
 //!
 //! A hint is the name of a changed record. Other programs can send hints, and can send very many of them. Therefore a
-//! hint never changes a circuit, and the loads for hints are bounded. The first hint is followed at once. The hints of
-//! the next [`MERGED_WITHIN`] share one load.
+//! hint never changes a circuit, but only causes a load, and the loads for hints are bounded. The first hint causes a
+//! load at once. The hints of the next [`MERGED_WITHIN`] share one load.
 //!
 //! No record is loaded for a circuit that this registry does not have, or for a version that this process knows
 //! already, for example from its own write. A transition of another instance that can have no effect on the circuit
@@ -21,14 +21,14 @@ use crate::coordinator::desks::{DeskId, Desks};
 use crate::record::Timestamp;
 use crate::store::{Etag, Hint, WatchEvent};
 
-/// The hints that no load has followed yet.
+/// The hints that have not caused a load yet.
 #[derive(Debug)]
 pub(super) struct Hints {
-    /// The desks with a hint.
+    /// The desks whose records have a hint.
     changed: BTreeMap<DeskId, Hinted>,
-    /// True after a gap, which counts as a hint for every desk.
+    /// True after a gap, in which the watch may have lost hints. A gap counts as a hint for every desk.
     all: bool,
-    /// The earliest time of the next load.
+    /// The earliest time of the next load that hints cause.
     at: Tick,
 }
 
@@ -59,7 +59,7 @@ impl Hints {
         }
     }
 
-    /// Removes and returns the desks to load now. `store` is the time of the store.
+    /// Removes the hints that can be followed now, and returns the desks to load. `store` is the time of the store.
     fn take(&mut self, desks: &Desks, sharing: Sharing, now: Tick, store: Option<Timestamp>) -> Vec<DeskId> {
         if self.next(desks).is_none_or(|next| next > now) {
             return Vec::new();
@@ -75,7 +75,8 @@ impl Hints {
         for (at, hinted) in changed {
             let Some(desk) = desks.get(at) else { continue };
             if desk.is_writing() {
-                // The answer of the write may be older than the hint. The version is compared after the answer.
+                // The answer of the write may be older than the hint. Therefore the hint is kept, and its version is
+                // compared after the answer.
                 self.changed.insert(at, hinted);
             } else if hinted.etag.is_none_or(|etag| !desk.has_version(&etag))
                 && desk.follows(hinted.hint, sharing, store)
@@ -88,7 +89,8 @@ impl Hints {
         due
     }
 
-    /// Returns the time of the next load. `None` if no desk has a hint that can be followed.
+    /// Returns the time of the next load that hints cause. `None` if there is no hint, or if all desks with a hint are
+    /// writing.
     fn next(&self, desks: &Desks) -> Option<Tick> {
         let is_ready = |at: &DeskId| desks.get(*at).is_none_or(|desk| !desk.is_writing());
         (self.all || self.changed.keys().any(is_ready)).then_some(self.at)

@@ -26,49 +26,49 @@ pub(super) struct Begun {
     pub(super) name: &'static str,
     pub(super) lane: Lane,
     pub(super) at: Tick,
-    /// The number of wake-ups of the machine until the start.
+    /// The number of wake-ups of the machine before the start of the operation.
     pub(super) wake_ups: u64,
 }
 
-/// A record that a load requests.
+/// A desk whose record a load requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requested {
     pub(super) at: DeskId,
-    /// The turn of the desk when the load began.
+    /// The turn of the desk (the number of its writes that began or ended) when the load began.
     pub(super) turn: u64,
-    /// The era of the circuit when the load began.
+    /// The era of the circuit when the load began. The era increases with each transition.
     pub(super) era: u64,
 }
 
-/// The end of an operation.
+/// The end of an operation on the store, with its result.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// A load.
+    /// The end of a load, with the requested desks in the order of the loaded records.
     Loaded { requested: Vec<Requested>, result: Result<Loaded, StoreError> },
-    /// A write of the desk `at`, with the content of the write.
+    /// The end of a write of the desk `at`. `ticket` describes the content of the write.
     Written { at: DeskId, ticket: Box<Ticket>, result: Result<Written, StoreError> },
-    /// A deletion of the record of the desk `at`.
+    /// The end of a deletion of the record of the desk `at`. The result is false if the store has another version.
     Deleted { at: DeskId, result: Result<bool, StoreError> },
-    /// A write of rows of the audit.
+    /// The end of a write of audit rows.
     Audited { sent: Sent, result: Result<(), StoreError> },
-    /// The names in the store, for the survey.
+    /// The end of a listing of all names in the store, for the survey.
     #[cfg(feature = "keyed")]
     Listed { result: Result<Vec<String>, StoreError> },
-    /// The names of a batch of the survey, and their records.
+    /// The end of a load for the survey. `batch` has the requested names.
     #[cfg(feature = "keyed")]
     Surveyed { batch: Vec<(usize, String)>, result: Result<Loaded, StoreError> },
-    /// A deletion of old rows of the audit. The result is true if the store has more old rows.
+    /// The end of a deletion of old audit rows. The result is true if the store has more old rows.
     Trimmed { result: Result<bool, StoreError> },
-    /// An operation of the deletion of old records.
+    /// The end of an operation of the sweep, which deletes old records.
     Swept(Swept),
-    /// A heartbeat in the membership of the fleet.
+    /// The end of a heartbeat in the membership of the fleet.
     Beaten(Beaten),
-    /// A request for a watch. The result is `None` if the store has no watches.
+    /// The end of a request for a watch. The result is `None` if the store has no watches.
     Watching { result: Result<Option<Watch>, StoreError> },
 }
 
-/// The part of the room for operations that an operation uses. Operations for orders have a part of their own, so that
-/// an operator does not have to wait for the timeout of other operations that hang.
+/// The limit on concurrent operations to which an operation counts. Operations for orders have a limit of their own, so
+/// that an operator does not have to wait for the timeout of other operations that hang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
     Orders,
@@ -77,8 +77,8 @@ pub(super) enum Lane {
 
 impl Task {
     /// Begins the operations that are due, as many as the link allows. Orders of operators come first. Loads come
-    /// before other writes, because a desk writes only over a version that it has loaded. Loads leave half of the room
-    /// to writes. Trims come after writes, because old rows can wait.
+    /// before other writes, because a desk writes only over a version that it has loaded. Loads leave half of the
+    /// allowed operations to writes. Deletions of old audit rows come after writes, because old rows can wait.
     pub(super) fn launch(&mut self, now: Tick) {
         self.launch_orders(now);
         let others = self.under_way().saturating_sub(self.orders_under_way);
@@ -185,7 +185,8 @@ impl Task {
         }
         // Rows are dated by the clock of the store, because the clocks of instances differ.
         let Some(time) = self.ledger.link.time(now) else {
-            // A registry without circuits plans no load whose answer would have the time, so an empty load begins.
+            // The time of the store is unknown. A registry without circuits plans no load whose answer would contain
+            // the time, so an empty load begins.
             let is_idle = self.to_load.is_empty() && self.under_way() == 0;
             if is_idle {
                 self.begin_load(Vec::new(), lane, now);
@@ -200,8 +201,9 @@ impl Task {
         true
     }
 
-    /// Begins a deletion of rows of the audit that are older than their retention. A deletion runs only about once an
-    /// hour, unless more old rows are left, because a deletion is not urgent and can be expensive for the store.
+    /// Begins a deletion of audit rows that are older than the retention. A deletion runs only about once an hour,
+    /// because it is not urgent and can be expensive for the store. If more old rows are left, the next deletion
+    /// follows sooner.
     fn trim(&mut self, now: Tick) {
         let (Some(kept), Some(time)) = (self.hub.terms.audit_kept, self.ledger.link.time(now)) else { return };
         self.next_trim = now.saturating_add(TRIM_EVERY.mul_f64(0.5 + self.ledger.dice.share()));
@@ -220,8 +222,8 @@ impl Task {
             return false;
         }
         let Some(time) = link.time(now) else {
-            // A load is planned, because its answer has the time of the store. No poll would load the record, because
-            // polls leave out a desk that is about to write.
+            // The time of the store is unknown. A load is planned, because its answer has this time. No poll would load
+            // the record, because polls leave out a desk that is about to write.
             self.to_load.insert_unless_under_way(at);
             return false;
         };
@@ -278,8 +280,8 @@ impl Task {
         self.jobs.spawn(async move { (begun, ended(caught(operation).await)) });
     }
 
-    /// Returns the number of operations under way. The request for a watch and a heartbeat are left out, because the
-    /// limit of the link does not count them.
+    /// Returns the number of operations under way that count to the limit of the link. A request for a watch and a
+    /// heartbeat do not count.
     pub(super) fn under_way(&self) -> usize {
         let others = usize::from(self.watch_under_way) + usize::from(self.ledger.membership.is_under_way());
         self.jobs.len().saturating_sub(others)

@@ -20,7 +20,8 @@ use crate::telemetry;
 
 impl Task {
     /// Creates the desk of a new circuit. If an evicted circuit of the same name still has a desk, the new circuit
-    /// waits until that desk is closed. The first calls of the circuit wait for the restore until `waits`.
+    /// waits until that desk is closed. The first calls of the circuit wait for the restore until the tick `waits`, or
+    /// do not wait if `waits` is `None`.
     pub(super) fn introduce(&mut self, circuit: Circuit, waits: Option<Tick>) {
         if let Some(at) = self.ledger.index.get(circuit.name()) {
             let desk = &mut self.ledger.desks[*at];
@@ -48,9 +49,10 @@ impl Task {
         self.look(at, crate::clock::Clock::now(&self.ledger.clock));
     }
 
-    /// Marks the desk of a circuit that the registry has evicted. The desk is closed once every change is written.
+    /// Notes that the registry has evicted the circuit. The desk of the circuit is closed once every change is written.
     pub(super) fn evict(&mut self, circuit: &Circuit, now: Tick) {
-        // The circuit may stay in memory, and the next circuit of its key has health probes of its own.
+        // The health probes of the circuit end now. The circuit may stay in memory, and the next circuit of its key has
+        // health probes of its own.
         circuit.stop_checks();
         if !self.ledger.index.contains_key(circuit.name()) {
             // The circuit was created and evicted since the inbox was last read. The inbox keeps such a circuit only if
@@ -91,8 +93,8 @@ impl Task {
         }
     }
 
-    /// Closes a desk with a refused write if a new circuit of the same name waits. Otherwise the new circuit would
-    /// never get a desk, because the store would refuse each later write too.
+    /// Closes a desk whose write the store has refused, if a new circuit of the same name waits. Otherwise the new
+    /// circuit would never get a desk, because the store would refuse each later write of the old desk too.
     pub(super) fn close_for_next(&mut self, at: DeskId, now: Tick) {
         if self.ledger.desks[at].has_next() {
             self.close_unwritten(at, now);
@@ -116,8 +118,8 @@ impl Task {
         let Some(desk) = ledger.desks.remove(at) else { return };
         ledger.leaving.retain(|leaving| *leaving != at);
         ledger.index.remove(desk.name());
-        // The next circuit of this name continues the count of eras, so that a command of the new circuit never has the
-        // number of an old command.
+        // The next circuit of this name continues the count of eras (numbers of transitions), so that a command of the
+        // new circuit never has the number of an old command.
         ledger.eras = ledger.eras.max(desk.last_era());
         self.to_load.forget(at);
         self.polls.forget(at);

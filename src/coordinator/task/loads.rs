@@ -3,10 +3,10 @@
 //! A store answers a batch as a whole. If the store refuses a batch, smaller batches follow until the refused record is
 //! found. From then on that record is loaded alone, after the others.
 //!
-//! If the store refuses a record alone, the store perhaps refuses all records, and then must count as down. The refusal
-//! does not mark the store as down if the store has loaded another record lately (`credit`). Otherwise another record
-//! is requested first, because circuits at rest are loaded too seldom to show that the store still loads records. A
-//! refusal by one part of the store, while another part answers, never marks the store as down.
+//! If the store refuses a record that is loaded alone, it perhaps refuses all records, and then must count as down. The
+//! refusal does not mark the store as down if the store has loaded another record lately (`credit`). Otherwise another
+//! record is requested first, because closed circuits are loaded too seldom to show that the store still loads records.
+//! A refusal by one part of the store, while another part answers, never marks the store as down.
 
 use std::collections::BTreeSet;
 
@@ -24,13 +24,13 @@ pub(super) struct Loads {
     under_way: BTreeSet<DeskId>,
     /// The desks whose record was refused when it was loaded alone.
     alone: BTreeSet<DeskId>,
-    /// The last desk that was loaded alone. The next such load begins after this desk, so that all of these desks have
-    /// their turn.
+    /// The last desk that was loaded alone. The next load of a single desk takes the desk after this one, so that each
+    /// of them has its turn.
     last_alone: Option<DeskId>,
     /// The number of records in the next batch. A refused batch halves the number, and a loaded batch doubles it.
     width: usize,
-    /// The number of refusals of single records that are allowed before the store counts as down. Each successful load
-    /// sets the number anew.
+    /// The number of refused single records that are allowed before the store counts as down. Each successful load sets
+    /// the number again.
     credit: usize,
     /// True if another record was requested since the last successful load, because the credit was used up.
     has_asked: bool,
@@ -53,12 +53,12 @@ impl Loads {
         }
     }
 
-    /// Notes the start of a load.
+    /// Notes that a load of these desks has begun.
     pub(super) fn begun(&mut self, batch: impl Iterator<Item = DeskId>) {
         self.under_way.extend(batch);
     }
 
-    /// Notes the end of a load.
+    /// Notes that a load of these desks has ended, with any result.
     pub(super) fn ended(&mut self, batch: &[Requested]) {
         for Requested { at, .. } in batch {
             self.under_way.remove(at);
@@ -85,7 +85,8 @@ impl Loads {
         self.wanted.is_empty()
     }
 
-    /// Removes and returns the desks of the next batch. A record that is loaded alone comes after the others.
+    /// Removes and returns the desks of the next batch. A desk whose record is loaded alone comes after the others, in
+    /// a batch of its own.
     pub(super) fn next(&mut self) -> Vec<DeskId> {
         let mut batch: Vec<_> =
             self.wanted.iter().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
@@ -97,7 +98,8 @@ impl Loads {
         self.remove(batch)
     }
 
-    /// Removes and returns the desks of the next batch, which are among these desks.
+    /// Removes and returns the next batch from the wanted desks in `desks`. If all of them are loaded alone, the batch
+    /// has one desk.
     pub(super) fn next_of(&mut self, desks: &[DeskId]) -> Vec<DeskId> {
         let wanted = || desks.iter().filter(|at| self.wanted.contains(at));
         let mut batch: Vec<_> = wanted().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
@@ -121,8 +123,8 @@ impl Loads {
         has_credit
     }
 
-    /// Requests another record, to find out if the store refuses all records. Returns false if there is no other
-    /// record, or if the store has loaded no record since the last such request.
+    /// Requests another record, to find out if the store refuses all records. Returns true if another record was
+    /// requested. Returns false if there is no other record, or if no load has succeeded since the last such request.
     fn ask(&mut self, mut others: impl Iterator<Item = DeskId>) -> bool {
         let other = others.find(|other| !self.alone.contains(other)).filter(|_| !self.has_asked);
         self.has_asked |= other.is_some();
@@ -130,7 +132,7 @@ impl Loads {
         other.is_some()
     }
 
-    /// Notes that a batch was loaded.
+    /// Notes that the store has loaded this batch.
     pub(super) fn loaded(&mut self, batch: &[Requested]) {
         for Requested { at, .. } in batch {
             self.alone.remove(at);
@@ -157,7 +159,7 @@ impl Task {
         self.to_load.extend(due);
     }
 
-    /// Handles a load that has failed.
+    /// Handles a load that has failed. Decides if the store counts as down, and plans the next load of the records.
     pub(super) fn not_loaded(&mut self, begun: Begun, requested: &[Requested], error: &StoreError, now: Tick) {
         let desks = &self.ledger.desks;
         // The desks are loaded again, except those that were closed during the load.

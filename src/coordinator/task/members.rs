@@ -13,7 +13,7 @@ use crate::coordinator::membership::Heartbeat;
 use crate::store::{Loaded, StoreError, Written};
 use crate::telemetry;
 
-/// The end of a heartbeat.
+/// The end of a heartbeat, which is a load or a write of the record of the fleet's members.
 #[derive(Debug)]
 pub(super) enum Beaten {
     Loaded(Result<Loaded, StoreError>),
@@ -62,7 +62,7 @@ impl Task {
         let Ledger { membership, who, dice, link, .. } = &mut self.ledger;
         let at = |store| Now { here: now, store };
         let is_contested = match beaten {
-            // The store may have read its clock before the suspend of the machine.
+            // The answer is not used, because the store may have read its clock before the suspend of the machine.
             _ if begun.wake_ups != self.slept.wake_ups => {
                 membership.failed(None, now);
                 membership.wake_up(now);
@@ -91,7 +91,7 @@ impl Task {
         self.count_members(now);
     }
 
-    /// Counts the live members for the desks, the registry and the metrics.
+    /// Counts the live members, and passes the number to the desks, the registry and the metrics.
     pub(super) fn count_members(&mut self, now: Tick) {
         let Ledger { membership, who, .. } = &mut self.ledger;
         if !membership.is_kept() {

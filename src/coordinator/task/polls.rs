@@ -1,10 +1,10 @@
 //! The polls, which load records because a store without a watch reports no changes, and a watch can lose changes.
 //!
-//! Each desk has the pace of its circuit. A circuit is at rest if it is not tripped in this process, and neither
-//! tripped nor held in the record. Counts of failures are no reason for a faster pace, because the counts of other
-//! instances matter only in a write, and a write succeeds only over the newest version. While the watch reports every
-//! change, a poll only finds changes whose hint was lost, so that the polls are slow. Otherwise a poll finds every
-//! change of another instance.
+//! Each desk has a pace, which sets the interval of its polls. A circuit is at rest if it is not tripped in this
+//! process, and neither tripped nor held in the record. Counts of failures are no reason for a faster pace, because the
+//! counts of other instances matter only in a write, and a write succeeds only over the newest version. While the watch
+//! reports every change, a poll only finds changes whose hint was lost, so that the polls are slow. Otherwise a poll
+//! finds every change of another instance.
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|
@@ -36,11 +36,11 @@ pub(super) struct Polls {
     terms: terms::Polls,
     /// True while the watch reports every change.
     is_watched: bool,
-    /// The rounds by pace.
+    /// The rounds, one for each pace.
     rounds: [Round; PACES.len()],
 }
 
-/// The polls of the desks with one pace.
+/// The polls of the desks with one pace, which visit the desks in turn.
 #[derive(Debug)]
 struct Round {
     desks: BTreeSet<DeskId>,
@@ -107,9 +107,9 @@ impl Polls {
         }
     }
 
-    /// Returns the desks to poll now, and plans the next polls. `is_fresh` returns true if the store has answered for a
-    /// desk after a time. A circuit that is not at rest writes often, so its poll is left out if the last answer is
-    /// younger than half of the interval.
+    /// Returns the desks to poll now, and plans the next polls. `is_fresh` returns true if the store has answered for
+    /// the desk since the given time. A circuit that is not at rest writes often, so its poll is left out if the last
+    /// answer is younger than half of the interval.
     fn take(&mut self, now: Tick, dice: &mut Dice, is_fresh: impl Fn(DeskId, Tick) -> bool) -> Vec<DeskId> {
         let mut due = Vec::new();
         for pace in PACES {
@@ -128,7 +128,7 @@ impl Polls {
 }
 
 impl Round {
-    /// Returns the time of the next poll after a poll now. Each wait is 80 % to 120 % of its mean, so that many
+    /// Returns the time of the next poll if a poll happens now. Each wait is 80 % to 120 % of its mean, so that many
     /// instances do not poll the store at the same time.
     fn spread(&self, interval: Duration, now: Tick, dice: &mut Dice) -> Tick {
         let batches = u32::try_from(self.desks.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
@@ -140,7 +140,7 @@ impl Round {
         self.next = Some(self.next.map_or(by, |next| next.min(by)));
     }
 
-    /// Takes the next batch of the round.
+    /// Returns the next batch of desks, which begins after the last desk of the previous batch.
     fn take(&mut self) -> Vec<DeskId> {
         let after = self.last.map_or(Unbounded, Excluded);
         let later = self.desks.range((after, Unbounded));

@@ -2,9 +2,9 @@
 //!
 //! Timers and the clock of the process stand still while the machine is suspended, and the wall clock continues. A
 //! timer of the next poll would still wait for its remaining time after the wake-up. Therefore all records are loaded
-//! at once if the wall clock has gained on the clock of the process. Nothing else in the task depends on the wall
-//! clock, so that a step of the wall clock costs no more than a load of all records and a heartbeat. If the wall clock
-//! of a virtual machine stood still as well, the polls come at their usual times.
+//! at once if the wall clock has advanced more than the clock of the process. Nothing else in the task depends on the
+//! wall clock, so that a step of the wall clock costs no more than a load of all records and a heartbeat. If the wall
+//! clock of a virtual machine stood still as well, the polls come at their usual times.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -22,7 +22,7 @@ pub(super) struct Slept {
 }
 
 impl Slept {
-    /// Returns true if the wall clock has gained more than [`GAIN`] since the last check.
+    /// Returns true if the wall clock has gained more than [`GAIN`] on the clock of the process since the last check.
     pub(super) fn since_last_time(&mut self, now: Tick, wall: SystemTime) -> bool {
         let Some((tick, before)) = self.last.replace((now, wall)) else { return false };
         let passed = wall.duration_since(before).unwrap_or_default();
@@ -31,7 +31,8 @@ impl Slept {
 }
 
 impl Task {
-    /// Loads all records now. The time of the store is unknown until the answer, so that no write has a wrong date.
+    /// Handles a wake-up of the machine, and loads all records now. The time of the store counts as unknown until the
+    /// answer, so that no write has a wrong date.
     pub(super) fn wake_up(&mut self, now: Tick) {
         self.slept.wake_ups += 1;
         self.ledger.link.forget_time();

@@ -2,9 +2,9 @@
 //! first call.
 //!
 //! A survey lists the names in the store, and loads in batches the records whose names belong to a keyed layer. A
-//! record is judged and dropped immediately. Therefore only the number of keys of a layer and the number of names in
-//! the store determine the memory. The survey creates the circuits at the end, the most urgent first, and the desk of
-//! each circuit then restores it. All other circuits stay in the store until the first call of their key.
+//! record is judged and dropped immediately, so that the needed memory depends only on the number of keys of a layer
+//! and the number of names in the store. The survey creates the circuits at the end, the most urgent first, and the
+//! desk of each circuit then restores it. All other circuits stay in the store until the first call of their key.
 //!
 //! A record that the store refuses does not hold up the others, as in `loads.rs`.
 //!
@@ -31,8 +31,8 @@ use crate::telemetry;
 pub(super) struct Survey {
     /// True while an operation of the survey is under way.
     under_way: bool,
-    /// The names to load and the circuits found so far, from the list of names to the end of the survey. `None` at
-    /// other times.
+    /// The names to load and the circuits found so far. `None` before the store has listed the names, and after the end
+    /// of the survey.
     work: Option<Work>,
     /// The earliest time of the next survey.
     at: Tick,
@@ -61,7 +61,7 @@ struct Layer {
     /// The names of the circuits to restore that the survey has found so far, each with its urgency.
     found: Vec<(Urgency, String)>,
     /// The number of circuits of the layer that this survey leaves out, because there is no room or because their
-    /// settings were refused. The first call of its key restores such a circuit.
+    /// settings were refused. Such a circuit is restored at the first call of its key.
     left_out: usize,
 }
 
@@ -84,7 +84,7 @@ impl Task {
         let batch: Vec<_> = work.names.drain(..work.names.len().min(work.width)).collect();
         if batch.is_empty() {
             if work.refused > 0 && !work.has_loaded {
-                // The store has refused every record, so that the fault is not in the records, and the survey has
+                // The store has refused every record. Therefore the fault is not in the records, and the survey has
                 // failed.
                 self.survey.work = None;
                 self.survey_failed(now);
@@ -167,7 +167,8 @@ impl Task {
         for ((at, name), entry) in batch.into_iter().zip(&loaded.entries) {
             let layer = &mut work.layers[at];
             let (Some(entry), Some(keyed)) = (entry, layer.keyed.upgrade()) else { continue };
-            // A damaged record is skipped, because the first call of its key reports the damage.
+            // A damaged record is skipped here. The first call of its key loads the record again and reports the
+            // damage.
             let Ok(record) = CircuitRecord::decode(&name, &entry.bytes, loaded.now) else { continue };
             if let Some(urgency) = urgency(&record, &self.ledger.who, keyed.idle(), loaded.now) {
                 layer.found.push((urgency, name));
@@ -210,7 +211,7 @@ impl Task {
             self.hub.findings.lock().left_out += left_out;
             self.hub.prefixes.created(&layer.keyed, circuits);
         }
-        // The task is woken, because its inbox contains the new circuits.
+        // The task wakes itself, because its inbox now contains the new circuits.
         self.hub.called.notify_one();
     }
 
@@ -241,9 +242,9 @@ impl Task {
 }
 
 impl Work {
-    /// Continues after a refused batch with smaller batches, or without a record that is refused alone. The first call
-    /// of its key loads such a record. Returns false after [`MANY_REFUSED`] such records in a row, because the store
-    /// then probably refuses all records.
+    /// Handles a refused batch. The survey continues with smaller batches, or without a record that is refused alone,
+    /// which is then loaded at the first call of its key. Returns true if the survey continues. Returns false after
+    /// [`MANY_REFUSED`] single records in a row, because the store then probably refuses all records.
     fn goes_on_without(&mut self, batch: Vec<(usize, String)>) -> bool {
         if batch.len() == 1 {
             self.refused += 1;
@@ -268,7 +269,8 @@ impl Layer {
     }
 }
 
-/// The number of records refused alone in a row from which the survey assumes that the store refuses all records.
+/// The number of single records, refused one after the other, from which the survey assumes that the store refuses all
+/// records.
 const MANY_REFUSED: usize = 4;
 /// The largest number of records that a survey loads, which is ten times the default limit of a registry.
 const MOST_NAMES: usize = 100_000;

@@ -2,9 +2,9 @@
 //!
 //! Keyed circuits come and go without end, and each key that has failed once leaves a record. About once an hour, the
 //! task queries the store for the names of records that were not written for long, decodes these records, and deletes
-//! those whose time is over. A record that was written in the meantime stays, because a deletion names the version. The
-//! record of a circuit that this instance has stays too. A deletion closes no circuit, because no instance takes an
-//! absent record for a closed circuit.
+//! those whose time to live is over. A record that was written in the meantime stays, because a deletion names the
+//! version that was judged. The record of a circuit that exists in this process stays too. A deletion closes no
+//! circuit, because no instance takes an absent record for a closed circuit.
 //!
 //! Each list, load and deletion is an operation of its own with the whole timeout of the store, so that even a slow
 //! store completes a sweep. A record that the store refuses does not hold up the others, and is judged again by the
@@ -23,7 +23,7 @@ use crate::record::CircuitRecord;
 use crate::store::health::doubled;
 use crate::store::{Etag, Loaded, StoreError, Versioned};
 
-/// The progress of the deletions.
+/// The progress of the deletion of old records.
 #[derive(Debug)]
 pub(super) struct Sweep {
     /// The time of the next operation.
@@ -32,7 +32,7 @@ pub(super) struct Sweep {
     after: String,
     /// The listed names whose records are still to be judged.
     names: VecDeque<String>,
-    /// The records whose time is over, with the judged version.
+    /// The records whose time to live is over, each with the version that was judged.
     over: Vec<(String, Etag)>,
     /// The length of the next load. A load that fails halves the length, and a load that succeeds doubles it.
     width: usize,
@@ -44,9 +44,9 @@ pub(super) struct Sweep {
 /// The end of an operation of the sweep.
 #[derive(Debug)]
 pub(super) enum Swept {
-    /// Some of the names that were not written for long, or none if there are no more.
+    /// Some names of records that were not written for long, or an empty list if there are no more.
     Listed(Result<Vec<String>, StoreError>),
-    /// The records of these names.
+    /// The records of these names, which are judged next.
     Loaded(Vec<String>, Result<Loaded, StoreError>),
     Deleted(Result<bool, StoreError>),
 }
@@ -59,7 +59,8 @@ impl Sweep {
         Self { at, after: String::new(), names, over, width: STEP, failures: 0, under_way: false }
     }
 
-    /// Handles the end of an operation. Returns the mean wait before the next operation, and the error.
+    /// Handles the end of an operation. Returns the mean wait before the next operation and, if the operation failed,
+    /// its name and its error.
     fn ended(&mut self, hub: &Hub, swept: Swept) -> (Duration, Option<(&'static str, StoreError)>) {
         self.under_way = false;
         let (operation, error) = match swept {
@@ -132,7 +133,7 @@ impl Task {
     }
 }
 
-/// Returns the records whose time is over, with their versions.
+/// Returns the names of the loaded records whose time to live is over, with the versions of the records.
 fn over(hub: &Hub, names: Vec<String>, loaded: &Loaded) -> Vec<(String, Etag)> {
     let judge = |(name, entry): (String, &Option<Versioned>)| {
         let entry = entry.as_ref()?;

@@ -7,7 +7,7 @@ use crate::nearest::nearest;
 pub(super) struct Known {
     names: &'static [&'static str],
     kind: StoreKind,
-    /// The scheme of the same address with TLS, for Redis.
+    /// The scheme that a Redis address of this form has with TLS, for the text of an error.
     with_tls: &'static str,
 }
 
@@ -36,7 +36,7 @@ impl Known {
         Self { names, kind, with_tls }
     }
 
-    /// Returns the name of the parameter of which `key` is a spelling.
+    /// Returns the name of the parameter that `key` spells. `None` if no parameter has this spelling.
     pub(super) fn name(&self, key: &str) -> Option<&'static str> {
         let of_postgres = self.kind == StoreKind::Postgres;
         let alias = || ALIASES.iter().find(|(alias, _)| of_postgres && *alias == key).map(|(_, name)| *name);
@@ -64,7 +64,7 @@ impl Known {
     }
 }
 
-/// Refuses a value that the parameter cannot have.
+/// Returns an error if the parameter cannot have this value.
 pub(super) fn check_value(kind: StoreKind, name: &str, value: &str) -> Result<(), Wrong> {
     let allowed: &[&str] = match (kind, name) {
         (_, "sslmode") => &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
@@ -106,7 +106,7 @@ const POSTGRES: [&str; 12] = [
 ];
 /// The parameter that may be repeated, also as `options[NAME]`.
 pub(super) const OPTIONS: &str = "options";
-/// The other spellings that sqlx understands.
+/// The other spellings of PostgreSQL parameters that sqlx understands, each with the name in libpq.
 const ALIASES: [(&str, &str); 5] = [
     ("ssl-mode", "sslmode"),
     ("ssl-root-cert", "sslrootcert"),
@@ -114,5 +114,5 @@ const ALIASES: [(&str, &str); 5] = [
     ("ssl-cert", "sslcert"),
     ("ssl-key", "sslkey"),
 ];
-/// The parameters whose values are files.
+/// The parameters whose values are paths of files.
 const FILES: [&str; 6] = ["sslrootcert", "sslcert", "sslkey", "ca", "cert", "key"];

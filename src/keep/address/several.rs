@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::{Wrong, part};
 
-/// Checks the hosts and the path of an address with several servers. Other addresses have nothing to check here.
+/// Checks the hosts and the path of an address with several servers, and returns an error if they are wrong. Every
+/// other address is accepted.
 pub(super) fn check(scheme: &str, place: &str) -> Result<(), Wrong> {
     let of_sentinels = scheme.ends_with("-sentinel");
     if !of_sentinels && !scheme.ends_with("-cluster") {

@@ -12,14 +12,14 @@ use crate::state::admissible::{Facts, admissible};
 use crate::state::order_hash::Earlier;
 use crate::store::{Hint, Store, StoreError, StoreErrorKind, Versioned, Write, Written};
 
-/// The order, and the knowledge that one attempt passes to the next.
+/// The order, and the results of earlier attempts that the next attempt needs.
 pub(super) struct Attempt<'a> {
     pub(super) name: &'a str,
     pub(super) order: &'a Order,
     /// The highest number that any attempt proposed. A later attempt proposes a higher number, because the write of an
     /// earlier attempt may still arrive.
     pub(super) proposed: u64,
-    /// The error of the last write without an answer. After such a write the order may have been carried out.
+    /// The error of the last write that got no answer. Such a write may have carried out the order.
     pub(super) lost: Option<StoreError>,
     /// True if the record already had the order, and no attempt of this call can have written it.
     pub(super) repeated: bool,
@@ -27,11 +27,11 @@ pub(super) struct Attempt<'a> {
 
 /// The result of an attempt after which the record contains the order, or is deleted by the order.
 pub(super) struct Stored {
-    /// The latest number of the record.
+    /// The number of the latest change in the record, which is a transition or an act.
     pub(super) generation: u64,
-    /// The time of the store.
+    /// The time by the clock of the store, which becomes the time of the row in the audit.
     pub(super) now: Timestamp,
-    /// The tier that does not have the record yet, if the store has tiers.
+    /// The tier that does not have the record yet. `None` if every tier has the record.
     pub(super) lacking: Option<&'static str>,
 }
 
@@ -61,8 +61,8 @@ impl Attempt<'_> {
 }
 
 impl Operator {
-    /// Deletes the stored value, unless the deletion would miss a cache, the id of the order is in use, or the circuit
-    /// has changed since the generation that the operator has seen.
+    /// Deletes the stored value. Refuses the order if the instances use a cache that this store does not have, if the
+    /// id of the order is in use, or if the circuit has changed since the generation that the operator has seen.
     pub(super) async fn try_forget(
         &self,
         attempt: &mut Attempt<'_>,
@@ -166,7 +166,8 @@ impl Operator {
         }
     }
 
-    /// Judges the order by the facts of the record. Returns false if the record contains the order already.
+    /// Checks the order against the record. Returns true if the order must be written, and false if the record contains
+    /// the order already.
     fn judge(&self, name: &str, record: &CircuitRecord, order: &Order, now: Timestamp) -> Result<bool, Refused> {
         let id = order.command_id();
         let tripped_for = record.tripped_at(now).map(|at| now.since(at));

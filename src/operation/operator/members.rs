@@ -5,7 +5,7 @@ use crate::pattern::{RESERVED, is_reserved};
 use crate::record::{CorruptRecord, Member, Timestamp, record_of};
 use crate::store::StoreError;
 
-/// The content of a store for one fleet.
+/// The members of one fleet, as a store contains them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Membership {
@@ -14,7 +14,7 @@ pub struct Membership {
     /// The instances with an entry in the membership, sorted by id, or the reason why the stored value cannot be read.
     /// Each write of a member removes the entries that are an hour old.
     pub members: Result<Vec<Member>, CorruptRecord>,
-    /// The time of the store at the load.
+    /// The time at which the membership was loaded, by the clock of the store.
     pub now: Timestamp,
 }
 

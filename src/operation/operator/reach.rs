@@ -12,7 +12,8 @@ use crate::operation::Order;
 use crate::record::CircuitRecord;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// The instances that were seen to have an act ([`Operator::reach`]).
+/// The number of instances that have applied the act of an order, and the number of known instances. Returned by
+/// [`Operator::reach`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reach {
@@ -25,11 +26,12 @@ pub struct Reach {
 }
 
 impl Operator {
-    /// Waits until the known instances have applied the act of an order, at most for `patience`. Returns `None` if the
-    /// record does not have the order, for example because later acts or a deletion have removed the order.
+    /// Waits until the known instances have applied the act of an order, at most for `patience`, and returns the last
+    /// loaded reach. Returns `None` if the record does not have the order, for example because later acts or a deletion
+    /// have removed the order.
     ///
-    /// If the store reports changes, the instances apply the act within a fraction of a second, and otherwise at their
-    /// next poll, which takes up to 12 s by default.
+    /// If the store reports changes, the instances apply the act within a fraction of a second. Otherwise the instances
+    /// apply the act at their next poll, which is up to 12 s later by default.
     ///
     /// # Errors
     ///

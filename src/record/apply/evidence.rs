@@ -1,4 +1,5 @@
-//! The command that replaces the entry of an instance, which has the state and the evidence of the instance.
+//! The command that replaces the entry of an instance. The entry has the state and the evidence (the counts of calls)
+//! of the instance.
 
 use super::Effect;
 use crate::record::join::{bound, merge};
@@ -12,7 +13,8 @@ pub(super) fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceE
     // A weight that is not a number must not be written, because JSON has no such number, and the whole record could
     // not be decoded again.
     let mut entry = entry.cleaned();
-    // The vote and the lease of an instance change only by its commands to the fleet.
+    // An entry without a vote or a lease keeps the present ones, because they change only by the commands of the
+    // instance to the fleet.
     let present = before.as_ref();
     entry.vote = entry.vote.or_else(|| present?.vote.clone());
     entry.lease = entry.lease.or_else(|| present?.lease.clone());

@@ -24,14 +24,15 @@ pub struct OperatorCommand {
     pub to: State,
     /// The duration of a hold. `None` if the hold has no end, or if the act is no hold.
     pub hold: Option<Duration>,
-    /// The user and the reason.
+    /// The user who gave the order, and the reason of the user.
     pub by: By,
     /// The time since the act happened, by the clock of the instance.
     pub age: Duration,
     /// The sequence of the last act that the instance knew when this act happened. Zero if the instance knew
     /// no act.
     pub on: u64,
-    /// The highest number that the instance has ever proposed, as in [`TransitionCommand`](super::TransitionCommand).
+    /// The highest number that the instance has proposed for this circuit, as in
+    /// [`TransitionCommand`](super::TransitionCommand).
     pub after: u64,
     /// The id of the instance on which the operator acted.
     pub instance: String,
@@ -40,8 +41,8 @@ pub struct OperatorCommand {
     /// The number of the transition that the act made, counted since the start of the instance.
     pub era: u64,
     /// True if the instance belongs to a fleet. The reset of such an instance is a decision of the fleet even if the
-    /// record knows no decision, because another instance may know an earlier decision of a record that the store has
-    /// lost.
+    /// record contains no decision. The store may have lost an earlier record, and another instance may still know the
+    /// decision in that record.
     pub in_fleet: bool,
 }
 
@@ -68,8 +69,8 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
     // If the instance knew no act, the numbers cannot be compared, and the later act wins, as for a transition.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    // The operator may have given the replaced order to another instance as well, and that instance has written the
-    // order. The command then follows that order, although this instance did not know its sequence.
+    // The operator may have given the replaced order to another instance as well. If that instance has written the
+    // order, this command may follow, although this instance did not know the sequence of the order.
     let follows = |last: &Operated| {
         last.commands.last().is_some_and(|id| command.replaced.iter().any(|(replaced, _)| replaced == id))
     };

@@ -14,9 +14,9 @@ pub struct TransitionCommand {
     /// The generation that the instance knew when the transition happened. Zero if the instance did not know
     /// the record.
     pub on: Generation,
-    /// The highest number that the instance has ever proposed for this circuit. The new number must be higher, because
-    /// a proposal that got no answer can still reach a store. The clock of a store alone does not order the proposals,
-    /// because the tiers of a tiered store have different clocks.
+    /// The highest number that the instance has proposed for this circuit, since it added the circuit to its registry.
+    /// The new number must be higher, because an earlier proposal that got no answer can still reach a store. The clock
+    /// of a store alone does not order the proposals, because the tiers of a tiered store have different clocks.
     pub after: u64,
     /// The new state.
     pub state: State,
@@ -49,8 +49,8 @@ pub(super) fn publish(record: &mut CircuitRecord, command: &TransitionCommand, n
     } else {
         record.generation > command.on
     };
-    // A newer state that this instance published itself since its start does not block the transition. The instance may
-    // not know that write, because the answer of the store may have been lost.
+    // A newer state does not block the transition if this instance has published that state itself since its start. The
+    // instance may not know of that write, because the answer of the store may have been lost.
     if newer && !own {
         return Effect::Superseded;
     }

@@ -1,4 +1,5 @@
-//! The commands of an instance to its fleet, which are votes, health successes, leases and the results of probes.
+//! The commands of an instance to its fleet, which are votes, successes of health probes, leases, and the results of
+//! probes.
 
 use std::time::Duration;
 
@@ -11,15 +12,15 @@ pub struct FleetCommand {
     /// The generation of the fleet that the instance knew. If the fleet has another generation, the command is
     /// superseded.
     pub on: Generation,
-    /// The highest number that the instance has ever proposed, as a generation or as the sequence of its entry. New
-    /// numbers are higher, because a proposal that got no answer can still reach a store.
+    /// The highest number that the instance has proposed for this circuit, as a generation or as a sequence. New
+    /// numbers are higher, because an earlier proposal that got no answer can still reach a store.
     pub after: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
     /// The id of this start of the instance, which a new entry gets if the instance has no entry yet.
     pub incarnation: String,
-    /// True for an instance with `Sharing::Follow`, for which a newer published state counts as the decision of the
-    /// fleet.
+    /// True for an instance with `Sharing::Follow`. For this instance, a published state that is newer than the
+    /// decision of the fleet counts as the decision.
     pub follows: bool,
     /// The requested change.
     pub change: FleetChange,
@@ -48,7 +49,7 @@ pub enum FleetChange {
     /// Opens the fleet without votes. The instance has added the sums of the windows in fresh entries, and found that a
     /// trip rule is met.
     Merged {
-        /// The number of instances with failures that the opening needs.
+        /// The smallest number of instances with failures in fresh entries that the opening needs.
         needed: u32,
         /// The time for which an entry is fresh after its write.
         window: Duration,
@@ -74,7 +75,7 @@ pub enum FleetChange {
         in_flight: u32,
         /// The number of probes that may fail without a reopening.
         tolerated: u32,
-        /// The time after which a round without a verdict ends.
+        /// The time after which a round ends although too few probes passed or failed for a verdict.
         quiet_after: Duration,
         /// The longest open duration that the settings of the instance allow. A round may begin after this time, so
         /// that a damaged `until` in the record does not keep the fleet open.
@@ -84,7 +85,7 @@ pub enum FleetChange {
     },
     /// Extends the lease of the instance while its probe is under way.
     Renew {
-        /// The duration from now, at most a minute.
+        /// The duration of the lease from now on, at most a minute.
         lasts: Duration,
     },
     /// The probe of the instance passed.
@@ -103,7 +104,7 @@ pub enum FleetChange {
     },
     /// No other instance has contradicted the failed probe of the instance within the confirmation delay.
     Unopposed {
-        /// The open duration of the fleet.
+        /// The open duration of the reopened fleet.
         open_for: Option<Duration>,
         /// The number of probes that may fail without a reopening.
         tolerated: u32,
@@ -124,8 +125,8 @@ pub enum FleetChange {
         /// The number of probes that may fail without a reopening.
         tolerated: u32,
     },
-    /// Gives the lease back while its probe is still under way, because the probe has taken so long that other
-    /// instances may probe. The result of the probe still counts.
+    /// Gives the lease back while its probe is still under way. The probe has taken so long that other instances may
+    /// now probe, but its result will still count.
     Overdue,
     /// Gives the lease back without a result, because the probe was cancelled or ignored, or because the instance
     /// cannot use the lease.

@@ -1,5 +1,5 @@
-//! The decisions of a fleet, and the function that writes a decision into a record, where it is also the published
-//! state.
+//! The decisions of a fleet, and the function that writes a decision into a record. The decision is also written as the
+//! published state.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub(super) struct Decision {
     pub(super) reason: String,
 }
 
-/// The cause of the opening of a fleet. A reopening or a round has `Kept` and keeps the cause of the first opening. A
-/// closing has `None`.
+/// The cause of the opening of a fleet, which the record shows until the fleet closes or is reset. A reopening and a
+/// round have `Kept`, and keep the cause of the first opening. A closing has `None`.
 pub(super) enum Origin {
     Votes { votes: u32, needed: u32 },
     Merged,
@@ -75,8 +75,8 @@ impl Decision {
 
 /// Writes the reset of an operator as a decision of the fleet, under the generation of the published state.
 ///
-/// If the record has no vote, no lease and no decision, and `in_fleet` is false, the circuit is not in a fleet, and
-/// nothing is written.
+/// Writes nothing if the circuit is not in a fleet. This is so if the record has no vote, no lease and no decision, and
+/// `in_fleet` is false.
 pub(in crate::record) fn reset(record: &mut CircuitRecord, to: State, in_fleet: bool, now: Timestamp) {
     let is_of_fleet = in_fleet
         || record.fleet.is_some()

@@ -16,14 +16,15 @@
 //! | `Late` | the instance has an overdue probe; or a lapsed lease, and room for a lease | the result counts |
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
-//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if no probe
-//! of the instance failed in this round or all failed probes of the round are tolerated, if fewer than `in_flight`
-//! leases are pending, and if passed and pending probes together are fewer than `probes`. A hold of an operator supersedes every command, because the hold decides alone.
-//! Each decision of the fleet is also the published state, under the same generation.
+//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if no probe of the
+//! instance failed in this round or all failed probes of the round are tolerated, if fewer than `in_flight` leases are
+//! pending, and if passed and pending probes together are fewer than `probes`. A hold of an operator supersedes every
+//! command, because only the hold then decides about the calls. Each decision of the fleet is also the published state,
+//! under the same generation.
 //!
-//! Each result ends its lease. If the answer to a result was lost and the result is sent again, the result finds no
-//! pending lease and does not count twice. For this purpose, an instance requests no further lease before it knows that
-//! the record has its last result.
+//! Each result ends its lease. If the answer to a result was lost and the instance sends the result again, there is no
+//! pending lease, and the result does not count twice. Therefore an instance requests no further lease before it knows
+//! that the record has its last result.
 //!
 //! Three guards need an explanation. A late result needs a lapsed lease or an overdue probe of its round, because an
 //! instance could otherwise send any number of results after its lease has ended. The result of an overdue probe counts
@@ -47,7 +48,7 @@ use crate::state::{Brief, Mode, State};
 /// Applies the command of an instance.
 pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetCommand, now: Timestamp) -> Effect {
     let FleetCommand { on, after, instance: id, incarnation, follows, change } = command;
-    // A reader would drop an entry with such an id.
+    // A reader of the record would drop an entry with an invalid id.
     if !is_id(id) {
         return Effect::Unwritable;
     }
@@ -99,8 +100,8 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
     Effect::Applied
 }
 
-/// The judge of one command of an instance at the time `now`. A command may change the vote and the lease of the
-/// instance.
+/// The judge of one command of an instance at the time `now`. `vote` and `lease` are copies of the instance's own,
+/// which the command may change.
 struct Judge<'a> {
     record: &'a CircuitRecord,
     id: &'a str,
@@ -194,7 +195,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Votes, and returns the number of votes if they open the fleet.
+    /// Adds the vote of the instance. Returns the number of votes if they open the fleet, and `None` if more votes are
+    /// needed. Returns an error if the fleet is not closed, or if the vote changes nothing.
     fn vote(&mut self, lasts: Duration, needed: u32) -> Result<Option<u32>, Effect> {
         allow(self.fleet.state == State::Closed && !lasts.is_zero())?;
         let (on, until) = (self.fleet.generation, self.now.saturating_add(lasts.min(LONGEST_VOTE)));
@@ -209,8 +211,8 @@ impl Judge<'_> {
         if is_known { Err(Effect::Known) } else { Ok(None) }
     }
 
-    /// Returns the reason of an opening by votes, which names the first instance that voted. The vote that ends first
-    /// is taken for the first vote.
+    /// Returns the text of the reason of an opening by votes, which names the instance that voted first. The vote that
+    /// ends first is taken for the first vote.
     fn reason_of_votes(&self, votes: u32, live: Option<u32>, own: &str) -> String {
         let others = self.record.voters(self.fleet.generation, self.now).filter(|(id, ..)| *id != self.id);
         let others = others.map(|(id, entry, vote)| {
@@ -226,7 +228,8 @@ impl Judge<'_> {
         if reason.is_empty() { begin } else { format!("{begin}: {reason}") }
     }
 
-    /// Begins a round if the open duration of the fleet, or `longest`, or a forced opening by an operator is over.
+    /// Returns the decision that begins a round. Returns an error unless the open duration of the fleet is over,
+    /// `longest` has passed since the opening, or a forced opening by an operator has ended.
     fn begin(&self, longest: Duration) -> Result<Decision, Effect> {
         let reason = if self.fleet.state == State::Open {
             let is_longest = self.fleet.until.is_some() && self.fleet.is_older_than(longest, self.now);
@@ -246,9 +249,10 @@ impl Judge<'_> {
         Decision { state: State::HalfOpen, open_for: None, attempt, origin: Origin::Kept, reason }
     }
 
-    /// Ends a round that has lasted for `quiet_after`. Returns `None` if the round is younger, so that the instance may
-    /// get a lease. Returns an error if the instance has a pending lease, or if pending leases of other instances delay
-    /// the end of the round.
+    /// Returns the decision that ends a round which has lasted for `quiet_after`. The fleet closes if a probe passed
+    /// and none failed, and otherwise reopens. Returns `None` if the round is younger, so that the instance may get a
+    /// lease. Returns an error if the instance has a pending lease, or if the fleet would reopen while another instance
+    /// has a pending lease.
     fn end_of_round(&self, quiet_after: Duration, open_for: Option<Duration>) -> Result<Option<Decision>, Effect> {
         if self.lease.is_pending(self.now) {
             return Err(Effect::Known);
@@ -297,22 +301,22 @@ impl Judge<'_> {
     }
 
     /// Gives the instance a lease in the present round, or extends its lease. From now on the result of an earlier,
-    /// overdue probe does not count. Otherwise the result of the next probe could count twice, for its lease and for
-    /// the overdue probe.
+    /// overdue probe does not count. Otherwise one result could count twice, once for the lease and once for the
+    /// overdue probe.
     fn lend(&mut self, lasts: Duration) {
         self.lease.overdue = false;
         self.lease.until = Some(self.now.saturating_add(lasts.min(LONGEST_LEASE)));
     }
 
-    /// Ends the pending lease of the instance.
+    /// Ends the pending lease of the instance. Returns an error if the instance has no pending lease.
     fn end_lease(&mut self) -> Result<(), Effect> {
         allow(self.lease.is_pending(self.now))?;
         self.lease.until = None;
         Ok(())
     }
 
-    /// Returns true if the instance may get a lease. An instance whose probe failed leaves the next probe to the other
-    /// instances, unless the settings tolerate all failed probes of the round.
+    /// Returns true if the round has room for a lease of the instance. An instance whose probe failed leaves the next
+    /// probe to the other instances, unless the settings tolerate all failed probes of the round.
     fn has_room(&self, probes: u32, in_flight: u32, tolerated: u32) -> bool {
         let pending = self.pending();
         let may_probe = self.lease.failed_at.is_none() || self.failures() <= tolerated;

@@ -1,4 +1,4 @@
-//! The choice of the form of a rejection's body, problem details or plain text, by the `Accept` of the request (RFC
+//! The choice between problem details and plain text as the body of a rejection, by the `Accept` of the request (RFC
 //! 9110, 12.5.1).
 
 use http::HeaderValue;
@@ -18,8 +18,8 @@ impl Form {
         }
     }
 
-    /// Returns how specifically a media range names this form, where a larger number is more specific.
-    /// Returns `None` if the range does not include the form.
+    /// Returns the specificity with which a media range includes this form. A larger number is more specific. Returns
+    /// `None` if the range does not include the form.
     fn covered_by(self, range: &str) -> Option<u8> {
         // The ranges are ordered from the general to the specific. `application/json` is included, because a
         // client that reads JSON can read a problem.
@@ -32,8 +32,8 @@ impl Form {
     }
 }
 
-/// Returns the form with the larger quality. If both qualities are equal, returns the problem, even if the client
-/// accepts neither form.
+/// Returns the form that the client prefers, which is the form with the larger quality. If both qualities are equal,
+/// returns the problem, even if the client accepts neither form.
 pub(super) fn preferred<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Form {
     let (mut problem, mut text) = (Preference::default(), Preference::default());
     for value in values {
@@ -65,8 +65,8 @@ impl Preference {
     }
 }
 
-/// Returns the quality among the parameters of a range, in thousandths. Returns `None` if the quality is
-/// malformed.
+/// Returns the quality among the parameters of a range, in thousandths. Returns 1000 if the parameters contain no
+/// quality, and `None` if the quality is malformed.
 fn quality<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
     for parameter in parameters {
         if let Some(("q" | "Q", value)) = parameter.split_once('=') {
@@ -76,7 +76,8 @@ fn quality<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
     Some(1_000)
 }
 
-/// Parses a quality such as `0`, `0.25` or `1.000`, with at most three decimals and at most 1.
+/// Parses a quality such as `0`, `0.25` or `1.000`, with at most three decimals and at most 1. Returns `None` for any
+/// other text.
 fn thousandths(value: &str) -> Option<u16> {
     let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
     if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -38,14 +38,14 @@ pub(super) fn limits(root: &Path) -> Option<Vec<Limit>> {
     Some(limits)
 }
 
-/// Returns the CPU time that a cgroup has used, in microseconds.
+/// Returns the CPU time that a cgroup has used, in microseconds. Returns `None` if `cpu.stat` cannot be read or parsed.
 pub(super) fn usage(folder: &Path) -> Option<u64> {
     let text = read(&folder.join("cpu.stat"), 4096).ok()?;
     text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse().ok()
 }
 
 /// Returns the folder where the cgroups are mounted, and the process's own cgroup below it. Returns `None` without
-/// cgroups of version 2.
+/// cgroups of version 2, and an error if a file cannot be read.
 fn place(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
     let own = match read(&root.join("proc/self/cgroup"), 64 << 10) {
         Ok(own) => own,
@@ -63,7 +63,8 @@ fn place(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
     Ok(Some((root.join(mount.trim_start_matches('/')), below.to_owned())))
 }
 
-/// Returns the mounted root and the mount point of a line of `mountinfo`, if the line mounts the tree of cgroups.
+/// Returns the mounted root and the mount point in a line of `mountinfo`, or `None` if the line does not mount the tree
+/// of cgroups.
 fn cgroup2(line: &str) -> Option<(&str, &str)> {
     let (mount, kind) = line.split_once(" - ")?;
     if kind.split(' ').next() != Some("cgroup2") {

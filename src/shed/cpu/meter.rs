@@ -1,5 +1,5 @@
-//! The meter of a load, which computes the used share of the last second from two growing counters, one of the used
-//! amount and one of the available amount.
+//! The meter of a load, which computes the used share of the last second. The meter compares two growing counters, one
+//! of the used amount and one of the available amount.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,8 +27,8 @@ impl Meter {
         self.add(Sample { at, used, offered })
     }
 
-    /// Adds a sample of the used amount, and returns the used share. The available amount is the quota for each period
-    /// of the elapsed time. All values are in microseconds.
+    /// Adds a sample of the used amount, and returns the used share as [`of_counters`](Self::of_counters) does. The
+    /// available amount is the quota for each period of the elapsed time. All values are in microseconds.
     pub(super) fn of_quota(&mut self, at: Tick, used: u64, quota: u64, period: u64) -> Option<f64> {
         let offered = self.samples.back().map_or(0, |last| {
             let elapsed = at.saturating_since(last.at).as_micros();
@@ -41,12 +41,13 @@ impl Meter {
     fn add(&mut self, sample: Sample) -> Option<f64> {
         if let Some(last) = self.samples.back() {
             let age = sample.at.saturating_since(last.at);
-            // A counter that has fallen was reset, or belongs to another cgroup. After a long pause, the last sample
-            // says nothing about the present load.
+            // The samples are dropped if a counter has fallen, because the counter was reset or belongs to another
+            // cgroup. After a long pause the samples are dropped too, because they say nothing about the present load.
             if sample.used < last.used || sample.offered < last.offered || age >= FORGOTTEN {
                 self.samples.clear();
             } else if age < SOON {
-                // The time since the last sample is too short for the kernel's clocks, which tick every 10 ms.
+                // The sample is not kept, because the time since the last sample is too short for the kernel's clocks,
+                // which tick every 10 ms.
                 return self.share();
             }
         }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use super::read;
 
-/// Returns the busy time and the total time of all CPUs, in ticks since the start of the machine.
+/// Returns the busy time and the total time of all CPUs, in ticks since the start of the machine. Returns `None` if the
+/// file cannot be read or parsed.
 pub(super) fn cpu_time(root: &Path) -> Option<(u64, u64)> {
-    // The first line is the sum of all CPUs. The rest of the file may be long.
+    // The first line is the sum of all CPUs. The rest of the file may be long, so only the beginning is read.
     let text = read(&root.join("proc/stat"), 1024).ok()?;
     let (line, _) = text.split_once('\n')?;
     let mut words = line.split_ascii_whitespace();

@@ -1,4 +1,4 @@
-//! The cases of the audit, for the order, repetitions, the longest rows, a new start and filters.
+//! The cases of the audit, which check the order of rows, repeated rows, the longest rows, a new start and filters.
 
 use std::time::Duration;
 

@@ -55,7 +55,8 @@ pub(super) async fn names(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     clear(trial, store, &names).await
 }
 
-/// Deletes the records, because some of the names have no prefix of the run and may remain from an earlier run.
+/// Deletes the records. Some of the names lack the random prefix of this run, so that their records may remain from an
+/// earlier run.
 async fn clear(trial: &Trial<'_, '_>, store: &AnyStore, names: &[String]) -> Result<(), Failure> {
     let loaded = trial.run("load_many", || store.load_many(names)).await?;
     for (name, found) in names.iter().zip(loaded.entries) {
@@ -66,7 +67,8 @@ async fn clear(trial: &Trial<'_, '_>, store: &AnyStore, names: &[String]) -> Res
     Ok(())
 }
 
-/// Returns names that a store could confuse by escapes, folders, patterns, quotes or collations.
+/// Returns names that a store could confuse with each other because of escapes, folders, patterns, quotes or
+/// collations.
 fn awkward(prefix: &str) -> Vec<String> {
     const PARTS: &[&str] = &[
         "a",
@@ -159,8 +161,8 @@ fn awkward(prefix: &str) -> Vec<String> {
         [("x", "a"), ("x", "b"), ("x", "A"), ("x", ""), ("/", ""), ("\"", ""), ("\u{1f980}", "")]
             .map(|(unit, end)| filled(unit, end)),
     );
-    // The next name is a proper prefix of the names that are filled with `x`, so that a store which compares prefixes
-    // fails.
+    // The next name is a proper prefix of the names that are filled with `x`. A store that compares prefixes fails this
+    // case.
     let short = filled("x", "a");
     names.push(short[..short.len() - 1].to_owned());
     names

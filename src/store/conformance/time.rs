@@ -105,9 +105,9 @@ pub(super) async fn watch(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     await_report(trial, &mut watch, &name, None).await
 }
 
-/// Waits until the watch reports a gap, or a change of `name` to `version` (`None` for the deletion) or without a
-/// version. Other events are ignored, because other users of the server cause events, and a change may be reported more
-/// than once.
+/// Waits until the watch reports a gap or the awaited change. The awaited change is a change of `name` to `version`
+/// (`None` for the deletion), or a change of `name` without a version. Other events are ignored, because other users of
+/// the server cause events, and a change may be reported more than once.
 async fn await_report(
     trial: &Trial<'_, '_>,
     watch: &mut Watch,

@@ -66,7 +66,7 @@ impl<'s, 'a> Trial<'s, 'a> {
         }
     }
 
-    /// Checks that the write was not made, and returns the value of the conflict.
+    /// Checks that the write was not made, and returns the present value from the conflict, if there is one.
     pub(super) fn conflict(&self, what: &str, written: Written) -> Result<Option<Versioned>, Failure> {
         match written {
             Written::Conflict { current, .. } => Ok(current),
@@ -152,7 +152,7 @@ pub(super) fn record(name: &str, number: u64) -> Vec<u8> {
     record.encode().expect("a short record can be encoded")
 }
 
-/// Returns the number in a record that [`record`] made.
+/// Returns the number in the bytes of a record that [`record`] made. `None` if the bytes are no record.
 pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     serde_json::from_slice(bytes).ok().map(|record: CircuitRecord| record.era)
 }

@@ -1,10 +1,10 @@
-//! The one thread of a store that does the work on the disk, so that a disk that hangs costs the application one
+//! The thread on which a store does its work on the disk, so that a disk that hangs costs the application only one
 //! thread.
 //!
 //! A timeout ends a wait, and cannot end a system call. On tokio's blocking pool, each operation that was given up
-//! would keep a thread of the application, and the end of the runtime would wait for all of them. Therefore a store has
-//! a thread of its own and one operation at a time. If an operation was given up and its work still runs after a time,
-//! further operations fail at once, because the disk hangs.
+//! would occupy a thread of the application. The end of the runtime would wait for all these threads. Therefore a store
+//! has a thread of its own and one operation at a time. If an operation was given up and its work still runs after a
+//! time, further operations fail at once, because the disk hangs.
 //!
 //! The thread begins with the first operation, and ends after the last clone of the store was dropped and the work
 //! under way has ended. Neither the end of the program nor the end of a runtime waits for work on the disk.
@@ -25,9 +25,9 @@ use crate::sync::Mutex;
 #[derive(Clone)]
 pub(in crate::store) struct DiskThread {
     name: &'static str,
-    /// The file or the folder, for the texts of errors.
+    /// The file or the folder of the store, which the texts of errors name.
     place: PathBuf,
-    /// The running time at which work makes the disk count as hanging, if the operation of the work was given up.
+    /// The running time of work after which the disk counts as hanging, if the operation of the work was given up.
     patience: Duration,
     clock: MonotonicClock,
     /// The sender of work to the thread, or `None` before the first operation. The operations queue for this lock, and
@@ -42,7 +42,8 @@ type Current = Arc<Mutex<Option<Work>>>;
 
 struct Work {
     began: Tick,
-    /// Refers to a value that the future of the operation owns. The value is gone if the operation was given up.
+    /// Refers to a value that the future of the operation owns. The value is gone if the operation was given up,
+    /// because its future was dropped.
     wanted: Weak<()>,
 }
 
@@ -64,8 +65,8 @@ impl DiskThread {
     /// # Errors
     ///
     /// [`Unavailable`](crate::store::StoreErrorKind::Unavailable) at once if the work of an earlier operation has run
-    /// for 500 ms although the operation was given up, or has run for 10 s. Also `Unavailable` if the system starts no
-    /// thread.
+    /// for 10 s, or for 500 ms if the future of that operation was dropped. Also `Unavailable` if the thread cannot be
+    /// started, or has ended. Otherwise the error that the work returns.
     ///
     /// # Panics
     ///
@@ -117,8 +118,8 @@ impl DiskThread {
         }
     }
 
-    /// Returns a function that returns true while the work under way should end early, because its operation was given
-    /// up or `longest` has passed.
+    /// Returns a function to call during the work, which returns true if the work should end early. The work should end
+    /// if its operation was given up, or if the work has run for longer than `longest`.
     #[cfg(feature = "sqlite")]
     pub(in crate::store) fn should_end(&self, longest: Duration) -> impl Fn() -> bool + Send + use<> {
         let (current, clock) = (Arc::clone(&self.current), self.clock);
@@ -130,7 +131,7 @@ impl DiskThread {
         }
     }
 
-    /// Returns the age of the work under way if the disk hangs.
+    /// Returns the running time of the work under way if the disk hangs, and otherwise `None`.
     fn hangs(&self) -> Option<Duration> {
         let current = self.current.lock();
         let work = current.as_ref()?;
@@ -156,7 +157,7 @@ impl fmt::Debug for DiskThread {
 }
 
 /// Prevents the paused clock of a runtime from advancing until the returned value is dropped. Returns `None` if the
-/// clock is not paused, as outside of tests.
+/// clock is not paused, as outside of tests, or if there is no runtime.
 ///
 /// A paused clock jumps to the next timer when its runtime is idle. The deadline of an operation on the disk would then
 /// pass at once. Tokio stops the clock only for work on its blocking pool, so a thread of this pool waits until the
@@ -178,7 +179,7 @@ fn hold_paused_time() -> Option<mpsc::Sender<()>> {
 /// The default of [`patience`](DiskThread::patience), which is longer than a write to a sound disk takes, and shorter
 /// than the usual deadline of an operation.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// The running time at which work makes the disk count as hanging, if the operation of the work still waits.
+/// The running time of work after which the disk counts as hanging, although the operation still waits for the work.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, target_os = "linux"))]

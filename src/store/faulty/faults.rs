@@ -107,7 +107,7 @@ struct Script {
 #[derive(Debug, Default)]
 struct Plan {
     faults: BTreeMap<Operation, Fault>,
-    /// The faults of operations that concern one circuit, by its name.
+    /// The faults that [`set_for`](Faults::set_for) has set, by the name of the circuit.
     faults_for: BTreeMap<String, BTreeMap<Operation, Fault>>,
     delays: BTreeMap<Operation, Duration>,
     operations: BTreeMap<Operation, u64>,
@@ -120,10 +120,10 @@ impl Faults {
         self.0.plan.lock().faults.extend(operations.iter().map(|operation| (*operation, fault)));
     }
 
-    /// Sets the fault of these operations for one circuit, such as a record that a table refuses, or rows of the audit
-    /// that a constraint refuses. The fault applies to a load with this name, to a write or a deletion of this name,
-    /// and to rows of this circuit. A fault for one circuit replaces the fault that [`set`](Self::set) gives to the
-    /// operation. A batch with this circuit fails as a whole.
+    /// Sets the fault of these operations for one circuit. A test can imitate a record that a table refuses, or rows of
+    /// the audit that a constraint refuses. The fault applies to a load with this name, to a write or a deletion of
+    /// this name, and to rows of this circuit. A fault for one circuit replaces the fault that [`set`](Self::set) gives
+    /// to the operation. A batch with this circuit fails as a whole.
     pub fn set_for(&self, circuit: &str, operations: &[Operation], fault: Fault) {
         let mut plan = self.0.plan.lock();
         let faults = plan.faults_for.entry(circuit.to_owned()).or_default();
@@ -135,7 +135,7 @@ impl Faults {
         self.0.plan.lock().delays.extend(operations.iter().map(|operation| (*operation, by)));
     }
 
-    /// Drops the events of every watch and reports no gap for them.
+    /// Drops the events of every watch from now on, and reports no gap for the dropped events.
     pub fn drop_events(&self) {
         self.0.plan.lock().drops_events = true;
     }

@@ -1,8 +1,8 @@
 //! The records in the folder, as files.
 //!
 //! Every function of this module blocks on the disk, so the store calls these functions on its own thread. The module
-//! `lock` has the lock and the kinds of errors, the module `name` has the names of the files, and the module `disk` of
-//! all stores has the rules for owners, modes and links.
+//! `lock` has the lock and the kinds of errors, and the module `name` has the names of the files. The module `disk`,
+//! which the stores on a disk share, has the rules for owners, modes and links.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -39,13 +39,14 @@ struct FolderState {
     /// A random number in the names of temporary files, so that two processes never write to the same temporary file.
     random: u64,
     temporaries: AtomicU64,
-    /// The circuits whose file cannot be read, so that a file that stays unreadable is logged once.
+    /// The circuits whose file could not be read at the last load. A file that stays unreadable is therefore logged
+    /// once.
     unreadable: Mutex<BTreeSet<String>>,
-    /// The limits of the log lines about unreadable files and about files that were no records, because another program
-    /// may write such files one after the other.
+    /// The limits of the log lines about unreadable files and about files that were no records. Another program may
+    /// write such files one after the other, and must not fill the log.
     lines: Mutex<[Lines; 2]>,
     clock: MonotonicClock,
-    /// The subjects of the warnings that are logged once.
+    /// The subjects about which a warning was logged, so that each warning is logged once.
     warned: Mutex<BTreeSet<&'static str>>,
 }
 

@@ -9,16 +9,16 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 /// The result of a reading to the end of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct End {
-    /// The offset of the end of the bytes that were read.
+    /// The offset behind the last byte that was read.
     pub(super) length: u64,
-    /// The offset of the end of the last complete line.
+    /// The offset behind the last complete line.
     pub(super) whole: u64,
     /// True if the last line has no line break, as after a killed writer.
     pub(super) is_torn: bool,
 }
 
 /// Reads the lines from an offset on, but at most the last `most` bytes of the file. `read` gets each line, and true if
-/// the line is complete.
+/// the line is complete. Returns the offsets up to which the file was read.
 pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMut(&[u8], bool)) -> io::Result<End> {
     // The file may grow during the reading. The bytes behind this length are read by the next reading.
     let length = file.metadata()?.len();
@@ -78,7 +78,7 @@ mod tests {
     fn all(text: &[u8], is_within: bool) -> (Vec<(String, bool)>, End) {
         let mut found = Vec::new();
         let keep = |line: &[u8], is_whole| found.push((String::from_utf8(line.to_vec()).unwrap(), is_whole));
-        // A small buffer, so that lines span several readings.
+        // The buffer is small, so that lines span several readings.
         let end = lines(BufReader::with_capacity(3, text), 10, is_within, keep).unwrap();
         (found, end)
     }

@@ -6,9 +6,9 @@
 //! skip the unfinished line.
 //!
 //! A full file is renamed and a new file is begun. The rename replaces the previous full file, so the audit has at most
-//! two files. A file with a second name counts as full, because the second name may belong to another program or to a
-//! backup, to which no row must be appended. Of each file at most the last 64 MiB are read, or twice the configured
-//! size if that is more.
+//! two files. A file with a second name (a hard link) counts as full. The second name may belong to another program or
+//! to a backup, and no row must be appended there. Of each file at most the last 64 MiB are read, or twice the
+//! configured size if that is more.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -96,7 +96,8 @@ impl Log {
     /// Renames the file once its oldest row is older than `before`, and deletes the renamed file once all of its rows
     /// are older.
     ///
-    /// Therefore no file is rewritten, and a row lives up to twice as long as its retention.
+    /// Therefore no file is rewritten, and a row lives up to twice as long as its retention. Returns false, because no
+    /// second call is needed.
     pub(super) fn trim(&self, folder: &Folder, before: Timestamp) -> Result<bool, StoreError> {
         let (path, old) = paths(folder);
         let read = |error| failed("read", &path, &error);
@@ -179,7 +180,7 @@ impl Log {
         Ok(())
     }
 
-    /// Returns the times of the oldest and the newest row.
+    /// Returns the times of the oldest and the newest row, or twice `None` if the file has no rows.
     fn span(&self, file: &mut File) -> io::Result<[Option<Timestamp>; 2]> {
         let (mut oldest, mut newest) = (None::<Timestamp>, None::<Timestamp>);
         each_line(file, 0, self.most(), |line, _| {
@@ -198,7 +199,8 @@ impl Log {
 }
 
 impl Known {
-    /// Reads the lines that were appended since the last reading. The caller holds the lock.
+    /// Remembers the ids of the rows that were appended since the last reading, and returns the end of the file. The
+    /// caller holds the lock.
     fn catch_up(&mut self, file: &mut File, old: Option<File>, most: u64) -> io::Result<End> {
         let same = match &self.position {
             Some(position) => position.is_of(file)?,
@@ -263,7 +265,7 @@ impl Known {
 }
 
 impl Position {
-    /// Returns true if the position belongs to this file.
+    /// Returns true if the position belongs to this file, and not to a file that another process has renamed since.
     fn is_of(&self, file: &mut File) -> io::Result<bool> {
         if file.metadata()?.len() < self.offset {
             return Ok(false);
@@ -290,7 +292,7 @@ fn existing(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Returns a number by which an id is remembered, because ids may be long.
+/// Returns the hash of an id. The hash is remembered in place of the id, because ids may be long.
 fn digest(id: &str) -> u128 {
     let digits = sha256([id.as_bytes()]);
     u128::from_str_radix(&digits[..32], 16).expect("a digest has hexadecimal digits")

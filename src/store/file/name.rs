@@ -11,11 +11,11 @@ use crate::digest::sha256;
 /// Returns the name of a circuit's files, without an extension.
 ///
 /// Two short names always have different files, even on a file system that ignores case. In a long name a digest
-/// replaces the end. The digest must be collision-resistant, because the sender of a request may choose the name. The
-/// whole name is only in the record of such a file.
+/// replaces the end. The digest must be collision-resistant, because the sender of a request may choose the name. Only
+/// the record in such a file has the whole name.
 pub(super) fn escape(name: &str) -> String {
     let mut stem = String::with_capacity(name.len());
-    // The last place where the stem can be cut without splitting an escape.
+    // The last place where the stem can be cut for a digest without splitting an escape.
     let mut head = 0;
     for (at, byte) in name.bytes().enumerate() {
         match byte {
@@ -36,8 +36,8 @@ pub(super) fn escape(name: &str) -> String {
     stem
 }
 
-/// Returns the name of the circuit that a stem belongs to. Returns `None` if `escape` never returns this stem, or if a
-/// digest replaces the end of the stem.
+/// Returns the name of the circuit that a stem (a file name without its extension) belongs to. Returns `None` if
+/// `escape` never returns this stem, or if a digest replaces the end of the stem.
 pub(super) fn unescape(stem: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(stem.len());
     let mut rest = stem.bytes();

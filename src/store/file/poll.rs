@@ -2,8 +2,9 @@
 //!
 //! Reading metadata is cheap, needs no crate for each operating system, and sees the writes of other processes. The
 //! pause between two readings grows with their duration, so that a folder with very many files costs little, too. Each
-//! reading is compared with the previous reading. A change is found if it lasts until the next reading. While the
-//! folder cannot be read, or is read only seldom, the watch is interrupted, so that the coordinator polls.
+//! reading is compared with the previous reading. Therefore the watch finds a change only if the change lasts until the
+//! next reading. While the folder cannot be read, or is read only seldom, the watch is interrupted, so that the
+//! coordinator polls.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -31,7 +32,8 @@ struct Marks {
     file: Identity,
 }
 
-/// Begins to watch the folder. The task ends soon after the watch is dropped.
+/// Begins to watch the folder, and returns the watch. Fails if the folder cannot be read. The task of the watch ends
+/// soon after the watch is dropped.
 pub(super) async fn watch(folder: Folder, disk: DiskThread, interval: Duration) -> Result<Watch, StoreError> {
     let first = folder.clone();
     let seen =
@@ -72,12 +74,12 @@ async fn keep_watching(folder: Folder, disk: DiskThread, interval: Duration, mut
     }
 }
 
-/// Returns the time until the next reading, after a reading that took this long.
+/// Returns the time until the next reading, after a reading that took the time `reading`.
 fn pause_after(reading: Duration, interval: Duration) -> Duration {
     interval.max(reading.saturating_mul(SHARE))
 }
 
-/// The ratio of a pause to the duration of the reading before the pause, so that a watch reads the folder for at most a
+/// The ratio of a pause to the duration of the previous reading. With this ratio a watch reads the folder for at most a
 /// fiftieth of the time. A folder with 50 000 files is read in about 60 ms, and therefore every 3 s.
 const SHARE: u32 = 50;
 
@@ -102,8 +104,8 @@ fn report(before: &Seen, after: &Seen, sender: &WatchSender) {
 fn scan(folder: &Folder, before: &Seen) -> io::Result<Seen> {
     let entry = |(stem, metadata): (String, Metadata)| {
         let marks = Marks { length: metadata.len(), modified: metadata.modified().ok(), file: Identity::of(&metadata) };
-        // A file whose name could not be read is read again only after a change, because other programs can put many
-        // such files into the folder.
+        // A file whose circuit could not be determined is read again only after a change, because other programs can
+        // put many such files into the folder.
         let known = before.get(&stem).and_then(|(old, name)| (name.is_some() || *old == marks).then(|| name.clone()));
         let name = known.unwrap_or_else(|| folder.name(&stem));
         (stem, (marks, name))

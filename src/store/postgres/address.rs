@@ -1,5 +1,4 @@
-//! The check of the address of a database before sqlx parses the address, and the removal of the search path from the
-//! address.
+//! The check of a database address before sqlx parses the address, and the removal of the search path from the address.
 //!
 //! An unescaped special character in a password ends the part of the address that sqlx keeps secret. The rest of the
 //! password becomes the host, the database or a parameter, which appear in errors and logs. The host is also sent to
@@ -7,8 +6,8 @@
 
 use crate::keep::decoded;
 
-/// Returns true if all special characters of the user and the password are percent-encoded, as far as the address
-/// shows.
+/// Returns true if all special characters of the user and the password are percent-encoded, as far as the address shows
+/// that. The caller refuses all other addresses.
 pub(super) fn is_escaped(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -21,8 +20,8 @@ pub(super) fn is_escaped(url: &str) -> bool {
 
 /// Splits an address into the address without `options[search_path]`, and the value of this parameter.
 ///
-/// The store sets the search path in each transaction and not at the start of a connection, because a pooler refuses or
-/// ignores such a parameter at the start. A store whose parameter is ignored would use the tables of another schema.
+/// The store sets the search path in each transaction, because a pooler refuses or ignores such a parameter at the
+/// start of a connection. If a pooler ignored the parameter, the store would use the tables of another schema.
 pub(super) fn without_search_path(url: &str) -> (String, Option<String>) {
     let Some((place, query)) = url.split_once('?') else { return (url.to_owned(), None) };
     let mut search_path = None;

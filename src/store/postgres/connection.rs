@@ -98,12 +98,13 @@ impl Lease<'_> {
     }
 }
 
-/// Returns the statement that begins a transaction of an operation with this limit.
+/// Returns the statement that begins a transaction and sets its time limits. `limit` is the time limit of the
+/// operation.
 ///
-/// The limits apply to this transaction only, because a pooler may lend the connection to another client afterwards.
-/// `statement_timeout` ends a statement that waits for another writer, early enough for an error within the limit.
-/// `idle_in_transaction_session_timeout` ends the transaction of a silent client, whose row locks would otherwise
-/// remain until the network notices that the client is gone.
+/// The time limits apply to this transaction only, because a pooler may lend the connection to another client
+/// afterwards. `statement_timeout` ends a statement that waits for another writer, early enough for an error within the
+/// limit. `idle_in_transaction_session_timeout` ends the transaction of a silent client, whose row locks would
+/// otherwise remain until the network notices that the client is gone.
 fn begin(limit: Duration) -> String {
     let [statement, idle] = [limit / 4 * 3, limit.max(Duration::from_secs(5))].map(|limit| {
         // A limit of 0 would mean no limit.

@@ -21,12 +21,13 @@ pub(super) fn meaning(error: &sqlx::Error) -> StoreError {
     }
 }
 
-/// Returns true if a table or a column is missing.
+/// Returns true if the error says that a table or a column is missing.
 pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("42P01" | "42703")))
 }
 
-/// Returns true if a parameter of the connection was refused. Poolers refuse parameters that they do not know.
+/// Returns true if the server or a pooler has refused a parameter of the connection. Poolers refuse parameters that
+/// they do not know.
 pub(super) fn is_unknown_parameter(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("08P01"))
 }

@@ -29,10 +29,11 @@ use crate::random;
 use crate::store::watch::pause;
 use crate::store::{StoreError, Watch, WatchSender, time_limit};
 
-/// Begins to listen. Every commit after the return of this function is reported. Returns `None` behind a pooler.
+/// Begins to listen, and returns the watch. Every commit after the return of this function is reported. Returns `None`
+/// behind a pooler.
 pub(super) async fn watch(server: &Server) -> Result<Option<Watch>, StoreError> {
-    // Opening a connection and opening a listener get less than half of the limit each, so that both fit into the limit
-    // of the caller.
+    // The first connection and the listener get less than half of the caller's limit each, so that both together fit
+    // into this limit.
     let limit = time_limit::limit() / 20 * 9;
     let Some(listener) = listen(server, limit).await? else { return Ok(None) };
     let (sender, watch) = Watch::channel();
@@ -91,7 +92,7 @@ async fn relay(mut listener: PgListener, limit: Duration, sender: &WatchSender) 
     }
 }
 
-/// Connects and listens. Returns `None` behind a pooler.
+/// Opens a connection that listens for the changes of the table. Returns `None` behind a pooler.
 async fn listen(server: &Server, limit: Duration) -> Result<Option<PgListener>, StoreError> {
     let mark = format!("{:016x}", random::bits());
     let search_path = server.search_path.as_deref().map(|path| ("search_path", path));
@@ -126,8 +127,8 @@ fn silent(limit: Duration) -> StoreError {
     StoreError::timed_out(format!("the database did not listen {}", time_limit::described(limit)))
 }
 
-/// Checks that the server still counts this connection as a listener of the table. The query must use the connection
-/// itself, because PostgreSQL shows a connection only its own channels.
+/// Returns true if the server still counts this connection as a listener of the table. The query must use the
+/// connection itself, because PostgreSQL shows a connection only its own channels.
 async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
     let query = raw_sql(IS_LISTENING).fetch_one(listener);
     matches!(timeout(limit, query).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))
@@ -136,7 +137,7 @@ async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
 /// The name of the parameter by which a listener detects a pooler. PostgreSQL accepts unknown parameters if their names
 /// have a dot.
 const MARK: &str = "circuit_breaker.listener";
-/// The longest pause before another attempt to listen. With this limit an act reaches this instance within two seconds
-/// after the server answers again, because the new listener ends the backoff of the registry.
+/// The longest pause before another attempt to listen. With this limit an operator's act reaches this instance within
+/// two seconds after the server answers again, because the new listener ends the backoff of the registry.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 const SILENCE: Duration = Duration::from_secs(15);

@@ -18,10 +18,10 @@ use crate::store::tls::{self, Content, Pem, is_this_host};
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) options: PgConnectOptions,
-    /// The search path of the address, which is not a part of the options, because each transaction sets the search
-    /// path.
+    /// The search path that the address names, if any. The options do not have this search path, because each
+    /// transaction sets the search path.
     pub(super) search_path: Option<String>,
-    /// The files of certificates, as far as the address or the environment names them.
+    /// The files of certificates and keys that the address or the environment names.
     files: Vec<Pem>,
 }
 
@@ -77,7 +77,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Returns the statement that sets the search path of a transaction, if the address names one.
+    /// Returns the statement that sets the search path of a transaction, or `None` if the address names no search path.
     pub(super) fn set_search_path(&self) -> Option<String> {
         let path = self.search_path.as_ref()?.replace('\\', "\\\\").replace('\'', "''");
         Some(format!("SELECT set_config('search_path', E'{path}', true)"))
@@ -112,7 +112,8 @@ fn has_password(options: &PgConnectOptions) -> bool {
     format!("{options:?}").contains(" password: Some(")
 }
 
-/// The parameters that name files, the variables that sqlx reads in their place, and the content of the files.
+/// The parameters that name files, the environment variables that sqlx reads in their place, and the content of the
+/// files.
 const FILES: [(&str, &str, Content); 3] = [
     ("sslrootcert", "PGSSLROOTCERT", Content::Ca),
     ("sslcert", "PGSSLCERT", Content::Certificate),

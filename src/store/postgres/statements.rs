@@ -19,9 +19,9 @@ pub(super) fn time(row: &PgRow, index: usize) -> Result<Timestamp, sqlx::Error> 
     Ok(Timestamp::from_millis(unsigned(row.try_get(index)?)))
 }
 
-/// Returns the text before the name in the notification of a write, which is the etag and, for a transition, a mark. An
-/// older version of this crate takes both for an unknown etag, and loads the record. `None` if the write notifies no
-/// listener.
+/// Returns the text that precedes the name in the notification of a write. The text is the etag, which a mark follows
+/// if the write publishes a transition. An older version of this crate takes both for an unknown etag, and loads the
+/// record. Returns `None` if the write notifies no listener.
 pub(super) fn version_with(hint: Hint, etag: &Etag) -> Option<String> {
     match hint {
         Hint::None => None,
@@ -53,7 +53,8 @@ pub(super) fn loaded(names: &[String], rows: &[PgRow]) -> Result<Loaded, sqlx::E
     Ok(Loaded { entries, now })
 }
 
-/// Returns the bytes of a text. A database with the encoding `SQL_ASCII` can hold bytes that are no text.
+/// Returns the bytes of a text column, or `None` for NULL. The column is not read as a `String`, because a database
+/// with the encoding `SQL_ASCII` can hold bytes that are not UTF-8.
 fn bytes(row: &PgRow, index: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
     let value = row.try_get_raw(index)?;
     if value.is_null() {
@@ -66,7 +67,7 @@ fn lossy(row: &PgRow, index: usize) -> Result<Option<String>, sqlx::Error> {
     Ok(bytes(row, index)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Returns the names in the rows, without names that are not UTF-8.
+/// Returns the names in the rows. A name that is not UTF-8 was written by another program, and is left out.
 pub(super) fn listed(rows: &[PgRow]) -> Vec<String> {
     rows.iter().filter_map(|row| row.try_get(0).ok()).collect()
 }
@@ -84,15 +85,15 @@ pub(super) fn audited(row: &PgRow) -> Result<AuditRow, sqlx::Error> {
     })
 }
 
-/// The name of the channel of the table, as an SQL expression.
+/// The name of the channel for changes of the table, as an SQL expression.
 macro_rules! channel {
     () => {
         "'circuit_breaker:' || 'circuit_breaker_states'::regclass::oid::text"
     };
 }
 
-/// The etag of a row, as an SQL expression. A person or another program can write an etag of any length, or none. The
-/// hash of a long etag replaces it.
+/// The etag of a row, as an SQL expression. A person or another program can write an etag of any length, or none. A
+/// hash replaces a long etag, and the empty text replaces a missing etag.
 macro_rules! version {
     () => {
         "coalesce(CASE WHEN octet_length(etag) <= 100 THEN etag ELSE 'long:' || md5(etag) END, '')"
@@ -153,8 +154,8 @@ pub(super) const DELETE: &str = concat!(
     channel!(),
     ", '- ' || service)) FROM gone"
 );
-/// Selects the value of the listener's parameter, and the name of the channel of the table. The name is null if there
-/// is no table.
+/// Selects the value of the parameter by which a listener detects a pooler, and the name of the table's channel. The
+/// name is null if there is no table.
 pub(super) const CHANNEL: &str = "SELECT current_setting('circuit_breaker.listener', true),
     'circuit_breaker:' || to_regclass('circuit_breaker_states')::oid::text";
 /// Selects true if the connection listens on the channel of the present table. The table may have been dropped and
@@ -190,7 +191,7 @@ pub(super) const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000) AS oldest
     WHERE \"timestamp\" < to_timestamp($1 / 1000.0))";
 pub(super) const TRIMMED_AT_ONCE: u64 = 5000;
-/// The end of the version in the notification of a transition.
+/// The mark behind the etag in the notification of a transition.
 const TRANSITION: &str = ",transition";
 /// The longest etag that is read from a notification, in bytes. A longer text counts as no etag.
 const LONGEST_ETAG: usize = 100;

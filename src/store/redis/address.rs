@@ -1,9 +1,9 @@
 //! The source of connections to Redis, which is an address or a client. No message repeats an address, because a
 //! password may be in it.
 //!
-//! The crate `redis` parses addresses of one server. This module adds a check for each address with which an error of
-//! that crate would leak a part of a password, or would not name the missing feature. The files of certificates are
-//! read for each new connection, so that a renewed certificate needs no restart.
+//! The crate `redis` parses addresses of one server. For some addresses an error of that crate would leak a part of a
+//! password, or would not name the missing feature. Therefore this module checks each address first. The files of
+//! certificates are read for each new connection, so that a renewed certificate needs no restart.
 
 mod several;
 
@@ -33,12 +33,12 @@ pub(super) struct Source {
     prefix: String,
 }
 
-/// The servers that an address or a client leads to.
+/// The kind of servers that an address or a client leads to.
 #[derive(Clone)]
 enum Place {
     Server,
     Master(Sentinels),
-    /// The nodes from which the other nodes of a cluster are learnt.
+    /// The nodes of a cluster that the address names. The store learns the other nodes from these nodes.
     Cluster(Arc<[ConnectionInfo]>),
 }
 
@@ -84,7 +84,7 @@ impl Source {
         self.client.get_connection_info()
     }
 
-    /// Replaces the prefix of the address.
+    /// Replaces the prefix of the address, or returns an error if the new prefix is not allowed.
     pub(super) fn with_prefix(self, prefix: &str) -> Result<Self, StoreError> {
         if !is_prefix(prefix) {
             let prefix = quoted(prefix);
@@ -93,7 +93,7 @@ impl Source {
         Ok(Self { prefix: prefix.to_owned(), ..self })
     }
 
-    /// Returns the sentinels that name the server.
+    /// Returns the sentinels that name the master, or `None` if the address has no sentinels.
     pub(super) fn sentinels(&self) -> Option<&Sentinels> {
         match &self.place {
             Place::Master(sentinels) => Some(sentinels),
@@ -101,7 +101,7 @@ impl Source {
         }
     }
 
-    /// Returns the nodes of the address, if it leads to a cluster.
+    /// Returns the nodes that the address names, or `None` if the address does not lead to a cluster.
     pub(super) fn nodes(&self) -> Option<&[ConnectionInfo]> {
         match &self.place {
             Place::Cluster(nodes) => Some(nodes),
@@ -214,13 +214,14 @@ impl Source {
     }
 }
 
-/// Returns the hosts and ports of servers as a list.
+/// Returns the hosts and ports of servers as one text, with commas between the servers.
 pub(super) fn hosts(servers: &[ConnectionInfo]) -> String {
     let hosts: Vec<_> = servers.iter().map(|server| server.addr().to_string()).collect();
     hosts.join(", ")
 }
 
-/// Returns true if the text, which a server has sent, can be a host. Errors and logs repeat the host.
+/// Returns true if a text from a server can be a host. Other texts are refused, because errors and logs repeat the
+/// host.
 pub(super) fn is_host(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
     (1..=253).contains(&text.len()) && text.bytes().all(is_allowed)

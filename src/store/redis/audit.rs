@@ -120,7 +120,7 @@ pub(super) async fn trim(servers: &Servers, keys: &Keys, before: Timestamp) -> R
     Ok(true)
 }
 
-/// Returns the row that says that the rows before `first` are gone.
+/// Returns the row that reports the loss of all rows before `first`.
 fn gone(first: &AuditRow) -> AuditRow {
     AuditRow {
         id: random::id(),
@@ -154,7 +154,7 @@ fn fields(row: &AuditRow) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// Returns the time in the id that Redis gave to a row.
+/// Returns the time at which Redis appended a row, which is a part of the id that Redis gave to the row.
 fn appended(id: &str) -> Timestamp {
     let millis = id.split_once('-').and_then(|(millis, _)| millis.parse().ok());
     Timestamp::from_millis(millis.unwrap_or_default())

@@ -1,15 +1,15 @@
 //! A cluster, whose nodes serve the records by the slots of their keys.
 //!
 //! Each node has a [`Connection`], so that a node that died is noticed and found again like a single server. The
-//! cluster of the crate `redis` is not used, because its pipelines have one slot, and a load has names of all slots.
-//! `cluster/nodes.rs` learns the nodes.
+//! cluster client of the crate `redis` is not used. Each of its pipelines is limited to one slot, and a load has names
+//! of all slots. `cluster/nodes.rs` learns the nodes.
 //!
 //! If a node fails, only operations on the keys of its slots fail. While another node answers, such a failure counts as
 //! a refusal of these keys, because callers split refused batches and continue with other keys. A write without an
-//! answer may have been made, so that its failure stays a timeout, which is marked as the failure of one part of the
-//! store. If no node answers, or if all nodes say that the cluster is down, the store is unavailable.
+//! answer may have been made, so its failure stays a timeout, and is marked as the failure of one part of the store. If
+//! no node answers, or if all nodes say that the cluster is down, the store is unavailable.
 //!
-//! The keys of a slot that is moved while they are listed may be missing in the list.
+//! If a slot is moved while all keys are listed, the keys of this slot may be missing in the list.
 
 mod nodes;
 
@@ -68,7 +68,8 @@ impl Cluster {
                 answer.as_ref().ok().and_then(|answer| Redirection::of(answer, &node.place))
             {
                 asks = only_this;
-                // A slot that is being moved keeps its node until the move is over.
+                // After `ASK` the nodes need not be learnt again, because the slot keeps its node until the move is
+                // over.
                 if !only_this {
                     self.nodes.doubt();
                 }
@@ -85,7 +86,7 @@ impl Cluster {
             let Ok(map) = self.nodes.fresh().await else { return Err(fault) };
             let next = map.node(slot).cloned().filter(|next| !Arc::ptr_eq(next, &node));
             match next {
-                // Nothing was changed, and another node serves the slot now.
+                // Nothing was changed, and another node serves the slot now, so the command is sent to that node.
                 Some(next) if again && fault.has_no_effect() => {
                     (node, asks, again) = (next, false, false);
                 }
@@ -120,7 +121,7 @@ impl Cluster {
                 let (_, batch) = &batches[batch];
                 match loaded {
                     Ok((answers, time)) => {
-                        // The earliest time, because an opening must not end early by the clock of another node.
+                        // The earliest time counts, because an opening must not end early by the clock of another node.
                         now = Some(now.map_or(time, |now| now.min(time)));
                         // A load without names needs only the time of any node.
                         if names.is_empty() {
@@ -213,7 +214,7 @@ impl Cluster {
         Ok(masters.into_values().cloned().collect())
     }
 
-    /// Returns the connection to one node, for a watch. The next attempt gets the next node.
+    /// Returns the connection to one node, for a watch. The next value of `attempt` selects the next node.
     pub(super) fn any(&self, attempt: usize) -> Arc<Connection> {
         self.nodes.any(attempt)
     }
@@ -226,7 +227,8 @@ impl Cluster {
         })
     }
 
-    /// Returns the fault of a read at one node. The fault becomes a refusal if a node of the cluster answers.
+    /// Returns the fault of a read at one node, as the store reports it. If a node of the cluster answers, the fault
+    /// becomes a refusal, so that callers continue with the names of other nodes.
     pub(super) async fn of_one_node(&self, fault: NoAnswer) -> NoAnswer {
         if self.nodes.fresh().await.is_ok() { fault.of_one_node(Access::Read) } else { fault }
     }
@@ -239,7 +241,7 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// Returns the first error in the answers to [`commands`], or the last answer.
+/// Returns the first error in the answers to [`commands`], or the last answer if there is no error.
 fn decisive(answers: Vec<Value>) -> Value {
     let mut decisive = Value::Nil;
     for answer in answers {

@@ -1,14 +1,15 @@
-//! The connection to one server of Redis, which is opened when it is needed and replaced when it cannot be used.
+//! The connection to one server of Redis. The first operation opens the connection, and a connection that has become
+//! useless is replaced.
 //!
 //! The connection manager of the crate `redis` keeps a connection for ever, even if its password was wrong, its master
 //! was demoted or the server does not answer. That manager also lets each operation wait for seconds while the server
-//! is down. With this module, after a fault that makes the connection useless the next operation connects again,
-//! resolves the name again or asks the sentinels again, and sends the password again.
+//! is down. In this module, the next operation connects again after a fault that makes the connection useless. The new
+//! attempt resolves the name or asks the sentinels again, and sends the password again.
 //!
 //! There is at most one attempt to connect at a time, in a separate task, and all operations that need the connection
-//! wait for that attempt. A dropped operation does not end the attempt, so that a slow handshake can succeed even
-//! if each waiting operation has a shorter deadline. For 100 ms after a failed attempt, or 1 s at a node of a cluster,
-//! its error is the answer to all operations.
+//! wait for that attempt. A dropped operation does not end the attempt, so that a slow handshake can succeed even if
+//! each waiting operation has a shorter deadline. For 100 ms after a failed attempt, or 1 s at a node of a cluster, all
+//! operations get the error of that attempt at once.
 //!
 //! A connection that replaces a useless connection may lead to another server. Therefore the watch is notified of the
 //! replacement and subscribes again, because the connection of the watch may still lead to the old server. If the old
@@ -39,7 +40,7 @@ pub(super) struct Connection {
     /// The time for which a failure to connect is the answer to further operations.
     remembered_for: Duration,
     attempts: Mutex<Attempts>,
-    /// The number of connections that have replaced a useless one.
+    /// The number of connections that have replaced a useless connection, for the notification of the watch.
     replaced: watch::Sender<u64>,
 }
 
@@ -48,13 +49,13 @@ struct Attempts {
     /// The last attempt to connect, which may still be under way. `None` before the first attempt and after a
     /// connection was discarded.
     last: Option<watch::Receiver<Option<Ended>>>,
-    /// The kind of operation that the next connection must answer before it counts as the replacement of a useless
-    /// connection. `None` if no useless connection was discarded since the last replacement.
+    /// The kind of operation that must get an answer on the next connection before the watch is notified of the
+    /// replacement. `None` if no useless connection was discarded since the last notification.
     missing: Option<Access>,
 }
 
 impl Attempts {
-    /// Returns true if the present connection is this one.
+    /// Returns true if `live` is the present connection.
     fn has(&self, live: &Arc<Live>) -> bool {
         let Some(last) = &self.last else { return false };
         matches!(&*last.borrow(), Some(Ok(present)) if Arc::ptr_eq(present, live))
@@ -84,7 +85,7 @@ impl Connection {
         }
     }
 
-    /// Sets the time for which a failure to connect is the answer to further operations.
+    /// Sets the time after a failed attempt to connect for which further operations get its error at once.
     pub(super) fn remembering(self, remembered_for: Duration) -> Self {
         Self { remembered_for, ..self }
     }
@@ -102,7 +103,7 @@ impl Connection {
         self.replaced.subscribe()
     }
 
-    /// Refuses to work outside a runtime, where every timer would panic.
+    /// Returns an error outside of a tokio runtime, because every timer would panic there.
     pub(super) fn check_runtime() -> Result<(), NoAnswer> {
         Handle::try_current().map(drop).map_err(|_| NoAnswer::without_runtime())
     }
@@ -117,8 +118,8 @@ impl Connection {
     /// # Cancel safety
     ///
     /// If the future is dropped, the commands may or may not take effect. A future that is dropped after 100 ms or more
-    /// counts as unanswered, because a dead connection must be noticed even if each caller has a shorter deadline than
-    /// the connection.
+    /// counts as unanswered. A dead connection must be noticed even if each caller has a shorter deadline than the
+    /// connection.
     pub(super) async fn send(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
         Self::check_runtime()?;
         let limit = time_limit::for_connection();
@@ -219,8 +220,8 @@ impl Connection {
     }
 
     /// Removes the connection `useless`, unless another connection has replaced it already. `missing` is the kind of
-    /// operation that the next connection must answer before it counts as a replacement. For `Read` an answer to any
-    /// operation is enough.
+    /// operation that must get an answer on the next connection before the watch is notified of the replacement. For
+    /// `Read` an answer to any operation is enough.
     fn discard(&self, useless: &Arc<Live>, missing: Access) {
         let mut attempts = self.attempts.lock();
         if attempts.has(useless) {
@@ -228,8 +229,8 @@ impl Connection {
         }
     }
 
-    /// Notes that an operation got its answer. Notifies the watch if the connection counts as a replacement with this
-    /// answer.
+    /// Notes that an operation got its answer. Notifies the watch of a replacement if the notification has waited for
+    /// this answer.
     fn answered(&self, live: &Arc<Live>, access: Access) {
         let mut attempts = self.attempts.lock();
         let is_enough = |missing| missing == Access::Read || access == Access::Write;
@@ -272,7 +273,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Returns the settings of a connection. Each operation and each attempt has a limit of its own.
+/// Returns the settings of a connection without time limits, because each operation and each attempt to connect has a
+/// limit of its own.
 fn settings() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }
@@ -284,8 +286,8 @@ pub(super) fn connected_within() -> Duration {
     time_limit::for_connection().max(Duration::from_secs(1))
 }
 
-/// The time for which a failure to connect is the answer to further operations. The time is long enough for operations
-/// that begin together, and short compared with every backoff.
+/// The time after a failed attempt to connect for which further operations get its error at once. The time is long
+/// enough for operations that begin together, and short compared with every backoff.
 const REMEMBERED_FOR: Duration = Duration::from_millis(100);
 /// The number of unanswered operations after which a connection is replaced. If a network drops packets silently, only
 /// missing answers show that a connection is dead. One or two missing answers may be a pause of the server.

@@ -1,5 +1,4 @@
-//! The classification of Redis' errors as transient or lasting, and as errors after which the connection must be
-//! replaced or can be used further.
+//! The classification of Redis' errors as transient or lasting. The class also says if the connection must be replaced.
 //!
 //! The first word of the server's error decides, because Redis keeps this word stable for programs. Each message has
 //! the address and, where possible, the remedy.
@@ -19,7 +18,7 @@ pub(super) enum Access {
 }
 
 /// The fault of an operation that got no answer, or got an error as its answer. Several operations may wait for one
-/// connection, so each receives a clone.
+/// connection, so each of them receives a clone of the fault.
 #[derive(Debug, Clone)]
 pub(super) struct NoAnswer {
     kind: StoreErrorKind,
@@ -107,7 +106,8 @@ impl NoAnswer {
         Self { kind, message, of_one_node: true, ..self }
     }
 
-    /// Returns true if a node says that the whole cluster is down, and not only that no node serves the slot.
+    /// Returns true if a node has answered that the whole cluster is down. An answer that no node serves the slot does
+    /// not count.
     pub(super) fn is_of_the_cluster(&self) -> bool {
         let says = |cause: &RedisError| {
             let is_of_the_slot = cause.detail().is_some_and(|detail| detail.contains("slot not served"));
@@ -121,7 +121,7 @@ impl NoAnswer {
         self.kind == StoreErrorKind::Refused
     }
 
-    /// Returns true if nothing was changed.
+    /// Returns true if the operation has certainly changed nothing.
     pub(super) fn has_no_effect(&self) -> bool {
         self.kind == StoreErrorKind::Unavailable
     }

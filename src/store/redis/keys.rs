@@ -2,7 +2,7 @@
 //!
 //! All databases of a Redis server share their channels, so the name of the channel contains the number of the
 //! database. The prefix separates the applications in one database. A prefix contains no [`ROOT`], and the root follows
-//! each prefix, so that no key of one prefix is a key of another prefix, even if one prefix begins with the other.
+//! each prefix. Therefore no key of one prefix is a key of another prefix, even if one prefix begins with the other.
 
 use crate::keep::ROOT;
 use crate::pattern::LONGEST_NAME;
@@ -15,7 +15,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Returns the keys of a prefix, which [`is_prefix`](crate::keep::is_prefix) accepts or which is empty.
+    /// Returns the keys of a prefix. The prefix is empty, or [`is_prefix`](crate::keep::is_prefix) accepts the prefix.
     pub(super) fn new(prefix: &str, database: i64) -> Self {
         Self { prefix: prefix.to_owned(), database }
     }
@@ -37,8 +37,8 @@ impl Keys {
         (1..=LONGEST_NAME).contains(&name.len()).then(|| name.to_owned())
     }
 
-    /// Returns the pattern of the keys of records. The pattern has a wildcard in place of the name and contains no name
-    /// of a circuit, so a name is never interpreted as a pattern.
+    /// Returns the pattern that matches the keys of all records. The pattern has a wildcard in place of the name and
+    /// contains no name of a circuit, so a name is never interpreted as a pattern.
     pub(super) fn pattern(&self) -> String {
         self.record("*")
     }
@@ -53,8 +53,8 @@ impl Keys {
         format!("{}audit", self.root())
     }
 
-    /// Returns the key of the ids of the audit. The name of the stream is the hash tag of this key, so that both keys
-    /// are in one slot of a cluster.
+    /// Returns the key of the set that has the ids of audit rows. The key of the stream is the hash tag of this key, so
+    /// that both keys are in one slot of a cluster.
     pub(super) fn audit_ids(&self) -> String {
         format!("{{{}}}:ids", self.audit())
     }

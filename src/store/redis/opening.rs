@@ -9,8 +9,9 @@ use super::address::Source;
 use super::error::NoAnswer;
 use super::sentinel::check_role;
 
-/// Opens a connection. `within` is the caller's time limit for the whole opening, of which the sentinels get half.
-/// Errors name the servers as `described`. A given `protocol` replaces the protocol of the address.
+/// Opens a connection to the server or the master. `within` is the caller's time limit for the whole opening, of which
+/// the sentinels get half. Errors name the servers as `described`. A given `protocol` replaces the protocol of the
+/// address.
 ///
 /// # Cancel safety
 ///

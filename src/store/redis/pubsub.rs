@@ -35,7 +35,7 @@ use crate::store::watch::pause;
 use crate::store::{Etag, Hint, StoreError, StoreErrorKind, Watch, WatchSender, time_limit};
 use crate::telemetry;
 
-/// Starts the task of the watch, which ends when the watch is dropped.
+/// Starts the task of a watch, and returns the watch. The task ends when the watch is dropped.
 pub(super) fn watch(servers: &Arc<Servers>, keys: &Keys) -> Result<Watch, StoreError> {
     Connection::check_runtime()?;
     let (servers, keys, limits) = (Arc::clone(servers), keys.clone(), Limits::now());
@@ -73,7 +73,7 @@ impl Limits {
 async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
-    // A random number, so that the watches of many instances begin at different nodes of a cluster.
+    // The first number is random, so that the watches of many instances begin at different nodes of a cluster.
     let first = usize::from(random::bits().to_le_bytes()[0]);
     for attempt in first.. {
         let operations = &servers.watched(attempt);
@@ -166,8 +166,9 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
     }
 }
 
-/// Reads `LENGTH ETAG\nNAME`, where the etag `-` means a deletion. The bytes behind the name can be the word
-/// `transition`. Any other bytes behind the name are read as [`Hint::Any`], because a later version may append them.
+/// Reads a message of the form `LENGTH ETAG\nNAME`, where the etag `-` means a deletion. Returns `None` for a message
+/// of another form. The bytes behind the name can be the word `transition`. Any other bytes behind the name are read as
+/// [`Hint::Any`], because a later version may append them.
 fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
     let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
     let (length, etag) = str::from_utf8(&payload[..end]).ok()?.split_once(' ')?;
@@ -180,8 +181,8 @@ fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The longest pause before another attempt to subscribe. With this limit an act reaches this instance within two
-/// seconds after the server answers again, because the new subscription ends the backoff of the registry.
+/// The longest pause before another attempt to subscribe. With this limit an operator's act reaches this instance
+/// within two seconds after the server answers again, because the new subscription ends the backoff of the registry.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// The longest header, which has three digits of length, a blank, forty digits of the etag, and a reserve.
 const LONGEST_HEADER: usize = 60;

@@ -1,8 +1,8 @@
-//! The Lua scripts, and the commands that run them. Each script has one key, or two keys in the same slot.
+//! The Lua scripts, and the commands that run them. Each script has at most one key, or two keys in the same slot.
 //!
 //! The scripts are sent with `EVAL`, so that a flushed script cache or a restarted server needs no second round trip.
-//! The server compiles each script once. A script calls a command that can fail with `pcall` and returns its error as a
-//! value, because before Redis 7 a raised error loses its code.
+//! The server compiles each script once. A script uses `pcall` for the commands that can fail, and returns the error as
+//! a value, because before Redis 7 a raised error loses its code.
 //!
 //! A script compares the expected etag with the etag of the present value. `value.rs` describes the etags.
 //!
@@ -86,8 +86,9 @@ return {page[1], keys}";
 // The id is checked before the row is added, and stored afterwards. If the script fails between the two steps, the row
 // may be appended twice but is never lost.
 //
-// The first row says that earlier rows are missing. The row is added only if the stream is gone although rows were
-// appended before, as this process or the set of ids shows. A stream whose rows were deleted by their age still exists.
+// The first row in the arguments reports that earlier rows are missing. This row is added only if the stream is gone
+// although rows were appended before, as this process or the set of ids shows. A stream whose rows were deleted by
+// their age still exists.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
 local at = 4
@@ -110,7 +111,7 @@ end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[2])
 return 1";
 
-/// Returns the command that writes a record. `etag` is that of the new value, for the hint.
+/// Returns the command that writes a record. `etag` is the etag of the new value, which the hint contains.
 pub(super) fn compare_and_set(keys: &Keys, write: &Write, etag: &Etag) -> Cmd {
     let mut command = eval(COMPARE_AND_SET, &[&keys.record(&write.name)]);
     command.arg(write.expected.as_ref().map_or("", Etag::as_str)).arg(&write.bytes);
@@ -125,7 +126,7 @@ pub(super) fn compare_and_set(keys: &Keys, write: &Write, etag: &Etag) -> Cmd {
     command
 }
 
-/// Returns the payload of the hint. `None` if the write is not published.
+/// Returns the message that publishes a write as a hint, or `None` if the write is not published.
 fn payload(write: &Write, etag: &Etag) -> Option<String> {
     let behind = match write.hint {
         Hint::None => return None,
@@ -172,7 +173,7 @@ fn millis(ttl: Duration) -> Option<u64> {
     u64::try_from(millis).ok().filter(|millis| *millis < A_CENTURY)
 }
 
-/// The end of a payload whose write is a transition.
+/// The end of a message whose write publishes a transition.
 pub(super) const TRANSITION: &str = " transition";
 const A_CENTURY: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 

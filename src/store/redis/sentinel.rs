@@ -32,7 +32,7 @@ impl Sentinels {
         &self.servers
     }
 
-    /// Describes the place for errors and logs.
+    /// Describes the master by its name and its sentinels, for errors and logs.
     pub(super) fn described(&self) -> String {
         format!("{} of the sentinels {}", self.master, hosts(&self.servers))
     }
@@ -101,7 +101,7 @@ async fn ask(
     place.filter(|(host, _)| is_host(host)).ok_or_else(|| NoAnswer::unknown_master(described, master))
 }
 
-/// Refuses a server that is no master.
+/// Returns an error if the server says that its role is not that of a master.
 ///
 /// # Cancel safety
 ///

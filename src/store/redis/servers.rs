@@ -20,7 +20,8 @@ pub(super) enum Servers {
     Cluster(Arc<Cluster>),
 }
 
-/// The answers to a load: one for each name, which may be an error of the server, and the time of the server.
+/// The result of a load, which is one answer for each name, and the time of the server. An answer may be an error of
+/// the server.
 pub(super) type Answers = (Vec<Value>, Timestamp);
 
 impl Servers {
@@ -111,7 +112,7 @@ impl Servers {
         }
     }
 
-    /// Returns the fault of a read at one server as the fault of the store. In a cluster the fault becomes a refusal if
+    /// Returns the fault of a read at one server, as the store reports it. In a cluster the fault becomes a refusal if
     /// a node answers.
     async fn of_one(&self, fault: NoAnswer) -> NoAnswer {
         match self {
@@ -120,7 +121,8 @@ impl Servers {
         }
     }
 
-    /// Returns the connection to one server, for a watch. In a cluster the next attempt gets the next node.
+    /// Returns the connection to one server, for a watch. In a cluster the next value of `attempt` selects the next
+    /// node.
     pub(super) fn watched(&self, attempt: usize) -> Arc<Connection> {
         match self {
             Self::One(connection) => Arc::clone(connection),
@@ -128,7 +130,8 @@ impl Servers {
         }
     }
 
-    /// Converts an answer to the form that its script or command always returns.
+    /// Converts an answer to the type that its script or command always returns. An answer of another form is an error
+    /// of the kind `Corrupt`.
     pub(super) fn decode<T: FromRedisValue>(&self, answer: Value) -> Result<T, StoreError> {
         from_redis_value(answer).map_err(|error| {
             let message = format!("redis at {} sent an answer of an unexpected form", self.address());
@@ -162,7 +165,7 @@ pub(super) async fn load(connection: &Connection, keys: &Keys, names: Vec<&str>)
     }
 }
 
-/// Reads the answer to `TIME`.
+/// Returns the time in the answer to `TIME`.
 fn now(connection: &Connection, time: Value) -> Result<Timestamp, NoAnswer> {
     let (seconds, micros): (u64, u64) = time
         .extract_error()

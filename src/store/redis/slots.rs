@@ -48,9 +48,9 @@ impl<T: Clone> Slots<T> {
     }
 }
 
-/// Reads the answer to `CLUSTER SLOTS`: the first slot, the last slot and the place of the master of each range.
-/// `asked` is the place of the node that answered. Its host replaces a missing host, because a node that does not know
-/// its own host leaves the host out. Returns `None` if the answer has another form.
+/// Returns the ranges of slots in the answer to `CLUSTER SLOTS`, each with its first slot, its last slot and the place
+/// of its master. `asked` is the place of the node that answered. Its host replaces a missing host, because a node that
+/// does not know its own host leaves the host out. Returns `None` if the answer has another form.
 pub(super) fn read(answer: &Value, asked: &Place) -> Option<Vec<(u16, u16, Place)>> {
     let ranges = answer.as_sequence()?.iter().take(usize::from(SLOTS));
     ranges
@@ -74,7 +74,7 @@ fn of<T: FromRedisValue>(value: &Value) -> Option<T> {
     from_redis_value_ref(value).ok()
 }
 
-/// The answer of a node that does not have the key, with the node that has the key.
+/// The answer of a node that does not serve a key, with the place of the node that serves the key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Redirection {
     pub(super) place: Place,

@@ -1,13 +1,13 @@
-//! The concurrent run of several futures in the task of one operation, so that the time limit of the operation applies
-//! to all of them, and the end of the operation drops all of them.
+//! The concurrent run of several futures in the task of one operation. Therefore the time limit of the operation
+//! applies to all of these futures, and the end of the operation drops them.
 
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Runs the futures, and passes each output to `each` with the place of its future. If `each` breaks, the other futures
-/// are dropped, and the value of the break is returned. Returns `None` after the last output.
+/// Runs the futures, and passes each output to `each` with the place of its future. If `each` breaks, drops the other
+/// futures and returns the value of the break. Otherwise returns `None` after the last output.
 ///
 /// # Cancel safety
 ///

@@ -1,10 +1,10 @@
 //! The reading of a value, and its etag, which this client and the scripts compute in the same way.
 //!
-//! A load reads each key with one `GETRANGE` in a pipeline, and the client computes the etag. A script for each name
-//! would compute the etag on the server, which serves many instances with one thread. `MGET` would read a value of any
-//! length, and the length of a foreign value must not decide about the time and the memory of a load. A cluster also
-//! refuses an `MGET` with keys of several slots. The CPU time of Redis 7.0 in µs for each name, in batches of 256
-//! names:
+//! A load reads each key with one `GETRANGE` in a pipeline, and the client computes the etag. With a script for each
+//! name, the server would compute the etags, and the one thread of the server serves many instances. `MGET` would read
+//! a value of any length, and the length of a foreign value must not decide about the time and the memory of a load. A
+//! cluster also refuses an `MGET` with keys of several slots. The CPU time of Redis 7.0 in µs for each name, in batches
+//! of 256 names:
 //!
 //! | value | script | `GETRANGE` | `MGET` |
 //! |---|--:|--:|--:|
@@ -16,8 +16,8 @@
 //! whole. The etag is the SHA-1 of the range. Therefore a value that was edited by hand has an etag too. Earlier
 //! versions of this crate, in which a script computed the etag of the whole value, have the same etag for each record.
 //!
-//! `GETRANGE` answers nothing for an absent key, and nothing for an empty value. Both count as no value, for loads and
-//! for the scripts.
+//! The reply to `GETRANGE` is empty if the key is absent, and also if its value is empty. Both count as no value, for
+//! loads and for the scripts.
 
 use redis::Cmd;
 use sha1::{Digest as _, Sha1};
@@ -34,8 +34,9 @@ pub(super) fn load(keys: &Keys, name: &str) -> Cmd {
     command
 }
 
-/// Returns the value of a range that the server has read. Blanks replace a value that is too long for a record. No
-/// reader accepts the blanks, so that the beginning of such a value has no meaning.
+/// Returns the value in the reply to [`load`]. `None` if the reply is empty, because the key is absent or has an empty
+/// value. Blanks replace a value that is too long for a record, because the reply has only the beginning of such a
+/// value. No reader must take this beginning for a record.
 pub(super) fn versioned(range: Vec<u8>) -> Option<Versioned> {
     let etag = etag(&range);
     match range.len() {
@@ -45,7 +46,8 @@ pub(super) fn versioned(range: Vec<u8>) -> Option<Versioned> {
     }
 }
 
-/// Returns the etag of a range, as `redis.sha1hex` of the scripts does.
+/// Returns the etag of a value, or of its beginning if the value is too long. The scripts compute the same etag by
+/// `redis.sha1hex`.
 pub(super) fn etag(range: &[u8]) -> Etag {
     Etag::new(hexadecimal(&Sha1::digest(range)))
 }

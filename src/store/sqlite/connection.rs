@@ -1,8 +1,8 @@
 //! The single connection to the file, which the thread of the store uses for one operation at a time.
 //!
-//! The first operation opens the connection. After a failure other than a lock the connection is closed, and the next
-//! operation opens the file again. The same happens if the path no longer leads to the open file, because the file was
-//! replaced or deleted.
+//! The first operation opens the connection. After any failure except a locked file the connection is closed, and the
+//! next operation opens the file again. The same happens if the path no longer leads to the open file, because the file
+//! was replaced or deleted.
 //!
 //! sqlx's pool is not used. A pool can be created only inside a runtime, spawns a task for each returned connection,
 //! and with a single connection would still run only one operation at a time. sqlx runs the statements of a connection
@@ -31,7 +31,7 @@ use crate::store::time_limit::limit;
 use crate::sync::Mutex;
 use crate::telemetry::lines::{Lines, Omitted, warn};
 
-/// The connection, and the thread that uses it.
+/// The connection to the database file, and the thread that uses the connection.
 pub(super) struct Lane {
     path: PathBuf,
     options: SqliteConnectOptions,
@@ -39,7 +39,8 @@ pub(super) struct Lane {
     disk: DiskThread,
     opened: Mutex<Option<Opened>>,
     warned: Mutex<bool>,
-    /// The limit of the log lines about a replaced file, because a script may replace the file again and again.
+    /// The limit of the log lines about a replaced file. A script may replace the file again and again, and must not
+    /// fill the log.
     replaced: Mutex<Lines>,
     clock: MonotonicClock,
 }
@@ -103,7 +104,7 @@ impl Lane {
         self.disk.run(work).await
     }
 
-    /// Runs work that does not use the connection, on the thread of the store.
+    /// Runs work that does not use the connection of the operations, on the thread of the store.
     pub(super) async fn run_aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
@@ -124,7 +125,7 @@ impl Lane {
             let mut opened = self.connect()?;
             block_on(self.ensure(&mut opened.connection, create))?;
             // The identities are read again, because SQLite may have created the write-ahead log at the check of the
-            // tables, and a later replacement of this log must be noticed.
+            // tables. A later replacement of this log must be noticed.
             opened.files = Files::at(&self.path).map_err(|error| self.unusable(&error))?;
             Ok(opened)
         });
@@ -261,7 +262,7 @@ impl Opened {
     }
 }
 
-/// Exclusive access to the connection.
+/// Exclusive access to the connection during one operation.
 pub(super) struct Entered<'a> {
     opened: &'a mut Option<Opened>,
     path: &'a Path,
@@ -273,8 +274,8 @@ impl Entered<'_> {
         &mut opened.expect("`check` closes the connection only with an error, which ends the operation").connection
     }
 
-    /// Returns the result of a statement. After any error except a lock the connection is closed, so that the next
-    /// operation opens the file again and checks its tables again.
+    /// Returns the result of a statement. After any error except a locked file the connection is closed, so that the
+    /// next operation opens the file again and checks its tables again.
     pub(super) fn check<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         done.map_err(|error| {
             if !is_busy(&error) {
@@ -284,7 +285,8 @@ impl Entered<'_> {
         })
     }
 
-    /// Returns the error of a value that cannot be decoded. The connection stays open.
+    /// Returns a decoded value, or the error of a value that cannot be decoded. The connection stays open after such an
+    /// error.
     pub(super) fn decoded<T>(&self, value: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         value.map_err(|error| meaning(&error, self.path))
     }
@@ -310,8 +312,8 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// Waits on this thread for a future of sqlx, which needs no runtime, because sqlx answers from the thread of the
-/// connection.
+/// Waits on this thread for a future of sqlx, and returns its output. No runtime is needed, because sqlx answers from
+/// the thread of the connection.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {

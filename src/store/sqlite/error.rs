@@ -58,8 +58,8 @@ fn code(error: &dyn DatabaseError) -> u32 {
     error.code().and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-/// Returns the kind of a result code and its sentence. The low byte of the code is the error, and the other bytes only
-/// add detail.
+/// Returns the kind of a result code, and the words that describe the problem in the error. The low byte of the code is
+/// the error, and the other bytes only add detail.
 fn primary(code: u32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
         // The reader would have to create or repair the log (`-wal`) or its index (`-shm`), and has no right to write.

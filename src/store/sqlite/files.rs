@@ -1,7 +1,7 @@
 //! The files of a database, which are the database itself and the files that SQLite keeps beside it.
 //!
 //! This module never opens a file that a connection may have open. On unix, closing any handle of a file releases the
-//! locks that the process holds on that file, so that a second handle would break SQLite's locks.
+//! locks that the process holds on that file. Therefore a second handle would break SQLite's locks.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -20,7 +20,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Returns the files at the path.
+    /// Returns the identities of the files at the path.
     ///
     /// # Errors
     ///
@@ -36,13 +36,13 @@ impl Files {
         !self.has_database_of(open) || open.log.is_some() && self.log != open.log
     }
 
-    /// Returns true if both have the same database.
+    /// Returns true if these files and `other` have the same database.
     pub(super) fn has_database_of(&self, other: &Self) -> bool {
         self.database == other.database
     }
 
-    /// Renames the log and the index of these old files, if they are still beside another database in `now`. SQLite
-    /// would read the changes in the old log into the new database otherwise.
+    /// Renames the log and the index of these old files, if the files `now` have another database, but still this log
+    /// or index. Otherwise SQLite would read the changes in the old log into the new database.
     ///
     /// The log is kept under another name, because the log can hold the last changes of the old database. Another
     /// process may have renamed the old log already. A log that this process has created since then has another

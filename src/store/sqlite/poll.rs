@@ -39,11 +39,11 @@ enum Change {
     Nothing,
     /// The names of changed records. A deleted record has no etag.
     Records(Vec<(String, Option<Etag>)>),
-    /// The changed records are unknown.
+    /// Any record may have changed, because the changed records are unknown.
     All,
 }
 
-/// Begins to watch the file. Every commit after the return of this function is reported.
+/// Begins to watch the file, and returns the watch. Every commit after the return of this function is reported.
 pub(super) async fn watch(lane: Arc<Lane>) -> Result<Watch, StoreError> {
     let seen = Arc::new(Mutex::new(Seen::default()));
     look(&lane, &seen).await?;
@@ -84,7 +84,8 @@ async fn poll(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>, sender: &WatchSender) {
     }
 }
 
-/// Queries the counter, and the etags if the counter has changed or if the file was opened again.
+/// Queries the counter, and the etags if the counter has changed or if the file was opened again. Returns the changes
+/// since the last query.
 async fn look(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>) -> Result<Change, StoreError> {
     let (at, seen) = (Arc::clone(lane), Arc::clone(seen));
     lane.run_aside(move || {

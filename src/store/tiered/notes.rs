@@ -19,14 +19,15 @@ pub(super) struct Notes(BTreeMap<String, Note>);
 /// The note on one name, with the known content of both tiers and the time of the next comparison.
 ///
 /// Operations on one name overlap. Therefore an answer changes the note only if the answer is not older than the
-/// version that the note already has, so that an older version never ends the wait for the copy of a newer version.
+/// version in the note. Otherwise an older version could end the wait for the copy of a newer version.
 #[derive(Debug, Default)]
 pub(super) struct Note {
     /// The newest known version in the fast tier. `None` if no version is known.
     seen: Option<Etag>,
     /// The time at which `seen` changed last. An operation that began earlier may have an older version.
     noted: Option<Tick>,
-    /// A hash of the [settled](settled) content that the durable tier has.
+    /// A hash of the content that the durable tier has, as far as this content must outlive the fast tier
+    /// ([`settled`]).
     settled: Option<u64>,
     /// The time of the durable tier's last answer for this name.
     queried: Option<Tick>,
@@ -101,7 +102,8 @@ impl Note {
         self.seen.as_ref() == Some(etag)
     }
 
-    /// Makes a version the newest known version. Returns false if another known version may be newer.
+    /// Makes a version the newest known version. Changes nothing and returns false if another known version may be
+    /// newer.
     fn take(&mut self, version: Version<'_>, now: Tick) -> bool {
         if self.has(version.etag) {
             return true;
@@ -121,12 +123,13 @@ impl Note {
     }
 
     /// Returns true if the answer of a load must have the changes of both tiers, because the tiers were not compared
-    /// before the load began. The process may restore from any of its first loads.
+    /// before the load began. The process may restore its circuits from any of its first loads.
     pub(super) fn is_uncompared(&self, record: &CircuitRecord, began: Tick) -> bool {
         !self.was_compared_before(began) && settled(record).is_some()
     }
 
-    /// Notes a version that this process wrote. Returns true if the durable tier must have the record now.
+    /// Notes a version that this process wrote to the fast tier. Returns true if the record must be copied to the
+    /// durable tier now.
     pub(super) fn wrote(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) -> bool {
         (self.seen, self.noted, self.refused) = (Some(etag.clone()), Some(now), None);
         let Some(found) = settled(record) else { return false };
@@ -155,7 +158,8 @@ impl Note {
         lost || self.may_query(now)
     }
 
-    /// Returns true if the last query of the durable tier is old enough for another query.
+    /// Returns true if the durable tier may be queried for this name, because it had a record at the last query, or
+    /// because the last query is old enough.
     pub(super) fn may_query(&self, now: Tick) -> bool {
         self.is_durable || self.queried.is_none_or(|queried| now >= queried.saturating_add(QUERY_EVERY))
     }
@@ -165,13 +169,13 @@ impl Note {
         self.queried.is_some()
     }
 
-    /// Notes an answer of the durable tier.
+    /// Notes an answer of the durable tier. `found` is true if the tier has a record.
     pub(super) fn answered(&mut self, found: bool, now: Tick) {
         (self.queried, self.is_durable) = (Some(now), found);
     }
 
-    /// Notes that both tiers have this record, which is this version in the fast tier. If the fast tier may have a
-    /// newer version, the comparison stays due.
+    /// Notes that both tiers have `record`, and that `version` is the version of the record in the fast tier. If the
+    /// fast tier may have a newer version, the comparison stays due.
     pub(super) fn synced(&mut self, version: Version<'_>, record: &CircuitRecord, now: Tick) {
         self.answered(true, now);
         if self.take(version, now) {
@@ -180,7 +184,8 @@ impl Note {
         }
     }
 
-    /// Notes that the durable tier has refused the changes of this version, which has all changes of the durable tier.
+    /// Notes that the durable tier has refused the changes of `version`. The fast tier already has all changes of the
+    /// durable tier.
     pub(super) fn refused_by_durable(&mut self, version: Version<'_>, now: Tick) {
         if self.take(version, now) {
             self.compared = Some(now);
@@ -188,7 +193,7 @@ impl Note {
         self.refused(now);
     }
 
-    /// Notes that a tier has refused the record, so that the next comparison waits.
+    /// Notes that a tier has refused the record, so that the next comparison waits for the time [`CHECK_AFTER`].
     pub(super) fn refused(&mut self, now: Tick) {
         self.refused = Some(now);
         self.compare_by(now);
@@ -203,7 +208,7 @@ impl Note {
         self.due.is_some_and(|due| due <= now) && self.may_try(now)
     }
 
-    /// Makes a comparison due at this time, or at an earlier time that is already set.
+    /// Makes a comparison due at the time `due`, unless an earlier time is already set.
     fn compare_by(&mut self, due: Tick) {
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }

@@ -45,7 +45,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 let known = |wanted: &Wanted| self.note(&names[wanted.at], |note| note.was_queried()).unwrap_or(true);
                 return if wanted.iter().all(known) { Ok(loaded) } else { Err(error) };
             }
-            // The answer has the changes of the fast tier, and the comparisons stay due.
+            // The load succeeds with the changes of the fast tier alone, and the comparisons stay due.
             Err(_) => return Ok(loaded),
         };
         let now = loaded.now.max(answer.now);
@@ -107,7 +107,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         wanted
     }
 
-    /// Loads these names from the durable tier.
+    /// Loads the wanted names from the durable tier. Fails at once during the pause of that tier.
     async fn load_durable(&self, names: &[String], wanted: &[Wanted]) -> Result<Loaded, StoreError> {
         if !self.durable.answers() {
             return Err(StoreError::unavailable(format!("{} failed a moment ago", self.durable.kind())));

@@ -13,7 +13,7 @@ use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::time_limit::limit;
 use crate::store::{Etag, Hint, Store, StoreError, Versioned, Write, Written};
 
-/// The record of a name in the fast tier.
+/// The decoded record of one name, which the fast tier has, or gets from the durable tier.
 #[derive(Debug)]
 pub(super) struct Copy {
     pub(super) name: String,
@@ -66,7 +66,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         self.durable.answers() && matches!(tokio::time::timeout(within, settling).await, Ok(Ok(true)))
     }
 
-    /// Synchronises records with the values that the durable tier has for them, within a time limit.
+    /// Synchronises each record with the value that the durable tier has for its name, within a time limit.
     pub(super) async fn settle_all(&self, copies: Vec<(Copy, Option<Versioned>)>, now: Timestamp, within: Duration) {
         if within.is_zero() {
             return;
@@ -227,13 +227,14 @@ fn ttl(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     record.ttl(open, other, now)
 }
 
-/// Returns the limit of an answer of the fast tier. The limit is short, so that a fast tier that hangs leaves enough
-/// time for the durable tier.
+/// Returns the time limit for an answer of the fast tier. The limit is short, so that a fast tier that hangs leaves
+/// enough time for the durable tier.
 pub(super) fn fast_limit() -> Duration {
     limit() / 5
 }
 
-/// Returns the limit of an answer of the durable tier. Both tiers must answer within the limit of the operation.
+/// Returns the time limit for an answer of the durable tier. Together with the limit of the fast tier, it must fit into
+/// the limit of the operation.
 pub(super) fn durable_limit() -> Duration {
     limit() / 5 * 3
 }

@@ -123,8 +123,8 @@ const CONCERN_ALL: [&str; 3] = ["load", "list", "watch"];
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Returns the etag that users of the tiered store see, which is `f:`, `c:` or `d:` for the tier and then the etag of
-/// that tier. The prefix is needed, because an etag of one tier means nothing to the other tier.
+/// Returns the etag that users of the tiered store see. The prefix `f:`, `c:` or `d:` stands for the tier, and the etag
+/// of that tier follows. The prefix is needed, because an etag of one tier means nothing to the other tier.
 pub(super) fn tag(tier: char, etag: &Etag) -> Etag {
     Etag::new(format!("{tier}:{}", etag.as_str()))
 }
@@ -138,14 +138,14 @@ pub(super) fn untagged(etag: &Etag) -> (char, Etag) {
     (if tier == "d" { DURABLE } else { FAST }, Etag::new(own))
 }
 
-/// Returns true if the durable tier lacks the version of this etag, which a write has returned.
+/// Returns true if the durable tier lacks the version of an etag that a write has returned.
 pub(super) fn is_cached(etag: &Etag) -> bool {
     etag.as_str().starts_with("c:")
 }
 
 pub(super) const FAST: char = 'f';
 pub(super) const DURABLE: char = 'd';
-/// The tag of a version that a write has put into the fast tier only.
+/// The tag of a version that a write has put into the fast tier, although the durable tier should have it too.
 pub(super) const CACHED: char = 'c';
 
 pub(super) fn of_fast(event: WatchEvent) -> WatchEvent {

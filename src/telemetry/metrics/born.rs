@@ -23,10 +23,10 @@ pub(super) fn transitions(label: &str) {
     }
 }
 
-/// The edges of the table in `circuit.rs` that lead to open or forced open, each as the old standing, the new standing
-/// and the reasons. A restore can lead from every standing to open or forced open. The adoption of a state of other
-/// instances keeps the mode, so such an adoption leads from closed, half-open or open to open, or from forced open to
-/// forced open.
+/// The edges of the table in `circuit.rs` that lead to open or forced open, each as the old standing (state or mode),
+/// the new standing and the reasons. A restore can lead from every standing to open or forced open. The adoption of a
+/// state of other instances keeps the mode, so such an adoption leads from closed, half-open or open to open, or from
+/// forced open to forced open.
 const OPENINGS: &[(&str, &str, &[&str])] = &[
     (
         "closed",

@@ -15,7 +15,7 @@ use crate::state::{FleetBrief, FleetProbe, State};
 use crate::sync::{AcqRel, Relaxed};
 
 impl MetricsObserver {
-    /// Shows the decision of the fleet, and registers the counters.
+    /// Sets the gauges to the decision of the fleet, and registers the counters of the fleet.
     pub(super) fn show_fleet(&self, under: Under<'_>, brief: FleetBrief) {
         // Relaxed: the exchange below publishes the flag.
         self.has_fleet.store(true, Relaxed);
@@ -36,7 +36,7 @@ impl MetricsObserver {
         declined(under.label).increment(0);
     }
 
-    /// Sets the gauges to 0, because the circuit has left its registry.
+    /// Sets the gauges of the fleet to 0, because the circuit has left its registry.
     pub(super) fn leave_fleet(&self, circuit: &str) {
         // Relaxed: the exchange in `go` has published the flag.
         if self.has_fleet.load(Relaxed) {
@@ -45,7 +45,7 @@ impl MetricsObserver {
     }
 }
 
-/// Sets the gauges. `None` stands for a circuit that has left its registry.
+/// Sets the gauges of the fleet. `None` sets them to 0, for a circuit that has left its registry.
 fn show(circuit: &str, brief: Option<FleetBrief>) {
     let service: Arc<str> = circuit.into();
     for state in [State::Closed, State::Open, State::HalfOpen] {

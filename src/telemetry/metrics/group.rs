@@ -18,9 +18,9 @@ use crate::telemetry::Label;
 #[derive(Debug)]
 pub(in crate::telemetry) struct GroupObserver {
     group: Group,
-    /// The label of a keyed circuit, which can be shared.
+    /// The label of a keyed circuit, which other circuits can share.
     label: Option<Arc<Label>>,
-    /// The suppressed openings that were counted.
+    /// The number of suppressed openings that the counter already includes.
     counted: AtomicU64,
 }
 
@@ -81,7 +81,7 @@ impl Observer for GroupObserver {
     }
 }
 
-/// Shows the group without the circuit.
+/// Sets the gauge of the group to the share without the dropped circuit.
 impl Drop for GroupObserver {
     fn drop(&mut self) {
         self.show();

@@ -18,7 +18,7 @@ use super::{born, descriptions};
 /// The handles of the metrics of one label, registered with one recorder.
 #[derive(Debug)]
 pub(super) struct Handles {
-    /// The address of the recorder.
+    /// The address of the recorder with which the handles were registered.
     pub(super) recorder: usize,
     /// True if the label belongs to one circuit, and false if several circuits share the label.
     own: bool,
@@ -200,8 +200,8 @@ pub(super) fn show_load(circuit: &str, load: f64) {
     gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load);
 }
 
-/// The kinds of failures that have a kept handle. The module `rare` counts the failures of [named](FailureKind::Named)
-/// kinds.
+/// The kinds of failures for which the handle of a counter is kept. The module `rare` counts the failures of
+/// [named](FailureKind::Named) kinds.
 const KINDS: [FailureKind; 12] = [
     FailureKind::Error,
     FailureKind::Connect,

@@ -11,14 +11,14 @@ use crate::state::HealthResult;
 use crate::sync::Relaxed;
 
 impl MetricsObserver {
-    /// Registers the counters, because the health probes of the circuit have begun.
+    /// Registers the counters of health probes, because the health probes of the circuit have begun.
     pub(super) fn begin_health(&self, under: Under<'_>) {
         // Relaxed: a flag, publishes nothing.
         self.has_health.store(true, Relaxed);
         HealthResult::ALL.iter().for_each(|result| probes(under.label, *result).increment(0));
     }
 
-    /// Registers the counters again, so that the counters that an exporter has dropped appear again.
+    /// Registers the counters again. Counters that an exporter has dropped then appear again.
     pub(super) fn renew_health(&self, under: Under<'_>) {
         // Relaxed: a flag, publishes nothing.
         if self.has_health.load(Relaxed) {

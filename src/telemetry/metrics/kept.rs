@@ -1,5 +1,5 @@
-//! The handles of one label that are kept between calls, for each recorder and at hand in each thread. A refresh
-//! replaces them, so that dropped series appear again.
+//! The metric handles of one label, which are kept between calls. There is one set of handles for each recorder, and
+//! each thread keeps the set of its last use at hand. A refresh replaces the sets, so that dropped series appear again.
 //!
 //! An exporter may drop a series that was idle. From then on, the counts of a handle of this series are lost, and the
 //! `metrics` facade has no function that detects this. Therefore a refresh registers all handles anew. A call must not
@@ -67,7 +67,7 @@ impl Kept {
         }
     }
 
-    /// Returns the set of the recorder, and keeps the set at hand in this thread.
+    /// Returns the set of the recorder, and registers a missing set first. Keeps the set at hand in this thread.
     #[cold]
     fn find(
         &self,
@@ -172,8 +172,7 @@ fn recorder() -> usize {
 
 type Places = [RefCell<Option<AtHand>>; PLACES];
 
-/// The number of labels whose handles a thread can keep at hand. A label has the place of its number modulo this
-/// number.
+/// The number of labels whose handles a thread can keep at hand. The place of a label is its `id` modulo this number.
 const PLACES: usize = 64;
 /// The number of recorders whose handles are kept. Four are enough for the recorder that does nothing before an
 /// application installs its own, the recorder of the application, and two recorders of tests.

@@ -1,8 +1,10 @@
-//! The newest standing of a circuit that the gauges show, packed with its era into one atomic word.
+//! The newest standing (state and mode) of a circuit, which the gauges show. The standing is packed with its era (the
+//! version of the state) into one atomic word.
 
 use crate::state::{Mode, Standing, State};
 
-/// Returns the standing as callers find it. Under the kill switch (`bypassed`) a circuit is disabled in every mode.
+/// Returns the standing by which calls are admitted. Under the kill switch (`bypassed`) a circuit is disabled in every
+/// mode.
 pub(super) const fn effective(standing: Standing, bypassed: bool) -> Standing {
     if bypassed { Standing::new(standing.state, Mode::Disabled) } else { standing }
 }
@@ -33,7 +35,7 @@ impl Last {
         Self(era << 5 | index << 2 | u64::from(standing.is_tripped()) << 1)
     }
 
-    /// Returns the same standing with the last bit of `other`, so that the gauges that show `other` show the standing.
+    /// Returns the same standing with the last bit of `other`. The gauges that show `other` then show this standing.
     pub(super) const fn shown_like(self, other: Self) -> Self {
         Self(self.0 & !Self::OWN | other.0 & Self::OWN)
     }

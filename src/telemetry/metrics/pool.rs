@@ -12,8 +12,8 @@ use super::last::{Last, STANDINGS};
 use crate::sync::{AcqRel, AtomicU64, Mutex, Relaxed};
 use crate::telemetry::Label;
 
-/// The numbers of circuits with one label, by standing. A label has one pool for all recorders, because nearly every
-/// process has one recorder.
+/// The numbers of circuits with one label, by standing (state and mode). A label has one pool for all recorders,
+/// because nearly every process has one recorder.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) label: Arc<str>,
@@ -22,7 +22,7 @@ pub(super) struct Pool {
     tripped: AtomicU64,
     /// The number of changes of the counts, by which `show` notices a change by another thread.
     changes: AtomicU64,
-    /// The handles of the label.
+    /// The metric handles of the shared label.
     pub(super) kept: Kept,
     /// The number of times that the handles were registered anew.
     renewals: AtomicU64,
@@ -57,8 +57,8 @@ impl Pool {
     }
 
     /// Returns true if the refresh of a circuit has to renew the handles of the label. `seen` is the number of renewals
-    /// at the last refresh of this circuit. When all circuits are refreshed, the first circuit renews the handles, and
-    /// the others find a larger number of renewals than they have seen.
+    /// at the last refresh of this circuit. When all circuits are refreshed, the first circuit renews the handles. The
+    /// others find a larger number of renewals than they have seen, and renew nothing.
     pub(super) fn renews(&self, seen: &AtomicU64) -> bool {
         // Relaxed: two threads that refresh at the same time may both renew, which only costs time.
         let renewals = self.renewals.load(Relaxed);

@@ -1,8 +1,8 @@
-//! The counters of transitions and of [named](crate::outcome::FailureKind::Named) kinds of failures, whose handles are
-//! not kept.
+//! The counters of transitions and of failures of a [named](crate::outcome::FailureKind::Named) kind. The handles of
+//! these counters are not kept.
 //!
 //! These series are registered on every use. Except for the transitions in `born`, such a series begins with its first
-//! event. [`Rare`] remembers the series, so that a refresh registers again the series that an exporter has dropped.
+//! event. [`Rare`] remembers the series, so that a refresh can register dropped series again.
 
 use std::collections::BTreeSet;
 

@@ -17,7 +17,7 @@ use crate::sync::{AcqRel, Acquire, Relaxed};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Under<'a> {
     pub(super) label: &'a str,
-    /// The handles of the label.
+    /// The metric handles of the label.
     pub(super) kept: &'a Kept,
     /// The pool of the circuits that share the label. `None` if the label belongs to the circuit.
     pub(super) pool: Option<&'a Pool>,

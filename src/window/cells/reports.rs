@@ -27,8 +27,8 @@ pub(crate) struct Sums {
 }
 
 impl Cells {
-    /// Takes the calls of one seat that were not reported yet. The caller must report these calls, because no other
-    /// report contains them.
+    /// Returns the calls of one seat that were not reported yet, and notes them as reported. The caller must report
+    /// these calls, because no other report contains them.
     #[must_use]
     pub(crate) fn take_sums_of(&self, seat: Seat) -> Sums {
         let Some((cell, reports)) = self.of(seat).zip(self.reports.as_ref()) else { return Sums::default() };
@@ -41,8 +41,8 @@ impl Cells {
         reported.map_or_else(Sums::default, |reported| reported.take(cell))
     }
 
-    /// Takes the calls of all seats that were not reported yet. The caller must report these calls, because no other
-    /// report contains them.
+    /// Returns the calls of all seats that were not reported yet, and notes them as reported. The caller must report
+    /// these calls, because no other report contains them.
     #[must_use]
     pub(crate) fn take_sums(&self) -> Sums {
         let Some(reports) = &self.reports else { return Sums::default() };
@@ -66,8 +66,8 @@ impl Reports {
 }
 
 impl Reported {
-    /// Takes the calls of the cell that were not reported yet. No call is taken twice, even if several threads take at
-    /// the same time.
+    /// Returns the calls of the cell that were not reported yet, and notes them as reported. No call is returned twice,
+    /// even if several threads run this function at the same time.
     fn take(&self, cell: &[Block]) -> Sums {
         let taken = |sum: usize| {
             // Relaxed, because the counts publish no other data. `fetch_max` keeps the larger count. So a thread that

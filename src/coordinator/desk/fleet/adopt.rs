@@ -26,7 +26,7 @@ use crate::record::{Fleet, Timestamp};
 use crate::state::{Mode, Reason, State};
 
 impl Desk {
-    /// Lets the half-open circuit probe by leases only, while the fleet is not closed and the store answers.
+    /// Requires a lease for each probe of the half-open circuit, while the fleet is not closed and the store answers.
     pub(in crate::coordinator::desk) fn lease_probes(&mut self, fleet: &Fleet, is_up: bool, now: Now) {
         let is_probing = fleet.state != State::Closed || self.forces_probes(fleet, now.store);
         // A shadow is a trial of one instance, which must not wait for others.
@@ -48,9 +48,9 @@ impl Desk {
         fleet.state == State::Open && fleet.until.is_none() && self.circuit.config().recovery == Recovery::Automatic
     }
 
-    /// Returns true if an opening of the fleet ended [`FALLBACK_TIMEOUT`] ago by the clock of this process, but not by
-    /// the clock of the store. The clock of the store was perhaps set back, and the record accepts no lease before the
-    /// opening ends by that clock.
+    /// Returns true if an opening of the fleet ended [`FALLBACK_TIMEOUT`] ago by the clock of this process, but has not
+    /// ended by the clock of the store. The clock of the store was perhaps set back, and the record accepts no lease
+    /// before the opening ends by that clock. The circuit then probes without leases.
     fn is_overdue_here(&mut self, fleet: &Fleet, now: Now) -> bool {
         let Some(left) = fleet.open_for(now.store) else { return false };
         if self.fleet.ends.is_none_or(|(generation, _)| generation != fleet.generation) {
@@ -59,8 +59,8 @@ impl Desk {
         self.fleet.ends.is_some_and(|(_, end)| now.here >= end.saturating_add(FALLBACK_TIMEOUT) && !left.is_zero())
     }
 
-    /// Returns true if the next probes follow a forced opening, which is in force or ended after the decision of the
-    /// fleet.
+    /// Returns true if the next probes of the circuit come after a forced opening by an operator. The forced opening is
+    /// in force, or ended after the decision of the fleet.
     fn forces_probes(&self, fleet: &Fleet, now: Timestamp) -> bool {
         let operator = self.known.record().operator.as_ref();
         let forced = operator.filter(|operated| operated.mode == Mode::ForcedOpen);
@@ -79,14 +79,14 @@ impl Desk {
             && opened.is_none_or(|at| at <= fleet.since)
     }
 
-    /// Returns true if the circuit is closed and its own calls succeed.
+    /// Returns true if the circuit is closed and its own calls succeed, as the top of this file defines it.
     pub(super) fn succeeds(&self, now: Tick) -> bool {
         let window = at_least_ten_seconds(self.circuit.config().window.length());
         let is_recent = self.fleet.last_success.is_some_and(|at| now.saturating_since(at) < window);
         is_recent && self.circuit.state() == State::Closed
     }
 
-    /// Adopts a decision that the circuit has not adopted yet.
+    /// Takes the decision of the fleet over into the circuit, unless the circuit has adopted the decision already.
     pub(super) fn adopt_decision(&mut self, fleet: &Fleet, who: &Who, now: Now) {
         let generation = fleet.generation.get();
         // A pending reset is newer than the decision.
@@ -98,7 +98,7 @@ impl Desk {
             State::Open if !who.follows() && self.succeeds(now.here) => return self.decline(fleet, now),
             State::Open => true,
             State::HalfOpen => state == State::Open && self.begins_early(fleet, now),
-            // The service has asked this instance not to call before `floor`.
+            // The service has asked this instance not to call before `floor`, so the circuit closes later.
             State::Closed if self.fleet.floor.is_some_and(|floor| now.here < floor) => return,
             State::Closed => {
                 let left_closed = self.circuit.snapshot().tripped_for.map(|ago| now.store.saturating_sub(ago));
@@ -125,7 +125,8 @@ impl Desk {
         self.adopted.decided(generation);
     }
 
-    /// Takes the opening of the fleet for advice. The next check renews the advice.
+    /// Declines an opening of the fleet. The circuit stays closed, and the opening is advice for the circuit. The next
+    /// check renews the advice.
     fn decline(&mut self, fleet: &Fleet, now: Now) {
         let left = fleet.until.map_or(LONGEST_ADVICE, |until| until.since(now.store).min(LONGEST_ADVICE));
         self.circuit.advise_beside(self.evidence.usual_rate(), left);
@@ -138,5 +139,5 @@ impl Desk {
 /// The time after the last check at which a half-open circuit probes without leases, because the store, the task or the
 /// runtime may be gone.
 const FALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest advice of a declined opening.
+/// The longest time for which a declined opening is advice before the next check renews the advice.
 const LONGEST_ADVICE: Duration = Duration::from_secs(60);

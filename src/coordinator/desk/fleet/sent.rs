@@ -1,7 +1,7 @@
 //! The command to the fleet in a write of the record, from its proposal to the answer of the store.
 //!
-//! A write has the command of the last check. A write with new counts and without such a command may open the fleet by
-//! the counts of several instances. The audit gets one row for each decision, from the instance that wrote the
+//! A write contains the command that the last check has chosen. If there is none, a write with new counts may open the
+//! fleet by the counts of several instances. The audit gets one row for each decision, from the instance that wrote the
 //! decision.
 
 use std::time::Duration;
@@ -18,8 +18,8 @@ use crate::window::Tally;
 #[derive(Debug)]
 pub(in crate::coordinator::desk) struct Sent {
     change: FleetChange,
-    /// True if the command opens or closes the fleet, or requests a lease while the lease of another instance has
-    /// lapsed.
+    /// True if other instances must load the record soon. The reason is that the command opens or closes the fleet, or
+    /// requests a lease while the lease of another instance has lapsed.
     wakes: bool,
 }
 
@@ -27,11 +27,11 @@ impl Sent {
     /// Returns the hint of a write with the command and without an act.
     ///
     /// A hint is sent for an opening, for a closing, for a round that a health probe begins, and for the end of a probe
-    /// after which another instance must probe. A vote and a request for a lease send no hint, because the next vote or
-    /// request conflicts, and the answer to a conflict has the record. A lease sends a hint only if the lease of
-    /// another instance has lapsed, because that instance could still use its grant. A probe that passed sends no hint,
-    /// because its instance requests the next lease itself. Hints are saved, because each instance loads the whole
-    /// record after a hint.
+    /// after which another instance must probe. A vote and a request for a lease send no hint. The next vote or request
+    /// of another instance conflicts, and the answer to a conflict has the record. The exception is a request while the
+    /// lease of another instance has lapsed, because that instance could still use its grant. A probe that passed sends
+    /// no hint, because its instance requests the next lease itself. Hints are saved, because each instance loads the
+    /// whole record after a hint.
     pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
         let is_met = matches!(
             self.change,
@@ -47,7 +47,8 @@ impl Sent {
 
 impl Desk {
     /// Applies the command of the last check to a record that is about to be written. `has_counts` is true if the
-    /// record has new counts of this instance, which may open the fleet together with other counts.
+    /// record has new counts of this instance, which may open the fleet together with other counts. Returns the command
+    /// if it has changed the record.
     pub(in crate::coordinator::desk) fn command_fleet(
         &mut self,
         record: &mut CircuitRecord,
@@ -62,7 +63,7 @@ impl Desk {
         let change = wanted.or_else(|| has_counts.then(|| self.merged(record, who, now)).flatten())?;
         let command = Command::Fleet(self.fleet_command(change.clone(), who));
         if apply(record, &command, now.store) != Effect::Applied {
-            // The next check chooses another command.
+            // The record has refused the command. The next check chooses another command.
             self.fleet.wanted = None;
             return None;
         }
@@ -73,7 +74,8 @@ impl Desk {
         Some(self.propose(change, record, who, now))
     }
 
-    /// Returns the command of a write with these counts, if the counts of several instances open the fleet together.
+    /// Returns the command that opens the fleet by the counts in `record`. `None` if the fleet or the circuit is not
+    /// closed, or if the counts of all instances together meet no rule.
     fn merged(&self, record: &CircuitRecord, who: &Who, now: Now) -> Option<FleetChange> {
         let fleet = record.decision(who.follows());
         if fleet.state != State::Closed || self.circuit.state() != State::Closed || !self.is_active() {
@@ -103,7 +105,7 @@ impl Desk {
         })
     }
 
-    /// Notes the command of a write that is about to begin.
+    /// Notes the command of a write that is about to begin, and returns the command for the ticket of the write.
     fn propose(&mut self, change: FleetChange, record: &CircuitRecord, who: &Who, now: Now) -> Sent {
         if let Some(own) = record.instances.get(&who.id) {
             self.evidence.observed(own);
@@ -122,8 +124,8 @@ impl Desk {
     pub(in crate::coordinator::desk) fn fleet_written(&mut self, sent: &Sent) {
         self.count_result(&sent.change);
         if is_result(&sent.change) {
-            // Only an instance whose call came soon requests its next lease at once, because a lease that waits for a
-            // call would hold up the other instances.
+            // Only an instance whose call came soon after the grant requests its next lease at once, because a lease
+            // that waits for a call would hold up the other instances.
             self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
             self.fleet.turn = Turn::None;
         }
@@ -132,8 +134,8 @@ impl Desk {
         }
     }
 
-    /// Adds the audit row of a decision that this instance has written. Instances that only adopt the decision add no
-    /// row.
+    /// Adds to the report the audit row of a decision that this instance has written. Instances that only adopt the
+    /// decision add no row.
     pub(in crate::coordinator::desk) fn row_of_decision(&mut self, who: &Who, report: &mut Report) {
         let Some(fleet) = &self.known.record().fleet else { return };
         let Some(generation) = self.fleet.decided else { return };

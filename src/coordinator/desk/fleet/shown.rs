@@ -1,4 +1,4 @@
-//! The decision of the fleet for people, in the status and the metrics of the circuit.
+//! The decision of the fleet as the status and the metrics of the circuit show it to people.
 //!
 //! This module counts the probes without a lease, because only the desk knows both the probes and the leases. A lease
 //! allows one probe, and the end of that probe ends the turn. Therefore every other probe of the half-open era had no
@@ -10,7 +10,7 @@ use super::{Desk, Who};
 use crate::record::{Fleet, FleetChange, Timestamp};
 use crate::state::{FleetBrief, FleetProbe, Reason, State, Transition};
 
-/// The probes of a half-open era that were counted.
+/// The probes of one half-open era that the desk has already counted.
 #[derive(Debug, Default)]
 pub(super) struct Probed {
     era: u64,
@@ -20,7 +20,7 @@ pub(super) struct Probed {
 }
 
 impl Desk {
-    /// Gives the circuit the decision of the fleet, with the present votes and leases.
+    /// Gives the circuit a brief of the fleet's decision, with the present votes and leases, for its status.
     pub(super) fn show(&mut self, fleet: &Fleet, who: &Who, now: Timestamp) {
         let record = self.known.record();
         let (mut leases, mut passed) = (0_u32, 0_u32);
@@ -50,8 +50,8 @@ impl Desk {
         }
     }
 
-    /// Counts the last probes of a half-open era when a transition ends the era. The probes of a restored era that an
-    /// earlier process has counted are left out.
+    /// Counts the last probes of a half-open era when a transition ends the era. If the era was restored, the probes
+    /// that an earlier process has counted are left out.
     pub(super) fn count_last_probes(&mut self, edge: &Transition, taken_over: bool, had_lease: bool, who: &Who) {
         let ended = if let Reason::ProbesPassed { successes, .. } | Reason::QuietService { successes, .. } = edge.reason
         {
@@ -82,7 +82,7 @@ impl Desk {
         }
     }
 
-    /// Counts the result of a probe, after the record has taken the result.
+    /// Counts the result of a leased probe in the metrics, after the record has taken the result.
     pub(super) fn count_result(&self, change: &FleetChange) {
         let result = match change {
             FleetChange::Passed { .. } => FleetProbe::Passed,

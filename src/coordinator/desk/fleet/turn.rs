@@ -1,4 +1,5 @@
-//! The probe that a lease allows, from the grant to its result in the record.
+//! The probe that a lease allows, from the grant to its result in the record. A *turn* is the use of one lease by this
+//! instance.
 //!
 //! | turn | the instance | next |
 //! |---|---|---|
@@ -7,10 +8,11 @@
 //! | `Passive` | counts the calls of its closed circuit as the probe | a call succeeds or fails: `Ended` |
 //! | `Ended` | has a result for the record | the record has the result: `None` |
 //!
-//! The end of a round ends each turn, because no result of another round counts. A lease is requested only while the
-//! turn is `None`. Therefore a result that is written again because its answer was lost finds its lease finished, and
-//! does not count twice. If a lease lapses before a call comes, the grant stays until another instance has a lease, so
-//! that an instance with few calls can close the fleet.
+//! The end of a round also ends the turn, because a result counts only in its own round. A lease is requested only
+//! while the turn is `None`. Therefore a result that is written again because the answer to its first write was lost
+//! finds its lease finished, and does not count twice. If a lease lapses before a call comes, the circuit keeps its
+//! grant, the right to make the probe, until another instance has a lease. Otherwise an instance with few calls could
+//! not close the fleet.
 
 use std::time::Duration;
 
@@ -24,11 +26,11 @@ use crate::state::{Generation, Reason, State, Transition};
 pub(super) enum Outcome {
     Passed,
     Failed,
-    /// The probe was cancelled or ignored.
+    /// The probe ended without a result, for example because it was cancelled or ignored.
     Without,
 }
 
-/// The probe of this instance in a round.
+/// The turn of this instance in a round of the fleet, as the table at the top of this file describes it.
 #[derive(Debug, Default)]
 pub(super) enum Turn {
     #[default]
@@ -40,7 +42,7 @@ pub(super) enum Turn {
         successes: u32,
         failures: u32,
         granted: Tick,
-        /// The start of the probe, once a check has found the probe under way.
+        /// The start of the probe. `None` until a check has found the probe under way.
         used: Option<Tick>,
     },
     Passive {
@@ -51,7 +53,7 @@ pub(super) enum Turn {
     Ended {
         round: Generation,
         outcome: Outcome,
-        /// True if a call used the grant within a second.
+        /// True if a call used the grant within a second after the grant was given.
         was_soon: bool,
     },
 }
@@ -77,7 +79,7 @@ impl Turn {
         Self::Ended { round, outcome, was_soon }
     }
 
-    /// Returns the round of the turn.
+    /// Returns the round of the fleet to which the turn belongs. `None` without a turn.
     pub(super) const fn round(&self) -> Option<Generation> {
         match self {
             Self::None => None,
@@ -115,7 +117,8 @@ impl Desk {
             Turn::None => self.begin_turn(fleet, who, now),
             Turn::Probe { round, era, successes, failures, granted, used } => {
                 let Some(seen) = self.circuit.probing().filter(|seen| seen.era == era) else {
-                    // The desk has not yet read the transition that ended the era. `saw` then ends the turn.
+                    // The desk has not yet read the transition that ended the era. The next look reads the transition,
+                    // and `saw` then ends the turn.
                     return;
                 };
                 let outcome = if seen.failures > failures {
@@ -181,8 +184,8 @@ impl Desk {
         }
     }
 
-    /// Returns the lease of this start of the instance in the present round. Two processes can have the same id for a
-    /// time, and must not both use the lease.
+    /// Returns the lease of this start of the instance in the present round, or `None` if it has no lease. Two
+    /// processes can have the same id for a time, and must not both use the lease.
     pub(super) fn own_lease(&self, who: &Who) -> Option<&Lease> {
         let record = self.known.record();
         let is_own = record.instances.get(&who.id).is_some_and(|entry| entry.incarnation == who.incarnation);
@@ -223,27 +226,30 @@ impl Desk {
         })
     }
 
-    /// Returns the command that gives the lease of an overdue probe back.
+    /// Returns the command that gives back the lease of an overdue probe. `None` if no probe is overdue, or if its
+    /// lease is not pending.
     pub(super) fn overdue(&self, who: &Who, now: Now) -> Option<FleetChange> {
         let Turn::Probe { used: Some(used), .. } = self.fleet.turn else { return None };
         let lease = self.own_lease(who)?;
         (self.is_overdue(used, now.here) && lease.is_pending(now.store)).then_some(FleetChange::Overdue)
     }
 
-    /// Returns true if a probe that began at `used` has reached its deadline. A millisecond is added, because a slot
-    /// keeps the start of a probe in whole milliseconds.
+    /// Returns true if a probe that began at `used` has reached its deadline. A millisecond is added, because the
+    /// circuit keeps the start of a probe in whole milliseconds.
     fn is_overdue(&self, used: Tick, now: Tick) -> bool {
         now.saturating_since(used).saturating_add(Duration::from_millis(1)) >= self.circuit.config().probes.deadline
     }
 
-    /// Returns the command that extends the lease of a probe under way.
+    /// Returns the command that extends the lease of a probe under way. `None` if no probe is under way, or if at least
+    /// half of the lease is left.
     pub(super) fn renew(&self, who: &Who, now: Now) -> Option<FleetChange> {
         let Turn::Probe { used: Some(_), .. } = self.fleet.turn else { return None };
         let until = self.own_lease(who)?.until?;
         (until.since(now.store) < LEASE / 2).then_some(FleetChange::Renew { lasts: LEASE })
     }
 
-    /// Returns the command that gives back a lease that this instance cannot use.
+    /// Returns the command that gives back a pending lease that this instance cannot use. `None` if there is no such
+    /// lease.
     pub(super) fn give_back(&self, who: &Who, closing: bool, now: Now) -> Option<FleetChange> {
         let is_unused = match self.fleet.turn {
             Turn::None => true,
@@ -260,5 +266,5 @@ fn is_soon(granted: Tick, used: Tick) -> bool {
     used.saturating_since(granted) <= SOON
 }
 
-/// The time from a grant to its use within which an instance counts as busy.
+/// The longest time from a grant to its use by a call after which the use counts as soon.
 const SOON: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
-//! The addresses of sentinels and of a cluster, in the two forms in which a user writes them: as one text with commas
-//! between the hosts, or as one address for each host.
+//! The addresses of sentinels and of a cluster. A user writes such an address in one of two forms, as one text with
+//! commas between the hosts, or as one address for each host.
 //!
 //! User, password, database and prefix are those of the master or of the cluster, as in an address of one server. Each
 //! host becomes the address of one server, so that the crate `redis` parses hosts and ports in the same way everywhere.
@@ -11,11 +11,11 @@ use crate::keep::{MASTERS, is_master};
 use crate::store::StoreError;
 use crate::store::redis::sentinel::Sentinels;
 
-/// The parts of an address with several hosts, whose form was checked before.
+/// The parts of an address with several hosts. The form of the address was checked before.
 pub(super) struct Several<'a> {
     /// The scheme of the same address with one host.
     scheme: &'a str,
-    /// User and password, with the `@`.
+    /// The user and the password with the `@` behind them, or an empty text if the address has neither.
     user: &'a str,
     hosts: Vec<&'a str>,
     /// The name of the master that sentinels watch, or `None` for a cluster.
@@ -42,7 +42,7 @@ impl<'a> Several<'a> {
         self.master.is_none()
     }
 
-    /// Returns the address of a single server, which is the first host.
+    /// Returns the address of the first host alone, in the form of an address of one server.
     pub(super) fn first(&self) -> String {
         self.with(self.hosts.first().copied().unwrap_or_default())
     }
@@ -76,8 +76,8 @@ impl<'a> Several<'a> {
     }
 }
 
-/// Returns the address that has all these sentinels and their master, or all these nodes of a cluster. The addresses
-/// may differ in host and port only.
+/// Joins the addresses of sentinels and the name of their master, or the addresses of the nodes of a cluster, to one
+/// address. The addresses may differ in host and port only.
 pub(in crate::store::redis) fn joined(urls: &[impl AsRef<str>], master: Option<&str>) -> Result<String, StoreError> {
     if master.is_some_and(|master| !is_master(master)) {
         return Err(StoreError::refused(format!("the name of a master is {MASTERS}")));

@@ -22,8 +22,8 @@ pub(super) struct Nodes {
     source: Source,
     address: Arc<str>,
     clock: MonotonicClock,
-    /// The places of the nodes in the address, which are kept even if the cluster no longer names them, so that the
-    /// cluster is found again after all of its other nodes were replaced.
+    /// The places of the nodes that the address names. These nodes are kept even if the cluster no longer names them,
+    /// so that the cluster is found again after all of its other nodes were replaced.
     seeds: Vec<Place>,
     /// The nodes that are known, by their places.
     all: Mutex<BTreeMap<Place, Arc<Node>>>,
@@ -80,7 +80,7 @@ impl Nodes {
         &self.address
     }
 
-    /// Returns the connection to one node, for a watch. The next attempt gets the next node.
+    /// Returns the connection to one node, for a watch. The next value of `attempt` selects the next node.
     pub(super) fn any(&self, attempt: usize) -> Arc<Connection> {
         let nodes = self.all.lock();
         let node = nodes.values().nth(attempt.checked_rem(nodes.len()).unwrap_or_default());
@@ -88,13 +88,13 @@ impl Nodes {
         node.map_or_else(unknown, |node| Arc::clone(&node.connection))
     }
 
-    /// Notes that the nodes must be learnt again.
+    /// Notes that the known nodes may be out of date, so that a later operation learns them again.
     pub(super) fn doubt(&self) {
         self.known.lock().is_stale = true;
     }
 
-    /// Returns the nodes of the slots. An old map is used if no node answers, so that each operation has the error of
-    /// its own node.
+    /// Returns the nodes of the slots. An old map is used if no node answers, so that each operation fails with the
+    /// error of its own node.
     pub(super) async fn map(&self) -> Result<Map, NoAnswer> {
         let (present, is_current) = self.present();
         match present {
@@ -115,7 +115,7 @@ impl Nodes {
         self.learnt().await
     }
 
-    /// Returns the map, and true if the map need not be learnt.
+    /// Returns the known map, if there is one, and true if the nodes need not be learnt again.
     fn present(&self) -> (Option<Map>, bool) {
         let known = self.known.lock();
         let is_young = self.clock.now().saturating_since(known.since) < LEARNT_AGAIN;
@@ -208,6 +208,6 @@ impl Nodes {
 const ASKED_AT_ONCE: usize = 8;
 /// The shortest time between two queries for the slots.
 const LEARNT_AGAIN: Duration = Duration::from_millis(200);
-/// The time for which a failed connection is the answer to further operations. Many names of a dead node are loaded one
-/// by one, and each of them would otherwise wait for a connection.
+/// The time after a failed attempt to connect for which further operations get its error at once. Many names of a dead
+/// node are loaded one by one, and each of them would otherwise wait for a connection.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
