@@ -142,13 +142,13 @@ impl fmt::Display for HealthSettings {
     }
 }
 
-/// The least and the longest time between two checks.
+/// The shortest and the longest time between two checks.
 const EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
-/// The least and the longest deadline of a check.
+/// The shortest and the longest deadline of a check.
 const DEADLINE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60));
 const LONGEST: usize = 1_000;
-const FORMS: &str = "`http://HOST:PORT/PATH` or `grpc://HOST:PORT/SERVICE`, where port, path and service can be left out of \
-    the first, and the service out of the second";
+const FORMS: &str = "`http://HOST:PORT/PATH` or `grpc://HOST:PORT/SERVICE`, where the first needs no port and no path, and \
+    the second no service";
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {

@@ -1,10 +1,10 @@
 //! The advisory lock between processes, and the kinds of errors of the disk.
 //!
 //! The lock is a separate file beside the protected file, because a rename replaces the protected file together with
-//! any lock on that file. Only a lock on the file at the path counts, so that two processes never hold the lock at the
-//! same time, one on a deleted lock file and one on a new lock file. The lock file is deleted together with the record,
-//! by the holder of the lock. Otherwise keyed circuits, whose keys the senders of requests may choose, would leave more
-//! and more lock files.
+//! any lock on that file. A lock counts only if the locked file is still at its path. Otherwise two processes could
+//! hold the lock at the same time, one on a deleted lock file and one on a new lock file. The lock file is deleted
+//! together with the record, by the holder of the lock. Otherwise keyed circuits, whose keys the senders of requests
+//! may choose, would leave more and more lock files.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -24,7 +24,8 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Locks the file beside `path`, or fails with `Unavailable` after about `wait`.
+    /// Locks the lock file beside `path`. Fails with `Unavailable` if another process keeps the lock for longer than
+    /// about `wait`.
     pub(super) fn beside(path: &Path, wait: Duration) -> Result<Self, StoreError> {
         let path = with_suffix(path, ".lock");
         // std has no lock with a time limit, so the lock is polled, with pauses that grow from 1 ms to 20 ms.
@@ -33,19 +34,17 @@ impl Lock {
             // The file is opened each time, because another program may have deleted the file or replaced the folder.
             let open = disk::open_or_create(&path, OpenOptions::new().read(true).write(true));
             let file = open.map_err(|error| failed("open", &path, &error))?;
-            match file.try_lock() {
+            let obstacle = match file.try_lock() {
                 Ok(()) if is_at(&file, &path).map_err(|error| failed("lock", &path, &error))? => {
                     return Ok(Self { file, path });
                 }
-                Ok(()) => {}
+                Ok(()) => "is replaced again and again",
                 Err(TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
-                Err(TryLockError::WouldBlock) if waited >= wait => {
-                    return Err(StoreError::unavailable(format!(
-                        "`{}` is locked by another process, for {waited:?} at least",
-                        path.display()
-                    )));
-                }
-                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::WouldBlock) => "is locked by another process",
+            };
+            if waited >= wait {
+                let path = path.display();
+                return Err(StoreError::unavailable(format!("`{path}` {obstacle}, for {waited:?} at least")));
             }
             std::thread::sleep(pause);
             waited += pause;
@@ -65,8 +64,8 @@ impl Lock {
     }
 }
 
-/// Returns true if the path leads to the open file. Otherwise another process can lock another file at the path while
-/// this process has its lock.
+/// Returns true if the path leads to the open file. If not, another process can lock the file that is at the path now,
+/// while this process has a lock on the old file.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(Identity::at(path)? == Some(Identity::of(&file.metadata()?)))
 }
