@@ -2,9 +2,9 @@
 //! transitions since an era, and the wait for a restore.
 //!
 //! During the wait for a restore, services wait in `poll_ready`, and calls without tower wait before they are admitted
-//! (`call.rs`). The wait is one bit of the circuit's word, so that the
-//! calls of a circuit without a wait need no further test. The beginning and the end of the wait start no new era, so
-//! permits stay valid. A transition during the wait does not end the wait.
+//! (`call.rs`). The wait is one bit of the circuit's word, so that the calls of a circuit without a wait need no
+//! further test. The beginning and the end of the wait start no new era, so permits stay valid. A transition during the
+//! wait does not end the wait.
 //!
 //! Reading and writing records is left to the coordinator, which calls these functions.
 
