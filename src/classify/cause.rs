@@ -9,27 +9,35 @@ use std::error::Error as StdError;
 use std::fmt::{self, Write};
 use std::io;
 
-use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::outcome::{Failure, FailureKind};
 use crate::sources::chain;
 use crate::state::text::beginning;
 
-/// Returns a hard failure of the kind that the error and its sources show, or [`Outcome::Ignored`] if the caller is the
-/// cause.
-pub(super) fn hard(error: &(dyn StdError + 'static)) -> Outcome {
+/// Returns a hard failure of the kind that the error and its sources show.
+pub(super) fn hard(error: &(dyn StdError + 'static)) -> Failure {
     caused(Failure::hard(), error)
 }
 
 /// Returns the failure with the kind that the error and its sources show, or with its own kind if they show none.
-/// Returns [`Outcome::Ignored`] if the caller is the cause.
 ///
 /// The phase of the call says more than the way in which a connection ended. Therefore a reset while the client
 /// connects is of the kind `connect`, and the end of a connection within a body is of the kind `body`.
-pub(super) fn caused(failure: Failure, error: &(dyn StdError + 'static)) -> Outcome {
-    match chain(error).filter_map(cause_of).max().map(Cause::kind) {
-        Some(Some(kind)) => failure.with_kind(kind).into(),
-        Some(None) => Outcome::Ignored,
-        None => failure.into(),
+pub(super) fn caused(failure: Failure, error: &(dyn StdError + 'static)) -> Failure {
+    let cause = chain(error).filter_map(cause_of).max();
+    cause.map_or(failure, |cause| failure.with_kind(cause.kind()))
+}
+
+/// Returns true if one error of a chain shows that the caller is the cause, and not the service. Either hyper refused to
+/// send the request, for example because its URI has no host, or the request broke off because its own body failed. In a
+/// proxy, such a body belongs to a client that goes away during its upload.
+pub(super) fn is_of_caller(error: &(dyn StdError + 'static)) -> bool {
+    #[cfg(feature = "http")]
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        // hyper resets a stream whose response is still awaited only if the body of the request has failed.
+        return error.is_reset() && !error.is_remote() && !error.is_library();
     }
+    let head = Head::of(error);
+    OF_CALLER.iter().any(|beginning| head.text().starts_with(beginning.as_bytes()))
 }
 
 /// Returns the text of the innermost source, which caused all other errors. The texts of the errors around the
@@ -54,35 +62,22 @@ enum Cause {
     Body,
     Tls,
     Dns,
-    /// Either hyper refused to send the request, for example because its URI has no host, or the request broke off
-    /// because its own body failed. In a proxy, such a body belongs to a client that goes away during its upload.
-    Caller,
 }
 
 impl Cause {
-    /// Returns the kind of the failure, or `None` if the caller is the cause and the service has not failed.
-    const fn kind(self) -> Option<FailureKind> {
+    const fn kind(self) -> FailureKind {
         match self {
-            Self::Reset => Some(FailureKind::Reset),
-            Self::Connect => Some(FailureKind::Connect),
-            Self::Body => Some(FailureKind::Body),
-            Self::Tls => Some(FailureKind::Tls),
-            Self::Dns => Some(FailureKind::Dns),
-            Self::Caller => None,
+            Self::Reset => FailureKind::Reset,
+            Self::Connect => FailureKind::Connect,
+            Self::Body => FailureKind::Body,
+            Self::Tls => FailureKind::Tls,
+            Self::Dns => FailureKind::Dns,
         }
     }
 }
 
 /// Returns the cause that one error of a chain shows. The sources of the error are not searched.
 fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
-    #[cfg(feature = "http")]
-    if let Some(error) = error.downcast_ref::<h2::Error>() {
-        // hyper resets a stream whose response is still awaited only if the body of the request has failed.
-        let is_reset_here = error.is_reset() && !error.is_remote() && !error.is_library();
-        if is_reset_here {
-            return Some(Cause::Caller);
-        }
-    }
     let by_io = error.downcast_ref::<io::Error>().and_then(|error| by_io(error.kind()));
     by_text(error).max(by_io)
 }
@@ -107,16 +102,14 @@ const fn by_io(kind: io::ErrorKind) -> Option<Cause> {
 /// Recognises errors of hyper, hyper-util, reqwest, rustls, OpenSSL, hickory and std by the beginning of their text,
 /// because the types of these errors are private, or belong to crates on which this module does not depend.
 fn by_text(error: &(dyn StdError + 'static)) -> Option<Cause> {
-    let mut head = Head { bytes: [0; LONGEST_HEAD], length: 0 };
-    // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.
-    write!(head, "{error}").ok();
-    let head = &head.bytes[..head.length];
+    let head = Head::of(error);
+    let head = head.text();
     let begins = |(beginning, _): &&(&str, Cause)| head.starts_with(beginning.as_bytes());
     let is_of_openssl = || head.starts_with(b"error:") && head.windows(4).any(|part| part == b"SSL ");
     BEGINNINGS.iter().find(begins).map(|(_, cause)| *cause).or_else(|| is_of_openssl().then_some(Cause::Tls))
 }
 
-const BEGINNINGS: [(&str, Cause); 23] = [
+const BEGINNINGS: [(&str, Cause); 18] = [
     ("dns error", Cause::Dns),
     ("failed to lookup address information", Cause::Dns),
     ("no record found for", Cause::Dns),
@@ -135,17 +128,33 @@ const BEGINNINGS: [(&str, Cause); 23] = [
     ("error decoding response body", Cause::Body),
     ("request or response body error", Cause::Body),
     ("connection closed before message completed", Cause::Reset),
-    ("error from user's Body stream", Cause::Caller),
-    ("client error (User", Cause::Caller),
-    ("invalid URL, scheme is not http", Cause::Caller),
-    ("invalid URL, scheme is missing", Cause::Caller),
-    ("invalid URL, host is missing", Cause::Caller),
+];
+
+const OF_CALLER: [&str; 5] = [
+    "error from user's Body stream",
+    "client error (User",
+    "invalid URL, scheme is not http",
+    "invalid URL, scheme is missing",
+    "invalid URL, host is missing",
 ];
 
 /// The first bytes of a text. Writing fails when the buffer is full.
 struct Head {
     bytes: [u8; LONGEST_HEAD],
     length: usize,
+}
+
+impl Head {
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        let mut head = Self { bytes: [0; LONGEST_HEAD], length: 0 };
+        // `write!` fails only if the text is longer than `head`, and the beginning of the text is enough.
+        write!(head, "{error}").ok();
+        head
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 impl Write for Head {
@@ -164,7 +173,9 @@ const LONGEST_HEAD: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::outcome_of;
     use crate::error::BoxError;
+    use crate::outcome::Outcome;
 
     /// An error with a text and a source.
     #[derive(Debug)]
@@ -204,11 +215,31 @@ mod tests {
             ("error:0A000086:SSL routines::certificate verify failed", None, FailureKind::Tls),
             ("error:0A000086:of mine", None, FailureKind::Error),
         ] {
-            assert_eq!(hard(&Wraps(text, source)), Failure::hard().with_kind(kind).into(), "{text}");
+            assert_eq!(hard(&Wraps(text, source)), Failure::hard().with_kind(kind), "{text}");
         }
-        let of_the_caller =
-            Wraps("client error (SendRequest)", Some(Wraps("error from user's Body stream", None).into()));
-        assert_eq!(hard(&of_the_caller), Outcome::Ignored);
+    }
+
+    /// The body of a request can be the body of another service's response, whose errors are those of a client.
+    #[test]
+    fn an_error_below_the_body_of_a_request_says_nothing_about_the_service() {
+        let below: Vec<BoxError> = vec![
+            io(io::ErrorKind::TimedOut),
+            io(io::ErrorKind::ConnectionReset),
+            Wraps("client error (Connect)", None).into(),
+            crate::call::Elapsed::new(std::time::Duration::ZERO).into(),
+            #[cfg(feature = "http")]
+            h2::Error::from(h2::Reason::REFUSED_STREAM).into(),
+            #[cfg(feature = "tonic")]
+            tonic::Status::unavailable("of another service").into(),
+            #[cfg(feature = "reqwest")]
+            reqwest::Client::new().get("no address").build().unwrap_err().into(),
+        ];
+        for error in below {
+            let text = error.to_string();
+            let body = Wraps("error from user's Body stream", Some(error));
+            let sent = Wraps("client error (SendRequest)", Some(body.into()));
+            assert_eq!(outcome_of(&sent), Outcome::Ignored, "{text}");
+        }
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl ReqwestClassifier {
 
     fn error_within(&self, deadline: Option<Duration>, error: &(dyn StdError + 'static)) -> Outcome {
         let known = known(error).or_else(|| not_processed(error));
-        known.or_else(|| Some(self.reqwest_error(deadline, find(error)?))).unwrap_or_else(|| hard(error))
+        known.or_else(|| Some(self.reqwest_error(deadline, find(error)?))).unwrap_or_else(|| hard(error).into())
     }
 
     /// Judges an error of reqwest. `deadline` is the timeout that is set on the request itself.
@@ -203,8 +203,7 @@ impl ReqwestClassifier {
             // empty.
             self.head(deadline, status, &HeaderMap::new(), &Extensions::new())
         } else {
-            let outcome = hard(error);
-            let Some(found) = outcome.as_failure().map(Failure::kind) else { return outcome };
+            let found = hard(error).kind();
             let is_vague = matches!(found, FailureKind::Error | FailureKind::Reset);
             let kind = if is_vague && (error.is_body() || error.is_decode()) {
                 FailureKind::Body

@@ -13,7 +13,7 @@ use std::io;
 use std::time::Duration;
 
 use super::Classifier;
-use super::cause::{hard, text_of};
+use super::cause::{hard, is_of_caller, text_of};
 use crate::error::{BoxError, Elapsed, Error, Rejected, WithinError};
 use crate::outcome::{FailureKind, Outcome};
 use crate::sources::chain;
@@ -62,7 +62,8 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
     }
 }
 
-/// Judges an error and its sources. The first row that fits decides:
+/// Judges an error and its sources. The outermost error that fits one of the first three rows decides. If none fits,
+/// the first of the other rows that fits decides:
 ///
 /// | the error or a source | outcome |
 /// |---|---|
@@ -88,7 +89,7 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
 /// ```
 #[must_use]
 pub fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
-    known(error).or_else(|| of_client(error)).unwrap_or_else(|| hard(error))
+    known(error).or_else(|| of_client(error)).unwrap_or_else(|| hard(error).into())
 }
 
 /// Returns the outcome of an error of a known client or of HTTP/2, or `None` if neither the error nor a source is such
@@ -203,11 +204,15 @@ fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'st
     Some(error)
 }
 
-/// Returns the outcome of the first timeout or refusal in the error and its sources, or `None` if none of
-/// them is a timeout or a refusal.
+/// Returns the outcome of the outermost error in the chain that is a timeout, a refusal or a mistake of the caller.
+/// `None` if the chain has no such error.
+///
+/// The order matters for the body of a request. In a proxy that body can be the body of another service's response,
+/// whose timeout or error says nothing about the service of this call. hyper's error is outside of the error of the
+/// body.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     chain(error).find_map(|error| {
-        if error.is::<Rejected>() || error.is::<tower::load_shed::error::Overloaded>() {
+        if error.is::<Rejected>() || error.is::<tower::load_shed::error::Overloaded>() || is_of_caller(error) {
             return Some(Outcome::Ignored);
         }
         let is_timeout = error.is::<tower::timeout::error::Elapsed>()

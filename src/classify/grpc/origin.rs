@@ -31,6 +31,6 @@ impl Origin {
 /// passed.
 pub(super) fn broken(call: GrpcCall, error: &(dyn StdError + 'static)) -> Outcome {
     let is_cancelled = find::<h2::Error>(error).is_some_and(|error| error.reason() == Some(h2::Reason::CANCEL));
-    let outcome = hard(error);
+    let outcome = hard(error).into();
     if is_cancelled { call.broken_off(outcome) } else { outcome }
 }

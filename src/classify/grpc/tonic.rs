@@ -70,14 +70,10 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     let mut otherwise = call.meaning(code, || status.message().as_bytes());
     // If tonic created the status from a transport error, that error is the source of the status, and shows the cause
     // more precisely than the code.
-    if let Some(source) = status.source() {
-        let failure = otherwise.as_failure().copied();
-        match caused(failure.unwrap_or(Failure::hard()), source) {
-            // The caller is the cause, whatever the code says.
-            Outcome::Ignored => return Outcome::Ignored,
-            outcome if failure.is_some() => otherwise = outcome,
-            Outcome::Success | Outcome::Failure(_) => {}
-        }
+    if let Some(source) = status.source()
+        && let Some(failure) = otherwise.as_failure()
+    {
+        otherwise = caused(*failure, source).into();
     }
     if matches!(origin, Origin::Body(_)) && otherwise.as_failure().is_none_or(Failure::is_ignored_early) {
         otherwise = Outcome::failure();
