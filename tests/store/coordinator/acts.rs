@@ -153,6 +153,30 @@ async fn an_old_reset_in_a_flushed_store_does_not_act_again() {
     assert_eq!(state(&b.circuit), State::Open, "a reset of ten minutes ago is not about this opening");
 }
 
+/// The instance knew an act and no published state, so that the record would take the opening for newer than the reset.
+#[tokio::test(start_paused = true)]
+async fn a_reset_from_the_store_drops_the_unwritten_opening_that_it_ends() {
+    let store = memory();
+    let way = tower_circuit_breaker::store::FaultyStore::new(store.clone());
+    let a = Instance::start(&way, "a", Sharing::Advise).await;
+    let b = Instance::start(&store, "b", Sharing::Advise).await;
+    drop(a.circuit.disable(&alice(), None));
+    pass(secs(1)).await;
+    a.circuit.resume(&alice());
+    pass(secs(60)).await;
+    way.faults().set(Operation::ALL, DOWN);
+    way.faults().end_watches();
+    b.circuit.reset(&alice(), To::Closed);
+    pass(secs(5)).await;
+    fail(&a.circuit, 5);
+    pass(secs(1)).await;
+    assert_eq!(state(&a.circuit), State::Open);
+    way.faults().heal();
+    pass(secs(60)).await;
+    let published = record(&store, "payments").await.unwrap().state;
+    assert_eq!((state(&a.circuit), published), (State::Closed, State::Closed));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_entry_of_a_reset_instance_neither_advises_nor_causes_polls() {
     let store = faulty();
