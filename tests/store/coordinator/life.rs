@@ -15,7 +15,7 @@ use tower_circuit_breaker::{Outcome, Registry, State};
 
 use crate::lines::Lines;
 use crate::rig::{
-    DOWN, Instance, alice, builder, call, fail, faulty, memory, millis, pass, record, secs, settings, state,
+    DOWN, Instance, alice, audited, builder, call, fail, faulty, memory, millis, pass, record, secs, settings, state,
 };
 
 use counted::Counted;
@@ -228,6 +228,18 @@ async fn a_reset_whose_write_failed_is_published_with_the_next_act() {
     let record = record(&store.0.inner, "payments").await.unwrap();
     assert_eq!(record.operator.map(|operated| operated.act), Some(Act::Shadow));
     assert_eq!(record.state, State::Closed);
+}
+
+/// A store keeps one row of each id.
+#[tokio::test(start_paused = true)]
+async fn each_start_of_each_instance_has_audit_rows_of_its_own() {
+    let store = memory();
+    for (id, rows) in [("a", 1), ("a", 2), ("b", 3)] {
+        let one = Instance::start(&store, id, Sharing::Advise).await;
+        one.circuit.shadow(&alice());
+        one.end().await;
+        assert_eq!(audited(&store).await.iter().filter(|row| row.starts_with("shadow")).count(), rows, "{id}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
