@@ -236,9 +236,11 @@ async fn each_start_of_each_instance_has_audit_rows_of_its_own() {
     let store = memory();
     for (id, rows) in [("a", 1), ("a", 2), ("b", 3)] {
         let one = Instance::start(&store, id, Sharing::Advise).await;
-        one.circuit.shadow(&alice());
+        fail(&one.circuit, 5);
+        pass(secs(1)).await;
+        one.circuit.reset(&alice(), To::Closed);
         one.end().await;
-        assert_eq!(audited(&store).await.iter().filter(|row| row.starts_with("shadow")).count(), rows, "{id}");
+        assert_eq!(audited(&store).await.iter().filter(|row| row.starts_with("opened")).count(), rows, "{id}");
     }
 }
 
