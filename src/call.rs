@@ -144,7 +144,7 @@ where
     }
 }
 
-/// Is ready once the circuit is restored. The state is then `Before`.
+/// Is ready once the circuit no longer awaits its restore. The state is then `Before`.
 #[cold]
 fn poll_restored(state: &mut State, context: &mut Context<'_>) -> Poll<()> {
     if let State::Restoring(_, wait) = state {

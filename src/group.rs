@@ -74,7 +74,7 @@ struct Shared {
     share: AtomicU64,
     /// The numbers of members and of taken slots, in the two halves of one word.
     counts: AtomicU64,
-    /// The layers of keys that have circuits in the group.
+    /// The keyed layers that have circuits in the group, and the counts of their absent circuits.
     #[cfg(feature = "keyed")]
     layers: absent::Layers,
 }

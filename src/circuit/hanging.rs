@@ -42,7 +42,8 @@ impl Inner {
     }
 
     /// Removes a call of the present era from the calls under way, because the service has answered or the call has
-    /// ended. The end enters the window after this function. Does nothing if the answer has removed the call already.
+    /// ended. The caller adds the outcome to the window only afterwards, so that no call is counted twice. Does nothing
+    /// if the answer has removed the call already.
     #[inline]
     pub(super) fn note_end(&self, word: Word, mark: Mark, started: Tick) {
         if let Some(under_way) = self.under_way().filter(|_| mark.awaits_answer()) {

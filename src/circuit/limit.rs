@@ -347,7 +347,8 @@ impl Inner {
         // which another thread may have written under the lock before.
         let next = self.with_limit(word, now);
         if let Some(limit) = self.limit().filter(|_| !next.is_limited()) {
-            // Rejections that are still owed lapse with the limit.
+            // The limit is over, so the rejections that the circuit still owes (`limit/levels.rs`) are dropped.
+            // Otherwise the next limit of a throttle could begin with them.
             limit.levels.end();
         }
         self.word.store(next.bits(), Release);

@@ -66,8 +66,9 @@ impl Inner {
             // With some successes the circuit waits at least for `quiet_after`, so that the circuit does not reopen
             // earlier than a circuit without failures would close.
             let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
-            // If callers drop the permits of failed calls, their probes end at once, and every call would reach the
-            // service until the probe deadline. Therefore enough doubts end the wait early.
+            // If a caller drops the permit of a failed call, the probe ends at once without a verdict, and its slot is
+            // free for the next call. Almost every call would then reach the service until the probe deadline.
+            // Therefore the wait ends early once the doubts of such probes weigh enough.
             let has_doubts = successes == 0 && self.run.get(word.era()).weight >= MANY_DOUBTS;
             let is_time = half_open_for >= waited || has_doubts;
             if is_time && failures > 0 {

@@ -426,8 +426,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the time for which a registry refuses to reset the circuit after the circuit left closed, or after an
-    /// operator tripped the circuit. An early reset would send calls to a service that is still down.
+    /// Sets the time for which a registry refuses to reset the circuit after the circuit has left the closed state, or
+    /// after an operator has tripped the circuit. An early reset would send calls to a service that is still down.
     /// [`Order::force`](crate::operation::Order::force) resets the circuit nevertheless.
     ///
     /// A reopening does not restart this time. Range: up to 365 days, where zero means no cooldown. Default: 60 s.

@@ -168,8 +168,8 @@ impl Hub {
         read(&mut with_desk.chain(without_desk.map(Circuit::name)))
     }
 
-    /// Returns the report of the changes that are not written. The report is possible even if the task could not end,
-    /// because its runtime is blocked.
+    /// Returns the report of the changes that are not written. The report uses only the data of the hub. Therefore a
+    /// shutdown returns a report even if the task cannot end, because its runtime is blocked.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
         let unsaved = self.with_unsaved(|circuits| circuits.map(ToOwned::to_owned).collect::<BTreeSet<_>>());
         let (audit_rows, never_started) = (self.findings.lock().status.audit_rows, !self.inbox.lock().started);

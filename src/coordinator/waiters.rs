@@ -11,7 +11,9 @@ use crate::sync::Mutex;
 /// The result of writing an order to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The record contains the act. `lacking` is the tier that does not have the record yet, if the store has tiers.
+    /// The store has carried out the act. The record contains the act, or the store no longer has the record if the act
+    /// is `Forget`. `lacking` is the tier that does not have the change yet. `None` if no tier is known to lack the
+    /// change.
     Stored { generation: Generation, lacking: Option<&'static str> },
     /// Another act has superseded this order.
     Superseded { why: String },

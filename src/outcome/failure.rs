@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::Weight;
 
-/// A failure of a call, with its weight, its kind, and the time for which the service asked for no calls.
+/// A failure of a call, with its weight, its kind, and the time for which the service asked its callers to wait
+/// (`Retry-After`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     weight: Weight,
@@ -150,7 +151,7 @@ impl Failure {
         self
     }
 
-    /// Sets the time for which the service asked for no calls.
+    /// Sets the time for which the service asked its callers to wait (`Retry-After`).
     ///
     /// If the circuit opens by its next transition, the opening ends no earlier than this time after the failure. A
     /// time above 5 minutes counts as 5 minutes. If several failures since the last transition have such a time, the
@@ -197,7 +198,7 @@ impl Failure {
         self.kind
     }
 
-    /// Returns the time for which the service asked for no calls. `None` if the service did not ask.
+    /// Returns the time for which the service asked its callers to wait. `None` if the service did not ask.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after

@@ -132,8 +132,8 @@ impl Draft {
         Ok(settings)
     }
 
-    /// Checks each group as if a circuit without other settings used the group, so that a mistake is found
-    /// even if no circuit uses the group yet.
+    /// Checks each group as if a circuit without settings of its own used the group, so that a mistake is found even if
+    /// no circuit uses the group yet.
     pub(super) fn check_groups(&self, groups: &mut Groups) -> Result<(), SettingsError> {
         self.groups.iter().try_for_each(|(name, group)| {
             checked(name, group, &[(DEFAULTS, &self.defaults), (&group.path, &group.table)], groups)?;

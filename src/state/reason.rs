@@ -48,7 +48,7 @@ pub enum Reason {
     QuietService { successes: u32, half_open_for: Duration },
     /// The open duration has passed, so the circuit probes.
     WaitElapsed { waited: Duration },
-    /// A health probe succeeded before the open duration was over, so the circuit probes.
+    /// A health probe succeeded while the circuit was open, so the circuit probes.
     HealthProbe { waited: Duration },
     /// The time of a hold has passed.
     HoldEnded { held: Duration },

@@ -1,5 +1,4 @@
-//! The numbers with which load shedding rejected a call, which are the load of the system, the limits and the
-//! operation.
+//! The load and the limits that led to the shedding of a call, with the name and the estimated load of its operation.
 
 use std::fmt;
 

@@ -40,8 +40,8 @@ impl CallRing {
 
     /// Replaces the oldest slot with the outcome.
     pub(crate) fn record(&self, era: u64, mark: Mark) {
-        // Every ordering is Relaxed, because a slot or a sum has its era in the same word, and no word publishes other
-        // data.
+        // Every ordering in this function is Relaxed, because a slot has its call and its era in one word, and neither
+        // the slots nor `position` publish other data. The sums have orderings of their own (`Tagged::try_update`).
         let position = self.position.fetch_add(1, Relaxed);
         #[expect(clippy::cast_possible_truncation, reason = "a remainder by a length")]
         let index = (position % self.slots.len() as u64) as usize;

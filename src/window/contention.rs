@@ -4,8 +4,8 @@
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Relaxed};
 
-/// The count of uses of the shared counts by threads without a cell. The count is stored apart from the cells, because
-/// many threads write the count.
+/// The number of successes and rejections that threads without a cell have counted in the shared window or the shared
+/// counter. This number is outside the cells, because a cell has only one writing thread.
 #[derive(Debug, Default)]
 pub(crate) struct Contention {
     count: AtomicU64,

@@ -7,8 +7,8 @@ use super::GrpcCall;
 use crate::outcome::Outcome;
 use crate::sources::find;
 
-/// The part of a call in which an error appeared. A status whose call is not known has the origin `Readiness`, because
-/// `Readiness` has no call.
+/// The place where an error appeared, which is `poll_ready`, the call or the body of the response. A status whose call
+/// is not known also has the origin `Readiness`, because this variant carries no [`GrpcCall`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
     Readiness,

@@ -32,7 +32,8 @@ pub(super) struct Loads {
     /// The number of refused single records that are allowed before the store counts as down. Each successful load sets
     /// the number again.
     credit: usize,
-    /// True if another record was requested since the last successful load, because the credit was used up.
+    /// True if a record was refused without a credit left, and the load of another record was requested, which shows if
+    /// the store still loads records. The next successful load resets the flag.
     has_asked: bool,
 }
 

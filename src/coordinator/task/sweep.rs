@@ -34,7 +34,8 @@ pub(super) struct Sweep {
     names: VecDeque<String>,
     /// The records whose time to live is over, each with the version that was judged.
     over: Vec<(String, Etag)>,
-    /// The length of the next load. A load that fails halves the length, and a load that succeeds doubles it.
+    /// The largest number of records in the next load. A failed load of several records halves the number, and a load
+    /// that succeeds doubles the number, up to `STEP`.
     width: usize,
     /// The number of operations in a row that failed.
     failures: u32,

@@ -60,8 +60,7 @@ pub(super) async fn load_many(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     for name in [&c, &a, &b] {
         trial.create(store, name, &record(name, 1)).await?;
     }
-    // The load has 300 more names, because an application with a circuit for each customer loads all its circuits at
-    // once.
+    // The load has 300 more names, because an application with a circuit for each customer loads many records at once.
     let strangers = (0..300).map(|number| trial.name(&format!("stranger-{number}")));
     let mut names = vec![b.clone(), trial.name("absent"), c.clone(), b.clone(), a.clone(), trial.name("absent")];
     names.extend(strangers);

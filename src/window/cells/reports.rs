@@ -27,8 +27,8 @@ pub(crate) struct Sums {
 }
 
 impl Cells {
-    /// Returns the calls of one seat that were not reported yet, and notes them as reported. The caller must report
-    /// these calls, because no other report contains them.
+    /// Returns the sums of the calls of one seat (the number of a thread) that no report contains yet, and notes these
+    /// calls as reported. The caller must report these calls, because no later report contains them.
     #[must_use]
     pub(crate) fn take_sums_of(&self, seat: Seat) -> Sums {
         let Some((cell, reports)) = self.of(seat).zip(self.reports.as_ref()) else { return Sums::default() };
@@ -41,8 +41,8 @@ impl Cells {
         reported.map_or_else(Sums::default, |reported| reported.take(cell))
     }
 
-    /// Returns the calls of all seats that were not reported yet, and notes them as reported. The caller must report
-    /// these calls, because no other report contains them.
+    /// Returns the sums of the calls that no report contains yet, over all cells, and notes these calls as reported. The
+    /// caller must report these calls, because no later report contains them.
     #[must_use]
     pub(crate) fn take_sums(&self) -> Sums {
         let Some(reports) = &self.reports else { return Sums::default() };
