@@ -67,8 +67,8 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
     let excludes_chance = |chance: Option<Chance>, bad: f64, calls: u64, limit: f64| {
         chance.is_none_or(|chance| chance.is_excluded_by(bad, number(calls), limit))
     };
-    // The age is checked only after the number of calls, because `Window::young` costs a division, and most windows have
-    // too few calls for a rate when a failure is weighed.
+    // The age is checked only after the number of calls, because `Window::young` costs a division, and most windows
+    // have too few calls for a rate when a failure is weighed.
     let is_old_enough = || window.young().is_none_or(|young| seen.age >= young);
     let by_slow_calls = || {
         let (limit, slower_than) = slow_call_rate?;
@@ -163,8 +163,8 @@ fn reaches(value: f64, limit: f64) -> bool {
     value >= limit * (1.0 - 1e-12)
 }
 
-/// Returns how many of the last `attempt` openings in a row still count for the next open duration. The number decreases
-/// by one for each whole `last_open` (the duration of the last opening) that the circuit has been closed.
+/// Returns how many of the last `attempt` openings in a row still count for the next open duration. The number
+/// decreases by one for each whole `last_open` (the duration of the last opening) that the circuit has been closed.
 pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -> u32 {
     let Some(healed) = closed_for.as_nanos().checked_div(last_open.as_nanos()) else { return 0 };
     attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))

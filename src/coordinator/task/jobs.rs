@@ -213,8 +213,8 @@ impl Task {
         self.begin("trim_audit", Lane::Others, now, trim, |result| Ended::Trimmed { result });
     }
 
-    /// Begins the next write or deletion of a desk's record. Returns false if no operation has begun, for example because
-    /// the desk waits, has nothing to write, or needs a load first.
+    /// Begins the next write or deletion of a desk's record. Returns false if no operation has begun, for example
+    /// because the desk waits, has nothing to write, or needs a load first.
     fn write(&mut self, at: DeskId, lane: Lane, now: Tick) -> bool {
         let Ledger { desks, who, link, .. } = &mut self.ledger;
         let desk = &mut desks[at];

@@ -41,8 +41,8 @@ impl Cells {
         reported.map_or_else(Sums::default, |reported| reported.take(cell))
     }
 
-    /// Returns the sums of the calls that no report contains yet, over all cells, and notes these calls as reported. The
-    /// caller must report these calls, because no later report contains them.
+    /// Returns the sums of the calls that no report contains yet, over all cells, and notes these calls as reported.
+    /// The caller must report these calls, because no later report contains them.
     #[must_use]
     pub(crate) fn take_sums(&self) -> Sums {
         let Some(reports) = &self.reports else { return Sums::default() };
