@@ -61,10 +61,10 @@ fn vote() -> impl Strategy<Value = Value> {
 }
 
 fn lease() -> impl Strategy<Value = Value> {
-    let passed = prop_oneof![0u32..3, Just(u32::MAX)];
-    (number(), option::of(end()), passed, option::of(end()), any::<bool>()).prop_map(
-        |(round, until, passed, failed_at, overdue)| {
-            json!({"round": round, "until": until, "passed": passed, "failed": passed, "failed_at": failed_at,
+    let probes = || prop_oneof![0u32..3, Just(u32::MAX)];
+    (number(), option::of(end()), (probes(), probes()), option::of(end()), any::<bool>()).prop_map(
+        |(round, until, (passed, failed), failed_at, overdue)| {
+            json!({"round": round, "until": until, "passed": passed, "failed": failed, "failed_at": failed_at,
                 "overdue": overdue})
         },
     )

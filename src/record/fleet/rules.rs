@@ -17,10 +17,10 @@
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
 //! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if no probe of the
-//! instance failed in this round or all failed probes of the round are tolerated, if fewer than `in_flight` leases are
-//! pending, and if passed and pending probes together are fewer than `probes`. A hold of an operator supersedes every
-//! command, because only the hold then decides about the calls. Each decision of the fleet is also the published state,
-//! under the same generation.
+//! instance failed in this round, or if all failed probes of the round are tolerated and the last one of the instance
+//! was a second ago. In addition, fewer than `in_flight` leases must be pending, and passed and pending probes together
+//! must be fewer than `probes`. A hold of an operator supersedes every command, because only the hold then decides
+//! about the calls. Each decision of the fleet is also the published state, under the same generation.
 //!
 //! Each result ends its lease. If the answer to a result was lost and the instance sends the result again, there is no
 //! pending lease, and the result does not count twice. Therefore an instance requests no further lease before it knows
@@ -173,7 +173,7 @@ impl Judge<'_> {
                 let is_confirmed = self.lease.failed_at.is_some_and(|at| self.now.since(at) >= CONFIRMATION_DELAY);
                 let has_passed = self.others().any(|lease| lease.passed > 0);
                 allow(is_confirmed && self.pending() == 0 && !has_passed && self.failures() > tolerated)?;
-                let reason = format!("the probe of {} failed, and no other instance has probed", self.id);
+                let reason = format!("the probe of {} failed, and no probe of another instance passed", self.id);
                 Ok(Some(self.reopen(open_for, reason)))
             }
             FleetChange::Late { passed, probes, in_flight, open_for, alone, tolerated } => {
@@ -316,10 +316,12 @@ impl Judge<'_> {
     }
 
     /// Returns true if the round has room for a lease of the instance. An instance whose probe failed leaves the next
-    /// probe to the other instances, unless the settings tolerate all failed probes of the round.
+    /// probe to the other instances. If the settings tolerate all failed probes of the round, the instance may probe
+    /// again after the confirmation delay.
     fn has_room(&self, probes: u32, in_flight: u32, tolerated: u32) -> bool {
         let pending = self.pending();
-        let may_probe = self.lease.failed_at.is_none() || self.failures() <= tolerated;
+        let is_again = |at: Timestamp| self.failures() <= tolerated && self.now.since(at) >= CONFIRMATION_DELAY;
+        let may_probe = self.lease.failed_at.is_none_or(is_again);
         may_probe && pending < u64::from(in_flight) && self.passes() + pending < u64::from(probes)
     }
 

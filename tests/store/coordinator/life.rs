@@ -95,7 +95,7 @@ fn another_runtime_takes_up_the_work_of_an_ended_runtime() {
         registry.start().unwrap();
         pass(secs(40)).await;
         assert!(record(&store, "payments").await.unwrap().operator.is_some(), "the act was not forgotten");
-        assert_eq!(crate::rig::audited(&store).await, ["trip a"]);
+        assert_eq!(audited(&store).await, ["trip a"]);
     });
 }
 

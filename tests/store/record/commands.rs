@@ -244,6 +244,10 @@ fn a_store_that_forgets_remembers_as_long_as_is_wished_and_needed() {
     // With manual recovery under `Sharing::Quorum`, only the entry has the opening of one instance.
     let mut entries = read(&json!({"state": "closed", "instances": {"a": {"sequence": 1, "state": "open"}}}));
     assert_eq!(ttl(&entries), None, "only a human closes the instance");
+    let closed_by_fleet =
+        read(&json!({"state": "closed", "fleet": {"state": "closed", "generation": 1, "since": later(1)},
+        "instances": {"a": {"sequence": 1, "state": "open", "updated_at": later(0)}}}));
+    assert_eq!(ttl(&closed_by_fleet), Some(1), "the fleet has closed the instance");
     assert_eq!(operate(&mut entries, act("one-3", Act::Reset, None, 0), NOW), Effect::Applied);
     assert_eq!(ttl(&entries), Some(1), "the reset has ended the opening of the instance");
 }

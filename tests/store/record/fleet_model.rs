@@ -61,8 +61,9 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let count = 1 + dice.roll(5);
-        let in_flight = 1 + u32::from(dice.chance(30));
-        let members = (0..count).map(|n| Member::new(usize::try_from(n).unwrap(), in_flight, count)).collect();
+        let (in_flight, tolerated) = (1 + u32::from(dice.chance(30)), u32::from(dice.chance(30)));
+        let member = |n| Member::new(usize::try_from(n).unwrap(), in_flight, tolerated, count);
+        let members = (0..count).map(member).collect();
         Self {
             loses_data: dice.chance(40),
             dice,
@@ -72,7 +73,7 @@ impl World {
             backup: None,
             writes: 0,
             sent: Vec::new(),
-            truth: Truth::new(in_flight, count),
+            truth: Truth::new(in_flight, tolerated, count),
             faulty: true,
             up: true,
         }

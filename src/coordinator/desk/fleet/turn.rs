@@ -211,7 +211,7 @@ impl Desk {
     pub(super) fn result(&self, outcome: Outcome, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         let probes = self.circuit.config().probes;
         let (open_for, alone) = (self.open_again(fleet, now), who.members.is_alone);
-        let (tolerated, in_flight) = (probes.failures_tolerated, probes.in_flight);
+        let (tolerated, in_flight) = (self.failures_tolerated(), probes.in_flight);
         let probes = probes.successes;
         let lease = self.own_lease(who)?;
         let is_pending = lease.is_pending(now.store);

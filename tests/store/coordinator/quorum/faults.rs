@@ -266,6 +266,27 @@ async fn a_tolerated_failed_probe_does_not_reopen_the_fleet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_that_trips_at_once_is_not_tolerated_by_the_fleet() {
+    for count in [1, 3] {
+        let store = memory();
+        let mut instances = Vec::new();
+        for id in ["a", "b", "c"].into_iter().take(count) {
+            instances.push(with(&store, id, |config| config.probe_failures_tolerated(1)).await);
+        }
+        pass(secs(60)).await;
+        instances.iter().take(2).for_each(|one| fail(&one.circuit, 5));
+        pass(secs(5)).await;
+        let asks_for_no_calls = Failure::hard().trips_at_once().with_retry_after(secs(120));
+        next_probe(&instances[0]).await.failure(asks_for_no_calls);
+        pass(secs(3)).await;
+        let decision = fleet(&store).await.fleet.unwrap();
+        assert_eq!((decision.state, decision.attempt), (State::Open, 2), "{count}: {decision:?}");
+        let lasts = decision.until.unwrap().since(decision.since);
+        assert!(lasts > secs(110), "{count}: {lasts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_cancelled_probe_one_lease_allows_both_requests_of_a_hedge() {
     let store = memory();
     let [a, b, _c] = opened(&store).await;

@@ -133,7 +133,7 @@ async fn a_failed_probe_that_no_instance_contradicts_reopens_the_fleet() {
     let record = fleet(&store).await;
     let fleet = record.fleet.as_ref().unwrap();
     assert_eq!((fleet.state, fleet.attempt), (State::Open, 2), "{fleet:?}");
-    assert!(fleet.reason.ends_with("no other instance has probed"), "{}", fleet.reason);
+    assert!(fleet.reason.ends_with("no probe of another instance passed"), "{}", fleet.reason);
 }
 
 #[tokio::test(start_paused = true)]

@@ -108,7 +108,9 @@ fn an_instance_probes_again_while_its_failures_are_tolerated() {
     for alone in [true, false] {
         let mut stored = Stored::round("a");
         assert_eq!(stored.give("a", failed(alone)), Effect::Applied);
-        stored.wait(secs(2));
+        stored.wait(Duration::from_millis(999));
+        assert_eq!(stored.give("a", lease()), Effect::Superseded, "the other instances come first");
+        stored.wait(secs(1));
         assert_eq!(stored.give("a", unopposed()), Effect::Superseded, "the failure is tolerated");
         assert_eq!(stored.give("a", lease()), Effect::Applied);
         assert_eq!(stored.give("a", failed(alone)), Effect::Applied);
@@ -152,7 +154,7 @@ fn a_failure_that_no_other_instance_contradicts_reopens_the_fleet() {
     assert_eq!(stored.give("a", unopposed()), Effect::Applied);
     let fleet = stored.fleet();
     assert_eq!((fleet.state, fleet.attempt, fleet.open_ms), (State::Open, 2, Some(10_000)));
-    assert_eq!(fleet.reason, "the probe of a failed, and no other instance has probed");
+    assert_eq!(fleet.reason, "the probe of a failed, and no probe of another instance passed");
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub(super) struct Probe {
 pub(super) struct Member {
     id: usize,
     in_flight: u32,
+    tolerated: u32,
     count: u64,
     pub(super) start: u64,
     pub(super) is_bad: bool,
@@ -62,10 +63,11 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(id: usize, in_flight: u32, count: u64) -> Self {
+    pub(super) fn new(id: usize, in_flight: u32, tolerated: u32, count: u64) -> Self {
         Self {
             id,
             in_flight,
+            tolerated,
             count,
             start: 0,
             is_bad: false,
@@ -85,7 +87,7 @@ impl Member {
 
     pub(super) fn crash(&mut self) {
         let (start, is_bad) = (self.start + 1, self.is_bad);
-        *self = Self { start, is_bad, ..Self::new(self.id, self.in_flight, self.count) };
+        *self = Self { start, is_bad, ..Self::new(self.id, self.in_flight, self.tolerated, self.count) };
     }
 
     /// Returns true if the member can load: after an answer that was lost, and before its first write.
@@ -210,7 +212,7 @@ impl Member {
             let looked = if faulty && dice.chance(20) { now - dice.roll(8_000) } else { now };
             let pending = self.is_pending(looked);
             if now >= probe.held_until {
-                let tolerated = 0;
+                let tolerated = self.tolerated;
                 let change = match (pending, probe.passes) {
                     _ if faulty && dice.chance(5) => FleetChange::Returned,
                     (true, true) => FleetChange::Passed { probes: PROBES },
@@ -243,7 +245,7 @@ impl Member {
             lasts: Duration::from_millis(LEASE_MS),
             probes: PROBES,
             in_flight: self.in_flight,
-            tolerated: 0,
+            tolerated: self.tolerated,
             quiet_after: Duration::from_millis(QUIET_MS),
             longest: Duration::from_secs(300),
             open_for,
@@ -272,7 +274,7 @@ impl Member {
             }
             State::Closed if is_up && self.opened_at.take().is_some() => Some((present, FleetChange::Withdraw, None)),
             State::HalfOpen if has_failed && dice.chance(50) => {
-                Some((present, FleetChange::Unopposed { open_for, tolerated: 0 }, None))
+                Some((present, FleetChange::Unopposed { open_for, tolerated: self.tolerated }, None))
             }
             // The end of a forced opening also begins a round.
             State::Closed => dice.chance(20).then(|| (present, lease(), None)),

@@ -11,6 +11,7 @@ use super::{PROBES, QUIET_MS, VOTE_MS, generation, state};
 #[derive(Debug)]
 pub(super) struct Truth {
     in_flight: u64,
+    tolerated: usize,
     needed: usize,
     count: u64,
     /// The instance, the generation and the time of each vote.
@@ -27,9 +28,10 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    pub(super) fn new(in_flight: u32, count: u64) -> Self {
+    pub(super) fn new(in_flight: u32, tolerated: u32, count: u64) -> Self {
         Self {
             in_flight: u64::from(in_flight),
+            tolerated: tolerated as usize,
             needed: if count == 1 { 1 } else { 2 },
             count,
             votes: Vec::new(),
@@ -118,7 +120,10 @@ impl Truth {
         let own = before.instances.get(&format!("node-{who}")).and_then(|entry| entry.lease.clone());
         let own = own.filter(|lease| lease.round.get() == round).unwrap_or_default();
         let results = self.results.entry(round).or_default();
-        let has_failed = results.iter().any(|(id, ok, _)| *id == who && !ok);
+        let failures = results.iter().filter(|(_, ok, _)| !ok).count();
+        let is_recent = |then: u64| then + 1_000 > at;
+        let may_not_probe =
+            results.iter().any(|(id, ok, then)| *id == who && !ok && (failures > self.tolerated || is_recent(*then)));
         let others_pending = leases(before, round)
             .iter()
             .filter(|(id, lease)| *id != format!("node-{who}") && is_pending(lease, at))
@@ -129,7 +134,7 @@ impl Truth {
             FleetChange::Late { passed, .. } => ("late", passed),
             FleetChange::Lease { .. } if is_certain && state(before) == State::HalfOpen => {
                 let gets_lease = generation(&proposal.record) == round;
-                let broken = gets_lease && (is_pending(&own, at) || has_failed);
+                let broken = gets_lease && (is_pending(&own, at) || may_not_probe);
                 return broken.then(|| "a lease for an instance that probes or has failed".to_owned());
             }
             FleetChange::Overdue => {
@@ -163,7 +168,7 @@ impl Truth {
         if !is_late && !is_pending(&own, at) {
             return Some("a result counts after the end of its lease".to_owned());
         }
-        if is_late && !own.overdue && (others_pending >= self.in_flight || has_failed) {
+        if is_late && !own.overdue && (others_pending >= self.in_flight || may_not_probe) {
             return Some("a lapsed lease counts while another instance probes, or after a failure".to_owned());
         }
         if is_late && own.overdue {
@@ -180,6 +185,7 @@ impl Truth {
         let results = self.results.get(&round).cloned().unwrap_or_default();
         let passed = results.iter().filter(|(_, ok, _)| *ok).count();
         let failed: BTreeSet<usize> = results.iter().filter(|(_, ok, _)| !ok).map(|(id, ..)| *id).collect();
+        let failures = results.iter().filter(|(_, ok, _)| !ok).count();
         let since = before.fleet.as_ref().map_or(0, |fleet| fleet.since.as_millis());
         let is_quiet = at >= since + QUIET_MS;
         let (kind, holds) = match (state(before), state(after)) {
@@ -202,14 +208,16 @@ impl Truth {
             }
             (State::HalfOpen, State::Closed) if passed >= PROBES as usize => ("closed", true),
             (State::HalfOpen, State::Closed) => ("quiet", is_quiet && passed > 0 && failed.is_empty()),
-            (State::HalfOpen, State::Open) if failed.len() >= 2 || self.count == 1 && failed.len() == 1 => {
+            (State::HalfOpen, State::Open)
+                if failures > self.tolerated && (failed.len() >= 2 || self.count == 1 && failed.len() == 1) =>
+            {
                 ("reopened", true)
             }
             (State::HalfOpen, State::Open) => {
                 let others = results.iter().any(|(id, ok, _)| *ok && *id != proposal.who);
                 let own = results.iter().any(|(id, ok, then)| !ok && *id == proposal.who && then + 1_000 <= at);
                 let pending = leases(before, round).iter().any(|(_, lease)| is_pending(lease, at));
-                let is_unopposed = own && !others && !pending;
+                let is_unopposed = own && !others && !pending && failures > self.tolerated;
                 let kind = if is_quiet { "no verdict" } else { "unopposed" };
                 (kind, !pending && (is_quiet || is_unopposed))
             }

@@ -60,7 +60,7 @@ pub(super) fn broken(
         }
         (State::HalfOpen, State::Open) => {
             let is_enough =
-                failed >= 2 || failed == 1 && says("no other instance has probed") || says("gave no verdict");
+                failed >= 2 || failed == 1 && says("no probe of another instance passed") || says("gave no verdict");
             (!is_enough).then_some("the fleet reopened without a failed round")
         }
         _ => Some("a decision that no command makes"),
