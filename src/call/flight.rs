@@ -272,11 +272,11 @@ struct Starting<'a, C: Classifier<Req, Res, Err>, Req, Res, Err> {
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Starting<'_, C, Req, Res, Err> {
     #[cold]
     fn panicked(admission: Admission<'_>, classifier: &C, call: Option<C::Call>) {
-        let permit = admission.permit();
+        let mut permit = admission.permit();
         match call {
             Some(call) => permit.record(classifier.panicked(call)),
             // Only a panic of the classifier leaves no data of the call here, see `Unjudged`.
-            None => permit.cancel(),
+            None => permit.cancel_in_place(None),
         }
     }
 }

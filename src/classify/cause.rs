@@ -36,6 +36,10 @@ pub(super) fn is_of_caller(error: &(dyn StdError + 'static)) -> bool {
         // hyper resets a stream whose response is still awaited only if the body of the request has failed.
         return error.is_reset() && !error.is_remote() && !error.is_library();
     }
+    // The text of an `io::Error` is that of the error inside, which is the next error of the chain, or costs an allocation.
+    if error.is::<io::Error>() {
+        return false;
+    }
     let head = Head::of(error);
     OF_CALLER.iter().any(|beginning| head.text().starts_with(beginning.as_bytes()))
 }
@@ -130,8 +134,10 @@ const BEGINNINGS: [(&str, Cause); 18] = [
     ("connection closed before message completed", Cause::Reset),
 ];
 
-const OF_CALLER: [&str; 5] = [
+const OF_CALLER: [&str; 7] = [
     "error from user's Body stream",
+    "user body write aborted",
+    "user sent CONNECT request with non-zero body",
     "client error (User",
     "invalid URL, scheme is not http",
     "invalid URL, scheme is missing",
@@ -239,6 +245,11 @@ mod tests {
             let body = Wraps("error from user's Body stream", Some(error));
             let sent = Wraps("client error (SendRequest)", Some(body.into()));
             assert_eq!(outcome_of(&sent), Outcome::Ignored, "{text}");
+        }
+        for text in OF_CALLER {
+            let sent = Wraps("client error (SendRequest)", Some(Wraps(text, None).into()));
+            assert_eq!(outcome_of(&sent), Outcome::Ignored, "{text}");
+            assert_eq!(outcome_of(&io::Error::other(sent)), Outcome::Ignored, "{text}");
         }
     }
 

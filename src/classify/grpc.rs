@@ -139,7 +139,7 @@ impl GrpcClassifier {
 
     /// Returns a classifier that also knows tonic's errors and error details, for a client's `Channel`.
     ///
-    /// A `tonic::TimeoutExpired` anywhere in the sources of an error weighs 0.5. If the request has a `grpc-timeout`,
+    /// A `tonic::TimeoutExpired` in the sources of an error weighs 0.5. If the request has a `grpc-timeout`,
     /// the failure may weigh less, because a caller who waits only a short time says little about the service (see
     /// [`Failure::deadline`]). The code of a `tonic::Status` in the sources is judged like a code in the headers. A
     /// cause in this process, such as a timeout or a rejection, decides before the code, because tonic chose the code

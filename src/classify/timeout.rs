@@ -211,14 +211,18 @@ fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'st
 /// whose timeout or error says nothing about the service of this call. hyper's error is outside of the error of the
 /// body.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
-    chain(error).find_map(|error| {
-        if error.is::<Rejected>() || error.is::<tower::load_shed::error::Overloaded>() || is_of_caller(error) {
-            return Some(Outcome::Ignored);
-        }
-        let is_timeout = error.is::<tower::timeout::error::Elapsed>()
-            || error.is::<tokio::time::error::Elapsed>()
-            || error.is::<Elapsed>()
-            || error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
-        is_timeout.then(Outcome::timeout)
-    })
+    chain(error).find_map(known_alone)
+}
+
+/// Returns the outcome of one error of a chain, if that error is a timeout, a refusal or a mistake of the caller.
+pub(super) fn known_alone(error: &(dyn StdError + 'static)) -> Option<Outcome> {
+    let is_timeout = error.is::<tower::timeout::error::Elapsed>()
+        || error.is::<tokio::time::error::Elapsed>()
+        || error.is::<Elapsed>()
+        || error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+    if is_timeout {
+        return Some(Outcome::timeout());
+    }
+    let is_refusal = error.is::<Rejected>() || error.is::<tower::load_shed::error::Overloaded>();
+    (is_refusal || is_of_caller(error)).then_some(Outcome::Ignored)
 }

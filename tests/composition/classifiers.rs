@@ -239,7 +239,10 @@ fn a_classifier_that_panics_before_the_call_says_nothing_about_the_service() {
     catch_unwind(AssertUnwindSafe(|| ask(&mut service, Ask::Succeed))).unwrap_err();
     let call = circuit.call_classified(Panics, async { Ok::<_, io::Error>(()) });
     catch_unwind(AssertUnwindSafe(|| poll(&mut Box::pin(call)))).unwrap_err();
-    assert_eq!((circuit.totals().cancelled, circuit.totals().failures), (2, 0));
+    let permit = circuit.try_acquire().unwrap();
+    let begin = || drop(permit.call_classified(Panics, async { Ok::<_, io::Error>(()) }));
+    catch_unwind(AssertUnwindSafe(begin)).unwrap_err();
+    assert_eq!((circuit.totals().cancelled, circuit.totals().failures), (3, 0));
 }
 
 /// What a classifier was shown.

@@ -11,11 +11,11 @@ use tonic_types::{RetryInfo, pb};
 
 use super::super::cause::caused;
 use super::super::http::not_processed::not_processed;
-use super::super::timeout::{as_error, known, opaque, text_of_any};
+use super::super::timeout::{as_error, known_alone, opaque, text_of_any};
 use super::origin::{Origin, broken};
 use super::{Classifier, GrpcClassifier, GrpcCode};
 use crate::outcome::{Failure, Outcome};
-use crate::sources::find;
+use crate::sources::{chain, find};
 
 /// Judges a status of a client that tonic generated, if the calls of the client pass no layer of this crate.
 impl GrpcClassifier {
@@ -59,10 +59,11 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
     let call = origin.call();
     // A cause in the sources decides before the code, because tonic turns its own timeout into CANCELLED and a
     // rejection into UNKNOWN.
-    if find::<TimeoutExpired>(error).is_some() {
-        return classifier.transport(call.timer_fired());
-    }
-    if let Some(outcome) = known(error).or_else(|| not_processed(error)) {
+    let known = chain(error).find_map(|error| {
+        let is_expired = error.is::<TimeoutExpired>();
+        if is_expired { Some(call.timer_fired()) } else { known_alone(error) }
+    });
+    if let Some(outcome) = known.or_else(|| not_processed(error)) {
         return classifier.transport(outcome);
     }
     let Some(status) = find::<Status>(error) else { return broken(call, error) };
