@@ -34,15 +34,16 @@ impl Lock {
             // The file is opened each time, because another program may have deleted the file or replaced the folder.
             let open = disk::open_or_create(&path, OpenOptions::new().read(true).write(true));
             let file = open.map_err(|error| failed("open", &path, &error))?;
-            let obstacle = match file.try_lock() {
+            let (obstacle, limit) = match file.try_lock() {
                 Ok(()) if is_at(&file, &path).map_err(|error| failed("lock", &path, &error))? => {
                     return Ok(Self { file, path });
                 }
-                Ok(()) => "is replaced again and again",
+                // The holder has deleted the file, so the next turn probably locks the new file.
+                Ok(()) => ("is replaced again and again", wait * 2),
                 Err(TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
-                Err(TryLockError::WouldBlock) => "is locked by another process",
+                Err(TryLockError::WouldBlock) => ("is locked by another process", wait),
             };
-            if waited >= wait {
+            if waited >= limit {
                 let path = path.display();
                 return Err(StoreError::unavailable(format!("`{path}` {obstacle}, for {waited:?} at least")));
             }
