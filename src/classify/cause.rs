@@ -27,16 +27,17 @@ pub(super) fn caused(failure: Failure, error: &(dyn StdError + 'static)) -> Fail
     cause.map_or(failure, |cause| failure.with_kind(cause.kind()))
 }
 
-/// Returns true if one error of a chain shows that the caller is the cause, and not the service. Either hyper refused to
-/// send the request, for example because its URI has no host, or the request broke off because its own body failed. In a
-/// proxy, such a body belongs to a client that goes away during its upload.
+/// Returns true if this error alone shows that the caller is the cause, and not the service. Either hyper refused to
+/// send the request, for example because its URI has no host, or the request broke off because its own body failed. In
+/// a proxy, such a body belongs to a client that goes away during its upload.
 pub(super) fn is_of_caller(error: &(dyn StdError + 'static)) -> bool {
     #[cfg(feature = "http")]
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         // hyper resets a stream whose response is still awaited only if the body of the request has failed.
         return error.is_reset() && !error.is_remote() && !error.is_library();
     }
-    // The text of an `io::Error` is that of the error inside, which is the next error of the chain, or costs an allocation.
+    // The text of an `io::Error` is that of the wrapped error, which is the next error of the chain. Without a wrapped
+    // error, the text can cost an allocation.
     if error.is::<io::Error>() {
         return false;
     }
@@ -134,6 +135,8 @@ const BEGINNINGS: [(&str, Cause); 18] = [
     ("connection closed before message completed", Cause::Reset),
 ];
 
+/// The beginnings of the texts of hyper and hyper-util for a failed body of a request, and for a request that they did
+/// not send.
 const OF_CALLER: [&str; 7] = [
     "error from user's Body stream",
     "user body write aborted",

@@ -338,13 +338,12 @@ impl Desk {
     }
 
     fn unopposed(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
-        let lease = self.own_lease(who)?;
-        lease.failed_at.filter(|at| now.store.since(*at) >= Duration::from_secs(1))?;
+        self.own_lease(who)?.failed_at?;
         Some(FleetChange::Unopposed { open_for: self.open_again(fleet, now), tolerated: self.failures_tolerated() })
     }
 
-    /// Returns the number of failed probes that this instance tolerates in a round. Zero if its circuit has opened on its
-    /// own probes, for example because a failure trips at once.
+    /// Returns the number of failed probes that this instance tolerates in a round. Zero if its circuit has opened on
+    /// its own probes, for example because a failure trips at once.
     fn failures_tolerated(&self) -> u32 {
         if self.circuit.state() == State::Open { 0 } else { self.circuit.config().probes.failures_tolerated }
     }

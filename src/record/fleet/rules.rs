@@ -320,8 +320,8 @@ impl Judge<'_> {
     /// again after the confirmation delay.
     fn has_room(&self, probes: u32, in_flight: u32, tolerated: u32) -> bool {
         let pending = self.pending();
-        let is_again = |at: Timestamp| self.failures() <= tolerated && self.now.since(at) >= CONFIRMATION_DELAY;
-        let may_probe = self.lease.failed_at.is_none_or(is_again);
+        let may_try_again = |at: Timestamp| self.failures() <= tolerated && self.now.since(at) >= CONFIRMATION_DELAY;
+        let may_probe = self.lease.failed_at.is_none_or(may_try_again);
         may_probe && pending < u64::from(in_flight) && self.passes() + pending < u64::from(probes)
     }
 
