@@ -14,6 +14,7 @@ pub mod stacks {
     //! [criticality]: super::recovery#criticality
     //! [group]: super::recovery#groups
     //! [expiry]: super::stores#expiry
+    //! [troubleshooting]: super::troubleshooting#it-does-not-compile
     //! [security]: https://docs.rs/crate/tower-circuit-breaker/latest/source/SECURITY.md
     #![doc = include_str!("../docs/stacks.md")]
 }
@@ -85,6 +86,7 @@ pub mod runbook {
 pub mod troubleshooting {
     //! Common mistakes, each with its symptom, its cause and its correction.
     //!
+    //! [without-tower]: super::stacks#without-tower
     //! [required]: super::health_probes#required-health-probes
     //! [field]: super::stacks#a-breaker-in-a-field
     //! [behind a proxy]: super::operation#behind-a-proxy

@@ -37,7 +37,7 @@
 /// ```
 ///
 /// The result of a task, and a list, an array, an option or a tuple of results, can contain a failure in the same way.
-/// A tuple is recognised if the tuple has two to six elements and begins with a result:
+/// A tuple is recognised if the tuple has two to twelve elements and begins with a result:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -61,7 +61,7 @@
 /// # use tower_circuit_breaker::Circuit;
 /// # async fn query() -> Result<u32, io::Error> { Ok(1) }
 /// # async fn f(circuit: Circuit) {
-/// circuit.call(async { Ok::<_, io::Error>(tokio::join!(query(), query(), query(), query())) }).await;
+/// circuit.call(async { Ok::<_, io::Error>((query().await, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)) }).await; // twelve
 /// # }
 /// ```
 ///
@@ -110,7 +110,7 @@ pub trait Conclusive<By> {}
 pub enum Itself {}
 
 /// The marker type of [`Conclusive`] for a result whose `Ok` is a result, an option, a list or an array of results, or
-/// a tuple of two to six elements that begins with a result.
+/// a tuple of two to twelve elements that begins with a result.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ResultInside {}
@@ -142,7 +142,10 @@ macro_rules! tuples {
     )+};
 }
 
-tuples! { (U) (U, V) (U, V, W) (U, V, W, X) (U, V, W, X, Y) }
+tuples! {
+    (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, F) (A, B, C, D, F, G) (A, B, C, D, F, G, H) (A, B, C, D, F, G, H, I)
+    (A, B, C, D, F, G, H, I, J) (A, B, C, D, F, G, H, I, J, K) (A, B, C, D, F, G, H, I, J, K, L)
+}
 
 /// A response with a status, or a status alone. Only this crate implements this trait.
 #[cfg(feature = "http")]
@@ -169,7 +172,7 @@ impl HasStatus for reqwest::Response {}
 
 /// An `http::Response`, as hyper returns it, and a `reqwest::Response` do not compile in
 /// [`Circuit::call`](crate::Circuit::call), because the status decides if the call has failed. The same holds for a
-/// status alone, and for a response in an option, in a list or an array, or at the beginning of a tuple of two to six
+/// status alone, and for a response in an option, in a list or an array, or at the beginning of a tuple of two to twelve
 /// elements.
 ///
 /// For a response, use [`HttpClassifier`](crate::classify::HttpClassifier) or `ReqwestClassifier` with

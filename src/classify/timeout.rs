@@ -69,7 +69,7 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
 /// |---|---|
 /// | a timeout of std (`io::ErrorKind::TimedOut`), tower, tokio or this crate ([`Elapsed`]) | a timeout, weight 0.5 |
 /// | [`Rejected`], tower's `Overloaded` | ignored, because this process refused the call |
-/// | the body of the request failed while hyper sent it, or hyper refused to send the request | ignored, because the caller is the cause |
+/// | the body of the request failed while hyper sent it, or hyper refused to send the request (recognised by the text of hyper's error) | ignored, because the caller is the cause |
 /// | with the feature `http`: HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
 /// | with the feature `tonic`: a `tonic::Status` | the outcome of `GrpcClassifier::of` |
 /// | with the feature `reqwest`: a `reqwest::Error` | the outcome of `ReqwestClassifier::error` |

@@ -272,8 +272,11 @@ impl ConfigBuilder {
     }
 
     /// Sets the number of probes that may fail without reopening the circuit. Range: 0 to 10 000. Default: 0, so that
-    /// the first failure reopens the circuit. In a fleet, the number counts the failed probes of all instances in a
-    /// round, and a round that has lasted for `quiet_after` tolerates no failure.
+    /// the first failure reopens the circuit. A failure that [`trips_at_once`](crate::Failure::trips_at_once) is never
+    /// tolerated.
+    ///
+    /// In a fleet, the number counts the failed probes of all instances in a round. A round that has lasted for
+    /// `quiet_after` tolerates no failure.
     pub const fn probe_failures_tolerated(mut self, failures: u32) -> Self {
         self.config.probes.failures_tolerated = failures;
         self

@@ -177,7 +177,8 @@ pub enum Recovery {
     #[default]
     Automatic,
     /// The circuit stays open until an operator resets it. A hold with an end still ends, and the circuit
-    /// then returns to the state beneath the hold.
+    /// then returns to the state beneath the hold. In a fleet, three passed probes of instances with automatic recovery
+    /// can close the circuit too, so give all instances of a fleet the same recovery.
     Manual,
 }
 

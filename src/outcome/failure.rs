@@ -169,7 +169,8 @@ impl Failure {
     /// least, capped at 5 minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded
     /// under a hold of an operator or under `CIRCUIT_BREAKER_DISABLED` opens nothing. A failure with a `Retry-After`
     /// also counts if its answer arrives late, after the circuit has changed its state. Such a late answer opens the
-    /// circuit, or makes the present opening longer.
+    /// circuit, or makes the present opening longer. In a fleet only the instance that got the answer keeps the
+    /// `Retry-After`. The other instances may still probe, and can close the fleet.
     ///
     /// A [`deadline`](Self::deadline) that trips at once always weighs 0.5, because the service itself has answered.
     #[must_use]
@@ -213,8 +214,14 @@ impl fmt::Display for Failure {
 
 /// The deadline that the caller set for one call, in milliseconds, or [`NONE`](Self::NONE). The type is small, because
 /// the outcome of each call has room for a deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CallerDeadline(u32);
+
+impl fmt::Debug for CallerDeadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
 
 impl CallerDeadline {
     pub(crate) const NONE: Self = Self(u32::MAX);

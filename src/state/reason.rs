@@ -172,9 +172,12 @@ impl fmt::Display for Reason {
             Self::AtOnce => f.write_str("a failure asked for no more calls"),
             Self::ProbeFailed { failures, tolerated, successes } => match (failures, tolerated) {
                 (1, 0) => f.write_str("a probe failed"),
+                // Only a failure that trips at once opens the circuit although all failed probes are tolerated.
+                _ if failures <= tolerated => f.write_str("a probe failed and asked for no more calls"),
                 _ => {
                     let probes = failures.saturating_add(*successes);
-                    write!(f, "{failures} of {probes} probes failed, {tolerated} are tolerated")
+                    let are = if *tolerated == 1 { "is" } else { "are" };
+                    write!(f, "{failures} of {probes} probes failed, {tolerated} {are} tolerated")
                 }
             },
             Self::NoSuccess { half_open_for } => {

@@ -124,6 +124,11 @@ fn one_failure_opens_the_circuit_if_its_classifier_says_so() {
     let (circuit, clock) = (rig(|settings| settings.probe_failures_tolerated(5)), clock).0;
     probe(&circuit, &clock).failure(Failure::timeout().trips_at_once());
     assert_eq!(state(&circuit), State::Open);
+    assert_eq!(why(&circuit).to_string(), "a probe failed and asked for no more calls");
+    let (circuit, clock) = rig(|settings| settings.probes(2).probe_failures_tolerated(1));
+    probe(&circuit, &clock).failure(Failure::timeout());
+    fail(&circuit, 1);
+    assert_eq!(why(&circuit).to_string(), "2 of 2 probes failed, 1 is tolerated");
 }
 
 #[test]
