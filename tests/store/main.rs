@@ -8,7 +8,6 @@ mod conformance;
 mod coordinator;
 mod dice;
 mod distance;
-mod documents;
 mod faulty;
 mod file;
 mod fleet;
