@@ -162,8 +162,8 @@ impl AdminRouter {
         self
     }
 
-    /// Accepts the requests of pages of this origin, in addition to those whose `Origin` fits their `Host`. Call the
-    /// method once for each origin. Default: none.
+    /// Accepts the requests of pages of this origin, in addition to requests whose `Origin` matches their `Host`. Call
+    /// the method once for each origin. Default: none.
     ///
     /// The page of this router needs this setting only if three conditions hold together. A proxy changes the `Host`
     /// (the default of nginx), the users are not users of [`bearer`], and the browser sends no `Sec-Fetch-Site` (over
@@ -218,8 +218,8 @@ impl AdminRouter {
         self
     }
 
-    /// Ends each stream of events when the future of the closure is ready, because a graceful shutdown of the
-    /// server waits for open streams. By default streams end when [`Registry::shutdown`] begins.
+    /// Ends each stream of events when the future of the closure is ready. Otherwise an open stream would delay a
+    /// graceful shutdown of the server. By default streams end when [`Registry::shutdown`] begins.
     ///
     /// The router calls the closure once for each stream. A future that the closure creates after the signal
     /// must be ready too, as the futures of a `watch` channel or of a `CancellationToken` are.

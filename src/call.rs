@@ -70,7 +70,7 @@ impl Circuit {
     /// Makes a call without tower. Runs `future` if the circuit permits the call, and records the outcome.
     ///
     /// `Ok` is a success, and [`DefaultClassifier`] judges errors. An error of your own is a hard failure without a
-    /// text, also if its source is a timeout. To judge such an error by its sources, pass a
+    /// text, even if its source is a timeout. To judge such an error by its sources, pass a
     /// [`StdErrorClassifier`](crate::classify::StdErrorClassifier) to [`call_classified`](Self::call_classified). A
     /// result does not compile if its `Ok` can contain a failure, or its `Err` a good answer, see [`Conclusive`]. For
     /// such results and other cases, use these calls:
@@ -144,7 +144,7 @@ where
     }
 }
 
-/// Is ready once the circuit no longer awaits its restore. The state is then `Before`.
+/// Is ready once the circuit no longer awaits its restore. The state of the future is then `Before`.
 #[cold]
 fn poll_restored(state: &mut State, context: &mut Context<'_>) -> Poll<()> {
     if let State::Restoring(_, wait) = state {

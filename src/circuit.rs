@@ -2,15 +2,15 @@
 //! changes its state. The table below has all transitions.
 //!
 //! Admission loads one atomic word (`circuit/word.rs`). Recording adds to a cell, which is a count with one writer, or
-//! to the window that all threads share. Neither waits for a lock, because both are on the path of every call. A
-//! healthy call allocates memory only for the first use of the buckets of a time window, and when the circuit is
-//! spread, which gives its threads cells of their own. A change of state is rare and takes the cold mutex
+//! to the window that all threads share. Neither admission nor recording waits for a lock, because both are on the path
+//! of every call. A healthy call allocates memory only for the first use of the buckets of a time window, and when the
+//! circuit is spread, which gives its threads cells of their own. A change of state is rare and takes the cold mutex
 //! (`circuit/cold.rs`). Each change begins a new era, the time until the next change. The thread that holds the mutex
 //! decides, writes the data of the new era, and publishes state and era with one store of the word. Every permit
 //! carries the era in which it was given. An outcome that arrives in another era counts only in the totals, because the
-//! outcome says nothing about the new state. The one exception is a failure that
-//! [trips at once](crate::Failure::trips_at_once) and names a time to wait. In a later era too, such a failure opens
-//! the circuit or keeps the circuit open for that time.
+//! outcome says nothing about the new state. The one exception is a failure that [trips at
+//! once](crate::Failure::trips_at_once) and names a time to wait. In a later era too, such a failure opens the circuit
+//! or keeps the circuit open for that time.
 //!
 //! ```text
 //! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
@@ -31,9 +31,9 @@
 //! or a snapshot takes an edge. Time alone takes no edge. The first call that finds an edge due takes the edge, and a
 //! successful health probe takes an edge without a call.
 //!
-//! A caller that waits, or asks a question such as [`would_admit`](Circuit::would_admit), also reopens a half-open
-//! circuit if that is due. While the instances of a fleet share the probes, such a caller also makes a circuit
-//! half-open if that is due. Otherwise a caller that only waits or asks would be rejected for ever.
+//! A caller that waits, or calls a method such as [`would_admit`](Circuit::would_admit), also reopens a half-open
+//! circuit if the reopening is due. While the instances of a fleet share the probes, such a caller also makes a circuit
+//! half-open if that change is due. Otherwise a caller that only waits or checks would never be admitted.
 //!
 //! The adoption of a snapshot is a transition only if it changes the state, the mode or a deadline, or if a restore
 //! adds successes of probes.
@@ -43,13 +43,13 @@
 //! | closed | open | An outcome meets a rule. | `ConsecutiveFailures`, `FailureRate`, `FailureScore`, `SlowCallRate` |
 //! | closed | open | Hanging calls meet the slow-call rule when a call, a status or another event checks them (`circuit/hanging.rs`). | `SlowCallRate` |
 //! | closed, on trust | open | Failures weigh 0.5 together before the first success. | `Unproven` |
-//! | closed | open | A failure asks for no more calls. | `AtOnce` |
-//! | closed, half-open, open | open until a later time | A failure of an ended era or of an uncounted call asks for no calls for a time. | `AtOnce` |
+//! | closed | open | A failure is marked with [`trips_at_once`](crate::Failure::trips_at_once). | `AtOnce` |
+//! | closed, half-open, open | open until a later time | A failure of an ended era or of an uncounted call is marked with `trips_at_once` and names a time to wait. | `AtOnce` |
 //! | closed | open | An outcome or hanging calls meet a rule whose thresholds a ramp has lowered. | `Relapsed` |
 //! | closed | open | An outcome or hanging calls meet a rule whose thresholds advice has lowered. | `Advised` |
 //! | open | half-open | A call comes after the open duration. | `WaitElapsed` |
 //! | open | half-open | A health probe succeeds (`circuit/health.rs`). | `HealthProbe` |
-//! | half-open | open | More probes have failed than are tolerated, or a failure asks for no more calls. A slow probe counts as failed if the slow-call rule is on. | `ProbeFailed` |
+//! | half-open | open | More probes have failed than are tolerated, or a failure is marked with `trips_at_once`. A slow probe counts as failed if the slow-call rule is on. | `ProbeFailed` |
 //! | half-open | open | A call comes after twice the probe deadline or longer, a probe is overdue and no probe has succeeded. | `NoSuccess` |
 //! | half-open | open | Some probes have failed, and the other probes are overdue or end without a verdict for too long. | `NoVerdict` |
 //! | half-open | closed, on trust | Three probes end without a verdict, no probe has succeeded, has failed or is overdue, and the probe deadline is over or the doubts (see below) weigh 1.5. | `NoVerdict` |
@@ -71,15 +71,15 @@
 //! | any | the state of a snapshot, in the same mode | The circuit adopts a decision of the fleet. | `Fleet` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` names the new circuit. | `KillSwitch` |
 //!
-//! In a [group](crate::Group) an edge from closed to open or to half-open needs an open slot, unless an operator takes
-//! the edge (`circuit/in_group.rs`).
+//! In a [group](crate::Group) an edge from closed to open or to half-open needs an open slot (a permission of the
+//! group), unless an operator takes the edge (`circuit/in_group.rs`).
 //!
-//! A circuit that is closed *on trust* has closed although some or all of its probes ended without a verdict, because
-//! callers gave up early or dropped their permits, or because the classifier ignored the results. The first success of
-//! the era ends the trust. If the circuit opens before that success, its time on trust does not reduce the number of
-//! openings in a row. An outcome without weight, such as that of a call cancelled early, changes nothing. So impatient
-//! callers do not open the circuit of a healthy service. The trust ends with its era, as the run does, so that a change
-//! of the mode or a restart also ends the trust. Other instances do not know of the trust.
+//! A circuit that is closed *on trust* has closed although some or all of its probes ended without a verdict. A probe
+//! has no verdict if its caller gives up early or drops the permit, or if the classifier ignores the result. The first
+//! success of the era ends the trust. If the circuit opens before that success, its time on trust does not reduce the
+//! number of openings in a row. An outcome without weight, such as the outcome of a call that is cancelled early,
+//! changes nothing. So impatient callers do not open the circuit of a healthy service. The trust ends with its era, so
+//! that a change of the mode or a restart also ends the trust. Other instances do not know of the trust.
 //!
 //! A closed circuit *ramps* for a time after its probes have closed the circuit, if a
 //! [ramp](crate::config::ConfigBuilder::ramp) is set. After its fleet has closed the circuit, the circuit ramps by
@@ -239,8 +239,8 @@ impl Circuit {
         self.inner().notify(&event::Event::Forgotten);
     }
 
-    /// Returns true if the circuit holds an open slot, which is the right of a member of the group not to be closed.
-    /// `None` if the circuit is no member of the group.
+    /// Returns true if the circuit holds an open slot. With an open slot, a member of the group may leave the closed
+    /// state. `None` if the circuit is no member of the group.
     #[cfg(feature = "keyed")]
     pub(crate) fn holds_slot_of(&self, group: &crate::group::Group) -> Option<bool> {
         self.inner().holds_slot_of(group)
@@ -302,15 +302,15 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// The same as of [`try_acquire`](Self::try_acquire).
+    /// The same as for [`try_acquire`](Self::try_acquire).
     #[inline]
     pub fn try_acquire_as(&self, criticality: Criticality) -> Result<Permit, Rejected> {
         self.admit(Start::Coarse, || Drawn::By(criticality)).map(Admission::permit)
     }
 
-    /// Admits or rejects one call. `drawn` returns the criticality by which a limited or half-open circuit may reject
-    /// the call, and is called only if the atomic word of the circuit does not admit the call at once. The caller turns
-    /// the admission into a permit when the call has begun.
+    /// Admits or rejects one call. `drawn` returns the criticality by which a half-open circuit, or a circuit with a
+    /// ramp or a throttle, may reject the call. `drawn` is called only if the atomic word of the circuit does not admit
+    /// the call at once. The caller turns the admission into a permit when the call has begun.
     #[inline(always)]
     pub(crate) fn admit(&self, start: Start, drawn: impl FnOnce() -> Drawn) -> Result<Admission<'_>, Rejected> {
         Branch::admit(&self.root, start, drawn)
@@ -360,7 +360,7 @@ impl Circuit {
         }
     }
 
-    /// Returns true if both are handles to the same circuit.
+    /// Returns true if `self` and `other` are handles to the same circuit.
     #[cfg(any(feature = "store", feature = "keyed"))]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.root, &other.root)
@@ -379,7 +379,7 @@ impl Circuit {
         self.inner().load().mode() != self.config().first_mode()
     }
 
-    /// Waits for the next transition. Returns the new standing and updates `era`.
+    /// Waits for the next transition. Returns the new standing (the state and the mode) and updates `era`.
     ///
     /// The end of the open duration is no transition and wakes no task. [`changed`](Self::changed) observes the end of
     /// the open duration too.
@@ -435,8 +435,8 @@ impl Circuit {
 pub(crate) struct WeakCircuit(Weak<Branch>);
 
 impl WeakCircuit {
-    /// Returns a handle to the circuit. `None` if no handle is left, and no permit or rejection refers to the root
-    /// branch, to which all handles refer.
+    /// Returns a handle to the circuit. Returns `None` if the circuit has no handle any more, and no permit or
+    /// rejection of the root branch, which all handles share.
     pub(crate) fn upgrade(&self) -> Option<Circuit> {
         self.0.upgrade().map(|root| Circuit { root })
     }

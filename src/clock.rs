@@ -27,7 +27,7 @@ impl Tick {
     ///
     /// Elsewhere, a missing time is the `None` of an `Option`, with two exceptions. The start of a call, and the time
     /// at which a service found that its circuit rejects calls, are zero if they are missing. Each call carries these
-    /// two times, and an `Option` would need one more word.
+    /// two times, and an `Option` would need eight more bytes.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// Returns the tick `nanos` nanoseconds after the origin.
@@ -103,7 +103,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// ```
 #[doc(alias = "TimeProvider")]
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// Returns the tick that dates states, deadlines and windows. The tick may be a few milliseconds late.
+    /// Returns the tick that dates states, deadlines and windows. The tick may lag a few milliseconds behind the time.
     fn now(&self) -> Tick;
 
     /// Returns the tick that measures the duration of a call. Both readings must have the same origin.
@@ -243,8 +243,8 @@ mod monotonic {
 
     use super::{HEAD_START, Tick};
 
-    /// The origin in nanoseconds. Both readings can use one origin, because the coarse clock has the value of the
-    /// precise clock at the last kernel tick.
+    /// The origin, as a reading of the coarse clock in nanoseconds. The precise clock can use the same origin, because
+    /// the coarse clock shows the time of the precise clock at the last kernel tick.
     #[derive(Debug, Clone, Copy)]
     pub(super) struct Origin(u64);
 

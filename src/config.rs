@@ -3,7 +3,8 @@
 //!
 //! Every [`Config`] is usable, because [`ConfigBuilder::build`] refuses settings that can never work. The error names
 //! the field, its value and the allowed range. A configuration also contains the clock and the observers of its
-//! circuit. [`Config::explain`] describes the effect of the settings in sentences. The decisions are made by `circuit`.
+//! circuit. [`Config::explain`] describes the effect of the settings in sentences. The module `circuit` makes the
+//! decisions.
 
 mod builder;
 mod explain;
@@ -79,10 +80,10 @@ pub(crate) struct Rules {
 /// The settings that few circuits have: ramp, throttle, health probes at an address, and group.
 #[derive(Debug, Clone)]
 pub(crate) struct RareSettings {
-    /// The ramp after a closing. `None` means the defaults: no ramp if the circuit closes alone, and [`RAMP_IN_FLEET`]
-    /// if a fleet closes the circuit.
+    /// The duration of the ramp after a closing. `None` means the defaults, which are no ramp if this instance decides
+    /// the closing, and [`RAMP_IN_FLEET`] if a fleet decides the closing.
     pub(crate) ramp: Option<Duration>,
-    /// The factor `k` of the throttle, which rejects the requests that exceed `k` times the calls that did not fail.
+    /// The factor `k` of the throttle, which admits about `k` times as many requests as calls that did not fail.
     pub(crate) throttle: Option<f64>,
     /// The health probes at an address. `None` if the circuit has no such address.
     pub(crate) health: Option<HealthSettings>,
@@ -97,8 +98,8 @@ impl Rules {
     }
 
     /// Returns the limit for the share of failed calls, or the default limit if the rule is off. While another instance
-    /// advises to open, a test decides if the failures are only chance. That test needs a limit even if the rule is
-    /// off.
+    /// advises to open the circuit, a statistical test decides if the failures are only chance. That test needs a limit
+    /// even if the rule is off.
     pub(crate) fn rate_limit(&self) -> f64 {
         self.failure_rate.unwrap_or(FAILURE_RATE)
     }
@@ -175,7 +176,7 @@ impl Config {
         self.ramp().unwrap_or(RAMP_IN_FLEET)
     }
 
-    /// Returns the duration of the ramp that was set. `None` means the defaults.
+    /// Returns the configured duration of the ramp. `None` means the defaults of `ramp_alone` and `ramp_in_fleet`.
     pub(crate) fn ramp(&self) -> Option<Duration> {
         self.rare.as_ref()?.ramp
     }
@@ -245,8 +246,8 @@ impl ConfigError {
         Self { field, value: value.to_string(), allowed: allowed.into() }
     }
 
-    /// Returns the field, by the name of the builder's method, such as `min_calls`. A part of a value follows
-    /// a point, as in `open_for.max`.
+    /// Returns the name of the field, which is the name of the builder's method, such as `min_calls`. If only a part of
+    /// the value is wrong, the name of this part follows after a point, as in `open_for.max`.
     #[must_use]
     pub const fn field(&self) -> &'static str {
         self.field

@@ -155,8 +155,9 @@ pub enum Event<'a> {
     /// `poll_ready` found that the circuit rejects calls.
     #[non_exhaustive]
     Rejections {
-        /// The number of rejections since the last summary. The first summary counts since the circuit began to reject
-        /// calls, because it opened, was reset or restored to half-open, or began to admit only a share of the calls.
+        /// The number of rejections since the last summary. The first summary counts from the time at which the circuit
+        /// began to reject calls. That is the opening, the reset or restore to half-open, or the time from which the
+        /// circuit admitted only a share of the calls.
         rejected: u64,
         /// The length of the time in which these rejections happened.
         over: Duration,
@@ -209,12 +210,12 @@ pub enum Event<'a> {
     ///
     /// A thread reports its sums with its first call, with every 256th call, and with its first call that comes 1 ms or
     /// more after its last report, by the clock of the circuit. With the coarse default clock the time between two
-    /// reports is 1 to 10 ms. For a rejection of a tower service, the time of `poll_ready` counts.
+    /// reports is 1 to 10 ms. A rejection of a tower service has the time at which `poll_ready` was called.
     ///
     /// The sums of all threads are reported before each transition, with each
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics), when a keyed circuit is evicted, and when the circuit is
     /// dropped. The task of a registry with a store also reports them once a second. If the clock stands still, as in a
-    /// test, no report is made because of the time.
+    /// test, the time since the last report causes no report.
     #[non_exhaustive]
     Sums {
         /// The number of calls of the closed circuit that succeeded.
@@ -237,7 +238,7 @@ pub enum Event<'a> {
     /// The circuit has left its registry, so that gauges and pages should no longer show the circuit. Calls under way
     /// still end, and may still change the circuit.
     Forgotten,
-    /// The decision of the fleet about the circuit, or a number of its votes and probes, has changed. The task of the
+    /// The decision of the fleet about the circuit has changed, or the number of its votes or probes. The task of the
     /// registry reports this event, for the first time when the store has answered for the circuit.
     #[non_exhaustive]
     Fleet {
@@ -268,7 +269,8 @@ pub enum Event<'a> {
         total: u64,
         /// The number of members of the group that have opened by themselves and have not closed since.
         open: u32,
-        /// The number of members of the group, which are its circuits without the absent ones.
+        /// The number of members of the group. These are the circuits of the group, without keyed circuits whose keys
+        /// are no longer in use.
         members: u32,
     },
     /// This instance stays closed although the fleet has opened, because its own calls succeed, or because its group

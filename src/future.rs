@@ -28,8 +28,9 @@ pin_project! {
     ///
     /// `D` is the [`Call`](Classifier::Call) of the classifier and `E` the [`Error`](Rejection::Error) of the
     /// rejection. The defaults of `D` and `E` are always right.
-    // `D` and `E` are parameters, because the compiler cannot resolve the two types in the future of a task whose
-    // errors are boxed. `Flight` has the details.
+    // `D` and `E` are parameters, because the compiler cannot resolve `C::Call` and `R::Error` in the future of a task
+    // whose errors are boxed. The compiler checks such a future for every lifetime of the box, and classifiers accept
+    // only `'static` errors.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<
         F,
@@ -58,8 +59,8 @@ pin_project! {
         C: Classifier<Req, Res, Err, Call = D>,
         R: Rejection<Req, Res, Err, Error = E>,
     {
-        // The inner future is declared before the flight and dropped first, because its drop is still a part of the
-        // call, and the drop of the flight ends the call.
+        // Fields are dropped in the order of their declaration. The inner future comes first, because its drop is still
+        // a part of the call. The drop of the flight (permit and classifier) ends the call.
         Called { #[pin] future: F, flight: Flight<C, Req, Res, Err, D>, rejection: PhantomData<fn() -> R> },
         // The future of a call that no circuit guards, because its request has no key, or the key has no circuit.
         Unguarded { #[pin] future: F },

@@ -37,8 +37,8 @@ use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 /// A circuit of a layer of keys is a member only while its key is in use. If no call has used the key for a minute, the
 /// circuit is no member, because its endpoint is probably gone. For a circuit that has taken a slot, the time is ten
 /// minutes. A circuit remains a member nevertheless if it would reject the next call, if an operator holds it, or if
-/// the application has a handle to it. The keys are counted when a circuit of the group is about to open and when the
-/// metrics are refreshed, at most once a second.
+/// the application has a handle to it. The group looks for unused keys when one of its circuits is about to open and
+/// when the metrics are refreshed, at most once a second.
 ///
 /// Each [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into the group. A
 /// group belongs to one process. Two groups with one name are two groups, but share one gauge in metrics.
@@ -74,7 +74,7 @@ struct Shared {
     share: AtomicU64,
     /// The numbers of members and of taken slots, in the two halves of one word.
     counts: AtomicU64,
-    /// The keyed layers that have circuits in the group, and the counts of their absent circuits.
+    /// The layers of keys that have circuits in the group, and the number of those circuits whose keys are not in use.
     #[cfg(feature = "keyed")]
     layers: absent::Layers,
 }
@@ -125,8 +125,8 @@ impl Group {
         self.shared.share()
     }
 
-    /// Returns the number of circuits in the group, without those of a layer of keys whose keys were not in use at the
-    /// last count.
+    /// Returns the number of circuits in the group. A circuit of a layer of keys is left out if its key was not in use
+    /// when the keys were last checked.
     #[must_use]
     pub fn members(&self) -> u32 {
         members(self.shared.present())
@@ -152,7 +152,7 @@ impl Group {
         (taken(counts), members(counts))
     }
 
-    /// Returns the name, for a status that outlives the group.
+    /// Returns the name of the group. A status keeps a clone of the name and can outlive the group.
     pub(crate) fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.shared.name)
     }

@@ -4,8 +4,8 @@
 //! Begin with [`stacks`]. [`words`] explains the words that the other pages use.
 
 // Each page is a file of `docs/`, so that the page reads the same in the repository. Links between pages are reference
-// links. Each file defines its references for the repository. The doc comments in front of each `include_str!` define
-// the same references for rustdoc, which uses the first definition.
+// links. Each file defines the targets of its links for the repository. The doc comments in front of each
+// `include_str!` define other targets for rustdoc. Rustdoc uses the first definition of a reference.
 
 pub mod stacks {
     //! The breaker in axum, tonic, reqwest, hyper and plain tower.

@@ -97,8 +97,9 @@ impl Circuit {
     /// A success makes an open circuit half-open at once, except in three cases:
     ///
     /// * The service has sent a `Retry-After`, and its time is not over.
-    /// * Calls failed after the last success and opened the circuit again. This opening lasts its full time, unless
-    ///   three checks in a row have failed since.
+    /// * The last success made the circuit half-open, and failed calls opened the circuit again. The checks then
+    ///   succeed although calls fail. Therefore each opening lasts its full time until three checks in a row have
+    ///   failed, or until the circuit has closed.
     /// * The circuit has [`Recovery::Manual`](crate::config::Recovery::Manual). Only an operator ends such an opening.
     pub fn probe_with<F, R, E>(&self, every: Duration, check: F) -> HealthProbe
     where
@@ -152,17 +153,21 @@ impl HealthProbe {
         self
     }
 
-    /// Lets no call of a user probe until a check has succeeded since the opening.
+    /// Requires that a check has succeeded since the opening before a call of a user may be a probe.
     ///
     /// Until then, the open or half-open circuit rejects calls without a `retry_after`, and
     /// [`Rejected::waits_for_health_probe`](crate::Rejected::waits_for_health_probe) is true. A reset by an operator
     /// lets calls probe at once.
     ///
-    /// Two bounds keep a service whose health endpoint is missing or broken from being locked out. Calls may probe if
-    /// no check has ended for ten intervals and one deadline, because the runner is perhaps gone. Calls may also probe
-    /// if no check has succeeded for ten times as long after the end of the open duration. With an interval of 250 ms
-    /// and a deadline of 1 s, the bounds are 3.5 s and 35 s. In a fleet of n live instances each interval counts n
-    /// times. The first call that probes because of a bound is logged. The requirement ends with the runner.
+    /// If the health endpoint is missing or broken, calls would be rejected for ever. Therefore calls may probe in two
+    /// further cases:
+    ///
+    /// * No check has ended for ten intervals plus one deadline. The runner is perhaps gone.
+    /// * No check has succeeded for ten times that duration, counted from the end of the open duration.
+    ///
+    /// With an interval of 250 ms and a deadline of 1 s, the two durations are 3.5 s and 35 s. In a fleet of n live
+    /// instances, the interval in this calculation is n times as long. The first call that probes without a successful
+    /// check is logged. The requirement ends with the runner.
     pub const fn required(mut self) -> Self {
         self.required = true;
         self
@@ -187,8 +192,9 @@ impl HealthProbe {
     ///
     /// # Panics
     ///
-    /// The future panics outside a tokio runtime with time enabled, once its circuit is not closed, or at once under a
-    /// slow-call rule. In a test with paused time, give the circuit a [`TokioClock`](crate::clock::TokioClock).
+    /// Outside a tokio runtime with time enabled, the future panics as soon as its circuit is not closed. Under a
+    /// slow-call rule it panics at the first poll. In a test with paused time, give the circuit a
+    /// [`TokioClock`](crate::clock::TokioClock).
     pub fn run(self) -> Result<HealthRun, ConfigError> {
         self.check_times()?;
         Ok(HealthRun::new(self))

@@ -71,8 +71,8 @@ pub enum Sharing {
     /// can neither open nor close the circuits of other instances.
     #[default]
     Advise,
-    /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, and the fleet probes and
-    /// closes as one circuit. An instance whose own calls succeed stays closed. This is the right choice for two or
+    /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, except for instances whose
+    /// own calls succeed. The fleet probes and closes as one circuit. This is the right choice for two or
     /// more instances of one service with one store. An instance writes a heartbeat every 10 s.
     /// [`guide::fleet`](crate::guide::fleet) describes the protocol.
     Quorum,
@@ -107,7 +107,7 @@ impl fmt::Display for Sharing {
     }
 }
 
-/// The treatment of the tables of an SQL store before its first use.
+/// The preparation of the tables of an SQL store before its first use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum SchemaMode {
@@ -129,7 +129,8 @@ pub(crate) fn is_instance(id: &str) -> bool {
     (1..=100).contains(&id.len()) && id.chars().all(|c| is_printable(c) && c != '#') && !id.contains("//")
 }
 
-/// Returns true if the text can be the name of a fleet. A name has no `//`, for the same reason as in [`is_instance`].
+/// Returns true if the text can be the name of a fleet. A name has no `//`, because a text with `//` is probably the
+/// address of a store, perhaps with a password.
 pub(crate) fn is_fleet(name: &str) -> bool {
     (1..=LONGEST_FLEET).contains(&name.len()) && name.chars().all(is_printable) && !name.contains("//")
 }
@@ -137,8 +138,8 @@ pub(crate) fn is_fleet(name: &str) -> bool {
 /// Returns true if the text can be the prefix of a store's keys.
 ///
 /// No allowed character has a meaning in a pattern or a hash tag of Redis, and none ends a word in a log line or a
-/// shell. A prefix does not contain [`ROOT`], so that no key of one prefix is a key of another prefix. The store adds
-/// the colon between prefix and root.
+/// shell. A key is the prefix, a colon that the store adds, and then [`ROOT`]. A prefix does not contain [`ROOT`], so
+/// that no key of one prefix is a key of another prefix.
 pub(crate) fn is_prefix(prefix: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
     let is_framed = prefix.starts_with(':') || prefix.ends_with(':');

@@ -95,10 +95,10 @@ impl<Req> Select<Req> for OneCircuit {
 ///
 /// 1. Circuits that came back from the store and have had no call.
 /// 2. Circuits that know nothing, least recently used first. Such a circuit is closed, without failures or slow calls
-///    in its evidence, without openings in a row that still count, and without a call under way. The time of use has a
-///    resolution of 17 ms.
-/// 3. All other circuits, the circuits of the keys with the fewest calls first. Rejected and cancelled calls do not
-///    count.
+///    in its evidence, without a call under way, and without recent openings that lengthen the next open duration. The
+///    time of use has a resolution of 17 ms.
+/// 3. All other circuits, the circuits of the keys with the fewest calls first. Rejected and cancelled calls are not
+///    included in the number of calls.
 ///
 /// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next
 /// call, or has calls under way, or the application has a handle to it. A circuit that an operator holds is never
@@ -110,27 +110,27 @@ impl<Req> Select<Req> for OneCircuit {
 /// only from a circuit that would reject the next call. At most `max_keys` evicted circuits stay in memory. If there
 /// are more, circuits whose keys were not used for `idle` are forgotten first, and then the circuits of the keys with
 /// the fewest calls. The layer remembers how many calls the forgotten keys had, so that a host in use stays longer the
-/// next time. This memory has at least the last 85 forgotten keys for each key of `max_keys`, up to the last 349 000
-/// keys. Therefore a flood of keys hardly delays the opening of another key, see [keys of
-/// strangers](crate::guide::stacks#keys-of-strangers). With a store, the circuit of a forgotten key is restored when
-/// the key is used again, but its first call does not wait for that restore. When the last clone of a `Keyed` is
-/// dropped, all its circuits leave the registry.
+/// next time. With a `max_keys` of up to 4 096, this memory has at least the last 85 × `max_keys` forgotten keys. With
+/// a larger `max_keys`, the memory has at least the last 349 000. Therefore a flood of keys hardly delays the opening
+/// of another key, see [keys of strangers](crate::guide::stacks#keys-of-strangers). With a store, the circuit of a
+/// forgotten key is restored when the key is used again, but its first call does not wait for that restore. When the
+/// last clone of a `Keyed` is dropped, all its circuits leave the registry.
 ///
-/// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second,
-/// because a healthy host must not be rejected because of other hosts. Calls also pass unguarded if the circuits of the
+/// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second. A
+/// healthy host must not be rejected because of other hosts. Calls also pass unguarded if the circuits of the
 /// application and of other layers fill the registry, or if the template refuses the settings of a key. Unguarded calls
 /// are counted in `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`,
 /// and in [`status`](Self::status). A warning is logged at most once a minute.
 ///
 /// # Restarts
 ///
-/// With a store, the circuits under the prefix that are not closed in the store are restored without a call.
-/// They are restored when the registry starts, or when the `Keyed` is built if the registry has already
-/// started. At most `max_keys` circuits are restored in this way. Circuits that reject calls or that an
-/// operator holds come first, then circuits that this instance has written, then the circuits that were
-/// written last. A circuit that would admit the next call and was not written for `idle` is not restored. If
-/// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these
-/// circuits are restored, at most for that duration. [`circuit`](Self::circuit) does not wait.
+/// With a store, the circuits under the prefix that are not closed in the store are restored before a call uses their
+/// keys. They are restored when the registry starts, or when the `Keyed` is built if the registry has already started.
+/// At most `max_keys` circuits are restored in this way. Circuits that reject calls or that an operator holds come
+/// first, then circuits that this instance has written, then the circuits that were written last. A circuit that would
+/// admit the next call and was not written for `idle` is not restored. If `first_call_waits` of the registry is set,
+/// the services of a layer wait in `poll_ready` until these circuits are restored, at most for that duration.
+/// [`circuit`](Self::circuit) does not wait.
 ///
 /// Another program may share the store and have circuits whose names begin with the prefix. The layer cannot
 /// distinguish such circuits from those of its keys, so give other circuits other names, or give each program a store
@@ -203,8 +203,8 @@ impl<F: Send + Sync> crate::group::Layer for Parts<F> {
 
 #[cfg(feature = "keyed")]
 impl<F: Send + Sync + 'static> Keyed<F> {
-    /// Creates the layer. `circuits` creates the map of circuits, and gets a reference to the layer for the groups of
-    /// the circuits.
+    /// Creates the layer. `circuits` creates the map of circuits. Its argument is a reference to the new layer, which
+    /// the groups of the circuits use to find circuits whose keys are not in use.
     fn new(key: F, circuits: impl FnOnce(std::sync::Weak<dyn crate::group::Layer>) -> Circuits) -> Self {
         let parts =
             Arc::new_cyclic(|parts: &std::sync::Weak<Parts<F>>| Parts { key, circuits: circuits(parts.clone()) });

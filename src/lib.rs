@@ -24,7 +24,7 @@
 //! # The life of a call
 //!
 //! ```text
-//! request ─▶ service ─▶ circuit: word ─┬─▶ Permit ─▶ inner call ─▶ classifier ─▶ outcome ─▶ window ─▶ rules ─┐
+//! request ─▶ service ─▶ circuit ───────┬─▶ Permit ─▶ inner call ─▶ classifier ─▶ outcome ─▶ window ─▶ rules ─┐
 //!                                      └─▶ Rejected                                                          │
 //!            observers: metrics, logs, yours ◀────────────── transition, with the numbers that decided ◀─────┘
 //! ```

@@ -18,9 +18,9 @@
 //!   once, and the answer says that the order is [`repeated`](Done::repeated).
 //! * An order can name the latest change that its operator [has seen](Order::seen). If the circuit has changed since
 //!   then, the order is refused.
-//! * A reset is refused for [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit left the
-//!   state closed, or after an operator tripped the circuit. [`force`](Order::force) skips only this rule. To undo a
-//!   trip by mistake, use a resume, which has no cooldown.
+//! * A reset is refused for [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit has left
+//!   the closed state, or after an operator tripped the circuit. [`force`](Order::force) skips only this rule. To undo
+//!   a trip by mistake, use a resume, which has no cooldown.
 //! * Every act has a row in the audit, even if a newer act has superseded the act.
 
 mod answer;

@@ -22,7 +22,8 @@ pub(crate) fn covers(entry: &str, name: &str) -> bool {
     entry == name || beginning(entry).is_some_and(|beginning| name.starts_with(beginning))
 }
 
-/// Returns the first sign of a shell pattern in an entry that is not allowed. Only one `*` at the end is allowed.
+/// Returns the first sign in an entry that belongs to a shell pattern and is not allowed, or `None`. Only one `*` at
+/// the end is allowed.
 ///
 /// Brackets around an IPv6 address are part of a name, as in `host:[::1]:443`.
 pub(crate) fn misused(entry: &str) -> Option<char> {

@@ -98,7 +98,7 @@ pub struct CircuitRecord {
     /// The time of the last opening. `None` for a closed circuit.
     #[serde(default)]
     pub opened_at: Option<Timestamp>,
-    /// The time when the circuit left closed. `None` for a closed circuit. The cooldown of a reset starts at
+    /// The time when the circuit left the closed state. `None` for a closed circuit. The cooldown of a reset starts at
     /// this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_closed_at: Option<Timestamp>,
@@ -116,10 +116,12 @@ pub struct CircuitRecord {
     pub half_open_attempts: u32,
     /// The weight of the failures since the last success, summed over the instances whose entries were recent at the
     /// last write of the record. An instance whose circuit is not closed adds the weight of the failures that opened
-    /// the circuit. An entry is recent for 15 minutes if it is not closed, and otherwise for 24 hours.
+    /// the circuit. An entry is recent for 15 minutes if the circuit of its instance is not closed, and for 24 hours if
+    /// that circuit is closed.
     #[serde(default)]
     pub failure_count: f64,
-    /// The number of successful probes of half-open circuits, summed over the same instances as `failure_count`.
+    /// The number of successful probes of half-open circuits, summed over the instances whose entries are included in
+    /// `failure_count`.
     #[serde(default)]
     pub success_count: u64,
     /// The number of failed calls since the first start, summed over the instances in the record.
@@ -137,8 +139,8 @@ pub struct CircuitRecord {
     /// The instance that published the state.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instance: String,
-    /// The id of the start of the instance that published the state. By `incarnation` and `era` an instance recognises
-    /// its own transition, even if the answer of the store to the write was lost.
+    /// The id of the start (one run of the process) of the instance that published the state. By `incarnation` and
+    /// `era` an instance recognises its own transition, even if the answer of the store to the write was lost.
     #[serde(default, skip_serializing_if = "is_default")]
     pub incarnation: String,
     /// The number of the published transition, counted since the start of the instance that `incarnation` identifies.
@@ -151,8 +153,8 @@ pub struct CircuitRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Fleet>,
     /// The entry of each instance, by the id of the instance. There are at most 100 entries. If there are more, the
-    /// entries that were written first are dropped. An entry is also dropped 72 hours after its last write or after the
-    /// end of its opening, whichever is later. An entry with an opening that only a reset ends is kept.
+    /// oldest entries are dropped. An entry is also dropped 72 hours after its last write or after the end of its
+    /// opening, whichever is later. An entry with an opening that only a reset ends is kept.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instances: BTreeMap<String, InstanceEntry>,
     /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
@@ -214,9 +216,9 @@ impl CircuitRecord {
     ///
     /// # Errors
     ///
-    /// [`CorruptRecord`] if `service` cannot be the name of a circuit, or if the store could not read the value. Also
-    /// if the bytes are not a record, are too long, or belong to another circuit. Also if a number in the record is so
-    /// far in the future that no later write could replace the record.
+    /// [`CorruptRecord`] if `service` cannot be the name of a circuit, or if the store could not read the value. The
+    /// same error is returned if the bytes are not a record, are too long, or belong to another circuit, or if a number
+    /// in the record is so far in the future that no later write could replace the record.
     pub fn decode(service: &str, bytes: &[u8], now: Timestamp) -> Result<Self, CorruptRecord> {
         let mut record = Self::decode_with_expired(service, bytes, now)?;
         record.expire(now);
@@ -224,7 +226,8 @@ impl CircuitRecord {
     }
 
     /// Decodes stored bytes as [`decode`](Self::decode) does, but keeps the entries of instances that have not been
-    /// seen for 72 hours. Numbers up to a year after `latest` are accepted.
+    /// seen for 72 hours. The numbers in the record derive from times of the store, and may be up to a year after
+    /// `latest`.
     pub(crate) fn decode_with_expired(service: &str, bytes: &[u8], latest: Timestamp) -> Result<Self, CorruptRecord> {
         // `CorruptRecord::new` cuts the text of the problem, because an error of the JSON parser can repeat a field of
         // any length.
@@ -329,9 +332,9 @@ impl CircuitRecord {
         self.generation.max(Generation::new(acted))
     }
 
-    /// Returns the time at which the cooldown of a reset starts. This is the time when the published state left closed,
-    /// or the time of an operator's trip that holds at the time `now`, whichever is later. Returns `None` if the
-    /// published state is closed and no such trip holds.
+    /// Returns the time at which the cooldown of a reset starts. This is the time when the published state changed from
+    /// closed to another state, or the time of an operator's trip that is still in force at `now`, whichever is later.
+    /// Returns `None` if the published state is closed and no trip is in force.
     #[must_use]
     pub fn tripped_at(&self, now: Timestamp) -> Option<Timestamp> {
         // Earlier versions of this crate wrote only the time of the last opening.
@@ -341,8 +344,8 @@ impl CircuitRecord {
     }
 
     /// Returns true if the loss of the record would matter. This is so if the published state or the fleet is not
-    /// closed, or if an operator holds the circuit. The same holds if the entry of an instance is not closed and the
-    /// instance is not [gone](InstanceEntry::is_gone).
+    /// closed, if an operator holds the circuit, or if the circuit of an instance is not closed and the instance is not
+    /// [gone](InstanceEntry::is_gone).
     #[must_use]
     pub fn is_eventful(&self, now: Timestamp) -> bool {
         self.state != State::Closed
@@ -354,9 +357,9 @@ impl CircuitRecord {
     /// Returns the time to live of the record, for a store that expires records. Returns `None` for a record
     /// that must not expire.
     ///
-    /// `open` is the configured duration for a circuit that is open or held, and `other` for any other circuit. The
+    /// `open` is the configured time to live for a circuit that is open or held, and `other` for any other circuit. The
     /// result is longer if a deadline in the record needs more time. A record does not expire if only an operator can
-    /// end its published opening, the opening of an instance, or its hold.
+    /// end the published opening, the opening of an instance, or the hold in the record.
     #[must_use]
     pub fn ttl(&self, open: Duration, other: Duration, now: Timestamp) -> Option<Duration> {
         let is_open = self.state == State::Open;

@@ -1,7 +1,7 @@
 //! The named circuits of a process, with one circuit for each name and a bound on their number.
 //!
-//! A lock protects the registry. The lock does not slow down calls, because no call takes the lock, except
-//! the first call of a new key.
+//! A lock protects the registry. Among calls, only the first call of a new key takes the lock. Therefore the lock slows
+//! down no other call.
 
 mod error;
 pub(crate) mod feed;
@@ -48,8 +48,8 @@ pub struct Registry {
 /// The companion of a registry, which is notified of the circuits that are added, changed or removed. With a store, the
 /// companion is the coordinator. The registry holds no lock of its own during a notification.
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
-    /// Notifies that the circuit was added to the registry. The caller may hold the lock of a keyed layer, so the
-    /// method must run no foreign code, such as an observer or a waker of the application.
+    /// Notifies that the circuit was added to the registry. The caller may hold the lock of a keyed layer. Therefore
+    /// the method must run no foreign code, such as an observer or a waker of the application.
     fn introduced(&self, circuit: &Circuit);
 
     /// Notifies that a circuit has made a transition.
@@ -65,7 +65,7 @@ pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     #[cfg(all(feature = "keyed", feature = "store"))]
     fn keyed(&self, circuits: Weak<dyn Prefixed>);
 
-    /// Returns true if the first call of a circuit waits until the circuit is restored.
+    /// Returns true if the first call of a circuit waits until the circuit is restored from the store.
     #[cfg(all(feature = "keyed", feature = "store"))]
     fn first_calls_wait(&self) -> bool;
 }
@@ -135,11 +135,11 @@ impl Registry {
         Ok(circuit)
     }
 
-    /// Adds the circuit of a key. Returns false if the registry is full. No other circuit has the name, because
-    /// [`reserve`](Self::reserve) has reserved the prefix of the name for the layer of the key.
+    /// Adds the circuit of a key. Returns false if the registry is full. [`reserve`](Self::reserve) has reserved the
+    /// prefix of the name for the layer of the key, so no other circuit has the name.
     ///
-    /// The caller must then call [`introduce`](Self::introduce) while no lock is held, because the observers of the
-    /// circuit are not notified yet.
+    /// This method does not notify the observers of the circuit. Therefore the caller must then call
+    /// [`introduce`](Self::introduce) while no lock is held.
     #[cfg(feature = "keyed")]
     pub(crate) fn insert(&self, circuit: &Circuit) -> bool {
         let mut names = self.shared.names.lock();
@@ -154,7 +154,8 @@ impl Registry {
         has_room
     }
 
-    /// Notifies the companion of a circuit that was added. The caller must hold no lock of the registry.
+    /// Notifies the companion (with a store, the coordinator) that the circuit was added. The caller must hold no lock
+    /// of the registry.
     fn joined(&self, circuit: &Circuit) {
         if let Some(companion) = &self.shared.companion {
             companion.introduced(circuit);
@@ -168,7 +169,7 @@ impl Registry {
         self.shared.names.lock().reserve(prefix)
     }
 
-    /// Ends the reservation of a prefix. The caller has removed the circuits of its layer before.
+    /// Ends the reservation of a prefix. The caller must have removed the circuits of its layer before.
     #[cfg(feature = "keyed")]
     pub(crate) fn release(&self, prefix: &str) {
         self.shared.names.lock().prefixes.retain(|reserved| **reserved != *prefix);
@@ -180,15 +181,15 @@ impl Registry {
         Circuit::unreported(config, Some(self.shared.feed.clone()))
     }
 
-    /// Reports a circuit that was added to the registry. The caller must hold no lock, because observers are foreign
-    /// code.
+    /// Reports to observers and subscribers that a circuit was added to the registry. The caller must hold no lock,
+    /// because observers are foreign code.
     pub(crate) fn introduce(&self, circuit: &Circuit) {
         circuit.introduce();
         self.shared.feed.introduced(circuit.name());
     }
 
-    /// Notifies the companion of a new layer with keyed circuits, because a store may contain the names of such
-    /// circuits before this process uses their keys.
+    /// Notifies the companion (the coordinator) of a new layer with keyed circuits. The companion can then restore
+    /// stored circuits before this process uses their keys.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn add_keyed(&self, circuits: Weak<dyn Prefixed>) {
         if let Some(companion) = &self.shared.companion {
@@ -196,7 +197,7 @@ impl Registry {
         }
     }
 
-    /// Returns true if the first call of a circuit waits until the circuit is restored.
+    /// Returns true if the first call of a circuit waits until the circuit is restored from the store.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn first_calls_wait(&self) -> bool {
         self.shared.companion.as_ref().is_some_and(|companion| companion.first_calls_wait())
@@ -315,8 +316,8 @@ impl Registry {
     /// series, they are registered again, including the series of stores and of keyed circuits.
     pub fn refresh_metrics(&self) {
         telemetry::refresh();
-        // The absent circuits are counted before this function has handles to the circuits, because a handle makes its
-        // circuit look needed.
+        // The absent circuits, whose keys no call has used for a minute, are counted first. A circuit counts as absent
+        // only if no extra handle to it exists, and the next statement creates such handles.
         #[cfg(feature = "keyed")]
         self.groups().iter().for_each(Group::count_absent);
         self.circuits().iter().for_each(Circuit::refresh_metrics);

@@ -1,8 +1,8 @@
 //! Rejections, which answer rejected calls with a boxed error, a typed error or a response.
 //!
-//! [`BoxedErrors`] is the default, because a boxed error fits every other layer of tower. [`TypedErrors`]
-//! allocates nothing and gives callers an enum to match on. [`Respond`] and the rejections for HTTP, gRPC
-//! and reqwest answer with a response of the service's type, for stacks whose error type cannot change.
+//! [`BoxedErrors`] is the default, because every other layer of tower accepts boxed errors. [`TypedErrors`] allocates
+//! nothing and gives callers an enum to match on. [`Respond`] and the rejections for HTTP, gRPC and reqwest answer with
+//! a response of the service's type, for stacks whose error type cannot change.
 //!
 //! The circuit decides which calls are rejected. A [`Rejection`] decides only the form of the answer.
 

@@ -188,8 +188,8 @@ impl<P, F> RetryPolicy<P, F> {
         RetryPolicy { policy, find, backoff, longest_wait, waits_left }
     }
 
-    /// Returns the wait for the circuit, without the step of the backoff. Returns `None` if the policy must not wait,
-    /// but return the rejection.
+    /// Returns the wait for the circuit, without the step of the backoff. Returns `None` if the policy must return the
+    /// rejection without a wait.
     fn wait(&self, rejected: &Rejected) -> Option<Duration> {
         let known = match (rejected.reason(), rejected.retry_after()) {
             (_, Some(after)) => after,
@@ -198,8 +198,8 @@ impl<P, F> RetryPolicy<P, F> {
             (RejectReason::HalfOpen | RejectReason::LoadShed | RejectReason::Ramp | RejectReason::Throttled, None) => {
                 Duration::ZERO
             }
-            // The call does not wait, because the circuit stays open until an operator acts or until a required health
-            // probe succeeds, and neither time is known.
+            // The circuit stays open until an operator acts or until a required health probe succeeds. Neither time is
+            // known, so the call does not wait.
             (RejectReason::Tripped, None) => return None,
         };
         (self.waits_left > 0 && known <= self.longest_wait).then_some(known)
@@ -221,7 +221,7 @@ where
         let known = self.wait(rejected)?;
         self.waits_left -= 1;
         let step = self.backoff.next_backoff();
-        // The sum does not overflow, because a rejection announces less than 35 years.
+        // The sum does not overflow, because the `retry_after` of a rejection is less than 35 years.
         let waiting = sleep_until(step.deadline() + known);
         Some(RetryFuture { wait: Wait::ForCircuit { waiting } })
     }

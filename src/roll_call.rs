@@ -1,5 +1,5 @@
-//! The report of names that no circuit has, because they are probably misspelt. The names come from the settings, the
-//! times to live and the kill switch.
+//! The report of configured names that no circuit has and that are therefore probably misspelt. The names come from the
+//! settings, the times to live and the kill switch.
 //!
 //! A setting with a misspelt name has no effect on the intended circuit, and nothing else reports the mistake. The
 //! circuits of a process are not known when the settings are read. Therefore a thread collects the expected names and
@@ -16,7 +16,7 @@ use crate::clock::{Clock, MonotonicClock, Tick};
 use crate::telemetry;
 use roll::Roll;
 
-/// A message to the thread, with an expected name, or with the name or the prefix of circuits.
+/// A message to the thread that checks names, with an expected name, or with the name or the prefix of circuits.
 #[derive(Debug)]
 #[cfg_attr(
     not(all(feature = "settings", feature = "keyed")),
@@ -31,12 +31,12 @@ pub(crate) enum Call {
     Requested(String),
     /// The name of a new circuit.
     Created(String),
-    /// The prefix of the names of keyed circuits. Requests contain the keys, so that these circuits may be created
-    /// later.
+    /// The prefix of the names of keyed circuits. Requests contain the keys, so these circuits may be created at any
+    /// later time.
     Keyed(String),
 }
 
-/// The kind of a setting that applies to circuits by name.
+/// The kind of a setting that names circuits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "features create the variants"))]
 pub(crate) enum Kind {
@@ -77,7 +77,7 @@ fn send(roll: Option<&Sender<Call>>, call: Call) {
 
 static ROLL: OnceLock<Option<Sender<Call>>> = OnceLock::new();
 
-/// Collects the messages until the time `wait` has passed since the first circuit.
+/// Collects the messages until the time `wait` has passed since the first circuit was created.
 fn collect(calls: &Receiver<Call>, wait: Duration) -> Roll {
     let clock = MonotonicClock::new();
     let (mut roll, mut until) = (Roll::default(), None::<Tick>);

@@ -1,10 +1,10 @@
 //! The implementations of serde's `Serialize` for status, transitions and totals, with which an endpoint of an
 //! application can return these values as JSON.
 //!
-//! The implementations are written by hand and not derived, because users rely on the names of the fields. These names
-//! must not change when a name in the source changes. A field that also occurs in the JSON of the admin page has the
-//! same name there. A duration is written in whole milliseconds, rounded up. A state or a reason is written as its word
-//! in the metrics. The types implement no `Deserialize`, because a circuit is never created from a status.
+//! Users rely on the names of the fields, so these names must not change when a name in the source changes. Therefore
+//! the implementations are written by hand and not derived. A field that also occurs in the JSON of the admin page has
+//! the same name there. A duration is written in whole milliseconds, rounded up. A state or a reason is written as the
+//! same word as in the metrics. The types implement no `Deserialize`, because a circuit is never created from a status.
 
 use std::time::Duration;
 use std::time::UNIX_EPOCH;

@@ -1,6 +1,6 @@
 //! The circuit breaker as a tower service, which checks the circuit in `poll_ready` and takes a permit in `call`.
 //!
-//! `poll_ready` takes no permit, because a caller may never call after `poll_ready`, and the slot of a probe would be
+//! `poll_ready` takes no permit. A caller may never call after `poll_ready`, and a permit for a probe would then be
 //! lost. `poll_ready` returns no error for a rejection, because one error disables a `Buffer` for good and makes
 //! `Balance` drop the endpoint.
 //!
@@ -42,10 +42,10 @@ pub enum WhenOpen {
     /// [`TokioClock`](crate::clock::TokioClock). If a new service is created for each request, use
     /// [`Reject`](Self::Reject), because nothing would limit the number of callers that wait.
     ///
-    /// A [ramp](crate::config::ConfigBuilder::ramp) or a throttle rejects no calls of this service, because a balancer
-    /// would take the quick rejections for an idle endpoint. A layer with keys cannot use this variant, because the
-    /// circuit is unknown before the call. The circuits of such a layer reject calls, and their ramps and throttles
-    /// apply.
+    /// With this variant, a [ramp](crate::config::ConfigBuilder::ramp) or a throttle rejects no calls. Otherwise a
+    /// balancer would mistake the quick rejections for an idle endpoint. In a layer with keys the circuit is unknown
+    /// before the call. Therefore such a layer cannot use this variant, and rejects calls as with
+    /// [`Reject`](Self::Reject).
     Pend,
 }
 
@@ -56,8 +56,8 @@ pub enum WhenOpen {
 /// call that is dropped. Such a wait is a failure of weight 0.5 and of the kind
 /// [`NotReady`](crate::outcome::FailureKind::NotReady). The caller has given up if the service is dropped. The caller
 /// also counts as having given up if a poll follows the previous poll by `cancelled_counts_after` or longer, and the
-/// inner service is still not ready. With a circuit for each key, no wait for readiness counts, because the circuit is
-/// unknown before the call.
+/// inner service is still not ready. With a circuit for each key, the circuit is unknown before the call, so no wait
+/// for readiness is recorded.
 ///
 /// A clone shares the circuit but not the readiness. Like every tower service, the clone must be polled ready before a
 /// call. A call without this poll is rejected, because the inner service is not ready.
@@ -119,8 +119,8 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
     }
 }
 
-/// The classifiers of this crate, except those of `classify` and `classify_error`, need `S::Error: 'static`, because
-/// they look for known types in the error. Therefore code that is generic over `S` needs this bound too.
+/// The classifiers of this crate, except the classifiers of `classify` and `classify_error`, need `S::Error: 'static`,
+/// because they look for known types in the error. Therefore code that is generic over `S` needs this bound too.
 impl<S, C, R, K, Req> Service<Req> for CircuitBreaker<S, C, R, K>
 where
     S: Service<Req>,
@@ -143,7 +143,8 @@ where
                             && match self.pend.poll_restored(circuit, context) {
                                 Poll::Ready(peek) => peek != Peek::MayPass,
                                 Poll::Pending => {
-                                    // The caller waits for the circuit now, so no wait for the inner service counts.
+                                    // The caller now waits for the circuit and no longer for the inner service, so its
+                                    // wait for the inner service ends.
                                     self.unready.end();
                                     return Poll::Pending;
                                 }
@@ -200,8 +201,8 @@ where
             }
             let admitted = circuit.admit(start, || match self.when_open {
                 WhenOpen::Reject => by_criticality(&request),
-                // A ramp or a throttle rejects no call, because a balancer would take the rejection for the quick
-                // answer of an idle endpoint.
+                // A balancer would take the rejection for the quick answer of an idle endpoint. Therefore a ramp or a
+                // throttle rejects no call here.
                 WhenOpen::Pend => Drawn::No,
             });
             return match admitted {

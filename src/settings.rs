@@ -41,8 +41,8 @@
 //! # Several circuits at once
 //!
 //! A table `[groups.NAME]` has the settings of each circuit with `group = "NAME"`. A table such as
-//! `[circuits."host:*"]` has the settings of every circuit whose name begins with `host:`. Circuits that are
-//! created later are included:
+//! `[circuits."host:*"]` has the settings of every circuit whose name begins with `host:`. Circuits that are created
+//! later are included:
 //!
 //! ```
 //! # #[cfg(feature = "keyed")] {
@@ -57,38 +57,38 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Several tables can contain the same key for a circuit. The most specific table wins. The circuit's own
-//! table is the most specific one, followed by the patterns from the longest to the shortest, and then by
-//! `[defaults]`. The most specific table with the key `group` names the group of the circuit, and the group is
-//! the next table after that table. A circuit has at most one group. `group = false` means no group. Each group and
-//! each pattern is checked together with the less specific tables, even if no circuit uses it.
+//! Several tables can contain the same key for a circuit. The most specific table wins. The circuit's own table is the
+//! most specific one, followed by the patterns from the longest to the shortest, and then by `[defaults]`. The most
+//! specific table with the key `group` names the group of the circuit, and the table of the group follows that table in
+//! the order. A circuit has at most one group. `group = false` means no group. Each group and each pattern is checked
+//! together with the less specific tables, even if no circuit uses it.
 //!
 //! With `at_most_open` the circuits of a table are one [`Group`](crate::Group), of which at most this share may be open
 //! at the same time. The circuits that get the key from the same table are in the same group. Therefore the key belongs
 //! in `[groups.NAME]` or in the table of a pattern. The group has the name of that table. All circuits of one
 //! `Settings` and of its clones share the groups, and settings that were read again have groups of their own.
 //!
-//! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and
-//! `[`. The brackets of an IPv6 address are allowed.
+//! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and `[`. The
+//! brackets of an IPv6 address are allowed.
 //!
 //! # Parts of a value
 //!
-//! A value that is a table changes only the parts that it names. With `open_for = { max = "2 min" }` a
-//! circuit keeps `base` and `jitter` of the less specific tables. If the less specific table has
-//! `open_for = "90 s"`, the open duration doubles from 90 s to 2 min. A value that is not a table replaces
-//! all parts. `fixed` replaces `base` and `max`, and `calls` replaces `time` and `buckets`.
+//! A value that is a table changes only the parts that it names. With `open_for = { max = "2 min" }` a circuit keeps
+//! `base` and `jitter` of the less specific tables. If the less specific table has `open_for = "90 s"`, the open
+//! duration doubles from 90 s to 2 min. A value that is not a table replaces all parts. `fixed` replaces `base` and
+//! `max`, and `calls` replaces `time` and `buckets`.
 //!
 //! # Names that no circuit has
 //!
-//! Any name is valid in the file and in [`Settings::circuit`]. Therefore, ten seconds after the first circuit
-//! was created, the tables are compared with the circuits of the process. Warnings name the tables without a
-//! circuit, and suggest the circuit with the nearest name if a name is near. Tables for keyed circuits are
-//! not reported, because requests create these circuits later.
+//! Any name is valid in the file and in [`Settings::circuit`]. Therefore, ten seconds after the first circuit was
+//! created, the tables are compared with the circuits of the process. Warnings name the tables without a circuit, and
+//! suggest the circuit with the nearest name if a name is near. Tables for keyed circuits are not reported, because
+//! requests create these circuits later.
 //!
 //! # The environment
 //!
-//! [`Settings::with_env`] reads environment variables, which override single keys of the file. A value is
-//! spelled as in the file, but without quotes. A variable with an empty value counts as not set.
+//! [`Settings::with_env`] reads environment variables, which override single keys of the file. A value is spelled as in
+//! the file, but without quotes. A variable with an empty value counts as not set.
 //!
 //! | variable | key |
 //! |---|---|
@@ -100,15 +100,14 @@
 //! | `CIRCUIT_BREAKER_CIRCUIT_PAYMENTS_FAILURE_RATE`, … | `circuits.payments.failure_rate`, and each other key of each circuit and each pattern |
 //! | `CIRCUIT_BREAKER_DISABLED` | no key. This is the kill switch, which each circuit reads without the settings |
 //!
-//! A variable contains the name of the circuit in capitals, in which one `_` replaces each run of characters that are
-//! neither ASCII letters nor digits. Therefore `/users/{id}` is `USERS_ID`, and the pattern `host:*` is `HOST`.
-//! Variables can set only keys of tables that exist in a document. To set a circuit without a table, use
+//! A variable contains the name of the circuit in capitals. One `_` replaces each run of characters that are neither
+//! ASCII letters nor digits. Therefore `/users/{id}` is `USERS_ID`, and the pattern `host:*` is `HOST`. Variables can
+//! set only keys of tables that exist in a document. To set a circuit without a table, use
 //! `CIRCUIT_BREAKER_CONFIG='circuits.orders.probes = 1'`.
 //!
-//! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, because it is probably a spelling
-//! mistake. If the variable belongs to another program, unset the variable for this program, or omit the
-//! variable with [`Settings::with_vars`]. The variables that Kubernetes sets for a service called
-//! `circuit-breaker…` are ignored.
+//! Any other variable that begins with `CIRCUIT_BREAKER_` is refused, because it is probably a spelling mistake. If the
+//! variable belongs to another program, unset the variable for this program, or omit the variable with
+//! [`Settings::with_vars`]. The variables that Kubernetes sets for a service called `circuit-breaker…` are ignored.
 
 #[cfg(feature = "store")]
 mod build;
@@ -149,8 +148,8 @@ pub struct Settings {
     defaults: Vec<Setting>,
     circuits: ByName<(Vec<Setting>, Config)>,
     persistence: Option<Persistence>,
-    /// Set once the names of the tables were passed to `roll_call`, which reports names without a circuit. Clones
-    /// share this mark, so that the names are passed only once.
+    /// Set once the names of the tables were passed to `roll_call`, which reports names without a circuit. Clones share
+    /// this field, so that the names are passed only once.
     expected: Arc<OnceLock<()>>,
 }
 
@@ -172,7 +171,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// The same as for [`from_file`](Self::from_file).
+    /// [`SettingsError`] if the text is larger than 1 MiB, cannot be parsed, or contains a forbidden key or value.
     pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
         const ORIGIN: &str = "the TOML text";
         Self::check(Draft::read(document::read(text, ORIGIN, false)?, ORIGIN)?)
@@ -182,7 +181,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// The same as for [`from_file`](Self::from_file).
+    /// [`SettingsError`] if the text is larger than 1 MiB, cannot be parsed, or contains a forbidden key or value.
     pub fn from_json(text: &str) -> Result<Self, SettingsError> {
         const ORIGIN: &str = "the JSON text";
         Self::check(Draft::read(document::read(text, ORIGIN, true)?, ORIGIN)?)
@@ -192,7 +191,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// The same as for [`with_env`](Self::with_env).
+    /// [`SettingsError`] if a variable that begins with `CIRCUIT_BREAKER_` is unknown, can mean two keys, or has a
+    /// forbidden value.
     pub fn from_env() -> Result<Self, SettingsError> {
         Self::default().with_env()
     }
@@ -207,8 +207,8 @@ impl Settings {
         self.with_vars(std::env::vars_os())
     }
 
-    /// Overrides these settings with the given variables, as [`with_env`](Self::with_env) does with the
-    /// variables of the process.
+    /// Overrides these settings with the given variables, as [`with_env`](Self::with_env) does with the variables of
+    /// the process.
     ///
     /// ```
     /// use tower_circuit_breaker::settings::Settings;
@@ -223,7 +223,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// The same as for [`with_env`](Self::with_env).
+    /// [`SettingsError`] if a variable that begins with `CIRCUIT_BREAKER_` is unknown, can mean two keys, or has a
+    /// forbidden value.
     pub fn with_vars<N, V>(self, vars: impl IntoIterator<Item = (N, V)>) -> Result<Self, SettingsError>
     where
         N: Into<OsString>,
@@ -246,8 +247,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `name` is not a valid name, or is a pattern, which is not the name of one circuit.
-    /// The settings themselves cannot fail, because they are already checked.
+    /// [`ConfigError`] if `name` is not a valid name, or is a pattern, which is not the name of one circuit. The
+    /// settings of the circuit cause no error, because they are already checked.
     pub fn circuit(&self, name: &str) -> Result<Config, ConfigError> {
         if beginning(name).is_some() {
             return Err(ConfigError::new("name", format_args!("{name:?}"), "the name of one circuit, not a pattern"));

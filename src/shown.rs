@@ -1,9 +1,9 @@
 //! Functions that cut, escape and clean texts from outside before an error, a log or a terminal shows the texts.
 //!
 //! A text of a caller, of an operator, of a store or of a settings file can have any length, can contain a password,
-//! and can contain invisible characters with which the text looks like another text. Only this module has a list of
-//! such characters, so that a text that is refused in one place is not accepted in another place. The module is one of
-//! the lowest, because every other module may have to show texts. The program `circuitctl` compiles the same file.
+//! and can contain invisible characters that make the text look like another text. Only this module has a list of such
+//! characters, so that a text that is refused in one place is not accepted in another place. The module depends on no
+//! module above it, because every other module may have to show texts. The program `circuitctl` compiles the same file.
 
 #[path = "shown/mask.rs"]
 pub(crate) mod mask;
@@ -15,7 +15,7 @@ pub(crate) use mask::masked;
 ///
 /// The list has the general categories Cc, Cf, Zl and Zp of Unicode, the property `Default_Ignorable_Code_Point`, and
 /// the characters whose glyph is blank although they are no white space. Spaces are not in the list, because the reason
-/// of an operator has several words.
+/// that an operator gives for an act may have several words.
 pub(crate) fn forges(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -72,7 +72,8 @@ pub(crate) fn cut(text: &str, limit: usize) -> &str {
     text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
 }
 
-/// The largest number of characters of a text in an error, so that the longest valid name is shown completely.
+/// The largest number of characters of a text in an error. A valid name is never longer, so an error shows it
+/// completely.
 const LONGEST_QUOTED: usize = 200;
 /// The largest number of characters of a text that are searched for a password. The rest of the text is not shown.
 const LONGEST_SEARCHED: usize = 1_000;

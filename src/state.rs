@@ -76,10 +76,11 @@ impl fmt::Display for State {
 pub enum Mode {
     /// No mode overrides the state, so the state decides.
     Automatic,
-    /// Every call is rejected, until a reset or a resume, or until the hold ends.
+    /// Every call is rejected, until a reset or a resume, or until the duration of the order has passed.
     #[doc(alias = "Isolated")]
     ForcedOpen,
-    /// Every call goes through and counts only in the totals, until a resume or a reset, or until the hold ends.
+    /// Every call goes through, until a resume or a reset, or until the duration of the order has passed. The circuit
+    /// adds the calls to its totals, but not to its window.
     Disabled,
     /// The state changes as in automatic mode, but every call goes through. The circuit counts the calls that the state
     /// would have rejected.
@@ -112,7 +113,6 @@ impl fmt::Display for Mode {
 }
 
 /// The version of the published state in a stored record, which increases with every state that an instance publishes.
-/// The version of the state of a circuit within one process is its era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Generation(pub(crate) u64);
 
@@ -140,7 +140,7 @@ impl fmt::Display for Generation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Standing {
-    /// The automatic state. While a hold overrides the state, this is the state beneath the hold.
+    /// The automatic state. While the mode overrides the state, this is the overridden state.
     pub state: State,
     /// The mode that an operator or the configuration set.
     pub mode: Mode,
@@ -151,8 +151,8 @@ impl Standing {
         Self { state, mode }
     }
 
-    /// Returns one word for the standing, which is `forced_open` or `disabled` in these modes, and the word of the
-    /// state in the other modes.
+    /// Returns one word for the state and the mode. The word is `forced_open` or `disabled` in these two modes, and the
+    /// word of the state in the other modes.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self.mode {
@@ -201,8 +201,9 @@ pub struct Transition {
     pub to: Standing,
     /// The cause of the transition, with its numbers. [`because`](Self::because) returns the cause in words.
     pub reason: Reason,
-    /// The reason of a state or decision that this process took over from a store, with its time and its instance.
-    /// `None` if this process made the transition by itself, or if the store does not contain the reason.
+    /// The reason from the store, with the time and the instance of the new state, if this process took the new state
+    /// over from a store. `None` if this process made the transition by itself, or if the store does not contain the
+    /// reason.
     pub earlier: Option<Arc<EarlierReason>>,
     /// The era that began with this transition. The era is the version of the circuit's state in this process, and
     /// increases by one with each transition.
@@ -213,16 +214,16 @@ pub struct Transition {
     pub at: Tick,
     /// The time of the transition by the wall clock, for people.
     pub wall: SystemTime,
-    /// The time until the new standing ends by itself, which is the open duration or the rest of a hold. `None`
-    /// if the standing has no such end.
+    /// The time until the new state or mode ends by itself, which is the open duration or the remaining time of a
+    /// forced-open or disabled mode. `None` if neither ends by itself.
     pub lasts: Option<Duration>,
     /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
     /// If this transition opens the circuit, the number includes this opening.
     pub attempt: u32,
     /// The sums over the window of outcomes immediately before the transition.
     pub tally: Tally,
-    /// The kind of the failure that caused the transition, which is the last failure of the evidence. `None` if no
-    /// failure caused the transition.
+    /// The kind of the failure that caused the transition. If several failures caused the transition, this is the kind
+    /// of the last failure. `None` if no failure caused the transition.
     pub failure: Option<FailureKind>,
     /// The text of the failure that caused the transition. The text is one line of at most 200 characters, in which an
     /// address with `://` has only its scheme and host. `None` if the failure has no text, such as a dropped call. The
@@ -233,13 +234,13 @@ pub struct Transition {
     /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that the circuit lets every call through in
     /// every state and mode.
     pub bypassed: bool,
-    /// The id of the order, if an operator acted through a registry.
+    /// The id of the order that caused the transition. `None` if no order with an id caused the transition.
     pub order: Option<Arc<str>>,
     /// The state that a reset requests, if the transition is a reset. Other instances enter this state, even if the
     /// circuit in this process was healthy and stayed closed.
     pub(crate) resets_to: Option<order::To>,
     /// True if the coordinator logs the transition, with the name of the store. The observer for logs then skips the
-    /// transition, so that the log has one line.
+    /// transition, so that the log has only one line for the transition.
     pub(crate) is_logged: bool,
 }
 
@@ -251,7 +252,7 @@ pub struct Transition {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The state of the circuit. While a hold overrides the state, this is the state beneath the hold.
+    /// The state of the circuit. While the mode overrides the state, this is the overridden state.
     pub state: State,
     /// The mode of the circuit.
     pub mode: Mode,
@@ -259,31 +260,33 @@ pub struct Snapshot {
     pub generation: Generation,
     /// The time until the open circuit may probe. `None` if the state is not open, or if only a reset ends the opening.
     pub open_for: Option<Duration>,
-    /// The time until the hold ends by itself. `None` if only an operator ends the hold, or if there is no hold.
+    /// The time until a forced-open or disabled mode ends by itself. `None` if only an operator can end the mode, or if
+    /// the circuit is in another mode.
     pub held_for: Option<Duration>,
-    /// The number of openings in a row. The time for which the circuit has been closed since the last opening reduces
-    /// this number. [`Status::attempt`](crate::Status::attempt) is not reduced before the next trip.
+    /// The number of openings in a row. The number is lower the longer the circuit has been closed since the last
+    /// opening. [`Status::attempt`](crate::Status::attempt) shows the number without this reduction until the next
+    /// trip.
     pub attempt: u32,
     /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,
-    /// The weight of the failures in a row of a closed circuit.
+    /// The sum of the weights of the failures in a row, if the circuit is closed.
     pub run: f64,
-    /// The sums over the window of a closed circuit.
+    /// The sums over the window of outcomes, if the circuit is closed.
     pub tally: Tally,
     /// The time since the circuit left the closed state or an operator tripped the circuit. `None` if the circuit is
-    /// closed, or if the time is not known. If the time of a tripped circuit is not known, it counts from the adoption
-    /// of the snapshot.
+    /// closed, or if the time is not known. If the time is not known for a tripped circuit, the process that adopts the
+    /// snapshot measures from the adoption on.
     pub tripped_for: Option<Duration>,
     /// The reason of the state in words. If the circuit is not closed, this is the reason of its opening.
     pub earlier: Option<Arc<EarlierReason>>,
-    /// The time since the state with the `earlier` reason began. `None` if the time is not known.
+    /// The time since the beginning of the state that `earlier` explains. `None` if the time is not known. Reasons
+    /// measure the durations of an open circuit from that beginning.
     pub earlier_for: Option<Duration>,
     /// The time since the circuit closed, while its [ramp](crate::config::ConfigBuilder::ramp) lasts. `None` if the
     /// circuit is not closed or is not in a ramp, or if the time is not known.
     pub closed_for: Option<Duration>,
-    /// The time since a half-open circuit began to probe. The durations in reasons such as [`Reason::ProbesPassed`]
-    /// count from that beginning. `None` if the circuit is not half-open, or if the time is not known. The durations of
-    /// an open circuit count from `earlier_for`.
+    /// The time since a half-open circuit began to probe. Reasons such as [`Reason::ProbesPassed`] measure their
+    /// durations from that beginning. `None` if the circuit is not half-open, or if the time is not known.
     pub half_open_for: Option<Duration>,
 }
 

@@ -133,8 +133,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot read.
     fn list(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
 
-    /// Returns some of the names after `after` whose value was last written before the time `before`, sorted by their
-    /// bytes. The result is empty only if there are no more such names.
+    /// Returns some of the names that follow `after` and whose value was last written before the time `before`, sorted
+    /// by their bytes. The result is empty only if there are no more such names.
     ///
     /// The caller deletes the records that no instance needs any more, and calls again with the last name as `after`. A
     /// store that drops a value after its TTL needs no such deletion and returns no names, which is the default.
@@ -253,7 +253,7 @@ pub struct Loaded {
     pub now: Timestamp,
 }
 
-/// A new value, which the store writes only if the present version is the expected one.
+/// A new value, which the store writes only if the present version is the expected version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a write needs all of its fields")]
 pub struct Write {
@@ -266,8 +266,8 @@ pub struct Write {
     /// The shortest time for which a store with expiry keeps the value. With `None` the store keeps the value until the
     /// value is deleted. Stores without expiry ignore this field.
     pub ttl: Option<Duration>,
-    /// The importance of the write to other instances, which the watches report as a hint. A store may ignore the hint.
-    /// Otherwise the store passes the hint unchanged to [`WatchSender::changed_with`].
+    /// The importance of the write to other instances. A watch reports the importance as a hint. A store may ignore the
+    /// hint, or passes the hint unchanged to [`WatchSender::changed_with`].
     pub hint: Hint,
 }
 
@@ -282,7 +282,7 @@ pub enum Written {
         /// The time of the operation by the clock of the store.
         now: Timestamp,
     },
-    /// The present version was not the expected one, and nothing was changed.
+    /// The present version was not the expected version, and nothing was changed.
     Conflict {
         /// The present value, or `None` if the name has no value.
         current: Option<Versioned>,
@@ -300,9 +300,8 @@ pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     Err(StoreError::refused(format!("the record of `{}` has {bytes} bytes, allowed are {allowed}", write.name)))
 }
 
-/// Returns the replacement for a stored value that a store does not read, because the value is too long for a record.
-/// The replacement is one byte longer than the longest record and has only blanks, so that the record counts as
-/// damaged.
+/// Returns the bytes that a store returns in place of a value that is too long for a record. The result has only blanks
+/// and is one byte longer than the longest record, so that the caller treats the record as damaged.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn too_long() -> Vec<u8> {
     vec![b' '; crate::record::CircuitRecord::MAX_BYTES + 1]

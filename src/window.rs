@@ -4,9 +4,10 @@
 //! the last n calls. Beside the window, `run` has the weight of the consecutive failures, and `cells` has the successes
 //! that each thread counts for itself. `under_way` has the calls that have not ended yet.
 //!
-//! Each word of `time`, `calls` and `run` has a number and a tag of its era, and changes in one exchange. So an outcome
-//! counts in its own era or in no era, even if the era ends between admission and recording. The sums are exact while
-//! no call ends. A call that ends during the reading of the sums may be missing in some of the sums.
+//! Each atomic word of `time`, `calls` and `run` has a number and a tag (the low bits of its era), and changes in one
+//! exchange. So an outcome counts in its own era or in no era, even if the era ends between admission and recording.
+//! The sums are exact while no call ends. A call that ends during the reading of the sums may be missing in some of the
+//! sums.
 //!
 //! The window does not read a clock, decide on a trip, or know a circuit.
 
@@ -246,7 +247,8 @@ impl Evidence {
         }
     }
 
-    /// Empties the window for a new era. The caller holds the cold mutex and publishes the era after this call.
+    /// Empties the window for a new era. The caller holds the circuit's cold mutex and publishes the era after this
+    /// call.
     pub(crate) fn begin(&self, era: u64) {
         match self {
             Self::Time(window) => window.begin(era),
@@ -255,7 +257,7 @@ impl Evidence {
         }
     }
 
-    /// Adds the sums of a restored circuit. The caller holds the cold mutex.
+    /// Adds the sums of a restored circuit. The caller holds the circuit's cold mutex.
     ///
     /// The sums are evidence, but not calls of this process, so [`recorded`](Self::recorded) leaves the sums out.
     pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
@@ -271,8 +273,8 @@ impl Evidence {
     /// Returns the number of outcomes that were recorded since the circuit was created, over all eras, without the
     /// successes that the cells count.
     ///
-    /// The totals use this number, because the window counts each outcome for the rules in any case, and a second count
-    /// would slow every call.
+    /// The window counts each outcome for the rules anyway. Therefore the totals use this number, and no second counter
+    /// slows every call.
     pub(crate) fn recorded(&self) -> u64 {
         match self {
             Self::Time(window) => window.recorded(),

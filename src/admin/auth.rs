@@ -108,8 +108,8 @@ pub(super) enum Access {
 }
 
 impl Access {
-    /// Returns true if the client of a request that reads may also act. For the answer, the authoriser is called with
-    /// the same headers and extensions, but with the method and the path of a trip.
+    /// Returns true if the client of a request that reads may also act. To find out, the function calls the authoriser
+    /// with the same headers and extensions, but with the method and the path of an order to trip.
     pub(super) fn may_act(&self, parts: &Parts) -> bool {
         let Self::Authorised(authoriser) = self else { return false };
         let mut act = parts.clone();
@@ -146,14 +146,14 @@ fn closed() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).challenge(challenge)
 }
 
-/// The user of a request that reads, which the middleware passes to the handlers. `None` if the rule of access needs no
-/// user.
+/// The user of a request to a route that reads. The middleware passes this value to the handlers. `None` if the rule of
+/// access needs no user.
 #[derive(Debug, Clone)]
 pub(super) struct Reader(pub(super) Option<User>);
 
 /// The middleware of all routes, which checks the host of a request before all other checks. After DNS rebinding, the
-/// page of an attacker has the same origin as this router, and an authoriser that knows a user by the address of the
-/// client would accept its requests.
+/// page of an attacker has the same origin as this router. An authoriser that knows a user by the address of the client
+/// would accept the requests of that page.
 pub(super) async fn hosts(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if let Err(foreign) = panel.site.check_host(&parts) {

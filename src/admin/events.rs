@@ -25,8 +25,8 @@ use super::problem::Problem;
 use crate::operation::{News, Subscription, What};
 
 pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, Problem> {
-    // After the shutdown has begun, a subscription ends at once, so a stream would carry one beat and no events. The
-    // request is refused instead, so that the page can show the shutdown as the reason.
+    // After the shutdown has begun, a subscription ends at once, so its stream would carry no events. The request is
+    // refused instead, so that the page can show the shutdown as the reason.
     if panel.registry.has_ended_subscriptions() {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "this process is shutting down");
         return Err(problem.retry_after(Duration::from_secs(5)));
@@ -43,7 +43,8 @@ pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, 
     let mut response = Response::new(Body::new(Events { texts }));
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),
-        // A proxy that compresses the stream would collect events before it forwards them (RFC 9111, 5.2.2.6).
+        // `no-transform` forbids compression by a proxy (RFC 9111, 5.2.2.6). To compress the stream, a proxy would
+        // delay events.
         (header::CACHE_CONTROL, "no-store, no-transform"),
         // Without this header nginx would collect events in a buffer before it forwards them.
         (HeaderName::from_static("x-accel-buffering"), "no"),

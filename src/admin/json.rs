@@ -1,7 +1,7 @@
 //! The JSON of circuits and transitions in the answers and events of the admin interface.
 //!
-//! These types are separate from those of the circuit, so that a renamed field of the circuit changes no name in the
-//! JSON. The names of times and durations end in `_ms` for milliseconds.
+//! These types are separate from the types of the circuit, so that a renamed field of the circuit changes no name in
+//! the JSON. The names of times and durations end in `_ms` for milliseconds.
 
 use std::time::Duration;
 

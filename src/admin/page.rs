@@ -21,7 +21,7 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
-    // The stream of events has set a value of its own, which stays.
+    // The response of the event stream already has its own value, which is kept.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -55,7 +55,7 @@ fn inside(element: &str) -> &'static str {
 }
 
 /// Encodes the bytes as Base64 (RFC 4648, section 4), which is the encoding of hashes in a Content-Security-Policy. The
-/// function replaces a dependency, because only the encoding is needed.
+/// encoding alone is too short to justify a dependency.
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {

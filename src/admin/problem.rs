@@ -24,8 +24,8 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// Creates a problem. The detail is cut to one line of at most 1000 characters, because the text of a parser's
-    /// error can repeat a part of the request.
+    /// Creates a problem. The detail is cut to one line of at most 1000 characters, because the detail can be the error
+    /// of a parser, which repeats a part of the request.
     pub(super) fn new(status: StatusCode, kind: &'static str, detail: impl AsRef<str>) -> Self {
         Self { status, kind, detail: one_line(detail.as_ref(), 1_000), challenge: None, retry_after: None }
     }

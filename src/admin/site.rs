@@ -97,12 +97,13 @@ impl Site {
         }
     }
 
-    /// Checks that no browser sent the request on behalf of another site, with the cookies of its user. Clients that
-    /// are not browsers send neither `Sec-Fetch-Site` nor `Origin`, and need no such protection, because no other site
-    /// controls them.
+    /// Checks that the request was not sent by a browser on behalf of another site. The browser would add the cookies
+    /// of the user to such a request. Clients that are not browsers send neither `Sec-Fetch-Site` nor `Origin`, and
+    /// need no such protection, because no other site controls them.
     ///
     /// For a user of a token, only `Sec-Fetch-Site` is checked and not `Origin`, because no other site can send the
-    /// token. `Sec-Fetch-Site` is needed if a proxy adds the token.
+    /// token. If a proxy adds the token to every request, `Sec-Fetch-Site` still identifies the requests of other
+    /// sites.
     ///
     /// # Errors
     ///
@@ -115,9 +116,9 @@ impl Site {
             return Ok(());
         }
         match (sent("sec-fetch-site"), origin) {
-            // `sec-fetch-site` comes first, because no script can set it (Fetch Metadata), and because it is correct
-            // behind proxies that change the host. The value `none` means that the user opened the address directly.
-            // Browsers send the header only over https and to localhost.
+            // `sec-fetch-site` is checked before the origin, because no script can set `sec-fetch-site` (Fetch
+            // Metadata), and because it is correct behind proxies that change the host. The value `none` means that the
+            // user opened the address directly. Browsers send the header only over https and to localhost.
             (Some(b"same-origin" | b"none"), _) | (None, None) => Ok(()),
             (Some(site), origin) => {
                 let origin = origin.map_or_else(|| "there is no Origin".to_owned(), |sent| named("Origin", sent));
@@ -180,15 +181,15 @@ fn named(header: &str, value: &[u8]) -> String {
     format!("its {header} is `{}`", text(value))
 }
 
-/// Returns the value of a header for an answer or the log, cut and escaped. A value without an `@` has no password and
-/// is not masked, because the port in the value may be the reason of the refusal.
+/// Returns the value of a header for an answer or the log, cut and escaped. Only a value with an `@` can contain a
+/// password, so only such a value is masked. A mask could hide the port, which may be the reason of the refusal.
 fn text(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
     if value.contains('@') { quoted(&value) } else { escaped(&value, 200) }
 }
 
-/// Returns true unless the text ends with a colon. Only settings are checked in this way, because browsers send no such
-/// host. In a request the colon is accepted, because a proxy may send it.
+/// Returns true unless the text ends with a colon. Only settings are checked in this way. No browser sends a host with
+/// such a colon, so the setting is a mistake. In a request the colon is accepted, because a proxy may send it.
 fn has_no_empty_port(text: &str) -> bool {
     !text.ends_with(':')
 }
@@ -213,8 +214,8 @@ impl Origin {
         Some(Self { is_https, name, port: port.unwrap_or(default_port(is_https)) })
     }
 
-    /// Returns true if each host of the request is that of this origin. A host without a port has the default port of
-    /// the scheme.
+    /// Returns true if each host of the request equals the host of this origin, with the same port. A host without a
+    /// port has the default port of the scheme.
     fn is_of(&self, parts: &Parts) -> bool {
         let default = default_port(self.is_https);
         let is_at = |host: Host| host.name == self.name && host.port.unwrap_or(default) == self.port;
@@ -248,7 +249,8 @@ impl Host {
     }
 
     /// Returns true if this allowed host covers the host of a request. An allowed host without a port covers every
-    /// port. A sent host without a port has one of the two default ports, because the scheme of the request is unknown.
+    /// port. The scheme of the request is unknown. Therefore a sent host without a port stands for both default ports
+    /// (80 and 443).
     fn covers(&self, sent: &Self) -> bool {
         let port = match (self.port, sent.port) {
             (None, _) => true,

@@ -40,9 +40,9 @@ impl Error for InvalidToken {}
 /// The time of a comparison reveals nothing about a token. Choose tokens that cannot be guessed. Wrong tokens are
 /// logged, at most one line a minute and without the token.
 ///
-/// The router does not compare `Origin` and `Host` of a request with such a token, because a browser adds no token to
-/// the requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must not add
-/// the token itself, unless the proxy refuses the requests of other sites.
+/// If a request has such a token, the router does not compare its `Origin` with its `Host`, because a browser adds no
+/// token to the requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must
+/// not add the token itself, unless the proxy refuses the requests of other sites.
 ///
 /// # Errors
 ///
@@ -52,7 +52,8 @@ impl Error for InvalidToken {}
 pub fn bearer(
     tokens: &[(&str, User)],
 ) -> Result<impl Fn(&Parts) -> Result<User, Denied> + Send + Sync + use<>, InvalidToken> {
-    // Hashes are compared, because the time until two hashes first differ says nothing about the hashed texts.
+    // Hashes are compared instead of tokens, because the time of a comparison of hashes reveals nothing about the
+    // tokens.
     let mut known: Vec<(_, User)> = Vec::with_capacity(tokens.len());
     for (token, user) in tokens {
         let invalid = |problem| InvalidToken { user: user.name().to_owned(), problem };

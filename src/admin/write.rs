@@ -186,8 +186,8 @@ async fn operate(
     Ok(response)
 }
 
-/// The beginning of the answer to a repeated order. The answer does not say that the act applies, because a later act
-/// may have superseded the act.
+/// The beginning of the answer to a repeated order. The answer does not say that the order is still in force, because a
+/// later order may have replaced this order.
 const REPEATED: &str = "the same order was carried out before, so that nothing was done now";
 
 /// Describes the step that is still missing after an order was carried out. The text is empty if no step is missing.

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread needs a few file descriptors");
     let answer = runtime.block_on(run(arguments));
-    // The runtime is not dropped, because its drop would wait for a disk that hangs.
+    // The runtime is not dropped, because the drop would wait for a file operation on a disk that hangs.
     runtime.shutdown_background();
     let (text, code) = match answer {
         Ok(answer) => answer,
@@ -83,8 +83,8 @@ fn main() -> ExitCode {
             report(&format!("circuitctl: the answer could not be written: {error}"));
             Code::Unprinted.into()
         }
-        // The reader has closed the pipe, as `| head -1` does. An order was carried out nevertheless, so the exit code
-        // is that of the command.
+        // The reader has closed the pipe, as `| head -1` does. An order was carried out nevertheless, so the program
+        // returns the exit code of the command.
         _ => code.into(),
     }
 }
@@ -111,7 +111,7 @@ async fn run(arguments: Arguments) -> Answer {
             let mut views: Vec<_> = shown.iter().map(View::of).collect();
             let left_out = views.len().saturating_sub(*limit);
             if left_out > 0 {
-                // Circuits that need attention come first, so that the limit leaves out only others, if possible. The
+                // Circuits that need attention come first, so that the limit leaves out other circuits before them. The
                 // sort is stable, and keeps the order of names.
                 views.sort_by_key(|view| !view.needs_attention());
                 views.truncate(*limit);

@@ -25,7 +25,8 @@ pin_project! {
     /// outcome is cancelled, as for [`ResponseFuture`]. A cancelled call is neutral, or a failure of weight 0.5 once it
     /// has waited for `cancelled_counts_after`. After the future is ready, the body has the permit, and a drop of the
     /// body ends the call, see [`TrackedBody`].
-    // `D` and `E` are parameters for the reason that `ResponseFuture` gives.
+    // `D` and `E` are parameters, because the compiler cannot resolve the two types in the future of a task whose
+    // errors are boxed. `Flight` has the details.
     #[must_use = "futures do nothing unless polled"]
     pub struct TrackedFuture<
         F,

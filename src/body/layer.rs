@@ -23,9 +23,9 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// other methods first. Only [`fallback_async`](TrackedBodiesLayer::fallback_async) comes later.
     ///
     /// The layer is for services that take an `http::Request` and return an `http::Response`. A body that breaks off is
-    /// a failure, the trailers reach the classifier, and the body counts for the duration of the call. A call whose
-    /// response has come does not [hang](crate::Status::hanging), because a slow reader or a long stream says nothing
-    /// about the service. A probe keeps its slot until the end of the body, but at most for
+    /// a failure, the trailers reach the classifier, and the duration of the call includes the body. A call whose
+    /// response has come does not count as [hanging](crate::Status::hanging), because a slow reader or a long stream
+    /// says nothing about the service. A probe keeps its slot until the end of the body, but at most for
     /// [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline).
     ///
     /// The call has no outcome until its caller has read the body. If callers often drop bodies, or if streams never

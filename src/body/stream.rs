@@ -37,7 +37,8 @@ pin_project! {
     /// A body has ended once it has delivered all bytes of its `Content-Length` or of its exact size, even if the
     /// caller does not poll again. Such a body has not ended while trailers may follow or while the caller waits for
     /// more.
-    // `D` is the data that the classifier keeps for the call. `D` is a parameter for the reason that `Flight` gives.
+    // `D` is the data that the classifier keeps for the call. `D` is a parameter, because the compiler cannot resolve
+    // `C::Call` in the future of a task whose errors are boxed. `Flight` has the details.
     #[must_use = "a body that is dropped before its end counts as a cancelled call"]
     pub struct TrackedBody<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
     where
@@ -90,7 +91,8 @@ where
         let Some(tail) = this.tail else { return this.inner.poll_frame(context) };
         let (frame, is_last) = tail.flight.run(|| {
             let frame = this.inner.as_mut().poll_frame(context);
-            // `is_end_stream` is checked at once, because the caller may check it too, and then does not poll again.
+            // `is_end_stream` is checked after each frame. A caller may also check `is_end_stream`, and then not poll
+            // for the end.
             let is_last = matches!(frame, Poll::Ready(Some(Ok(_)))) && this.inner.is_end_stream();
             (frame, is_last)
         });
@@ -115,7 +117,7 @@ where
     }
 }
 
-/// Creates an untracked body, which belongs to no call, for a fallback that answers with a body of its own.
+/// Creates an untracked body, which belongs to no call. A fallback uses such a body for its own answer.
 impl<B, C, Req, Err> From<B> for TrackedBody<B, C, Req, Err>
 where
     B: Body,
@@ -147,7 +149,8 @@ where
     }
 }
 
-/// The rest of a call while its body is streamed. Holds the flight, which ends the call, and the caller's present wait.
+/// The rest of a call while its body is streamed. Holds the flight (the permit and the classifier of the call), and the
+/// start of the caller's present wait.
 pub(super) struct Tail<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
 where
     B: Body,
@@ -156,9 +159,9 @@ where
     flight: Flight<C, Req, Response<B>, Err, D>,
     /// The time since which the caller has waited for the next frame. `None` if the caller is not waiting.
     waits_since: Option<Tick>,
-    /// The number of bytes that have not arrived yet, if the head or the body announced a length. A call whose body is
-    /// dropped at zero has ended, because a reader that counts bytes does not poll for the end. hyper counts bytes for
-    /// HTTP/1 callers, whichever version the service speaks.
+    /// The number of bytes that have not arrived yet, if the head or the body announced a length. If the body is
+    /// dropped when the number is zero, the call counts as ended, because a reader that counts bytes does not poll for
+    /// the end. hyper counts bytes for HTTP/1 callers, whichever version the service speaks.
     left: Option<u64>,
     /// True if trailers may follow although the body has reported that no frame follows. tonic-web's client reports the
     /// end as soon as its inner stream has ended, even if it has not yet returned the message and the trailers in the
@@ -173,9 +176,9 @@ where
 {
     pub(super) fn new(mut flight: Flight<C, Req, Response<B>, Err>, response: &Response<B>) -> Self {
         let headers = response.headers();
-        // The length is ignored if trailers may follow, because the call then ends with the trailers. Such responses
-        // are those of gRPC, and those that announce trailers. HTTP/1.1 and older versions have no trailers if they
-        // have a length.
+        // If trailers may follow, the length is ignored, because the call then ends with the trailers. Trailers may
+        // follow in a gRPC response, and in a response that announces trailers. A response of HTTP/1.1 or older has no
+        // trailers if it has a length.
         let announced = response.version() > Version::HTTP_11 && headers.contains_key(TRAILER);
         let left =
             if announced || is_grpc_message(headers) || is_grpc_web(headers) || headers.contains_key(TRANSFER_ENCODING)
@@ -185,8 +188,8 @@ where
             } else if let Some(length) = headers.get(CONTENT_LENGTH) {
                 length.to_str().ok().and_then(|length| length.parse().ok())
             } else {
-                // hyper's server computes the length header from this size, so an HTTP/1 caller of that server counts
-                // bytes.
+                // hyper's server computes the length header from this size. For an HTTP/1 caller, the server then
+                // counts bytes and does not poll for the end.
                 flight.run(|| response.body().size_hint().exact())
             };
         let ends_early = is_grpc_web(headers);
@@ -196,7 +199,7 @@ where
     fn wait(&mut self) -> bool {
         if self.waits_since.is_none() {
             self.waits_since = Some(self.flight.now());
-            // Gives the permit a start time if it has none, because the head may have arrived without a wait.
+            // Gives the permit a start time. The permit has none yet if the head arrived without a wait.
             self.flight.begin_waiting();
         }
         false

@@ -6,8 +6,9 @@
 //! successes, or good answers as failures, and no user would notice the mistake for months. Therefore
 //! [`Circuit::call`](crate::Circuit::call) does not compile with such results.
 //!
-//! The compiler rejects such a result because of an ambiguity. Every result implements the trait for [`Itself`]. A
-//! result that is not conclusive has a second implementation, so the compiler cannot infer the parameter of the trait.
+//! The compiler rejects such a result because of an ambiguity. Every result implements the trait with the parameter
+//! [`Itself`]. A result that is not conclusive also implements the trait with another parameter, so the compiler cannot
+//! infer the parameter.
 
 /// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call),
 /// [`Circuit::call_within`](crate::Circuit::call_within) and [`Circuit::call_blocking`](crate::Circuit::call_blocking).

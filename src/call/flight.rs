@@ -24,8 +24,8 @@ use crate::outcome::Outcome;
 /// another time, the call counts as cancelled.
 ///
 /// `D` is the data of the classifier for the call. `D` is a parameter of its own, because the compiler cannot resolve
-/// `C::Call` in the future of a task whose errors are boxed. The compiler checks such a future for every lifetime of
-/// the box, and classifiers accept only `'static` errors.
+/// `C::Call` in the future of a spawned task whose errors are boxed. For such a future, the compiler tries every
+/// lifetime of the boxed error, but classifiers accept only `'static` errors.
 pub(crate) struct Flight<C, Req, Res, Err, D = <C as Classifier<Req, Res, Err>>::Call>
 where
     C: Classifier<Req, Res, Err, Call = D>,
@@ -179,9 +179,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         result
     }
 
-    /// Returns the outcome to record. If the classifier never counts cancelled calls, a failure by the deadline of the
-    /// caller becomes [`Outcome::Ignored`]. The failure stays if a shorter timeout of the client, or a reset by the
-    /// service, ended the call clearly before that deadline.
+    /// Returns the outcome to record, which is the given outcome except in one case. If the classifier never counts
+    /// cancelled calls, a failure by the deadline of the caller becomes [`Outcome::Ignored`]. The failure stays if a
+    /// shorter timeout of the client, or a reset by the service, ended the call clearly before that deadline.
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
@@ -192,7 +192,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 }
 
-/// Methods for tracked bodies. The call of a tracked body ends after its future.
+/// Methods for tracked bodies. A call with a tracked body ends with the body, and not when its future returns the
+/// response.
 #[cfg(feature = "http")]
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     /// Polls the call, and classifies an error. A response is not judged yet, because its body may still fail.
@@ -275,7 +276,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Starting<'_, C, Req, Res, Err>
         let mut permit = admission.permit();
         match call {
             Some(call) => permit.record(classifier.panicked(call)),
-            // Only a panic of the classifier leaves no data of the call here, see `Unjudged`.
+            // The data of the call are missing only if the classifier has panicked. Such a call counts as cancelled.
             None => permit.cancel_in_place(None),
         }
     }

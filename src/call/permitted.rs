@@ -173,8 +173,8 @@ pub(super) fn unclassified(permit: Permit) -> Unclassified {
 /// Makes a call, and returns the value that `end` returns. At the first poll, or at the end of `wait`, `admit` returns
 /// the flight and `begin` the future of the call. `end` judges the result of the call.
 ///
-/// The returned future has room for `begin` and for the future of the call. An `async` block around this function would
-/// store the future of the call a third time, so callers return this future as it is.
+/// The returned future has room for the future of the call twice, in `begin` and in a variable. An `async` block around
+/// this function would add a third copy, so callers return this future as it is.
 ///
 /// # Cancel safety
 ///

@@ -86,7 +86,7 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        // Only a wait that has registered gives its place back. A wait that never registered has the default place,
+        // Only a wait that has registered removes its registration. A wait that never registered has the default place,
         // which belongs to the tasks of `poll_changed`. Those tasks must stay registered.
         if self.place != Place::default() {
             self.circuit.leave(self.place);
@@ -237,7 +237,7 @@ impl Circuit {
         let mut wait = Wait::new(self);
         loop {
             // The thread registers again in each turn, because a wake removes the registration. A change before the
-            // registration wakes no thread, and an observer that parks this thread may have used up the wake. Therefore
+            // registration wakes no thread. An observer that parks this thread may also have consumed a wake. Therefore
             // the circuit is checked after each registration.
             self.register_at(&mut wait.place, &Context::from_waker(&waker));
             let deferred = match self.admit_waiting() {
@@ -253,14 +253,14 @@ impl Circuit {
     }
 
     /// Waits until the circuit differs from `observed`, the last change that the task has observed. A circuit differs
-    /// after a transition, and after a change of [`would_admit`](Self::would_admit). Returns the standing and updates
-    /// `observed`.
+    /// after a transition, and after a change of [`would_admit`](Self::would_admit). Returns the standing (the state
+    /// and the mode) and updates `observed`.
     ///
     /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
     /// duration or a hold is over, although the circuit makes the transition only at the next call. The returned
-    /// standing is then still the old one, and [`would_admit`](Self::would_admit) is true. Changes that follow each
-    /// other quickly are observed as one. The task is not woken when a call takes the last slot of a half-open circuit.
-    /// Otherwise every probe would wake every task.
+    /// standing is then still the standing before that transition, and [`would_admit`](Self::would_admit) is true.
+    /// Changes that follow each other quickly are observed as one. The task is not woken when a call takes the last
+    /// slot of a half-open circuit. Otherwise every probe would wake every task.
     ///
     /// # Panics
     ///
@@ -291,7 +291,7 @@ impl Circuit {
             let (era, standing) = circuit.era_and_standing();
             let deferred = deferred(circuit.peek_at_gate());
             let now = Observed { era, would_admit: deferred.is_none() };
-            // While a hold lets calls through, the end of the hold may change the answer without a transition.
+            // While a hold lets calls through, the end of the hold may change `would_admit` without a transition.
             let check_again = deferred.unwrap_or_else(|| circuit.held_for());
             if now == before { Err(check_again) } else { Ok((now, standing)) }
         };
@@ -338,7 +338,7 @@ mod tests {
 
     const OPEN_FOR: Duration = Duration::from_secs(10);
 
-    /// Returns an open circuit whose probes need a grant of the coordinator until `lasts` has passed.
+    /// Returns an open circuit whose probes need a permission of the coordinator until `lasts` has passed.
     fn leased(lasts: Duration) -> Circuit {
         let settings = Config::builder("orders").consecutive_failures(1).clock(TokioClock::new());
         let config = settings.open_for(OpenDuration::fixed(OPEN_FOR)).build();

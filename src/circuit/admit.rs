@@ -55,8 +55,8 @@ impl Branch {
     fn admit_or_reject(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
         let word = inner.load();
-        // The circuit can be flowing here for two reasons. Its calls under way are counted, or it has closed since the
-        // first load of the word.
+        // There are two reasons why the circuit can be flowing (calls go through) in this function. The circuit counts
+        // its calls under way, or has closed since the first load of the word.
         if word.is_flowing() {
             let (started, measured) = inner.start(start, None);
             if !inner.note_start(word, started) {
@@ -175,7 +175,7 @@ impl Branch {
         let kind = match reason {
             RejectReason::HalfOpen => Some(Kind::HalfOpen),
             RejectReason::Tripped | RejectReason::LoadShed => Some(Kind::Tripped),
-            // The rejections of a limit need no cell (a count with one writer), because each draw of a limited circuit
+            // The rejections of a limit need no cell (a count with one writer), because each random draw for a limit
             // already writes a word that all threads share.
             RejectReason::Ramp | RejectReason::Throttled => None,
         };
@@ -231,7 +231,7 @@ impl Branch {
 
     /// Does the work of [`refuse_unready`](Self::refuse_unready) if only the gate knows the time until calls may pass
     /// again.
-    // The gate has a function of its own, for the reason above `admit_at_gate`.
+    // The gate has a function of its own, because a plain rejection would otherwise pay for the registers of the gate.
     #[inline(never)]
     fn refuse_unready_at_gate(&self, word: Word, now: Tick) -> Facts {
         let inner = &*self.inner;
@@ -251,11 +251,11 @@ impl Branch {
 }
 
 impl Inner {
-    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`], if the circuit is plainly open or forced
-    /// open. Returns `None` if the gate must decide, because the circuit is in another state, or because the kill
+    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`], if the circuit is open in automatic mode or
+    /// forced open. Returns `None` if the gate must decide. The circuit is then in another state or mode, or the kill
     /// switch, a wait for a restore or a change that is due may let the call pass.
     ///
-    /// In an outage every call runs this function before the gate, because reading the scene of the gate would cost
+    /// In an outage every call runs this function before the gate, because reading all inputs of the gate would cost
     /// more than the rest of such a call.
     #[inline(always)]
     pub(super) fn plain_wait(&self, word: Word, now: Tick) -> Option<u64> {
@@ -363,7 +363,7 @@ const fn wait(until: Tick, now: Tick) -> u64 {
 }
 
 /// The answer to one call, with the numbers of a permit or of a rejection, but without the reference to the circuit.
-/// The struct has two words, so that functions return the answer in registers.
+/// The struct has two machine words, so that functions return the answer in registers.
 struct Answer {
     mark: Mark,
     /// The start of the call, or the facts of the rejection if the mark is [`Mark::REFUSED`].

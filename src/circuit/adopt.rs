@@ -82,7 +82,7 @@ impl Circuit {
     /// evidence still counts if the restore comes late. The added evidence can trip the circuit at the next failure,
     /// but not during the restore. [`Totals`](super::Totals) do not include the added evidence.
     ///
-    /// A closed circuit whose [group](crate::Group) has no open slot stays closed in the mode of the snapshot, also if
+    /// A closed circuit whose [group](crate::Group) has no open slot stays closed in the mode of the snapshot, even if
     /// the snapshot has another state.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
         self.adopt_if(|_| true, snapshot, reason, false).ok()?.edge
@@ -135,8 +135,8 @@ impl Circuit {
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (attempt, last_open);
-                // A circuit that left closed by an act of an operator has no open slot of its group. The circuit takes
-                // a slot now if one is free, as at a reopening.
+                // An operator can end the closed state of a circuit without an open slot of its group. Such a circuit
+                // takes a slot now if a slot is free, as at a reopening.
                 if plan.standing.state != State::Closed {
                     inner.take_slot(cold, word);
                 }
@@ -171,10 +171,11 @@ impl Circuit {
     /// that trips only because of the advice has the reason [`Reason::Advised`]. Advice outlasts every transition.
     /// Later advice replaces earlier advice, and advice of zero ends all advice.
     ///
-    /// A run or a rate must also be so unlikely, at the usual error rate of this circuit, that a minute of advice opens
-    /// a healthy circuit with a chance of at most 1 %. The usual rate is the weight of the failures divided by the
-    /// number of calls, over the calls of this process before the window and the run. At most half of the limit of the
-    /// rule counts as usual. The condition does not apply until the first call of the circuit has succeeded.
+    /// A run (failures without a success between them) or a rate must also be so unlikely, at the usual error rate of
+    /// this circuit, that a minute of advice opens a healthy circuit with a chance of at most 1 %. The usual rate is
+    /// the weight of the failures divided by the number of calls, over the calls of this process before the window and
+    /// the run. The usual rate is capped at half of the limit of the rule. The condition does not apply until the first
+    /// call of the circuit has succeeded.
     pub fn advise(&self, lasts: Duration) {
         self.advise_beside(0.0, lasts);
     }
@@ -185,8 +186,9 @@ impl Circuit {
         let inner = self.inner();
         inner.set_usual(usual);
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
-        // Relaxed, because the deadline publishes no other data. `is_advised` describes the effect of a late read. A
-        // thread that sees the new deadline and still the old rate of `set_usual` judges by the old rate once more.
+        // Relaxed, because the deadline publishes no other data. A thread that reads an earlier deadline decides as if
+        // the advice had come later. A thread that sees the new deadline and still the old rate of `set_usual` judges
+        // by the old rate once more.
         inner.advised_until.store(until.as_nanos(), Relaxed);
     }
 
@@ -308,9 +310,9 @@ impl Circuit {
         self.inner().cold.lock().generation = generation;
     }
 
-    /// Keeps the parts of a record by which orders on this circuit are judged. The parts are the newest number of the
-    /// record, the ids and hashes of its orders, and the time since the circuit left closed or was tripped according to
-    /// the record.
+    /// Keeps the parts of a record by which orders on this circuit are judged. The parts are the newest generation in
+    /// the record, the ids and hashes of its orders, and the recorded time since the circuit has left the closed state
+    /// or was tripped.
     pub(crate) fn observe_record(
         &self,
         latest: Generation,
@@ -321,7 +323,7 @@ impl Circuit {
         let mut cold = self.inner().cold.lock();
         if cold.past().is_none() && latest == Generation::default() {
             // The record has no change of an operator or of an instance, so nothing has to be kept. The early return
-            // saves the allocation of the past, which most circuits never need.
+            // saves the allocation of `Past`, which most circuits never need.
             return;
         }
         let past = cold.past_mut();

@@ -1,5 +1,5 @@
-//! Late failures with a `Retry-After`. Such a failure opens the circuit although the era of its call is over, or
-//! although its call is uncounted.
+//! Late failures that trip at once and have a `Retry-After`. Such a failure opens the circuit although the era of its
+//! call is over, or although its call is uncounted.
 //!
 //! Other outcomes of an ended era count only in the totals, because they say nothing about the new state. A
 //! `Retry-After` is different, because its time counts from now. A provider that bans a client does not care if the

@@ -6,7 +6,8 @@
 //! a cell for its counts.
 //!
 //! A thread without a cell uses the counts that all threads share. `circuit/admit.rs` and `circuit/outcomes.rs` report
-//! each such use here. `window/contention.rs` counts the uses, and so finds that the circuit should be spread.
+//! each such use to `note_contention`. `window/contention.rs` counts the uses, and so finds that the circuit should be
+//! spread.
 
 use std::sync::Arc;
 
@@ -22,8 +23,8 @@ use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 #[repr(align(64))]
 pub(crate) struct Branch {
     pub(super) inner: Arc<Inner>,
-    /// The branches of the threads, one for each index of a seat. Only the root has these branches, and only once the
-    /// circuit is spread.
+    /// The branches of the threads, one for each index of a seat (the small number of a thread). Only the root has
+    /// these branches, and only once the circuit is spread.
     spread: OnceLock<Box<[Arc<Self>]>>,
     /// The load and the limits by which load shedding has rejected a call. Such a call gets a branch of its own, so
     /// that other rejections need no room for these numbers.
@@ -76,8 +77,8 @@ impl Branch {
         self.spread.get().is_some_and(|branches| branches.iter().any(|branch| Arc::strong_count(branch) > 1))
     }
 
-    /// Counts an outcome or a rejection for which the thread had no cell. If such outcomes and rejections are frequent,
-    /// the circuit is spread, so that each index of a seat gets a cell and a branch. `self` is the root, unless the
+    /// Notes that a thread had no cell (counts with one writing thread) for an outcome or a rejection. If this happens
+    /// often, the circuit is spread, which gives each thread a cell and a branch. `self` is the root, unless the
     /// circuit is already spread.
     #[cold]
     #[inline(never)]
@@ -88,8 +89,8 @@ impl Branch {
         }
     }
 
-    /// Gives each index of a seat a cell and a branch. Returns true once the circuit is spread, and false if another
-    /// thread holds the lock.
+    /// Gives each index of a seat (the small number of a thread) a cell and a branch. Returns true once the circuit is
+    /// spread, and false if another thread holds the lock.
     pub(super) fn spread(&self) -> bool {
         // The lock makes sure that the circuit is spread once, and that no other change of the word comes between its
         // load and its store. The thread does not wait for the lock, because a thread without a cell will try again.

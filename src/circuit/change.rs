@@ -57,12 +57,13 @@ pub(super) struct Plan {
     pub(super) tally: Tally,
     /// The successes of probes at the start of the era. The number is zero unless it comes from a snapshot.
     pub(super) successes: u32,
-    /// The time since the circuit left closed or was tripped, if that happened on another instance or before a restart.
+    /// The time since the circuit has left the closed state or was tripped, if that happened on another instance or
+    /// before a restart.
     pub(super) tripped_for: Option<Duration>,
     /// The id and the hash of the operator's order that makes the transition. `None` without an order, or if the order
     /// has no id.
     pub(super) order: Option<(Arc<str>, OrderHash)>,
-    /// The state that an operator's reset names, also if the reset leaves a healthy circuit closed. `None` if the
+    /// The state that an operator's reset names, even if the reset leaves a healthy circuit closed. `None` if the
     /// transition is no reset.
     pub(super) resets_to: Option<To>,
     /// True if the coordinator logs the transition, so that the observer for logs does not log the transition again.
@@ -143,8 +144,8 @@ impl Inner {
             Standing { .. } => None,
         };
         if !from.standing().is_tripped() {
-            // The rejections of an outage count from the trip, so earlier rejections, such as those of a ramp, are
-            // subtracted.
+            // The rejections of an outage count from the trip, so earlier rejections, such as the rejections of a ramp,
+            // are subtracted later.
             cold.rejected_before = rejected;
         }
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
@@ -220,8 +221,9 @@ impl Inner {
         self.evidence.begin(to.era());
         self.begin_under_way(to.era());
         self.evidence.seed(to.era(), now, tally);
-        // An era without a success makes the next half-open era more patient. The end of the open duration and an era
-        // without a verdict keep the patience, and every other transition resets the patience.
+        // An era without a success doubles the patience of the next half-open era (its time to wait for a first
+        // success). The end of the open duration and an era without a verdict keep the patience. Every other transition
+        // resets the patience.
         if let Reason::NoSuccess { .. } = transition.reason {
             cold.overdue = cold.overdue.saturating_add(1).min(MOST_OVERDUE);
         } else if !matches!(transition.reason, Reason::WaitElapsed { .. } | Reason::NoVerdict { .. }) {
@@ -351,7 +353,8 @@ fn has_left_closed(standing: Standing) -> bool {
     standing.mode == Mode::ForcedOpen || standing.state != State::Closed
 }
 
-/// The largest number of doublings of the patience. The longest patience is 64 times the probe deadline.
+/// The largest number of doublings of the patience, the time that a half-open era waits for a first success. The
+/// longest patience is 64 times the probe deadline.
 const MOST_OVERDUE: u8 = 5;
 /// The number of transitions that a circuit remembers.
 const HISTORY: usize = 128;

@@ -17,17 +17,18 @@ use crate::state::{EarlierReason, FleetBrief, Generation, Reason, State, Transit
 /// The data that no healthy call needs.
 #[derive(Debug)]
 pub(super) struct Cold {
-    /// The last transitions, oldest first, at most 128. The queue grows with the transitions, because most circuits
-    /// never trip.
+    /// The last transitions, oldest first, at most 128. The queue does not reserve its full length, because most
+    /// circuits never trip.
     pub(super) history: VecDeque<Transition>,
     /// The generation of the stored record that this instance has read or written last.
     pub(super) generation: Generation,
     /// The number of openings in a row. A trip first subtracts the decay for the time that the circuit was closed. If
-    /// the open duration doubles, the number stops growing at the largest open duration, because a larger number would
-    /// only make the decay longer.
+    /// the open duration doubles with each opening, the number stops growing at the largest open duration, because a
+    /// larger number would only make the decay longer.
     pub(super) attempt: u32,
     /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each such era
-    /// doubles the patience of the next era, so that the circuit can close even if the calls of a service take long.
+    /// doubles the time that the next era waits for a first success, so that the circuit can close even if the calls of
+    /// a service take long.
     pub(super) overdue: u8,
     /// The duration of the last opening. `attempt` decreases by one for each time that this duration fits into the time
     /// spent closed.
@@ -35,16 +36,16 @@ pub(super) struct Cold {
     /// The time that the circuit has been closed since the last opening, without the present era. The time is summed
     /// over eras, so that a change of the mode, which begins an era, does not restart the decay of `attempt`.
     pub(super) closed_for: Duration,
-    /// The count of rejections at the last transition from a standing that is not tripped. Each transition reports the
-    /// rejections that came after this count.
+    /// The total number of rejections at the last transition from a standing (state and mode) that is not tripped. Each
+    /// transition reports the rejections since then.
     pub(super) rejected_before: u64,
     /// True once a call was made inside a probe of this circuit. Only the first such call is logged.
     pub(super) has_nested: bool,
     /// True if the circuit has inherited the evidence of an evicted circuit of the same name.
     #[cfg(feature = "keyed")]
     pub(super) has_inherited: bool,
-    /// The data that are allocated when the circuit first needs them, such as at the first transition or for a stored
-    /// record, because most circuits never trip and get no orders.
+    /// The data that most circuits never need, because most circuits never trip and get no orders. Allocated at the
+    /// first need, for example at the first transition or for a stored record.
     past: Option<Box<Past>>,
 }
 
@@ -88,8 +89,8 @@ impl Cold {
         self.past.get_or_insert_default()
     }
 
-    /// Returns the time since the circuit left closed or was last tripped by an operator. `None` if neither happened,
-    /// or if the circuit has closed since.
+    /// Returns the time since the circuit has left the closed state or an operator last tripped the circuit. `None` if
+    /// neither happened, or if the circuit has closed since.
     pub(super) fn tripped_for(&self, now: Tick) -> Option<Duration> {
         self.past()?.tripped.map(|since| since.passed(now))
     }
@@ -122,8 +123,8 @@ impl Cold {
 /// depend.
 #[derive(Debug, Default)]
 pub(super) struct Past {
-    /// The time when the circuit left closed or was tripped by an operator. `None` once the circuit has closed again.
-    /// The cooldown of a reset starts at this time.
+    /// The time when the circuit left the closed state or an operator tripped the circuit. `None` once the circuit has
+    /// closed again. The cooldown of a reset starts at this time.
     pub(super) tripped: Option<Since>,
     /// The time when the circuit was tripped according to the stored record, by an instance or by an operator. `None`
     /// if the record is not tripped. While `tripped` is `None`, the cooldown of a reset starts at this time, because
@@ -217,8 +218,8 @@ pub(super) struct Grouped {
     /// The open slot that the circuit holds while it is not closed. `None` if the circuit has taken no slot. The drop
     /// of the circuit gives the slot back to the group.
     pub(super) slot: Option<OpenSlot>,
-    /// The reason of a suppressed opening, for the status. Only the first suppressed opening of an era and the reported
-    /// ones replace this reason.
+    /// The reason of a suppressed opening, for the status. A later suppressed opening replaces this reason only if the
+    /// later opening is the first of its era, or is reported to the observers.
     pub(super) suppressed: Option<Reason>,
 }
 

@@ -23,9 +23,9 @@ impl Circuit {
         (word.era(), until.map(|until| until.saturating_since(inner.now())))
     }
 
-    /// Moves the end of the opening of `era` to `opening` from now, and the end of its hold to `hold` from now. `None`
-    /// leaves an end as it is. Does nothing if a later era has begun. An end is moved only if it is more than [`APART`]
-    /// too late, or if the given time is zero and the end has not come.
+    /// Moves the end of the opening of `era` to `opening` from now, and the end of the hold of `era` to `hold` from
+    /// now. `None` leaves an end as it is. Does nothing if a later era has begun. An end is moved only if it is more
+    /// than [`APART`] too late, or if the given time is zero and the end has not come.
     pub(crate) fn end_within(&self, era: u64, opening: Option<Duration>, hold: Option<Duration>) {
         let inner = self.inner();
         let now = inner.now();

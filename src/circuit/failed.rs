@@ -10,7 +10,8 @@ use crate::event::guarded;
 use crate::outcome::{Failure, FailureKind};
 use crate::state::text;
 
-/// The text of the failure of a call. The closure is called only if the failure is about to open the circuit.
+/// The text of the failure of a call, which a closure writes. The closure is called only if the failure is about to
+/// open the circuit.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a>(Option<&'a dyn Fn() -> Option<String>>);
 

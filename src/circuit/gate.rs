@@ -43,7 +43,7 @@ pub(super) struct Round {
     pub(super) half_open_for: Duration,
     /// The time after which the era ends if a probe is overdue and no probe has succeeded.
     pub(super) patience: Duration,
-    /// The time until which a probe needs a grant of the coordinator. Zero if probes are not leased.
+    /// The time until which each probe needs a grant (a permission of the coordinator). Zero if probes need no grant.
     pub(super) leased_until: Tick,
     pub(super) slots: Occupancy,
     /// True if the call is made inside a probe of the era.
@@ -55,8 +55,8 @@ pub(super) struct Round {
 pub(super) enum Gate {
     /// The call passes and its outcome is counted.
     Counted,
-    /// The call passes and its outcome is counted, if a random draw admits the call. A question makes no draw, and
-    /// answers that a call may pass.
+    /// The call passes and its outcome is counted, if a random draw admits the call. A query such as `would_admit`
+    /// makes no draw, and returns that a call may pass.
     Limited,
     /// The call passes, and its outcome counts only for the totals.
     Uncounted,
@@ -68,8 +68,8 @@ pub(super) enum Gate {
     /// The call is a probe.
     Probe,
     /// The half-open circuit admits no further probe at present. `oldest` is the age of the oldest probe in
-    /// nanoseconds. `leased_until` is the time from which the circuit probes without a grant of the coordinator, or
-    /// `None` if more than a grant is missing.
+    /// nanoseconds. If only a grant (a permission of the coordinator) is missing, `leased_until` is the time from which
+    /// a probe needs no grant. Otherwise `leased_until` is `None`.
     Taken { oldest: u64, leased_until: Option<Tick> },
     /// The circuit is due to probe, but no call may be a probe until a health probe succeeds or this time comes,
     /// whichever is first.
@@ -81,7 +81,8 @@ pub(super) enum Gate {
 /// A change that time has made due.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Due {
-    /// A hold has ended. If `probes` is true, the circuit begins to probe. Otherwise the state beneath decides.
+    /// A hold has ended. If `probes` is true, the circuit begins to probe. Otherwise the state beneath the hold
+    /// decides.
     HoldEnded { probes: bool },
     /// The open duration is over, so the circuit begins to probe.
     Probing,
@@ -94,7 +95,7 @@ pub(super) enum Due {
 }
 
 impl Due {
-    /// Returns true if a half-open era without a hold begins with the change. `state` is the state before the change.
+    /// Returns true if the change begins a half-open era without a hold. `state` is the state before the change.
     pub(super) fn begins_round(self, state: State) -> bool {
         match self {
             Self::Probing | Self::HoldEnded { probes: true } => true,
@@ -156,8 +157,8 @@ impl Scene<'_> {
         let probing = &self.config.probes;
         let Round { half_open_for, patience, leased_until, slots, in_probe } = self.round;
         let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
-        // While probes are leased, the fleet ends the round. The age of the era is no reason to end the era, because
-        // the age includes the waits for leases.
+        // While each probe needs a lease of the fleet, the fleet ends the era. The age of the era is no reason to end
+        // the era, because the age includes the waits for leases.
         let is_leased = self.now < leased_until;
         if slots.overdue > 0 {
             return Err(match (successes, failures) {
@@ -184,8 +185,8 @@ impl Scene<'_> {
         })
     }
 
-    /// Returns the scene as it would be after the change. `leased_until` returns the time until which probes are leased
-    /// in a mode.
+    /// Returns the scene as it would be after the change. For a mode, `leased_until` returns the time until which each
+    /// probe needs a grant (a permission of the coordinator).
     fn after(self, due: Due, leased_until: impl Fn(Mode) -> Tick) -> Self {
         let next = Self { mode: self.beneath, round: Round::default(), ..self };
         match due {
@@ -205,8 +206,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Returns the answer that a call would get after every change that is due. `leased_until` returns the time until
-    /// which probes are leased in a mode.
+    /// Returns the answer that a call would get after every change that is due. For a mode, `leased_until` returns the
+    /// time until which each probe needs a grant (a permission of the coordinator).
     pub(super) fn settled(mut self, leased_until: impl Fn(Mode) -> Tick) -> Gate {
         loop {
             match self.gate() {
@@ -216,8 +217,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Returns the time until the oldest probe is overdue, or until the circuit probes without a grant if that is
-    /// earlier. `oldest` is the age of the oldest probe in nanoseconds.
+    /// Returns the time until the oldest probe is overdue, or until a probe needs no grant (a permission of the
+    /// coordinator) if that is earlier. `oldest` is the age of the oldest probe in nanoseconds.
     pub(super) fn until_slot(&self, oldest: u64, leased_until: Option<Tick>) -> Duration {
         let until_overdue = Duration::from_nanos(nanos(self.config.probes.deadline).saturating_sub(oldest));
         leased_until.map_or(until_overdue, |until| until_overdue.min(until.saturating_since(self.now)))

@@ -1,25 +1,28 @@
 //! Calls that hang, which count as slow before they end.
 //!
-//! A slow call is known only at its end. A service that answers nothing would therefore be called until the first
-//! timeouts of the callers, which can be half a minute. So with a slow-call rule, a call that has been under way for
-//! `slower_than` or longer counts as a call and as a slow call, in addition to the calls that have ended. When the call
-//! ends, its place in the window replaces its place among the hanging calls. An end in a later era changes nothing.
-//! Only the slow-call rule counts hanging calls, because a hanging call is no failure yet. The rule counts a hanging
-//! call for the length of the window, which is as long as a call that has ended counts. So long polls do not outnumber
-//! other calls. A window of the last calls has no length, and then the rule counts a hanging call for ten seconds.
+//! A slow call is known only at its end. Without this module, a circuit would let calls through to a service that
+//! answers nothing until the first callers time out, which can take half a minute. So with a slow-call rule, a call
+//! that has been under way for `slower_than` or longer counts as a slow call before it ends. When the call ends, it
+//! enters the window and no longer counts as hanging. An end after the era (the time between two transitions) of the
+//! call changes nothing. Only the slow-call rule counts hanging calls, because a hanging call is no failure yet. A
+//! hanging call counts only for the duration of the window, as a call that has ended does. Otherwise long polls would
+//! outnumber the other calls. A window over a number of calls has no duration. With such a window, a hanging call
+//! counts for ten seconds.
 //!
 //! `window/under_way.rs` counts the calls, and this file decides when the rule is checked. Time makes calls hang, but a
-//! timer for each circuit would cost more than the rule is worth. Therefore the first call of each bucket checks the
-//! rule, and so does every outcome that is weighed. Without any calls the rule is checked by a status, a refresh of the
-//! metrics, the runner of a health probe, and once a second the task of a registry with a store. If a call opens the
-//! circuit by this check, the gate decides on the call, and rejects the call unless the circuit is in shadow.
+//! timer for each circuit would cost more than the rule is worth. Therefore the first call of each time bucket checks
+//! the rule, and so does every outcome that may trip the circuit. If no calls come, a read of the status checks the
+//! rule. A refresh of the metrics, the runner of a health probe, and once a second the task of a registry with a store
+//! do so too. If the check of a new call opens the circuit, the gate then decides on this call, and rejects it unless
+//! the circuit is in shadow.
 //!
 //! Only calls of a closed circuit hang. Probes have a deadline of their own, and calls that count in no window do not
 //! count as hanging either. A call whose service has answered, and whose body is still streamed, does not hang, because
 //! a slow reader or a stream without end says nothing about the service.
 //!
-//! A circuit without the rule has no counts. The admission of its calls needs no further test, because one bit of the
-//! word keeps the calls of a circuit with the rule from the shortest path ([`Word::passes_at_once`]).
+//! A circuit without the rule does not count the calls under way, and the admission of its calls needs no additional
+//! test. A circuit with the rule has a bit in its word. The one test of the word on the shortest path
+//! ([`Word::passes_at_once`]) fails if this bit is set.
 
 use std::time::Duration;
 
@@ -33,9 +36,9 @@ use crate::window::Stamp;
 use crate::window::under_way::UnderWay;
 
 impl Inner {
-    /// Counts the start of a call whose outcome will count, and checks the hanging calls if the call is the first of
-    /// its bucket of time. Returns true if the era is over after this check, so that the gate must decide on the call
-    /// in the new era.
+    /// Counts the start of a call whose outcome will count. If the call is the first of its time bucket, also checks
+    /// the hanging calls. Returns true if the era of `word` is over after this check, because the gate must then decide
+    /// on the call in the new era.
     pub(super) fn note_start(&self, word: Word, started: Tick) -> bool {
         let Some(under_way) = self.under_way() else { return false };
         under_way.start(Stamp { era: word.era(), now: started }) && self.opens_by_hanging(word, started)
@@ -60,8 +63,9 @@ impl Inner {
         self.under_way_after_window(word).map_or(0, |under_way| under_way.hanging(word.era(), now))
     }
 
-    /// Returns the number of calls of the era that have begun to hang within the length of the window, which are
-    /// evidence for the slow-call rule. A caller that also reads the window must read the window first.
+    /// Returns the number of calls of the era that began to hang no longer ago than the duration of the window. These
+    /// calls are evidence for the slow-call rule. A caller that also reads the window must read the window first, so
+    /// that no call is counted twice.
     pub(super) fn hanging_lately(&self, word: Word, now: Tick) -> u64 {
         self.under_way_after_window(word).map_or(0, |under_way| under_way.hanging_lately(word.era(), now))
     }
@@ -82,8 +86,8 @@ impl Inner {
         }
     }
 
-    /// Opens the circuit if the calls that hang at the time `at` meet the slow-call rule. Returns true if the era is
-    /// over after this check. Without hanging calls, returns false.
+    /// Opens the circuit if the calls that hang at the time `at` meet the slow-call rule. Returns true if the era of
+    /// `word` is over afterwards. Returns false if no call hangs.
     #[cold]
     #[inline(never)]
     fn opens_by_hanging(&self, word: Word, at: Tick) -> bool {
@@ -110,7 +114,7 @@ impl Inner {
         self.config.rules.slow_call_rate.map(|(_, slower_than)| slower_than.max(SHORTEST_LOOK))
     }
 
-    /// Begins an era with no calls under way. The caller holds the cold mutex and publishes the era after this call.
+    /// Resets the calls under way for a new era. The caller holds the cold mutex and publishes the era after this call.
     pub(super) fn begin_under_way(&self, era: u64) {
         if let Some(under_way) = self.under_way() {
             under_way.begin(era);

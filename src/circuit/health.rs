@@ -9,15 +9,16 @@
 //!
 //! * The service has asked for no calls until a time (`Retry-After`), and this time has not come.
 //! * A half-open era that began with a health probe has opened the circuit again, and since then no three health probes
-//!   in a row have failed. The checks then succeed although calls fail. The circuit would probe at each check, and
-//!   never wait for its open duration.
+//!   in a row have failed. The checks then succeed although calls fail. If each success ended the wait, the circuit
+//!   would probe at each check, and would never wait for its open duration.
 //! * The check began in another era, a hold or the kill switch is in force, or only an operator ends the opening.
 //!
 //! With a *required* health probe no call of a user is a probe until a check has succeeded since the opening. An era is
 //! *cleared* if its calls may probe. A reset to half-open and a half-open decision of the fleet clear their era, too.
-//! Two bounds end the wait for a success, because otherwise calls could be rejected for ever. The runner is *silent* if
-//! no check has ended for ten intervals and a deadline (`silence`). Calls then probe, because the runner may be gone.
-//! Calls also probe after ten times this duration without a success, because the health endpoint may not exist.
+//! Two bounds end the wait for a success, because otherwise calls could be rejected for ever. First, the runner is
+//! *silent* if no check has ended for ten intervals and a deadline (`silence`). Calls then probe, because the runner
+//! may be gone. Second, calls probe after ten times this duration without a success, because the health endpoint may
+//! not exist.
 //!
 //! ```text
 //! open:       the wait is over, or a check succeeds ──▶ half-open, cleared
@@ -48,13 +49,13 @@ use crate::window::tagged::Tagged;
 /// The data of health probes that the gate reads for a call.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// The number of nanoseconds without the end of a check, after which the runner is silent and calls may probe. Zero
+    /// The time, in nanoseconds, after which a runner that has ended no check is silent, so that calls may probe. Zero
     /// if calls need no health probe.
     silence: AtomicU64,
-    /// The time at which the last check ended, or at which the runner began.
+    /// The time at which the last check ended or the runner began, whichever is later. In nanoseconds of the clock.
     answered: AtomicU64,
-    /// 1 if a required health probe has succeeded or a transition has made one unnecessary, so that calls of this era
-    /// may probe. 0 otherwise.
+    /// 1 if calls of this era may probe, because a required health probe has succeeded or a transition has made a
+    /// health probe unnecessary. 0 otherwise.
     cleared: Tagged,
 }
 
@@ -73,10 +74,10 @@ pub(super) struct Checks {
     last: Option<(HealthResult, Tick, Option<Arc<str>>)>,
     passed: u64,
     failed: u64,
-    /// True if the present half-open era began with a health probe.
+    /// True if a successful health probe began the present half-open era.
     began_round: bool,
-    /// True if a half-open era that began with a health probe has opened the circuit again, and no three health probes
-    /// in a row have failed since.
+    /// True if a half-open era that a successful health probe began has opened the circuit again. False again after
+    /// three failed health probes in a row, or after a closing.
     contradicted: bool,
     failed_in_row: u8,
     /// True once a call was a probe without a health probe. Only the first such call is logged.
@@ -86,10 +87,10 @@ pub(super) struct Checks {
 /// The answer to a runner that wants to know if it should check the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// The service should be checked. The result counts in this era.
+    /// The service should be checked. `era` is the era in which the result counts.
     Check { era: u64 },
-    /// No check is wanted until the next transition, or until this time has passed. After this time a hold is over, or
-    /// the runner must query again, so that the circuit checks the calls that hang.
+    /// No check is wanted before the next transition. If a time is given, the runner must query again after that time.
+    /// The time is the rest of a hold, or the interval at which a closed circuit checks its hanging calls.
     Nothing(Option<Duration>),
     /// Another runner has taken over, or the circuit has left its registry. This runner must end.
     Replaced,
@@ -181,15 +182,15 @@ impl Circuit {
             return Wanted::Nothing(None);
         }
         if word.counts_calls() {
-            // A closed circuit wants no check. The runner queries again after an interval, because calls may hang while
-            // no other call checks the rule.
+            // A closed circuit wants no check. The runner queries again after an interval, so that the slow-call rule
+            // is checked even if no new call comes while other calls hang.
             return Wanted::Nothing(inner.looks_every());
         }
         let until = inner.hold_until().known().filter(|_| word.mode().is_hold());
         let left = until.map(|until| until.saturating_since(now));
         let is_tripped = match word.mode() {
-            // After the hold the circuit becomes half-open. With manual recovery the state beneath the hold decides
-            // instead.
+            // After the hold the circuit becomes half-open, so the service is checked. With manual recovery the circuit
+            // returns to its state from before the hold (`word.state()`), and that state decides.
             Mode::ForcedOpen => inner.config.recovery == Recovery::Automatic || word.state() != State::Closed,
             Mode::Automatic | Mode::Shadow | Mode::Disabled => word.state() != State::Closed,
         };
@@ -220,8 +221,8 @@ impl Circuit {
             } else {
                 checks.failed += 1;
                 checks.failed_in_row = checks.failed_in_row.saturating_add(1);
-                // A single failed check does not show that health probes notice the outage, because one of several
-                // backends may have failed.
+                // If calls have contradicted the health probes, one failed check does not yet show that the health
+                // probes notice the outage now. Perhaps only one of several backends has failed.
                 checks.contradicted &= checks.failed_in_row < BELIEVED_AFTER;
             }
             if let Some(health) = inner.health() {
@@ -238,7 +239,8 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Clears the present era and ends an opening, because a check that began in `era` has succeeded.
+    /// Handles the success of a check that began in `era`. Lets calls of this era probe, and makes an open circuit
+    /// half-open if the success may end the opening. Does nothing if `era` is over.
     fn passed_check(&self, era: u64, now: Tick) {
         let mut word = self.load();
         if word.era() != era || word.bypassed() {
@@ -294,8 +296,8 @@ impl Inner {
         // Relaxed, for the reason in `is_required`.
         let silence = Duration::from_nanos(health.silence.load(Relaxed));
         if word.mode().is_hold() {
-            // The gate uses this time only after the end of the hold, for the half-open era that begins then. That era
-            // is not cleared yet.
+            // A hold is in force. The gate reads the returned time only once the hold has ended. The half-open era that
+            // then begins is not cleared yet (its calls may not probe).
             return now.saturating_add(silence);
         }
         if health.cleared.is(word.era(), 1) {
@@ -342,7 +344,7 @@ impl Inner {
         }
     }
 
-    /// Returns the health probes for a status. `None` if the circuit never had a runner.
+    /// Returns the state of the health probes for a status. `None` if the circuit never had a runner.
     pub(super) fn health_status(&self, cold: &Cold, now: Tick) -> Option<HealthStatus> {
         let checks = cold.checks()?;
         let (last, at, text) = checks
@@ -363,8 +365,8 @@ impl Inner {
 }
 
 impl Health {
-    /// Returns the data for a circuit whose present era is `era`. The era is not cleared. The caller holds the cold
-    /// mutex.
+    /// Returns the data for a circuit whose present era is `era`. The era is not cleared (its calls may not probe yet).
+    /// The caller holds the cold mutex.
     pub(super) fn new(era: u64) -> Self {
         let health = Self { silence: AtomicU64::new(0), answered: AtomicU64::new(0), cleared: Tagged::new() };
         health.cleared.begin(era, 0);
@@ -414,12 +416,12 @@ impl Checks {
         interval.saturating_mul(PATIENCE).saturating_add(self.deadline)
     }
 
-    /// Notes a transition. A half-open era that began with a health probe and opened the circuit again contradicts the
-    /// health probes.
+    /// Notes a transition. If a health probe began a half-open era and the calls of that era opened the circuit again,
+    /// the calls have contradicted the health probes.
     pub(super) fn note(&mut self, edge: &Transition) {
         match (&edge.reason, edge.to.state) {
-            // A circuit adopts a half-open decision of its fleet because of a health probe of another instance, so the
-            // era counts as begun with a health probe.
+            // The fleet makes this circuit half-open after a successful health probe of another instance, so the era
+            // counts as begun by a health probe.
             (Reason::HealthProbe { .. }, _) | (Reason::Fleet, State::HalfOpen) => self.began_round = true,
             // Only the mode has changed.
             (_, State::HalfOpen) if edge.from.state == State::HalfOpen => {}
@@ -437,9 +439,9 @@ impl Branch {
     }
 }
 
-/// The number of intervals without the end of a check, after which a runner is silent. Without a success, calls probe
-/// in any case after this time multiplied by the same number.
+/// The number of intervals without the end of a check, after which a runner is silent. If checks end but none succeeds,
+/// calls probe after a wait of `silence` multiplied by this number.
 const PATIENCE: u32 = 10;
-/// The number of failed checks in a row after which the checks are believed again, although failed calls have
-/// contradicted an earlier success.
+/// The number of failed checks in a row after which the checks are believed again, if failed calls have contradicted an
+/// earlier success. Only a check that is believed can end an opening.
 const BELIEVED_AFTER: u8 = 3;

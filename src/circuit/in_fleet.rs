@@ -1,6 +1,6 @@
-//! The functions of a circuit for the coordinator of its fleet, such as the decision for the status, the reports of
-//! fleet probes and declined openings, and the rule that the evidence of several instances meets together. A circuit
-//! adopts the decisions of its fleet by `adopt`, and gets its leased probes by `lease`.
+//! The functions of a circuit that the coordinator of its fleet calls. They keep the decision of the fleet for the
+//! status, report fleet probes and declined openings, and apply the trip rules to the sums of several instances. A
+//! circuit adopts the decisions of its fleet by `adopt`, and gets its leased probes by `lease`.
 
 use std::time::Duration;
 
@@ -54,9 +54,10 @@ impl Circuit {
         (config.recovery == Recovery::Automatic).then(|| config.open.of(attempt.min(config.open.last_attempt()), 0.5))
     }
 
-    /// Returns the rule that `tally` meets, and the number in a row that an opening by this rule would have. `tally`
-    /// has the sums over the windows of several instances. `None` if the sums meet no rule. Runs and scores are left
-    /// out, because their limits are those of one instance.
+    /// Returns the rule that `tally` meets, or `None` if `tally` meets no rule. `tally` has the sums over the windows
+    /// of several instances. The returned number is the attempt of an opening by this rule, which is its place among
+    /// the openings in a row. The limits of a run and of a score are limits of one instance, so these rules are not
+    /// applied.
     pub(crate) fn trips_with(&self, tally: Tally) -> Option<(u32, Reason)> {
         let inner = self.inner();
         let seen = Situation { run: run::Seen::default(), tally, hanging: 0, has_outcome: true, age: Duration::MAX };

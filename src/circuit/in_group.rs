@@ -1,10 +1,10 @@
-//! The circuit as a member of a [group](crate::Group), with its open slot and its suppressed openings. An open slot is
-//! the right of one member not to be closed. An opening is suppressed if the group has no open slot left.
+//! The circuit as a member of a [group](crate::Group), with its open slot and its suppressed openings. An open slot
+//! permits one member to be open or half-open. An opening is suppressed if the group has no open slot left.
 //!
-//! The slot is taken under the cold mutex, before the word of the opening is stored, and is given back under the mutex
-//! after the word of the closing is stored. So the circuits that open by themselves are never more than the open slots,
-//! except after members have left, or after calls have come back to absent circuits (whose keys no call has used for a
-//! minute). The slot is in the cold data, so that a circuit that is dropped gives its slot back.
+//! The slot is taken under the cold mutex before the circuit becomes open, and is given back under the mutex after the
+//! circuit has become closed. So the circuits that open by themselves are never more than the open slots, except after
+//! members have left, or after calls have come back to absent circuits (whose keys no call has used for a minute). The
+//! slot is in the cold data, so that a circuit that is dropped gives its slot back.
 //!
 //! | edge | slot |
 //! |---|---|
@@ -18,9 +18,9 @@
 //! under the kill switch needs no slot, because its state decides about no call. A circuit whose key was evicted has
 //! left its group.
 //!
-//! In an outage of all members every failing call finds a rule met and no slot. Such a call takes no lock, because the
-//! counts of the group show that no slot is free. The lock is taken for the first suppressed opening of an era, for a
-//! report, and if a slot seems to be free. The event of suppressed openings is reported at most every ten seconds,
+//! In an outage of all members every failing call meets a rule, but finds no slot. Such a call takes no lock, because
+//! the counts of the group show that no slot is free. The lock is taken for the first suppressed opening of an era, for
+//! a report, and if a slot seems to be free. The event of suppressed openings is reported at most every ten seconds,
 //! because one line for each failing call would flood a log.
 
 use std::time::Duration;
@@ -64,8 +64,8 @@ impl InGroup {
 }
 
 impl Inner {
-    /// Takes an open slot for a circuit that is about to leave closed, or to open again. Returns true if the transition
-    /// may follow, and false if the transition must be suppressed. The caller holds the cold mutex.
+    /// Takes an open slot for a circuit that is about to leave the closed state, or to open again. Returns true if the
+    /// transition may follow, and false if the transition must be suppressed. The caller holds the cold mutex.
     pub(super) fn take_slot(&self, cold: &mut Cold, from: Word) -> bool {
         let Some(InGroup { member, .. }) = self.in_group().filter(|group| !group.member.has_left()) else {
             return true;
@@ -84,8 +84,8 @@ impl Inner {
         }
     }
 
-    /// Counts the absent circuits of the group, whose keys no call has used for a minute, if a count is due. The caller
-    /// holds no lock.
+    /// Counts the absent circuits of the group (their keys were used by no call for a minute), unless they were counted
+    /// less than a second ago. The caller holds no lock.
     #[cfg(feature = "keyed")]
     pub(super) fn count_absent(&self) {
         if let Some(group) = self.in_group() {
@@ -110,20 +110,20 @@ impl Inner {
         is_member.then(holds)
     }
 
-    /// Returns true if an opening in this era would be suppressed, so that taking the lock is not worthwhile. An
-    /// earlier opening of the era was suppressed, and the group still has no free slot.
+    /// Returns true if an opening in this era was suppressed before, and the group still has no free slot. Another
+    /// opening would be suppressed too, so taking the lock is not worthwhile.
     pub(super) fn finds_no_slot(&self, expected: Word) -> bool {
         self.in_group().is_some_and(|group| {
             // Relaxed, because the era publishes no other data. A thread that reads an earlier era takes the lock.
             group.era.load(Relaxed) == expected.era() && !group.member.has_left() && group.member.finds_no_slot()
-            // The era is compared again, because the circuit itself may have taken the slot.
+            // The era is compared again, because the circuit itself may have opened meanwhile and taken the last slot.
                 && self.load().era() == expected.era()
         })
     }
 
-    /// Returns true if the group suppresses an opening by hanging calls, has suppressed an opening of this era before,
-    /// and no report is due. The status shows such an opening, but the opening is not counted. Each check finds the
-    /// same hanging calls, so the count would only be the number of checks.
+    /// Returns true if an opening by hanging calls is suppressed again in this era, and no report is due. Such an
+    /// opening is not counted, because each check finds the same hanging calls, and the count would only be the number
+    /// of checks. The time of the opening is kept for the status.
     pub(super) fn is_suppressed_again(&self, word: Word, now: Tick) -> bool {
         let Some(group) = self.in_group().filter(|_| self.finds_no_slot(word)) else { return false };
         // Relaxed, because the times publish no other data.
@@ -138,7 +138,8 @@ impl Inner {
     #[cold]
     pub(super) fn suppress(&self, era: u64, now: Tick, reason: &Reason) {
         let Some(group) = self.in_group() else { return };
-        // Relaxed for all these numbers, because they publish no other data, and the exchange only elects one thread.
+        // Relaxed for all these numbers, because they publish no other data. The exchange only elects the thread that
+        // reports.
         group.suppressed.fetch_add(1, Relaxed);
         group.last.store(taken(now).as_nanos(), Relaxed);
         let due = group.next_report.load(Relaxed);
@@ -181,7 +182,7 @@ impl Inner {
         self.in_group().map_or(0, |group| group.suppressed.load(Relaxed))
     }
 
-    /// Removes the circuit from its group, and gives its slot back, because the circuit is dropped or its key was
+    /// Removes the circuit from its group and gives its slot back, when the circuit is dropped or its key has been
     /// evicted. An evicted circuit may live on for a while, because calls are under way and a successor inherits its
     /// evidence.
     pub(super) fn leave_group(&self) {

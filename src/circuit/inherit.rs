@@ -1,4 +1,5 @@
-//! The inheritance of an evicted keyed circuit, whose state and evidence the next circuit of the same name takes over.
+//! The inheritance of an evicted keyed circuit. The next circuit of the same name takes over its state and its
+//! evidence.
 //!
 //! An evicted circuit may know that its service fails, and calls of that circuit may still be under way. Its successor
 //! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures. A
@@ -10,7 +11,7 @@ use super::Circuit;
 use crate::state::{Reason, Snapshot};
 
 impl Circuit {
-    /// Returns true if a new circuit would know less than this circuit. In this case this circuit is not closed in its
+    /// Returns true if this circuit knows more than a new circuit would. This is so if the circuit is not closed in its
     /// configured mode, is limited, has failures or slow calls in its evidence, has openings in a row that still count,
     /// or has calls under way.
     ///
@@ -29,8 +30,8 @@ impl Circuit {
             || self.has_calls_under_way(handles)
     }
 
-    /// Returns true if more than `handles` references to the circuit exist, so that some of them are permits or
-    /// rejections, or handles that the application keeps.
+    /// Returns true if permits or rejections of the circuit exist, or handles that the application keeps. The circuit
+    /// then has more than `handles` references.
     pub(crate) fn has_calls_under_way(&self, handles: usize) -> bool {
         Arc::strong_count(&self.root) > handles || self.root.has_permits_of_threads()
     }
@@ -42,8 +43,8 @@ impl Circuit {
         totals.successes.saturating_add(totals.failures).saturating_add(totals.ignored)
     }
 
-    /// Takes over the snapshot of the evicted circuit of the same name. The caller calls this function before the first
-    /// call of this circuit.
+    /// Takes over the snapshot of the evicted circuit of the same name. The caller does this before the first call of
+    /// this circuit.
     pub(crate) fn inherit(&self, snapshot: &Snapshot) {
         self.inner().cold.lock().has_inherited = true;
         self.adopt(snapshot, Reason::Restored);

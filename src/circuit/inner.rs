@@ -32,14 +32,14 @@ use crate::window::{Evidence, Tally};
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Inner {
-    /// The word, which every call reads. A transition writes the word, and so do the spreading over threads, and the
-    /// start and the end of a limit and of a wait for a restore.
+    /// The word (era, state, mode and flags), which every call reads. Each transition writes the word. The word is also
+    /// written when the circuit is spread over its threads, and when a limit or a wait for a restore begins or ends.
     pub(super) word: AtomicU64,
     /// The time at which the opening ends. Valid only while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
     /// The weight of the failures since the last success, with a bit for a circuit on trust (closed without a verdict
-    /// of its probes). While the run is empty, a success does not write the run.
+    /// of its probes). A success does not write this field if weight and bit are zero.
     pub(super) run: Run,
     /// The successes and rejections that threads count without contention, each thread in its own cell.
     pub(super) cells: Cells,
@@ -68,9 +68,9 @@ pub(crate) struct Inner {
     /// The shared window of outcomes in the present era. Successes that a thread counts in its own cell (`cells`) are
     /// not in the window.
     pub(super) evidence: Evidence,
-    /// A duration in nanoseconds. A call is certainly not slow if the time from its start by the precise clock to its
-    /// end by the coarse clock is shorter. Zero without a slow-call rule, and if the lag of the clock is unknown or
-    /// reaches `slower_than`.
+    /// A duration in nanoseconds, by which the coarse clock can prove that a call was not slow. The call was not slow
+    /// if the time from its start by the precise clock to its end by the coarse clock is shorter than this duration.
+    /// Zero without a slow-call rule, and if the lag of the clock is unknown or reaches `slower_than`.
     pub(super) quick: u64,
     pub(super) contention: Contention,
     pub(super) counts: Counts,
@@ -79,8 +79,9 @@ pub(crate) struct Inner {
     pub(super) advised_until: AtomicU64,
     /// The time until which a probe of this circuit needs a grant of the coordinator. No healthy call reads this time.
     pub(super) leased_until: AtomicU64,
-    /// The parts that most circuits never need. The `OnceLock` is that of `std` in loom models too, because `limit` and
-    /// `health` have a `OnceLock` that loom knows, and the other parts are set before the circuit is shared.
+    /// The parts that most circuits never need. This `OnceLock` comes from `std` in loom models too. `limit` and
+    /// `health` have a `OnceLock` of their own that loom knows, and the other parts are set before the circuit is
+    /// shared.
     rare: std::sync::OnceLock<Box<Rare>>,
     pub(super) cold: Mutex<Cold>,
 }
@@ -154,13 +155,14 @@ pub(super) struct Counts {
     pub(super) other_successes: AtomicU64,
     /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
     pub(super) other_failures: AtomicU64,
-    /// The sum of the weights, in 1/256, by which the failures are lighter than hard failures. The weights themselves
-    /// are not summed, because most failures are hard, and a hard failure lacks nothing and writes nothing here.
+    /// The sum, in 1/256, of 1.0 minus the weight of each failure. The weights themselves are not summed, because most
+    /// failures are hard. A hard failure weighs 1.0, and so writes nothing here.
     pub(super) lacking: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,
     pub(super) stale: AtomicU64,
-    /// Rejections that no cell counts, which are those of threads without a cell and those by a ramp or a throttle.
+    /// Rejections that no cell counts. These are the rejections by a ramp or a throttle, and the rejections of threads
+    /// without a cell.
     pub(super) rejected: AtomicU64,
     pub(super) would_reject: AtomicU64,
     pub(super) load_shed: AtomicU64,
@@ -303,8 +305,8 @@ impl Inner {
     /// Returns the sums over the window of an era.
     pub(super) fn tally(&self, era: u64, now: Tick) -> Tally {
         let mut tally = self.evidence.tally(era, now);
-        // Without a time window the calls of the cells are not added to the tally, although the cells may have buckets
-        // of calls for the reports to observers.
+        // Without a time window the calls of the cells (counts of one thread each) are not added to the tally. The
+        // cells may have buckets of calls nevertheless, but only for the reports to observers.
         if self.evidence.needs_now() {
             tally.calls += self.cells.calls(era, now);
         }

@@ -4,14 +4,15 @@
 //! probe. The coordinator grants the probe to the circuit once the instance holds the lease. A grant is a slot that the
 //! next call finds free (`probes/slot.rs`), so that no call waits for the store.
 //!
-//! The time until which probes are leased is a dead man's switch. The coordinator renews the time again and again. If
-//! the store is down, the task is dead, the runtime stalls or the registry is gone, no renewal comes, and the circuit
-//! probes by itself, as a circuit without a fleet does.
+//! Probes are leased only until a certain time, which the coordinator renews again and again. If the store is down, the
+//! task is dead, the runtime stalls or the registry is gone, no renewal comes. The circuit then probes by itself, as a
+//! circuit without a fleet does.
 //!
 //! In shadow probes are not leased, because every call passes in any case, and because an instance in shadow requests
-//! no lease. While probes are leased, neither the quiet rule nor the patience with overdue probes ends the era of the
-//! circuit, because the era includes the waits for leases. The fleet has such rules for its rounds. Votes, leases and
-//! the meaning of a result for the fleet are left to the coordinator.
+//! no lease. While probes are leased, neither the quiet rule (`quiet_after`) nor an overdue probe ends the half-open
+//! era. The era includes the waits for leases, so its duration says little about the service. The fleet has rules of
+//! its own for its rounds (half-open times). Votes, leases and the meaning of a result for the fleet are left to the
+//! coordinator.
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests;
@@ -47,8 +48,8 @@ pub(crate) struct Probed {
 
 #[cfg(any(feature = "store", test))]
 impl Circuit {
-    /// Makes each probe of a half-open era need a grant of the coordinator, until `lasts` from now. The new end
-    /// replaces the earlier end, and zero lets calls probe without a grant at once. A renewal wakes no task and takes
+    /// Lets calls probe only with a grant of the coordinator, from now on and for the duration `lasts`. The new end
+    /// replaces an earlier end. With zero, calls may probe without a grant at once. A renewal wakes no task and takes
     /// no lock.
     ///
     /// If an era begins after this function has returned, the calls of that era observe the new end.
@@ -56,7 +57,8 @@ impl Circuit {
         let inner = self.inner();
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
         // Relaxed, because the time publishes no other data. A thread that still reads the old time decides as if this
-        // function had been called later. The store of the word publishes the time to the calls of a later era.
+        // function had been called later. The next transition stores the word, and so publishes the time to the calls
+        // of the next era.
         let before = inner.leased_until.swap(until.as_nanos(), Relaxed);
         if until.as_nanos() < before {
             // The waiting tasks have timers for the later end, and must check the circuit again.
@@ -108,13 +110,13 @@ impl Inner {
         if mode == Mode::Shadow {
             return Tick::ZERO;
         }
-        // Relaxed, because the time publishes no other data. `Circuit::lease_probes` describes the effect of a late
-        // read.
+        // Relaxed, because the time publishes no other data. A thread that reads an earlier value decides as if
+        // `Circuit::lease_probes` had been called later.
         Tick::from_nanos(self.leased_until.load(Relaxed))
     }
 
-    /// Makes the circuit half-open if that is due and probes are leased. The coordinator requests a lease after this
-    /// transition.
+    /// Makes the circuit half-open if its wait is over and each probe needs a lease. The coordinator requests a lease
+    /// after this transition.
     pub(super) fn await_grant_if_due(&self, now: Tick) {
         let word = self.load();
         if word.is_flowing() || self.plain_wait(word, now).is_some() || now >= self.leased_until(word.beneath()) {

@@ -12,9 +12,9 @@
 //! cold mutex, so that a late call does not clear the bit of a later ramp. A thread that finds the mutex taken does not
 //! wait, because the next failure, or the next call of the limited circuit, changes the bit as well.
 //!
-//! For each call a random draw against the share decides. A question such as `would_admit` makes no draw and answers
-//! that the next call may be admitted, because a draw for the question would not be that of the next call. If a draw is
-//! lost, the criticality of the calls decides which call is rejected for that draw (`limit/levels.rs`).
+//! For each call a random draw against the share decides. Each lost draw leads to one rejection, and the criticality of
+//! the calls decides which call is rejected (`limit/levels.rs`). A question such as `would_admit` makes no draw,
+//! because the next call makes a draw of its own. The answer is that the next call may be admitted.
 //!
 //! All instances of a fleet close at the same time. Therefore each instance admits the same share at the same time, and
 //! so does the whole fleet. An instance that closes later begins at the share of the others
@@ -39,12 +39,11 @@ use crate::state::{Act, Criticality, Reason, RejectReason, State};
 use crate::sync::{AtomicU64, Relaxed, Release};
 use crate::window::Tally;
 
-/// The criticality by which a limited or half-open circuit decides on a call, or the exemption of the call from this
-/// decision.
+/// The criticality by which a limited or half-open circuit decides on a call. `No` exempts the call from this decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drawn {
-    /// In a limited circuit a draw and the criticality decide. In a half-open circuit the call leaves probes to less
-    /// critical calls.
+    /// In a limited circuit a random draw and this criticality decide. In a half-open circuit a more critical call
+    /// leaves the probes to less critical calls.
     By(Criticality),
     /// The call is exempt, because the caller has waited until a call may pass, or because the permit only records a
     /// failed `poll_ready` of the inner service.
@@ -58,13 +57,13 @@ impl Drawn {
 
 /// The ramp of the present era, the throttle, and the draws. For a circuit without a ramp the end of the ramp is zero.
 ///
-/// The limit is created with the circuit if a ramp or a throttle is set. Otherwise the limit is created with the first
-/// ramp of its fleet, the first advice that has a usual rate, or the first call that is more or less critical than a
-/// standard call and finds a slot for a probe.
+/// The limit is created with the circuit if a ramp or a throttle is set. Otherwise the limit is created when a ramp of
+/// the fleet begins, when advice with a usual error rate comes, or when a sheddable or critical call finds a free slot
+/// for a probe.
 #[derive(Debug)]
 pub(super) struct Limit {
     /// The end of the ramp, in nanoseconds of the clock. `until` and `length` are written under the cold mutex before
-    /// the word.
+    /// the word is stored.
     until: AtomicU64,
     /// The duration of the whole ramp in nanoseconds. The start is not kept, because the start can be before the origin
     /// of the clock.
@@ -75,8 +74,8 @@ pub(super) struct Limit {
     throttle: Option<Throttle>,
     /// The number of calls that the throttle has rejected.
     throttled: AtomicU64,
-    /// The rate of failed calls in the last minutes, as the bits of a float. Evidence on advice is judged by this rate
-    /// (`usual.rs`).
+    /// The rate of failed calls in the last minutes, as the bits of a float. While another instance advises, evidence
+    /// is compared with this rate (`usual.rs`).
     pub(super) usual: AtomicU64,
 }
 
@@ -87,7 +86,7 @@ pub(super) enum Draw {
     Unlimited,
     /// The call is admitted.
     Admitted,
-    /// The call is rejected, and the caller should wait for so many nanoseconds.
+    /// The call is rejected. The number is the time in nanoseconds that the caller should wait.
     Rejected(RejectReason, u64),
 }
 
@@ -104,7 +103,8 @@ impl Limit {
         }
     }
 
-    // Relaxed, in `left` and `length`, for the reason above `Inner::entered`.
+    // Relaxed, in `left` and `length`, because the Acquire in `Inner::load` has already made the values visible
+    // together with the word. A thread that reads the values of a later ramp only decides by that ramp.
 
     fn left(&self, now: Tick) -> Duration {
         Tick::from_nanos(self.until.load(Relaxed)).saturating_since(now)
@@ -154,8 +154,8 @@ impl Inner {
         self.limit_or_new().levels.leaves_probe(criticality, half_open_for, now)
     }
 
-    /// Sets a ramp of which `closed_for` has passed already. If nothing of the ramp is left, a circuit that never had a
-    /// limit gets none.
+    /// Sets a ramp that began `closed_for` ago. If the ramp is already over and the circuit has no limit yet, does
+    /// nothing.
     fn set_ramp(&self, length: Duration, closed_for: Duration, now: Tick) {
         let left = length.saturating_sub(closed_for);
         if !left.is_zero() || self.limit().is_some() {
@@ -165,7 +165,8 @@ impl Inner {
 
     /// Returns the word of an era that begins, with the bit that says if its calls are limited. The caller holds the
     /// cold mutex, has begun the window of the era, and publishes the word after this call. `closed_for` is the time
-    /// since the closing on another instance or before a restart, and `tally` the sums of the window from there.
+    /// since another instance closed, or since this circuit closed before a restart. `tally` has the sums of the window
+    /// from that instance or from before the restart.
     pub(super) fn begin_limit(
         &self,
         from: Word,
@@ -219,7 +220,7 @@ impl Inner {
         closes.into_iter().find(|(closing, _)| closing == reason).map(|(_, ramp)| ramp)
     }
 
-    /// Continues a ramp in a closed circuit that is restored within its era, and adds the restored sums to the
+    /// Continues a ramp in a closed circuit whose restore begins no new era, and adds the restored sums to the
     /// throttle. The caller holds the cold mutex, and `word` is the present word.
     pub(super) fn resume_limit(&self, word: Word, closed_for: Option<Duration>, tally: Tally, now: Tick) {
         if let Some(throttle) = self.throttle() {
@@ -310,7 +311,7 @@ impl Inner {
             return Draw::Unlimited;
         }
         let criticality = match drawn {
-            // A call inside an admitted call is a part of that call.
+            // A call inside an admitted call is a part of that call, so a second draw must not reject it.
             Drawn::By(criticality) if !nested::is_inside(self, word.era()) => criticality,
             Drawn::By(_) | Drawn::No => return Draw::Admitted,
         };
@@ -347,8 +348,8 @@ impl Inner {
         // which another thread may have written under the lock before.
         let next = self.with_limit(word, now);
         if let Some(limit) = self.limit().filter(|_| !next.is_limited()) {
-            // The limit is over, so the rejections that the circuit still owes (`limit/levels.rs`) are dropped.
-            // Otherwise the next limit of a throttle could begin with them.
+            // The limit is over, so the rejections that are still due for lost draws (`limit/levels.rs`) are dropped.
+            // Otherwise the next limit of a throttle would make these rejections.
             limit.levels.end();
         }
         self.word.store(next.bits(), Release);
@@ -360,9 +361,9 @@ impl Inner {
     }
 }
 
-/// The share of the calls at the start of a ramp, which is that of the slow start of Envoy and of gRPC.
+/// The share of the calls that a ramp admits at its start. The slow start of Envoy and of gRPC has the same share.
 const LEAST_SHARE: f64 = 0.1;
 /// The longest time that a rejected caller is asked to wait. The time is short, because the share changes meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// A number that makes the draws independent of the jitter of openings, which has the same seed.
+/// A number that is mixed into the seed, so that the draws are independent of the jitter of openings.
 const DRAWS: u64 = 0x5241_4D50_5348_4152;

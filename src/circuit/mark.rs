@@ -31,8 +31,8 @@ pub(super) enum Right {
 pub(super) struct Mark(u64);
 
 impl Mark {
-    /// The mark of a rejected call, which has no permit. The number in the same `Answer` holds the facts of the
-    /// rejection.
+    /// The mark of a rejected call, which has no permit. The number beside the mark in the `Answer` then has the facts
+    /// of the rejection.
     pub(super) const REFUSED: Self = Self(NO_CALL);
     /// The mark of a permit whose outcome has been recorded. The drop of such a permit records nothing.
     pub(super) const RECORDED: Self = Self(NO_CALL);

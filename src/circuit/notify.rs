@@ -33,8 +33,8 @@ impl Inner {
         }
     }
 
-    /// Begins the summaries of rejections. The callers begin them when the circuit opens, becomes half-open without an
-    /// opening, or starts to limit its calls. The first rejection after ten seconds causes the first summary.
+    /// Begins the summaries of rejections. The first rejection after ten seconds causes the first summary. A caller
+    /// begins the summaries when the circuit opens, becomes half-open without an opening, or starts to limit its calls.
     pub(super) fn begin_summaries(&self, now: Tick) {
         // Relaxed, because time and count publish no other data.
         self.counts.next_summary.store(now.saturating_add(SUMMARY_EVERY).as_nanos(), Relaxed);

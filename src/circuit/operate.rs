@@ -66,8 +66,9 @@ impl Circuit {
     /// Carries out an order, and returns the transition that the order makes. Returns `None` if the same order was
     /// carried out before.
     ///
-    /// The order is judged under the cold lock. Therefore, of two orders that name the same latest change
-    /// (`Order::seen`), at most one is carried out. Its transition makes the other order stale.
+    /// The order is judged under the cold lock, and names the latest change that its operator has seen (`Order::seen`).
+    /// If two orders name the same change, at most one of them is carried out, because its transition makes the other
+    /// order stale.
     ///
     /// # Errors
     ///
@@ -136,10 +137,10 @@ impl Inner {
         plan
     }
 
-    /// Returns the time, by the local clock, until the cooldown ends and a reset is no longer refused. The cooldown
-    /// begins when this circuit leaves closed or an operator trips the circuit. For a closed circuit the cooldown
-    /// begins at the time since which the stored record is tripped, because another instance may have tripped. `None`
-    /// if the cooldown is over or no such time is known.
+    /// Returns the rest of the cooldown, in which a reset is refused. The cooldown begins when this circuit leaves the
+    /// closed state, or when an operator trips the circuit. If this circuit is closed, but another instance has
+    /// tripped, the cooldown begins at the time since which the stored record is tripped. `None` if the cooldown is
+    /// over or no such time is known.
     pub(super) fn cooldown(&self, cold: &Cold, now: Tick) -> Option<Duration> {
         let past = cold.past()?;
         let tripped = past.tripped.or(past.tripped_elsewhere)?;

@@ -116,7 +116,8 @@ impl Branch {
         let word = inner.load();
         let right = end.mark.right();
         let recorded = match right {
-            // This arm comes before the test for stale outcomes, because an uncounted outcome is evidence in no era.
+            // An uncounted outcome is evidence in no era, and so is never stale. Therefore this arm comes before the
+            // test for stale outcomes.
             Right::Uncounted => {
                 inner.count_aside(end.ended);
                 Recorded { at: None, in_sum: false }
@@ -291,7 +292,7 @@ impl Inner {
         let mut seen =
             Situation { run: self.run.get(era), hanging: 0, has_outcome: true, age, tally: self.tally(era, now) };
         if word.is_watched() {
-            // The hanging calls are read after the window, as `hanging_lately` needs.
+            // The hanging calls are read after the window, so that a call that ends meanwhile is not counted twice.
             seen.hanging = self.hanging_lately(word, now);
         }
         if let Some(reason) = self.met(&seen, now) {
@@ -354,8 +355,8 @@ impl Inner {
         }
     }
 
-    /// Judges the end of a call whose failure weighs by the deadline of the caller and by the time that the call
-    /// waited. Returns the end and its doubt ([`End::doubt`]).
+    /// Judges a failed call whose failure weighs less if the call `waited` only a short time, because the caller had
+    /// set a short deadline. Returns the end and its doubt ([`End::doubt`]).
     ///
     /// A failure that says nothing about the service after this wait is ignored. A probe is ignored too, and so ends
     /// without a verdict, if the wait makes its failure lighter than a timeout. Otherwise the verdict would count the

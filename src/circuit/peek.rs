@@ -54,9 +54,11 @@ impl Circuit {
     /// Returns true if every call is rejected now. The circuit is then open or forced open, and its wait is not over or
     /// its required health probe has not succeeded.
     ///
-    /// False for an open circuit whose next call would be a probe, in shadow, and under `CIRCUIT_BREAKER_DISABLED`.
+    /// False for an open circuit whose next call would be a probe, for a circuit in shadow, and under
+    /// `CIRCUIT_BREAKER_DISABLED`.
     ///
-    /// This method can make the same two transitions as [`would_admit`](Self::would_admit).
+    /// Like [`would_admit`](Self::would_admit), this method can make a half-open circuit open again, and can make an
+    /// open circuit half-open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         let inner = self.inner();
@@ -69,8 +71,8 @@ impl Circuit {
         }
     }
 
-    /// Returns true if the circuit has left closed and has not closed since, or if an operator forces the circuit open.
-    /// This is the value of the gauge `circuit_breaker_tripped`.
+    /// Returns true if the circuit has left the closed state and has not closed since, or if an operator forces the
+    /// circuit open. This is the value of the gauge `circuit_breaker_tripped`.
     ///
     /// True for an open circuit whose next call would be a probe. False for a disabled circuit, and under
     /// `CIRCUIT_BREAKER_DISABLED`.

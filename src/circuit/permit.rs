@@ -315,8 +315,8 @@ fn age(inner: &Inner, mark: Mark, started: Tick) -> Option<Duration> {
     (started != Tick::ZERO).then(|| now().saturating_since(started))
 }
 
-/// The failure of a call whose permit was dropped without an outcome. The failure weighs 0.5, because the permit of a
-/// cancelled task is dropped in the same way.
+/// The failure of a call whose permit was dropped without an outcome. The failure weighs only 0.5, because the permit
+/// may belong to a cancelled task instead of a failed call.
 const UNRECORDED: Failure = Failure::timeout().with_kind(FailureKind::Named("unrecorded"));
 
 #[inline(never)]

@@ -131,9 +131,9 @@ impl Probes {
         }
     }
 
-    /// Withholds every slot for a new era, so that a leased probe needs a grant. The verdict of the era begins with
-    /// `successes`, which are zero unless they come from a snapshot. The caller holds the cold mutex and publishes the
-    /// era after this call.
+    /// Withholds every slot for a new era, so that a leased probe cannot take a slot before a grant. The verdict of the
+    /// era begins with `successes`, which are zero unless they come from a snapshot. The caller holds the cold mutex
+    /// and publishes the era after this call.
     pub(super) fn begin(&self, era: u64, successes: u32, patience: Duration) {
         // Relaxed, because the Release store of the circuit's word publishes the patience with the era.
         self.patience.store(nanos(patience), Relaxed);
@@ -155,15 +155,15 @@ impl Probes {
             Some(Probe(turn << SLOT_BITS | index))
         });
         if probe.is_none() {
-            // No slot could be taken, because a leased probe has no grant, because the era is over, or because another
-            // caller took the slot that the count promises. The probe is removed from the count.
+            // No slot could be taken. A leased probe has no grant, the era is over, or another caller was faster. The
+            // probe is removed from the count.
             self.count_out(era, |verdict| verdict.without);
         }
         probe
     }
 
-    /// Ends a probe. Gives the slot back if the probe still has the slot, and returns the verdict with this probe.
-    /// Returns `None` if the era is over. A count at its maximum does not wrap.
+    /// Ends a probe. Gives the slot back if the probe still has the slot. Returns the verdict, which now counts this
+    /// probe. Returns `None` if the era is over. A count at its maximum does not wrap.
     ///
     /// An overdue probe that has lost its slot still counts if the probe succeeded or failed.
     pub(super) fn end(&self, era: u64, probe: Probe, judged: Judged) -> Option<Verdict> {

@@ -195,7 +195,8 @@ impl Facts {
             RejectReason::Ramp => RAMP,
             RejectReason::Throttled => THROTTLED,
         };
-        // A wait of usual length is tested first, because every rejected call runs this code.
+        // Most waits are short enough to be stored exactly. This case is tested first, because every rejected call runs
+        // this code.
         let wait = if wait < EXACT { wait << 1 } else { Self::long(wait) };
         Self(wait << WAIT_SHIFT | (era & ERA) << ERA_SHIFT | reason)
     }

@@ -16,9 +16,8 @@ use crate::state::{Mode, RejectReason, Shed};
 use crate::sync::Relaxed;
 
 impl Circuit {
-    /// Refuses a call that is too heavy for a busy machine, and returns the rejection. Returns `None` if the call is
-    /// not refused. The circuit then rejects the call itself or lets every call through, or the call is made inside a
-    /// probe.
+    /// Refuses a call that is too heavy for a busy machine, and returns the rejection. Returns `None` if the circuit
+    /// rejects the call itself, if the circuit lets every call through, or if the call is made inside a probe.
     // The function is not inlined, and it is not `#[cold]`, because every heavy call runs it while the machine is busy.
     #[inline(never)]
     pub(crate) fn shed(&self, now: Tick, retry_after: Duration, shed: impl FnOnce() -> Shed) -> Option<Rejected> {
@@ -44,9 +43,9 @@ impl Inner {
     /// Returns true if load shedding may refuse a heavy call. In shadow such a call passes, and is counted as a call
     /// that would have been rejected.
     ///
-    /// Load shedding does not refuse a call that the circuit rejects by itself, because the rejection has the better
-    /// reason. Load shedding also refuses no call while an operator or the kill switch lets every call through, and no
-    /// call inside a probe.
+    /// Load shedding does not refuse a call that the circuit rejects by itself, because that rejection shows the fault
+    /// of the service. Load shedding also refuses no call while an operator or the kill switch lets every call through,
+    /// and no call inside a probe.
     fn may_shed(&self, now: Tick) -> bool {
         let word = self.load();
         let lets_through = match self.settled(word, now) {

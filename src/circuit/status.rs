@@ -51,8 +51,8 @@ pub struct Status {
     pub latest: Generation,
     /// The time since the era began, which is the time since the last transition or since the circuit was created.
     pub since: Duration,
-    /// The time since the circuit left closed or was last tripped by an operator. `None` if neither happened, or if the
-    /// circuit has closed since.
+    /// The time since the circuit left the closed state or was last tripped by an operator. `None` if neither happened,
+    /// or if the circuit has closed since.
     pub tripped_for: Option<Duration>,
     /// The time until the hold of an operator (forced open or disabled) ends. Zero if this time is over but the mode
     /// has not changed yet, because an expired hold ends with the next call or the next successful health probe. `None`
@@ -198,9 +198,9 @@ pub struct Totals {
 impl Circuit {
     /// Returns the status of the circuit at this moment.
     ///
-    /// This method can make the same two transitions as [`would_admit`](Self::would_admit). Without these transitions,
-    /// a caller that calls only if `next_call` allows the call would never call again. A closed circuit whose
-    /// [hanging](Status::hanging) calls meet the slow-call rule also opens.
+    /// Like [`would_admit`](Self::would_admit), this method can make a half-open circuit open again, and can make an
+    /// open circuit half-open. Without these transitions, a caller that calls only if `next_call` allows the call would
+    /// never call again. A closed circuit whose [hanging](Status::hanging) calls meet the slow-call rule also opens.
     #[must_use]
     pub fn status(&self) -> Status {
         // A caller of `status` may have a call to make, so the change that is due may request a lease. The admin page
@@ -222,7 +222,7 @@ impl Circuit {
         let era = word.era();
         let tally = inner.tally(era, now);
         let rules = &inner.config.rules;
-        // The hanging calls are read after the window, as `hanging_lately` and `hanging` need.
+        // The hanging calls are read after the window, so that a call that ends meanwhile is not counted twice.
         let (lately, hanging) = (inner.hanging_lately(word, now), inner.hanging(word, now));
         let rate =
             |part: f64, calls: u64| (calls >= u64::from(rules.min_calls)).then(|| trip_rules::share(part, calls));
@@ -279,8 +279,8 @@ impl Circuit {
         inner.totals()
     }
 
-    /// Reports the standing to the observers, so that every gauge is up to date. A closed circuit whose
-    /// [hanging](Status::hanging) calls meet the slow-call rule opens first.
+    /// Reports the standing (state and mode together) to the observers, so that every gauge is up to date. A closed
+    /// circuit whose [hanging](Status::hanging) calls meet the slow-call rule opens first.
     ///
     /// Call this function in the handler of `/metrics`, because some gauges decay with time, and because the recorder
     /// may have been installed after the circuit was created.

@@ -21,8 +21,8 @@ use crate::window::{Tally, Window, run};
 use chance::Chance;
 pub(crate) use chance::usual_rate;
 
-/// The numbers by which the trip rules decide, at one moment. Usually they are those of one closed circuit, and in
-/// `in_fleet.rs` the sums over several instances.
+/// The numbers by which the trip rules decide, at one moment. They are usually numbers of one closed circuit. In
+/// `in_fleet.rs` they are sums over several instances.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation {
     pub(super) run: run::Seen,
@@ -38,8 +38,8 @@ pub(super) struct Situation {
     pub(super) age: Duration,
 }
 
-/// Returns the first rule that the evidence meets, or `None` if the evidence meets no rule. The order is trust, run,
-/// failure rate, failure score, slow-call rate.
+/// Returns the first rule that the evidence meets, or `None` if the evidence meets no rule. The rule for a circuit on
+/// trust is checked first, then the run, the failure rate, the failure score and the slow-call rate.
 pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     first_met(rules, window, seen, None)
 }
@@ -152,8 +152,8 @@ fn lowered(threshold: u32) -> u32 {
     threshold.div_ceil(4).max(2).min(threshold)
 }
 
-/// Returns the share of `part` in `calls`, 1 at most. The limit is needed, because a thread can read one sum before and
-/// the other sum after the end of a call.
+/// Returns the share of `part` in `calls`, at most 1. Without this maximum the share could exceed 1, because a thread
+/// can read one sum before and the other sum after the end of a call.
 pub(super) fn share(part: f64, calls: u64) -> f64 {
     (part / number(calls.max(1))).min(1.0)
 }
@@ -171,9 +171,9 @@ pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -
 }
 
 /// The weight of failures that opens a circuit on trust (closed without a verdict of its probes) before its first
-/// success. The weight is half a failure, which is one timeout or one dropped permit. A smaller weight would be too
-/// little, because after each closing the callers with the shortest deadlines give up first. They would open the
-/// circuit before a healthy service could answer.
+/// success. The weight is half a failure, which is one timeout or one dropped permit. A smaller weight would open the
+/// circuit too easily. After each closing the callers with the shortest deadlines give up first, and their light
+/// failures would open the circuit before a healthy service could answer.
 const TRUST: u64 = Weight::TIMEOUT.units() as u64;
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -24,8 +24,9 @@ pub(crate) struct Before {
 
 impl Inner {
     /// Returns the rate of failed calls before the present evidence, or in the last minutes, whichever is higher.
-    /// Returns `None` if no call has ever succeeded. A window has the weight of its failures and not their number.
-    /// Therefore a restored window is assumed to contain successes if its calls weigh less than a timeout on average.
+    /// Returns `None` if no call has ever succeeded. A restored window does not say how many of its calls succeeded,
+    /// because a window has only the weight of its failures. The window is assumed to contain a success if its calls
+    /// weigh less than a timeout on average.
     pub(super) fn usual_rate(&self, window: Tally, run: u64) -> Option<f64> {
         let totals = self.totals();
         let is_only_failures = window.calls <= totals.failures
@@ -48,13 +49,13 @@ impl Inner {
     /// Stores the rate of failed calls in the last minutes that has come with advice.
     pub(super) fn set_usual(&self, usual: f64) {
         if usual > 0.0 || self.limit().is_some() {
-            // Relaxed, for the reason given in `usual`.
+            // Relaxed, because the rate publishes no other data.
             self.limit_or_new().usual.store(usual.to_bits(), Relaxed);
         }
     }
 
-    /// Returns the calls before the window and the run. A run can be longer than the window. The result is too low
-    /// until restored evidence has expired, because that evidence is subtracted and is not in the totals.
+    /// Returns the calls before the window and the run. A run can be longer than the window. The totals do not contain
+    /// restored evidence, but the window does. Therefore the result is too low until restored evidence has expired.
     fn before(&self, totals: Totals, window: Tally, run: u64) -> Before {
         // Relaxed, because the sum publishes no other data. The sum may contain a failure that is not counted yet.
         let lacking = self.counts.lacking.load(Relaxed);

@@ -36,8 +36,8 @@ impl Inner {
             (None, Ended::Success) => Judged::Success,
             (None, _) => Judged::Without,
         };
-        // The doubt enters the run before the probe enters the verdict, so that the last of several probes sees the
-        // doubts of all probes.
+        // The weight of the doubt is added to the run before the probe enters the verdict, so that the last of several
+        // probes sees the doubts of all probes.
         if end.doubt > 0 {
             self.run.failure(era, end.doubt);
         }
@@ -87,6 +87,6 @@ impl Inner {
     }
 }
 
-/// The weight of doubts that ends a half-open era without a success before the probe deadline, which is the weight of
-/// three dropped permits.
+/// The half-open era ends before the probe deadline if the doubts have this weight and no probe has succeeded. The
+/// weight is that of three dropped permits.
 const MANY_DOUBTS: u64 = 3 * Weight::TIMEOUT.units() as u64;

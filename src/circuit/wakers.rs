@@ -40,7 +40,7 @@ impl Wakers {
         }
         let replaced = tasks.add(*place, waker);
         drop(tasks);
-        // The waker is dropped outside the lock for the reason given in `register`.
+        // The waker is dropped outside the lock, because a waker is foreign code and its drop may call `leave`.
         drop(replaced);
         self.raise();
     }
@@ -51,20 +51,21 @@ impl Wakers {
         let at = tasks.waiting.iter().position(|(taken, _)| *taken == place);
         let left = at.map(|at| tasks.waiting.swap_remove(at));
         drop(tasks);
-        // The waker is dropped outside the lock for the reason given in `register`.
+        // The waker is dropped outside the lock, because a waker is foreign code and its drop may call `leave`.
         drop(left);
     }
 
     fn raise(&self) {
-        // AcqRel, because the exchange pairs with the exchange in `wake`. By the Release, a thread that clears the flag
-        // in `wake` finds the task. By the Acquire, if a thread has just cleared the flag, the next check of the caller
-        // sees the change for which that thread wakes.
+        // AcqRel, because the exchange pairs with the exchange in `wake`. By the Release, a thread that later clears
+        // the flag in `wake` finds the registered task. By the Acquire, if a thread has cleared the flag before, the
+        // next check of this task sees the change that the thread has made.
         self.waiting.swap(true, AcqRel);
     }
 
     /// Wakes every registered task, and removes the tasks.
     pub(super) fn wake(&self) {
-        // AcqRel, because the exchange pairs with the exchange in `raise`. The comment in `raise` has the reasons.
+        // AcqRel, because the exchange pairs with the exchange in `raise`. By the Acquire, this thread finds the
+        // registered tasks. By the Release, a task that registers later sees the change when the task checks again.
         if self.waiting.swap(false, AcqRel) {
             let tasks = std::mem::take(&mut self.tasks.lock().waiting);
             for (_, task) in tasks {

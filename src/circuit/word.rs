@@ -50,19 +50,19 @@ impl Word {
     }
 
     /// Returns the word of the next era, with a new standing. The bits for the kill switch, the wait for a restore, the
-    /// spreading over threads and the count of the calls under way are kept. A hold keeps the mode beneath. The next
-    /// era begins without a limit.
+    /// spreading over threads and the count of the calls under way are kept. The word of a hold keeps the mode from
+    /// before the hold. The next era begins without a limit.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
         let beneath = if standing.mode.is_hold() && self.beneath() == Mode::Shadow { SHADOW_BENEATH } else { 0 };
         Self(next.0 | beneath | self.0 & (AWAITS_RESTORE | SPREAD | WATCHED))
     }
 
-    /// Returns true if a call passes by this word alone, because the circuit is flowing and need not count the start of
-    /// the call.
+    /// Returns true if this word alone admits a call. The circuit is then closed in automatic mode or in shadow, has
+    /// neither a limit nor a wait for a restore, and need not count the start of the call.
     ///
-    /// The check is one comparison, so that a circuit without a slow-call rule tests nothing more than
-    /// [`is_flowing`](Self::is_flowing).
+    /// The check is one comparison, as in [`is_flowing`](Self::is_flowing), so that a circuit without a slow-call rule
+    /// needs no additional test.
     #[inline]
     pub(super) const fn passes_at_once(self) -> bool {
         self.0 & (WATCHED | LIMITED | AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW

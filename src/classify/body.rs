@@ -75,7 +75,7 @@ use crate::outcome::Outcome;
     note = "the default classifier and closures over an `http::Response` can, if the body's error is `'static`"
 )]
 pub trait BodyClassifier<Req, B: Body, Err>: Classifier<Req, Response<B>, Err> {
-    /// Returns the outcome of the call if the head decides it, or `None` to wait for the end of the body.
+    /// Returns the outcome of the call if the head decides the outcome, or `None` to wait for the end of the body.
     fn head(&self, call: &mut Self::Call, response: &Response<B>, elapsed: Duration) -> Option<Outcome>;
 
     /// Returns the outcome of a body that ended, with the trailers if the response had any.

@@ -33,7 +33,7 @@ pub(super) fn caused(failure: Failure, error: &(dyn StdError + 'static)) -> Fail
 pub(super) fn is_of_caller(error: &(dyn StdError + 'static)) -> bool {
     #[cfg(feature = "http")]
     if let Some(error) = error.downcast_ref::<h2::Error>() {
-        // hyper resets a stream whose response is still awaited only if the body of the request has failed.
+        // While a response is still awaited, hyper resets the stream only if the body of the request has failed.
         return error.is_reset() && !error.is_remote() && !error.is_library();
     }
     // The text of an `io::Error` is that of the wrapped error, which is the next error of the chain. Without a wrapped

@@ -99,8 +99,8 @@ use origin::{Origin, broken};
 pub struct GrpcClassifier {
     /// The outcomes that [`status`](GrpcClassifier::status) changed, by the number of the code.
     ///
-    /// The table is behind an `Arc`, because each call clones the classifier. Without a change there is no
-    /// table, because threads would contend for the reference count of the `Arc`.
+    /// The table is behind an `Arc`, because each call clones the classifier. `None` without a change, because the
+    /// threads would contend for the reference count of an `Arc`.
     changed: Option<Arc<[Option<Outcome>; GrpcCode::COUNT]>>,
     /// True if the classifier judges the handlers of a server.
     of_handlers: bool,

@@ -1,8 +1,9 @@
 //! The classifier of HTTP responses, which judges a response by its status code.
 //!
 //! The status shows which side is at fault. A 4xx comes from a service that works, and a 5xx comes from a service that
-//! fails. The exceptions are 408, 429 and 504. 408 and 504 report a timeout, and 429 reports too many calls, so that
-//! each of the three weighs half. The classifier passes a `Retry-After` to the circuit, shortened to at most 5 minutes.
+//! fails. The exceptions are 408, 429 and 504. 408 and 504 report a timeout, and 429 reports too many calls. Each of
+//! the three weighs half as much as a hard failure. The classifier passes a `Retry-After` to the circuit, shortened to
+//! at most 5 minutes.
 
 mod body;
 pub(super) mod not_processed;
@@ -142,9 +143,9 @@ impl HttpClassifier {
 impl<U> HttpClassifier<U> {
     /// Sets the outcome of a status. The last setting of a status applies.
     ///
-    /// If `outcome` is a failure without a [`retry_after`](Failure::retry_after), the failure takes the
-    /// `Retry-After` of the response, if the response has that header. After this setting each call costs
-    /// a little more, because the call counts a reference to the table of outcomes.
+    /// If `outcome` is a failure without a [`retry_after`](Failure::retry_after), the failure takes the `Retry-After`
+    /// of the response, if the response has that header. After this setting each call costs a little more, because the
+    /// call clones an `Arc` of the table of outcomes.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         let others = self.overrides.iter().flat_map(|all| all.iter()).filter(|(other, _)| *other != status);
@@ -156,10 +157,10 @@ impl<U> HttpClassifier<U> {
     ///
     /// Use this setting for a provider that bans clients which continue to call after a 429. The circuit opens for the
     /// time that the response asks for, capped at 5 minutes, or for its open duration if this duration is longer. A
-    /// late answer to a call of an earlier state counts too, and lengthens an opening that would end earlier. A
-    /// `Retry-After` of zero, in the past or malformed does not open the circuit, and neither does a status that
-    /// [`status`](Self::status) changed to a success or to ignored. A 503 with `Retry-After` can also come from the
-    /// `HttpRejection` of a breaker in another process.
+    /// late answer to a call that was admitted in an earlier state has the same effect, and lengthens an opening that
+    /// would end earlier. A `Retry-After` of zero, in the past or malformed does not open the circuit, and neither does
+    /// a status that [`status`](Self::status) changed to a success or to ignored. A 503 with `Retry-After` can also
+    /// come from the `HttpRejection` of a breaker in another process.
     ///
     /// This setting is off by default, because the delay may concern only one of the callers of a server, or
     /// only one instance behind a balancer, while the service answers all other calls. One such answer would

@@ -131,8 +131,9 @@ impl ReqwestClassifier {
         Self { deadline, ..self.clone() }
     }
 
-    /// Returns the timeout of `request`, or else the timeout of the request of [`for_request`](Self::for_request).
-    /// `None` if neither has a timeout, or if this classifier does not weigh timeouts by the wait.
+    /// Returns the timeout of `request`, or else the timeout of the request that was given to
+    /// [`for_request`](Self::for_request). `None` if neither request has a timeout, or if this classifier is for
+    /// handlers.
     fn deadline_of<Req: 'static>(&self, request: &Req) -> Option<Duration> {
         if self.statuses.is_for_handlers() { None } else { deadline_of(request).or(self.deadline) }
     }
@@ -323,8 +324,8 @@ fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
     Request::try_from(copy).ok()?.timeout().copied()
 }
 
-/// Returns true if a request broke off because its own body failed. If an error of sending a request has a source
-/// for which `is_body` is true, the body of the request is the only possible cause.
+/// Returns true if a request could not be sent because its own body failed. An error that occurs while a request is
+/// sent has a source with `is_body` only in this case.
 fn is_of_the_request_body(error: &reqwest::Error) -> bool {
     error.is_request() && error.source().and_then(find).is_some_and(reqwest::Error::is_body)
 }

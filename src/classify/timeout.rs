@@ -1,7 +1,7 @@
 //! The default classifier, and its judgement of an error by the type of the error and of its sources. A timeout has
 //! [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), and a refusal in this process is ignored. The classifier of a known
-//! client judges the error of that client. Every other error is a hard failure, and `cause` decides the kind of the
-//! failure.
+//! client judges the error of that client. Every other error is a hard failure, and the module `cause` decides the kind
+//! of the failure.
 //!
 //! A timeout is recognised as the error itself and among the sources of the error. A timeout inside an
 //! `io::Error` is recognised too, although the `source` of an `io::Error` skips the wrapped error.
@@ -37,7 +37,8 @@ use crate::sync::{AtomicBool, Relaxed};
 pub struct DefaultClassifier;
 
 impl DefaultClassifier {
-    /// Returns the classifier, for code that names its type, such as the `new` of a `Client<S, C = DefaultClassifier>`.
+    /// Returns the classifier. A generic type such as `Client<S, C = DefaultClassifier>` can call this function in its
+    /// own `new`.
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -62,8 +63,8 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
     }
 }
 
-/// Judges an error and its sources. The outermost error that fits one of the first three rows decides. If none fits,
-/// the first of the other rows that fits decides:
+/// Judges an error and its sources by this table. The first three rows come first. If several errors match one of these
+/// rows, the outermost of these errors decides. If no error matches, the first other row with a match decides:
 ///
 /// | the error or a source | outcome |
 /// |---|---|
@@ -140,7 +141,7 @@ pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
     as_error(error).map(text_of)
 }
 
-/// Returns the error as `dyn Error`, or `None` if its type is neither a box nor a type that [`DefaultClassifier`]
+/// Returns the error as `dyn Error`, or `None` if its type is neither `BoxError` nor a type that [`DefaultClassifier`]
 /// knows.
 pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
     let any: &dyn Any = error;
@@ -207,9 +208,9 @@ fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'st
 /// Returns the outcome of the outermost error in the chain that is a timeout, a refusal or a mistake of the caller.
 /// `None` if the chain has no such error.
 ///
-/// The order matters for the body of a request. In a proxy that body can be the body of another service's response,
-/// whose timeout or error says nothing about the service of this call. hyper's error is outside of the error of the
-/// body.
+/// The outermost error must decide, because hyper wraps an error of the request body in its own error. In a proxy the
+/// request body can be the response body of another service. A timeout of that body says nothing about the service of
+/// this call.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     chain(error).find_map(known_alone)
 }

@@ -33,8 +33,7 @@ pub struct ConfigBuilder {
     group: Option<Group>,
 }
 
-/// The settings of health probes, each as it was set. They are combined in `build`, because they can be set in any
-/// order.
+/// The settings of health probes before `build` checks and combines them. The caller can set them in any order.
 #[derive(Debug, Clone, Default)]
 struct HealthParts {
     address: Option<String>,
@@ -162,12 +161,12 @@ impl ConfigBuilder {
     /// precise clock. A call that takes nearly as long as `slower_than`, or longer, costs a second reading. The rule
     /// waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
     ///
-    /// A call counts as slow before its end, once the call has been under way for `slower_than`, so that a service that
-    /// answers nothing can open the circuit before the first timeout. Such a call counts until the call ends, until the
-    /// circuit changes its state, or for the length of the window (10 s if the window counts calls), whichever is
+    /// A call counts as slow once it has been under way for `slower_than`, even before its end. Therefore a service
+    /// that hangs can open the circuit before the first timeout. Such a hanging call counts until the call ends, until
+    /// the circuit changes its state, or for the length of the window (10 s if the window counts calls), whichever is
     /// first. In a time window the successes from before the outage count for the length of the window. At a constant
-    /// rate of calls, the circuit opens after about `slower_than + rate × (window − slower_than)`. In a window of the
-    /// last calls, the hanging calls take the places of the oldest calls.
+    /// rate of calls, the circuit opens about `slower_than + rate × (window − slower_than)` after the outage has begun.
+    /// In a window of the last calls, the hanging calls take the places of the oldest calls.
     ///
     /// A call that lasts longer than `slower_than` and the window together, such as a long poll, counts twice. The call
     /// counts for the length of the window after the call has become slow, and again at its end. If a share `s` of the
@@ -175,11 +174,11 @@ impl ConfigBuilder {
     /// calls a circuit of their own.
     ///
     /// The first call in each interval of a tenth of `slower_than`, or of a hundredth of the window if that is longer,
-    /// checks for hanging calls. The interval is at least 1 ms. Calls of [`status`](crate::Circuit::status) and
-    /// [`refresh_metrics`](crate::Circuit::refresh_metrics), the runner of a health probe, and once a second the task
-    /// of a registry with a store check for them too. A permit that is leaked counts as a hanging call, and so does a
-    /// call of a layer whose future is not polled. A call whose body is tracked counts as hanging only until its
-    /// response comes. The start and the end of a call each cost one atomic exchange more.
+    /// checks for hanging calls. The interval is at least 1 ms. [`status`](crate::Circuit::status),
+    /// [`refresh_metrics`](crate::Circuit::refresh_metrics) and the runner of a health probe check for hanging calls
+    /// too. The task of a registry with a store checks once a second. A permit that is leaked counts as a hanging call,
+    /// and so does a call of a layer whose future is not polled. A call whose body is tracked counts as hanging only
+    /// until its response comes. The start and the end of a call each cost one atomic exchange more.
     ///
     /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
     /// that the rule counts.
@@ -275,8 +274,8 @@ impl ConfigBuilder {
     /// the first failure reopens the circuit. A failure that [`trips_at_once`](crate::Failure::trips_at_once) is never
     /// tolerated.
     ///
-    /// In a fleet, the number counts the failed probes of all instances in a round. A round that has lasted for
-    /// `quiet_after` tolerates no failure.
+    /// In a fleet, the number is a limit for the failed probes of all instances together, in each half-open phase. A
+    /// phase that has lasted for `quiet_after` tolerates no failure.
     pub const fn probe_failures_tolerated(mut self, failures: u32) -> Self {
         self.config.probes.failures_tolerated = failures;
         self
@@ -316,9 +315,9 @@ impl ConfigBuilder {
     /// calls. The share grows linearly to all calls, and is a tenth at least. So a service that has just recovered is
     /// not brought down again by all calls at once.
     ///
-    /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if the circuit closes alone, and 10 s if a fleet
-    /// (`Sharing::Quorum` or `Sharing::Follow`) closes the circuit, because all instances of the fleet close in the
-    /// same moment.
+    /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if this instance decides the closing, and 10 s if a
+    /// fleet (`Sharing::Quorum` or `Sharing::Follow`) decides the closing, because all instances of the fleet close in
+    /// the same moment.
     ///
     /// A call that is not admitted is rejected with [`RejectReason::Ramp`](crate::RejectReason::Ramp), and its
     /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls during a
@@ -378,8 +377,8 @@ impl ConfigBuilder {
     ///
     /// Each circuit counts for itself, so that two circuits of one configuration are two members. A circuit that meets
     /// a rule while its group has no open slot stays closed. This holds for every automatic opening, even for a failure
-    /// that [trips at once](crate::Failure::trips_at_once) and names a time. Therefore a group does not fit circuits
-    /// whose services must be left alone for the time that they name. See [`Group`].
+    /// that [trips at once](crate::Failure::trips_at_once) and has a `retry_after`. Therefore do not put a circuit into
+    /// a group if its service must get no calls during its `Retry-After`. See [`Group`].
     pub fn group(mut self, group: &Group) -> Self {
         self.group = Some(group.clone());
         self
@@ -410,8 +409,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Spreads the circuit over the threads from the start. By default a circuit is spread when threads without counts
-    /// of their own use its shared counts 256 times within a second.
+    /// Spreads the counts of the circuit over the threads from the start. By default a circuit is spread once threads
+    /// have updated its shared counts 256 times within a second.
     ///
     /// In circuits that are spread, some threads of the process have counts of their own. The number of these threads
     /// is the number of cores plus one, but at least 3 and at most 33. The first threads that call a spread circuit get
@@ -472,7 +471,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Replaces the name of the circuit, and sets the label in metrics, because the circuit is keyed.
+    /// Replaces the name, and sets the label in metrics, for a keyed circuit.
     #[cfg(feature = "keyed")]
     pub(crate) fn named(mut self, name: &str, label: Arc<Label>) -> Self {
         (self.config.name, self.config.label) = (name.into(), Some(label));

@@ -64,8 +64,8 @@ impl OpenDuration {
         self
     }
 
-    /// Returns the open duration of the opening with the number `attempt` in a row. `random` is between 0 and 1 and
-    /// selects a value within the jitter.
+    /// Returns the open duration for the opening number `attempt` in a row, counted from 1. `random` is between 0 and 1
+    /// and selects a value within the jitter.
     pub(crate) fn of(&self, attempt: u32, random: f64) -> Duration {
         let nominal = match &self.shape {
             Shape::Fixed(duration) => *duration,

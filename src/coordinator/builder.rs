@@ -94,8 +94,8 @@ impl RegistryBuilder {
     }
 
     /// Sets the id of this instance. The id must be the same after a restart, and differ from the ids of all other
-    /// instances, because an instance restores only the evidence under its own id. Default: the name of the host, or
-    /// `localhost` if that name is no valid id.
+    /// instances, because an instance restores only the counts of calls that are stored under its own id. Default: the
+    /// name of the host, or `localhost` if that name is no valid id.
     ///
     /// Range: 1 to 100 bytes of printable text without spaces, `#` and `//`. If another running instance uses the id,
     /// this instance changes its id to `id#2` and logs a warning.
@@ -122,7 +122,7 @@ impl RegistryBuilder {
     /// has no effect with [`Sharing::Follow`], where one vote is always enough.
     ///
     /// Range: 1 to 10 votes, and a share of 0 to 1. Default: 2 votes, and a share of 0.1. If one vote is enough, one
-    /// instance with a bad network path opens the circuits of all instances whose calls do not succeed.
+    /// instance with a bad network path opens the circuits of all instances that had no successful call recently.
     pub const fn quorum(mut self, at_least: u32, share: f64) -> Self {
         self.terms.quorum = Quorum { at_least, share };
         self
@@ -141,9 +141,9 @@ impl RegistryBuilder {
     /// the store. Calls without tower do not wait for these circuits. The duration begins when the keyed circuits are
     /// built, or with the start if that is later.
     ///
-    /// The first call of a later key does not wait for the record of the key. That record is usually closed, because
-    /// the restore has created the circuits of all other records for which there was room. The record is not closed if
-    /// another instance has opened its circuit since.
+    /// The first call of a key that is new after the restore does not wait for the record of the key. The record of
+    /// such a key is usually closed. The restore has already created the circuits of all records that were not closed,
+    /// if there was room. The exception is a record that another instance has opened since.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
@@ -202,10 +202,10 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the largest number of audit rows that wait for the store. The acts of operators and all other rows each
-    /// have this limit. Beyond the limit, the oldest rows of the same kind are lost. A log line,
-    /// [`StoreStatus::audit_lost`](crate::coordinator::StoreStatus::audit_lost) and a row with the action `missing`
-    /// report the number of lost rows. An order is refused if there is no room for its row.
+    /// Sets the largest number of audit rows that wait for the store. The rows of operators' acts and all other rows
+    /// are counted separately, each against this limit. Beyond the limit, the oldest rows of the same kind are lost. A
+    /// log line, [`StoreStatus::audit_lost`](crate::coordinator::StoreStatus::audit_lost) and a row with the action
+    /// `missing` report the number of lost rows. An order is refused if there is no room for its row.
     ///
     /// Range: 16 to 1 000 000. Default: 1024.
     pub const fn audit_waiting(mut self, rows: usize) -> Self {

@@ -10,7 +10,7 @@
 //! | the registry has a new circuit | `new` | the circuit waits for its restore, and the version of its record in the store is unknown |
 //! | the circuit has rung its bell (a waker), or a second has passed | `look` | the circuit's own transitions become commands and audit rows |
 //! | after each look and each answer of the store | `check` | the decision of the fleet is adopted, and the next command to the fleet is chosen |
-//! | the store answers a load | `found` | the loaded record is joined with the known one, and the circuit takes over a restore, acts and advice |
+//! | the store answers a load | `found` | the loaded record is joined with the known record, and the circuit takes over a restore, acts and advice |
 //! | an operator gives an order again | `ordered_again` | the result of the order is reported again |
 //! | `wants_write` and `may_write` are true | `begin` | the next `Step` is returned, and its write or deletion is under way |
 //! | the store has made the write | `written` | the commands and counts in the write are no longer pending |
@@ -81,7 +81,8 @@ pub(super) struct Who {
     /// The id of the instance, which survives restarts. The task changes the id if another living instance has the same
     /// id.
     pub(super) id: String,
-    /// The id of this start of the instance, which distinguishes its entries from those of an earlier start.
+    /// The id of this start of the instance, which distinguishes the entries of this process from the entries of an
+    /// earlier process with the same instance id.
     pub(super) incarnation: String,
     /// The kinds of the tiers of the store, as the text that [`InstanceEntry::tiers`] stores. `None` if the store has
     /// no tiers.
@@ -93,13 +94,13 @@ pub(super) struct Who {
 }
 
 impl Who {
-    /// Returns true under `Sharing::Follow`, where one opening opens all instances. A state that one instance has
-    /// published then counts as a decision of the fleet.
+    /// Returns true under `Sharing::Follow`, where an opening in one instance opens the circuit in all instances. A
+    /// state that one instance has published then counts as a decision of the fleet.
     pub(super) fn follows(&self) -> bool {
         self.sharing == Sharing::Follow
     }
 
-    /// Returns the number of votes that open the fleet.
+    /// Returns the number of votes that open the circuit in the whole fleet.
     fn needed(&self) -> u32 {
         if self.follows() { 1 } else { self.quorum.needed(self.members) }
     }
@@ -116,11 +117,11 @@ pub(super) struct Now {
 /// The numbers from which a new desk counts, so that the desk repeats no number of an earlier desk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Life {
-    /// The first turn of the new desk. The turn is higher than each turn of the last desk with the same id, so that a
-    /// late answer for that desk is recognised as old.
+    /// The first turn of the new desk, a number that grows with each write. The first turn is higher than each turn of
+    /// the last desk with the same id, so that a late answer for that desk is recognised as old.
     pub(super) turn: u64,
-    /// The highest era of all removed desks. The new desk counts its eras from this number, so that a circuit with the
-    /// name of an evicted circuit does not repeat the eras of its predecessor.
+    /// The highest era (version of a circuit's state) of all removed desks. The new desk counts its eras from this
+    /// number, so that a circuit with the name of an evicted circuit does not repeat the eras of its predecessor.
     pub(super) eras: u64,
 }
 
@@ -131,20 +132,20 @@ pub(super) struct Ticket {
     record: CircuitRecord,
     /// The id of the operator's act that the write contains. `None` if the write contains no act.
     act: Option<String>,
-    /// The era of the transition that the write contains. `None` if the write contains no transition.
+    /// The era (version of the state) that began with the transition in the write. `None` if the write contains no
+    /// transition.
     transition: Option<u64>,
-    /// The era of the circuit when the write began.
+    /// The era (version of the state) of the circuit when the write began.
     era: u64,
-    /// The new entry of this instance in the write, with the value of `Evidence::owed` at which the entry was derived.
-    /// `Evidence::written` counts the changes of the state up to this value as kept. `None` if the write contains no
-    /// new entry.
+    /// The new entry of this instance in the write, and the number of changes of the state (`Evidence::owed`) that the
+    /// entry includes. `None` if the write contains no new entry.
     entry: Option<(InstanceEntry, u64)>,
     /// The command to the fleet that the write contains. `None` if the write contains no command.
     sent: Option<Sent>,
 }
 
 impl Ticket {
-    /// Returns the era of the circuit when the write began.
+    /// Returns the era (version of the state) of the circuit when the write began.
     pub(super) const fn era(&self) -> u64 {
         self.era
     }
@@ -161,8 +162,8 @@ pub(super) struct Report {
     /// again while their acts wait for the store. These rows are not logged, because each act has a line in the log
     /// already.
     pub(super) repeated: Vec<(Duration, AuditRow)>,
-    /// The number of transitions that the circuit had overwritten before the desk could read them, and an audit row
-    /// with that number.
+    /// The number of transitions that the history of the circuit had lost before the desk could read them, and an audit
+    /// row with that number.
     pub(super) missed: Option<(u64, AuditRow)>,
     /// The results of orders, each with the id of its order.
     pub(super) fates: Vec<(String, Fate)>,
@@ -187,9 +188,9 @@ pub(super) struct Desk {
     adopted: Adopted,
     /// The end of the circuit's present opening by the clock of the store.
     ends: Ends,
-    /// The part of this instance in its fleet, such as its reason to vote, its leased probe, and its next command.
+    /// The role of this instance in its fleet, such as its reason to vote, its leased probe, and its next command.
     fleet: InFleet,
-    /// The relation of the desk to the registry, which has the circuit or has evicted it.
+    /// `Registered` while the registry has the circuit, and `Evicted` afterwards.
     registration: Registration,
 }
 
@@ -243,19 +244,19 @@ impl Desk {
     }
 
     /// Returns true if the desk knows a change that the store lacks, even if the change is written later. A command to
-    /// the fleet does not count as a change, and neither does the mark of an instance that stops.
+    /// the fleet does not count as a change, and neither does the mark that this instance stops.
     pub(super) fn has_unwritten(&self) -> bool {
         self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.has_news()
     }
 
-    /// Returns true if the circuit has made a transition that no look has read.
+    /// Returns true if the circuit has made a transition that this desk has not read yet.
     pub(super) fn has_news(&self) -> bool {
         let (edges, missed) = self.circuit.transitions_since(self.changes.expected_era());
         missed > 0 || !edges.is_empty()
     }
 
-    /// Returns the era of the last transition that a look has read. The era is counted from [`Life::eras`], as in the
-    /// record.
+    /// Returns the era (version of the state) that began with the last transition that this desk has read. This is the
+    /// number in the record, which includes the eras of removed desks ([`Life::eras`]).
     pub(super) const fn last_era(&self) -> u64 {
         self.changes.last_era()
     }
@@ -274,8 +275,8 @@ impl Desk {
         self.adopted.restore_report()
     }
 
-    /// Returns the last transition of the restore, which the caller logs. `None` if the restore made no transition,
-    /// because the circuit had the restored state already.
+    /// Returns the last transition of the restore, which the caller logs. `None` if the circuit had the restored state
+    /// already.
     pub(super) fn restoring_edge(&self) -> Option<crate::state::Transition> {
         let (edges, _) = self.circuit.transitions_since(0);
         edges.into_iter().rfind(|edge| edge.is_logged)
@@ -306,7 +307,7 @@ impl Desk {
 
     /// Handles the record in an answer to a load, or to a write that met a conflict. `current` is `None` if the store
     /// has no record, and content that is no record counts as absent. `from` is the store, or the tier of a tiered
-    /// store, that had the content. `era` is the era of the circuit when the operation began.
+    /// store, that had the content. `era` is the era (version of the state) of the circuit when the operation began.
     pub(super) fn found(
         &mut self,
         current: Option<&Versioned>,
@@ -325,8 +326,8 @@ impl Desk {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {
                 // The store has no usable record, perhaps because it has lost the record. If the circuit is tripped and
-                // the known record has no entry of this instance with the present state, the entry is due now, because
-                // perhaps no copy of the record has this state.
+                // the known record has no entry of this instance with the present state, perhaps no copy of the record
+                // has this state. The entry is then due now.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
                     self.evidence.owe(now.here);
@@ -357,21 +358,21 @@ impl Desk {
         (any || !self.is_closed()) && self.evidence.stop(now)
     }
 
-    /// Removes the mark of a stop, because the process continues. If the mark is already in the store or in a write
-    /// under way, a later entry without the mark replaces the entry.
+    /// Removes the mark `stopped` from the next entry of this instance, because the process continues. If an entry with
+    /// the mark is already stored or is being written, a later entry without the mark replaces that entry.
     pub(super) fn go_on(&mut self) {
         self.evidence.go_on();
     }
 
-    /// Drops the mark of a stop if no other change waits to be written. The end of the process must not wait for the
-    /// mark, because nothing is lost without the mark.
+    /// Drops the mark `stopped` from the next entry if no other change waits to be written. Nothing is lost without the
+    /// mark. Therefore the end of the process does not wait until the mark is written.
     pub(super) fn drop_mark(&mut self) {
         if self.has_only_mark() {
             self.evidence.go_on();
         }
     }
 
-    /// Returns true if the mark of an instance that stops is the only change that waits to be written.
+    /// Returns true if the mark that this instance stops is the only change that waits to be written.
     pub(super) fn has_only_mark(&self) -> bool {
         self.evidence.has_only_mark() && !self.has_unwritten()
     }

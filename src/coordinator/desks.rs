@@ -1,9 +1,9 @@
-//! The desks of a registry, by id. A desk is the knowledge of the task about one circuit.
+//! The desks of a registry, by id. A desk is all that the background task knows about one circuit.
 //!
 //! Keyed circuits come and go without end, and the list of desks must not grow with them. Therefore a closed desk
-//! leaves its place to a later desk, and an id alone does not identify a desk. The answer to a load therefore names the
-//! id and the turn of its desk. The turn is a number that only increases. The next desk of a place begins with a later
-//! turn, so that a late answer for the previous desk is ignored.
+//! leaves its place to a later desk, and an id alone does not identify a desk. The answer to a load names the id and
+//! the turn of its desk. The turn is a number that only increases, and the next desk of a place begins with a later
+//! turn. Therefore a late answer for the previous desk is ignored.
 
 use std::ops::{Index, IndexMut};
 

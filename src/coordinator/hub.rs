@@ -1,4 +1,5 @@
-//! The hub between the registry, its circuits and the task, with settings, an inbox, and the findings of the task.
+//! The state that the registry, its circuits and the background task share: the settings, an inbox for the task, and
+//! the results of the task (the findings).
 //!
 //! Each field that changes has a lock of its own, which is held only for a short time. A circuit with a transition only
 //! adds its desk to the inbox (it *rings*), and the registry only reads findings. Therefore neither of them waits for
@@ -40,11 +41,11 @@ pub(super) struct Hub {
     pub(super) inbox: Mutex<Inbox>,
     /// Wakes the task after a change of the inbox.
     pub(super) called: Notify,
-    /// Wakes the callers that wait for a restore or a shutdown after a change of the findings.
+    /// The signal that the findings have changed, for the callers that wait for a restore or a shutdown.
     pub(super) progress: watch::Sender<u64>,
     pub(super) findings: Mutex<Findings>,
     pub(super) waiters: Waiters,
-    /// The bound on the checks of all health probes of the registry.
+    /// The limit on the health checks of the registry, over all its health probes.
     pub(super) health_limit: HealthLimit,
     /// The layers with keyed circuits. After a restart, only the store knows the names of these circuits.
     #[cfg(feature = "keyed")]
@@ -94,8 +95,8 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Decides if the task ends, and returns true if so. The task continues if a caller has started it again since the
-    /// request for its end.
+    /// Decides if the task ends, and returns true if so. A caller may have started the task again since the request for
+    /// its end. Then the task continues.
     pub(super) fn end(&mut self) -> bool {
         self.ending = self.shutdown || self.ended;
         self.ending
@@ -125,8 +126,8 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Returns the reason why an order for the circuit is not stored yet. While the store answers, an error of another
-    /// circuit is not the reason.
+    /// Returns the reason why an order for the circuit is not stored yet. The last error of the store may come from a
+    /// write for another circuit, so that error is the reason only while the store does not answer.
     pub(super) fn why_not_stored(&self, circuit: &str, timeout: Duration) -> String {
         if let Some(why) = self.held_up.get(circuit) {
             return why.clone();
@@ -152,15 +153,15 @@ impl Hub {
     }
 
     /// Calls `read` with the names of the circuits that have a change which the store does not have. A transition
-    /// counts as soon as the circuit has rung its bell, even if the task has not read the inbox yet. A transition or a
-    /// failure of a circuit without a desk counts too.
+    /// counts as such a change as soon as the circuit has added its desk to the inbox, even if the task has not read
+    /// the inbox yet. A transition or a failure of a circuit without a desk is such a change too.
     fn with_unsaved<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &str>) -> T) -> T {
         let inbox = self.inbox.lock();
         let ledger = self.ledger.lock();
         let findings = self.findings.lock();
         let rung = inbox.rung.iter().filter(|(desk, _)| !findings.unwritten.contains_key(desk));
-        // Without a task the ledger is in the hub. The ledger shows if a circuit rang its bell without a transition,
-        // and such a circuit is left out.
+        // A circuit can add its desk to the inbox without a transition, and such a circuit is left out here. Only the
+        // ledger shows this case, and the ledger is in the hub only while no task runs.
         let rung = rung.filter(|(desk, _)| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk)));
         let without_desk =
             inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());
@@ -203,7 +204,7 @@ impl Hub {
     }
 }
 
-/// The handle of the registry to the hub. When the last handle to the registry is dropped, the task ends.
+/// The handle by which the registry reaches the hub. When the last handle to the registry is dropped, the task ends.
 #[derive(Debug)]
 pub(super) struct Coordinator(pub(super) Arc<Hub>);
 
@@ -265,7 +266,7 @@ impl Drop for Coordinator {
     fn drop(&mut self) {
         let mut inbox = self.0.inbox.lock();
         inbox.ended = true;
-        // The warning is needed here only if the registry was never started. If a task has run and ended, `changed`
+        // The warning is logged here only if the registry was never started. If a task has run and ended, `changed`
         // logs the warning at the next transition.
         let has_nothing_to_save = inbox.started || inbox.introduced.is_empty();
         drop(inbox);

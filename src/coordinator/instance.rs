@@ -1,5 +1,5 @@
 //! The default id of this instance, which is the name of the host, and the default name of its fleet, which is the name
-//! of the program. Both names survive restarts, so that evidence can be restored.
+//! of the program. Both names survive restarts, so that a new process finds the state of its predecessor in the store.
 
 use std::env::consts::EXE_SUFFIX;
 use std::path::Path;
@@ -41,7 +41,7 @@ fn system_name() -> String {
 
 #[cfg(not(target_os = "linux"))]
 fn system_name() -> String {
-    // The standard library cannot query the name. Many shells export the first variable, and Windows sets the second.
+    // The standard library cannot query the host name. Many shells export `HOSTNAME`, and Windows sets `COMPUTERNAME`.
     let variables = ["HOSTNAME", "COMPUTERNAME"];
     variables.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
 }

@@ -94,8 +94,8 @@ impl Ledger {
         }
     }
 
-    /// Returns true if the circuit of the desk has made a transition that the desk has not read. A circuit also rings
-    /// its bell without a transition, for example at the end of the wait for a restore.
+    /// Returns true if the circuit of the desk has made a transition that the desk has not read. A circuit can also
+    /// notify its desk without a transition, for example at the end of the wait for a restore.
     pub(super) fn has_news(&self, desk: &DeskId) -> bool {
         self.desks.get(*desk).is_some_and(Desk::has_news)
     }

@@ -134,9 +134,9 @@ impl Registry {
     /// ([`ShutdownReport::never_started`]), and the log has a warning.
     ///
     /// Call this function after the server has stopped, when no request is under way any more, so that the changes of
-    /// the last requests are written. All [subscriptions](Self::subscribe) end when this function begins. The event
-    /// streams of the admin page would hold up a graceful shutdown of the server, so give the page the signal that
-    /// stops the server (`AdminRouter::shutdown_signal`).
+    /// the last requests are written. All [subscriptions](Self::subscribe) end when this function begins. This is too
+    /// late for the event streams of the admin page, which would keep the server from stopping. Therefore give the page
+    /// the signal that stops the server (`AdminRouter::shutdown_signal`).
     ///
     /// # Cancel safety
     ///
@@ -147,8 +147,7 @@ impl Registry {
             return ShutdownReport { without_store: true, ..ShutdownReport::default() };
         };
         let hub = &coordinator.0;
-        // The observation of the progress begins before the shutdown is requested, so that the end of the task is not
-        // missed.
+        // The subscription comes before the request for the shutdown, so that the end of the task is not missed.
         let mut progress = hub.progress.subscribe();
         {
             hub.warn_unless_running();

@@ -22,7 +22,7 @@ pub(super) struct Link {
     has_answered: bool,
     /// True if a write has failed, and no write has succeeded since.
     write_failed: bool,
-    /// The number of past failures whose recovery is not logged yet, because no write has succeeded since.
+    /// The number of past failures whose recovery is not logged yet. The next successful write logs the recovery.
     failures: u32,
     /// The last error, with its kind.
     pub(super) last_error: Option<(StoreErrorKind, String)>,
@@ -50,13 +50,13 @@ impl Link {
         self.kind
     }
 
-    /// Returns true if the store has not failed to answer since its last answer. Also returns true before the first
-    /// operation, so that operations begin.
+    /// Returns false from a failure of the store until its next answer, and otherwise true. The result is also true
+    /// before the first operation, so that operations begin.
     pub(super) const fn is_up(&self) -> bool {
         self.health.is_up()
     }
 
-    /// Returns true if the store has answered, and has not failed to answer since.
+    /// Returns true if the store has answered at least once and is up.
     pub(super) const fn answers(&self) -> bool {
         self.has_answered && self.is_up()
     }
@@ -77,9 +77,11 @@ impl Link {
         self.health.hurry(now);
     }
 
-    /// Ends the backoff after a success, and logs the recovery if a failure was logged. After a failed write, the error
-    /// stays and the recovery is not logged until a write succeeds, because a store that is full or read-only still
-    /// answers reads. `store` is the time of the store, or `None` if the operation returns no time.
+    /// Ends the backoff after a success, and logs the recovery if a failure was logged. `store` is the time of the
+    /// store, or `None` if the operation returns no time.
+    ///
+    /// After a failed write, the error stays and the recovery is not logged until a write succeeds. A successful load
+    /// is not enough, because a store that is full or read-only still answers loads.
     pub(super) fn succeeded(&mut self, now: Tick, operation: &'static str, store: Option<Timestamp>) {
         if let Some(store) = store {
             self.clock = Some((now, store));

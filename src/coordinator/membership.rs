@@ -1,17 +1,19 @@
 //! The members of a fleet, which are the instances that share a store and a fleet name.
 //!
-//! The number of members determines the quorum. A count that is too high delays the fleet and endangers no instance,
-//! because each instance still opens by itself. A count that is too low lets few instances decide for all. Therefore an
-//! instance that does not know the number never counts as alone.
+//! The number of members determines the quorum. A count that is too high delays the fleet, but each instance still
+//! opens by itself. A count that is too low lets few instances decide for all. An instance that is alone opens its
+//! fleet without the vote of another instance. Therefore an instance that does not know the number is never treated as
+//! alone.
 //!
 //! The record of the fleet (`record/member.rs`) has an entry for each instance. An instance writes its entry again at
-//! each heartbeat. The second heartbeat follows 2 s after the first one, and the others follow every 10 s. The answer
-//! of the store shows the entries of all others. After a conflict and at a shutdown, the instance writes before its
-//! next heartbeat. A first heartbeat that an outage has delayed is written as soon as the store answers.
+//! each heartbeat. The second heartbeat follows 2 s after the first one, and later heartbeats follow every 10 s. The
+//! answer of the store shows the entries of all other instances. After a conflict and at a shutdown, the instance
+//! writes before its next heartbeat. A first heartbeat that an outage has delayed is written as soon as the store
+//! answers.
 //!
 //! | knowledge | number of live members | alone |
 //! |---|---|---|
-//! | no answer yet, or none for 30 s | unknown | no |
+//! | no answer yet, or no answer for 30 s | unknown | no |
 //! | an answer names another live member | that member counts until its entry is 30 s old or marked as stopped | no |
 //! | answers name no other live member | 1 | once this has lasted for 20 s |
 //!
@@ -68,7 +70,8 @@ pub(super) struct Membership {
     /// The number of conflicts since the last successful write.
     conflicts: u32,
 
-    /// The start of this instance, on the clock of this process and, since the first heartbeat, on that of the store.
+    /// The time at which this instance started, as a tick of this process, and as a time of the store. The time of the
+    /// store is known since the first heartbeat.
     started: (Tick, Option<Timestamp>),
     phase: Phase,
     /// The rate limit of the log lines about failed heartbeats.
@@ -149,8 +152,8 @@ impl Membership {
             return Some(Heartbeat::Load(self.name.clone()));
         };
         if self.written.is_none() {
-            // The instances of a fleet often start together, so that the first answer shows few of them. The second
-            // heartbeat comes early and shows the others.
+            // The instances of a fleet often start together, so that the first answer shows only few of them. The
+            // second heartbeat comes early and shows the other instances.
             self.next = now.saturating_add(SECOND_AFTER.mul_f64(0.8 + dice.share() * 0.4));
         }
         let mut record = self.known.clone();
@@ -242,7 +245,8 @@ impl Membership {
                 return false;
             }
             Some(Err(_)) => {
-                // The next write replaces the bytes. The members are not known until the answer to that write.
+                // The stored bytes are no record, and the next write replaces them. The members are not known until the
+                // answer to that write.
                 self.others.forget(now.here);
                 return true;
             }
@@ -299,8 +303,8 @@ impl Membership {
         (self.phase, self.next) = (Phase::Runs, now);
     }
 
-    /// Makes the next entry mark the stop of the instance, if the store has an entry of this instance or is about to
-    /// get one.
+    /// Lets the next entry say that the instance has stopped. No such entry follows if the store has no entry of this
+    /// instance and is not about to get one.
     pub(super) fn stop(&mut self, now: Tick) {
         let has_entry = self.written.is_some() || self.sent.is_some();
         self.phase = if has_entry { Phase::Stops } else { Phase::Stopped };

@@ -13,9 +13,9 @@
 //! | refuses a single row | the row is a suspect and waits, and the other rows are sent |
 //! | refuses `trust` single rows one after the other, or has no other row to take | the notice is sent |
 //! | takes the notice | the suspects are sent once more, one at a time |
-//! | refuses a suspect once more | the row is set aside, and the caller logs it |
+//! | refuses a suspect once more | the row is set aside (given up), and the caller logs the row |
 //! | refuses the notice and has taken no other row | all rows wait, and each attempt sends the oldest suspect and one other row |
-//! | does not answer about a single row, but answers otherwise | the row waits longer, and the other rows are sent |
+//! | does not answer to a single row, but answers other operations | the row waits longer, and the other rows are sent |
 //!
 //! A row is set aside only if the store has taken another row between the two refusals of the row. Otherwise rows would
 //! be lost while the store refuses all rows, for example because a permission or a table is missing. The caller decides
@@ -44,8 +44,8 @@ pub(super) struct Outbox {
     /// The length of the next batch. A failed batch halves the length, unless the whole store is down. A stored batch
     /// doubles the length.
     width: usize,
-    /// True if a row in the queues was refused alone. If false, the search for suspects is skipped, because it visits
-    /// all rows.
+    /// True if the store has refused a row that was sent alone (a suspect) and that is still in a queue. If false, the
+    /// search for suspects is skipped, because the search visits all rows.
     has_tried: bool,
     /// The number of batches and notices that the store has taken.
     taken: u64,
@@ -57,17 +57,18 @@ pub(super) struct Outbox {
     trust: usize,
     /// The notice whose result is not known yet.
     notice: Option<AuditRow>,
-    /// The row that the next attempt sends, after the store has refused a notice and perhaps refuses all rows. `None`
-    /// once the store takes a row.
+    /// The kind of row that the next attempt sends, after the store has refused a notice and perhaps refuses all rows.
+    /// `None` once the store takes a row.
     stuck: Option<Stuck>,
 }
 
-/// The row that the next attempt sends, while the store perhaps refuses all rows.
+/// The kind of row that the next attempt sends, while the store perhaps refuses all rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stuck {
-    /// The oldest suspect is sent, so that the rows stay in their order if the store takes rows again.
+    /// The oldest suspect (a row that was refused alone), so that the rows stay in their order if the store takes rows
+    /// again.
     Oldest,
-    /// A row that was not refused yet is sent, because the store may refuse notices and suspects only.
+    /// A row that was not refused yet, because the store may refuse notices and suspects only.
     Another,
 }
 
@@ -88,11 +89,11 @@ pub(super) enum Sent {
 /// The consequence of a failed batch.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next {
-    /// The next batch is due now, because it differs from the failed batch.
+    /// The next batch can be sent now, because it differs from the failed batch.
     Now,
-    /// The next batch is due after a backoff.
+    /// The next batch must wait for a backoff.
     Later,
-    /// This row was set aside. The next batch is due now.
+    /// This row was set aside (given up). The next batch can be sent now.
     SetAside(Box<AuditRow>),
 }
 
@@ -171,9 +172,9 @@ impl Outbox {
         self.refused
     }
 
-    /// Returns the next rows, dated by the clock of the store. `store` is its time at the tick `now`. The rows stay in
-    /// the outbox until [`stored`](Self::stored) removes them, because the write may fail. Returns `None` if no row is
-    /// due.
+    /// Returns the next rows, dated by the clock of the store. `store` is the time of the store at the tick `now`. The
+    /// rows stay in the outbox until [`stored`](Self::stored) removes them, because the write may fail. Returns `None`
+    /// if no row can be sent now.
     ///
     /// The rows of operators are chosen first. The rows of one batch are in the order of their changes.
     pub(super) fn batch(&mut self, now: Tick, store: Timestamp) -> Option<Batch> {
@@ -192,9 +193,9 @@ impl Outbox {
         let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && !rests(waiting);
         let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
         let again = tried().find(|waiting| waiting.trial == Trial::Again && !rests(waiting));
-        // A suspect is sent a second time before the other rows only if no row of an operator is due and no single row
-        // was refused just now. After a refusal the other rows are sent first, because the store may refuse all rows
-        // from now on.
+        // The second attempt for a suspect waits while a row of an operator can be sent. It also waits if the last
+        // attempt was a refused single row. The store may refuse all rows from now on, so the other rows are sent
+        // first.
         let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
         let mut chosen = match oldest.or(again_first) {
             Some(alone) => vec![alone],
@@ -208,8 +209,9 @@ impl Outbox {
             return match self.stuck {
                 _ if suspects == 0 => None,
                 None => self.send_notice(store),
-                // Every row was refused or waits for its next attempt, so the search begins anew. A notice would be
-                // refused as well, or would be false if the store has begun to take rows again.
+                // All other rows were refused or wait for their next attempt, so the search for refused rows begins
+                // anew. No notice is sent, because the store would refuse the notice as well. If the store has begun to
+                // take rows again, the notice would be false.
                 Some(_) => {
                     self.clear_suspects();
                     self.batch(now, store)

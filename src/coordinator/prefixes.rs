@@ -1,8 +1,8 @@
 //! The layers with keyed circuits in a registry, with the prefix and the progress of the restore of each layer.
 //!
 //! The task and the registry share this list, because a layer can be created before or after the task begins. The
-//! references to the layers are weak. Keyed circuits hold their registry, and strong references would keep the task
-//! alive.
+//! references to the layers are weak, because each layer holds the registry and the registry holds this list. Strong
+//! references would form a cycle, and the task would never end.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -24,7 +24,7 @@ struct Prefix {
     progress: Progress,
 }
 
-/// The wait of a layer's services in `poll_ready` for the restore.
+/// The state of the wait in `poll_ready`, in which the services of a layer wait for the restore of its circuits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     /// No service waits.
@@ -42,9 +42,9 @@ enum Wait {
 enum Progress {
     /// The store has not listed the circuits of the layer yet.
     Unread,
-    /// These circuits were created from the names in the store, and some of them are not restored yet. `seen`
-    /// is false until the task has read its inbox once more. Only then each circuit either has a desk, which
-    /// restores the circuit, or is evicted.
+    /// These circuits were created from the names in the store, and some of them are not restored yet. `seen` is false
+    /// until the task has read its inbox once more. From then on, each circuit either has a desk, which restores the
+    /// circuit, or is evicted.
     Restoring { circuits: Vec<Circuit>, seen: bool },
     /// All circuits of the layer are restored.
     Done,
@@ -58,8 +58,8 @@ impl Prefixes {
         list.push(Prefix { keyed, wait: Wait::None, progress: Progress::Unread });
     }
 
-    /// Makes the services of each layer wait if the store has not listed the circuits of the layer yet. Returns these
-    /// layers.
+    /// Lets the services of a layer wait if the store has not listed the circuits of the layer yet. Returns all layers
+    /// whose services begin to wait.
     ///
     /// While there is a task, the caller must hold the lock of the inbox, so that a task that ends now also ends this
     /// wait. The caller drops the returned layers outside that lock.

@@ -36,8 +36,8 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
             snapshot.attempt = entry.attempt;
             snapshot.probe_successes = entry.probe_successes;
             give(&mut snapshot, opening(record, entry), now);
-            // The entry does not contain the time at which a half-open state began. The published state contains this
-            // time, which is used if this instance has published the state.
+            // The entry does not contain the time at which a half-open state began. If this instance has published the
+            // state, the published state contains this time.
             let is_published = entry.state == State::HalfOpen && record.instance == id;
             snapshot.half_open_for = half_open_for(record, now).filter(|_| is_published);
             // Counts are restored only if they are recent, because old counts say nothing about the present
@@ -135,8 +135,8 @@ fn is_newer(entry: &InstanceEntry, record: &CircuitRecord, who: &Who) -> bool {
 
 /// Writes the decision of a fleet into the snapshot of a circuit. The mode and the sums of the window stay. The run
 /// (the weight of the failures since the last success) becomes zero if the state changes. If circuit and fleet are both
-/// open, the circuit stays open until the later end of the two openings, because the service may have asked this
-/// instance for no calls until then.
+/// open, the circuit stays open until the later end of the two openings. The service may have asked this instance to
+/// wait until then (`Retry-After`).
 pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who, now: Timestamp) {
     let fleet = record.decision(who.follows());
     let own_end = (snapshot.state == State::Open).then_some(snapshot.open_for);
@@ -164,8 +164,9 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who
     }
 }
 
-/// Returns the time since the fleet closed, so that an instance continues its ramp at this point. `None` if the fleet
-/// is not closed, or if an operator has closed the fleet, because no ramp follows a reset.
+/// Returns the time since the fleet closed, so that the circuit continues its ramp (the gradual return to all calls) at
+/// this point. `None` if the fleet is not closed. Also `None` if an operator has closed the fleet, because no ramp
+/// follows a reset.
 fn closed_for(record: &CircuitRecord, fleet: &Fleet, now: Timestamp) -> Option<Duration> {
     let is_of = |operated: &Operated| fleet.reason.starts_with(&format!("{} by {}", operated.act, operated.user));
     let is_reset = record.operator.as_ref().is_some_and(|operated| operated.act == Act::Reset && is_of(operated));
@@ -208,8 +209,8 @@ pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Ti
 /// The reason of a state with the time at which the state began.
 type Reasoned = (EarlierReason, Option<Timestamp>);
 
-/// Returns the reason for which the circuit of this instance opened. If the entry has no reason, because an
-/// older version wrote it, the reason of the published state is used.
+/// Returns the reason for which the circuit of this instance opened. If the entry has no reason, because an older
+/// version wrote it, returns the reason of the published state.
 fn opening(record: &CircuitRecord, entry: &InstanceEntry) -> Option<Reasoned> {
     let is_open = record.state == State::Open && entry.state == State::Open;
     match entry.opening() {

@@ -1,9 +1,9 @@
 //! The task of a registry, which connects its circuits with the store.
 //!
-//! The task waits for the next event. An event is the bell of a circuit (which rings after a transition), a message of
-//! the registry, an answer of the store, a hint of the store at a change, the end of a health probe's runner, or the
-//! time of planned work. After each event the task lets the desks, one for each circuit, observe their circuits, and
-//! begins the operations that are due. One task serves all circuits of a registry, so that the desks need no lock.
+//! The task waits for the next event. A circuit wakes the task after a transition, and the registry wakes it with a
+//! message. An answer or a hint of the store, the end of a health probe's runner, and the time of planned work are
+//! events too. After each event the task lets the desks, one for each circuit, observe their circuits, and begins the
+//! operations that can begin now. One task serves all circuits of a registry, so that the desks need no lock.
 //!
 //! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
 //! desks derive the records to write.
@@ -160,8 +160,8 @@ impl Task {
     pub(super) fn spawn(hub: &Arc<Hub>, runtime: &Handle) -> bool {
         let task = runtime.spawn(Self::new(hub).run());
         let mut inbox = hub.inbox.lock();
-        // If the runtime has ended, the task was dropped and is finished. Otherwise the task runs and is about to
-        // finish, for example because another thread has requested a shutdown.
+        // There are two possible causes. If the runtime has ended, the task was dropped and is finished. Otherwise the
+        // task runs and is about to end, for example because another thread has requested a shutdown.
         if !inbox.running {
             return !task.is_finished();
         }
@@ -203,8 +203,8 @@ impl Task {
             self.finished = true;
             return false;
         }
-        // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation
-        // stayed due and could not begin.
+        // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation should
+        // begin now and cannot.
         let wait = self.next_wake(now).saturating_since(now).max(Duration::from_millis(1));
         tokio::select! {
             biased;
@@ -225,8 +225,8 @@ impl Task {
         let introduced = std::mem::take(&mut inbox.introduced);
         let forgotten = std::mem::take(&mut inbox.forgotten);
         let rung = std::mem::take(&mut inbox.rung);
-        // A change must count as unwritten at every moment from the bell until its desk has read the change. Therefore
-        // the changes enter the findings while the inbox is still locked.
+        // A change must count as unwritten from the moment at which the circuit has put its desk into the inbox until
+        // the desk has read the change. Therefore the changes enter the findings while the inbox is still locked.
         {
             let mut findings = self.hub.findings.lock();
             let known = rung.iter().filter(|(at, _)| self.ledger.desks.get(**at).is_some());
@@ -297,7 +297,7 @@ impl Task {
         self.finished |= ended;
     }
 
-    /// Lets a desk observe its circuit, because the circuit has rung its bell or a second has passed.
+    /// Lets a desk observe its circuit, because the circuit has put its desk into the inbox or a second has passed.
     fn look(&mut self, at: DeskId, now: Tick) {
         let Ledger { desks, who, .. } = &mut self.ledger;
         let Some(desk) = desks.get_mut(at) else { return };
@@ -305,7 +305,8 @@ impl Task {
         self.note(at, report, now);
     }
 
-    /// Lets every desk observe its circuit, because a change of the counts rings no bell.
+    /// Lets every desk observe its circuit, because no circuit notifies the task of a change that is only in its
+    /// counters.
     ///
     /// The function also reports the sums of each circuit to its observers, because a thread that makes no more calls
     /// reports no sums.
@@ -320,10 +321,10 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Plans the next write of a desk, and sets the pace of its polls. Afterwards the desk is in `to_write` if and only
-    /// if the desk has something to write now. The desk counts as unwritten if and only if the store lacks a change of
-    /// its circuit, even if the change is written later. A command to the fleet, and the mark that this instance stops,
-    /// do not count as unwritten.
+    /// Updates the plans for a desk: its next write and the pace of its polls. Afterwards the desk is in `to_write` if
+    /// and only if it has something to write now. The desk is in `findings.unwritten` if and only if the store lacks a
+    /// change of its circuit, even if the change is written later. A command to the fleet, and the mark that this
+    /// instance stops, are not such changes.
     fn plan(&mut self, at: DeskId, now: Tick) {
         self.check(at, now);
         self.set_pace(at, now);
@@ -423,8 +424,8 @@ impl Task {
             next = next.min(at);
         }
         if self.ledger.link.is_up() && !busy && !self.to_load.is_empty() {
-            // A write of this step needs a load, but the loads of this step have already begun. Therefore the next step
-            // comes at once and begins the load.
+            // A write of this step has found that its desk needs a load, but the loads of this step have already begun.
+            // Therefore the next step comes at once and begins the load.
             return Tick::ZERO;
         }
         if let Some(at) = self.next_hint().into_iter().chain(self.next_beat()).min() {
@@ -443,8 +444,8 @@ impl Task {
             next = next.min(at);
         }
         if self.hub.terms.first_call_waits.is_zero() {
-            // Calls never wait, so the search below is skipped. The search would visit up to ten thousand desks after
-            // every event.
+            // By the configuration, no call waits for a restore. Therefore the search below is skipped, which would
+            // visit up to ten thousand desks after every event.
             return next;
         }
         let waiting = self.ledger.desks.iter().filter_map(Desk::calls_wait_until).min();
@@ -467,9 +468,9 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 /// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
 /// this time, because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
-/// The largest number of closed circuits whose records a shutdown writes only for the mark of the stop, because a slow
-/// store must not have to write thousands of marks. Each circuit that is not closed gets a mark, because its entry
-/// would otherwise count as that of a live instance for some minutes.
+/// The largest number of closed circuits for which a shutdown writes a mark that this instance stops. A slow store must
+/// not have to write thousands of marks. Each circuit that is not closed gets a mark, because its entry would otherwise
+/// look like the entry of a live instance for some minutes.
 const CLOSED_MARKS: usize = 64;
 /// The time between two observations of all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

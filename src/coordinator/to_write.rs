@@ -1,4 +1,4 @@
-//! The desks with something to write. Desks with an order of an operator come first, in the order of the orders.
+//! The desks with something to write. Desks with an order of an operator come first, and among these the oldest order.
 //!
 //! An outage of the network opens thousands of circuits at once. An operator who acts meanwhile waits for an answer,
 //! and must not wait for the records of all these circuits.

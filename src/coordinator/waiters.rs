@@ -40,7 +40,8 @@ struct Row {
     waiting: Vec<oneshot::Sender<()>>,
 }
 
-/// The callers that gave the same order, possibly by several requests.
+/// The callers that wait for the result of one order. There are several if a caller gave an order, did not wait for its
+/// result, and gave the order again.
 type Waiting = Vec<oneshot::Sender<Fate>>;
 
 impl Waiters {

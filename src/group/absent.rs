@@ -16,30 +16,32 @@ use super::{Group, members, taken};
 use crate::clock::{AnyClock, Tick};
 use crate::sync::{AtomicU64, Mutex, OnceLock, Relaxed};
 
-/// The layers of keys that have circuits in the group, and their absent circuits.
+/// The layers of keys that have circuits in the group, and the counts of the absent circuits in these layers.
 #[derive(Default)]
 pub(super) struct Layers {
     known: OnceLock<Known>,
-    /// The absent members and their slots, in the two halves of a word like those of the group.
+    /// The number of absent members and the number of open slots that these members have taken, in the two halves of
+    /// one word. The counts of the group have the same layout.
     absent: AtomicU64,
 }
 
 struct Known {
     layers: Mutex<Vec<Weak<dyn Layer>>>,
-    /// The clock that measures the time between two counts. The clock is always that of the first layer, because the
-    /// clocks of two circuits can have different origins.
+    /// The clock that measures the time between two counts. This is always the clock of the first layer, because the
+    /// clocks of two layers can have different origins.
     clock: AnyClock,
-    /// The time from which the absent circuits are counted again, in nanoseconds.
+    /// The time of the next count of the absent circuits, in nanoseconds.
     next_count: AtomicU64,
 }
 
-/// A layer of keys, which has the time of the last use of each of its circuits.
+/// A layer of keys, which knows when each of its circuits was last used.
 pub(crate) trait Layer: Send + Sync {
-    /// Returns the numbers of this layer's absent circuits in the group, and of their open slots.
+    /// Returns the number of absent circuits that this layer has in the group, and the number of open slots that these
+    /// circuits have taken.
     fn absent(&self, group: &Group) -> Absent;
 }
 
-/// The numbers of absent circuits of a group, and of the open slots that these circuits have taken.
+/// The number of absent circuits of a group, and the number of open slots that these circuits have taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Absent {
     pub(crate) members: u32,
@@ -47,8 +49,8 @@ pub(crate) struct Absent {
 }
 
 impl Group {
-    /// Adds a layer to the layers whose absent circuits the group subtracts, unless the layer was added before. `clock`
-    /// is the clock of the layer.
+    /// Adds a layer of keys, unless the layer was added before. From now on, the group subtracts the absent circuits of
+    /// this layer. `clock` is the clock of the layer.
     pub(crate) fn add_layer(&self, layer: &Weak<dyn Layer>, clock: &AnyClock) {
         let new = || Known { layers: Mutex::default(), clock: clock.clone(), next_count: AtomicU64::new(0) };
         let mut layers = self.shared.layers.known.get_or_init(new).layers.lock();
@@ -58,8 +60,8 @@ impl Group {
     }
 
     /// Counts the absent circuits, unless they were counted less than a second ago. The caller must hold no lock,
-    /// because a layer takes the locks of its circuits. The caller must hold no list of handles either, because such
-    /// a handle makes its circuit look needed.
+    /// because a layer takes the locks of its circuits. The caller must hold no list of handles to circuits either,
+    /// because a circuit to which a handle exists does not count as absent.
     pub(crate) fn count_absent(&self) {
         let Some(Known { layers, clock, next_count }) = self.shared.layers.known.get() else { return };
         // Relaxed for both words, because the counts publish no other data, and the exchange only elects the thread
@@ -96,7 +98,7 @@ impl Layers {
     /// Returns the counts of a group without its absent circuits. The differences saturate at zero, because a circuit
     /// may have left the group since it was counted.
     pub(super) fn subtract_absent(&self, counts: u64) -> u64 {
-        // Relaxed, for the reason in `count_absent`.
+        // Relaxed, because the counts publish no other data.
         let absent = self.absent.load(Relaxed);
         join(members(counts).saturating_sub(members(absent)), taken(counts).saturating_sub(taken(absent)))
     }
@@ -106,5 +108,6 @@ fn join(members: u32, taken: u32) -> u64 {
     u64::from(members) << 32 | u64::from(taken)
 }
 
-/// The shortest time between two counts. The count of a layer of ten thousand keys takes some milliseconds.
+/// The shortest time between two counts of the absent circuits. One count in a layer of ten thousand keys takes some
+/// milliseconds.
 const COUNT_EVERY: Duration = Duration::from_secs(1);

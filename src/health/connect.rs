@@ -16,8 +16,8 @@ use crate::config::HealthAddress;
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, no connection stays open. A lookup under way continues, and keeps its place in the bound
-/// until its end.
+/// If the future is dropped, no connection stays open. A DNS lookup under way continues, and counts toward the bound on
+/// lookups until it ends.
 pub(super) async fn connect(address: &HealthAddress) -> io::Result<TcpStream> {
     if let Ok(ip) = address.host.parse::<IpAddr>() {
         return TcpStream::connect((ip, address.port)).await;
@@ -35,7 +35,7 @@ pub(super) async fn connect(address: &HealthAddress) -> io::Result<TcpStream> {
     TcpStream::connect(&found[..]).await
 }
 
-/// The bound on the lookups that the health probes of this process make at the same time.
+/// Limits the number of DNS lookups that the health probes of this process make at the same time.
 static LOOKUPS: Semaphore = Semaphore::const_new(16);
 /// The largest number of addresses of one host that are tried.
 const MOST_ADDRESSES: usize = 16;

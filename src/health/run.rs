@@ -89,7 +89,8 @@ async fn run(probe: HealthProbe) {
 }
 
 /// Returns the time until the next check. `jitter` and `turn` are random numbers between 0 and 1. `jitter` varies the
-/// interval itself, and `turn` varies the time that is left to the other instances.
+/// configured interval. `turn` varies the additional wait of an instance of a fleet, during which the other instances
+/// check.
 ///
 /// In a fleet of n instances, each instance waits n intervals on average, so that the fleet makes about one check in
 /// each interval. The time varies between about one interval and 2n - 1 intervals, because the instances of a fleet
@@ -99,7 +100,7 @@ fn interval(every: Duration, instances: u32, jitter: f64, turn: f64) -> Duration
     every.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter + 2.0 * others * turn)
 }
 
-/// Makes one check within the deadline, and catches its panics. Returns the result, and the text of a check that
+/// Makes one check within the deadline, and catches its panics. Returns the result, and the error text if the check
 /// failed.
 async fn checked(check: &Check, deadline: Duration) -> (HealthResult, Option<String>) {
     let Some(answer) = guarded(|| check()) else { return (HealthResult::Panicked, None) };
@@ -153,8 +154,8 @@ impl Runner {
         }
     }
 
-    /// Runs the future to its end. Drops the future and returns `None` if the circuit is in another era, if no check is
-    /// wanted any more, or if the circuit is gone.
+    /// Runs the future to its end. Drops the future and returns `None` if the era (the version of the circuit's state)
+    /// has changed, if no check is wanted any more, or if the circuit is gone.
     async fn unless_changed<T>(&mut self, era: u64, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         poll_fn(|context| match self.look(context) {
@@ -164,8 +165,8 @@ impl Runner {
         .await
     }
 
-    /// Registers with the wakers of the circuit, and returns the check that the circuit wants. `None` if the circuit is
-    /// gone.
+    /// Registers with the wakers of the circuit, and returns whether the circuit wants a check now. Returns `None` if
+    /// the circuit is gone.
     fn look(&mut self, context: &Context<'_>) -> Option<Wanted> {
         let circuit = self.circuit.upgrade()?;
         circuit.register_at(&mut self.place, context);

@@ -1,8 +1,8 @@
 //! The check of a store's address, which is the same for settings, stores and `circuitctl`.
 //!
 //! The check knows every scheme and every parameter. An unknown parameter is refused. Otherwise a misspelt `sslmode`
-//! would have no effect, and the password could be sent to a server that is not the database. An error repeats the name
-//! or the value of a parameter only if no part of a password can be in it.
+//! would have no effect, and the password could be sent to a server that is not the database. An error quotes the name
+//! or the value of a parameter only if the quoted text cannot contain a part of a password.
 
 mod known;
 mod several;
@@ -36,7 +36,8 @@ impl Address {
         let kind = StoreKind::of(url).ok_or(Wrong::Form)?;
         let is_socket = scheme.contains("unix");
         let is_server = matches!(kind, StoreKind::Postgres | StoreKind::Redis);
-        // A space before or after the address is refused here, because no store would explain the mistake.
+        // A space before or after the address is refused here, because the error of a store would not name the space as
+        // the cause.
         if is_server && !rest.starts_with("//") || url.trim() != url || url.contains(forges) {
             return Err(Wrong::Form);
         }
@@ -74,7 +75,7 @@ impl Address {
             }
             check_value(kind, name, &value)?;
             if name == PREFIX && !is_prefix(&value) {
-                // The value is repeated only if no part of a password can be in it.
+                // The error quotes the value only if the value cannot contain a part of a password.
                 let sure = ends_as_host(place) && !query.is_some_and(|query| query.contains('@'));
                 let value = if sure { format!(" is \"{}\" and", quoted(&value)) } else { String::new() };
                 return Err(part(format!("the parameter `prefix`{value} must be {PREFIXES}")));

@@ -6,9 +6,10 @@
 //! circuits that an operator holds, and the circuits whose calls the application makes by a handle. Circuits that would
 //! reject the next call are needed too, because callers avoid their keys. The same circuits are not evicted as idle.
 //!
-//! The application's handles are known only by the reference count, which a status page raises for a moment as well.
-//! Therefore two counts in a row must find a handle. The first count after a handle was made can find too few members,
-//! and never too many.
+//! Only the reference count of a circuit shows that the application has a handle, and a status page raises this count
+//! for a moment as well. Therefore a handle makes its circuit needed only if two counts of absent circuits in a row
+//! have found the handle. The first count after the application has got a handle can find too few members, and never
+//! too many.
 
 use super::circuits::{Circuits, GRAIN};
 use super::slot::Slot;

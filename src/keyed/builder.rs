@@ -102,8 +102,8 @@ impl KeyedBuilder {
     /// more than 0, at most 1. Default: no group.
     ///
     /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of
-    /// independent services need none. A caller who chooses the keys can fill the group with keys that fail, so that
-    /// the circuits of other keys stay closed. A key that is not in use does not count, as [`Group`](crate::Group)
+    /// independent services need no group. A caller who chooses the keys can fill the group with keys that fail, so
+    /// that the circuits of other keys stay closed. A key that is not in use does not count, as [`Group`](crate::Group)
     /// describes. A key that is evicted leaves the group. If a handle to its circuit is still in use, the circuit opens
     /// without a slot.
     pub const fn at_most_open(mut self, share: f64) -> Self {
@@ -168,8 +168,8 @@ impl KeyedBuilder {
             let allowed = format!("a prefix that begins no other name, and {taken}");
             ConfigError::new("prefix", format_args!("\"{prefix}\""), allowed)
         })?;
-        // The names of the kill switch must be noted first, because a note before the first expected name is
-        // dropped.
+        // `expect_names` registers the names in the kill switch variable. Only then is the prefix noted as the owner of
+        // such names, because a note before the first registered name is dropped.
         expect_names();
         note(|| Call::Keyed(prefix.clone()));
         telemetry::keyed::begin();

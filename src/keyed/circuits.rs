@@ -40,7 +40,7 @@ pub(super) struct Circuits {
     labels: Arc<Labels>,
     /// The group of all keys. `None` if the template sets the group of each circuit.
     group: Option<Group>,
-    /// A reference to this layer, by which the groups of its circuits find the absent circuits.
+    /// A reference to this layer, with which the groups of its circuits find the circuits whose keys are not in use.
     itself: Weak<dyn Layer>,
     pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
@@ -52,7 +52,7 @@ pub(super) struct Circuits {
     registry_full_until: AtomicU64,
     pub(super) evicted: AtomicU64,
     unguarded: AtomicU64,
-    /// The coarse tick from which the next warning is permitted.
+    /// The coarse tick from which this layer may log its next warning.
     warn_at: AtomicU64,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum Why {
 
 impl Circuits {
     /// Creates the map. `sample` has the settings that the template returns for an example name. `itself` is the layer
-    /// of the map.
+    /// that owns the map.
     pub(super) fn new(settings: KeyedBuilder, prefix: &str, sample: &Config, itself: Weak<dyn Layer>) -> Self {
         let KeyedBuilder { registry, template, max_keys, idle, labels, at_most_open, .. } = settings;
         let group = at_most_open.map(|share| Group::new(prefix).at_most_open(share));
@@ -102,8 +102,8 @@ impl Circuits {
     #[inline]
     pub(super) fn with<T>(&self, key: &str, act: impl FnOnce(Option<&Circuit>) -> T) -> T {
         let now = self.clock.now().as_nanos() >> GRAIN;
-        // The map contains only stems. A key that is in the map is its own stem, unless the key looks like a
-        // hashed stem.
+        // The map contains circuits by stem, which is the name without the prefix. If the map has an entry for the text
+        // of the key, the key is its own stem, unless the key looks like a hashed stem.
         if !looks_made(key) {
             let known = self.known.pin();
             if let Some(entry) = known.get(key)
@@ -146,7 +146,7 @@ impl Circuits {
     }
 
     /// Adds the circuit of a stem to the map. Returns the circuit, with `true` if this call has inserted the circuit.
-    /// Returns the reason if calls of the key pass unguarded.
+    /// The error is the reason why calls of the key pass unguarded.
     pub(super) fn add(&self, stem: &str, now: u64, cause: Cause) -> Result<(Circuit, bool), Why> {
         let name = format!("{}{stem}", self.prefix);
         let (has_label, former) = {
@@ -180,8 +180,9 @@ impl Circuits {
         for circuit in &leaving.gone {
             telemetry::evicted();
             circuit.report_forgotten();
-            // The key may already have a new circuit, whose gauges the report has reset. The refresh sets the gauges of
-            // the new circuit again.
+            // The key of an evicted circuit may already have a new circuit with the same label. The report about the
+            // evicted circuit has set the gauges of this label to zero. The refresh sets them to the values of the new
+            // circuit.
             let has_label = circuit.config().label.as_ref().is_some_and(|label| label.is_own());
             if let Some(next) = self.registry.get(circuit.name()).filter(|_| has_label) {
                 next.refresh_metrics();
@@ -286,8 +287,8 @@ impl Circuits {
     }
 }
 
-/// Removes the circuits from the registry when the last handle to this map is dropped, because no later call could
-/// evict the circuits. Other circuits may then have their names.
+/// Removes the circuits from the registry when the last handle to this map is dropped. No later call could evict these
+/// circuits. After the removal, other circuits may use their names.
 impl Drop for Circuits {
     fn drop(&mut self) {
         for circuit in self.known.pin().values().filter_map(|entry| entry.circuit.as_ref()) {
@@ -308,8 +309,8 @@ impl Why {
     }
 }
 
-/// The shift from nanoseconds to coarse ticks. A tick is 2^24 ns or 17 ms, so the time of use of a busy key
-/// is written sixty times a second.
+/// The shift from nanoseconds to coarse ticks. A tick is 2^24 ns or 17 ms, so the time of use of a busy key is written
+/// at most sixty times a second.
 pub(super) const GRAIN: u32 = 24;
 /// The number of coarse ticks in about a second.
 pub(super) const SECOND: u64 = 60;

@@ -18,7 +18,7 @@ pub(super) enum Stem<'a> {
 }
 
 impl<'a> Stem<'a> {
-    /// Returns the stem of a key, which has at most `room` bytes. `room` must be at least [`LONGEST_MADE`].
+    /// Returns the stem of a key. The stem has at most `room` bytes, and `room` must be at least [`LONGEST_MADE`].
     pub(super) fn new(key: &'a str, room: usize) -> Self {
         // Most keys are ASCII, for which the fast check by bytes is enough. Only other keys need the check by
         // characters.
@@ -64,7 +64,7 @@ pub(super) fn is_stem(stem: &str, room: usize) -> bool {
     (1..=room).contains(&stem.len()) && stem.chars().all(is_printable)
 }
 
-/// Returns true if a key ends like a hashed stem, with the mark and the hash.
+/// Returns true if a key ends like a hashed stem, with a `~` and a hash.
 #[inline]
 pub(super) fn looks_made(key: &str) -> bool {
     let Some((_, end)) = key.as_bytes().split_at_checked(key.len().wrapping_sub(2 * HASHED + 1)) else { return false };

@@ -3,9 +3,9 @@
 //! A caller who chooses keys can let so many keys fail that the layer has to forget failing circuits. A host in use
 //! then differs from the keys of that caller only because calls to the host continue. Therefore the layer remembers for
 //! a forgotten key how many calls the key had. The memory is a filter as in `TinyLFU` (Einziger, Friedman and Manes,
-//! 2017), which is a Bloom filter whose cells have numbers. The number of a key is at most 255. While the filter
-//! remembers the key, the number is never too small and seldom too large. Two generations of cells take turns, so that
-//! old keys disappear without a scan.
+//! 2017), which is a Bloom filter with a number in each cell. The number of calls of a key is stored up to 255. While
+//! the filter remembers the key, the number is never too small and seldom too large. If the present generation of cells
+//! is full, empty cells replace the previous generation, so that old keys disappear without a scan.
 
 use std::hash::BuildHasher;
 
@@ -26,8 +26,8 @@ pub(super) struct Recall {
 
 impl Recall {
     /// Returns an empty memory for a layer with this number of keys. A full memory takes 512 bytes to 1 KiB for each
-    /// key, from 8 KiB up to 2 MiB, and remembers at least the last 85 forgotten keys for each key of the layer. Above
-    /// 4 096 keys the memory grows no further, and remembers at least the last 349 525 forgotten keys.
+    /// key, from 8 KiB up to 2 MiB, and remembers at least the last 85 × `max_keys` forgotten keys. Above a `max_keys`
+    /// of 4 096 the memory grows no further, and remembers at least the last 349 525 forgotten keys.
     pub(super) fn new(max_keys: usize) -> Self {
         let cells = max_keys.saturating_mul(256).clamp(1 << 12, 1 << 20).next_power_of_two();
         let (present, past) = (Box::default(), Box::default());

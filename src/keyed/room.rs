@@ -121,7 +121,7 @@ impl Room {
         self.keys < self.max || cause == Cause::Call && self.evict_some(circuits, known, now, Full::Layer)
     }
 
-    /// Returns the tick until which new keys are refused, after there was no room for a key.
+    /// Returns the tick until which new keys are refused. The caller has just found no room for a key.
     pub(super) fn next_try(&self, now: u64) -> u64 {
         self.room_at.max(now + 1)
     }
@@ -160,7 +160,8 @@ impl Room {
         let all = || known.iter().filter(|(_, entry)| takes_room(entry));
         let free = all().filter(|(_, entry)| !is_held(entry));
         let mut leaving: Vec<_> = free.map(|(stem, entry)| (Rank::of(entry, handles), stem, entry)).collect();
-        // An eighth of the known keys and not of `max`, because a full registry can leave a layer far fewer keys.
+        // An eighth of the known keys and not of `max`, because a layer can have far fewer keys than `max` if the
+        // registry is full.
         let wanted = (all().count() / 8).max(1);
         if leaving.len() > wanted {
             leaving.select_nth_unstable_by_key(wanted, |(rank, ..)| *rank);

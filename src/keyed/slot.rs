@@ -21,7 +21,8 @@ pub(super) struct Slot {
     used: AtomicU64,
     /// The coarse tick at which the restore created the circuit. `u64::MAX` if a call created the circuit.
     brought_back: u64,
-    /// True if the last count of absent circuits found a handle of the application to this circuit.
+    /// True if the application had a handle to this circuit at the last count of absent circuits (circuits whose keys
+    /// are not in use).
     had_handle: AtomicBool,
 }
 
@@ -53,8 +54,8 @@ impl Slot {
         self.used.load(Relaxed) >> USES_BITS
     }
 
-    /// Stores whether this count of absent circuits has found a handle of the application. Returns true if this count
-    /// and the count before have found a handle.
+    /// Stores whether the application has a handle to this circuit, for a count of absent circuits. Returns true if the
+    /// present and the previous count have both found a handle.
     pub(super) fn note_handle(&self, has_handle: bool) -> bool {
         // Relaxed, because the flag publishes no other data.
         self.had_handle.swap(has_handle, Relaxed) && has_handle

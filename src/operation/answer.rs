@@ -70,9 +70,9 @@ pub enum Kept {
 
 #[cfg(feature = "store")]
 impl Kept {
-    /// Returns the place where an act was recorded. A record in the store contains the act. `lacking` is the tier that
-    /// does not have the record, or `None` if every tier has the record. `row` is the result of writing the row of the
-    /// audit.
+    /// Returns the place where an act was recorded, for an act that is in a record of the store. `lacking` is the tier
+    /// that does not have the record, or `None` if every tier has the record. `row` is the result of writing the row of
+    /// the audit.
     pub(super) fn of(generation: Generation, lacking: Option<&'static str>, row: Result<(), String>) -> Self {
         match (lacking, row) {
             (None, Ok(())) => Self::Stored { generation },

@@ -1,7 +1,7 @@
 //! The decision of a fleet with its votes and leases, loaded from the store for each query.
 //!
 //! No copy of the answer stays in memory. The bytes in the store are not trusted. The record is decoded as the
-//! instances decode it, and a vote or a lease that lasts longer than any command allows does not count.
+//! instances decode their records. A vote or a lease that lasts longer than any command allows is ignored.
 
 use std::time::Duration;
 
@@ -37,9 +37,9 @@ pub struct FleetStatus {
     pub instance: String,
     /// The number of votes that opened the fleet. `None` if the fleet is closed, or if no votes opened the fleet.
     pub opened_by: Option<u32>,
-    /// The number of votes that open the closed fleet, or that were needed for the present opening. `None` if the
-    /// record does not have the number and this process has no such circuit in a fleet. The record has the number only
-    /// if votes opened the fleet and the fleet has not closed since.
+    /// The number of votes that an opening needs. If votes have opened the fleet and the fleet has not closed since,
+    /// this is the number that the present opening needed, from the record. Otherwise the number comes from the circuit
+    /// of this process, and is `None` if this process has no such circuit in a fleet.
     pub needed: Option<u32>,
     /// The votes in force for an opening, by instance. Empty unless the fleet is closed, because the votes end when the
     /// fleet opens.
@@ -74,8 +74,8 @@ pub struct FleetLease {
     pub failed: bool,
 }
 
-/// The entry of an instance in the record. A healthy instance writes its entry rarely, so the numbers can be as old as
-/// [`seen`](Self::seen).
+/// The entry of an instance in the record. A healthy instance writes its entry rarely. [`seen`](Self::seen) is the age
+/// of the entry and of its numbers.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FleetInstance {
@@ -87,7 +87,7 @@ pub struct FleetInstance {
     pub mode: Mode,
     /// The time since the instance wrote its entry.
     pub seen: Duration,
-    /// True if the instance has stopped, or has written nothing for so long that it no longer counts.
+    /// True if the instance has stopped, or has written nothing for so long that the instance no longer counts as live.
     pub gone: bool,
     /// The run of failures, which is the weight of the failures since the last success.
     pub run: f64,
@@ -104,7 +104,7 @@ impl Registry {
     /// record of the circuit from the store.
     ///
     /// A circuit without a record has the status of a fleet that has never decided, which is closed. The same status is
-    /// returned if the registry has no store. The name need not be that of a circuit of this process.
+    /// returned if the registry has no store. This process need not have the circuit.
     ///
     /// # Errors
     ///

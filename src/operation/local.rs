@@ -261,8 +261,8 @@ impl Begun {
         let kept = match delivery.fate(&name, fate, row, *patient).await {
             Ok((Fate::Stored { generation, lacking }, row)) => {
                 *patient &= row.is_ok();
-                // If the row of the audit is not stored yet, the durable tier may be down, so the record may be in the
-                // cache only.
+                // If the row of the audit is not stored yet, the durable tier of the store may be down. The record may
+                // then be in the cache only.
                 let lacking = lacking.or_else(|| delivery.durable_tier().filter(|_| row.is_err()));
                 Kept::of(generation, lacking, row)
             }

@@ -54,7 +54,7 @@ pub struct Operator {
     incarnation: Arc<str>,
     timeout: Duration,
     cooldown: Duration,
-    /// True if an order is sent although the entries of the instances name a cache that this store does not have.
+    /// True if orders are carried out even if the instances use a cache that the store of this operator does not have.
     ignores_tiers: bool,
 }
 
@@ -92,9 +92,9 @@ impl Operator {
         self
     }
 
-    /// Appends the login name of the person to the name of the instance, for example `operator@vm login ana`. The user
-    /// of an order is only a claim. Therefore a tool calls this method if the person names another user in the orders.
-    /// The first 32 characters of the login name are kept. Neither the user nor the login name is checked.
+    /// Appends the login name of the person to the name of the instance, for example `operator@vm login ana`. A person
+    /// can name any user in an order. Therefore a tool calls this method if that user differs from the login name. The
+    /// first 32 characters of the login name are kept. Neither the user nor the login name is checked.
     pub fn login(self, name: &str) -> Self {
         let instance = format!("{} login {}", cut(&self.instance, 61), one_line(name.trim(), 32));
         self.instance(&instance)
@@ -107,8 +107,8 @@ impl Operator {
         self
     }
 
-    /// Sets the cooldown of resets, which begins when the published state leaves closed or an operator trips the
-    /// circuit. Default: 60 s.
+    /// Sets the cooldown of resets. The cooldown begins when the published state changes from closed to another state,
+    /// or when an operator trips the circuit. Default: 60 s.
     ///
     /// The cooldown must be set here, because the store does not know the configuration of the circuits.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {

@@ -59,8 +59,8 @@ impl Changes {
                 self.wait().await;
             }
             if !self.begun {
-                // The watch begins before the first list, so that no change between the two is missed. A store that
-                // cannot watch at present is polled.
+                // The watch begins before the records are first listed, so that no change in between is missed. A store
+                // that cannot watch at present is polled.
                 self.watch = self.operator.store_watch().await.unwrap_or_default();
                 self.begun = true;
             }
@@ -90,8 +90,8 @@ impl Changes {
                 None => std::future::pending().await,
             }
         };
-        // One list finds all changes, so the name in the event is not needed. Most stores report no write that changes
-        // only counts. The poll finds such a write.
+        // One list finds all changes, so the name in the event is not needed. Most stores do not report a write that
+        // changes only the counts of calls. The poll finds such a write.
         let reported = tokio::time::timeout(POLL, reported).await;
         // The flag is set before the pause, so that no change is lost if the future is dropped during the pause.
         self.due = true;

@@ -1,4 +1,5 @@
-//! A failure with its weight and its kind, and the deadline of the caller that may have caused the failure.
+//! A failure with its weight and its kind. If the failure may be due to a deadline of the caller, the failure has that
+//! deadline, too.
 
 use std::fmt;
 use std::time::Duration;
@@ -168,8 +169,8 @@ impl Failure {
     /// of a provider that bans impatient clients. The circuit stays open for [`retry_after`](Self::with_retry_after) at
     /// least, capped at 5 minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded
     /// under a hold of an operator or under `CIRCUIT_BREAKER_DISABLED` opens nothing. A failure with a `Retry-After`
-    /// also counts if its answer arrives late, after the circuit has changed its state. Such a late answer opens the
-    /// circuit, or makes the present opening longer. In a fleet only the instance that got the answer keeps the
+    /// also takes effect if its answer arrives late, after the circuit has changed its state. Such a late answer opens
+    /// the circuit, or makes the present opening longer. In a fleet only the instance that got the answer keeps the
     /// `Retry-After`. The other instances may still probe, and can close the fleet.
     ///
     /// A [`deadline`](Self::deadline) that trips at once always weighs 0.5, because the service itself has answered.

@@ -1,8 +1,8 @@
 //! The commands by which an instance requests changes of a record, and the function that applies them.
 //!
-//! A command carries the number that its instance knew of the changed part of the record. If another writer has changed
-//! this part in the store since then, the command changes nothing, so that a late write cannot undo a newer write. If
-//! the instance knew no number, the change that happened later wins.
+//! Each part of a record has a number, which increases with each change of the part. A command carries the number that
+//! its instance last knew. If the number in the store is larger, the command changes nothing, so that a late write
+//! cannot undo a newer write. If the instance knew no number, the change that happened later wins.
 
 mod evidence;
 mod operate;
@@ -38,7 +38,8 @@ pub enum Effect {
     /// The record contained the effect of the command already.
     Known,
     /// The part in the record is newer than the number on which the command was based, or another order has the id of
-    /// the command. For a command to a fleet, a condition of the command is not met. The record is unchanged.
+    /// the command. A command to a fleet also has this effect if one of its conditions is not met. The record is
+    /// unchanged.
     Superseded,
     /// The hold of the command has ended before the command was written. The record is unchanged.
     Expired,

@@ -32,11 +32,12 @@ pub struct InstanceEntry {
     /// The whole open duration, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// True if the circuit left closed on the advice of another instance, or took over the state of another instance.
-    /// Until the circuit has closed, none of its openings advises other instances, so that advice cannot feed itself.
+    /// True if the circuit left the closed state on the advice of another instance, or took over the state of another
+    /// instance. Until the circuit has closed, none of its openings advises other instances, so that advice cannot feed
+    /// itself.
     #[serde(default, skip_serializing_if = "is_default")]
     pub advised: bool,
-    /// The time when the circuit left closed. `None` for a closed circuit.
+    /// The time when the circuit left the closed state. `None` for a closed circuit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_closed_at: Option<Timestamp>,
     /// The number of openings in a row.
@@ -74,8 +75,8 @@ pub struct InstanceEntry {
     /// stored opening can belong to an earlier entry, and [`opening()`](Self::opening()) then returns `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
-    /// The mark of an instance that has stopped, which is the `sequence` of the entry that the instance wrote at its
-    /// shutdown. [`is_stopped`](Self::is_stopped) compares the two numbers.
+    /// The `sequence` of the entry that the instance wrote at its shutdown, or `None`. If this number is equal to the
+    /// `sequence` of this entry, the instance [has stopped](Self::is_stopped).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<u64>,
     /// The sequence of the last act of an operator that the instance had applied when it wrote the entry. A restore
@@ -192,8 +193,8 @@ impl InstanceEntry {
             || serde_json::to_vec(self).is_ok_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_ok())
     }
 
-    /// Cuts texts that are too long, replaces deceptive characters, sets impossible weights to zero, and drops a text
-    /// that is no version.
+    /// Cuts texts that are too long, replaces deceptive characters, sets impossible weights to zero, and drops a
+    /// `version` that cannot be a version of this crate.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
         if let Some(tiers) = &mut self.tiers {

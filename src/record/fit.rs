@@ -1,14 +1,14 @@
 //! The size limit of a record, and the removal of content from a record that is too long.
 //!
 //! The limits for reading and for writing are the same. If a record at the limit kept all its content, no further act
-//! of an operator could be stored. Therefore a record that is too long loses content in a fixed order. The openings
-//! with their reasons are removed first, from the entries that were written first, because only people read a reason.
-//! If that is not enough, the entries that were written first are removed. Fields that this version does not know are
-//! kept up to a bound, also in a record that is too long, because a later version may decide by these fields.
+//! of an operator could be stored. Therefore a record that is too long loses content in a fixed order. First, the
+//! oldest entries lose their openings with the reasons of these openings, because only people read a reason. If that is
+//! not enough, the oldest entries are removed. A later version of this crate may decide by fields that this version
+//! does not know. Therefore unknown fields are kept up to a bound, even in a record that is too long.
 //!
-//! The result depends only on the record, so that all instances keep the same content. The sums over the entries enter
-//! the length of a record with their longest length. Therefore a record that fits still fits when its sums have more
-//! digits.
+//! The result depends only on the record, so that all instances keep the same content. The length of a record is
+//! computed as if each sum over the entries had its largest number of digits. Therefore a record that fits still fits
+//! when its sums grow.
 
 use std::io;
 
@@ -18,7 +18,8 @@ use serde_json::{Map, Value};
 use super::CircuitRecord;
 
 impl CircuitRecord {
-    /// Computes the sums over the entries anew, and removes content until the record is short enough to be written.
+    /// Recomputes the sums over the entries of the instances, and removes content until the record is short enough to
+    /// be written.
     pub(super) fn fit(&mut self) {
         self.sum();
         self.bound_extra();
@@ -100,14 +101,15 @@ fn length(part: &impl Serialize) -> usize {
     }
 
     let mut count = Count(0);
-    // The only possible error is a word that cannot be recorded. It is ignored here, because `encode` reports it.
+    // The only possible error is a state, mode or act that cannot be stored. `encode` reports this error, so it is
+    // ignored here.
     serde_json::to_writer(&mut count, part).ok();
     count.0
 }
 
-/// The number of entries that always fit. An entry has at most 2 100 bytes with its id, its vote and its lease. The
-/// rest of a record has at most 14 000 bytes with the decision of the fleet.
+/// The number of entries of instances that always fit into a record. An entry has at most 2 100 bytes with its id, its
+/// vote and its lease. The rest of a record has at most 14 000 bytes with the decision of the fleet.
 const SURELY_FIT: usize = 24;
-/// The longest length of the sums over the entries, in bytes of JSON. The longest weight has 24 digits and signs, and
-/// each of the other four sums has at most 20 digits.
+/// The longest length of the sums over the entries, in bytes of JSON. The longest weight has 24 characters, and each of
+/// the other four sums has at most 20 digits.
 const SUMS: usize = 128;

@@ -10,9 +10,9 @@
 //! of a decision in `fleet/decision.rs`. If a record has no decision, the fleet is closed and has generation zero.
 //!
 //! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore a vote or a lease that
-//! would last longer than a command allows does not count. Otherwise one damaged entry could vote for ever. A decision
-//! that is dated far ahead of the clock counts as old, so that its opening or its round may end. Otherwise, after the
-//! clock was set back, a fleet could stay in a round until the clock has caught up.
+//! would last longer than a command allows is ignored. Otherwise one damaged entry could vote for ever. A decision that
+//! is dated far ahead of the clock counts as old, so that its opening or its round may end. Otherwise, after the clock
+//! was set back, a fleet could stay in a round until the clock has caught up.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod command;
@@ -59,11 +59,12 @@ pub struct Fleet {
     /// votes opened the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub votes: Option<u32>,
-    /// The quorum, which is the number of votes that this opening needed. `None` if no votes opened the fleet.
+    /// The quorum, which is the number of votes that the opening of the fleet needed. `None` if no votes opened the
+    /// fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed: Option<u32>,
-    /// True if the merged evidence of several instances opened the fleet. The flag is kept until the fleet closes or is
-    /// reset.
+    /// True if the call counts of several instances together opened the fleet, instead of votes. The flag is kept until
+    /// the fleet closes or is reset.
     #[serde(default, skip_serializing_if = "is_default")]
     pub merged: bool,
     /// The reason of the decision, as a sentence.
@@ -78,11 +79,12 @@ pub struct Fleet {
     pub extra: Map<String, Value>,
 }
 
-/// The vote of an instance for an opening of the fleet. An instance votes if its circuit opened on evidence of its own.
+/// The vote of an instance for an opening of the fleet. An instance votes if its circuit opened because of its own
+/// calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Vote {
-    /// The generation of the fleet that the vote would end. Zero if the fleet has never decided.
+    /// The present generation of the fleet, which the vote would end. Zero if the fleet has never decided.
     #[serde(default, with = "words::generation")]
     pub on: Generation,
     /// The time when the vote ends.
@@ -183,7 +185,7 @@ impl Vote {
 }
 
 impl Lease {
-    /// Returns true if the holder may probe, or is probing.
+    /// Returns true if the lease is valid and has not ended, so that its holder may probe or is probing.
     pub(crate) fn is_pending(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| is_running(until, LONGEST_LEASE, now))
     }
@@ -211,16 +213,16 @@ impl CircuitRecord {
         if self.fleet.as_ref().is_some_and(is_ended) { State::Closed } else { entry.state }
     }
 
-    /// Returns true if the published state counts as the decision of the fleet, because it is newer than the decision
-    /// in the record and `follows` is true. `follows` is true for an instance with `Sharing::Follow`. Such a state
-    /// comes from an instance that makes no decisions of the fleet, because it has `Sharing::Advise` or an earlier
-    /// version of this crate.
+    /// Returns true if the published state of the record, and not the record's decision of the fleet, decides for an
+    /// instance. The published state decides if it is newer and `follows` is true, which means that the instance has
+    /// `Sharing::Follow`. Such a newer state comes from an instance that makes no decisions of the fleet, because it
+    /// has `Sharing::Advise` or an earlier version of this crate.
     pub(crate) fn is_decided_by_one(&self, follows: bool) -> bool {
         follows && self.generation > self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
     }
 
-    /// Returns the state and the generation of the decision that counts for an instance. This is the published state if
-    /// [`is_decided_by_one`](Self::is_decided_by_one) is true, and otherwise the decision in the record.
+    /// Returns the state and the generation of the decision that an instance must follow. This is the published state
+    /// if [`is_decided_by_one`](Self::is_decided_by_one) is true, and otherwise the decision in the record.
     pub(crate) fn decided(&self, follows: bool) -> (State, Generation) {
         match &self.fleet {
             _ if self.is_decided_by_one(follows) => (self.state, self.generation),
@@ -229,7 +231,8 @@ impl CircuitRecord {
         }
     }
 
-    /// Returns the decision that counts for an instance, as [`decided`](Self::decided) does, with all its fields.
+    /// Returns the decision that an instance must follow, with all its fields. [`decided`](Self::decided) returns only
+    /// the state and the generation.
     pub(crate) fn decision(&self, follows: bool) -> Fleet {
         let fleet = self.fleet.clone().unwrap_or_else(Fleet::never);
         if !self.is_decided_by_one(follows) {
@@ -249,7 +252,7 @@ impl CircuitRecord {
         }
     }
 
-    /// Returns the time when the vote of an instance ends. `None` if the instance has no vote that counts.
+    /// Returns the time when the vote of an instance ends. `None` if the instance has no valid vote.
     pub(crate) fn own_vote(&self, id: &str, follows: bool, now: Timestamp) -> Option<Timestamp> {
         let (_, on) = self.decided(follows);
         let vote = self.instances.get(id)?.vote.as_ref()?;
@@ -270,14 +273,14 @@ impl CircuitRecord {
         self.leases(round).any(|(other, lease)| other != id && lease.is_pending(now))
     }
 
-    /// Returns true if the lease of another instance has lapsed in the present round.
+    /// Returns true if the lease of another instance in the present round has ended without a result.
     pub(crate) fn others_have_lapsed(&self, id: &str, now: Timestamp) -> bool {
         let round = self.fleet.as_ref().map(|fleet| fleet.generation);
         round.is_some_and(|round| self.leases(round).any(|(other, lease)| other != id && lease.has_lapsed(now)))
     }
 
-    /// Returns the instances that vote for an opening, each with the time for which its vote still counts. If the fleet
-    /// is not closed, there are no votes.
+    /// Returns the instances that vote for an opening, each with the remaining duration of its vote. If the fleet is
+    /// not closed, there are no votes.
     pub(crate) fn votes(&self, fleet: &Fleet, now: Timestamp) -> impl Iterator<Item = (&str, Duration)> {
         let is_closed = fleet.state == State::Closed;
         let voters = self.voters(fleet.generation, now).filter(move |_| is_closed);
@@ -290,7 +293,7 @@ impl CircuitRecord {
         self.leases(fleet.generation).filter(move |_| is_round)
     }
 
-    /// Returns the entries with a vote that counts, for an opening that would end the generation `on`.
+    /// Returns the entries with a valid vote for an opening that would end the generation `on`.
     fn voters(&self, on: Generation, now: Timestamp) -> impl Iterator<Item = (&String, &InstanceEntry, &Vote)> {
         let votes = self.instances.iter().filter_map(|(id, entry)| Some((id, entry, entry.vote.as_ref()?)));
         votes.filter(move |(_, _, vote)| vote.counts(on, now))
@@ -303,8 +306,8 @@ impl CircuitRecord {
     }
 }
 
-/// Returns true if a vote or a lease that ends at `until` counts. It must not have ended, and must not last longer than
-/// a command allows (`longest`).
+/// Returns true if a vote or a lease that ends at `until` is valid. A valid vote or lease has not ended, and does not
+/// last longer than a command allows (`longest`).
 fn is_running(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
     until > now && until.since(now) <= longest.saturating_add(SLACK)
 }

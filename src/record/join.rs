@@ -64,10 +64,10 @@ pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     }
 }
 
-/// Compares the published states of two copies. The merge keeps the greater one.
+/// Compares the published states of two copies. The merge keeps the greater state.
 fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     let key = |record: &CircuitRecord| {
-        // An opening without an end wins against an opening with an end, because it rejects calls longer.
+        // An opening without an end wins, because it rejects calls longer than an opening with an end.
         (
             record.generation,
             rank(record.state),
@@ -107,6 +107,7 @@ fn rest(record: &CircuitRecord) -> String {
 }
 
 fn text(part: &impl Serialize) -> String {
-    // The only possible error is a word that cannot be recorded, and a decoded record contains no such word.
+    // The only possible error is a state, mode or act that cannot be stored. A decoded record contains only values that
+    // can be stored.
     serde_json::to_string(part).unwrap_or_default()
 }

@@ -3,20 +3,19 @@
 //!
 //! The record `@fleet:orders` lists the instances of the fleet `orders`. This record has the form of the record of a
 //! circuit, with the state closed and an entry for each instance. An instance writes its entry again every ten seconds,
-//! so that the age of the entry shows if the instance lives. The rules of presence for circuits (`presence.rs`) do not
-//! apply to members, because the entries of circuits have no heartbeat.
+//! so that the age of the entry shows if the instance lives. The entries in the record of a circuit have no heartbeat,
+//! so other rules decide there which instances are present (`presence.rs`).
 //!
-//! All times are those of the clock of the store. If that clock is set back, the entries that were written earlier are
-//! dated in the future. An entry that is dated more than 30 s in the future is removed from the record, unless its
-//! instance is known to live.
+//! All times come from the clock of the store. If this clock is set back, the entries that were written earlier are
+//! dated in the future. An entry that is dated more than 30 s in the future is removed from the record, unless the
+//! instance that writes the record has observed a recent heartbeat of the entry's instance.
 
 use std::time::Duration;
 
 use super::{CircuitRecord, InstanceEntry, Timestamp};
 use crate::pattern::RESERVED;
 
-/// One instance of a fleet, as the record of the fleet's members shows it. All times are those of the clock of the
-/// store.
+/// One instance of a fleet, as the record of the fleet's members shows it. All times come from the clock of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
@@ -47,8 +46,8 @@ impl InstanceEntry {
         !self.lives_for(now).is_zero() && !self.is_ahead(now)
     }
 
-    /// Returns true if the entry of a member is dated so far in the future that the clock of the store must have been
-    /// set back since the heartbeat.
+    /// Returns true if the entry of a member is dated more than 30 s in the future. The clock of the store must then
+    /// have been set back since the heartbeat.
     fn is_ahead(&self, now: Timestamp) -> bool {
         self.updated_at > now.saturating_add(LIVE_FOR)
     }
@@ -68,15 +67,15 @@ impl CircuitRecord {
         self.instances.iter().map(member).collect()
     }
 
-    /// Removes the entries that are an hour old or dated far in the future, except those of members for which `is_live`
-    /// returns true. Then removes the oldest entries, until the record has room for the entry of `id`. Every copy of
-    /// the record is reduced in this way before a write, so that no copy brings back a removed entry.
+    /// Removes the entries that are an hour old or dated far in the future, except the entries of members for which
+    /// `is_live` returns true. Then removes the oldest entries, until the record has room for the entry of `id`. Every
+    /// copy of the record is reduced in this way before a write, so that no copy brings back a removed entry.
     pub(crate) fn keep_members(&mut self, id: &str, now: Timestamp, is_live: impl Fn(&str) -> bool) {
         self.instances.retain(|other, entry| {
             is_live(other) || now.since(entry.updated_at) < MEMBERS_KEPT && !entry.is_ahead(now)
         });
-        // The time of the write decides which entry is the oldest. The sequence cannot decide, because after the clock
-        // was set back, a dead instance may have the highest sequence.
+        // The time of the write decides which entry is the oldest, and not the sequence. After the clock was set back,
+        // the entry of a dead instance may have the highest sequence.
         while self.instances.keys().filter(|other| *other != id).count() >= Self::MAX_INSTANCES {
             let others = self.instances.iter().filter(|(other, _)| *other != id);
             let oldest = others.min_by_key(|(_, entry)| entry.updated_at).map(|(other, _)| other.clone());

@@ -26,7 +26,7 @@ pub struct Operated {
     /// The state of the circuit after the act, if the act is a reset.
     #[serde(default = "half_open", with = "words::state")]
     pub to: State,
-    /// The time when the mode ends by itself. `None` if only another act ends the mode.
+    /// The time when the mode that the act has set ends by itself. `None` if only another act ends the mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The whole duration of the hold in milliseconds. If the clock of the store is set back, the remaining time is at
@@ -46,15 +46,16 @@ pub struct Operated {
     /// list is not applied again.
     #[serde(default)]
     pub commands: Vec<String>,
-    /// The hashes of the orders in [`commands`](Self::commands), by their ids. An order with one of these ids and
-    /// another hash is a different order, and is refused. If an older release wrote an id, the id has no hash.
+    /// The hashes of the orders for the acts in [`commands`](Self::commands), by the id of each act. An order that
+    /// repeats one of these ids with another hash is a different order, and is refused. An id that an older release
+    /// wrote has no hash.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub marks: BTreeMap<String, String>,
     /// The id of the start of the instance on which the operator acted.
     #[serde(default)]
     pub incarnation: String,
     /// The instance on which the operator acted, if [`instance_of`](Self::instance_of) confirms that the field belongs
-    /// to this act. An earlier version of this crate copies both fields from one act to the next.
+    /// to this act. An earlier version of this crate copies `instance` and `instance_of` from one act to the next.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
     /// The id of the start of the instance that wrote [`instance`](Self::instance). `instance` belongs to the present

@@ -2,12 +2,12 @@
 //!
 //! An instance with a closed circuit and no failures writes nothing. Therefore the age of an entry alone does not show
 //! that the instance is gone. An instance whose circuit is not closed writes its entry again every [`RENEWED_AFTER`],
-//! also without calls. An instance that stops marks its entry. Therefore the presence in the record of a circuit needs
-//! no heartbeat. A closed circuit causes no write for this purpose, and a circuit that is not closed causes at most
-//! five writes an hour on each instance.
+//! also without calls. An instance that stops marks its entry as stopped. Therefore the presence in the record of a
+//! circuit needs no heartbeat. A closed circuit causes no write for this purpose, and a circuit that is not closed
+//! causes at most five writes an hour on each instance.
 //!
-//! All times are those of the clock of the store, so that differences between the clocks of instances have no effect.
-//! The age of an entry counts from its write or from the end of its opening, whichever is later.
+//! All times come from the clock of the store, so that differences between the clocks of instances have no effect. The
+//! age of an entry counts from its write or from the end of its opening, whichever is later.
 //!
 //! | entry | presence |
 //! |---|---|
@@ -18,7 +18,7 @@
 //! | no write for [`KEPT_FOR`] | dropped from the record, unless only a reset ends its opening |
 //!
 //! The entry of an instance that is gone stays in the record until it is dropped. The instance restores its circuit
-//! from the entry after a restart, and counts again with its next write.
+//! from the entry after a restart, and is present again after its next write.
 
 use std::time::Duration;
 
@@ -27,23 +27,23 @@ use crate::keep::Ttl;
 use crate::state::{Act, State};
 
 impl InstanceEntry {
-    /// Returns true if the instance has stopped, or has not been seen for so long that it no longer counts. The limit
-    /// is 15 minutes if the circuit of the instance is not closed. The limit is 24 hours if the circuit is closed,
-    /// because such an instance writes only after failures.
+    /// Returns true if the instance has stopped, or has not written the entry for so long that it no longer counts as
+    /// present. The limit is 15 minutes if the circuit of the instance is not closed. The limit is 24 hours if the
+    /// circuit is closed, because such an instance writes only after failures.
     #[must_use]
     pub fn is_gone(&self, now: Timestamp) -> bool {
         self.is_stopped() || self.is_unseen(now)
     }
 
-    /// Returns true if the instance has not been seen for so long that it no longer counts.
+    /// Returns true if the instance has not written the entry for so long that it no longer counts as present.
     pub(super) fn is_unseen(&self, now: Timestamp) -> bool {
         let limit = if self.state == State::Closed { SILENT_FOR } else { SEEN_FOR };
         self.unseen_for(now) >= limit
     }
 
-    /// Returns true if the circuit of the instance is closed, the entry is between 15 minutes and 24 hours old, and the
-    /// instance has not marked the entry at a shutdown. Such an instance has had no failure since then, or ended
-    /// without writing a mark.
+    /// Returns true if the circuit of the instance is closed, and its entry is 15 minutes to 24 hours old and not
+    /// marked as stopped. Such an instance has had no failure since it wrote the entry, or ended without marking the
+    /// entry.
     #[must_use]
     pub fn is_silent(&self, now: Timestamp) -> bool {
         self.state == State::Closed && self.unseen_for(now) >= SEEN_FOR && !self.is_gone(now)
@@ -55,8 +55,9 @@ impl InstanceEntry {
         self.state != State::Closed && !self.is_gone(now)
     }
 
-    /// Returns true if the instance has marked this entry at its shutdown. A mark counts only in the entry whose
-    /// sequence it has, because an older version of this crate copies the mark of an earlier entry into a new entry.
+    /// Returns true if the instance has marked this entry as stopped at its shutdown. The mark is a sequence, and is
+    /// valid only if it equals the sequence of the entry. An older version of this crate copies an old mark into a new
+    /// entry.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.is_some_and(|sequence| sequence == self.sequence)
@@ -108,12 +109,12 @@ impl CircuitRecord {
     }
 }
 
-/// The time for which an instance counts after a write of an entry that is not closed.
+/// The time for which an instance counts as present after it has written an entry whose state is not closed.
 const SEEN_FOR: Duration = Duration::from_secs(15 * 60);
-/// The time after which an instance repeats the write of an entry that is not closed. This time is shorter than
-/// [`SEEN_FOR`], so that a slow store has three minutes for the write.
+/// The time after which an instance writes its entry again while the state in the entry is not closed. This time is
+/// shorter than [`SEEN_FOR`], so that a slow store has three minutes for the write.
 const RENEWED_AFTER: Duration = Duration::from_secs(12 * 60);
-/// The time for which an instance counts after a write of a closed entry.
+/// The time for which an instance counts as present after it has written an entry whose state is closed.
 const SILENT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The time for which an entry is kept, so that an instance that was away over a weekend continues its totals.
 const KEPT_FOR: Duration = Duration::from_secs(72 * 3600);

@@ -8,10 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time, as milliseconds since the Unix epoch by the clock of a store.
 ///
-/// The unit is a millisecond, because such a number has 13 digits, which every JSON reader keeps exactly. The store's
-/// clock is used, because it is the only clock that all instances share. A time that may be missing is an `Option`. A
-/// field without an `Option`, such as [`updated_at`](super::CircuitRecord::updated_at), is zero if the JSON lacks the
-/// field.
+/// A time in milliseconds has 13 digits, and every JSON reader keeps a number of this length exactly. The store's clock
+/// is used, because it is the only clock that all instances share. A time that may be missing is an `Option`. A field
+/// without an `Option`, such as [`updated_at`](super::CircuitRecord::updated_at), is zero if the JSON lacks the field.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

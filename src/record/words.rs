@@ -21,8 +21,7 @@ macro_rules! spelt {
             pub(in crate::record) const WORDS: &[$word] = &[$($value),+];
 
             pub(in crate::record) fn serialize<S: Serializer>(word: &$word, to: S) -> Result<S::Ok, S::Error> {
-                // A word that `deserialize` refuses must not be written, because the whole record could not be read
-                // again.
+                // If a word that `deserialize` refuses were written, the whole record could not be read again.
                 if !WORDS.contains(word) {
                     return Err(S::Error::custom(format!("`{}` cannot be recorded", word.as_str())));
                 }

@@ -194,23 +194,23 @@ pub enum What {
     Rejections {
         /// The number of rejections since the last summary, or since the circuit began to reject calls.
         rejected: u64,
-        /// The length of the time in which the rejections occurred.
+        /// The duration of the period in which the rejections occurred.
         over: Duration,
         /// The time until the circuit admits calls again. `None` if the time is not known.
         retry_after: Option<Duration>,
     },
-    /// The group of the circuit has suppressed openings, because it has no open slot. A circuit sends this event at
-    /// most every 10 s.
+    /// The group of the circuit has suppressed openings of the circuit, because as many circuits of the group are open
+    /// as the group allows. A circuit sends this event at most every 10 s.
     #[non_exhaustive]
     Suppressed {
-        /// The reason of the last of these openings.
+        /// The reason of the last suppressed opening.
         reason: Reason,
         /// The number of suppressed openings since the last event.
         number: u64,
     },
     /// The circuit is new.
     Introduced,
-    /// The decision of the fleet, or a number of its votes and probes, has changed.
+    /// The decision of the fleet has changed, or the number of its votes or of its probes.
     Fleet(FleetBrief),
     /// The subscriber was too slow and lost events, so the subscriber should load the status of all circuits
     /// again.

@@ -22,9 +22,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Returns the circuit that already has the name of `config`, or an error if its settings differ, if the name
-    /// belongs to a layer of keyed circuits, or if there are `limit` circuits. Returns `None` if a circuit can be
-    /// added.
+    /// Returns the circuit that already has the name of `config`. Returns `None` if a circuit can be added. Returns an
+    /// error if the settings of the existing circuit differ, if the name belongs to a layer of keyed circuits, or if
+    /// there are `limit` circuits.
     pub(super) fn taken(&self, config: &Config, limit: usize) -> Option<Result<Circuit, RegistryError>> {
         let name = || config.name().to_owned();
         #[cfg(feature = "keyed")]

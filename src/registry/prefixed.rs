@@ -1,8 +1,9 @@
 //! The interface by which the coordinator restores keyed circuits from a store before their first call.
 //!
-//! After a restart, the registry does not know the keyed circuits that must be restored, because a key is known only at
-//! its first call. Only the store contains their names. This trait lets the coordinator create a circuit for
-//! a stored name. The keyed circuits decide about keys, settings and limits.
+//! The registry learns of a key only at the first call of the key. Therefore, after a restart, only the store contains
+//! the names of the keyed circuits that must be restored. This trait lets the coordinator create a circuit for a stored
+//! name. The layer of the keyed circuits checks if a key can have the name and if there is room, and chooses the
+//! settings of the circuit.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::circuit::Circuit;
 
 /// The keyed circuits of one layer, whose names begin with the same prefix.
 pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
-    /// Returns the beginning of the names of these circuits, which no other circuit of the registry has.
+    /// Returns the prefix of the names of these circuits. No other circuit of the registry has this prefix.
     fn prefix(&self) -> &str;
 
     /// Returns the largest number of keys of the layer.

@@ -19,8 +19,8 @@ pub struct Fallback<F, R> {
 }
 
 impl<F, R> Fallback<F, R> {
-    /// Returns a rejection that answers with `fallback` instead of the answer of `rejection`. The error type is still
-    /// that of `rejection`.
+    /// Returns a rejection that answers with `fallback` instead of the answer of `rejection`. The error type stays the
+    /// error type of `rejection`.
     pub const fn new(fallback: F, rejection: R) -> Self {
         Self { fallback, rejection }
     }

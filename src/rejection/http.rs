@@ -22,14 +22,14 @@ use problem::problem;
 /// Rejections as HTTP responses. The errors of the service stay unchanged.
 ///
 /// The status is 503. `Retry-After` is the time until the circuit admits calls again, in whole seconds, rounded up to
-/// at least 1 ([RFC 9110, 10.2.3]). The header is absent if the time is unknown, because the circuit is half-open,
-/// waits for a health probe, or stays open until an operator acts. The [`Rejected`] is in the extensions of the
-/// response, so that outer layers can distinguish the rejection from a 503 of the service.
+/// at least 1 ([RFC 9110, 10.2.3]). The header is absent if the time is unknown. This is so if the circuit is
+/// half-open, waits for a health probe, or stays open until an operator acts. The [`Rejected`] is in the extensions of
+/// the response, so that outer layers can distinguish the rejection from a 503 of the service.
 ///
-/// The body is a problem, `application/problem+json` ([RFC 9457]). If the `Accept` of a client prefers
-/// `text/plain` by its q-values, the body is the sentence of the problem as plain text. A client that accepts
-/// `application/json` also accepts the problem. A client that accepts neither form gets the problem. The
-/// response to a `HEAD` has only the headers.
+/// The body is a problem, `application/problem+json` ([RFC 9457]). If the `Accept` of a client prefers `text/plain` by
+/// its q-values, the body is the sentence of the problem as plain text. A client that accepts `application/json` also
+/// accepts the problem. A client that accepts neither form gets the problem. The response to a `HEAD` has only the
+/// headers.
 ///
 /// ```json
 /// {"type":"about:blank","title":"Service Unavailable","status":503,
@@ -37,18 +37,16 @@ use problem::problem;
 ///  "circuit":"orders","reason":"tripped","retry_after_ms":4870}
 /// ```
 ///
-/// By default the response discloses the name and the state of the circuit. [`explained`](Self::explained)
-/// discloses more, and [`anonymous`](Self::anonymous) discloses less. With a circuit for each host, the name
-/// contains the host, so use `anonymous` if callers should not know your hosts. No header contains a text of a
-/// user.
+/// By default the response discloses the name and the state of the circuit. [`explained`](Self::explained) discloses
+/// more, and [`anonymous`](Self::anonymous) discloses less. With a circuit for each host, the name contains the host,
+/// so use `anonymous` if callers should not know your hosts. No header contains a text of a user.
 ///
 /// # Bodies
 ///
 /// A body type that implements `From<String>` needs no further setting. Examples are `axum::body::Body`,
-/// `http_body_util::Full<Bytes>` and `reqwest::Body`. With [`headers_only`](Self::headers_only), `Default` is
-/// enough. Examples are `tonic::body::Body`, `Empty` and `BoxBody`. hyper's `Incoming` implements neither
-/// trait. Convert `Incoming` below the breaker with
-/// `.map_response(|response| response.map(axum::body::Body::new))`.
+/// `http_body_util::Full<Bytes>` and `reqwest::Body`. With [`headers_only`](Self::headers_only), `Default` is enough.
+/// Examples are `tonic::body::Body`, `Empty` and `BoxBody`. hyper's `Incoming` implements neither trait. Convert
+/// `Incoming` below the breaker with `.map_response(|response| response.map(axum::body::Body::new))`.
 ///
 /// # Examples
 ///

@@ -9,14 +9,14 @@ use crate::error::Rejected;
 
 /// Rejections as responses of a `reqwest::Client`. The error type stays `reqwest::Error`.
 ///
-/// The response is like that of [`HttpRejection`](super::HttpRejection), and has no body. The response has
-/// status 503 and the URL of the request. If the wait is known, the response has a `Retry-After` in whole
-/// seconds, rounded up ([RFC 9110, 10.2.3]). [`Rejected`] is in the extensions of the response, so that
-/// callers can distinguish a rejection from a 503 of the service. `error_for_status` turns the response into
-/// an error that keeps only the status and the URL.
+/// The response is like the response of [`HttpRejection`](super::HttpRejection), but without a body. The response has
+/// status 503 and the URL of the request. If the wait is known, the response has a `Retry-After` in whole seconds,
+/// rounded up ([RFC 9110, 10.2.3]). [`Rejected`] is in the extensions of the response, so that callers can distinguish
+/// a rejection from a 503 of the service. `error_for_status` turns the response into an error that keeps only the
+/// status and the URL.
 ///
-/// If you want an error instead of a response, keep the default rejection of the layer. [`Rejected::find`]
-/// finds the rejection in that error.
+/// If you want an error instead of a response, keep the default rejection of the layer. [`Rejected::find`] finds the
+/// rejection in that error.
 ///
 /// # Examples
 ///

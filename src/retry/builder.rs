@@ -121,14 +121,15 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
     /// POST, so that the service could act twice.
     pub fn repeat<Req, Q2>(self, repeat: Q2) -> RetryPolicyBuilder<C, Q2>
     where
-        // The bound is on this method for the same reason as in `classify`.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method that receives the closure.
         Q2: Fn(&Req) -> Option<Req>,
     {
         let Self { classifier, attempts, spacing, ratio, per_second, shared, .. } = self;
         RetryPolicyBuilder { classifier, repeat, attempts, spacing, ratio, per_second, shared }
     }
 
-    /// Checks the settings and creates the policy, with its own budget unless a shared one is set.
+    /// Checks the settings and creates the policy, with its own budget unless a shared budget is set.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The copies of requests for retries, which are made only of requests that may be sent again.
+//! The copying of requests for retries. Only requests that may be sent again are copied.
 
 /// Copies a request before it is sent, if the request may be sent again.
 ///

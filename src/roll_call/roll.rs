@@ -8,7 +8,7 @@ use crate::nearest::Work;
 use crate::pattern::{beginning, covers, misused};
 use crate::shown::quoted;
 
-/// The expected names, and the names of circuits, that the thread has collected.
+/// The names that the thread has collected, which are the expected names and the names of circuits.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
     /// The expected names from environment variables, each with its variable.
@@ -59,14 +59,14 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence for each setting that no circuit uses and whose name resembles the name of a circuit. The
-    /// other settings that no circuit uses share one sentence, because the file may contain the settings of several
-    /// programs.
+    /// Returns a sentence for each setting that no circuit uses and whose name resembles the name of a circuit. All
+    /// other unused settings share one sentence. There may be many such settings, because one file may contain the
+    /// settings of several programs.
     fn lines_of_settings(&self, work: &mut Work) -> Vec<String> {
         let (mut lines, mut alone) = (Vec::new(), Vec::new());
         let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));
         for (name, (kind, setting)) in unused.take(MOST_COMPARED) {
-            // A circuit is not suggested if it has a setting of this kind under its own name, because the misspelt
+            // A circuit that has a setting of this kind under its own name is not suggested, because the misspelt
             // setting is then meant for another circuit.
             match self.nearest(name, work, |circuit| self.set.get(circuit).is_none_or(|(other, _)| other != kind)) {
                 Some(near) => lines.push(format!(
@@ -90,10 +90,10 @@ impl Roll {
         lines
     }
 
-    /// Returns a suggestion for a requested circuit without settings, whose name is probably misspelt. The suggestion
-    /// is a table with a similar name, whose settings the program never requested. That table has a circuit, which
-    /// probably exists only because the program has created all circuits of the file. `lines_of_settings` reports the
-    /// tables without a circuit.
+    /// Returns a suggestion for the circuit `name` if no setting has its name, so that the name is probably misspelt.
+    /// The suggestion is a table with a similar name that the program never requested. A circuit with the name of the
+    /// table exists, but probably only because the program has created all circuits of the file. `lines_of_settings`
+    /// reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {
@@ -133,7 +133,8 @@ impl Roll {
         self.created.contains(name) || beginning(name).is_some_and(|begins| self.is_keyed(begins) || covered(begins))
     }
 
-    /// Returns true if the pattern can cover keyed circuits, which are created by requests.
+    /// Returns true if the pattern that consists of `begins` and a `*` can cover keyed circuits, which are created by
+    /// requests.
     fn is_keyed(&self, begins: &str) -> bool {
         self.keyed.iter().any(|prefix| prefix.starts_with(begins) || begins.starts_with(&**prefix))
     }

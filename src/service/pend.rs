@@ -14,7 +14,7 @@ impl Pend {
         Self(None)
     }
 
-    /// Is ready once a call may pass.
+    /// Waits until the circuit lets a call pass. Ready immediately if a call may pass now.
     ///
     /// # Cancel safety
     ///
@@ -28,15 +28,17 @@ impl Pend {
         Poll::Ready(())
     }
 
-    /// Is ready once the circuit is restored, and returns the answer of the circuit to the next call.
+    /// Waits until the circuit is restored from the store, and returns the answer that the circuit would give to the
+    /// next call.
     ///
     /// # Cancel safety
     ///
-    /// The same as for [`poll`](Self::poll).
+    /// If the task stops polling, the circuit wakes the task at most once more. If the service is dropped, the circuit
+    /// forgets the task.
     pub(super) fn poll_restored(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<Peek> {
-        // After the restore `poll_ready` may never call this function again, because a healthy call does not check for
-        // a restore. The wait then keeps its place among the wakers of the circuit until the service is dropped. The
-        // place holds no task, because the wake has removed the task.
+        // After the restore, `poll_ready` may never call this function again, because a healthy call does not check for
+        // a restore. The wait then keeps its place in the circuit's list of wakers until the service is dropped. The
+        // place is empty, because the wake has removed the waker from it.
         let peek = ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll_restored(context));
         self.0 = None;
         Poll::Ready(peek)

@@ -29,7 +29,7 @@ pub(super) struct Unready {
 #[derive(Debug)]
 struct Wait {
     circuit: Circuit,
-    /// The time of the first poll of the present wait, or the time of the last counted failure.
+    /// The time of the first poll of the present wait. After a counted failure, the time of this failure.
     since: Tick,
     /// The time of the last poll of the present wait.
     polled: Tick,
@@ -68,8 +68,8 @@ impl Unready {
     }
 }
 
-/// Counts the wait of the present caller as a failure if the wait was long enough, because the drop of the service ends
-/// the wait.
+/// Counts the wait of the present caller as a failure if the wait was long enough. The drop of the service ends this
+/// wait.
 impl Drop for Unready {
     fn drop(&mut self) {
         if let Some(wait) = self.wait.as_ref().filter(|_| self.waits)

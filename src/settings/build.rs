@@ -41,11 +41,11 @@ impl Settings {
         let Some(kept) = self.persistence() else {
             return Persistence::unused(&self.draft.persistence).map_or(Ok(builder), Err);
         };
-        // The names of the tables are passed to `roll_call` before the registry passes the names with TTLs, so that
-        // a warning about a name shows its table.
+        // `roll_call` names the first setting of a name in its warning. Therefore the tables are passed to `roll_call`
+        // first, and the registry passes the names with TTLs later.
         self.expect_circuits();
-        // `Create` is the default and is not passed on, because the address of the store may say that the
-        // store is read only.
+        // `Create` is the default and is not passed on. Otherwise it would override an address that opens the store as
+        // read only.
         let schema = Some(kept.schema()).filter(|mode| *mode != SchemaMode::Create);
         let store = AnyStore::open_with(kept.store().as_str(), schema);
         let mut store = store.map_err(|error| self.unusable("store", kept.store(), &error))?;

@@ -93,10 +93,10 @@ pub(super) const KEYS: [(&str, Read); 30] = [
     ("ttl_other", |set| set.top().duration_within("1 s", "365 d").map(Setting::TtlOther)),
 ];
 
-/// The key that makes a group of the circuits of a table.
+/// The key by which the circuits of a table become one group.
 pub(super) const AT_MOST_OPEN: &str = "at_most_open";
 
-/// Reads `5`, `false` or `{ raised_at_traffic = 5 }`.
+/// Reads the value of `consecutive_failures`, such as `5`, `false` or `{ raised_at_traffic = 5 }`.
 fn consecutive_failures(field: &Field) -> Result<Setting, SettingsError> {
     if field.entries().is_err() {
         return field.count_or_off_or(", or { raised_at_traffic = 5 }").map(Setting::ConsecutiveFailures);
@@ -107,7 +107,7 @@ fn consecutive_failures(field: &Field) -> Result<Setting, SettingsError> {
     }
 }
 
-/// Reads `2.5`, `true` for the usual factor, or `false`.
+/// Reads the value of `throttle`, which is a factor such as `2.5`, `true` for the usual factor, or `false`.
 fn throttle(field: &Field) -> Result<Setting, SettingsError> {
     match field.switch() {
         Ok(true) => Ok(Setting::Throttle(Some(USUAL_THROTTLE))),
@@ -119,7 +119,7 @@ fn throttle(field: &Field) -> Result<Setting, SettingsError> {
 /// The factor of the throttle that Google's *Site Reliability Engineering* recommends.
 const USUAL_THROTTLE: f64 = 2.0;
 
-/// Reads an address, or `false` for no health probes.
+/// Reads the address for health probes, or `false` for no health probes.
 fn health(field: &Field) -> Result<Setting, SettingsError> {
     match field.text() {
         Some(address) if !field.is_off() => Ok(Setting::Health(Some(address.to_owned()))),
@@ -175,8 +175,8 @@ pub(super) const OPEN_FOR: Shape = Shape {
         } else if ["base", "max"].iter().any(|part| parts.contains_key(*part))
             && let Some(fixed) = below.remove("fixed")
         {
-            // A fixed duration is equivalent to an equal `base` and `max`. Therefore a more specific table can change
-            // `base` or `max` alone.
+            // A fixed duration is equivalent to an equal `base` and `max`. After this conversion a more specific table
+            // can change `base` or `max` alone.
             below.insert("base".to_owned(), fixed.clone());
             below.insert("max".to_owned(), fixed);
         }
@@ -251,8 +251,8 @@ impl Setting {
             Self::Shadow(true) => to.shadow(),
             Self::ResetCooldown(cooldown) => to.reset_cooldown(*cooldown),
             // In a new builder these rules are already off, so there is no method to call. The TTLs are settings of the
-            // store and not of a circuit. A share of `at_most_open` does not come here, because the draft has replaced
-            // the share by a `Group`.
+            // store and not of a circuit. A share of `at_most_open` does not reach this function, because the draft has
+            // replaced the share by a `Group`.
             Self::FailureScore(None)
             | Self::SlowCallRate(None)
             | Self::Throttle(None)

@@ -1,8 +1,8 @@
 //! The reader of settings documents, which checks size and encoding, recognises TOML or JSON, and returns a tree of
 //! values.
 //!
-//! The `Display` of a parser's error can quote the line with the mistake, and that line can contain a
-//! password. Therefore only the message of the error is used.
+//! The `Display` of a parser's error can quote the line with the mistake, and that line can contain a password.
+//! Therefore a `SettingsError` contains only the message of the parser's error.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -21,9 +21,8 @@ pub(super) fn read_file(path: &Path, origin: &str) -> Result<Value, SettingsErro
     read(&read_text(path, origin)?, origin, json)
 }
 
-/// Returns the line of a key in a TOML file. If the file does not have the key, returns the line of the
-/// innermost table around the key that the file has. Returns `None` for JSON, because the JSON parser reports no
-/// places.
+/// Returns the line of a key in a TOML file. If the file does not have the key, returns the line of the innermost table
+/// in the file that would contain the key. Returns `None` for JSON, because the JSON parser reports no places.
 pub(super) fn line_of_key(path: &Path, key: &str) -> Option<usize> {
     let text = read_text(path, "").ok()?;
     // The path of the key is in the spelling of TOML, so the TOML parser can split the path.
@@ -86,7 +85,7 @@ pub(super) fn read_word(text: &str, origin: &str) -> Result<Value, SettingsError
     }
     let refuse = |says: &str| SettingsError::new(origin, format!("is not a valid inline table of TOML: {says}"));
     let value = toml::from_str(&format!("table = {text}")).map_err(|error| refuse(&one_line(&error)))?;
-    // The table must be the only key, because `{ } \n other = 1` would add another key.
+    // The document must contain only this table. A text such as `{ } \n other = 1` would add another key.
     if let Value::Table(mut only) = value
         && only.len() == 1
     {
@@ -103,11 +102,11 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Returns the message of the error in one bounded line, because the message can repeat a key. The `Display` of the
-/// error is not used, because `Display` would show the line with the mistake, which can contain a password.
+/// Returns the message of the error in one line of bounded length, because the message can repeat a long key. The
+/// `Display` of the error would also show the line with the mistake, which can contain a password.
 fn one_line(error: &toml::de::Error) -> String {
     shown::one_line(&error.message().lines().collect::<Vec<_>>().join(", "), 300)
 }
 
-/// The largest size of a document in bytes, which is far above that of any document written by hand.
+/// The largest size of a document in bytes, which is far above the size of any document written by hand.
 pub(super) const MOST_BYTES: usize = 1 << 20;

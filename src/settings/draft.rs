@@ -96,7 +96,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Overrides the values of this draft with those of the draft `over`.
+    /// Overrides the values of this draft with the values of the draft `over`.
     pub(super) fn lay(&mut self, over: Self) {
         self.persistence.lay_all(over.persistence);
         self.defaults.lay_all(over.defaults);
@@ -121,8 +121,8 @@ impl Draft {
 
     /// Checks the defaults, and returns the settings of circuits without a table.
     pub(super) fn checked_defaults(&self, groups: &mut Groups) -> Result<Vec<Setting>, SettingsError> {
-        // The key is refused in the defaults, because failures of one service must not keep the circuit of another
-        // service closed.
+        // The defaults must not contain `at_most_open`, because failures of one service must not keep the circuit of
+        // another service closed.
         if let Some(share) = self.defaults.get(circuit::AT_MOST_OPEN).filter(|share| !share.is_off()) {
             return Err(share.refuse("false, because the circuits of all services would be one group. Set the share in [groups.NAME] or for a pattern"));
         }
@@ -132,8 +132,8 @@ impl Draft {
         Ok(settings)
     }
 
-    /// Checks each group as if a circuit without settings of its own used the group, so that a mistake is found even if
-    /// no circuit uses the group yet.
+    /// Checks each group, so that a mistake is found even if no circuit uses the group yet. The check assumes a circuit
+    /// without settings of its own.
     pub(super) fn check_groups(&self, groups: &mut Groups) -> Result<(), SettingsError> {
         self.groups.iter().try_for_each(|(name, group)| {
             checked(name, group, &[(DEFAULTS, &self.defaults), (&group.path, &group.table)], groups)?;
@@ -149,7 +149,7 @@ impl Draft {
         entry: &Entry,
         groups: &mut Groups,
     ) -> Result<(Vec<Setting>, Config), SettingsError> {
-        // The entry of a pattern is already among the entries that cover the pattern.
+        // For a pattern, its own entry is already among the entries that cover the pattern, so it is not added again.
         let own = beginning(name).is_none().then_some(entry);
         let entries: Vec<_> = self.circuits.covering(beginning(name).unwrap_or(name)).chain(own).collect();
         let mut tables: Vec<_> = entries.iter().map(|entry| (&*entry.path, &entry.table)).collect();
@@ -203,7 +203,8 @@ pub(super) struct Groups(BTreeMap<String, Group>);
 
 impl Groups {
     fn of(&mut self, path: &str, share: f64) -> Group {
-        // The name of the group is the name of the table, as in `groups.endpoints` or `circuits."host:*"`.
+        // The group is named after its table, without the prefix: `endpoints` for `groups.endpoints`, and `host:*` for
+        // `circuits."host:*"`.
         let name = path.split_once('.').map_or("", |(_, name)| name.trim_matches('"'));
         // A table can have a name that no group can have. An empty name is replaced by the path, and a long name is
         // cut.

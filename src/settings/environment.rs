@@ -1,10 +1,10 @@
 //! The environment variables that set keys of settings. The keys, and the tables in the documents, determine the
 //! variables that are known.
 //!
-//! A variable contains the name of a circuit, a pattern or a group in capitals, in which one `_` replaces each run of
-//! characters that are neither ASCII letters nor digits. The name cannot be derived from the variable.
-//! Therefore variables can set only keys of tables that a file or `CIRCUIT_BREAKER_CONFIG` contains. A
-//! misspelt variable matches no table and is an error.
+//! A variable contains the name of a circuit, a pattern or a group in capitals. One `_` replaces each run of characters
+//! that are neither ASCII letters nor digits. The name cannot be derived from the variable. Therefore variables can set
+//! only keys of tables that a file or `CIRCUIT_BREAKER_CONFIG` contains. A misspelt variable matches no table and is an
+//! error.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,8 +19,8 @@ use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
-/// The place of a key that a variable sets. The place consists of the table, the name of the group or the circuit if
-/// the table has one, and the key.
+/// The place of a key that a variable sets. The place consists of the table and the key. For a group or a circuit, the
+/// place also has the name.
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Persistence(&'static str),

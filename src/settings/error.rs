@@ -6,8 +6,8 @@ use crate::shown::{masked, one_line};
 
 /// The error of refused settings. One mistake in a file or in the environment refuses all settings.
 ///
-/// The error names the file or the variable, the key, its value and the allowed values. The line is named too
-/// if the line is known. Passwords in the address of a store are never shown.
+/// The error names the file or the variable, the key, its value, the allowed values, and the line if the line is known.
+/// Passwords in the address of a store are never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SettingsError {
     origin: String,

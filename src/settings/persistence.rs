@@ -107,8 +107,9 @@ impl Persistence {
         self.ttl_of(circuit).open
     }
 
-    /// Returns the time that replaces [`ttl_open`](Self::ttl_open) if the circuit is neither open nor held by an
-    /// operator. Default: 1 h.
+    /// Returns the time for which the record of this circuit is kept after its last write, if the circuit is neither
+    /// open nor held by an operator. Default: 1 h. The record stays longer if a deadline in the record is later. Stores
+    /// that do not expire records ignore this time.
     #[must_use]
     pub fn ttl_other(&self, circuit: &str) -> Duration {
         self.ttl_of(circuit).other
@@ -158,7 +159,7 @@ impl Persistence {
         Ok(enabled.then_some(read))
     }
 
-    /// Returns the error of a key that has no effect, because the table has neither `store` nor `enabled`.
+    /// Returns an error if the table has a key but neither `store` nor `enabled`, so that the key has no effect.
     ///
     /// The error appears only when a registry is built from the settings, because a variable can still add the store to
     /// the settings of a file.

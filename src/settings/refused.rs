@@ -24,8 +24,8 @@ pub(super) fn refused<'a>(
     let own = join(path, key);
     let is_own = |field: &Field| field.path == own || field.path.starts_with(&format!("{own}."));
     let value = part(error.field(), &layers);
-    // `slow_call_rate` and `slower_than` have no default, and the builder refuses one of them without the other. The
-    // error then concerns the missing value, which has no source.
+    // `slow_call_rate` and `slower_than` have no default, and the builder requires both keys or neither key. The error
+    // then concerns the missing value, which has no source.
     if value.is_none() && key.starts_with("slow") {
         return SettingsError::of(origin, &own, format!("{path}.{says}"));
     }
@@ -40,7 +40,8 @@ pub(super) fn refused<'a>(
         None => Some("the value is the default".to_owned()),
     };
     let from_limit = match error.field() {
-        // The limit of each of these fields is the value of another setting, so the source of that value is named.
+        // The limit of each of these fields is the value of another setting, so the error names the source of that
+        // value.
         "open_for.base" => Some(part("open_for.max", &layers)),
         "min_calls" | "failure_score" => part("window.calls", &layers).map(Some),
         _ => None,

@@ -59,11 +59,11 @@ impl<O, R> LoadSheddingBuilder<O, R> {
         self
     }
 
-    /// Sets the largest estimate of an operation that is never shed. Range: any number. Default: 100.
+    /// Sets the estimated load up to which an operation is never shed. Range: any number. Default: 100.
     ///
     /// With 0, a busy system sheds each operation with an estimate of 1 or more, and the text of the rejection omits
     /// the estimate and this limit. The estimate is then a priority: 0 for the operations that are never shed, and 1
-    /// for the others.
+    /// for all other operations.
     pub fn for_operations_over(mut self, load: u64) -> Self {
         self.operations_over = load;
         self
@@ -94,7 +94,8 @@ impl<O, R> LoadSheddingBuilder<O, R> {
         self.estimate(operation)
     }
 
-    /// Sets an [`Estimate`](super::Estimate) of your own, for a field or a function that must name the type.
+    /// Sets an [`Estimate`](super::Estimate) of your own. Use this method instead of [`operation`](Self::operation) if
+    /// a field or a function must name the type of the estimate.
     pub fn estimate<O2>(self, operation: O2) -> LoadSheddingBuilder<O2, R> {
         let Self { circuit, probe, above, below, operations_over, rejection, .. } = self;
         LoadSheddingBuilder { circuit, probe, above, below, operations_over, operation, rejection }

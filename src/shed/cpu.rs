@@ -3,7 +3,7 @@
 //!
 //! In a container with a quota `/proc/stat` misleads, because the machine may be idle while the container is throttled.
 //! Therefore the load is the used share of the quota, if the process's own cgroup or one of its ancestors has a quota.
-//! If there are several quotas, the quota with the largest used share counts.
+//! If there are several quotas, the load is the largest of their used shares.
 
 mod cgroup;
 mod meter;
@@ -24,8 +24,8 @@ use meter::Meter;
 /// The share of the CPU that was used during the last second.
 ///
 /// * In a cgroup of version 2 with a quota, the load is the used time (`usage_usec` in `cpu.stat`) as a share of the
-///   quota (`cpu.max`). If the cgroups from the process's own up to the root of the mount have several quotas, the
-///   quota with the largest used share counts.
+///   quota (`cpu.max`). If the cgroups from the process's own up to the root of the mount have several quotas, the load
+///   is the largest of their used shares.
 /// * Without a quota, the load is the busy time of the machine as a share of all its time (`/proc/stat`). Waiting for
 ///   disks counts as idle, and stolen time counts as busy.
 /// * If a file cannot be read or parsed, and on systems without these files, the load is unknown, and nothing is shed.

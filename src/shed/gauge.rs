@@ -1,5 +1,5 @@
 //! The gauge of load shedding, which has the last reading of the load and elects the call that polls the load next.
-//! Every call reads the words of the gauge, and one call at a time writes them.
+//! Every call reads the atomic fields of the gauge, and one call at a time writes these fields.
 //!
 //! ```text
 //! due      the time of the next poll, a tick
@@ -22,8 +22,8 @@ pub(super) struct Gauge {
     due: AtomicU64,
     seen: AtomicU64,
     looking: AtomicBool,
-    /// The value of `shedding` in the last `Event::SystemLoad` with `news`. `next_news` is the earliest time of the
-    /// next event with `news`. Only the elected call uses these two fields.
+    /// The value of `shedding` in the last `Event::SystemLoad` whose `news` was true. `next_news` is the earliest time
+    /// of the next event whose `news` is true. Only the elected call uses these two fields.
     reported: AtomicBool,
     next_news: AtomicU64,
 }
@@ -42,8 +42,8 @@ impl Gauge {
     /// Returns true if the load should be polled at `now`.
     ///
     /// If the clock has gone back, the due time can be far ahead. Such a due time counts as reached, because the poll
-    /// must not wait until the clock has caught up. A due time up to [`BACK`] ahead is normal, because the next poll is
-    /// due [`EVERY`] after the last poll, and the caller may have read the clock shortly before the last poll.
+    /// must not wait until the clock has caught up. A due time up to [`BACK`] ahead is normal. The next poll is due
+    /// [`EVERY`] after the last poll, and the caller may have read the clock shortly before the last poll.
     #[inline]
     pub(super) fn is_due(&self, now: Tick) -> bool {
         let wait = self.due().as_nanos().wrapping_sub(now.as_nanos());
@@ -58,7 +58,7 @@ impl Gauge {
 
     #[inline]
     pub(super) fn seen(&self) -> Reading {
-        // Relaxed, because the word is the whole reading and publishes no other data.
+        // Relaxed, because one atomic holds the whole reading and publishes no other data.
         Reading(self.seen.load(Relaxed))
     }
 
@@ -96,14 +96,14 @@ impl Look<'_> {
     /// Stores the reading, and returns the fields `shedding` and `news` of `Event::SystemLoad`.
     pub(super) fn end(self, now: Tick, load: Option<f64>, limits: &Limits) -> (bool, bool) {
         let Gauge { due, seen, reported, next_news, .. } = self.gauge;
-        // Relaxed, because each word is written while `looking` is set, and the Acquire and Release of `looking` order
+        // Relaxed, because each field is written while `looking` is set, and the Acquire and Release of `looking` order
         // the elected calls.
         let shedding = limits.shed_at(load, self.gauge.seen().shedding());
         seen.store(Reading::new(load, shedding).0, Relaxed);
         due.store(now.saturating_add(EVERY).as_nanos(), Relaxed);
         let news = reported.load(Relaxed) != shedding && now.as_nanos() >= next_news.load(Relaxed);
         if news {
-            // Relaxed, because these words too are written while `looking` is set.
+            // Relaxed, because these fields too are written while `looking` is set.
             reported.store(shedding, Relaxed);
             next_news.store(now.saturating_add(NEWS_EVERY).as_nanos(), Relaxed);
         }
@@ -118,7 +118,7 @@ impl Drop for Look<'_> {
     }
 }
 
-/// The last reading in one word, so that a call never sees the load of one poll with the decision of another.
+/// The last reading in one word, so that a call never sees the load of one poll with the decision of another poll.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading(u64);
 
@@ -144,13 +144,14 @@ impl fmt::Debug for Reading {
     }
 }
 
-/// The sign bit of an `f64`. A load is never negative, so the bit is free.
+/// The sign bit of an `f64`, which is set while heavy operations are shed. A load is never negative, so the bit is
+/// free.
 const SHEDDING: u64 = 1 << 63;
 /// The shortest time between two polls.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
-/// The longest time until `due` that counts as regular. A longer time means that the clock has gone back.
+/// The longest normal time until `due`. A longer time means that the clock has gone back.
 const BACK: Duration = Duration::from_secs(1);
 /// The time after `due` for which the last reading is still used.
 const STALE: Duration = Duration::from_secs(2);
-/// The shortest time between two events of `Event::SystemLoad` with `news`.
+/// The shortest time between two events `Event::SystemLoad` whose `news` is true.
 const NEWS_EVERY: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! The load-shedding layer and its service, which queries the shedder before each call.
 //!
-//! The builder creates the shedder once. Applying the layer creates no state, because axum may apply a layer again
-//! for every request.
+//! The builder creates the shedder once. axum may apply a layer again for every request. Therefore applying the layer
+//! creates no state.
 
 use std::fmt;
 use std::sync::Arc;

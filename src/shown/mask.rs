@@ -1,8 +1,8 @@
 //! The masking of passwords and other secrets in texts that may appear in an error or a log.
 //!
-//! Any text is masked, and not only addresses, because a user may paste a password under the wrong key. In doubt, too
-//! much is hidden. Errors of the settings and texts of failures both use the names of secrets and the form of a port
-//! from this module. A secret that one of the two hides is therefore hidden by the other as well.
+//! Any text is masked, and not only addresses, because a user may paste a password under the wrong key of the settings.
+//! In doubt, the functions hide too much. Errors of the settings and texts of failures use the same list of secrets
+//! from this module, so that they hide the same secrets.
 
 /// Returns the text with `***` in place of the password of an address, and in place of everything behind the name of a
 /// secret such as `password=`.
@@ -39,7 +39,8 @@ pub(crate) fn masked(text: &str) -> String {
     shown + hidden
 }
 
-/// Returns true if the text behind the first colon begins with a port, or continues a list of hosts with their ports.
+/// Returns true if `text`, which follows the first colon of an address, begins with a port. For a scheme with a list of
+/// hosts, each host in `text` must have a port.
 fn are_ports(scheme: &str, text: &str) -> bool {
     match text.split_once(',') {
         Some((port, hosts)) if is_list(scheme) && is_port(port) => {
@@ -55,8 +56,8 @@ fn is_list(scheme: &str) -> bool {
 
 /// Returns true if the text behind a host and a colon is a port, with or without a path or a query.
 fn begins_with_port(text: &str) -> bool {
-    // An empty text is not a port, because the text from `/` or `?` on may be a password. Another `//` behind the port
-    // shows that the text is more than one address, for example a whole file.
+    // An empty text is not a port. Without digits before `/` or `?`, the text from that character on may be a password.
+    // Another `//` behind the port shows that the text is more than one address, for example a whole file.
     is_port(text.split(['/', '?']).next().unwrap_or_default()) && !text.contains("//")
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn up_to_a_secret(text: &str) -> Option<&str> {
             // is not accepted, because it can be the name of an error, as in `AuthorizationFailed: `.
             let in_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
             let rest_of_name = behind.bytes().take(LONGEST_REST).take_while(in_a_name).count();
-            // `pass` counts only as a whole word, because many words begin or end with `pass`.
+            // `pass` is the name of a secret only as a whole word, because many words begin or end with `pass`.
             let before = lower[..at].chars().next_back();
             let in_a_word = rest_of_name > 0 || before.is_some_and(char::is_alphanumeric);
             let assigned = behind[rest_of_name..].trim_start_matches(SPACERS);
@@ -91,8 +92,8 @@ pub(crate) fn up_to_a_secret(text: &str) -> Option<&str> {
     (!text[end..].trim().is_empty()).then(|| &text[..end])
 }
 
-/// The names of secrets. The flag is true if a secret can follow the name and a colon without quotes. Nothing secret
-/// follows `token` and a colon in an error of a parser, such as `unexpected token: x`.
+/// The names of secrets. The flag is true if a text such as `name: x` without quotes contains a secret. The flag of
+/// `token` is false, because `unexpected token: x` is the error of a parser.
 const SECRETS: [(&str, bool); 11] = [
     ("password", true),
     ("passwd", true),
@@ -106,7 +107,7 @@ const SECRETS: [(&str, bool); 11] = [
     ("apikey", false),
     ("signature", false),
 ];
-/// The largest number of bytes behind a listed name that are searched for the end of the whole name. The limit keeps
+/// A longer name, such as `password_1`, can have at most this number of bytes after the listed name. The limit keeps
 /// the work for a text proportional to its length.
 const LONGEST_REST: usize = 32;
 /// The characters that may be between a name and its `=` or colon.

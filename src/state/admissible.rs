@@ -22,7 +22,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) latest: Generation,
     /// The remaining time in which a reset is refused. Zero after the cooldown.
     pub(crate) cooldown: Duration,
-    /// True if the circuit is held or in shadow, so that a resume can end the hold or the shadow.
+    /// True if the circuit is held (forced open or disabled) or in shadow mode, so that a resume has an effect.
     pub(crate) held: bool,
     /// True if the circuit is known to be closed and in its configured mode on every instance, so that a reset would
     /// change nothing.
@@ -59,15 +59,15 @@ pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refus
     // An order without an id is exempt from this rule, because the program gives such an order directly to a circuit
     // whose state the program knows.
     if order.act == Act::Reset && undisturbed && order.id.is_some() {
-        // A reset to half-open would reject most calls of a healthy circuit.
+        // The circuit is healthy. After a reset to half-open the circuit would reject most calls.
         return Err(Refused::NothingToReset { name: name.to_owned() });
     }
     if order.act == Act::Reset && !order.force && !cooldown.is_zero() {
         return Err(Refused::Cooldown { left: cooldown });
     }
     if order.act == Act::Resume && !held {
-        // The resume is refused instead of making an empty transition, because a transition would end the era
-        // and discard its evidence.
+        // A transition without a change would still discard the evidence of the circuit. Therefore the resume is
+        // refused.
         return Err(Refused::NothingHeld { name: name.to_owned() });
     }
     Ok(true)

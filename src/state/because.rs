@@ -1,8 +1,8 @@
 //! The cause of a transition in words, for logs, records, the audit, the admin page and rejections.
 //!
-//! The module `reason` has the sentence of each reason. This module adds the time and the instance of a state from a
-//! store, and the last failure. This module also finds the transition that opened a circuit, and has the phrases around
-//! a cause, so that a rejection and a status of the same moment name the same cause in the same words.
+//! The module `reason` has the sentence of each reason. This module adds the last failure and, for a state from a
+//! store, the time and the instance. This module also finds the transition that opened a circuit, so that a rejection
+//! and a status of the same moment name the same cause in the same words.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ impl Transition {
     /// Returns the cause of the transition in words that can follow "because". The cause contains the reason
     /// with its numbers, and the last failure with its text.
     ///
-    /// For a state that this instance took over from a store, the cause begins with the time of the state. The cause
+    /// For a state that this instance took over from a store, the cause begins with the state and its time. The cause
     /// then names the other instance or the restart of this instance, as in `open since 2026-11-21 07:30:05 UTC, before
     /// this restart: failures in a row weighed 5.0, the limit is 5.0`.
     ///
@@ -22,9 +22,9 @@ impl Transition {
         Because(self)
     }
 
-    /// Writes the standing with its cause, as in `open: failures in a row weighed 5.0, the limit is 5.0`. `word` is the
-    /// word of the standing. A cause from a store may begin with that word, as in `open since ..`, and is then written
-    /// alone.
+    /// Writes `word` with the cause, as in `open: failures in a row weighed 5.0, the limit is 5.0`. `word` is the state
+    /// or the mode of the circuit. If the cause itself begins with `word`, as in `open since ..`, writes only the
+    /// cause.
     pub(crate) fn write_standing(&self, word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.is_taken_over() || self.to.state.as_str() != word {
             write!(f, "{word}: ")?;
@@ -38,15 +38,15 @@ impl Transition {
         write!(f, "; {before} {}", Because(self))
     }
 
-    /// Returns true if the circuit took its state over from a store, together with the reason of the state. The text of
-    /// such a cause names the state itself, as in `open since ..`.
+    /// Returns true if the circuit took its state and the reason of the state over from a store. The text of the cause
+    /// then begins with the state, as in `open since ..`.
     fn is_taken_over(&self) -> bool {
         self.earlier.is_some() && matches!(self.reason, Reason::Restored | Reason::Followed)
     }
 
-    /// Returns true if the cause of the transition is the cause of an opening. A circuit that was restored to half-open
-    /// has the cause of its opening. A circuit that followed another instance to half-open has only the cause of that
-    /// state.
+    /// Returns true if the cause of the transition is the cause of an opening. For a circuit that was restored to
+    /// half-open, the store has the cause of the opening. For a circuit that followed another instance to half-open,
+    /// the store has only the cause of the half-open state.
     fn is_opening(&self) -> bool {
         self.to.is_open() || self.is_taken_over() && self.reason == Reason::Restored
     }
@@ -56,8 +56,8 @@ impl Transition {
         let (begun, at) = match self.to.state {
             State::Open => ("open", "since"),
             State::Closed => ("closed", "since"),
-            // For a half-open state of this instance before its restart, the store has the reason of the opening. For a
-            // half-open state of another instance, the store has the reason of that state.
+            // If this instance was half-open before its restart, the store has the reason of the opening. If another
+            // instance is half-open, the store has the reason of the half-open state.
             State::HalfOpen if earlier.instance().is_none() => ("opened", "at"),
             State::HalfOpen => ("half-open", "since"),
         };
@@ -84,8 +84,8 @@ impl fmt::Display for Transition {
 }
 
 /// Returns the transition that opened a circuit, or `None` if the circuit has closed or was disabled since.
-/// `newest_first` are the transitions of the circuit, beginning with the last. If the circuit was open on another
-/// instance only, returns the transition that took over the half-open state of that instance.
+/// `newest_first` are the transitions of the circuit, beginning with the last. If the circuit was open only on another
+/// instance, returns the transition by which this circuit took over the half-open state of that instance.
 pub(crate) fn opening<'a>(newest_first: impl Iterator<Item = &'a Transition> + Clone) -> Option<&'a Transition> {
     let mut tripped = newest_first.take_while(|edge| edge.to.is_tripped());
     tripped.clone().find(|edge| edge.is_opening()).or_else(|| tripped.find(|edge| edge.is_taken_over()))
@@ -98,7 +98,8 @@ impl fmt::Display for Because<'_> {
         let Self(edge) = self;
         match &edge.earlier {
             Some(earlier) if edge.is_taken_over() => edge.write_earlier(earlier, f)?,
-            // The sentence of a decision is written without time and instance, because it names the instances itself.
+            // The reason of a decision of the fleet names its instances itself. Therefore no time and no instance are
+            // added.
             Some(earlier) if edge.reason == Reason::Fleet => f.write_str(earlier.reason())?,
             _ => write!(f, "{}", edge.reason)?,
         }

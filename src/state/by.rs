@@ -1,5 +1,5 @@
-//! The user and the reason of an act of an operator, with the check of their characters. No act is possible without
-//! both.
+//! The user and the reason of an act of an operator, with the check of their characters. No act is possible without a
+//! user and a reason.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use crate::shown::forges;
 
 /// The user who acts on a circuit, and the reason for the act.
 ///
-/// The audit, the log, the records, the admin page and the texts of rejections contain both. Treat a reason as public,
-/// and write no secrets and no personal data into it. The name of the user is not verified, unless the program has
-/// authenticated the user.
+/// The audit, the log, the records, the admin page and the texts of rejections contain the user and the reason. Treat a
+/// reason as public, and write no secrets and no personal data into it. The name of the user is not verified, unless
+/// the program has authenticated the user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
     user: Box<str>,
@@ -63,7 +63,7 @@ fn check(field: &'static str, value: &str, allowed: usize) -> Result<(), Invalid
     Err(InvalidBy { field, problem, allowed })
 }
 
-/// The error of a user or a reason that is not allowed.
+/// The error that [`By::new`] returns for a user or a reason that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidBy {
     field: &'static str,

@@ -5,7 +5,7 @@ use std::fmt;
 /// The importance of a call for a circuit that must reject some calls. A less critical call is rejected first, and is
 /// preferred as a probe.
 ///
-/// The names and the order are those of the [Gateway API Inference
+/// The names and their order come from the [Gateway API Inference
 /// Extension](https://gateway-api-inference-extension.sigs.k8s.io/) of Kubernetes. Google's *Site Reliability
 /// Engineering*, chapter "Handling Overload", has two more levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

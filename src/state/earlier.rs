@@ -1,7 +1,8 @@
-//! The reason of a state that this process took over from a store, after a restart or from another instance.
+//! The reason of a state that this process took over from a store. Either this instance entered the state before its
+//! restart, or another instance entered the state.
 //!
-//! The reason of such a state is known only as a text. The text is cut and made to fit into one line, because it comes
-//! from a store and is not trusted.
+//! The store has the reason only as a text. The text is cut and made to fit into one line, because the content of a
+//! store is not trusted.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};

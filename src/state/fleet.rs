@@ -1,5 +1,5 @@
-//! The summary of a fleet's decision about one circuit (the state, and the numbers of votes and probes), and the
-//! results of probes in a fleet.
+//! The summary of a fleet's decision about one circuit, and the results of probes in a fleet. The summary has the
+//! state, and the numbers of votes and probes.
 //!
 //! The module `record` makes the decisions. The coordinator writes the summary (`coordinator/desk/fleet/shown.rs`), and
 //! `circuit/in_fleet.rs` keeps the summary for the status and reports its changes. The types of this module only
@@ -21,15 +21,15 @@ pub struct FleetBrief {
     /// The number of votes for an opening. While the fleet is not closed, this is the number of votes that opened the
     /// fleet. The number is zero if the merged evidence of several instances opened the fleet without votes.
     pub votes: u32,
-    /// The number of votes that open the fleet. While the fleet is not closed, this is the number that was needed for
-    /// the opening.
+    /// The number of votes that are needed to open the fleet. While the fleet is not closed, this is the number that
+    /// was needed for the opening.
     pub needed: u32,
     /// The number of live instances. `None` if the number is not known.
     pub live: Option<u32>,
-    /// The number of instances that may make a probe, or are making a probe, in the present round.
+    /// The number of instances that may make a probe, or are making a probe, in the present round of probes.
     pub leases: u32,
-    /// The number of probes that passed in the present round. The fleet closes when this number reaches the configured
-    /// number of [`probes`](crate::config::ConfigBuilder::probes).
+    /// The number of probes that passed in the present round of probes. The fleet closes when this number reaches the
+    /// configured number of [`probes`](crate::config::ConfigBuilder::probes).
     pub passed: u32,
 }
 
@@ -44,7 +44,7 @@ pub enum FleetProbe {
     /// This instance gave a lease back, because the probe was cancelled or ignored, or because the instance could not
     /// use the lease.
     Returned,
-    /// A probe ended after its lease had ended, and its result still counted.
+    /// A probe ended after its lease had ended, and the fleet still accepted its result.
     Late,
     /// A probe ended without a lease, for example because the store did not answer for longer than 5 s.
     Unleased,

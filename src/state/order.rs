@@ -39,37 +39,39 @@ pub struct Order {
     pub(crate) create: bool,
     /// The time since the act, for an act that was first carried out by another instance. Zero for a new order.
     pub(crate) age: Duration,
-    /// True for a hold that began before the start of this process. The coordinator logs such a hold with the restore.
+    /// True for a hold that began before the start of this process. The coordinator logs the restored state with its
+    /// hold, so the transition to the hold is not logged again.
     pub(crate) is_restored: bool,
 }
 
 impl Order {
-    /// Forces the circuit open until a reset or a resume, or for the duration of [`hold`](Self::hold). After the hold
-    /// the circuit is half-open. With manual recovery the circuit returns to its earlier state instead.
+    /// Creates an order that forces the circuit open until a reset or a resume, or for the duration of
+    /// [`hold`](Self::hold). After that duration the circuit is half-open. With manual recovery the circuit returns to
+    /// its earlier state instead.
     pub fn trip(by: &By) -> Self {
         Self::new(Act::Trip, by)
     }
 
-    /// Ends a hold or a shadow, and then closes the circuit or lets the circuit probe.
+    /// Creates an order that ends a hold or the shadow mode, and then closes the circuit or lets the circuit probe.
     pub fn reset(by: &By, to: To) -> Self {
         Self { to, ..Self::new(Act::Reset, by) }
     }
 
-    /// Lets every call through. The calls count only in the totals. The returned value becomes an order only with a
-    /// duration or with [`indefinitely`](Disable::indefinitely), because a disabled circuit protects nothing and is
-    /// easily forgotten.
+    /// Begins an order that lets every call through. The circuit adds the calls to its totals, but not to its window. A
+    /// disabled circuit protects nothing and is easily forgotten. Therefore the returned value becomes an order only
+    /// with a duration or with [`indefinitely`](Disable::indefinitely).
     pub fn disable(by: &By) -> Disable {
         Disable(Self::new(Act::Disable, by))
     }
 
-    /// Removes a hold or a shadow, so that the circuit decides by itself again. A resume has no
-    /// cooldown, so use a resume to undo a trip that was a mistake.
+    /// Creates an order that removes a hold or the shadow mode, so that the circuit decides by itself again. A resume
+    /// has no cooldown, so use a resume to undo a trip that was a mistake.
     pub fn resume(by: &By) -> Self {
         Self::new(Act::Resume, by)
     }
 
-    /// Deletes the stored record of the circuit. If this process has the circuit, the circuit becomes closed and starts
-    /// without evidence.
+    /// Creates an order that deletes the stored record of the circuit. If this process has the circuit, the circuit
+    /// becomes closed and starts without evidence.
     ///
     /// Use this order for names that are no longer in use, because an instance that still has the circuit writes the
     /// record again.
@@ -145,8 +147,8 @@ impl Order {
         Self { id: Some(random::id().into()), force: false, ..Self::direct(act, by) }
     }
 
-    /// Creates an act without an id, which the program gives directly to a circuit. Such an act has no
-    /// cooldown.
+    /// Creates an order without an id, which the program gives directly to a circuit. The cooldown does not refuse the
+    /// order.
     pub(crate) fn direct(act: Act, by: &By) -> Self {
         let by = by.clone();
         Self {
@@ -163,7 +165,7 @@ impl Order {
         }
     }
 
-    /// Refuses an order whose hold or id is not allowed.
+    /// Checks the hold and the id of the order, and returns an error if one of them is not allowed.
     pub(crate) fn check(&self) -> Result<(), Refused> {
         let invalid = |problem: String| Err(Refused::Invalid { problem });
         if let Some(hold) = self.hold {

@@ -1,15 +1,14 @@
 //! The hash of an order, by which a repeated order is distinguished from another order with the same id.
 //!
-//! The id alone is not enough, because an operator may use one ticket number for a trip and for the later resume. The
-//! resume would then count as a repetition of the trip, and would be reported as done.
+//! The id alone is not enough, because an operator may use one ticket number for a trip and for the later resume. By
+//! the id alone, the resume would look like a repetition of the trip, and would be reported as done.
 //!
 //! The hash is FNV-1a with 64 bits and not the SHA-256 of `digest.rs`, because a circuit without a store compares
 //! orders too, and the default build has no SHA-256. FNV-1a protects operators from a mistake, but not from an attack.
-//! An operator who knows the id and the text of another order in advance can give an order with the same id and the
-//! same hash first. The other order is then reported as carried out before, although it was not. This attack is
-//! accepted, because each operator may act on the circuit anyway, and the history names the user of the order that was
-//! carried out. SHA-256 is needed for the rows of the audit, because two ids with one digest would share a row, and
-//! this row would name the wrong order.
+//! An operator who knows the id and the text of a later order can first give a different order with the same id and the
+//! same hash. The later order is then reported as carried out, although it was not. This attack is accepted, because
+//! each operator may act on the circuit anyway, and the history names the user of the order that was carried out. The
+//! ids of audit rows use SHA-256, because two orders with equal row ids would share one row.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,13 +21,13 @@ use super::{Act, By, State};
 pub(crate) struct OrderHash(u64);
 
 impl OrderHash {
-    /// Returns the hash of an act. `to` counts for a reset only.
+    /// Returns the hash of an act. The target `to` is a part of the hash only for a reset.
     pub(crate) fn new(act: Act, to: State, hold: Option<Duration>, by: &By) -> Self {
         let to = if act == Act::Reset { to.as_str() } else { "" };
         let hold = hold.map(|hold| hold.as_millis().to_string()).unwrap_or_default();
         let mut hash = OFFSET;
         for part in [act.as_str(), to, &hold, by.user(), by.reason()] {
-            // User and reason have no control characters, so that a line break separates the parts.
+            // A user and a reason contain no line break. Therefore a line break can separate the parts.
             for byte in part.bytes().chain([b'\n']) {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME);
             }
@@ -49,7 +48,7 @@ impl fmt::Display for OrderHash {
     }
 }
 
-/// The earlier order with a given id, as far as the circuit or the record remembers one.
+/// The earlier order with a given id, if the circuit or the record remembers such an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Earlier {
     /// No order of this id is known.
@@ -66,7 +65,8 @@ pub(crate) enum Repetition {
     New,
     /// The order is a repetition of the earlier order.
     Same,
-    /// The id belongs to another order, or to an order whose hash is not known and which may be another order.
+    /// The id belongs to a different order, or to an earlier order whose hash is not known. That order may be
+    /// different.
     Other,
 }
 

@@ -17,8 +17,8 @@ use super::{Brief, By, Percent};
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
     /// The weight of the failures since the last success reached `limit`. `set` is the configured limit. `limit` is
-    /// higher than `set` if traffic raised the limit to `min_calls`, and lower than `set` if advice or a ramp lowered
-    /// the limit.
+    /// higher than `set` if the window has at least `min_calls` calls, which raises the limit to `min_calls`. `limit`
+    /// is lower than `set` if advice or a ramp lowered the limit.
     ConsecutiveFailures { score: f64, limit: f64, set: f64 },
     /// The weight of the failures, as a share of the calls in the window, reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
@@ -27,7 +27,7 @@ pub enum Reason {
     /// The share of slow calls in the window reached its limit. `slow` and `calls` include the `hanging` calls, which
     /// had been under way for `slower_than` or longer and had not ended.
     SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration, hanging: u32 },
-    /// The circuit had closed without a verdict of its probes, and failures weighed 0.5 or more together
+    /// The circuit had closed without a verdict of its probes, and failures with a total weight of at least 0.5 came
     /// before the first success.
     Unproven { score: f64 },
     /// One failure opened the circuit or made an opening longer, because the failure was marked
@@ -58,7 +58,7 @@ pub enum Reason {
     Restored,
     /// Under `Sharing::Follow`, this instance took over a newer state that an instance without a fleet published.
     Followed,
-    /// This instance adopted a decision of its fleet. The transition has the decision's sentence in
+    /// This instance adopted a decision of its fleet. The transition has the text of the decision in
     /// [`earlier`](super::Transition::earlier).
     Fleet,
     /// A rule with lowered limits was met. The limits were lowered because another instance opened its
@@ -102,8 +102,9 @@ impl Reason {
 }
 
 impl Reason {
-    /// Returns the reason with durations that count from the beginning of the state or of the hold, and not from the
-    /// last transition. `state` and `hold` are the times that the state and the hold had lasted before that transition.
+    /// Returns the reason with durations that are measured from the beginning of the state or of the hold, and not from
+    /// the last transition. `state` and `hold` are the times that the state and the hold had lasted before that
+    /// transition.
     pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
         match &mut self {
             Self::NoSuccess { half_open_for: lasted }
@@ -140,8 +141,7 @@ impl fmt::Display for Reason {
                 match limit.total_cmp(set) {
                     Ordering::Greater => write!(f, " while the window has min_calls or more, and otherwise {set:.1}"),
                     Ordering::Less => write!(f, ", lowered from {set:.1}"),
-                    // The failures in a row weigh more than the limit, because their weight grew while traffic had
-                    // raised the limit.
+                    // A weight above the limit shows that the limit was raised to `min_calls` while the weight grew.
                     Ordering::Equal if *score >= *limit + 1.0 => {
                         f.write_str(" now, and can be higher while the window has more calls")
                     }
@@ -172,7 +172,8 @@ impl fmt::Display for Reason {
             Self::AtOnce => f.write_str("a failure asked for no more calls"),
             Self::ProbeFailed { failures, tolerated, successes } => match (failures, tolerated) {
                 (1, 0) => f.write_str("a probe failed"),
-                // Only a failure that trips at once opens the circuit although all failed probes are tolerated.
+                // The number of failed probes is tolerated. Therefore a failure that trips at once has opened the
+                // circuit.
                 _ if failures <= tolerated => f.write_str("a probe failed and asked for no more calls"),
                 _ => {
                     let probes = failures.saturating_add(*successes);
@@ -258,11 +259,11 @@ impl fmt::Display for RejectReason {
 pub enum Act {
     /// Forces the circuit open.
     Trip,
-    /// Ends a hold or a shadow, and then closes the circuit or lets the circuit probe.
+    /// Ends a hold or the shadow mode, and then closes the circuit or lets the circuit probe.
     Reset,
-    /// Lets every call through. The calls count only in the totals.
+    /// Lets every call through. The circuit adds the calls to its totals, but not to its window.
     Disable,
-    /// Ends a hold or a shadow, so that the automatic state decides again.
+    /// Ends a hold or the shadow mode, so that the automatic state decides again.
     Resume,
     /// Lets every call through, and counts the calls that would have been rejected.
     Shadow,

@@ -45,7 +45,7 @@ pub enum Refused {
         /// The remaining cooldown.
         left: Duration,
     },
-    /// The circuit has changed since the change that the operator has seen.
+    /// The circuit has changed since the latest change that the operator knew.
     #[non_exhaustive]
     Stale {
         /// The latest change that the operator has seen.
@@ -74,10 +74,10 @@ pub enum Refused {
         /// The name of the circuit.
         name: String,
     },
-    /// The hold ended before the order could be stored. The hold applied only in this process.
+    /// The duration of the order ended before the order could be stored. The order had an effect only in this process.
     Expired,
-    /// The store is down, and the outbox is full of audit rows of operators. The audit row of this order would displace
-    /// the row of another order.
+    /// The store is down, and the outbox (the queue of audit rows for the store) is full of the rows of operators. The
+    /// row of this order would displace the row of another order.
     #[non_exhaustive]
     OutboxFull {
         /// The number of audit rows of operators that wait for the store.
@@ -193,8 +193,8 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Returns the name of a circuit as a refusal contains it. A text that is longer than any valid name is cut, because a
-/// request can contain a text of any length.
+/// Returns the name of a circuit in the form in which a refusal contains the name. A text that is longer than any valid
+/// name is cut, because a request can contain a text of any length.
 pub(crate) fn bounded(name: &str) -> String {
     if name.len() <= LONGEST_NAME { name.to_owned() } else { format!("{}…", cut(name, LONGEST_NAME)) }
 }

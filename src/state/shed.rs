@@ -17,7 +17,7 @@ pub struct Shed {
     pub below: f64,
     /// The name of the operation, cut to 200 bytes.
     pub operation: Box<str>,
-    /// The estimated load of the operation, in the unit of the estimate.
+    /// The estimated load of the operation, in the unit that the application uses for its estimates.
     pub operation_load: u64,
     /// The limit for the estimated load, in the same unit. Operations above the limit are shed.
     pub operations_over: u64,

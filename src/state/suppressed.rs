@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Brief, Reason};
 
-/// An opening that a [group](crate::Group) has suppressed, because all its open slots are taken. The circuit stays
-/// closed although one of its rules is met.
+/// An opening that a [group](crate::Group) has suppressed, because all open slots of the group are taken. The circuit
+/// stays closed although one of its rules is met.
 ///
 /// `Display` prints a part of a sentence: `an opening was suppressed 2 s ago, because the group "orders endpoints" had
 /// no open slot (2 of 4 circuits are open now): failures in a row weighed 5.0, the limit is 5.0`.
@@ -20,13 +20,13 @@ pub struct Suppressed {
     pub open: u32,
     /// The number of circuits in the group at this moment.
     pub members: u32,
-    /// The number of openings that were suppressed since the circuit was created. Each outcome that meets a rule
-    /// counts. Calls that [hang](crate::Status::hanging) count as one opening in ten seconds.
+    /// The number of openings that were suppressed since the circuit was created. Each outcome that meets a rule adds
+    /// one. Calls that [hang](crate::Status::hanging) add one in ten seconds.
     pub openings: u64,
     /// The time since the last suppressed opening.
     pub ago: Duration,
-    /// The reason of a suppressed opening since the last transition of the circuit. The opening is the first since that
-    /// transition, or the last that was reported to the observers.
+    /// The reason of a suppressed opening since the last transition of the circuit. This is the last opening that was
+    /// reported to the observers, or the first opening if none was reported.
     pub reason: Reason,
 }
 

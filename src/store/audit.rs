@@ -2,7 +2,8 @@
 //!
 //! The audit has one row for each transition and for each act of an operator. A row has only texts and numbers.
 //! Therefore a person can read the rows in a table, and a store needs no knowledge of circuits. The SQL stores have the
-//! conditions of the filter in their statements too, and `store/conformance/audits.rs` compares all stores.
+//! conditions of the filter in their statements too. `store/conformance/audits.rs` tests that the filter has the same
+//! effect in all stores.
 
 use serde::{Deserialize, Serialize};
 
@@ -123,8 +124,8 @@ pub(crate) fn order_row_id(circuit: &str, order: &Order) -> String {
 }
 
 /// Returns the id of an act's audit row, which is computed from circuit, order, act, user and reason. The id of the
-/// order alone is not enough. If the record no longer knows the id of an order, another order with this id counts as
-/// new. The row of the new order must not be taken for the row of the earlier order.
+/// order alone is not enough. If the record no longer knows the id of an order, another order with this id is carried
+/// out as a new order. The row of the new order must not have the id of the earlier order's row.
 pub(crate) fn row_id(parts: [&str; 5]) -> String {
     // No part can contain a line break, so different parts never produce the same text.
     let [circuit, order, act, user, reason] = parts.map(str::as_bytes);
@@ -174,7 +175,7 @@ impl AuditFilter {
         self
     }
 
-    /// Passes at most this number of rows, which are the newest.
+    /// Limits the result to this number of rows. The newest rows are returned.
     #[must_use]
     pub const fn limit(mut self, rows: usize) -> Self {
         self.limit = rows;

@@ -238,7 +238,7 @@ impl<'a> Suite<'a> {
     ///
     /// # Panics
     ///
-    /// If a case fails. The message has all failures, because every case runs first.
+    /// If a case fails. The panic follows after the last case, and its message has all failures.
     ///
     /// # Cancel safety
     ///

@@ -1,9 +1,9 @@
 //! The rules for files and folders of the stores on a disk, and the thread that does the work on the disk.
 //!
-//! A new file gets the owner and the group of its folder if the process may set them, so that a command that root runs
-//! never locks the service out. Links are not followed and only regular files are opened. Otherwise another user who
-//! may write to the folder could redirect a write to a foreign file, or stop the process with a pipe or an endless
-//! device.
+//! A new file gets the owner and the group of its folder if the process may set them, so that the service can open a
+//! file that a command of root has created. Links are not followed and only regular files are opened. Otherwise another
+//! user who may write to the folder could redirect a write to a foreign file, or stop the process with a pipe or an
+//! endless device.
 //!
 //! Owners, modes and links need unix. On other systems the files get the default permissions of the system, and a
 //! replaced file is not noticed. Only the check before the opening refuses links there.
@@ -216,7 +216,7 @@ fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
         fchown(made, None, Some(folder.gid())).ok();
     }
     // The mode is set while this process owns the file, because only the owner may set the mode without further rights.
-    // This call ignores the umask, so that the umask of root does not lock the service out.
+    // This call ignores the umask, so that the service can open the file even if root has a strict umask.
     let has_group = owner().1 == folder.gid();
     made.set_permissions(fs::Permissions::from_mode(mode(folder.mode(), has_group))).ok();
     if owner().0 != folder.uid() {

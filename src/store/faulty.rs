@@ -63,8 +63,8 @@ impl<S: Store> FaultyStore<S> {
         &self.inner
     }
 
-    /// Counts and delays an operation on these circuits. Returns an error or waits for ever, if the fault ends the
-    /// operation at its beginning. Otherwise returns the fault, if there is one, for the later steps.
+    /// Counts and delays an operation on these circuits. Returns the fault of the operation, if there is one, for the
+    /// later steps. If the fault ends the operation at its beginning, returns an error or waits for ever.
     async fn begin<'a>(
         &self,
         operation: Operation,

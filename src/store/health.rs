@@ -1,14 +1,14 @@
 //! The health of a store, with its failures since the last success and the pause after a failure.
 //!
-//! The module also limits the number of failures that are logged. The caller chooses the length of a pause, because a
-//! registry spreads the pauses of its instances at random and the tiers of a store do not.
+//! The module also limits the number of failures that are logged. The caller chooses the length of a pause, because the
+//! pauses of a registry are random and the pauses of a tier of a store are not.
 
 use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::telemetry::lines::Lines;
 
-/// The health of a store, as one of its users observes it.
+/// The health of a store, as observed by one registry or by one store of two tiers.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     /// The number of failures since the last success.
@@ -61,7 +61,7 @@ impl Health {
         unlogged
     }
 
-    /// Notes a success, and returns the number of failures before it if the recovery is to be logged.
+    /// Notes a success. Returns the number of failures before the success if the caller must log the recovery.
     ///
     /// The success does not shorten the interval between lines about failures, because a store that fails half the time
     /// would fill the log otherwise.

@@ -220,8 +220,8 @@ impl Store for PostgresStore {
                 lease.commit().await?;
                 return Ok(Written::Applied { etag, now });
             }
-            // The present record is read with a second statement. The first statement may have waited for another
-            // writer, and saw the table as before that wait.
+            // The first statement may have waited for another writer, and saw the table as the table was before that
+            // wait. Therefore a second statement reads the present record.
             let names = std::slice::from_ref(&write.name);
             let rows = query(LOAD).persistent(false).bind(names).fetch_all(lease.connection()).await;
             let rows = rows.map_err(|error| self.failed(&error))?;

@@ -118,7 +118,8 @@ impl RedisStore {
     /// Creates the store with a client. A client can have settings that an address cannot express, for example
     /// certificates that are not in files, or options of the TCP connection. Does not connect and needs no runtime.
     ///
-    /// Use `TcpSettings::set_nodelay(true)`, because a command would otherwise wait for the answer to an earlier one.
+    /// Use `TcpSettings::set_nodelay(true)`, because a command would otherwise wait for the answer to an earlier
+    /// command.
     #[must_use]
     pub fn from_client(client: redis::Client) -> Self {
         Self::of(Source::from_client(client))
@@ -159,9 +160,9 @@ impl RedisStore {
 
     /// Creates the store of a cluster. Does not connect and needs no runtime.
     ///
-    /// `urls` are addresses of some nodes, `redis://host:6379`, from which the store learns the others. User, password
-    /// and the parameters of [`new`](Self::new) are those of all nodes, and must be equal in all addresses. The
-    /// database is 0. With `rediss://` the connections to all nodes use TLS.
+    /// `urls` are addresses of some nodes, `redis://host:6379`, from which the store learns the other nodes. User,
+    /// password and the parameters of [`new`](Self::new) are those of all nodes, and must be equal in all addresses.
+    /// The database is 0. With `rediss://` the connections to all nodes use TLS.
     ///
     /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-cluster://[user:password@]host:6379,host:6379`.
@@ -294,7 +295,7 @@ impl Store for RedisStore {
     async fn compare_and_set(&self, write: &Write) -> Result<Written, StoreError> {
         check_length(write)?;
         if write.bytes.is_empty() {
-            // An empty value counts as no value, so the writer would get an etag that no value has.
+            // A load returns no value for empty bytes. The etag of this write would therefore belong to no value.
             return Err(StoreError::refused(format!("the record of `{}` has no bytes", write.name)));
         }
         let etag = value::etag(&write.bytes);

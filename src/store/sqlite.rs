@@ -1,9 +1,9 @@
 //! A store in an SQLite file, which is durable, needs no server, and is shared by the processes of one host.
 //!
-//! Every change is one statement, so that a change is never half done. A transaction that first reads and then writes
-//! is not used. SQLite can refuse to let a reader become a writer, and then a wait does not help. A commit is on the
-//! disk before the operation returns (`synchronous = FULL`), because otherwise a power cut could undo an opening. Such
-//! a commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A second connection,
+//! Every change is one statement, so that a change is never half done. No transaction first reads and then writes,
+//! because SQLite can refuse to let a reader become a writer, and then a wait does not help. A commit is on the disk
+//! before the operation returns (`synchronous = FULL`), because otherwise a power cut could undo an opening. Such a
+//! commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A second connection,
 //! which [`watch`](Store::watch) opens, checks five times a second for writes of other connections.
 //!
 //! Each operation first checks that the path still leads to the open file. If the file was replaced or deleted, the new
@@ -46,14 +46,14 @@ use connection::{Entered, Lane};
 /// # Rights
 ///
 /// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
-/// group of the folder if the process may set them. The mode of the file is that of the folder without the right to
-/// execute. A file that is a link, a pipe or a device is refused. A warning is logged once if every user may write to
-/// the folder or the file. On systems other than unix, the system sets the rights, and a replaced file is not noticed.
+/// group of the folder if the process may set them. The file gets the mode of the folder without the rights to execute.
+/// A file that is a link, a pipe or a device is refused. A warning is logged once if every user may write to the folder
+/// or the file. On systems other than unix, the system sets the rights, and a replaced file is not noticed.
 ///
 /// # A file that hangs
 ///
-/// One thread of the store runs one operation at a time, and sqlx has a thread for each connection to SQLite. If an
-/// operation was given up and its work on the disk has run for 500 ms, further operations fail at once as
+/// One thread of the store runs one operation at a time, and sqlx has a thread for each connection to SQLite. If the
+/// caller has given up an operation whose work on the disk has run for 500 ms, further operations fail at once as
 /// `Unavailable`. A statement is interrupted soon after its operation was given up, or after one minute.
 #[derive(Clone)]
 pub struct SqliteStore {
@@ -96,9 +96,9 @@ impl SqliteStore {
         Self { lane: Arc::new(Lane::new(path, options, SchemaMode::Create)) }
     }
 
-    /// Sets the treatment of the file and its tables. Default: [`SchemaMode::Create`], which creates a missing file and
-    /// missing tables. When this mode creates tables, it also switches the file to write-ahead logging. The other modes
-    /// do not change the journal mode.
+    /// Sets whether the store creates, checks or assumes the file and its tables. Default: [`SchemaMode::Create`],
+    /// which creates a missing file and missing tables. When this mode creates tables, it also switches the file to
+    /// write-ahead logging. The other modes do not change the journal mode.
     #[must_use]
     pub fn schema(self, mode: SchemaMode) -> Self {
         Self { lane: Arc::new(self.lane.with_mode(mode)) }
@@ -110,8 +110,8 @@ impl SqliteStore {
         self.lane.path()
     }
 
-    /// Creates or verifies the file and its tables now, as [`schema`](Self::schema) says. Otherwise the first operation
-    /// does this.
+    /// Creates or verifies the file and its tables now, as [`schema`](Self::schema) says. Without this call, the first
+    /// operation of the store creates or verifies them.
     ///
     /// # Errors
     ///
@@ -217,7 +217,7 @@ impl Store for SqliteStore {
         self.lane.run(list).await
     }
 
-    /// Reports the changed records about 200 ms after a change at the latest, even after a change of this process.
+    /// Reports the changed records about 200 ms after a change at the latest, even if this process made the change.
     /// Reports a [`Gap`](super::WatchEvent::Gap) after the file was replaced or deleted, and after each change of a
     /// file with more than 20 000 records.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
@@ -324,8 +324,8 @@ const CURRENT: &str = concat!(
 );
 const LIST: &str = "SELECT CAST(service AS BLOB) FROM circuit_breaker_states WHERE octet_length(service) <= 200
     ORDER BY service";
-/// Selects the etags for the watch. The limit is one row more than the watch compares, so that a table with too many
-/// rows is noticed.
+/// Selects the etags for the watch. The limit is one row more than the watch compares, so that the watch notices a
+/// table with too many rows.
 const ETAGS: &str = concat!(
     "SELECT CAST(service AS BLOB), ",
     version!(),
@@ -358,7 +358,7 @@ const APPEND: &str =
         strftime('%Y-%m-%dT%H:%M:%fZ', min(value ->> 'timestamp', ?2) / 1000.0, 'unixepoch'),
         CAST(value ->> 'generation' AS INTEGER), value ->> 'instance'
     FROM json_each(?1) WHERE true ORDER BY key ON CONFLICT (id) DO NOTHING";
-// A text that is too long was written by another program. Its length must not decide about the memory of this process.
+// Only another program can have written a text that is too long. Such a text must not fill the memory of this process.
 const AUDIT: &str = concat!(
     "SELECT ",
     bounded_text!("id"),

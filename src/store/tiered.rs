@@ -39,9 +39,9 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 /// | a tier refuses a record | the other tier has it; the record is offered again at its next write, and every 20 s |
 /// | a process dies between its writes to the two tiers | another process that loads the record compares the tiers 20 s later |
 ///
-/// A comparison of the tiers merges their records, so that the changes of both tiers are kept. Each name is also
-/// compared at its first load after a start, so that a fast tier that returned with old data does not mislead a
-/// restart. A name that neither tier has is looked up in the durable tier once a minute. While the fast tier answers,
+/// A comparison of the tiers merges their records, so that the changes of both tiers are kept. The tiers are also
+/// compared at the first load of each name after a start of the process, because the fast tier may have returned with
+/// old data. A name that neither tier has is looked up in the durable tier once a minute. While the fast tier answers,
 /// other loads do not read the durable tier.
 ///
 /// Two things are not promised. The counts of the last minute are lost if the fast tier loses its data while every
@@ -99,13 +99,14 @@ impl<Fast, Durable> Clone for TieredStore<Fast, Durable> {
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Applies a function to the note of a name. Returns `None` if there is no room for another note.
+    /// Applies a function to the note about a name, and returns the result. Returns `None` if there is no room for
+    /// another note.
     fn note<T>(&self, name: &str, note: impl FnOnce(&mut Note) -> T) -> Option<T> {
         self.notes.lock().on(name).map(note)
     }
 
-    /// Copies a write of the fast tier to the durable tier, if the durable tier must have the change now. Returns false
-    /// if the durable tier must have the change and does not have it.
+    /// Copies a write of the fast tier to the durable tier, if the durable tier must have the change now. Returns true
+    /// if the durable tier has the change, or need not have it now.
     async fn applied(&self, write: &Write, etag: &Etag, now: Timestamp) -> bool {
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         let here = self.clock.now();
@@ -119,8 +120,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     async fn write_durable(&self, write: &Write) -> Result<Written, StoreError> {
         let expected = match write.expected.as_ref().map(untagged) {
             Some((FAST, _)) => {
-                // The etag belongs to the fast tier, so the writer has not seen the durable record. The conflict
-                // returns the durable record.
+                // The etag belongs to the fast tier, so the writer has not seen the durable record. The result is a
+                // conflict, which has the durable record.
                 let (current, now) = self.load_one(&write.name).await?;
                 return Ok(Written::Conflict { current: current.map(|current| tagged(DURABLE, current)), now });
             }
@@ -195,8 +196,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         if !shared.fast.answers() {
             return shared.write_durable(write).await;
         }
-        // A writer with an etag of the durable tier expects no value in the fast tier. The load of this writer found no
-        // value in the fast tier, or did not reach the fast tier.
+        // If the etag belongs to the durable tier, the writer's load found no value in the fast tier, or did not reach
+        // the fast tier. Therefore this write expects no value in the fast tier.
         let expected = write.expected.as_ref().map(untagged);
         let expected = expected.filter(|(tier, _)| *tier == FAST).map(|(_, etag)| etag);
         let inner = Write { expected, ..write.clone() };
@@ -226,8 +227,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let (durable_has, _) = self.shared.load_one(name).await?;
         let same = match untagged(etag) {
             (FAST, etag) => fast_has.as_ref().is_some_and(|kept| kept.etag == etag),
-            // The etag belongs to the durable tier. The durable record may have been copied to the fast tier since the
-            // caller loaded the record. In this case both tiers must have the same bytes.
+            // The etag belongs to the durable tier. Since the caller's load, the durable record may have been copied to
+            // the fast tier. If the fast tier has a record, both tiers must have the same bytes.
             (_, etag) => {
                 durable_has.as_ref().is_some_and(|kept| kept.etag == etag)
                     && fast_has
@@ -312,7 +313,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     }
 }
 
-/// Marks the values of an answer as those of the durable tier.
+/// Marks the etags of an answer as etags of the durable tier.
 fn all_tagged(mut loaded: Loaded) -> Loaded {
     loaded.entries = loaded.entries.into_iter().map(|entry| Some(tagged(DURABLE, entry?))).collect();
     loaded

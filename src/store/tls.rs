@@ -83,7 +83,7 @@ pub(super) fn refusal(store: &str, ca: Option<&Pem>, error: &(dyn std::error::Er
 
     let mut next = Some(error);
     while let Some(error) = next {
-        // The crate `redis` shares its cause, and the shared pointer hides the type of the cause.
+        // An error of the crate `redis` holds its cause in an `Arc`, and the type of the source is this `Arc`.
         if let Some(shared) = error.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
             next = Some(&**shared);
             continue;

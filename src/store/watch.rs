@@ -28,10 +28,10 @@ use crate::pattern::LONGEST_NAME;
 use crate::random;
 use crate::sync::{AtomicBool, Relaxed};
 
-/// The importance of a write to other instances, which the write sends to the watches of a store as a hint.
+/// The importance of a write for other instances. Each write has a hint, which the store sends to its watches.
 ///
-/// A hint decides only when an instance loads a record. Other programs can send hints. Therefore a forged hint causes
-/// at most a needless load, or delays a load until the next poll.
+/// A hint only decides how soon an instance loads a record. Other programs can send hints, too. Therefore a forged hint
+/// causes at most a needless load, or delays a load until the next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Hint {
@@ -41,8 +41,8 @@ pub enum Hint {
     /// The write publishes a state of the writer, and no act of an operator. An instance loads the record at once if
     /// the state can matter for its circuit.
     Transition,
-    /// The write has an act of an operator, or its content is unknown. Every instance loads the record at once. A store
-    /// that knows nothing about a change reports this hint.
+    /// The write contains an act of an operator, or its content is unknown. Every instance loads the record at once. A
+    /// store that knows nothing about a change reports this hint.
     #[default]
     Any,
 }
@@ -101,9 +101,9 @@ impl Watch {
         Self::channel_with(Arc::default())
     }
 
-    /// Creates a channel on which the events of another watch are forwarded. The new watch is interrupted whenever the
-    /// other watch is. The forwarder reports a gap by [`WatchSender::lose`], because [`WatchSender::gap`] would end an
-    /// interruption that began after the gap.
+    /// Creates a channel on which the events of another watch are forwarded. While the other watch is interrupted, the
+    /// new watch is interrupted too. The forwarder reports a gap by [`WatchSender::lose`], because [`WatchSender::gap`]
+    /// would end an interruption that began after the gap.
     #[cfg(feature = "test-util")]
     pub(super) fn channel_of(other: &Self) -> (WatchSender, Self) {
         Self::channel_with(match &other.0 {
@@ -123,7 +123,8 @@ impl Watch {
     /// complete, because the regular loads of a registry also compare the tiers and must not become rare.
     pub(crate) fn is_complete(&self) -> bool {
         match &self.0 {
-            // Relaxed, because the flag guards no other memory, and the gap after an interruption causes a load.
+            // Relaxed, because the flag guards no other memory. A thread that sees an interruption late misses no
+            // change, because the gap after the interruption causes a load.
             Source::Channel { is_interrupted, .. } => !is_interrupted.load(Relaxed),
             Source::Parts { .. } => false,
         }
@@ -138,8 +139,8 @@ impl Watch {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Returns the next event, or the end of the watch, if either is there already. Otherwise returns `Pending` without
-    /// waking a task later.
+    /// Returns the next event or the end of the watch, if one of them is ready. Otherwise returns `Pending` and
+    /// registers no waker.
     pub(crate) fn next_ready(&mut self) -> Poll<Option<WatchEvent>> {
         self.poll_next(&mut Context::from_waker(Waker::noop()))
     }
@@ -191,8 +192,8 @@ impl WatchSender {
         }
     }
 
-    /// Interrupts the watch. Until the next gap, changes may not be reported, and the coordinator polls as without a
-    /// watch.
+    /// Interrupts the watch. Until the next gap, changes may not be reported, and the coordinator polls as if there
+    /// were no watch.
     #[cfg_attr(
         not(any(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis")),
         expect(dead_code, reason = "only stores outside the memory of this process lose their connection")

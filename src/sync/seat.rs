@@ -49,8 +49,8 @@ impl Seat {
         self.number
     }
 
-    /// Returns the index of the thread in spread circuits. For a thread without an index, the result is larger than any
-    /// index.
+    /// Returns the index of the thread in spread circuits (circuits that several threads call often). For a thread
+    /// without an index, the result is larger than any index.
     #[inline]
     pub(crate) const fn index(self) -> usize {
         self.index as usize
@@ -78,7 +78,7 @@ impl Numbers {
         }))
     }
 
-    /// Frees the number for a later thread. The caller must not write the counts of the seat afterwards.
+    /// Frees the number for a later thread. Afterwards the caller must not write the counts that the number selects.
     pub(crate) fn leave(&self, seat: Seat) {
         self.0.lock().left.insert(seat.number);
     }
@@ -89,7 +89,7 @@ impl Numbers {
 pub(crate) struct Indices(AtomicU64);
 
 impl Indices {
-    /// Takes the lowest free index below `count`, which is 64 at most. `None` if all these indices are taken.
+    /// Takes the lowest free index below `count`. Returns `None` if all these indices are taken. `count` is at most 64.
     pub(crate) fn take(&self, count: usize) -> Option<u32> {
         // Relaxed, because the exchange below checks the value again.
         let mut taken = self.0.load(Relaxed);
@@ -107,15 +107,15 @@ impl Indices {
         }
     }
 
-    /// Frees the index for a later thread. The caller must not write the counts of the index afterwards.
+    /// Frees the index for a later thread. Afterwards the caller must not write the counts that the index selects.
     pub(crate) fn leave(&self, index: u32) {
         // Release: pairs with the Acquire in `take`, so that the next thread sees all counts of this thread.
         self.0.fetch_and(!(1 << index), Release);
     }
 }
 
-/// Returns the number of indices, which is one more than the number of threads that can run at the same time. The
-/// result is at least 3 and at most 33.
+/// Returns the number of indices. This is one more than the number of threads that can run at the same time, but at
+/// least 3 and at most 33.
 pub(crate) fn indices() -> usize {
     static COUNT: LazyLock<usize> = LazyLock::new(|| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);

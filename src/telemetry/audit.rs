@@ -55,7 +55,8 @@ pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String)
 /// Returns the action of a transition that the circuit made by itself.
 const fn automatic(edge: &Transition) -> &'static str {
     match (edge.from.state, edge.to.state) {
-        // A transition from open to open by a late failure moves the end of the opening, and counts as an opening.
+        // A late failure can extend the open state by a transition from open to open. The audit reports this transition
+        // as an opening.
         (_, State::Open) if matches!(edge.reason, Reason::AtOnce) => OPENED,
         (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => RELEASED,
         (_, State::Open) => OPENED,
@@ -68,12 +69,12 @@ const fn automatic(edge: &Transition) -> &'static str {
 pub(crate) const OPENED: &str = "opened";
 pub(crate) const HALF_OPENED: &str = "half_opened";
 pub(crate) const CLOSED: &str = "closed";
-/// The action of a transition after which the state is the same, for example at the end of a hold.
+/// The action of a transition after which the state is the same, for example at the end of an operator's hold.
 const RELEASED: &str = "released";
-/// The action of an order that a newer order replaced before the store had the order.
+/// The action of an operator's order that a newer order replaced before the store received the first order.
 #[cfg(feature = "store")]
 pub(crate) const SUPERSEDED: &str = "superseded";
-/// The action of an order whose hold ended before the store could be reached.
+/// The action of an operator's order whose hold ended before the store could be reached.
 #[cfg(feature = "store")]
 pub(crate) const EXPIRED: &str = "expired";
 /// The action of a row that reports the number of rows that are missing in the audit.

@@ -34,7 +34,7 @@ impl Labels {
     }
 
     /// Returns the label of a new circuit with this name. The circuit has its own label at once if `was_given` is true,
-    /// because an earlier circuit of its key had the label.
+    /// because an earlier circuit of the same key had this label.
     pub(crate) fn of(self: &Arc<Self>, name: &str, was_given: bool) -> Arc<Label> {
         Arc::new(Label {
             labels: Arc::clone(self),

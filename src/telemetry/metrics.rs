@@ -60,18 +60,18 @@ use under::Under;
 /// | `circuit_breaker_rejected_total` | `reason` | counter: `tripped`, `half_open`, `load_shed`, `ramp`, `throttled` |
 /// | `circuit_breaker_fallbacks_total` | `result` | counter: `answered`, `failed` |
 /// | `circuit_breaker_transitions_total` | `from`, `to`, `reason` | counter |
-/// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes that arrived after their era, and count only in the totals |
+/// | `circuit_breaker_stale_outcomes_total` | | counter: outcomes of calls that were admitted before the last transition; they count only in the totals |
 /// | `circuit_breaker_call_duration_seconds` | `outcome` | histogram, if the circuit measures durations |
 /// | `circuit_breaker_system_load_ratio` | | gauge, with a load-shedding layer: the last load that the layer polled; NaN if unknown |
 /// | `circuit_breaker_admitted_ratio` | | gauge, with a ramp or a throttle: the share of the calls that the closed circuit admits, 1 in other states |
 /// | `circuit_breaker_calls_hanging` | | gauge, with a slow-call rule: the calls that have been under way for `slower_than` or longer |
 /// | `circuit_breaker_fleet_state` | `state` | gauge, with a fleet: 1 for the state that the fleet has decided (`closed`, `open`, `half_open`), 0 for the others |
-/// | `circuit_breaker_fleet_votes` | | gauge, with a fleet: the votes for an opening, or those that opened the fleet |
+/// | `circuit_breaker_fleet_votes` | | gauge, with a fleet: the votes for an opening, or the votes that opened the fleet |
 /// | `circuit_breaker_fleet_votes_needed` | | gauge, with a fleet: the votes that open the fleet |
 /// | `circuit_breaker_fleet_probes_total` | `result` | counter, with a fleet: probes of this instance, `passed`, `failed`, `returned`, `late`, `unleased` |
 /// | `circuit_breaker_fleet_declined_total` | | counter, with a fleet: openings of the fleet that this instance declined |
 /// | `circuit_breaker_openings_suppressed_total` | | counter, in a group: failures that met a rule while the group had no open slot |
-/// | `circuit_breaker_group_open_ratio` | `group` | gauge, in a group and without `service`: the share of the circuits of the group that have left closed by themselves |
+/// | `circuit_breaker_group_open_ratio` | `group` | gauge, in a group and without `service`: the share of the circuits of the group that have left the closed state by themselves |
 /// | `circuit_breaker_health_probes_total` | `result` | counter, from the first health probe: `passed`, `failed`, `timed_out`, `panicked` |
 ///
 /// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every
@@ -96,7 +96,7 @@ use under::Under;
 /// each recorder.
 #[derive(Debug)]
 pub struct MetricsObserver {
-    /// The metric handles under the circuit's own label. Not used while the circuit shares the label of a pool.
+    /// The metric handles under the circuit's own label. Not used while the circuit shares a label with other circuits.
     own: Kept,
     /// True if the circuit measures the durations of its calls.
     measures: bool,
@@ -115,9 +115,9 @@ pub struct MetricsObserver {
     /// The label of a keyed circuit, and the pool in which the circuit was created. A pool counts the circuits that
     /// share a label. If the bit `OWN` of `last` is set, the circuit has left the pool.
     pool: Option<Box<Pooled>>,
-    /// The number of renewals of the pool at the last refresh of the circuit.
+    /// The pool's number of renewals (registrations of its handles anew) at the last refresh of the circuit.
     seen: AtomicU64,
-    /// The bits of the system load that was shown last, or `NO_LOAD` if no load was shown.
+    /// The system load that a gauge showed last, as the bits of an `f64`. `NO_LOAD` if no load was shown.
     load: AtomicU64,
 }
 
@@ -125,8 +125,8 @@ impl MetricsObserver {
     /// Returns an observer for one circuit. Two circuits must not share an observer, because their gauges would mix.
     #[must_use]
     pub fn new() -> Self {
-        // The first standing is closed, because most circuits start closed. A circuit that starts in another standing
-        // reports that standing in its first event.
+        // The first standing (state and mode) is closed, because most circuits start closed. A circuit that starts in
+        // another standing reports that standing in its first event.
         let last = Last::new(0, Standing::new(State::Closed, Mode::Automatic));
         Self {
             own: Kept::new(),
@@ -143,7 +143,7 @@ impl MetricsObserver {
         }
     }
 
-    /// Returns an observer for a circuit, which measures the durations of its calls if `measures` is true. If the
+    /// Returns an observer for a circuit. `measures` is true if the circuit measures the durations of its calls. If the
     /// circuit is keyed, `label` is its label, which it may share with other circuits.
     pub(super) fn of(label: Option<&Arc<Label>>, measures: bool) -> Self {
         let mut observer = Self::new();
@@ -200,8 +200,8 @@ impl MetricsObserver {
         self.failures.get().map_or(0.0, |failures| failures.tally(0, now).score())
     }
 
-    /// Notes the standing of an event, and updates the gauges of the standing and of the failures. Does nothing if a
-    /// later standing is known already.
+    /// Stores the standing (state and mode) that an event reports, and updates the gauges of the standing and of the
+    /// failures. Does nothing if a later standing is known already.
     fn change(&self, circuit: &str, news: Last, at: Tick) {
         let newer = |last| {
             let news = news.shown_like(Last(last));
@@ -209,9 +209,8 @@ impl MetricsObserver {
         };
         // AcqRel: pairs with the exchange in `show`.
         let Ok(last) = self.last.fetch_update(AcqRel, Acquire, newer) else { return };
-        // The old word of the exchange decides if the pool or the circuit's own label shows the change. The label that
-        // was read at the beginning of the event may be out of date. A decision by that label could count the change
-        // twice.
+        // The value before the exchange decides if the pool or the circuit's own label shows the change. The label that
+        // this event read at its beginning may be out of date, and could make both show the change.
         match self.pool.as_deref().filter(|_| !Last(last).is_own()) {
             Some(Pooled { pool, .. }) => {
                 pool.moved(Some(Last(last)), Some(news));
@@ -226,8 +225,8 @@ impl MetricsObserver {
 
     /// Removes the circuit from its gauges, because the circuit has left its registry. A recorder cannot remove a
     /// metric. Therefore a circuit with its own label sets the gauges of the standing, the failures, the hanging calls
-    /// and the fleet to 0 and the admitted share to 1. A circuit with a shared label leaves the counts of its pool.
-    /// Later events of the circuit do not change these gauges.
+    /// and the fleet to 0 and the admitted share to 1. A circuit with a shared label is subtracted from the counts of
+    /// its pool. Later events of the circuit do not change these gauges.
     fn go(&self, circuit: &str) {
         // AcqRel: pairs with the exchange in `show`.
         let last = Last(self.last.fetch_or(Last::GONE, AcqRel));
@@ -253,7 +252,7 @@ impl MetricsObserver {
     }
 
     /// Shows the share of the calls that the closed circuit admits. `None` means that the circuit has neither ramp nor
-    /// throttle. Its share is 1, and is shown only if a share was shown before. Circuits that share a label show no
+    /// throttle. Then the gauge is set to 1, but only if a share was shown before. Circuits that share a label show no
     /// share, because they would overwrite each other's gauge.
     fn show_share(&self, under: Under<'_>, share: Option<f64>) {
         if under.pool.is_some() || self.is_gone() {
@@ -278,8 +277,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Sets the gauge of hanging calls to 0 if the gauge was set before. Called after a transition, because no calls
-    /// are counted in the new state yet, and when the circuit has left its registry.
+    /// Sets the gauge of hanging calls to 0 if the gauge was set before. Called when the circuit has left its registry,
+    /// and after each transition, because no calls are counted in the new state yet.
     fn end_hanging(&self, label: &str) {
         // Relaxed: the flag publishes nothing.
         if self.has_hanging.load(Relaxed) {
@@ -373,8 +372,8 @@ impl Observer for MetricsObserver {
                     self.load.store(load.to_bits(), Relaxed);
                     handles::show_load(under.label, load);
                 }
-                // Each rejection in the summary was counted already, by `Rejected` or `Sums`. Another observer counts
-                // suppressed openings.
+                // Each rejection in the summary was counted already, by `Rejected` or `Sums`. The observer of groups
+                // counts the suppressed openings.
                 Event::Rejections { .. } | Event::Suppressed { .. } => {}
             },
         );
@@ -389,7 +388,7 @@ impl Observer for MetricsObserver {
     }
 }
 
-/// Removes the circuit from the counts of its pool.
+/// Removes the circuit from the counts of its pool (the circuits that share its label).
 impl Drop for MetricsObserver {
     fn drop(&mut self) {
         // Relaxed: no other thread has the observer any more.

@@ -195,8 +195,8 @@ impl fmt::Display for Sentence<'_> {
             (State::Open, None) => f.write_str("; it stays so until an operator resets it"),
             (State::HalfOpen | State::Closed, _) if *rejected > 0 => {
                 let were = if *rejected == 1 { "was" } else { "were" };
-                // The rejections count from the trip. Therefore the number in the line of the closing includes the
-                // number in the line of the first probe.
+                // The rejected calls are counted from the trip on. Therefore the number in the line of the closing
+                // includes the number in the line of the half-opening.
                 let since = if to.state == State::Closed { "since the trip" } else { "meanwhile" };
                 write!(f, "; {} {were} rejected {since}", Calls(*rejected))
             }

@@ -5,10 +5,10 @@
 //! slot   31..12 era (low 20 bits) | 11 present | 10 slow | 9..0 weight in 1/256
 //! ```
 //!
-//! A thread that replaces a slot adds the difference of the two calls to the sums, unless its era has ended. Slots of
-//! an older era are ignored, so that a new era need not clear a large ring. A thread changes the slot first and the
-//! sums afterwards. Between these steps a sum can be wrong by the calls that are ending. A sum can even fall below
-//! zero, and is then read as zero.
+//! A thread that replaces a slot adds the difference of the two calls to the sums, unless the era of its call has
+//! ended. Slots of an older era are ignored, so that a new era need not clear a large ring. A thread changes the slot
+//! first and the sums afterwards. Between these steps the sums lack the difference. If another thread replaces the slot
+//! again meanwhile, a sum can even be below zero, and is then read as zero.
 
 use super::tagged::{self, Tagged};
 use super::{Mark, Tally};
@@ -66,11 +66,12 @@ impl CallRing {
         adjust(&self.slow, era, u32::from(new.slow()), u32::from(gone.slow()));
     }
 
-    /// Adds sums as if their calls had come before the own calls of this era, so that later calls replace the added
-    /// calls first. The caller holds the cold mutex.
+    /// Adds the sums of earlier calls, for example from a stored record. Later calls first replace the added calls, and
+    /// then the calls of this process. The caller holds the circuit's cold mutex.
     ///
     /// The position does not change, so that the totals do not count the added calls. If the sums have more calls than
-    /// free slots, fewer calls with the same shares are added. The cost grows with the number of added calls.
+    /// free slots, fewer calls are added, with the same shares of failures and slow calls. The cost grows with the
+    /// number of added calls.
     pub(crate) fn seed(&self, era: u64, tally: Tally) {
         let slots = self.slots.len() as u64;
         let own = self.tally(era).calls.min(slots);
@@ -112,12 +113,12 @@ impl CallRing {
         for sum in [&self.calls, &self.score, &self.slow] {
             sum.begin(era, 0);
         }
-        // The slots must be cleared only before the tag of the era wraps, because an old slot with the same tag would
-        // become valid again.
+        // A slot of an older era is ignored because of its tag. When the tag wraps, an old slot with the same tag would
+        // become valid again, so the slots are cleared before that.
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for slot in &self.slots {
-                // Relaxed, because the Release store of the circuit's word publishes the empty slot with the era. A
-                // late thread may write its outcome into the slot with an older era, and such an outcome is not
+                // Relaxed, because the Release store of the circuit's state word publishes the empty slot with the era.
+                // A late thread may write its outcome into the slot with an older era, and such an outcome is not
                 // counted.
                 slot.store(0, Relaxed);
             }
@@ -240,8 +241,7 @@ mod tests {
     fn sums_equal_slots_when_eras_change_under_the_writers() {
         let ring = CallRing::new(50);
         ring.begin(1);
-        // Calls of the last era may end in the present era, because the two threads do not reach an era at the same
-        // time.
+        // The two threads do not reach an era at the same time, so a call of one era may end in the next era.
         record_in_two_threads(&ring, 400_000, |step| 1 + step / 100_000);
         ring.begin(9);
         for _ in 0..20 {

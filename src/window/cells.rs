@@ -15,10 +15,12 @@
 //! spot   63..7 era | 6..0 place of the bucket in use
 //! ```
 //!
-//! The thread adds to the bucket in use while the spot has the era of the success and the time is less than `span`
-//! after `begin`. The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Eras form blocks of
-//! 64. Before a thread writes an era of another block into its spot, the thread empties its buckets. A reader skips
-//! each cell whose spot has an era of another block. So eras stay apart although tags wrap.
+//! The spot has the bucket in use and its era. The thread adds a success to this bucket if the success is of this era
+//! and its time is less than `span` after `begin`.
+//!
+//! The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Eras form blocks of 64. Before a
+//! thread writes an era of another block into its spot, the thread empties its buckets. A reader skips each cell whose
+//! spot has an era of another block. So eras stay apart although tags wrap.
 //!
 //! The time at which a circuit is spread, and the report of the sums, are left to `circuit`. `cells/reports.rs` knows
 //! the part of the sums that was not reported yet.
@@ -34,7 +36,7 @@ use crate::sync::{Acquire, AtomicU32, AtomicU64, MOST_INDICES, OnceLock, Relaxed
 /// The cells of one circuit.
 #[derive(Debug)]
 pub(crate) struct Cells {
-    /// The number of the seat that owns the first cell.
+    /// The seat number of the thread that owns the first cell.
     owner: AtomicU32,
     /// The number of buckets in each cell.
     buckets: u32,
@@ -42,7 +44,7 @@ pub(crate) struct Cells {
     width: u64,
     /// The cell of the first thread that counts.
     first: Box<[Block]>,
-    /// A cell for each index of a seat, if the circuit is spread.
+    /// A cell for each thread index, if the circuit is spread (if several threads call the circuit often).
     spread: OnceLock<Box<[Block]>>,
     /// The calls of each cell that were already reported. `None` if no observer receives sums.
     reports: Option<Box<Reports>>,
@@ -94,7 +96,7 @@ impl Cells {
         self.reports.is_some()
     }
 
-    /// Allocates a cell for each index of a seat, unless the cells exist already.
+    /// Allocates a cell for each thread index, unless the cells exist already.
     pub(crate) fn spread(&self) {
         if let Some(reports) = &self.reports {
             reports.spread();
@@ -102,15 +104,16 @@ impl Cells {
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
-    /// Counts a success in the cell of the seat. The success cannot trip the circuit and needs no time.
+    /// Counts a success in the cell of the thread with this seat, in a circuit without a time window. The success
+    /// cannot trip the circuit.
     #[inline]
     pub(crate) fn success(&self, seat: Seat) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
         self.counted(bump(&cell[0].0[SUCCESSES]), false)
     }
 
-    /// Counts a success that cannot trip the circuit. The cell of the seat counts the success in its sum and in the
-    /// bucket of `era` and `now`.
+    /// Counts a success that cannot trip the circuit, in the cell of the thread with this seat. Adds one to the sum of
+    /// the cell and to its bucket for `era` and `now`.
     #[inline(always)]
     pub(crate) fn success_at(&self, seat: Seat, era: u64, now: Tick) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -128,7 +131,7 @@ impl Cells {
                     bucket.store(seen + 1, Relaxed);
                 }
             }
-            // No bucket is in use, or the bucket in use is of another time or era, or is not in the first block of the
+            // No bucket is in use, or the bucket in use is of another time or era, or is outside the first block of the
             // cell.
             Some(_) | None => self.turn(cell, era, now),
         }
@@ -143,8 +146,8 @@ impl Cells {
         let rejections = bump(&head[kind as usize]);
         let in_time = self.reports.is_none() || is_in_time(head, now);
         if !in_time {
-            // These words set the time of the next report. The spot has no bucket until the next success finds one in
-            // `turn`.
+            // `begin` and `span` now only set the time of the next report. Therefore the spot has no bucket in use
+            // until `turn` sets the bucket of the next success.
             head[BEGIN].store(now.as_nanos(), Relaxed);
             head[SPAN].store(REPORT_EVERY, Relaxed);
             // Release, for the reason given in `turn`.
@@ -162,7 +165,7 @@ impl Cells {
         }
     }
 
-    /// Returns the cell of a seat, or `None` if the seat has no cell.
+    /// Returns the cell of the thread with this seat, or `None` if the thread has no cell.
     #[inline(always)]
     fn of(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed, because only the owner has to know that it owns the first cell.
@@ -178,8 +181,8 @@ impl Cells {
         }
     }
 
-    /// Makes the thread the owner of the first cell, and returns this cell. Returns `None` if the cell has an owner
-    /// already, or if the thread has no seat.
+    /// Makes the thread with this seat the owner of the first cell, and returns this cell. Returns `None` if the cell
+    /// has an owner already, or if the thread has no seat.
     #[cold]
     fn claim(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed, for the reason given in `of`. A cell without an owner holds zeros, so the exchange publishes no
@@ -224,8 +227,8 @@ impl Cells {
         };
         head[BEGIN].store(begin, Relaxed);
         head[SPAN].store(span, Relaxed);
-        // Release, which pairs with the Acquire in `calls`. A reader that sees the era also sees the buckets as emptied
-        // for the block of that era.
+        // Release, which pairs with the Acquire in `calls`. A reader that sees the new era also sees that the buckets
+        // were emptied for the block of this era.
         head[SPOT].store(era << PLACE_BITS | place as u64, Release);
     }
 
@@ -246,13 +249,13 @@ impl Cells {
             .sum()
     }
 
-    /// Returns the number of successes since the circuit was created.
+    /// Returns the number of successes that the cells have counted since the circuit was created.
     pub(crate) fn successes(&self) -> u64 {
         // Relaxed, in this function and in `rejections`, because the counts publish no other data.
         self.all().map(|cell| cell[0].0[SUCCESSES].load(Relaxed)).sum()
     }
 
-    /// Returns the number of rejections since the circuit was created.
+    /// Returns the number of rejections that the cells have counted since the circuit was created.
     pub(crate) fn rejections(&self) -> u64 {
         self.all().map(|cell| cell[0].0[TRIPPED].load(Relaxed) + cell[0].0[HALF_OPEN].load(Relaxed)).sum()
     }
@@ -315,8 +318,8 @@ const BEGIN: usize = 4;
 const SPAN: usize = 5;
 const FIRST_BUCKET: usize = 6;
 const PLACE_BITS: u32 = 7;
-/// The bits of the place in a spot. As a place, this value stands for no bucket, because a window has 60 buckets at
-/// most.
+/// The mask of the bits in a spot that hold the place of the bucket in use. If all these bits are set, no bucket is in
+/// use. No bucket has this place, because a window has at most 60 buckets.
 const PLACE: u64 = (1 << PLACE_BITS) - 1;
 const COUNT: u64 = u32::MAX as u64;
 /// The number of calls after which a thread reports the sums of its cell. A thread also reports with its first call

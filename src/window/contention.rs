@@ -14,9 +14,9 @@ pub(crate) struct Contention {
 }
 
 impl Contention {
-    /// Counts a use of the shared counts by a thread without a cell, and returns true if such uses are frequent. The
-    /// clock is read only once in 256 uses, because every success and rejection of a thread without a cell calls this
-    /// function.
+    /// Counts one use of the shared window or counter by a thread without a cell, and returns true if such uses are
+    /// frequent. Every success and rejection of such a thread calls this function. Therefore the clock is read only
+    /// once in 256 uses.
     #[must_use]
     pub(crate) fn note(&self, now: impl FnOnce() -> Tick) -> bool {
         // Relaxed, because count and time are hints and publish no other data.
@@ -28,6 +28,7 @@ impl Contention {
     }
 }
 
-/// The number of uses after which the clock is read. Contention is frequent if so many uses come within a second.
+/// The clock is read after this number of uses of the shared window or counter. Contention is frequent if so many uses
+/// come within a second.
 const OFTEN: u64 = 256;
 const SECOND: u64 = 1_000_000_000;

@@ -25,7 +25,7 @@ pub(crate) struct Run(Tagged);
 pub(crate) struct Seen {
     /// The weight of the failures since the last success, in 1/256.
     pub(crate) weight: u64,
-    /// True if the era began on trust and has had no success.
+    /// True if the era began on trust (the circuit closed without a verdict) and has had no success.
     pub(crate) on_trust: bool,
 }
 
@@ -34,7 +34,7 @@ impl Run {
         Self(Tagged::new())
     }
 
-    /// Ends the run after a success, if the present era is `era`.
+    /// Ends the run after a success, if the present era is `era`. The weight becomes zero.
     #[inline]
     pub(crate) fn success(&self, era: u64) {
         if !self.0.is(era, 0) {

@@ -18,12 +18,12 @@ impl Tagged {
         Self(AtomicU64::new(0))
     }
 
-    /// Starts an era with `number`. The caller holds the cold mutex and publishes the era after this call.
+    /// Starts an era with `number`. The caller holds the circuit's cold mutex and publishes the era after this call.
     pub(crate) fn begin(&self, era: u64, number: u64) {
-        // Relaxed, because the Release store of the circuit's word publishes the number with the era. A plain store
-        // would be correct on hardware. But loom allows an exchange of a late thread to come after a store although the
-        // exchange has read the value before the store. `swap` prevents this order, and its cost does not matter,
-        // because transitions are rare.
+        // Relaxed, because the Release store of the circuit's state word publishes the number with the era. A plain
+        // store would be correct on hardware. But loom allows an exchange of a late thread to come after a store
+        // although the exchange has read the value before the store. `swap` prevents this order, and its cost does not
+        // matter, because transitions are rare.
         self.0.swap(tag(era) | number.min(MAX), Relaxed);
     }
 

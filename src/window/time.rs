@@ -23,18 +23,18 @@ use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
 
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
-    /// The words of the sums. Calls, scores and, with a slow-call rule, slow calls have `buckets` words each. The words
-    /// are allocated for the first outcome that no cell counts, because a circuit that one thread calls may never need
-    /// the words.
+    /// The words that hold the sums. Calls, scores and, with a slow-call rule, slow calls have `buckets` words each.
+    /// The words are allocated for the first outcome that is not counted in the cell of a thread. A circuit that only
+    /// one thread calls may never need them.
     lines: OnceLock<Box<[Line]>>,
     buckets: u32,
     width: u64,
     slow: bool,
-    /// The number of calls that are in no bucket, because their bucket was overtaken or emptied, or because the calls
-    /// came too late for their bucket. The totals need this number, because they count all calls.
+    /// The number of calls that are in no bucket. Their bucket was overtaken or emptied, or they came too late for
+    /// their bucket. The totals count all calls, so they add this number.
     retired: AtomicU64,
     /// The number of calls that a restore has added, which the totals leave out, because this process has not made
-    /// these calls. The number is written under the cold mutex.
+    /// these calls. The number is written under the circuit's cold mutex.
     seeded: AtomicU64,
 }
 
@@ -56,7 +56,7 @@ impl TimeWindow {
             retired: AtomicU64::new(0),
             seeded: AtomicU64::new(0),
         };
-        // Loom cannot model `OnceLock`, so in a model the lines are allocated at the start.
+        // Loom cannot model the `OnceLock` of `std`, so in a model the lines are allocated at the start.
         if cfg!(breaker_loom) {
             window.lines();
         }
@@ -87,8 +87,8 @@ impl TimeWindow {
                 return;
             }
         }
-        // A replaced score and a replaced count of slow calls have expired and are dropped, because the totals need
-        // only the calls.
+        // If the call replaced an old score or an old count of slow calls, the old value has expired and is dropped,
+        // because the totals need only the calls.
         if mark.units > 0 {
             let _added = self.add(self.word(Sum::Score, bucket), tag, u32::from(mark.units));
         }
@@ -97,7 +97,8 @@ impl TimeWindow {
         }
     }
 
-    /// Adds sums to the present bucket, so that all added sums expire together. The caller holds the cold mutex.
+    /// Adds sums to the present bucket, so that all added sums expire together. The caller holds the circuit's cold
+    /// mutex.
     pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
         let slot = now.as_nanos() / self.width;
         let (tag, bucket) = (Tag::new(era, slot), self.bucket(slot));
@@ -167,11 +168,11 @@ impl TimeWindow {
     }
 
     pub(crate) fn begin(&self, era: u64) {
-        // The tag alone hides the counts of older eras. The counts must be removed only before the tag wraps.
+        // The counts of older eras are ignored because of their tag. The counts are removed only before the tag wraps.
         if era.is_multiple_of(ERAS_KEPT_APART) && self.lines.get().is_some() {
             for bucket in 0..self.buckets as usize {
-                // Relaxed, because the Release store of the circuit's word publishes the empty buckets with the era.
-                // The exchange of a late thread fails, because the word has changed.
+                // Relaxed, because the Release store of the circuit's state word publishes the empty buckets with the
+                // era. The exchange of a late thread fails, because the word has changed.
                 let (_, calls) = split(self.word(Sum::Calls, bucket).swap(0, Relaxed));
                 self.retire(calls);
                 self.word(Sum::Score, bucket).store(0, Relaxed);
@@ -193,12 +194,12 @@ impl TimeWindow {
             // buckets are Acquire too, so that `retired` is read again only after the buckets.
             let words = (0..used).map(|bucket| self.word(Sum::Calls, bucket).load(Acquire));
             let live: u64 = words.map(|word| u64::from(split(word).1)).sum();
-            // Relaxed, because `seeded` is written under the cold mutex. The difference is exact for a caller that
-            // holds the mutex.
+            // Relaxed, because `seeded` is written under the circuit's cold mutex. The difference is exact for a caller
+            // that holds the mutex.
             counted = (retired + live).saturating_sub(self.seeded.load(Relaxed));
             let before = std::mem::replace(&mut retired, self.retired.load(Acquire));
-            // If `retired` has changed, a bucket was overtaken during the loop and its calls may be missing. The next
-            // turn reads the buckets again.
+            // If `retired` has changed, another thread has reused a bucket during the loop, and the calls of that bucket
+            // may be missing. The next pass of the loop reads the buckets again.
             if retired == before {
                 break;
             }
@@ -235,8 +236,8 @@ enum Added {
     TooLate,
 }
 
-/// The largest number of times that `recorded` reads the buckets while other threads overtake buckets. The limit makes
-/// sure that a reader ends.
+/// The largest number of times that one call of `recorded` reads the buckets. A further reading is needed if another
+/// thread has reused a bucket during the reading before. The limit makes sure that `recorded` ends.
 const LOOKS: usize = 16;
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -1,5 +1,5 @@
-//! The calls under way, counted by the time at which they began. By these counts, calls that hang are known before they
-//! end.
+//! The calls under way, counted by the time at which they began. Therefore a hanging call is found before the call
+//! ends.
 //!
 //! There is no list of calls and no timer. Each bucket counts the calls that began in its time and have not ended. A
 //! start adds one to the bucket of its time, and the end of the call takes one from the same bucket, because the permit
@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! word   63..32 tag | 31..0 calls under way          slot = start / width, bucket = slot % buckets
-//! old    calls of overtaken buckets, less the ends that did not find their bucket, modulo 2^40
+//! old    calls of overtaken buckets, minus the ends that did not find their bucket, modulo 2^40
 //! ```
 //!
 //! Only the calls that have begun to hang *lately* are evidence, because a hanging call must not count for longer than
@@ -44,16 +44,15 @@ pub(crate) struct UnderWay {
     inverse: u64,
     /// The number of slots (times of one bucket) after which all calls of a bucket hang.
     hangs_after: u32,
-    /// The number of slots for which a hanging call counts as one that has begun to hang lately.
+    /// The number of slots (times of one bucket) for which a hanging call counts as one that has begun to hang lately.
     lately: u32,
     lines: [Line; BUCKETS.div_ceil(8)],
     old: Tagged,
 }
 
 impl UnderWay {
-    /// Returns the counts for calls that hang after `slower_than`, and that count as evidence for the time `lately`
-    /// afterwards. A bucket lasts a tenth of `slower_than` or a hundredth of `lately`, whichever is longer, and at
-    /// least 1 ms.
+    /// Returns empty counts. A call hangs after `slower_than`, and then counts as evidence for the time `lately`. A
+    /// bucket lasts a tenth of `slower_than` or a hundredth of `lately`, whichever is longer, and at least 1 ms.
     pub(crate) fn new(slower_than: Duration, lately: Duration) -> Self {
         let (slower_than, lately) = (nanos(slower_than), nanos(lately));
         let width = slower_than.div_ceil(PARTS).max(lately.div_ceil(PARTS_LATELY)).max(SHORTEST_WIDTH);
@@ -68,8 +67,8 @@ impl UnderWay {
         }
     }
 
-    /// Counts a call that begins. Returns true if the call is the first of its bucket. The caller checks the hanging
-    /// calls only then, because their number grows only with the time.
+    /// Counts a call that begins. Returns true if the call is the first of its bucket. Only then the caller checks the
+    /// number of hanging calls, because this number grows only when time has passed.
     pub(crate) fn start(&self, started: Stamp) -> bool {
         let (word, tag) = self.find(started);
         // Every ordering is Relaxed, because tag and count are in one word. The AcqRel exchange of `old` orders the
@@ -99,7 +98,7 @@ impl UnderWay {
         }
     }
 
-    /// Counts the end of a call that `start` has counted with the same stamp.
+    /// Counts the end of a call. `started` is the era and the time with which `start` has counted the call.
     pub(crate) fn end(&self, started: Stamp) {
         let (word, tag) = self.find(started);
         // Relaxed, as in `start`.
@@ -143,20 +142,20 @@ impl UnderWay {
             .sum()
     }
 
-    /// Begins an era without calls. The caller holds the cold mutex and publishes the era after this call.
+    /// Begins an era without calls. The caller holds the circuit's cold mutex and publishes the era after this call.
     pub(crate) fn begin(&self, era: u64) {
         self.old.begin(era, 0);
-        // The tag alone hides the calls of older eras. The counts must be removed only before the tag wraps.
+        // The counts of older eras are ignored because of their tag. The counts are removed only before the tag wraps.
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for word in self.words() {
-                // Relaxed, because the Release store of the circuit's word publishes the empty buckets with the era.
-                // `swap` is used, so that the exchange of a late thread fails.
+                // Relaxed, because the Release store of the circuit's state word publishes the empty buckets with the
+                // era. `swap` is used, so that the exchange of a late thread fails.
                 word.swap(0, Relaxed);
             }
         }
     }
 
-    /// Returns the number of whole widths since the origin of the clock.
+    /// Returns the number of whole bucket widths since the origin of the clock.
     // Two multiplications replace a division, which would cost each call 3 ns. The product with the inverse is too low
     // by 1 at most.
     #[inline]
@@ -366,7 +365,7 @@ mod tests {
                     for call in 0..1_000_000 {
                         let began = at(1, 1_000 + call / 100);
                         counts.start(began);
-                        // The threads leave each hundredth and each fiftieth call under way.
+                        // One thread leaves each hundredth call under way, and the other thread leaves each fiftieth.
                         if call % (100 / (thread + 1)) != 0 {
                             counts.end(began);
                         }

@@ -35,7 +35,8 @@ pub(crate) async fn run(operator: &Operator, page: &Page, command: &Command) -> 
         }
         Kept::Nowhere | Kept::Stored { .. } | Kept::Here { .. } | _ => {}
     }
-    // The order is done, so a failure to load the reach of the order is no failure of the command.
+    // The order is done. Therefore a failure to load its reach (the number of instances that have applied the order) is
+    // no failure of the command.
     let is_forgotten = order.act() == Act::Forget;
     let reach = if is_forgotten { None } else { operator.reach(&given.name, &order, PATIENCE).await.ok().flatten() };
     Ok((page.done(&given.name, &order, &done, hold, reach), code))
@@ -94,7 +95,8 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
 }
 
 /// Adds the login name to the name of the instance if `--user` names another user. The user of an order is only a
-/// claim, so the audit shows both names. The login name is a claim too, because a person can set its variables.
+/// claim, so the audit shows both names. The login name is a claim too, because a person can set the environment
+/// variables.
 pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
     let (Command::Trip { order, .. }
     | Command::Reset { order, .. }

@@ -124,8 +124,8 @@ fn missing(kind: &str, path: &Path) -> Failure {
     Failure::new(Code::Unavailable, "store_away", sentence)
 }
 
-/// Masks passwords in a text that another crate wrote. The masked passwords are those that this process received in its
-/// arguments or variables.
+/// Masks passwords in a text that another crate wrote. Only the passwords in the arguments and the environment
+/// variables of this process are masked.
 pub(crate) fn hide(text: &str) -> String {
     let variables = ["CIRCUIT_BREAKER_STORE", "CIRCUIT_BREAKER_CACHE"].into_iter().filter_map(std::env::var_os);
     let mut hidden = text.to_owned();
@@ -136,7 +136,7 @@ pub(crate) fn hide(text: &str) -> String {
             let shown = masked(part);
             if !part.is_empty() && shown != part {
                 hidden = hidden.replace(part, &shown);
-                // The text may also contain the argument with the escapes of a quotation.
+                // The text may also contain the argument in escaped form, as in a quotation.
                 hidden = hidden.replace(&*part.escape_debug().to_string(), &shown);
             }
         }

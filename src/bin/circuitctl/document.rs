@@ -66,7 +66,8 @@ fn fleet(view: &View<'_>) -> Value {
 pub(crate) fn shown(view: &View<'_>) -> Value {
     let mut shown = circuit(view);
     let instances = view.record.as_ref().ok().map(|record| {
-        // A hold applies to every instance, even if an instance has not written its entry since the hold began.
+        // The hold of an operator applies to every instance, even if an instance has not written its entry since the
+        // hold began.
         let mode = view.mode().unwrap_or(Mode::Automatic);
         let of = record.instances.iter().map(|(id, entry)| {
             json!({
@@ -156,7 +157,8 @@ pub(crate) fn line(document: &Value) -> String {
     let mut line = String::new();
     for c in bounded(document).to_string().chars() {
         if forges(c) {
-            // JSON escapes a character as its units of UTF-16. These characters occur only inside strings.
+            // JSON escapes a character as its UTF-16 code units. The characters of this branch occur only inside
+            // strings.
             c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}")));
         } else {
             line.push(c);

@@ -19,8 +19,8 @@ pub(crate) async fn run(operator: &Operator, page: &Page, fleet: Option<&str>, l
     Ok((text, Code::Done))
 }
 
-/// Keeps at most `limit` members of all fleets together, the earlier fleets first. Of a fleet that does not fit, the
-/// live members are kept first. Returns the number of members that are left out.
+/// Keeps at most `limit` members of all fleets together, the earlier fleets first. If only a part of a fleet can be
+/// kept, live members are kept before the other members. Returns the number of members that are left out.
 fn bound(fleets: &mut [Membership], limit: usize) -> usize {
     let (mut room, mut left_out) = (limit, 0);
     for members in fleets.iter_mut().filter_map(|fleet| fleet.members.as_mut().ok()) {

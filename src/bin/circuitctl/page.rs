@@ -20,7 +20,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Returns the list of circuits, and the number of those that the list leaves out.
+    /// Returns the list of circuits, with the number of circuits that are left out.
     pub(crate) fn status(&self, views: &[View<'_>], left_out: usize) -> String {
         if self.json {
             let circuits: Vec<_> = views.iter().map(document::circuit).collect();
@@ -108,7 +108,8 @@ impl Page {
             let first = &["INSTANCE", "STATE", "UNTIL"][..];
             let rest = &["IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"];
             let mut table = Table::new(&[first, fleet, rest].concat());
-            // A hold applies to every instance, even if an instance has not written its entry since the hold began.
+            // The hold of an operator applies to every instance, even if an instance has not written its entry since
+            // the hold began.
             let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
                 let (word, shown) = match word(record.state_of(entry), mode) {
@@ -207,7 +208,8 @@ impl Page {
         table.lines(0, self.colour) + older
     }
 
-    /// Returns the last line of `watch` for changes that come together, with the number of changes that are left out.
+    /// Returns the line that `watch` prints after the changes of one query, with the number of changes that are left
+    /// out.
     pub(crate) fn changes_left_out(&self, left_out: usize) -> String {
         if self.json {
             return document::line(&json!({ "left_out": left_out }));
@@ -265,7 +267,7 @@ fn vote(view: &View<'_>, id: &str) -> String {
     view.vote(id).map_or_else(|| "-".to_owned(), |left| format!("yes, {} left", brief(left)))
 }
 
-/// Returns the lease of an instance in the present round with the results of its probes, or a dash if there is no
+/// Returns the lease of an instance (its right to probe) with the results of its probes, or a dash if there is no
 /// lease.
 fn lease(view: &View<'_>, id: &str) -> String {
     let Some(lease) = view.lease(id) else { return "-".to_owned() };
@@ -280,8 +282,8 @@ fn instances(view: &View<'_>) -> String {
     match view.mode() {
         _ if known == 0 => "-".to_owned(),
         Some(Mode::ForcedOpen | Mode::Disabled) => format!("{known} of {known} held"),
-        // Silent instances are shown only if other instances are tripped, because the service may then be down for the
-        // silent instances too.
+        // Silent instances (no write for 15 minutes) are shown only if other instances are tripped, because the service
+        // may then be down for the silent instances too.
         _ if tripped > 0 && silent > 0 => format!("{tripped} of {known} tripped, {silent} silent"),
         _ => format!("{tripped} of {known} tripped"),
     }

@@ -55,9 +55,8 @@ fn bounded(text: &str, limit: usize) -> String {
     plain
 }
 
-/// Rows under a heading. Each column except the last is as wide as its widest cell. Therefore the cells of these
-/// columns have a low limit, because one long cell would make all rows wider. The last column is not padded, and has a
-/// higher limit.
+/// Rows under a heading. Each column except the last is as wide as its widest cell. One long cell would make all rows
+/// wider, so the text of these cells has a low limit. The last column is not padded, and its text has a higher limit.
 pub(crate) struct Table {
     rows: Vec<Vec<(String, Colour)>>,
 }
@@ -95,7 +94,7 @@ impl Table {
     }
 }
 
-/// The largest number of characters of a cell, which is that of the longest name.
+/// The largest number of characters of a cell, which is enough for the longest name of a circuit.
 const LONGEST_CELL: usize = 200;
 /// The largest number of characters of a text that is not in a padded column, which is more than any reason of this
 /// crate has.

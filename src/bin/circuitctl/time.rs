@@ -1,6 +1,6 @@
 //! Durations and times in the form in which people write and read them. Dates are UTC.
 //!
-//! This module converts dates itself, because the conversion needs fewer lines than a dependency.
+//! This module converts dates itself, because the conversion is too short to justify a dependency.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn parse(text: &str) -> Option<Duration> {
     Some(sum)
 }
 
-/// The beginning of a period of the audit, as a duration before now or as a time.
+/// The start of the period for which the audit is shown, as a duration before now or as a time.
 #[derive(Clone, Copy)]
 pub(crate) enum Since {
     Ago(Duration),
@@ -52,7 +52,7 @@ pub(crate) enum Since {
 }
 
 impl Since {
-    /// Returns the beginning as a time. `now` is the time of the store.
+    /// Returns the start as a time. `now` is the time of the store.
     pub(crate) fn from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(ago) => now.saturating_sub(ago),

@@ -157,19 +157,20 @@ impl<'a> View<'a> {
         self.fleet.as_ref().map_or(End::None, |fleet| end(fleet.state, fleet.open_for, self.now))
     }
 
-    /// Returns the lease of an instance in the present round.
+    /// Returns the lease of an instance (its right to probe), or `None` if the instance has no lease in the present
+    /// half-open period.
     pub(crate) fn lease(&self, id: &str) -> Option<&FleetLease> {
         self.fleet.as_ref()?.leases.iter().find(|lease| lease.instance == id)
     }
 
-    /// Returns the remaining time of the vote of an instance.
+    /// Returns the remaining time of the vote of an instance, or `None` if the instance has no vote.
     pub(crate) fn vote(&self, id: &str) -> Option<Duration> {
         self.fleet.as_ref()?.votes.iter().find(|vote| vote.instance == id).map(|vote| vote.left)
     }
 
-    /// Counts the instances. Under a forced opening all instances are tripped, and while the circuit is disabled none
-    /// is tripped, because a hold applies to every instance at once. The modes in the entries are ignored, because an
-    /// instance may not have written its entry since the hold began.
+    /// Counts the instances. The hold of an operator applies to every instance at once. Therefore all instances are
+    /// tripped under a forced opening, and no instance is tripped while the circuit is disabled. The modes in the
+    /// entries are ignored, because an instance may not have written its entry since the hold began.
     pub(crate) fn instances(&self) -> Instances {
         let Ok(record) = self.record else { return Instances::default() };
         let mode = self.mode_of(record);

@@ -62,13 +62,13 @@ impl Levels {
 
     /// Forgets the rejections that are owed, because a limit begins.
     pub(super) fn begin(&self) {
-        // Relaxed, because the word publishes no other data. A call of the last limit that counts afterwards owes or
-        // pays at most one rejection too much.
+        // Relaxed, because the word publishes no other data. A late call of the previous limit changes the new number
+        // of owed rejections by at most one.
         self.word.store(if self.has_levels.load(Relaxed) { ALL_LATELY } else { NONE_LATELY }, Relaxed);
     }
 
-    /// Counts a call, and returns true if the call pays for a rejection. `is_lost` is true if its draw was lost, and
-    /// `is_ramp` is true during a ramp.
+    /// Counts a call, and returns true if the call pays for a lost draw (is rejected). `is_lost` is true if the draw of
+    /// this call was lost, and `is_ramp` is true during a ramp.
     pub(super) fn pays(&self, criticality: Criticality, is_lost: bool, is_ramp: bool) -> bool {
         if !self.expects(criticality) {
             return is_lost;
@@ -121,7 +121,7 @@ impl Levels {
     }
 }
 
-/// Returns the word after a call, and true if the call pays.
+/// Returns the word with the call counted, and true if the call pays for a lost draw (is rejected).
 fn counted(word: u64, criticality: Criticality, is_lost: bool, is_ramp: bool) -> (u64, bool) {
     let (owed, calls) = (word >> OWED_SHIFT, word >> CALLS_SHIFT & SINCE);
     let (sheddable, standard) = (word >> SHEDDABLE_SHIFT & SINCE, word & SINCE);
@@ -142,17 +142,16 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool, is_ramp: bool) ->
     (next, pays)
 }
 
-/// Returns the number of rejections that can be owed in a ramp for each less critical level with calls, before a more
-/// critical call pays. `calls` is the number of calls that the limit has counted. The number is small for the first
-/// calls, because each owed rejection is a call that passed although its draw was lost, and a ramp must admit few calls
-/// at its start.
+/// Returns the value that replaces [`PATIENCE`] during a ramp. `calls` is the number of calls that the limit has
+/// counted. The value is small for the first calls, because each owed rejection is a call that passed although its draw
+/// was lost, and a ramp must admit few calls at its start.
 fn patience_in_ramp(calls: u64) -> u64 {
     (calls / 16).clamp(4, PATIENCE)
 }
 
-/// The number of rejections that can be owed for each less critical level with calls, before a more critical call pays.
-/// A smaller number would let chance reject critical calls, and a larger number would let more calls through before a
-/// rejection.
+/// The number of rejections that may be owed for each less critical level with calls. If more are owed, a more critical
+/// call pays (is rejected). A smaller number would let chance reject critical calls, and a larger number would let more
+/// calls through before a rejection.
 const PATIENCE: u64 = 64;
 /// The number of calls after which a level without a call counts as absent.
 const LATELY: u64 = 64;

@@ -19,8 +19,8 @@ use crate::window::{Mark, Shape, Stamp, Tally};
 pub(super) struct Throttle {
     k: f64,
     min_calls: u64,
-    /// The window of the failures, the rejections and the calls without a judgement. Its number of calls counts all
-    /// three kinds, its units count the rejections, and its slow calls count the calls without a judgement.
+    /// The window of the failures, the rejections and the calls without a judgement. In its `Tally`, `calls` counts all
+    /// three kinds, `units` counts the rejections, and `slow` counts the calls without a judgement.
     beside: TimeWindow,
 }
 
@@ -41,7 +41,8 @@ impl Throttle {
 
     /// Adds the failures of a restored window. The caller holds the cold mutex.
     pub(super) fn seed(&self, era: u64, now: Tick, window: Tally) {
-        // A restored window has only the weight of its failures, so that a weight of 1 counts as one failure.
+        // A restored window has only the weight of its failures, and not their number. Each weight of 1 counts as one
+        // failure.
         let failures = window.units.div_ceil(u64::from(UNIT));
         if failures > 0 {
             self.beside.seed(era, now, Tally { calls: failures, units: 0, slow: 0 });
@@ -68,7 +69,8 @@ impl Throttle {
         let calls = calls.saturating_add(unjudged);
         let requests = calls.saturating_add(rejections);
         if requests < self.min_calls {
-            // Few failures are chance, and would reject good calls of a service with little traffic.
+            // With few requests, the failures can be chance. The throttle would then reject good calls of a service
+            // with little traffic.
             return 0.0;
         }
         let (requests, accepts) = (number(requests), number(calls.saturating_sub(failures)));

@@ -43,7 +43,8 @@ fn loom_a_retry_after_of_the_evidence_is_a_floor() {
         let (patient, other) = (call(&circuit), call(&circuit));
         beside(|| patient.failure(Failure::hard().with_retry_after(6 * TEN)), || fail(other));
         assert_eq!(circuit.inner().open_until(), NOW.saturating_add(6 * TEN), "whichever call trips the circuit");
-        // A shorter opening that the late failure lengthens would be a second transition.
+        // The first opening must have the `Retry-After` already. If the late failure made a shorter opening longer,
+        // there would be a second transition, and the era would be 3.
         assert_eq!(era_and_state(&circuit), (2, State::Open));
     });
 }
@@ -149,8 +150,8 @@ fn loom_a_reopened_circuit_admits_no_call() {
         let circuit = circuit(rules().probes(1));
         past_deadline(&circuit);
         let bad = call(&circuit);
-        // The open duration of the last opening is over. A thread that mistook the end of the last opening for the end
-        // of the new opening would probe.
+        // The first opening is over, but its end is still stored. A thread that took this end for the end of the new
+        // opening would probe.
         let (_, admission) = beside(|| fail(bad), || circuit.try_acquire());
         let rejected = admission.expect_err("its one slot is taken until it is open again");
         let expected = match rejected.reason() {

@@ -44,7 +44,7 @@ fn loom_no_call_is_missing_from_the_totals() {
         let straggler = call(&circuit);
         let in_the_next_era = || {
             close(&circuit);
-            // This call takes the bucket, so that the straggler may come too late for the bucket.
+            // This call reuses the bucket for the new era, so that the straggler may come too late for the bucket.
             fail(call(&circuit));
         };
         beside(|| fail(straggler), in_the_next_era);
@@ -66,7 +66,7 @@ fn loom_a_failure_takes_no_success_back() {
     });
 }
 
-/// Asserts that run and window hold this number of timeouts of the era, and nothing else.
+/// Asserts that the run and the window have `failures` timeouts of this era, and nothing else.
 fn assert_failures(circuit: &Circuit, era: u64, failures: u64) {
     let inner = circuit.inner();
     let expected = Tally { calls: failures, units: 128 * failures, slow: 0 };
@@ -76,5 +76,6 @@ fn assert_failures(circuit: &Circuit, era: u64, failures: u64) {
     }
 }
 
-/// Windows of one slot, and of one bucket in use, so that two outcomes always meet.
+/// Windows in which two outcomes always use the same slot or bucket. The first has only one slot, and the model uses
+/// only one bucket of the second.
 const WINDOWS: [Window; 2] = [Window::calls(1), Window::time(TEN).buckets(2)];

@@ -6,7 +6,8 @@ use super::*;
 use crate::window::Window;
 
 /// A clock that is moved once, while no other thread runs, so that reading the clock is no step of the model. The clock
-/// moves by two buckets, so that a call hangs, and no call that begins later overtakes its bucket.
+/// moves by two of the three buckets, so that an earlier call hangs, and a later call does not reuse the bucket of the
+/// earlier call.
 #[derive(Debug, Clone, Default)]
 struct MovedOnce(Arc<OnceLock<()>>);
 

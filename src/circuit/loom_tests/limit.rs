@@ -1,10 +1,10 @@
-//! Models of the limit of a closed circuit, whose bit is in the word and whose ramp is beside the word.
+//! Models of the limit of a closed circuit. The word has a bit for the limit, and the ramp is stored beside the word.
 
 use super::*;
 use crate::state::RejectReason;
 
-/// Returns a closed circuit that ramps. `left` is the rest of its ramp. A ramp with no rest is over, but no call has
-/// found its end yet.
+/// Returns a closed circuit in a ramp. `left` is the time until the ramp ends. With zero the ramp is over, but no call
+/// has cleared the bit of the limit yet.
 fn ramping(left: Duration) -> Circuit {
     let circuit = circuit(rules().consecutive_failures(1).ramp(TEN));
     ramp(&circuit);
@@ -76,7 +76,8 @@ fn loom_the_next_failure_begins_the_throttle() {
         let window = crate::window::Window::time(TEN).buckets(2);
         let circuit = circuit(rules().min_calls(1).window(window).throttle(2.0));
         let next = call(&circuit);
-        // Neither of two failures at the same time has to see the count of the other failure.
+        // Two simultaneous failures need not see the counts of each other. Therefore the test adds a third failure,
+        // with which the throttle begins at the latest.
         fail_two(&circuit);
         fail(next);
         assert!(circuit.inner().load().is_limited());

@@ -99,7 +99,8 @@ fn loom_a_waiter_sleeps_through_no_lost_race_for_a_grant() {
         half_open(&circuit);
         circuit.grant(2);
         let its = circuit.clone();
-        // Both threads may see the first grant, and the thread that loses it is counted for a moment.
+        // Both threads may try to take the first grant. The thread that gets no slot is counted as a probe for a
+        // moment.
         let look = || {
             let first = circuit.try_acquire();
             circuit.grant(2);

@@ -46,8 +46,9 @@ impl Slot {
 
     /// Withholds the slot for a new era. The caller holds the cold mutex and publishes the era after this call.
     pub(super) fn begin(&self, era: u64) {
-        // Relaxed, because the Release store of the circuit's word publishes the slot with the era. `swap` is used
-        // instead of `store` for the reason given in `Tagged::begin`.
+        // Relaxed, because the Release store of the circuit's word publishes the slot with the era. A plain store would
+        // be correct on hardware. But loom allows the exchange of a late thread to come after a store although the
+        // exchange read the value before the store. `swap` prevents this order.
         self.0.swap(tag(era) | WITHHELD, Relaxed);
     }
 
@@ -92,8 +93,9 @@ impl Slot {
     /// another era.
     fn exchange(&self, era: u64, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         // Relaxed, because the slot publishes no other data. A slot that was given back is visible to the next caller
-        // that `Probes::take` counts, because the exchange of the verdict comes after the exchange of the slot. A
-        // grant is visible to the tasks that `Circuit::grant` wakes, because the wakers order both.
+        // that `Probes::take` counts, because the exchange of the verdict comes after the exchange of the slot. A grant
+        // is visible to the tasks that `Circuit::grant` wakes, because the AcqRel exchange of the wakers follows the
+        // grant.
         let mut seen = self.0.load(Relaxed);
         while is_of(seen, era) {
             let next = change(seen)?;

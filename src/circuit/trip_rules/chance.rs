@@ -61,8 +61,8 @@ impl Chance {
         Self { least: (a_minute * rules_on(rules) / CHANCE).ln(), usual }
     }
 
-    /// Returns the amount of evidence that slow calls need, whose usual rate is not known.
-    /// [`is_excluded_by`](Self::is_excluded_by) reduces the rate of 1 to half of the limit of the rule.
+    /// Returns the amount of evidence that slow calls need. The usual rate of slow calls is not known, so the rate is
+    /// set to 1, and [`is_excluded_by`](Self::is_excluded_by) reduces it to half of the limit of the rule.
     pub(super) const fn of_slow_calls(self) -> Self {
         Self { usual: 1.0, ..self }
     }
@@ -145,7 +145,8 @@ mod tests {
         let both = Rules { failure_rate: Some(0.4), ..run };
         let all = Rules { slow_call_rate: Some((0.4, MINUTE)), ..both };
         for (rules, on) in [(off, 1.0), (run, 1.0), (both, 2.0), (all, 3.0)] {
-            // The chance of each rule in a minute with the calls that the rule assumes.
+            // `calls` is the number of calls in a minute that the rules assume. `each` is the chance that these calls
+            // meet one rule.
             let calls = if rules.need_window() { 60.0 } else { UNKNOWN_TRAFFIC };
             let each = calls * (-of_rules(&rules, 10, 3_600, 0.2).least).exp();
             assert!((each * on - CHANCE).abs() < 1e-9, "{rules:?}: {each}");

@@ -31,7 +31,8 @@ impl GrpcCall {
         self.deadline.get().is_some()
     }
 
-    /// Returns the outcome of a status. `message` reads the message beside the status.
+    /// Returns the outcome of a call that ended with this status code. The function `message` returns the message of
+    /// the status.
     ///
     /// tonic's server answers CANCELLED when the `grpc-timeout` of a call or the timeout of the server has passed, and
     /// names this cause only in the message. Other servers cancel without a message, so that only the duration of the
@@ -51,9 +52,9 @@ impl GrpcCall {
         self.deadline.get().map_or(Outcome::timeout(), Outcome::deadline)
     }
 
-    /// Returns the outcome of a call whose stream the server cancelled. If the call lasted about as long as the
-    /// deadline of the caller, the outcome is a failure by that deadline, because a server may cancel a stream when the
-    /// deadline has passed. Otherwise `outcome` is kept.
+    /// Returns the outcome of a call whose stream the server cancelled. The outcome is `outcome`, unless the call
+    /// lasted about as long as the deadline of the caller. A server may cancel a stream when that deadline has passed.
+    /// Therefore the outcome is then a failure by the deadline.
     pub(super) fn broken_off(self, outcome: Outcome) -> Outcome {
         match (outcome, self.deadline.get()) {
             (Outcome::Failure(failure), Some(deadline)) => failure.or_deadline(deadline).into(),
@@ -61,8 +62,8 @@ impl GrpcCall {
         }
     }
 
-    /// Returns the outcome of a timeout of the transport. If the caller set a deadline, the outcome is a failure by
-    /// that deadline, but stays a timeout if the call ended clearly earlier.
+    /// Returns the outcome of a call that ended by a timeout of the transport. The outcome is a failure by the deadline
+    /// of the caller if the call lasted about as long as that deadline, and otherwise a timeout.
     #[cfg(feature = "tonic")]
     pub(super) fn timer_fired(self) -> Outcome {
         self.deadline.get().map_or(Outcome::timeout(), |deadline| Failure::deadline(deadline).by_timer().into())
@@ -92,8 +93,8 @@ pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
 /// Returns true if a response has a `content-type` that the response to a gRPC call can have. A missing type
 /// counts as gRPC.
 ///
-/// grpc-web counts as gRPC, because the client of tonic-web translates grpc-web below the breaker. That
-/// client turns the end of the body into trailers, and does not change the head.
+/// grpc-web counts as gRPC, because the client of tonic-web translates grpc-web below the breaker. That client changes
+/// the body, but keeps the `content-type` of the response.
 pub(super) fn is_grpc_answer(headers: &HeaderMap) -> bool {
     !headers.contains_key(CONTENT_TYPE) || is_grpc_message(headers) || is_grpc_web(headers)
 }
@@ -116,7 +117,7 @@ fn timeout_of(value: &HeaderValue) -> Option<Duration> {
 }
 
 const TIMEOUT: &str = "grpc-timeout";
-/// The message of tonic's server for a call that took too long, as text and as `grpc-message`.
+/// The message of tonic's server for a call that took too long, as plain text and in the encoding of `grpc-message`.
 const TIMER_OF_TONIC: [&[u8]; 2] = [b"Timeout expired", b"Timeout%20expired"];
 
 const GRPC: &[u8] = b"application/grpc";

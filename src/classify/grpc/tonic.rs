@@ -17,7 +17,7 @@ use super::{Classifier, GrpcClassifier, GrpcCode};
 use crate::outcome::{Failure, Outcome};
 use crate::sources::{chain, find};
 
-/// Judges a status of a client that tonic generated, if the calls of the client pass no layer of this crate.
+/// Judges the status of a call that goes through no layer of this crate.
 impl GrpcClassifier {
     /// Returns the outcome of a status, as a classifier of [`tonic`](Self::tonic) judges the status.
     ///
@@ -57,8 +57,8 @@ impl<T> Classifier<(), T, Status> for GrpcClassifier {
 pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Origin, error: &E) -> Outcome {
     let Some(error) = as_error(error) else { return opaque::<E>() };
     let call = origin.call();
-    // A cause in the sources decides before the code, because tonic turns its own timeout into CANCELLED and a
-    // rejection into UNKNOWN.
+    // The errors in the source chain decide before the status code. The code is not precise, because tonic turns its
+    // own timeout into CANCELLED and a rejection into UNKNOWN.
     let known = chain(error).find_map(|error| {
         let is_expired = error.is::<TimeoutExpired>();
         if is_expired { Some(call.timer_fired()) } else { known_alone(error) }
@@ -83,7 +83,7 @@ pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Or
         }
     }
     let mut beside = HeaderMap::new();
-    // Metadata that do not fit into headers are dropped, because the code alone is enough for a judgement.
+    // An error of `add_header` is ignored. Without the headers, the code alone decides.
     drop(status.add_header(&mut beside));
     classifier.judge_as(code, otherwise, &beside)
 }

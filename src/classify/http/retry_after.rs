@@ -10,8 +10,8 @@ use http::header::{DATE, RETRY_AFTER};
 use crate::clock::{Clock, MonotonicClock};
 use crate::outcome::Outcome;
 
-/// Returns the outcome. A failure without a delay takes the delay that the service named. With `trips`, a failure also
-/// opens the circuit at once, if the service named a delay above zero.
+/// Returns `outcome` unchanged, unless it is a failure. A failure without a delay gets the delay of the header. If
+/// `trips` is true and the delay of the header is above zero, the failure also opens the circuit at once.
 pub(in super::super) fn after_delay(
     outcome: Outcome,
     trips: bool,
@@ -56,8 +56,8 @@ fn sent(headers: &HeaderMap) -> SystemTime {
     date.unwrap_or_else(|| MonotonicClock::new().wall())
 }
 
-/// The longest delay, which is also the limit of the circuit. The parser applies the limit so that later sums
-/// of durations cannot overflow.
+/// The longest delay that the parser returns. The circuit has the same limit, but the parser must apply the limit
+/// first, so that sums of durations cannot overflow.
 const LONGEST: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

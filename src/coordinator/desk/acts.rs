@@ -49,7 +49,8 @@ impl Desk {
         self.sending.hurry(now);
     }
 
-    /// Forgets the known content of the record, and keeps the order to forget until the store has deleted the record.
+    /// Carries out an operator's order to forget the circuit. Forgets the known content of the record, and keeps the
+    /// order until the store has deleted the record.
     ///
     /// Pending changes are dropped as well, because they would create the record again. The orders of dropped acts get
     /// the result `Superseded`.

@@ -44,7 +44,8 @@ pub(super) struct Adopted {
     /// The restore of the circuit. `restored` ends the restore, and `restored_to` corrects its report. `let_calls_wait`
     /// and `end_wait_of_calls` change the wait of the first calls.
     restore: Restore,
-    /// The sequence of the last act that the circuit has taken over. Set by `act`, and cleared by `forget`.
+    /// The sequence number of the last operator's act that the circuit has taken over. Set by `act`, and cleared by
+    /// `forget`.
     act_sequence: u64,
     /// The id of the act in force, which an operator ordered in this process, or which the circuit has taken over. Acts
     /// are compared by id, because the same act can reappear with another, even higher, sequence after both tiers of a
@@ -53,11 +54,11 @@ pub(super) struct Adopted {
     /// The id of the act with the sequence `act_sequence`. After both tiers of a store have failed in turn, two
     /// different acts can have the same sequence.
     last_act: Option<String>,
-    /// The sequence of the last act for which the desk has decided if the audit row is written again. Set by
-    /// `repeated`.
+    /// The sequence number of the last operator's act for which the desk has decided if the audit row is written again.
+    /// Set by `repeated`.
     repeated: u64,
-    /// The generation of the last decision of the fleet that the circuit has taken over. Set by `decided`, and cleared
-    /// by `revert` and `forget`.
+    /// The generation (version number) of the last decision of the fleet that the circuit has taken over. Set by
+    /// `decided`, and cleared by `revert` and `forget`.
     generation: u64,
     /// The time at which the advice of other instances ends. `None` if no other instance advises. Set by `advised`.
     advised_until: Option<Timestamp>,
@@ -208,8 +209,7 @@ impl Adopted {
     }
 
     /// Forgets the acts and the decision that the circuit has taken over, because an order deletes the record. The
-    /// result of the restore stays for the report. The sequence of the last repeated row stays, because later acts have
-    /// higher sequences.
+    /// result of the restore stays for the report. `repeated` stays, because later acts have higher sequence numbers.
     pub(super) fn forget(&mut self) {
         (self.act_sequence, self.act_id, self.last_act) = (0, None, None);
         self.generation = 0;

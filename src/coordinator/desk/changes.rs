@@ -19,15 +19,15 @@ use crate::state::{Act, Transition};
 pub(super) struct Changes {
     /// The waker by which the circuit wakes the task after its next transition. `observe` gives a clone to the circuit.
     bell: Waker,
-    /// The era of the circuit when it last got the bell. Set by `observe`.
+    /// The era (version of the state) of the circuit when `observe` last gave the waker to the circuit.
     rung_era: u64,
-    /// The era of the last transition that a look has read. Set by `seen`.
+    /// The era (version of the state) that began with the last transition that the desk has read. Set by `seen`.
     seen_era: u64,
-    /// The eras that began because the desk itself gave the circuit another state, as long as no look has read them.
-    /// `taken_over` adds an era, and `seen` removes the era.
+    /// The eras (versions of the state) that the desk itself began, because it gave the circuit a stored state.
+    /// `taken_over` adds an era, and `seen` removes the era once the desk has read the transition.
     taken_over: Vec<u64>,
-    /// The number from which the record counts the eras of this circuit. All eras of earlier circuits of this name in
-    /// this process are at or below the number, which never changes.
+    /// The number from which the record counts the eras (versions of the state) of this circuit. All eras of earlier
+    /// circuits of this name in this process are at or below the number, which never changes.
     first_era: u64,
     /// True if the circuit, or an operator of this process, has made a transition. Only `moved` sets the flag, and the
     /// flag is never cleared.
@@ -54,7 +54,7 @@ impl Changes {
         Self {
             bell,
             rung_era: 0,
-            // The first era begins without a transition that a look could read.
+            // The first era begins without a transition, so there is nothing to read.
             seen_era: 1,
             taken_over: Vec::new(),
             first_era,
@@ -65,16 +65,17 @@ impl Changes {
         }
     }
 
-    /// Returns the transitions since the last look, and the number of earlier transitions that the circuit has not
-    /// kept. Also gives the bell to the circuit.
+    /// Returns the transitions that the desk has not read yet, and the number of unread transitions that the circuit
+    /// has not kept. Also gives the waker of the task to the circuit.
     pub(super) fn observe(&mut self, circuit: &Circuit) -> (Vec<Transition>, u64) {
-        // The circuit gets the bell before the transitions are read, so that a transition after the reading rings.
+        // The circuit gets the waker before the transitions are read, so that a transition after the reading wakes the
+        // task.
         while circuit.poll_changed(&Context::from_waker(&self.bell), &mut self.rung_era).is_ready() {}
         circuit.transitions_since(self.seen_era)
     }
 
-    /// Notes that a look has read a transition. Returns true if the desk has made the transition by taking over another
-    /// state.
+    /// Notes that the desk has read a transition. Returns true if the desk has made the transition by taking over
+    /// another state.
     pub(super) fn seen(&mut self, edge: &Transition) -> bool {
         self.seen_era = edge.era;
         let ours = self.taken_over.iter().position(|era| *era == edge.era);
@@ -86,8 +87,8 @@ impl Changes {
         self.taken_over.extend(edge.map(|edge| edge.era));
     }
 
-    /// Returns the present era of the circuit, provided that the circuit has made no transition of its own since the
-    /// last look. A state is adopted only in this era, so that the adoption never overwrites a newer state.
+    /// Returns the era (version of the state) after the last transition that the desk has read or caused. A stored
+    /// state is adopted only while the circuit is in this era, so that the adoption never overwrites a newer state.
     pub(super) fn expected_era(&self) -> u64 {
         self.taken_over.iter().copied().fold(self.seen_era, u64::max)
     }
@@ -101,13 +102,13 @@ impl Changes {
         self.has_moved
     }
 
-    /// Returns the era of a transition as the record counts eras, which continues the count of earlier circuits of this
+    /// Returns the era of a transition in the count of the record, which includes the eras of earlier circuits of this
     /// name.
     pub(super) const fn era(&self, edge: &Transition) -> u64 {
         self.first_era.saturating_add(edge.era)
     }
 
-    /// Returns the era of the last transition that a look has read, as the record counts eras.
+    /// Returns the era of the last transition that the desk has read, in the count of the record.
     pub(super) const fn last_era(&self) -> u64 {
         self.first_era.saturating_add(self.seen_era)
     }
@@ -123,15 +124,15 @@ impl Changes {
     }
 
     /// Returns the pending act as a command with its present age. `None` if no act is pending. `after` is the highest
-    /// number that this process has proposed. The command gets a higher number, because an earlier write with a lost
-    /// answer may still arrive.
+    /// version number that this process has proposed. The command gets a higher number, because an earlier write with a
+    /// lost answer may still arrive.
     pub(super) fn act_command(&self, after: u64, now: Tick) -> Option<OperatorCommand> {
         let Pending { at, command } = self.act.as_ref()?;
         Some(OperatorCommand { after, age: now.saturating_since(*at), ..command.clone() })
     }
 
-    /// Returns the pending transition as a command with its present age and a number above `after`, as `act_command`
-    /// does.
+    /// Returns the pending transition as a command with its present age. `None` if no transition is pending. The
+    /// command gets a version number above `after`, as in `act_command`.
     pub(super) fn transition_command(&self, after: u64, now: Tick) -> Option<TransitionCommand> {
         let Pending { at, command } = self.transition.as_ref()?;
         Some(TransitionCommand { after, age: now.saturating_since(*at), ..command.clone() })
@@ -176,7 +177,7 @@ impl Changes {
         self.transition = None;
     }
 
-    /// Removes the pending transition if the transition began this era. Returns true if a transition was removed.
+    /// Removes the pending transition if it began the era `era`. Returns true if a transition was removed.
     pub(super) fn drop_transition_of(&mut self, era: u64) -> bool {
         self.transition.take_if(|edge| edge.command.era == era).is_some()
     }

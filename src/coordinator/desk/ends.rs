@@ -2,10 +2,10 @@
 //!
 //! The clock of a circuit stands still while its machine is suspended, so that by this clock an opening or a hold ends
 //! too late. Therefore the desk compares the remaining time by both clocks at each answer of the store, and the earlier
-//! end applies. The record has the end of a hold by the clock of the store. The desk computes the end of an opening by
-//! that clock at the first answer to an operation that began in the era of the opening, which is the time since the
-//! circuit opened. An answer to an earlier operation is not used. The store may have read its clock before a suspend of
-//! the machine, and the computed end would then be too early.
+//! end applies. The record has the end of a hold by the clock of the store. The record does not have the end of an
+//! opening. The desk computes this end at the first answer to an operation that began after the circuit opened. An
+//! answer to an earlier operation is not used. The store may have read its clock before the machine was suspended, and
+//! the computed end would then be too early.
 
 use super::Now;
 use crate::circuit::Circuit;
@@ -14,15 +14,16 @@ use crate::record::{Operated, Timestamp};
 /// The end of the present opening of one circuit by the clock of the store.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    /// The era of an opening, and the end of the opening by the clock of the store. Set by `answered`.
+    /// The era (version of the state) of the last opening with a known end, and this end by the clock of the store. Set
+    /// by `answered`.
     opening: Option<(u64, Timestamp)>,
 }
 
 impl Ends {
     /// Handles the time in an answer of the store. Shortens the opening and the hold of the circuit if they end earlier
     /// by the clock of the store. Also computes the end of the present opening by that clock, if the end is not known
-    /// yet and the operation began in the era of the opening. `asked` is the era of the circuit when the operation
-    /// began. `hold` is the operator's act in force, or `None`.
+    /// yet and the operation began after the circuit opened. `asked` is the era (version of the state) of the circuit
+    /// when the operation began. `hold` is the operator's act in force, or `None`.
     pub(super) fn answered(&mut self, circuit: &Circuit, asked: u64, hold: Option<&Operated>, now: Now) {
         let (era, left) = circuit.opening_ends_in();
         let dated = self.opening.filter(|(dated, _)| *dated == era);
@@ -54,7 +55,7 @@ mod tests {
         }
         let (open, _) = circuit.era_and_standing();
         let at = |seconds: u64| Now { here: Tick::ZERO, store: Timestamp::from_millis(seconds * 1_000) };
-        // The store has read its clock before a suspend of an hour, after which the circuit opened.
+        // The store read its clock, the machine was suspended for an hour, and then the circuit opened.
         ends.answered(&circuit, closed, None, at(1_000));
         ends.answered(&circuit, open, None, at(4_600));
         assert!(!circuit.would_admit(), "the opening has its whole time");

@@ -22,14 +22,14 @@ use crate::state::{Reason, Snapshot, State, Transition};
 /// resets most of the fields (`forget`).
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
-    /// The highest sequence of an entry of this instance so far. `entry` takes the next number, and `observed` raises
-    /// the sequence.
+    /// The highest sequence number of an entry of this instance so far. `entry` takes the next number, and `observed`
+    /// raises the number.
     sequence: u64,
     /// The entry that this start of the instance has restored or has written last. Set by `continues` and `written`,
     /// and removed by `forget` and `renamed`.
     written: Option<InstanceEntry>,
-    /// The sequence of the last entry that the store has taken from this start under the present id. Set by `written`,
-    /// and cleared by `renamed`.
+    /// The sequence number of the last entry that this process has stored under its present id. Set by `written`, and
+    /// cleared by `renamed`.
     taken: Option<u64>,
     /// True if this desk has derived an entry for a write. If false, an entry of this start in the record belongs to an
     /// earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
@@ -46,32 +46,33 @@ pub(super) struct Evidence {
     /// The whole duration of the last opening, of which a snapshot has only the remaining time. Set by `moved` and
     /// `continues`.
     open_whole: Option<Duration>,
-    /// True if the circuit has last left the state closed on the evidence of this instance, and not because of other
-    /// instances. An opening that follows a failed probe does not change the flag, because one probe of a circuit that
-    /// opened on advice is no evidence of its own. Set by `moved` and `continues`.
+    /// True if calls of this instance caused the last transition from closed to another state, and false if other
+    /// instances caused that transition. A later opening after a failed probe does not change the flag, because one
+    /// failed probe is too little to advise other instances. Set by `moved` and `continues`.
     left_closed_on_own: bool,
     /// The weight of the failures that caused the last opening of the circuit. Set by `moved` and `continues`.
     opened_by: f64,
-    /// The number of failures in this start at the last look. `look` and `forget` set the number.
+    /// The number of failures in this process when `look` last counted them. Set by `look` and `forget`.
     failures: u64,
     /// The usual error rate of the last minutes. Each `look` adds the calls since the last look.
     usual: Usual,
-    /// The time of the last look that found a new failure. Set by `look`.
+    /// The last time at which `look` found a new failure.
     last_failure: Option<Tick>,
-    /// True if the process is about to end, so that the next entry gets the mark of a stop. Set by `stop`, and cleared
+    /// True if the process is about to end, so that the next entry gets its mark `stopped`. Set by `stop`, and cleared
     /// by `go_on`.
     is_stopping: bool,
-    /// True if the entry is due only because the mark of a stop must be set or removed. Set by `look`, `stop` and
-    /// `written`, and cleared by `look`, `hurry`, `go_on` and `owe`.
+    /// True if the entry must be written only because its mark `stopped` must be set or removed. Set by `look`, `stop`
+    /// and `written`, and cleared by `look`, `hurry`, `go_on` and `owe`.
     has_only_mark: bool,
-    /// The number of changes of the state so far that a restart must not lose. `owe` counts them.
+    /// The number of changes of the state so far that must be stored, because a restart must not lose them. `owe`
+    /// counts them.
     owed: u64,
-    /// The value of `owed` up to which a restart would not lose a change of the state any more. Set by `written` and
-    /// `settle`.
+    /// The number of changes of the state so far that a restart would no longer lose. If this number equals `owed`, no
+    /// change waits to be stored. Set by `written` and `settle`.
     settled: u64,
-    /// The time at which the entry is due. `None` if the entry has no news. `look`, `spread` and `refused` set the
-    /// time, `owe`, `renew`, `stop` and `hurry` set the present time, and `written`, `settle` and `go_on` clear the
-    /// time.
+    /// The time at which the entry must be written. `None` if nothing in the entry is new. `look`, `spread` and
+    /// `refused` set the time, `owe`, `renew`, `stop` and `hurry` set the present time, and `written`, `settle` and
+    /// `go_on` clear the time.
     due: Option<Tick>,
     /// The earliest time of the next write of counts. Set by `written` and `spread`.
     next_write: Option<Tick>,
@@ -81,8 +82,8 @@ impl Evidence {
     /// Notes a change of the state of the circuit.
     pub(super) fn moved(&mut self, edge: &Transition) {
         if edge.from.state == State::Closed {
-            // An opening that other instances or their advice have caused is no advice for other instances until the
-            // circuit has closed. Otherwise advice could keep itself alive.
+            // If other instances or their advice caused the opening, this instance gives no advice until the circuit
+            // has closed. Otherwise the instances could prolong the advice for each other without end.
             let borrowed =
                 matches!(edge.reason, Reason::Advised { .. } | Reason::Restored | Reason::Followed | Reason::Fleet);
             self.left_closed_on_own = !borrowed;
@@ -102,7 +103,7 @@ impl Evidence {
         if snapshot.state == State::Closed { snapshot.run } else { self.opened_by }
     }
 
-    /// Checks the counts of the circuit for news, and plans a write of the entry if there is news.
+    /// Compares the counts of the circuit with the last written entry, and plans a write of the entry if they differ.
     ///
     /// If `is_common` is true, the record has a decision of the fleet that is not closed, and a restart restores that
     /// decision. The counts then wait until the fleet closes, because counts of all instances would make the record
@@ -159,12 +160,12 @@ impl Evidence {
         self.before.0.saturating_add(self.failures.saturating_sub(self.forgotten.0))
     }
 
-    /// Returns true if the entry is due, now or later.
+    /// Returns true if a write of the entry is planned, for now or for later.
     pub(super) const fn is_waiting(&self) -> bool {
         self.due.is_some()
     }
 
-    /// Returns true if an entry is due, and has more news than the mark of an instance that stops.
+    /// Returns true if a write of the entry is planned, and the mark `stopped` is not the only reason for the write.
     pub(super) const fn has_news(&self) -> bool {
         self.is_waiting() && !self.has_only_mark
     }
@@ -184,7 +185,7 @@ impl Evidence {
         }
     }
 
-    /// Lets the next entry have the mark of a stop, because the process is about to end. The entry is due now if this
+    /// Lets the next entry have the mark `stopped`, because the process is about to end. The entry is due now if this
     /// start has written or restored an entry before. Returns true if the mark is the only reason to write the entry.
     pub(super) fn stop(&mut self, now: Tick) -> bool {
         let is_new = !std::mem::replace(&mut self.is_stopping, true);
@@ -196,8 +197,7 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Removes the mark of a stop if it is not written yet, because the store does not answer, or because the process
-    /// continues.
+    /// Lets the next entry have no mark `stopped`, because the process continues or the store does not answer.
     pub(super) fn go_on(&mut self) {
         self.is_stopping = false;
         if std::mem::take(&mut self.has_only_mark) {
@@ -205,7 +205,7 @@ impl Evidence {
         }
     }
 
-    /// Returns true if the next entry gets the mark of an instance that stops.
+    /// Returns true if the next entry gets the mark `stopped`.
     pub(super) const fn is_stopping(&self) -> bool {
         self.is_stopping
     }
@@ -214,28 +214,28 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Makes the entry due now, because a restart would restore another state from the record. The entry stays due
-    /// until the store has an entry that was derived after this change.
+    /// Makes the entry due now, because a restart would restore an older state from the record. The entry stays due
+    /// until the store has an entry that was derived after this change of the state.
     pub(super) fn owe(&mut self, now: Tick) {
         self.owed += 1;
         self.has_only_mark = false;
         self.due = Some(now);
     }
 
-    /// Returns true if the entry is due because of a change of the state.
+    /// Returns true if a change of the state is not stored yet, so that a restart would lose the change.
     pub(super) const fn is_owed(&self) -> bool {
         self.owed != self.settled
     }
 
-    /// Counts all changes of the state so far as kept, so that no entry is due. A restart would restore the present
-    /// state without another entry.
+    /// Marks all changes of the state so far as stored, and cancels the write of the entry. The caller knows that a
+    /// restart would restore the present state without another entry.
     pub(super) fn settle(&mut self) {
         self.settled = self.owed;
         self.due = None;
     }
 
-    /// Delays the next write of counts by a random time, because all instances of a fleet have news when the fleet
-    /// closes. The longest delay grows with the number of instances.
+    /// Delays the next write of counts by a random time. Otherwise all instances of a fleet would write in the same
+    /// moment when the fleet closes. The longest delay grows with the number of instances.
     pub(super) fn spread(&mut self, instances: u32, now: Tick, dice: &mut Dice) {
         let longest = FOR_EACH.saturating_mul(instances).min(AT_MOST_EVERY);
         let next = now.saturating_add(longest.mul_f64(dice.share()));
@@ -246,13 +246,14 @@ impl Evidence {
         }
     }
 
-    /// Returns the number of changes of the state so far. The ticket of a write keeps the number for
-    /// [`written`](Self::written).
+    /// Returns the number of changes of the state so far. A write keeps this number, and passes the number to
+    /// [`written`](Self::written) at its end.
     pub(super) const fn owed(&self) -> u64 {
         self.owed
     }
 
-    /// Makes an entry with news due now, even if its counts wait until the fleet closes.
+    /// Makes the entry due now if a write is planned or the counts have changed, even if the counts wait until the
+    /// fleet closes.
     pub(super) fn hurry(&mut self, circuit: &Circuit, now: Tick) {
         if self.due.is_some() || self.differs(circuit) {
             self.has_only_mark &= self.due.is_some();
@@ -260,20 +261,20 @@ impl Evidence {
         }
     }
 
-    /// Notes that the record did not take the entry, because the record has a newer entry of this id, or has no room
-    /// for the entry. The entry stays unwritten, and is tried again later.
+    /// Notes that the record did not accept the entry, because the record has a newer entry of this id, or has no room
+    /// for the entry. Plans another attempt for later.
     pub(super) fn refused(&mut self, now: Tick) {
         self.due = Some(now.saturating_add(AT_MOST_EVERY));
     }
 
-    /// Returns true if the circuit has last left the state closed on evidence of this instance.
+    /// Returns true if calls of this instance caused the last transition from closed to another state.
     pub(super) const fn left_closed_on_own(&self) -> bool {
         self.left_closed_on_own
     }
 
     /// Returns a new entry with the present state and counts. `own` is the entry in the record, whose vote and lease
-    /// the new entry keeps. `acts` is the sequence of the last act that the circuit has taken over, so that a restore
-    /// recognises a later reset.
+    /// the new entry keeps. `acts` is the sequence number of the last operator's act that the circuit has taken over,
+    /// so that a restore recognises a later reset.
     pub(super) fn entry(
         &mut self,
         circuit: &Circuit,
@@ -319,10 +320,10 @@ impl Evidence {
         entry
     }
 
-    /// Notes that the store has the entry, which was derived after `owed` changes of the state. After a later change
-    /// the next entry is due at once.
+    /// Notes that the store has the entry. The entry includes the first `owed` changes of the state. If there was a
+    /// later change, the next entry is due at once.
     pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick, dice: &mut Dice) {
-        // A write that began before the stop has an entry without the mark, so another entry is due.
+        // If the write began before `stop`, its entry has no mark. Another entry with the mark is then due.
         let lacks_mark = self.is_stopping && !entry.is_stopped();
         self.settled = owed;
         let is_owed = self.is_owed();
@@ -335,8 +336,8 @@ impl Evidence {
         self.next_write = Some(now.saturating_add(AT_MOST_EVERY.mul_f64(1.0 + dice.share() / 2.0)));
     }
 
-    /// Notes an entry of this instance in the record. The next entry gets a higher sequence, because the join keeps the
-    /// entry with the highest sequence.
+    /// Notes an entry of this instance in the record. The next entry gets a higher sequence number, because a merge of
+    /// two records keeps the entry with the higher number.
     pub(super) fn observed(&mut self, entry: &InstanceEntry) {
         self.sequence = self.sequence.max(entry.sequence);
     }
@@ -347,8 +348,8 @@ impl Evidence {
         entry.incarnation != who.incarnation || !self.has_proposed
     }
 
-    /// Continues the totals of an earlier start, which wrote `entry`. `restored` is true if the circuit has also taken
-    /// over the state of the entry. Then the next entry continues the opening of this entry.
+    /// Continues the totals of an earlier start, which wrote `entry`. If `restored` is true, the circuit has also taken
+    /// over the state of `entry`, and the next entry continues the same opening.
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         self.earlier = Some(entry.incarnation.clone());
@@ -360,20 +361,21 @@ impl Evidence {
         }
     }
 
-    /// Returns true if another living instance has written the entry under the id of this instance. Such an entry is
-    /// newer than the last own entry that the store has taken. A late write of the earlier start, whose totals this
-    /// start continues, can be newer as well, because the clocks of two tiers differ. Such a write is left out. If the
-    /// earlier start still lives, it finds the clash by the entry of this start.
+    /// Returns true if another living process has written the entry under the id of this instance. The entry of such a
+    /// process is newer than the last entry that this process has stored. A late write of the earlier process, whose
+    /// totals this process continues, can be newer as well, because the clocks of two tiers differ. Therefore the
+    /// function returns false for an entry of the earlier process. If the earlier process still lives, that process
+    /// detects the clash.
     ///
-    /// An own entry whose write met a conflict is not compared. Its sequence can be higher than that of the other
-    /// instance, and would hide the clash.
+    /// An entry whose write met a conflict is not compared. Its sequence number can be higher than the number of the
+    /// other process, and would hide the clash.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         let is_of_other = entry.incarnation != who.incarnation && self.earlier.as_ref() != Some(&entry.incarnation);
         is_of_other && self.taken.is_some_and(|taken| entry.sequence > taken)
     }
 
-    /// Begins with empty evidence after an order to forget. Calls that were counted before the order are left out of
-    /// the totals.
+    /// Clears the counts after an operator's order to forget the circuit. The totals leave out calls that were counted
+    /// before the order.
     pub(super) fn forget(&mut self, counted: Totals) {
         *self = Self {
             sequence: self.sequence,
@@ -430,5 +432,6 @@ fn weight(reason: &Reason) -> Option<f64> {
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 /// The shortest time between two writes of counts. The actual time is up to 50 % longer.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);
-/// The longest random delay of a write of counts after a closing of the fleet, for each instance of the fleet.
+/// After a closing of the fleet, the random delay of a write of counts is at most this time multiplied by the number of
+/// instances.
 const FOR_EACH: Duration = Duration::from_millis(100);

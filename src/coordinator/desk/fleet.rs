@@ -1,9 +1,10 @@
-//! The part of an instance in the decisions of its fleet, under `Sharing::Quorum` and `Sharing::Follow`.
+//! The role of an instance in the decisions of its fleet, under `Sharing::Quorum` and `Sharing::Follow`.
 //!
 //! A fleet is the instances that share a store and a fleet name. The decision of the fleet about a circuit is a part of
-//! the record. This file chooses the next command of this instance to the fleet. `adopt.rs` takes decisions over into
-//! the circuit, `turn.rs` follows the probe that a lease allows, `sent.rs` puts a command into a write, and `shown.rs`
-//! shows the decision to people. The guards and effects of the commands are in `record/fleet/rules.rs`.
+//! the record. If the fleet opens, the circuit opens in all instances. This file chooses the next command of this
+//! instance to the fleet. `adopt.rs` takes decisions over into the circuit, `turn.rs` follows the probe that a lease
+//! allows, `sent.rs` puts a command into a write, and `shown.rs` shows the decision to people. The guards and effects
+//! of the commands are in `record/fleet/rules.rs`.
 //!
 //! A *check* is the moment at which the desk compares the circuit with the record. The task makes a check after each
 //! look and after each answer of the store, and once a second. A check chooses the first of these commands that the
@@ -14,7 +15,7 @@
 //! | `Passed`, `Failed`, `Returned`, `Late` | the probe of this instance has ended |
 //! | `Overdue` | the probe of this instance has reached its deadline |
 //! | `Unopposed` | the probe of this instance failed at least a second ago, no lease is pending, no probe of another instance has passed, and more probes failed than are tolerated |
-//! | `Vote` | the circuit opened on evidence of its own, at most the length of its window ago, or 10 s ago if the window is shorter |
+//! | `Vote` | the calls of this instance opened the circuit, at most the length of its window ago, or 10 s ago if the window is shorter |
 //! | `Withdraw` | the circuit of a voter has closed again, or may no longer vote, or its vote is over by the clock of this process |
 //! | `Healthy` | a health probe of this instance has ended the opening of the circuit |
 //! | `Lease` | the next call could be a probe |
@@ -48,35 +49,37 @@ pub(super) use sent::Sent;
 use shown::Probed;
 use turn::Turn;
 
-/// The part of this instance in the decisions of the fleet about one circuit.
+/// The role of this instance in the decisions of the fleet about one circuit.
 #[derive(Debug, Default)]
 pub(super) struct InFleet {
-    /// The last opening of the circuit on evidence of its own. Set and cleared by `saw`.
+    /// The last opening of the circuit that calls of this instance caused. Set and cleared by `saw`.
     opening: Option<Opening>,
-    /// The time before which this instance must not call, because the service has asked for no calls (`Retry-After`).
-    /// Set by `note_for_fleet`, cleared by `saw`.
+    /// The end of the time in which this instance must make no calls, because the service sent a `Retry-After`. Set by
+    /// `note_for_fleet`, cleared by `saw`.
     floor: Option<Tick>,
     /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` has its steps.
     turn: Turn,
     /// True if this instance has calls that could be a probe, so that the request for a lease is worth a write.
     has_demand: bool,
     /// The time from which the first request for a lease may be written. The time is random within `REQUEST_JITTER`,
-    /// because all instances of a fleet get their demand at the same time, and must not all write at once.
+    /// because all instances of a fleet want a lease at the same time, and must not all write at once.
     ask_at: Option<Tick>,
     /// True if a health probe of this instance has ended the opening of the circuit, and no other transition has
     /// followed.
     is_healthy: bool,
     /// The time of the last check that found a new rejection of a call.
     last_rejection: Option<Tick>,
-    /// The numbers of rejections and successes of the circuit at the last check, by which the next check finds new
-    /// calls.
+    /// The next two fields are the numbers of rejections and successes of the circuit at the last check. The next check
+    /// finds new calls by these numbers.
     rejected: u64,
     successes: u64,
     /// The time of the last check that found a new success of a call.
     last_success: Option<Tick>,
-    /// The generation of the last opening of the fleet, and its end by the clock of this process.
+    /// The generation (version number) of the last opening of the fleet, and the end of that opening by the clock of
+    /// this process.
     ends: Option<(Generation, Tick)>,
-    /// The generation of the fleet's opening that this instance declined last.
+    /// The generation of the last opening of the fleet that this instance declined, which means that its circuit stayed
+    /// closed.
     declined: Option<Generation>,
     /// True if `lease_probes` last found that probes of the circuit need leases.
     is_leased: bool,
@@ -84,12 +87,12 @@ pub(super) struct InFleet {
     wanted: Option<FleetChange>,
     /// The probes of the present half-open era that `shown.rs` has counted.
     probed: Probed,
-    /// The generation of the last decision that this instance proposed. `None` once the record has this decision or a
-    /// later one.
+    /// The generation (version number) of the last decision of the fleet that this instance proposed. `None` once the
+    /// record has this decision or a later one.
     decided: Option<Generation>,
 }
 
-/// An opening of the circuit on evidence of its own, which is a reason to vote for an opening of the fleet.
+/// An opening of the circuit that calls of this instance caused, which is a reason to vote for an opening of the fleet.
 #[derive(Debug)]
 struct Opening {
     /// The time until which the opening is a reason to vote.
@@ -107,9 +110,9 @@ impl Opening {
 }
 
 impl InFleet {
-    /// Notes a transition of the circuit. `age` is the time since the transition. `is_own` is true if the circuit left
-    /// closed on evidence of this instance, and the desk has not caused the transition. `window` is the length of the
-    /// window, if it has one.
+    /// Notes a transition of the circuit. `age` is the time since the transition. `is_own` is true if calls of this
+    /// instance caused the last transition from the closed state, and the desk has not caused the transition `edge`.
+    /// `window` is the length of the window, if it has one.
     pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
         self.turn.saw(edge);
         self.is_healthy = matches!(edge.reason, Reason::HealthProbe { .. });
@@ -129,8 +132,8 @@ impl InFleet {
             // The next call needs a lease to be a probe, so the request for a lease is worth a write.
             State::HalfOpen => {
                 self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
-                // A round that a health probe has begun shows no demand, because a health probe is no call. Recent
-                // rejections show that a call will come.
+                // A health probe is no call. Therefore a half-open state that a health probe began is a reason to
+                // request a lease only if calls were rejected recently.
                 let is_early = self.is_healthy || edge.reason == Reason::Fleet;
                 let is_busy = self.last_rejection.is_some_and(|at| now.saturating_since(at) < BUSY);
                 self.has_demand |= is_early && is_busy;
@@ -193,8 +196,8 @@ impl Desk {
         let age = self.circuit.now().saturating_since(edge.at);
         let had_lease = self.fleet.turn.is_probe();
         self.fleet.saw(edge, is_own, self.circuit.config().window.length(), age, now);
-        // Jitter makes an opening at most 1.5 times as long. Therefore a longer opening has a delay for which the
-        // service has asked.
+        // Jitter makes an opening at most 1.5 times as long. Therefore a longer opening comes from a `Retry-After` of
+        // the service.
         let is_by_calls = !taken_over && edge.to == Standing::new(State::Open, Mode::Automatic);
         let is_ordered = matches!(edge.reason, Reason::Operator { .. } | Reason::HoldEnded { .. });
         let lasts = edge.lasts.zip(self.circuit.open_duration(edge.attempt)).filter(|_| is_by_calls && !is_ordered);
@@ -213,7 +216,8 @@ impl Desk {
 
     /// Returns true if a restart would restore the present state without another entry. A half-open circuit and a
     /// circuit whose opening is over count as the same, because both wait for a lease. The entry must also name the
-    /// last act that this instance has taken over, because entries show operators which instances have an act.
+    /// last act that this instance has taken over, because the entries show to operators which instances have applied
+    /// an act.
     fn restores_the_same(&self, who: &Who, now: Now) -> bool {
         let (record, circuit) = (self.known.record(), &self.circuit);
         let names = |entry: &InstanceEntry| entry.acts >= self.adopted.act_sequence();
@@ -236,12 +240,12 @@ impl Desk {
         waits(&again) && waits(&present) || again.state == present.state && ends_alike
     }
 
-    /// Returns true if the record must be polled at [`Pace::Bound`](super::Pace::Bound), because this instance has a
-    /// reason to vote or a round is under way.
+    /// Returns true if the record must be polled at the fastest pace ([`Pace::Bound`](super::Pace::Bound)), because
+    /// this instance has a reason to vote or the fleet is half-open.
     ///
-    /// Returns false while the fleet is open. If a health probe ends the opening early, the write of that round sends a
-    /// hint. After the end of the opening, the first request for a lease either succeeds, or conflicts and gets the
-    /// present record as the answer.
+    /// Returns false while the fleet is open, because fast polls are not necessary then. If a health probe ends the
+    /// opening early, its write notifies the other instances. After the end of the opening, the first request for a
+    /// lease either succeeds, or conflicts and gets the present record as the answer.
     pub(super) fn is_deciding(&self, follows: bool) -> bool {
         match self.known.record().decided(follows) {
             (State::Closed, _) => self.fleet.opening.is_some(),
@@ -250,7 +254,7 @@ impl Desk {
         }
     }
 
-    /// Counts the rejections and successes since the last check. New calls are the demand for a lease, and recent
+    /// Counts the rejections and successes since the last check. New calls are a reason to request a lease, and recent
     /// successes are a reason to decline an opening of the fleet.
     fn count_calls(&mut self, decided: State, now: Tick) {
         let (totals, state) = (self.circuit.totals(), self.circuit.state());
@@ -273,8 +277,8 @@ impl Desk {
     }
 
     /// Returns the first command, in the order of the table at the top of this file, that the record would accept.
-    /// Returns `None` if there is no such command, while an order of an operator waits for the store, or if the record
-    /// has a later version of the format.
+    /// Returns `None` if there is no such command, if an order of an operator waits for the store, or if the record has
+    /// a later format version.
     fn next_command(&mut self, fleet: &Fleet, who: &Who, closing: bool, now: Now) -> Option<FleetChange> {
         let record = self.known.record();
         if !record.is_writable() || self.changes.has_act() || self.changes.is_forgetting() {
@@ -319,7 +323,7 @@ impl Desk {
         }
     }
 
-    /// Returns the generation of the present decision of the fleet.
+    /// Returns the generation (version number) of the present decision of the fleet.
     fn generation(&self, who: &Who) -> Generation {
         let (_, generation) = self.known.record().decided(who.follows());
         generation
@@ -342,8 +346,8 @@ impl Desk {
         Some(FleetChange::Unopposed { open_for: self.open_again(fleet, now), tolerated: self.failures_tolerated() })
     }
 
-    /// Returns the number of failed probes that this instance tolerates in a round. Zero if its circuit has opened on
-    /// its own probes, for example because a failure trips at once.
+    /// Returns the number of failed probes that this instance tolerates in a round. Zero if its circuit has opened
+    /// after its own probes, for example because a failure trips at once.
     fn failures_tolerated(&self) -> u32 {
         if self.circuit.state() == State::Open { 0 } else { self.circuit.config().probes.failures_tolerated }
     }
@@ -354,9 +358,9 @@ impl Desk {
             return None;
         }
         let left = opening.votes_until.saturating_since(now.here);
-        // The clocks of this process and of the store give slightly different ends for one vote. Unless the new end is
-        // later by more than `SAME_END`, the command repeats the end in the record. The record then accepts the command
-        // only if the votes are enough now.
+        // The same vote has slightly different ends by the clock of this process and by the clock of the store. Unless
+        // the new end is later by more than `SAME_END`, the command repeats the end in the record. A repeated vote is
+        // written only if the votes are enough now.
         let given = self.known.record().own_vote(&who.id, who.follows(), now.store).map(|until| until.since(now.store));
         let lasts = given.filter(|given| left <= given.saturating_add(SAME_END)).unwrap_or(left);
         Some(FleetChange::Vote {
@@ -372,12 +376,13 @@ impl Desk {
     fn withdraw(&self, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         self.known.record().own_vote(&who.id, who.follows(), now.store)?;
         let is_void = fleet.state == State::Closed && self.circuit.state() == State::Closed || !self.is_active();
-        // The vote in the record ends later than by the clock of this process if the clock of the store was set back.
+        // If the clock of the store was set back, the vote in the record ends too late. The clock of this process then
+        // decides.
         let is_over = self.fleet.opening.as_ref().is_some_and(|opening| opening.is_over(now.here));
         (is_void || is_over).then_some(FleetChange::Withdraw)
     }
 
-    /// Returns the command that begins a round early, because a health probe of this instance has succeeded.
+    /// Returns the command that makes the fleet half-open early, because a health probe of this instance has succeeded.
     fn healthy(&self, fleet: &Fleet) -> Option<FleetChange> {
         let is_early = self.fleet.is_healthy && fleet.state == State::Open;
         (is_early && self.circuit.state() == State::HalfOpen && self.is_active()).then_some(FleetChange::Healthy)
@@ -419,8 +424,8 @@ const fn is_result(change: &FleetChange) -> bool {
     )
 }
 
-/// Returns the time for which a success or an opening counts in a fleet, which is the length of the window, but at
-/// least ten seconds.
+/// Returns the time for which a success is a reason to decline an opening, and an opening is a reason to vote. This
+/// time is the length of the window, but at least ten seconds.
 fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
     window.unwrap_or_default().max(Duration::from_secs(10))
 }
@@ -431,8 +436,8 @@ const LEASE: Duration = Duration::from_secs(10);
 const REQUEST_JITTER: Duration = Duration::from_millis(250);
 /// The time for which an instance counts as busy after its last rejection of a call.
 const BUSY: Duration = Duration::from_secs(2);
-/// The largest difference between two computed ends of one vote or of one opening.
+/// Two computed ends of a vote or of an opening count as equal if they differ by less than this time.
 const SAME_END: Duration = Duration::from_secs(1);
-/// The largest number of doublings of the time after which a round ends without a verdict. The patience of a circuit
+/// The largest number of doublings of the time for which a half-open fleet waits for a verdict of its probes. A circuit
 /// without a fleet has the same limit.
 const MOST_DOUBLINGS: u32 = 5;

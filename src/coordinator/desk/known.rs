@@ -49,16 +49,15 @@ pub(super) struct Known {
     /// sets the version, and `unload` forgets the version.
     stored: Stored,
     /// True if `record` must be written back, because the stored copy lacks a part of it. If the store has no usable
-    /// copy, only the record of a tripped or held circuit is written back. `found` and `written` compare the two and
-    /// set or clear the flag, `write_again` sets the flag, and `forget` clears the flag.
+    /// copy, only the record of a tripped or held circuit is written back. `found` and `written` compare `record` with
+    /// the stored copy, and set or clear the flag. `write_again` sets the flag, and `forget` clears the flag.
     is_behind: bool,
-    /// The tier of a tiered store that did not have the last write of this process when the write ended. `None` if each
-    /// tier had the write. Set by `written`, and cleared by `forget`.
+    /// The tier of a tiered store that had not stored the last write of this process when the write ended. `None` if
+    /// each tier had stored the write. Set by `written`, and cleared by `forget`.
     lacking: Option<&'static str>,
     /// The last version that did not decode. The version is kept so that `found` warns once for each version.
     corrupt: Option<Etag>,
-    /// The limit of the log lines about versions that did not decode, because another program may write many such
-    /// versions.
+    /// The limiter of the log lines about versions that did not decode. Another program may write many such versions.
     lines: Lines,
     /// The kind of the store, or of the tier of a tiered store, whose answer `found` has handled last.
     from: &'static str,

@@ -21,9 +21,9 @@ impl Desk {
             report.missed = Some((missed, self.row(who, MISSING, reason, None)));
         }
         for edge in edges {
-            // A restore is no change of this process. The desk makes most restores itself, but a keyed circuit whose
-            // evicted key returns is restored before it has a desk. `Evidence::continues` takes the evidence of a
-            // restored opening from the entry in the record.
+            // A restore is not a change made by this process. The test of the reason also finds restores that the desk
+            // did not make. For example, if the key of an evicted circuit returns, the new circuit is restored before
+            // it has a desk.
             let restored = edge.reason == Reason::Restored;
             let taken_over = self.changes.seen(&edge) || restored;
             if changes_state(&edge) && !restored {
@@ -60,9 +60,9 @@ impl Desk {
         if who.sharing.is_of_fleet() && row.user.is_none() {
             row.reason.push_str("; this instance only");
         }
-        // While the decision of the fleet is not closed, an instance writes no row when its own circuit becomes
-        // half-open, because the audit has one row for the round of the whole fleet. An act of an operator has a row in
-        // every case.
+        // While the fleet as a whole is open or half-open, an instance writes no row when its own circuit becomes
+        // half-open. The audit then has one row for the half-open state of the whole fleet. An act of an operator has a
+        // row in every case.
         if edge.to.state != State::HalfOpen || row.user.is_some() || !self.is_common(who) {
             report.rows.push((age, row));
         }
@@ -77,15 +77,17 @@ impl Desk {
         if !changes_state(edge) {
             return;
         }
-        // The entry is due even if the transition is not written. In a fleet, a later check cancels the write of the
-        // entry if a restart would restore the same state without the entry. Without a fleet, the record may refuse the
-        // transition because of a newer state or a newer act, and then only the entry has the state of this instance.
+        // The entry of this instance in the record must be written again, even if the transition itself is not written.
+        // In a fleet, a later check cancels this write if a restart would restore the present state without it. Without
+        // a fleet, the record may refuse the transition because of a newer state or a newer act. Then only the entry
+        // has the state of this instance.
         self.evidence.owe(now);
         if who.sharing.is_of_fleet() {
             return;
         }
-        // A reset is kept twice, as an act by `ordered` and as a transition here. If another act of this process
-        // replaces the reset before the write, the transition still publishes the state to which the reset led.
+        // The desk keeps a reset twice. `ordered` above keeps the act, and the transition is kept here. If another act
+        // of this process replaces the reset before the write, the transition still publishes the state to which the
+        // reset led.
         let command = TransitionCommand {
             on: edge.generation,
             after: 0,

@@ -15,20 +15,20 @@ pub(in crate::coordinator) enum Pace {
     Bound,
     /// The circuit is not at rest, and no vote and no round of a fleet is under way.
     Eventful,
-    /// The circuit is not tripped in this process, and neither tripped nor held in the record.
+    /// The circuit is closed in this process and in the record, and no operator holds it.
     AtRest,
 }
 
 impl Desk {
-    /// Returns the pace of the polls for this circuit. `store` is the time of the store, if it is known. A circuit that
-    /// is tripped in this process, or tripped or held in the record, is not at rest.
+    /// Returns the pace of the polls for this circuit. `store` is the time of the store, if it is known. A circuit is
+    /// not at rest if it is tripped in this process or in the record, or if an operator holds it.
     pub(in crate::coordinator) fn pace(&self, sharing: Sharing, store: Option<Timestamp>) -> Pace {
         let is_at_rest =
             !self.circuit.standing().is_tripped() && store.is_none_or(|now| !self.known.record().is_eventful(now));
         match sharing {
             _ if !self.is_loaded() => Pace::Bound,
             _ if is_at_rest => Pace::AtRest,
-            // In a vote and in a round each change of another instance matters.
+            // While the fleet votes or probes, each change by another instance matters.
             Sharing::Quorum | Sharing::Follow if self.is_deciding(sharing == Sharing::Follow) => Pace::Bound,
             Sharing::Quorum | Sharing::Follow | Sharing::Advise => Pace::Eventful,
         }
@@ -41,11 +41,10 @@ impl Desk {
 
     /// Returns true if the record must be loaded because of a hint. `store` is the time of the store, if it is known.
     ///
-    /// With [`Sharing::Advise`], the hint of a transition causes a load only for a circuit that waits for its restore,
-    /// or that is closed and has no advice. A circuit that is not closed needs no load, because advice has no effect on
-    /// the circuit. Its next write conflicts, and the answer has the record. A circuit under advice needs no load,
-    /// because its record is polled as that of a circuit that is not at rest, and the next poll shows if the advice
-    /// continues.
+    /// With [`Sharing::Advise`], the hint of a transition causes a load in only two cases: the circuit waits for its
+    /// restore, or the circuit is closed and has no advice. A circuit that is not closed needs no load, because advice
+    /// has no effect on it. A circuit under advice needs no load either, because the next regular poll shows if the
+    /// advice continues.
     pub(in crate::coordinator) fn follows(&self, hint: Hint, sharing: Sharing, store: Option<Timestamp>) -> bool {
         hint != Hint::Transition
             || sharing.is_of_fleet()

@@ -13,13 +13,13 @@ use crate::clock::Tick;
 pub(super) enum Registration {
     /// The registry has the circuit.
     Registered,
-    /// The registry has evicted the circuit. `next` is a circuit that was registered under the same name since then.
-    /// This circuit gets its own desk when the present desk is closed. `None` if there is no such circuit.
+    /// The registry has evicted the circuit. `next` is a circuit that was registered under the same name since then, or
+    /// `None`. The new circuit gets a desk of its own when the present desk is closed.
     Evicted { next: Option<Next> },
 }
 
-/// A circuit that waits for its desk, and the tick until which its first calls wait for a restore. `None` if no call
-/// waits.
+/// A circuit that waits for its desk, with the tick until which its first calls wait for a restore. The tick is `None`
+/// if the calls do not wait.
 pub(in crate::coordinator) type Next = (Circuit, Option<Tick>);
 
 impl Desk {
@@ -63,8 +63,8 @@ impl Desk {
         is_evicted && !self.sending.is_in_flight() && (is_written() || self.unwritable().is_some())
     }
 
-    /// Closes the desk, and ends the wait of its circuit's first calls for the restore. Returns the next circuit of the
-    /// same name, which waits for a desk. `None` if no circuit waits.
+    /// Closes the desk, so that the first calls of its circuit no longer wait for the restore. Returns the next circuit
+    /// of the same name, which waits for a desk. `None` if no circuit waits.
     pub(in crate::coordinator) fn close(self) -> Option<Next> {
         self.circuit.restored();
         match self.registration {
@@ -73,8 +73,8 @@ impl Desk {
         }
     }
 
-    /// Returns the circuits whose first calls may wait, which are the circuit of this desk and a circuit that waits for
-    /// its desk.
+    /// Returns the circuits whose first calls may wait for a restore. These are the circuit of this desk and a new
+    /// circuit of the same name that waits for its own desk.
     pub(in crate::coordinator) fn circuits(&self) -> impl Iterator<Item = &Circuit> {
         let next = match &self.registration {
             Registration::Evicted { next: Some((next, _)) } => Some(next),

@@ -93,13 +93,14 @@ impl Sending {
         self.failures = 0;
     }
 
-    /// Notes that the write has met a conflict after the time `took`, while `others` other instances write.
+    /// Notes that a write has met a conflict. The write took the time `took`, and `others` other instances write at
+    /// present.
     ///
     /// After the first conflict in a row, the next write begins immediately, because the answer has brought the present
-    /// version. After each second conflict, if other instances write, the desk waits a random time. The longest random
-    /// time is twice `took` for each other instance, and at least 2ⁿ other instances are assumed after n conflicts in a
-    /// row. The known version is old after such a wait. Therefore the next write probably conflicts and only brings the
-    /// present version, and the write after it begins immediately.
+    /// version. After every second conflict, the desk waits a random time if other instances write. The longest random
+    /// time is twice `took` for each other instance. After n conflicts in a row at least 2ⁿ other instances are
+    /// assumed. After such a wait the known version is old. Therefore the next write probably conflicts and only brings
+    /// the present version, and the write after it begins immediately.
     ///
     /// After [`MANY_CONFLICTS`] conflicts in a row the desk waits even if no other instance seems to write. The longest
     /// random time is then ten times `took`, or the time above if that is longer. No wait is longer than
@@ -122,8 +123,9 @@ impl Sending {
         self.failures = self.failures.saturating_add(1);
         let mut wait = backoff(self.failures, dice);
         if kind.is_lasting() {
-            // A refused write waits longer, because the store would refuse it again. An order never waits longer than
-            // after a usual failure, because a caller may wait for its result.
+            // A refused write waits longer than a failed write, because the store would refuse it again. A write with
+            // an order never waits longer than after a usual failure, because a caller may wait for the result of the
+            // order.
             let longer = REFUSED_AGAIN.mul_f64(0.5 + dice.share());
             wait = if has_order { wait.min(longer) } else { longer };
         }

@@ -1,10 +1,12 @@
-//! The content that a circuit takes over from its stored record. The content is a restore, acts of operators, and the
-//! advice of other instances. The decision of a fleet is taken over later, by the next check (`fleet/adopt.rs`).
+//! The steps by which a circuit takes over content from its stored record. The content is the state to restore, acts of
+//! operators, and the advice of other instances. The next check takes over the decision of a fleet later
+//! (`fleet/adopt.rs`).
 //!
-//! The order of the steps matters. A look comes first, because own transitions are newer than the loaded record. The
-//! restore comes before the acts, because an act applies to the restored state. Acts come before the decision of a
-//! fleet, because a reset can make the state of this instance obsolete. A state is restored only in the era of the last
-//! look. If the circuit has made a transition since the look, the restore waits for the next answer of the store.
+//! The order of the steps matters. The desk first reads the transitions of its circuit (the look), because these are
+//! newer than the loaded record. The restore comes before the acts, because an act applies to the restored state. Acts
+//! come before the decision of a fleet, because a reset can make the state of this instance obsolete. A state is
+//! restored only in the era of the last look. If the circuit has made a transition since the look, the restore waits
+//! for the next answer of the store.
 //!
 //! The file is longer than others, because the order in which the parts of a record are taken over matters.
 
@@ -35,17 +37,17 @@ impl Desk {
             report.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.observed(entry);
         }
-        // The entry is renewed so that other instances see that this instance is present. The time of the store decides
-        // if the entry is too old, because the clock of this process may have stood still. A full record may have
-        // dropped the entry. Then the age of the last written entry decides, because an immediate write would displace
-        // the entry of another instance, and the instances would displace each other without end.
+        // The desk renews its old entry in the record, so that other instances see that this instance is present. The
+        // time of the store decides if the entry is too old, because the clock of this process may have stood still. A
+        // full record may have dropped the entry. Then the age of the last written entry decides, because an immediate
+        // write would displace the entry of another instance, and the instances would displace each other without end.
         if self.circuit.state() != State::Closed {
             self.evidence.renew(own, now);
         }
         let waiting = self.adopted.is_waiting_for_restore();
         if who.sharing.is_of_fleet() {
-            // Probes of the circuit need leases before the restore begins, because the first call of the restored
-            // circuit could otherwise be a probe without a lease.
+            // From here on, each probe of the circuit needs a lease. The restore comes later, because the first call of
+            // the restored circuit could otherwise be a probe without a lease.
             self.lease_probes(&self.known.record().decision(who.follows()), true, now);
         }
         if waiting {
@@ -54,8 +56,8 @@ impl Desk {
         self.judge_pending(who, now, &mut report);
         self.take_over_act(waiting, who, now);
         if waiting {
-            // The report of the restore is corrected after the act, because the act can be a hold, which is a part of
-            // the restored standing.
+            // The report of the restore is corrected after the act, because the act can be a hold, and the report also
+            // shows holds.
             self.adopted.restored_to(self.after_restore(now.store));
         }
         self.owe_after_an_earlier_start(who, now.here);
@@ -72,9 +74,9 @@ impl Desk {
         report
     }
 
-    /// Makes the entry due if the record has an entry of an earlier start of this instance with another state, because
-    /// a restart would restore that state. Such an entry can arrive after the restore, by a late write of the earlier
-    /// start, or from a tier that did not answer at the restore.
+    /// Causes a write of the entry if an earlier start of this instance has left an entry with another state in the
+    /// record. Otherwise a restart would restore that state. Such an entry can arrive after the restore, by a late
+    /// write of the earlier start, or from a tier that did not answer at the restore.
     fn owe_after_an_earlier_start(&mut self, who: &Who, now: Tick) {
         let standing = self.circuit.standing();
         let own = self.known.record().instances.get(&who.id);
@@ -93,7 +95,7 @@ impl Desk {
             None if corrupt => Restore::Corrupt,
             None => Restore::Absent,
             Some(_) if self.changes.has_moved() => {
-                // The entry in the record has an older state than the circuit, so the entry is due.
+                // The entry in the record has an older state than the circuit, so the desk must write the entry.
                 self.evidence.owe(now.here);
                 Restore::Outrun
             }
@@ -109,18 +111,18 @@ impl Desk {
                     (found.snapshot.run, found.snapshot.tally) = (0.0, Tally::EMPTY);
                 }
                 let adopted = self.circuit.adopt_at(self.changes.expected_era(), &found.snapshot, Reason::Restored);
-                // If the circuit has made a transition since the look, the restore still waits. The next look reads the
-                // transition, and the next answer of the store ends the restore.
+                // If the circuit has made a transition since the look, nothing is restored yet. The next look reads the
+                // transition, and the next answer of the store completes the restore.
                 let Ok(Adopted { edge, is_suppressed }) = adopted else { return };
                 self.changes.taken_over(edge);
                 if is_suppressed {
                     // The entry in the record is open, but the circuit stays closed because its group has no open slot.
-                    // Therefore the entry is due.
+                    // Therefore the desk must write the entry.
                     self.evidence.owe(now.here);
                 }
                 let after = self.after_restore(now.store);
-                // A hold that is still in force is not restored but applied as an act, so that the log names the
-                // operator of the hold.
+                // A hold that is still in force is left out here. It is applied later as an act, so that the log names
+                // the operator of the hold.
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
                 if let Some(operated) = operated
                     && own.as_ref().is_some_and(|own| own.acts < operated.sequence)
@@ -139,8 +141,8 @@ impl Desk {
         self.circuit.restored();
     }
 
-    /// Returns the present state, mode and next call of the circuit for the report of the restore, with the user whose
-    /// hold is in force.
+    /// Returns the present state and mode of the circuit and its answer to the next call, for the report of the
+    /// restore. If a hold is in force, also returns the user who has ordered it.
     fn after_restore(&self, now: Timestamp) -> After {
         let status = self.circuit.status_with(0);
         let is_in_force = |operated: &&Operated| operated.mode == status.mode;
@@ -157,8 +159,8 @@ impl Desk {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
-            // A replaced order whose id is in the record was stored, by another instance or by a write whose answer was
-            // lost.
+            // If the record has the id of a replaced order, that order was stored. Another instance has stored the
+            // order, or a write whose answer was lost.
             let operated = self.known.record().operator.as_ref();
             let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
             let generation = self.known.record().latest();
@@ -176,8 +178,8 @@ impl Desk {
                 report.fates.extend(replaced().map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
             }
             if verdict == Effect::Known {
-                // The record has this act already. Without a pending act, `take_over_act` notes the sequence of the act
-                // in the record, so that the next order is based on this sequence.
+                // The record has this act already, so the act is no longer pending. `take_over_act` then notes the
+                // sequence of the act in the record. The next order is based on this sequence.
                 self.changes.drop_act();
                 self.changes.drop_transition_of(command.era);
             }
@@ -202,7 +204,7 @@ impl Desk {
     }
 
     /// Returns the result of the pending act for the callers that ordered the act. `None` if the act is still to be
-    /// written. `verdict` is the result of the trial.
+    /// written. `verdict` is the effect that the act had on a copy of the record.
     fn fate(&self, verdict: Effect) -> Option<Fate> {
         Some(match verdict {
             Effect::Applied => return None,
@@ -235,18 +237,18 @@ impl Desk {
         let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
         self.adopted.act(operated.sequence, id.cloned());
         if !is_restore && !in_force {
-            // The entry is due, because it names the act. The operator can then see which instances have taken the act
-            // over.
+            // The desk must write its entry, because the entry names the last act that was taken over. The operator can
+            // then see which instances have taken over the act.
             self.evidence.owe(now.here);
         }
-        // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the record,
-        // so a record with such an act has no content to take over.
+        // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the whole
+        // record, so the circuit has nothing to take over from it.
         if in_force || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
             return;
         }
         // The first act that this process loads may be old. A reset or a resume that is older than the present state of
-        // the circuit must not undo that state. If the circuit is held, the act is applied, because it has superseded
-        // the hold.
+        // the circuit must not undo that state. If the circuit is held, the act is newer than the hold, so the act is
+        // applied.
         let entered = now.store.saturating_sub(status.since);
         let first = known_before == 0 && operated.mode == Mode::Automatic && !status.mode.is_hold();
         if first && operated.at < entered {
@@ -256,8 +258,8 @@ impl Desk {
         // An act whose hold is over is applied with no time left. This ends the present hold of the circuit
         // immediately, because the act has superseded that hold.
         let order = Order {
-            // A circuit that kept its newer state has no log line of a restore, so the hold needs a log line of its
-            // own.
+            // The log line of a restore also shows the act. A circuit that kept its newer state has no such line, so
+            // the act needs its own log line.
             is_restored: is_restore && !self.adopted.was_outrun(),
             to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
             hold: operated.held_for(now.store),
@@ -292,10 +294,12 @@ impl Desk {
         self.ends.answered(&self.circuit, era, operated.filter(in_force).filter(|_| !self.changes.has_act()), now);
     }
 
-    /// Returns the audit row of the last act in the record, with the age of the act. Each act gets this row at most
-    /// once, and only if this start of the instance has not ordered the act and the act is younger than
-    /// [`REPEATED_FOR`]. The row is needed because the instance that ordered the act may have ended before the audit
-    /// had the row. An existing row stays as it is, because the id of the row is derived from the order.
+    /// Returns the audit row of the last act in the record, with the age of the act. `None` if this start of the
+    /// instance has ordered the act, if the act is older than [`REPEATED_FOR`], or if this function was called for the
+    /// act before.
+    ///
+    /// The row is needed because the instance that ordered the act may have ended before the audit had the row. An
+    /// existing row stays as it is, because the id of the row is derived from the order.
     fn row_of_act(&mut self, who: &Who, now: Timestamp) -> Option<(Duration, AuditRow)> {
         let operated = self.known.record().operator.as_ref()?;
         let (sequence, age) = (operated.sequence, now.since(operated.at));
@@ -320,7 +324,7 @@ impl Desk {
         telemetry::audit::line(self.name(), action, by.reason(), Some(by.user()), generation, Some(&who.id));
     }
 
-    /// Lowers the thresholds of the circuit while another instance is open on evidence of its own. Called only under
+    /// Lowers the thresholds of the circuit while another instance is open because of its own calls. Called only under
     /// `Sharing::Advise`.
     fn apply_advice(&mut self, who: &Who, now: Now) {
         let record = self.known.record();

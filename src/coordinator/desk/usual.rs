@@ -2,10 +2,12 @@
 //! circuit, but only failures that are unlikely at this rate.
 //!
 //! The totals since the start of a process hide that a service has become worse. [`Usual`] forgets half of its calls in
-//! ten minutes, so that its rate follows such a change. The circuit uses the higher one of this rate and the rate of
-//! the totals. The calls of a circuit that is not closed are left out, because probes of a service that is down are not
-//! usual. A call is added only after it has left the window and the run (the failures since the last success), because
-//! otherwise an outage would make its own failures usual.
+//! ten minutes, so that its rate follows the change. The circuit uses the higher of two rates, this rate and the rate
+//! of the totals.
+//!
+//! Calls are left out while the circuit is not closed, because probes of a service that is down are not usual. A call
+//! is added only after it has left the window and the run (the failures since the last success). Otherwise an outage
+//! would make its own failures usual.
 
 use std::time::Duration;
 
@@ -13,14 +15,14 @@ use crate::circuit::{Before, usual_rate};
 use crate::clock::Tick;
 use crate::outcome::{number, score_from_units};
 
-/// The calls of the last minutes and the weight of their failures, of which half are forgotten in ten minutes.
+/// The recent calls and the weight of their failures. Half of them are forgotten every ten minutes.
 #[derive(Debug, Default)]
 pub(super) struct Usual {
     calls: f64,
     /// The weight of the failures among these calls.
     failures: f64,
-    /// The largest count of calls outside the window and the run that a look has read. When a restore brings evidence,
-    /// the count of the circuit falls below this count, and no call is added.
+    /// The calls that were already added, as the largest value of `before` that a look has read. When a restore brings
+    /// evidence, `before` falls below this value, and no call is added.
     counted: Before,
     /// The time of the last look.
     at: Tick,
@@ -28,7 +30,7 @@ pub(super) struct Usual {
 
 impl Usual {
     /// Adds the calls since the last look if the circuit is closed, and forgets a part of the earlier calls. `before`
-    /// counts the calls of the circuit outside the window and the run.
+    /// has the calls that have left the window of the circuit and its run (the failures since the last success).
     pub(super) fn look(&mut self, before: Before, is_closed: bool, now: Tick) {
         let counted =
             Before { calls: before.calls.max(self.counted.calls), units: before.units.max(self.counted.units) };

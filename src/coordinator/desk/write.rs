@@ -1,7 +1,7 @@
 //! The writes of a desk, from the desired record to the answer of the store.
 //!
 //! The desired record is derived anew each time the store can take a write. Therefore an obsolete change is never
-//! written, and after an outage of any length only one write for each circuit is due.
+//! written, and after an outage of any length each circuit needs only one write.
 
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ impl Desk {
         self.sending.waits_until(now)
     }
 
-    /// Returns true if a write is due and can begin. Such a desk needs no load, because the answer to its write has the
-    /// present record.
+    /// Returns true if the desk has something to write and the write can begin. Then the desk needs no load, because
+    /// the answer to its write has the present record.
     pub(in crate::coordinator) fn is_about_to_write(&self, now: Tick) -> bool {
         self.wants_write(now) && self.may_write(now) && self.is_loaded()
     }
@@ -91,10 +91,10 @@ impl Desk {
     /// Derives the record that the store should have, and returns its write. Returns `None` if the store has this
     /// record already, or if the record cannot be written now.
     ///
-    /// The act is applied first, then the transition, then the entry, then the command to the fleet. The transition
-    /// comes after the act, because a reset is an act and a transition in one. The entry comes after both, because it
-    /// names the act that the circuit has taken over. The command comes last, because it raises the sequence of the
-    /// entry.
+    /// Four changes are applied to the record in this order: the act of an operator, the transition, the entry of this
+    /// instance, and the command to the fleet (a vote or a lease). The transition comes after the act, because a reset
+    /// is both an act and a transition. The entry comes after the act and the transition, because it names the last
+    /// act. The command comes last, because it raises the sequence of the entry.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
             return self.unwritten(now.here);
@@ -107,8 +107,8 @@ impl Desk {
                 Effect::Applied => ticket_act = Some(command.id),
                 Effect::Unwritable => return self.unwritten(now.here),
                 Effect::Known => self.changes.drop_act(),
-                // The act has expired or was superseded since the last load. The desk loads the record again, because
-                // `judge_pending` drops the act and reports its result after each load.
+                // The act has expired or was superseded since the last load. The desk loads the record again. After
+                // each load, `judge_pending` drops such an act and reports its result.
                 Effect::Superseded | Effect::Expired => {
                     self.known.unload();
                     // The time of the store in the next answer can be earlier than `now`, so that the act is valid
@@ -125,8 +125,8 @@ impl Desk {
                 // The reset in the same write has published this state already.
                 Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
                 Effect::Unwritable => return self.unwritten(now.here),
-                // The published state of another instance is newer. The entry below keeps the state of this instance,
-                // because the transition has made the entry due.
+                // The published state of another instance is newer, so the transition is dropped. The entry, which is
+                // written below, keeps the state of this instance.
                 Effect::Known | Effect::Superseded | Effect::Expired => self.changes.drop_transition(),
             }
         }
@@ -187,9 +187,10 @@ impl Desk {
         None
     }
 
-    /// Returns the hint of a write that has only this entry. If the advice of the entry ends later than the advice of
-    /// the last entry, the circuit has made a new opening that the record did not publish. Then the hint makes other
-    /// instances load the record. All other entries have only new counts and need no hint.
+    /// Returns the hint (the notice to other instances) for a write that changes only this entry. If the advice of the
+    /// entry ends later than the advice of the last entry, the circuit has a new opening that the record did not
+    /// publish. Then the hint makes other instances load the record. Any other entry has only new counts and needs no
+    /// hint.
     fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {
         let ends = |entry| advice(entry, now).map(|(until, _)| until);
         let before = self.known.record().instances.get(&who.id).and_then(ends);
@@ -234,14 +235,14 @@ impl Desk {
     }
 
     /// Notes that the store has another version than the write expected. The task then passes the present record to
-    /// [`found`](Self::found), and calls [`give_way`](Self::give_way) unless the process is about to end.
+    /// [`found`](Self::found). The task also calls [`give_way`](Self::give_way), unless the process is about to end.
     pub(in crate::coordinator) fn conflicted(&mut self) {
         self.sending.end();
     }
 
     /// Lets other instances write first after a conflict, if the record shows that they write at present. In an outage
-    /// all instances write at the same time, and each conflict transfers a whole record. An order of an operator waits
-    /// only after many conflicts. `took` is the time from the write to its answer.
+    /// all instances write at the same time, and each conflict transfers a whole record. A write with an order of an
+    /// operator waits only after many conflicts. `took` is the time from the write to its answer.
     pub(in crate::coordinator) fn give_way(&mut self, took: Duration, who: &Who, now: Now, dice: &mut Dice) {
         let entries = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
         let others = || entries.clone().map(|(_, entry)| entry);

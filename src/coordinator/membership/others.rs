@@ -1,9 +1,9 @@
 //! The other instances of a fleet, as the answers of the store have shown them.
 //!
-//! An entry counts for 30 s by the clock of the store. The same entry also counts for at most 30 s by the clock of this
-//! process. Therefore an entry does not count for ever if the clock of the store was set back. A member that is missing
-//! in an answer still counts until its 30 s are over, because a store that lost its data says nothing about the
-//! members.
+//! A member is live for 30 s after its last entry, by the clock of the store. By the clock of this process, one entry
+//! makes its member live for at most 30 s, even if the entry is seen again. Therefore the member does not stay live for
+//! ever if the clock of the store was set back. A member that is missing in an answer stays live until its 30 s are
+//! over, because a store that lost its data says nothing about the members.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::record::{CircuitRecord, LIVE_FOR, Member};
 /// The other instances of the fleet, as the answers of the store have shown them.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    /// The newest known entry of each other member in the record, and of members that counted a short time ago.
+    /// The newest known entry of each other member in the record, and of members that were live a short time ago.
     seen: BTreeMap<String, Seen>,
     /// The time of the last answer. `None` if no answer has come yet, or if the last answer is too old.
     answered: Option<Tick>,
@@ -45,8 +45,8 @@ impl Others {
             let (sequence, left) = (entry.sequence, entry.lives_for(now.store));
             let latest = now.here.saturating_add(left);
             let ends = match self.seen.get(other) {
-                // The end of a repeated entry never moves to a later time, even if its instance has dated the entry in
-                // the future.
+                // If the same entry is seen again, the member does not become live for longer, even if the member has
+                // dated the entry in the future.
                 Some(seen) if seen.sequence == sequence || left.is_zero() => seen.ends.min(latest),
                 None if left.is_zero() => Tick::ZERO,
                 _ => latest,
@@ -54,8 +54,8 @@ impl Others {
             self.seen.insert(other.clone(), Seen { sequence, ends });
         }
         self.expire(now.here);
-        // Another member may write back an old entry that is dated in the future. The entry must not count again, so
-        // its end is remembered for a time.
+        // Another member may write back an old entry that is dated in the future. This entry must not make its member
+        // live again, so the end of the entry is remembered for a time.
         let is_recent = |seen: &Seen| now.here.saturating_since(seen.ends) < REMEMBERED_FOR;
         self.seen.retain(|other, seen| is_recent(seen) || record.instances.contains_key(other));
         self.seen.remove(id);
@@ -66,7 +66,7 @@ impl Others {
         self.seen.get(id).is_some_and(|seen| seen.ends > now)
     }
 
-    /// Forgets an answer that is too old, and notes the time at which the last of the other members stopped counting.
+    /// Forgets the last answer if it is too old, and notes the last time at which another member ceased to be live.
     fn expire(&mut self, now: Tick) {
         if self.answered.is_some_and(|last| now.saturating_since(last) >= LIVE_FOR) {
             self.forget(now);
@@ -100,7 +100,7 @@ impl Others {
     }
 }
 
-/// The time for which a member that no longer counts is remembered.
+/// The time for which this instance remembers a member that is no longer live.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 /// The time without another live member after which this instance is alone.
 const ALONE_AFTER: Duration = Duration::from_secs(20);

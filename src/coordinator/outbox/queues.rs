@@ -17,9 +17,9 @@ pub(super) struct Queues {
     incarnation: String,
     /// The number of ids so far.
     ids: u64,
-    /// The number of rows so far that were added at the end of a queue.
+    /// The number of rows that were added at the end of a queue so far.
     pushed: u64,
-    /// The number of rows so far that report lost rows.
+    /// The number of rows that reported lost rows so far.
     reports: u64,
     /// The rows with a user, which are the acts of operators and their results.
     pub(super) people: VecDeque<Waiting>,
@@ -39,8 +39,8 @@ pub(super) struct Queues {
 /// written, because the time of the store may be unknown when the change happens.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// The place of the row among all rows. A report of rows that this outbox has lost has a number below [`FIRST`],
-    /// because the lost rows were older than all others.
+    /// The place of the row among all rows. A row that reports lost rows has a number below [`FIRST`], because the
+    /// lost rows were older than all others.
     pub(super) number: u64,
     pub(super) at: Tick,
     pub(super) row: AuditRow,
@@ -59,7 +59,8 @@ pub(super) struct Waiting {
 pub(super) enum Trial {
     /// The row was not refused alone.
     None,
-    /// The row was refused alone, after the store had taken this number of batches.
+    /// The store refused the row when it was sent alone. `taken` is the number of batches that the store had taken
+    /// before.
     Suspect { taken: u64 },
     /// The store has taken another row since the refusal. The row is sent once more, alone.
     Again,
@@ -101,8 +102,8 @@ impl Queues {
         if row.id.is_empty() {
             row.id = self.id();
         }
-        // The texts of this crate are shorter than the limits. A longer text would be refused by every table with a
-        // limit.
+        // Cuts texts that are too long, because a table with a limit would refuse the row. The texts of this crate are
+        // shorter than the limits.
         row.bound();
         self.pushed += 1;
         let number = FIRST.saturating_add(self.pushed);

@@ -172,8 +172,8 @@ impl Task {
         }
     }
 
-    /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown. During a shutdown, each
-    /// desk whose only change is the mark that this instance stops drops the mark.
+    /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown. During a shutdown, no desk
+    /// waits only to write the mark that this instance stops, so such a mark is dropped.
     pub(super) fn failed(&mut self, begun: Begun, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(begun.at, now, begun.name, error, dice);

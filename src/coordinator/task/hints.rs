@@ -7,7 +7,7 @@
 //! No record is loaded for a circuit that this registry does not have, or for a version that this process knows
 //! already, for example from its own write. A transition of another instance that can have no effect on the circuit
 //! causes no load either. Otherwise, in an outage of many instances, each instance would load the record after each
-//! write of another one.
+//! write of each other instance.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -59,7 +59,8 @@ impl Hints {
         }
     }
 
-    /// Removes the hints that can be followed now, and returns the desks to load. `store` is the time of the store.
+    /// Removes the hints that may cause a load now, and returns the desks whose records must be loaded. `store` is the
+    /// time of the store.
     fn take(&mut self, desks: &Desks, sharing: Sharing, now: Tick, store: Option<Timestamp>) -> Vec<DeskId> {
         if self.next(desks).is_none_or(|next| next > now) {
             return Vec::new();
@@ -75,8 +76,8 @@ impl Hints {
         for (at, hinted) in changed {
             let Some(desk) = desks.get(at) else { continue };
             if desk.is_writing() {
-                // The answer of the write may be older than the hint. Therefore the hint is kept, and its version is
-                // compared after the answer.
+                // The desk has a write under way, and the answer to this write may be older than the hint. Therefore
+                // the hint is kept, and its version is compared after the answer.
                 self.changed.insert(at, hinted);
             } else if hinted.etag.is_none_or(|etag| !desk.has_version(&etag))
                 && desk.follows(hinted.hint, sharing, store)
@@ -124,8 +125,8 @@ impl Task {
         }
     }
 
-    /// Plans the loads that follow from hints. A gap often comes from a watch that works again, and then the store
-    /// probably answers again. Therefore a gap ends the backoff.
+    /// Plans the loads that follow from hints. A gap (a time in which the watch may have lost hints) ends the backoff.
+    /// A gap often comes from a watch that works again, and then the store probably answers again.
     pub(super) fn follow_hints(&mut self, now: Tick) {
         let was_gap = self.hints.all;
         let Ledger { desks, who, link, .. } = &self.ledger;
@@ -144,7 +145,8 @@ impl Task {
     }
 }
 
-/// The time within which hints share one load. In a flood of hints, this is the mean time between two batches of loads.
+/// Hints that arrive within this time share one load. After several loads at once, the next loads for hints wait this
+/// time for each of these loads.
 const MERGED_WITHIN: Duration = Duration::from_millis(50);
 /// The number of events after which the task does its other work first.
 const HANDLED_AT_ONCE: usize = 1024;

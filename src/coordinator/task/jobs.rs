@@ -67,8 +67,8 @@ pub(super) enum Ended {
     Watching { result: Result<Option<Watch>, StoreError> },
 }
 
-/// The limit on concurrent operations to which an operation counts. Operations for orders have a limit of their own, so
-/// that an operator does not have to wait for the timeout of other operations that hang.
+/// The two kinds of operations. Each kind has its own limit on concurrent operations, so that an order of an operator
+/// need not wait for the timeout of other operations that hang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
     Orders,
@@ -84,7 +84,8 @@ impl Task {
         let others = self.under_way().saturating_sub(self.orders_under_way);
         let mut room = self.ledger.link.room(now).saturating_sub(others);
         if !self.ledger.link.is_up() && self.orders_under_way > 0 {
-            // One operation at a time tries a store that is down.
+            // While the store is down, only one operation at a time tries the store. The operation for an order is this
+            // attempt.
             room = 0;
         }
         let for_writes = if self.to_write.has_others() { room / 2 } else { 0 };
@@ -140,7 +141,8 @@ impl Task {
                 room -= 1;
             }
         }
-        // This load has only desks with orders. A batch with other circuits could fail because of one of them.
+        // This load has only desks with orders. In a batch with other circuits, the refused record of another circuit
+        // could make the load of an order fail.
         if room > 0 && !self.to_load.is_empty() {
             let wanted = self.to_load.next_of(&orders);
             room -= usize::from(self.load(wanted, Lane::Orders, now));

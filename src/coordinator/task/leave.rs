@@ -1,10 +1,10 @@
 //! New and evicted circuits, with the creation and the end of their desks.
 //!
 //! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. A circuit that an
-//! operator holds leaves the registry only with its whole layer. Therefore usually only the last failures and the last
-//! transitions of an evicted circuit are unwritten. While the store is down, the desks of evicted circuits wait, up to
-//! [`LEAVING`] of them. Beyond this number the oldest desk is closed without its write, because keyed circuits come and
-//! go without end and would fill the memory.
+//! operator holds is not evicted alone, only together with all circuits of its layer. Therefore usually only the last
+//! failures and the last transitions of an evicted circuit are unwritten. While the store is down, the desks of evicted
+//! circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without its write, because
+//! keyed circuits come and go without end and would fill the memory.
 
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
@@ -30,8 +30,9 @@ impl Task {
                     self.ledger.leaving.push_back(*at);
                 }
             } else if desk.is_waiting_for_restore() {
-                // The circuit was introduced a second time, for example because it was created while `start` listed the
-                // circuits of the registry. The first calls of the circuit may have begun to wait only then.
+                // The circuit has a desk already, but was introduced a second time. For example, the circuit was
+                // created while `start` listed the circuits of the registry. The first calls of the circuit may have
+                // begun to wait only at the second time.
                 desk.let_calls_wait(waits);
             } else if waits.is_some() {
                 circuit.restored();
@@ -141,8 +142,8 @@ struct Bell {
     desk: DeskId,
     /// The name of the circuit.
     circuit: String,
-    /// The reference is weak, because the circuit owns the bell and the hub has the circuits. With a strong reference
-    /// neither would ever be dropped.
+    /// The reference is weak, because the hub has the circuits and each circuit owns its waker. Strong references would
+    /// form a cycle, and neither the hub nor the circuit would ever be dropped.
     hub: Weak<Hub>,
 }
 

@@ -3,10 +3,10 @@
 //! A store answers a batch as a whole. If the store refuses a batch, smaller batches follow until the refused record is
 //! found. From then on that record is loaded alone, after the others.
 //!
-//! If the store refuses a record that is loaded alone, it perhaps refuses all records, and then must count as down. The
-//! refusal does not mark the store as down if the store has loaded another record lately (`credit`). Otherwise another
-//! record is requested first, because closed circuits are loaded too seldom to show that the store still loads records.
-//! A refusal by one part of the store, while another part answers, never marks the store as down.
+//! A store that refuses a single record perhaps refuses all records, and then must be marked as down. After a
+//! successful load, some single refusals do not mark the store as down (`credit`). When they are used up, another
+//! record is requested first, and its answer decides. The usual polls cannot decide this, because closed circuits are
+//! loaded too seldom. A refusal by one part of the store, while another part answers, never marks the store as down.
 
 use std::collections::BTreeSet;
 
@@ -25,15 +25,15 @@ pub(super) struct Loads {
     /// The desks whose record was refused when it was loaded alone.
     alone: BTreeSet<DeskId>,
     /// The last desk that was loaded alone. The next load of a single desk takes the desk after this one, so that each
-    /// of them has its turn.
+    /// desk of `alone` has its turn.
     last_alone: Option<DeskId>,
     /// The number of records in the next batch. A refused batch halves the number, and a loaded batch doubles it.
     width: usize,
-    /// The number of refused single records that are allowed before the store counts as down. Each successful load sets
+    /// The number of single records that the store may still refuse before it counts as down. Each successful load sets
     /// the number again.
     credit: usize,
-    /// True if a record was refused without a credit left, and the load of another record was requested, which shows if
-    /// the store still loads records. The next successful load resets the flag.
+    /// True if a record was refused while `credit` was zero, and another record was requested to see if the store still
+    /// loads records. The next successful load resets the flag.
     has_asked: bool,
 }
 
@@ -86,8 +86,8 @@ impl Loads {
         self.wanted.is_empty()
     }
 
-    /// Removes and returns the desks of the next batch. A desk whose record is loaded alone comes after the others, in
-    /// a batch of its own.
+    /// Removes and returns the desks of the next batch. A desk of `alone` comes after the other desks, in a batch of
+    /// its own.
     pub(super) fn next(&mut self) -> Vec<DeskId> {
         let mut batch: Vec<_> =
             self.wanted.iter().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
@@ -99,8 +99,8 @@ impl Loads {
         self.remove(batch)
     }
 
-    /// Removes and returns the next batch from the wanted desks in `desks`. If all of them are loaded alone, the batch
-    /// has one desk.
+    /// Removes and returns the next batch from the wanted desks in `desks`. If each of these desks must be loaded
+    /// alone, the batch has one desk.
     pub(super) fn next_of(&mut self, desks: &[DeskId]) -> Vec<DeskId> {
         let wanted = || desks.iter().filter(|at| self.wanted.contains(at));
         let mut batch: Vec<_> = wanted().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
@@ -170,8 +170,8 @@ impl Task {
         match &again[..] {
             [at] if error.kind().is_lasting() => {
                 self.to_load.alone.insert(*at);
-                // Perhaps only this record is at fault, because another part of the store answers, or the store has
-                // loaded another record lately. Otherwise another record is requested now, whose answer decides.
+                // The store does not count as down in three cases. Another part of the store answers, or the store has
+                // loaded another record lately, or another record is requested now, whose answer decides.
                 if error.is_of_one_part() || self.to_load.spend() || self.to_load.ask(self.ledger.desks.ids()) {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;

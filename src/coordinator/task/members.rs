@@ -1,9 +1,9 @@
 //! The heartbeats of this instance in the membership of its fleet.
 //!
 //! A heartbeat does not count towards the operations that the link allows at once, so that a heartbeat delays neither a
-//! circuit nor an order. The failure of a heartbeat does not mark the link as down, and a heartbeat that is due does
-//! not count as unwritten. A shutdown waits only for the entry which says that the instance has stopped, and only while
-//! the store answers.
+//! circuit nor an order. The failure of a heartbeat does not mark the link as down. A shutdown does not wait for an
+//! ordinary heartbeat. It waits only for the entry which says that the instance has stopped, and only while the store
+//! answers.
 
 use super::jobs::{Begun, Ended, Lane};
 use super::{Ledger, Task};

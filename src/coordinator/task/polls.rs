@@ -1,10 +1,10 @@
 //! The polls, which load records because a store without a watch reports no changes, and a watch can lose changes.
 //!
-//! Each desk has a pace, which sets the interval of its polls. A circuit is at rest if it is not tripped in this
-//! process, and neither tripped nor held in the record. Counts of failures are no reason for a faster pace, because the
-//! counts of other instances matter only in a write, and a write succeeds only over the newest version. While the watch
-//! reports every change, a poll only finds changes whose hint was lost, so that the polls are slow. Otherwise a poll
-//! finds every change of another instance.
+//! Each desk has a pace, which sets the interval of its polls. A circuit is at rest if it is closed in this process and
+//! in the record, and no operator holds it. Counts of failures do not change the pace. The counts of other instances
+//! matter only in a write, and a write succeeds only over the newest version. While the watch reports every change, a
+//! poll only finds changes whose hint was lost, so that the polls are slow. Otherwise a poll finds every change of
+//! another instance.
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|
@@ -12,10 +12,10 @@
 //! | `Eventful` | not at rest, and none of the above | `tripped`, at least 5 s | `tripped` |
 //! | `AtRest` | at rest | `closed`, at least 60 s | `closed` |
 //!
-//! The polls of one pace visit its desks in turn. Each poll loads one batch, and the batches are spread evenly over the
-//! interval. So a registry of ten thousand circuits makes small polls all the time, and a small registry makes one poll
-//! in an interval. A desk with a new pace is polled within about 1.2 intervals, unless the store has answered for the
-//! desk within the last half of an interval.
+//! The polls of one pace visit its desks one after the other. Each poll loads one batch, and the batches are spread
+//! evenly over the interval. So a registry of ten thousand circuits makes small polls all the time, and a small
+//! registry makes one poll in an interval. A desk with a new pace is polled within about 1.2 intervals, unless the
+//! store has answered for the desk within the last half of an interval.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};

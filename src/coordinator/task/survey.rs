@@ -1,16 +1,15 @@
-//! The survey of the store, which finds the keyed circuits that are not closed and restores them before their
-//! first call.
+//! The survey of the store, which finds the keyed circuits that are not closed and restores them before their first
+//! call.
 //!
-//! A survey lists the names in the store, and loads in batches the records whose names belong to a keyed layer. A
-//! record is judged and dropped immediately, so that the needed memory depends only on the number of keys of a layer
+//! A survey lists the names in the store, and loads in batches the records whose names belong to a keyed layer. Each
+//! record is judged and dropped immediately. Therefore the needed memory depends only on the number of keys of a layer
 //! and the number of names in the store. The survey creates the circuits at the end, the most urgent first, and the
 //! desk of each circuit then restores it. All other circuits stay in the store until the first call of their key.
 //!
-//! A record that the store refuses does not hold up the others, as in `loads.rs`.
+//! A record that the store refuses does not hold up the other records, as in `loads.rs`.
 //!
-//! A failed survey begins again after a backoff of its own. If only the list of names fails, the link is not
-//! marked as down, because a store with many names can be too slow for the list and still fast enough for
-//! records.
+//! A failed survey begins again after a backoff of its own. If only the list of names fails, the link is not marked as
+//! down, because a store with many names can be too slow for the list and still fast enough for records.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -48,7 +47,7 @@ struct Work {
     layers: Vec<Layer>,
     /// The number of records in the next batch. A refused batch halves the number, and a loaded batch doubles it.
     width: usize,
-    /// The number of records that were refused alone since the last successful load.
+    /// The number of records that were refused when they were loaded alone, since the last successful load.
     refused: usize,
     /// True if the store has loaded a batch.
     has_loaded: bool,
@@ -242,9 +241,10 @@ impl Task {
 }
 
 impl Work {
-    /// Handles a refused batch. The survey continues with smaller batches, or without a record that is refused alone,
-    /// which is then loaded at the first call of its key. Returns true if the survey continues. Returns false after
-    /// [`MANY_REFUSED`] single records in a row, because the store then probably refuses all records.
+    /// Handles a refused batch. The survey continues with smaller batches. It leaves out a record that is refused even
+    /// in a batch of its own, and the first call of the key loads this record later. Returns true if the survey
+    /// continues. Returns false after [`MANY_REFUSED`] single records in a row, because the store then probably refuses
+    /// all records.
     fn goes_on_without(&mut self, batch: Vec<(usize, String)>) -> bool {
         if batch.len() == 1 {
             self.refused += 1;

@@ -1,14 +1,14 @@
 //! The deletion of records that no instance has needed for long, in stores that do not expire records themselves.
 //!
 //! Keyed circuits come and go without end, and each key that has failed once leaves a record. About once an hour, the
-//! task queries the store for the names of records that were not written for long, decodes these records, and deletes
-//! those whose time to live is over. A record that was written in the meantime stays, because a deletion names the
-//! version that was judged. The record of a circuit that exists in this process stays too. A deletion closes no
-//! circuit, because no instance takes an absent record for a closed circuit.
+//! task queries the store for the names of records that were not written for long, and decodes these records. It
+//! deletes each record whose time to live is over. A record that was written in the meantime stays, because a deletion
+//! names the version that was judged. The record of a circuit that exists in this process stays too. A deletion closes
+//! no circuit, because no instance takes an absent record for a closed circuit.
 //!
 //! Each list, load and deletion is an operation of its own with the whole timeout of the store, so that even a slow
-//! store completes a sweep. A record that the store refuses does not hold up the others, and is judged again by the
-//! next sweep.
+//! store completes a sweep. A record that the store refuses does not hold up the other records, and is judged again by
+//! the next sweep.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl Sweep {
             }
             Swept::Listed(Err(error)) => ("list", error),
             Swept::Loaded(names, Err(error)) => {
-                // A record whose load fails alone is left to the next sweep.
+                // If the load of a single record fails, the next sweep handles this record.
                 if names.len() > 1 {
                     self.width = names.len() / 2;
                     names.into_iter().rev().for_each(|name| self.names.push_front(name));
@@ -172,8 +172,8 @@ fn shortest(hub: &Hub) -> Duration {
 const UNKEYED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The mean time between two sweeps. The actual time is 50 % to 150 % of this time.
 const EVERY: Duration = Duration::from_secs(3600);
-/// The mean wait after a list of names, so that the store has room for other work, and after the first failure in a
-/// row.
+/// The mean wait after a list of names, so that the store has room for other work. Also the mean wait after the first
+/// failure in a row.
 const NEXT_STEP: Duration = Duration::from_secs(1);
 /// The largest number of records in one load.
 const STEP: usize = 64;

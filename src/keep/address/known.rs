@@ -104,7 +104,7 @@ const POSTGRES: [&str; 12] = [
     "application_name",
     OPTIONS,
 ];
-/// The parameter that may be repeated, also as `options[NAME]`.
+/// The only parameter that may occur several times. The spelling `options[NAME]` is allowed too.
 pub(super) const OPTIONS: &str = "options";
 /// The other spellings of PostgreSQL parameters that sqlx understands, each with the name in libpq.
 const ALIASES: [(&str, &str); 5] = [

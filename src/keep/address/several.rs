@@ -1,5 +1,5 @@
-//! The check of the hosts and the path in an address of several servers, which are the sentinels of a master or nodes
-//! of a cluster.
+//! The check of the hosts and the path in an address that names several servers. The servers are the sentinels of a
+//! master, or nodes of a cluster.
 
 use std::collections::BTreeSet;
 

@@ -16,12 +16,12 @@ use crate::store::{Hint, Store, StoreError, StoreErrorKind, Versioned, Write, Wr
 pub(super) struct Attempt<'a> {
     pub(super) name: &'a str,
     pub(super) order: &'a Order,
-    /// The highest number that any attempt proposed. A later attempt proposes a higher number, because the write of an
-    /// earlier attempt may still arrive.
+    /// The highest number of a change that an earlier attempt has proposed for the record. The next attempt proposes a
+    /// higher number, because the write of the earlier attempt may still arrive.
     pub(super) proposed: u64,
     /// The error of the last write that got no answer. Such a write may have carried out the order.
     pub(super) lost: Option<StoreError>,
-    /// True if the record already had the order, and no attempt of this call can have written it.
+    /// True if the record already had the order, and no attempt of this call can have written the order.
     pub(super) repeated: bool,
 }
 
@@ -49,8 +49,8 @@ impl Attempt<'_> {
         store(error, self.lost.is_some())
     }
 
-    /// Returns `None` after a write without an answer, so that the next attempt loads the record and sees if the write
-    /// was made. Other errors end the order.
+    /// Handles the error of a write. Returns `None` after a timeout, so that the next attempt loads the record and
+    /// finds out if the write was made. Any other error ends the order and is returned.
     fn retried(&mut self, error: StoreError) -> Tried {
         if error.kind() != StoreErrorKind::TimedOut {
             return Err(self.failed(&error));
@@ -77,7 +77,8 @@ impl Operator {
                 Err(self.no_record_for_order(attempt.name).await)
             };
         };
-        // A value that is not a record has no generation to compare with `seen`, and is always deleted.
+        // A value that is not a record has no generation to compare with the generation that the operator has seen.
+        // Such a value is always deleted.
         let record = CircuitRecord::decode(attempt.name, &bytes, now).ok();
         record.as_ref().map_or(Ok(()), |record| self.check_tiers(record, now))?;
         let last = record.as_ref().and_then(|record| record.operator.as_ref());
@@ -122,8 +123,8 @@ impl Operator {
         let command = self.command(order, &record, attempt.proposed);
         match apply(&mut record, &Command::Operated(command), now) {
             Effect::Applied | Effect::Known => {}
-            // These effects are not expected, because the command is based on the last act of this record, has no age,
-            // and the record is writable.
+            // These effects are not expected, because the command is based on the last act of this record, the age of
+            // the command is zero, and the record is writable.
             effect @ (Effect::Superseded | Effect::Expired | Effect::Unwritable) => {
                 let why = format!("{effect:?} by the stored record").to_lowercase();
                 return Err(Refused::Superseded { why });
@@ -153,8 +154,9 @@ impl Operator {
         }
     }
 
-    /// Refuses an order to one tier if the instances use two tiers, because the order could then miss the instances.
-    /// The entry that was written last decides, because older entries may name tiers that the fleet no longer uses.
+    /// Refuses the order if this store has one tier and the instances use two tiers, because the order could then miss
+    /// the instances. The entry that was written last shows the tiers in use. Older entries may name tiers that the
+    /// fleet no longer uses.
     fn check_tiers(&self, record: &CircuitRecord, now: Timestamp) -> Result<(), Refused> {
         let living = record.instances.values().filter(|entry| !entry.is_gone(now));
         let last = living.max_by_key(|entry| entry.sequence).and_then(|entry| entry.tiers.clone());

@@ -13,8 +13,8 @@ pub(super) fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceE
     // A weight that is not a number must not be written, because JSON has no such number, and the whole record could
     // not be decoded again.
     let mut entry = entry.cleaned();
-    // An entry without a vote or a lease keeps the present ones, because they change only by the commands of the
-    // instance to the fleet.
+    // If the new entry has no vote or no lease, the vote or the lease of the present entry is kept. Only the commands
+    // of the instance to the fleet change votes and leases.
     let present = before.as_ref();
     entry.vote = entry.vote.or_else(|| present?.vote.clone());
     entry.lease = entry.lease.or_else(|| present?.lease.clone());

@@ -12,11 +12,11 @@ use crate::state::{Act, By, Mode, State};
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct OperatorCommand {
-    /// The id of the act. An act whose id is already in the record is not applied again, and another act with that id
-    /// is superseded.
+    /// The id of the act. An act whose id is already in the record is not applied again. If the recorded act with this
+    /// id is a different act, the new act is refused as [`Superseded`](Effect::Superseded).
     pub id: String,
-    /// The ids and the [hashes](Operated::marks) of the earlier acts on this instance that this act replaced before
-    /// they were written. These acts are recorded as done, so that no other instance applies them later.
+    /// The earlier acts on this instance that this act replaced before they were written, each with its id and its
+    /// [hash](Operated::marks). These acts are recorded as done, so that no other instance applies them later.
     pub replaced: Vec<(String, String)>,
     /// The act of the operator.
     pub act: Act,
@@ -31,8 +31,8 @@ pub struct OperatorCommand {
     /// The sequence of the last act that the instance knew when this act happened. Zero if the instance knew
     /// no act.
     pub on: u64,
-    /// The highest number that the instance has proposed for this circuit, as in
-    /// [`TransitionCommand`](super::TransitionCommand).
+    /// The highest number that the instance has proposed for this circuit. The number of the act must be higher,
+    /// because an earlier proposal that got no answer can still reach a store.
     pub after: u64,
     /// The id of the instance on which the operator acted.
     pub instance: String,
@@ -67,10 +67,10 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
     }
     let at = now.saturating_sub(command.age);
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
-    // If the instance knew no act, the numbers cannot be compared, and the later act wins, as for a transition.
+    // If the instance knew no act, the numbers cannot be compared, and the act that happened later wins.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    // The operator may have given the replaced order to another instance as well. If that instance has written the
-    // order, this command may follow, although this instance did not know the sequence of the order.
+    // The operator may have given an order that this act replaces to another instance as well. If that instance has
+    // written the order, this act may still be written, although this instance did not know the sequence of the order.
     let follows = |last: &Operated| {
         last.commands.last().is_some_and(|id| command.replaced.iter().any(|(replaced, _)| replaced == id))
     };

@@ -12,12 +12,14 @@ pub struct FleetCommand {
     /// The generation of the fleet that the instance knew. If the fleet has another generation, the command is
     /// superseded.
     pub on: Generation,
-    /// The highest number that the instance has proposed for this circuit, as a generation or as a sequence. New
-    /// numbers are higher, because an earlier proposal that got no answer can still reach a store.
+    /// The highest number that the instance has proposed for this circuit, as a generation of the fleet or as a
+    /// sequence of its entry. New numbers are higher, because an earlier proposal that got no answer can still reach a
+    /// store.
     pub after: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
-    /// The id of this start of the instance, which a new entry gets if the instance has no entry yet.
+    /// The id of the present start of the instance. If the instance has no entry in the record, its new entry gets this
+    /// id.
     pub incarnation: String,
     /// True for an instance with `Sharing::Follow`. For this instance, a published state that is newer than the
     /// decision of the fleet counts as the decision.
@@ -30,10 +32,10 @@ pub struct FleetCommand {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum FleetChange {
-    /// Votes for an opening of the fleet, because the circuit of the instance opened on evidence of its own. Enough
-    /// votes open the fleet.
+    /// Votes for an opening of the fleet, after the instance's own calls have opened its circuit. Enough votes open the
+    /// fleet.
     Vote {
-        /// The time for which the vote counts from now on, at most 24 hours.
+        /// The time for which the vote is valid from now on, at most 24 hours.
         lasts: Duration,
         /// The number of votes that open the fleet.
         needed: u32,
@@ -49,15 +51,15 @@ pub enum FleetChange {
     /// Opens the fleet without votes. The instance has added the sums of the windows in fresh entries, and found that a
     /// trip rule is met.
     Merged {
-        /// The smallest number of instances with failures in fresh entries that the opening needs.
+        /// The opening needs at least this number of instances whose fresh entries contain failures.
         needed: u32,
-        /// The time for which an entry is fresh after its write.
+        /// An entry is fresh if less than this time has passed since the entry was written.
         window: Duration,
         /// The open duration. `None` if only a reset ends the opening.
         open_for: Option<Duration>,
         /// The number of openings in a row.
         attempt: u32,
-        /// The rule that the sums meet, as a sentence.
+        /// The trip rule that the added sums meet, as a sentence.
         reason: String,
     },
     /// Ends the vote of the instance.
@@ -69,11 +71,11 @@ pub enum FleetChange {
     Lease {
         /// The duration of the lease, at most a minute.
         lasts: Duration,
-        /// The number of passed probes that close the fleet.
+        /// The number of probes that must pass to close the fleet.
         probes: u32,
-        /// The largest number of pending leases at the same time.
+        /// The largest number of leases that may be pending at the same time.
         in_flight: u32,
-        /// The number of probes that may fail without a reopening.
+        /// The number of probes that may fail without a reopening of the fleet.
         tolerated: u32,
         /// The time after which a round ends although too few probes passed or failed for a verdict.
         quiet_after: Duration,
@@ -90,7 +92,7 @@ pub enum FleetChange {
     },
     /// The probe of the instance passed.
     Passed {
-        /// The number of passed probes that close the fleet.
+        /// The number of probes that must pass to close the fleet.
         probes: u32,
     },
     /// The probe of the instance failed.
@@ -99,30 +101,30 @@ pub enum FleetChange {
         open_for: Option<Duration>,
         /// True if the instance is the only live instance.
         alone: bool,
-        /// The number of probes that may fail without a reopening.
+        /// The number of probes that may fail without a reopening of the fleet.
         tolerated: u32,
     },
-    /// No other instance has contradicted the failed probe of the instance within the confirmation delay.
+    /// The probe of the instance failed, and no probe of another instance passed within the confirmation delay.
     Unopposed {
         /// The open duration of the reopened fleet.
         open_for: Option<Duration>,
-        /// The number of probes that may fail without a reopening.
+        /// The number of probes that may fail without a reopening of the fleet.
         tolerated: u32,
     },
-    /// A probe ended without a pending lease, because its lease has lapsed, or because the probe was overdue and its
+    /// A probe ended without a pending lease, because its lease has expired, or because the probe was overdue and its
     /// lease was given back.
     Late {
         /// True if the probe passed.
         passed: bool,
-        /// The number of passed probes that close the fleet.
+        /// The number of probes that must pass to close the fleet.
         probes: u32,
-        /// The largest number of pending leases at the same time.
+        /// The largest number of leases that may be pending at the same time.
         in_flight: u32,
         /// The open duration if the fleet reopens.
         open_for: Option<Duration>,
         /// True if the instance is the only live instance.
         alone: bool,
-        /// The number of probes that may fail without a reopening.
+        /// The number of probes that may fail without a reopening of the fleet.
         tolerated: u32,
     },
     /// Gives the lease back while its probe is still under way. The probe has taken so long that other instances may

@@ -28,7 +28,7 @@ pub(super) enum Origin {
 }
 
 impl Decision {
-    /// Writes the decision as the decision of the fleet and as the published state.
+    /// Writes the decision into the record, as the decision of the fleet and as the published state.
     pub(super) fn write(
         self,
         record: &mut CircuitRecord,
@@ -53,8 +53,8 @@ impl Decision {
         record.reason.clone_from(&reason);
         record.half_open_attempts = attempt;
         id.clone_into(&mut record.instance);
-        // The published state names no start of an instance and no era, because a decision is not the transition of one
-        // circuit.
+        // A decision is not the transition of one circuit. Therefore the published state has no `incarnation` (the
+        // start of an instance) and no `era` (the version of a circuit's state).
         (record.incarnation, record.era) = (String::new(), 0);
         record.fleet = Some(Fleet {
             state,

@@ -16,22 +16,22 @@
 //! | `Late` | the instance has an overdue probe; or a lapsed lease, and room for a lease | the result counts |
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
-//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if no probe of the
-//! instance failed in this round, or if all failed probes of the round are tolerated and the last one of the instance
-//! was a second ago. In addition, fewer than `in_flight` leases must be pending, and passed and pending probes together
-//! must be fewer than `probes`. A hold of an operator supersedes every command, because only the hold then decides
-//! about the calls. Each decision of the fleet is also the published state, under the same generation.
+//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if fewer than
+//! `in_flight` leases are pending, and passed and pending probes together are fewer than `probes`. If a probe of the
+//! instance failed in this round, all failed probes of the round must also be tolerated, and the last failed probe of
+//! the instance must be at least a second old. A hold of an operator supersedes every command, because only the hold
+//! then decides about the calls. Each decision of the fleet is also the published state, under the same generation.
 //!
 //! Each result ends its lease. If the answer to a result was lost and the instance sends the result again, there is no
-//! pending lease, and the result does not count twice. Therefore an instance requests no further lease before it knows
-//! that the record has its last result.
+//! pending lease, and the result does not count twice. With a new lease, the repeated result would count. Therefore an
+//! instance requests no further lease before it knows that the record has its last result.
 //!
-//! Three guards need an explanation. A late result needs a lapsed lease or an overdue probe of its round, because an
-//! instance could otherwise send any number of results after its lease has ended. The result of an overdue probe counts
-//! although another instance has a lease, because a service that is slower than the deadline would never recover
-//! otherwise. A round that has lasted for `quiet_after` gives no more leases and does not reopen while a lease is
-//! pending, because the probe of that lease may still succeed. The model in `tests/store/record/fleet_model.rs` plays
-//! all commands.
+//! Three guards need an explanation. A late result needs a lapsed lease or an overdue probe of its round. Otherwise an
+//! instance could send any number of results after its lease has ended. The result of an overdue probe counts although
+//! another instance has a lease. Otherwise the circuit of a service that is slower than the deadline would never close.
+//! A round that has lasted for `quiet_after` gives no more leases. While a lease is pending, the fleet does not reopen,
+//! because the probe of that lease may still succeed. The model in `tests/store/record/fleet_model.rs` plays all
+//! commands.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ use crate::state::{Brief, Mode, State};
 /// Applies the command of an instance.
 pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetCommand, now: Timestamp) -> Effect {
     let FleetCommand { on, after, instance: id, incarnation, follows, change } = command;
-    // A reader of the record would drop an entry with an invalid id.
+    // A reader of the record drops an entry with an invalid id, so such an entry is not written.
     if !is_id(id) {
         return Effect::Unwritable;
     }
@@ -85,8 +85,8 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
         own.lease = Some(lease);
     }
     // The command does not change the counts and the time of the entry, so that old counts do not look fresh. The
-    // opening gets the new sequence, so that it still belongs to the entry. The mark of a stop keeps the old sequence
-    // and no longer counts, because the instance runs.
+    // opening gets the new sequence, so that it still belongs to the entry. The field `stopped` keeps the old sequence,
+    // so that the entry is no longer marked as stopped. This is right, because the instance is running.
     let opening = own.opening.as_mut().filter(|opening| opening.sequence == own.sequence);
     own.sequence = sequence.get();
     if let Some(opening) = opening {
@@ -100,8 +100,8 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
     Effect::Applied
 }
 
-/// The judge of one command of an instance at the time `now`. `vote` and `lease` are copies of the instance's own,
-/// which the command may change.
+/// Checks one command of an instance at the time `now`, and computes its effect. `vote` and `lease` are copies of the
+/// vote and of the lease of the instance, which the command may change.
 struct Judge<'a> {
     record: &'a CircuitRecord,
     id: &'a str,
@@ -126,7 +126,8 @@ impl Judge<'_> {
                 }))
             }
             FleetChange::Merged { needed, window, open_for, attempt, ref reason } => {
-                // Entries from before the last decision are left out, because that decision was made on their counts.
+                // Entries that were written before the last decision are left out, because that decision used their
+                // counts.
                 let is_fresh = |entry: &&InstanceEntry| {
                     let is_later = entry.updated_at > self.fleet.since;
                     self.now.since(entry.updated_at) < window && is_later && entry.score > 0.0
@@ -141,7 +142,7 @@ impl Judge<'_> {
                 Ok(None)
             }
             FleetChange::Healthy => {
-                // A health probe does not end an opening without an end, which only a reset ends.
+                // Only a reset can end an opening that has no end time. A health probe cannot end such an opening.
                 allow(self.fleet.state == State::Open && self.fleet.until.is_some())?;
                 Ok(Some(self.round(format!("a health probe of {} succeeded", self.id))))
             }
@@ -356,5 +357,5 @@ fn count(instances: usize) -> u32 {
     u32::try_from(instances).unwrap_or(u32::MAX)
 }
 
-/// The time in which another instance can contradict a failed probe.
+/// The time within which a passed probe of another instance can contradict a failed probe.
 const CONFIRMATION_DELAY: Duration = Duration::from_secs(1);

@@ -108,7 +108,7 @@ mod tests {
             ("text/plain, application/json;q=0.9", Text),
             ("text/plain;q=0.5, application/problem+json;q=0.8", Problem),
             ("text/plain;q=0.801, application/problem+json;q=0.8", Text),
-            // The specific range decides at any position in the header.
+            // The most specific range decides, at any position in the header.
             ("application/problem+json;q=0.1, */*;q=0.5", Text),
             ("*/*, application/problem+json;q=0", Text),
             ("application/json;q=0.9, application/problem+json;q=0.1, text/plain;q=0.5", Text),

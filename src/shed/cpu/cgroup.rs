@@ -14,8 +14,8 @@ pub(super) struct Limit {
     pub(super) period: u64,
 }
 
-/// Returns the quotas that apply to this process. Without cgroups of version 2 the list is empty. Returns `None` if a
-/// file cannot be read or parsed.
+/// Returns the quotas that limit this process. Without cgroups of version 2 the list is empty. Returns `None` if a file
+/// cannot be read or parsed.
 pub(super) fn limits(root: &Path) -> Option<Vec<Limit>> {
     let mut limits = Vec::new();
     let Some((mount, own)) = place(root).ok()? else { return Some(limits) };
@@ -63,8 +63,8 @@ fn place(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
     Ok(Some((root.join(mount.trim_start_matches('/')), below.to_owned())))
 }
 
-/// Returns the mounted root and the mount point in a line of `mountinfo`, or `None` if the line does not mount the tree
-/// of cgroups.
+/// Returns the mounted folder of the cgroup tree and the mount point from a line of `mountinfo`, or `None` if the line
+/// does not mount this tree.
 fn cgroup2(line: &str) -> Option<(&str, &str)> {
     let (mount, kind) = line.split_once(" - ")?;
     if kind.split(' ').next() != Some("cgroup2") {

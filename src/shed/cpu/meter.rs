@@ -46,8 +46,8 @@ impl Meter {
             if sample.used < last.used || sample.offered < last.offered || age >= FORGOTTEN {
                 self.samples.clear();
             } else if age < SOON {
-                // The sample is not kept, because the time since the last sample is too short for the kernel's clocks,
-                // which tick every 10 ms.
+                // The kernel's clocks tick every 10 ms. The time since the last sample is too short for them, so this
+                // sample is not kept.
                 return self.share();
             }
         }

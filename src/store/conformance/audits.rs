@@ -1,4 +1,5 @@
-//! The cases of the audit, which check the order of rows, repeated rows, the longest rows, a new start and filters.
+//! The cases of the audit, which check the order of rows, repeated rows, the longest rows, a restart of the process,
+//! and filters.
 
 use std::time::Duration;
 

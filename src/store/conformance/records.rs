@@ -93,7 +93,8 @@ pub(super) async fn delete(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     trial.same("deleting again", &trial.delete(store, &name, &etag).await?, &false)?;
     let unused = trial.name("unused");
     trial.same("deleting a name that never had a value", &trial.delete(store, &unused, &kept).await?, &false)?;
-    // If an etag could later belong to other bytes, as with a counter that begins again, an old writer would win.
+    // If an etag could later belong to other bytes, as with a counter that begins again, a write with the old etag
+    // would replace these other bytes.
     let etag = trial.create(store, &name, &first).await?;
     trial.same("deleting the first version", &trial.delete(store, &name, &etag).await?, &true)?;
     trial.create(store, &name, &second).await?;

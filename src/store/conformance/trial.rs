@@ -37,8 +37,8 @@ impl<'s, 'a> Trial<'s, 'a> {
         Err(self.failure(format!("{what}: expected {expected:?}, found {found:?}")))
     }
 
-    /// Checks that the loaded bytes are the expected ones, and returns their etag. `what` names the step in the text of
-    /// a failure.
+    /// Checks that the loaded bytes are the expected bytes, and returns their etag. `what` names the step in the text
+    /// of a failure.
     pub(super) fn holds(&self, what: &str, found: Option<Versioned>, expected: &[u8]) -> Result<Etag, Failure> {
         match found {
             Some(found) if found.bytes == expected => Ok(found.etag),
@@ -102,7 +102,7 @@ impl<'s, 'a> Trial<'s, 'a> {
         self.run("compare_and_set", || store.compare_and_set(&write)).await
     }
 
-    /// Writes a value to a name without a value, and returns its etag.
+    /// Writes the first value of a name, and returns the etag of the value.
     pub(super) async fn create(&self, store: &AnyStore, name: &str, bytes: &[u8]) -> Result<Etag, Failure> {
         let written = self.write(store, name, None, bytes).await?;
         self.applied(&format!("writing to `{name}`, expecting None"), written)
@@ -144,7 +144,7 @@ pub(super) fn writing(name: &str, expected: Option<&Etag>, bytes: &[u8]) -> Writ
     }
 }
 
-/// Returns a record of this circuit that contains a number.
+/// Returns a record of this circuit that contains this number.
 pub(super) fn record(name: &str, number: u64) -> Vec<u8> {
     let mut record = CircuitRecord::unknown(name);
     record.era = number;

@@ -27,7 +27,8 @@ pub(in crate::store) struct DiskThread {
     name: &'static str,
     /// The file or the folder of the store, which the texts of errors name.
     place: PathBuf,
-    /// The running time of work after which the disk counts as hanging, if the operation of the work was given up.
+    /// The time for which work must run until the disk is treated as hanging, if the operation of the work was given
+    /// up.
     patience: Duration,
     clock: MonotonicClock,
     /// The sender of work to the thread, or `None` before the first operation. The operations queue for this lock, and
@@ -166,7 +167,8 @@ fn hold_paused_time() -> Option<mpsc::Sender<()>> {
     let runtime = tokio::runtime::Handle::try_current().ok()?;
     let (paused, real) = (TokioClock::new(), MonotonicClock::new());
     let (before, began) = (paused.precise(), real.precise());
-    // The loop lasts longer than a tick of the precise clock of any system. A clock that has not moved is paused.
+    // The loop lasts longer than a tick of the precise clock of any system. If the clock of the runtime has not moved
+    // after the loop, that clock is paused.
     while real.precise().saturating_since(began) < Duration::from_micros(1) {}
     if paused.precise() != before {
         return None;
@@ -179,7 +181,8 @@ fn hold_paused_time() -> Option<mpsc::Sender<()>> {
 /// The default of [`patience`](DiskThread::patience), which is longer than a write to a sound disk takes, and shorter
 /// than the usual deadline of an operation.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// The running time of work after which the disk counts as hanging, although the operation still waits for the work.
+/// The time for which work must run until the disk is treated as hanging, even if the operation still waits for the
+/// work.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, target_os = "linux"))]

@@ -51,7 +51,7 @@ impl Operation {
     /// The operations of the audit.
     pub const AUDIT: &'static [Self] = &[Self::AppendAudit, Self::TrimAudit, Self::Audit];
 
-    /// Returns the name of the operation, which is the name of its first method.
+    /// Returns the name of the operation, which is the name of its method. For `Load` the name is `load_many`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ pub enum Fault {
     /// The operation takes effect, but its answer is lost and the caller gets [`TimedOut`](StoreErrorKind::TimedOut).
     LoseReply,
     /// The operation fails with [`TimedOut`](StoreErrorKind::TimedOut) at once and takes effect after this time, like a
-    /// write that is still on the network. A read and `trim_audit` only lose their answers.
+    /// write that is still on the network. For a read and for `trim_audit`, only the answer is lost.
     ApplyLater(Duration),
     /// `load_many` repeats for each name the last answer before the fault, like a replica that lags behind. A name that
     /// was not loaded before the fault gets its present value at its first load, and the same value afterwards. The
@@ -145,7 +145,7 @@ impl Faults {
         self.0.ended.send_modify(|ended| *ended += 1);
     }
 
-    /// Removes all faults and delays, and lets watches report their events again. The counts stay.
+    /// Removes all faults and delays, and lets watches report their events again. The counts of operations stay.
     pub fn heal(&self) {
         let mut plan = self.0.plan.lock();
         plan.faults.clear();

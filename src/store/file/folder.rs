@@ -111,7 +111,8 @@ impl Folder {
             let path = path.display();
             warn(format_args!("`{path}` cannot be read, so its record is unreadable: {error}{more}"));
         }
-        // The circuit must not look like a circuit without a record, because an operator would not notice the file.
+        // Without this text the circuit would look like a circuit without a record, and an operator would not notice
+        // the unreadable file.
         let bytes = [UNREADABLE_VALUE, failed("read", &path, &error).to_string().as_bytes()].concat();
         Ok(Some(Versioned { etag: etag(&bytes), bytes }))
     }
@@ -204,7 +205,8 @@ impl Folder {
         Ok(files)
     }
 
-    /// Returns the files, links and folders whose names are those of records. The files of other programs are left out.
+    /// Returns the files, links and folders that have the names of record files. The files of other programs are left
+    /// out.
     fn entries(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

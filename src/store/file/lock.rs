@@ -1,7 +1,7 @@
 //! The advisory lock between processes, and the kinds of errors of the disk.
 //!
 //! The lock is a separate file beside the protected file, because a rename replaces the protected file together with
-//! any lock on that file. A lock counts only if the locked file is still at its path. Otherwise two processes could
+//! any lock on that file. A lock is valid only if the locked file is still at its path. Otherwise two processes could
 //! hold the lock at the same time, one on a deleted lock file and one on a new lock file. The lock file is deleted
 //! together with the record, by the holder of the lock. Otherwise keyed circuits, whose keys the senders of requests
 //! may choose, would leave more and more lock files.
@@ -38,7 +38,8 @@ impl Lock {
                 Ok(()) if is_at(&file, &path).map_err(|error| failed("lock", &path, &error))? => {
                     return Ok(Self { file, path });
                 }
-                // The holder has deleted the file, so the next turn probably locks the new file.
+                // The process that held the lock has deleted the file. The next round of this loop probably locks a new
+                // file.
                 Ok(()) => ("is replaced again and again", wait * 2),
                 Err(TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
                 Err(TryLockError::WouldBlock) => ("is locked by another process", wait),

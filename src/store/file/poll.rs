@@ -83,7 +83,8 @@ fn pause_after(reading: Duration, interval: Duration) -> Duration {
 /// fiftieth of the time. A folder with 50 000 files is read in about 60 ms, and therefore every 3 s.
 const SHARE: u32 = 50;
 
-/// The longest pause of a prompt watch. A watch with a longer pause is interrupted, so that the coordinator polls.
+/// The longest pause with which a watch reports changes soon enough. With a longer pause the watch is interrupted, so
+/// that the coordinator polls.
 const PROMPT: Duration = Duration::from_secs(5);
 
 /// Reports the files that are new, different or gone.

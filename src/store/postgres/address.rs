@@ -14,7 +14,7 @@ pub(super) fn is_escaped(url: &str) -> bool {
     let (path, query) = rest[authority..].split_once('?').unwrap_or((&rest[authority..], ""));
     // The value of a parameter may have an `@`, as in `user=ana@company`.
     let is_pair = |pair: &str| !pair.contains('@') || pair.split_once('=').is_some_and(|(key, _)| !key.contains('@'));
-    // A fragment has no meaning in the address of a database, so that a `#` belongs to a password.
+    // A fragment has no meaning in the address of a database, so a `#` is a part of a password.
     !rest.contains('#') && !path.contains('@') && query.split('&').all(is_pair)
 }
 

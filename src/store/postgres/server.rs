@@ -83,7 +83,7 @@ impl Server {
         Some(format!("SELECT set_config('search_path', E'{path}', true)"))
     }
 
-    /// Returns the store's error for an error of sqlx while a connection is opened.
+    /// Returns the store's error for an error that sqlx returned while a connection was opened.
     pub(super) fn failed(&self, error: &sqlx::Error) -> StoreError {
         if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Configuration(_)) {
             if let Some(wrong) = self.files.iter().find_map(|file| file.read().err()) {

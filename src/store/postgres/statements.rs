@@ -3,8 +3,8 @@
 //! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name
 //! of the record. OID is the number by which PostgreSQL knows the table. A channel belongs to a database and not to a
 //! schema, so that without the OID stores in two schemas would receive each other's notifications. Listeners receive a
-//! notification at the commit. A write of counts alone notifies no listener, because a commit with a notification waits
-//! for a lock of the whole server.
+//! notification at the commit. A write that changes only counts notifies no listener, because a commit with a
+//! notification waits for a lock of the whole server.
 //!
 //! Times are passed as milliseconds in both directions and stored as timestamps, which a person can read.
 
@@ -19,9 +19,9 @@ pub(super) fn time(row: &PgRow, index: usize) -> Result<Timestamp, sqlx::Error> 
     Ok(Timestamp::from_millis(unsigned(row.try_get(index)?)))
 }
 
-/// Returns the text that precedes the name in the notification of a write. The text is the etag, which a mark follows
-/// if the write publishes a transition. An older version of this crate takes both for an unknown etag, and loads the
-/// record. Returns `None` if the write notifies no listener.
+/// Returns the text that precedes the name in the notification of a write. The text is the etag. If the write publishes
+/// a transition, a mark follows the etag. An older version of this crate takes the etag with its mark for an unknown
+/// etag, and loads the record. Returns `None` if the write notifies no listener.
 pub(super) fn version_with(hint: Hint, etag: &Etag) -> Option<String> {
     match hint {
         Hint::None => None,
@@ -30,8 +30,8 @@ pub(super) fn version_with(hint: Hint, etag: &Etag) -> Option<String> {
     }
 }
 
-/// Reads the text before the name in a notification. Returns no etag for a deletion and for a text that cannot be an
-/// etag.
+/// Returns the etag and the hint in the text before the name of a notification. Returns no etag for a deletion and for
+/// a text that cannot be an etag.
 pub(super) fn version_of(text: &str) -> (Option<Etag>, Hint) {
     let (etag, hint) = text.strip_suffix(TRANSITION).map_or((text, Hint::Any), |etag| (etag, Hint::Transition));
     ((2..=LONGEST_ETAG).contains(&etag.len()).then(|| Etag::new(etag)), hint)

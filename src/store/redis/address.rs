@@ -121,7 +121,7 @@ impl Source {
         self.info().clone().set_addr(address)
     }
 
-    /// Returns the source of one server, with the files and the prefix of this source.
+    /// Returns a source for only this server, with the files and the prefix of `self`.
     pub(super) fn of(&self, server: ConnectionInfo) -> Result<Self, StoreError> {
         let client = Client::open(server).map_err(|_| malformed())?;
         Ok(Self { client, place: Place::Server, ..self.clone() })

@@ -4,10 +4,10 @@
 //! cluster client of the crate `redis` is not used. Each of its pipelines is limited to one slot, and a load has names
 //! of all slots. `cluster/nodes.rs` learns the nodes.
 //!
-//! If a node fails, only operations on the keys of its slots fail. While another node answers, such a failure counts as
-//! a refusal of these keys, because callers split refused batches and continue with other keys. A write without an
-//! answer may have been made, so its failure stays a timeout, and is marked as the failure of one part of the store. If
-//! no node answers, or if all nodes say that the cluster is down, the store is unavailable.
+//! If a node fails, only operations on the keys of its slots fail. While another node answers, the store reports such a
+//! failure as a refusal of these keys, because callers split refused batches and continue with other keys. A write
+//! without an answer may have been made, so its failure stays a timeout, and is marked as the failure of one part of
+//! the store. If no node answers, or if all nodes say that the cluster is down, the store is unavailable.
 //!
 //! If a slot is moved while all keys are listed, the keys of this slot may be missing in the list.
 
@@ -103,8 +103,8 @@ impl Cluster {
     /// Dropping the future has no effect.
     pub(super) async fn load(&self, keys: &Keys, names: &[String]) -> Result<Answers, NoAnswer> {
         let mut found = vec![Value::BulkString(Vec::new()); names.len()];
-        // The places of the names for which a node has returned an error, such as a redirection. Each of these names is
-        // loaded alone afterwards.
+        // The indexes of the names for which a node has returned an error, such as a redirection. Each of these names
+        // is loaded alone afterwards.
         let mut elsewhere = Vec::new();
         let mut now: Option<Timestamp> = None;
         let began = self.clock.now();
@@ -121,7 +121,8 @@ impl Cluster {
                 let (_, batch) = &batches[batch];
                 match loaded {
                     Ok((answers, time)) => {
-                        // The earliest time counts, because an opening must not end early by the clock of another node.
+                        // The earliest time of all nodes is returned, because an opening must not end early by the
+                        // clock of another node.
                         now = Some(now.map_or(time, |now| now.min(time)));
                         // A load without names needs only the time of any node.
                         if names.is_empty() {
@@ -148,7 +149,7 @@ impl Cluster {
                 break;
             }
             // A node that hangs has left no time for another attempt. The failure of this node must be returned before
-            // the caller gives up, because the caller would then count the whole cluster as down.
+            // the caller gives up, because the caller would otherwise treat the whole cluster as down.
             let is_late = self.clock.now().saturating_since(began) > time_limit::limit() / 10;
             if !again || is_late || !fault.has_no_effect() {
                 return Err(self.of_one_node(fault).await);
@@ -182,8 +183,8 @@ impl Cluster {
         self.send_one(&keys.record(name), value::load(keys, name), Access::Read).await
     }
 
-    /// Returns the places of the wanted names in `names`, in one batch for each node that serves some of them. If there
-    /// are no names, each node has an empty batch, because any node can return the time.
+    /// Returns the wanted indexes of `names`, in one batch for each node that serves some of these names. If there are
+    /// no names, each node has an empty batch, because any node can return the time.
     async fn batches(
         &self,
         keys: &Keys,

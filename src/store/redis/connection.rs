@@ -37,7 +37,7 @@ pub(super) struct Connection {
     source: Source,
     address: Arc<str>,
     clock: MonotonicClock,
-    /// The time for which a failure to connect is the answer to further operations.
+    /// The time after a failed attempt to connect for which further operations get the error of that attempt at once.
     remembered_for: Duration,
     attempts: Mutex<Attempts>,
     /// The number of connections that have replaced a useless connection, for the notification of the watch.
@@ -118,8 +118,8 @@ impl Connection {
     /// # Cancel safety
     ///
     /// If the future is dropped, the commands may or may not take effect. A future that is dropped after 100 ms or more
-    /// counts as unanswered. A dead connection must be noticed even if each caller has a shorter deadline than the
-    /// connection.
+    /// is counted as an operation without an answer. Therefore a dead connection is noticed even if each caller has a
+    /// shorter deadline than the connection.
     pub(super) async fn send(&self, commands: &Pipeline, access: Access) -> Result<Vec<Value>, NoAnswer> {
         Self::check_runtime()?;
         let limit = time_limit::for_connection();
@@ -140,7 +140,7 @@ impl Connection {
             self.fault(access, error.clone().into()).makes_useless()
         };
         match &answers {
-            // The server answers, but refuses this kind of operation, such as a replica that refuses writes.
+            // The server answers, but refuses this kind of operation, as a replica refuses writes.
             Ok(answers) if answers.iter().any(is_useless) => self.discard(&live, access),
             Ok(_) => self.answered(&live, access),
             Err(fault) if fault.makes_useless() => self.discard(&live, Access::Read),
@@ -182,8 +182,8 @@ impl Connection {
         }
     }
 
-    /// Returns the attempt that operations wait for. A new attempt begins if there is none, if the last attempt was
-    /// abandoned, or if its failure is old enough.
+    /// Returns the attempt that operations wait for. A new attempt begins if there is no attempt, if the last attempt
+    /// was abandoned, or if the last attempt failed long enough ago.
     fn attempt(&self) -> Result<watch::Receiver<Option<Ended>>, NoAnswer> {
         let mut attempts = self.attempts.lock();
         if let Some(attempt) = attempts.last.as_ref() {

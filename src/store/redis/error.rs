@@ -10,7 +10,8 @@ use redis::{ErrorKind, RedisError};
 use crate::store::tls::{self, Pem};
 use crate::store::{StoreError, StoreErrorKind, time_limit};
 
-/// The kind of a command, which reads or writes. If the answer to a write is lost, the write may have been made.
+/// Says if a command reads or writes. The difference matters if the answer is lost, because the server may have
+/// executed a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -67,7 +68,8 @@ impl NoAnswer {
         Self { kind: StoreErrorKind::TimedOut, ..Self::unavailable(message) }
     }
 
-    /// Returns the fault of a connection that was not tried, because a file of the address cannot be used.
+    /// Returns the fault of a connection that was not tried, because a certificate file that the address names cannot
+    /// be used.
     pub(super) fn without_files(error: &StoreError) -> Self {
         Self { kind: error.kind(), message: error.chain(), cause: None, useless: true, of_one_node: false }
     }
@@ -93,9 +95,9 @@ impl NoAnswer {
         Self::unavailable(format!("redis at {address} is moving the slot of the key from node to node"))
     }
 
-    /// Returns the fault as the failure of one node while another node answers. The kind becomes `Refused`, so that
-    /// callers continue with the names of other nodes. Only a write without an answer stays `TimedOut`, because the
-    /// write may have been made.
+    /// Turns the fault into the failure of one node, while another node answers. The kind becomes `Refused`, so that
+    /// callers continue with the records on other nodes. Only a write without an answer stays `TimedOut`, because the
+    /// server may have executed the write.
     pub(super) fn of_one_node(self, access: Access) -> Self {
         let kind = match (self.kind, access) {
             (StoreErrorKind::Refused | StoreErrorKind::Corrupt, _) => return self,
@@ -106,8 +108,8 @@ impl NoAnswer {
         Self { kind, message, of_one_node: true, ..self }
     }
 
-    /// Returns true if a node has answered that the whole cluster is down. An answer that no node serves the slot does
-    /// not count.
+    /// Returns true if a node has answered that the whole cluster is down. Returns false if the node has only answered
+    /// that no node serves this slot.
     pub(super) fn is_of_the_cluster(&self) -> bool {
         let says = |cause: &RedisError| {
             let is_of_the_slot = cause.detail().is_some_and(|detail| detail.contains("slot not served"));
@@ -159,7 +161,7 @@ impl NoAnswer {
         fault
     }
 
-    /// Returns the meaning of the first word of the server's error, or `None` if the word is unknown.
+    /// Returns the fault that the first word of the server's error stands for. Returns `None` if the word is unknown.
     fn by_code(address: &str, error: &RedisError) -> Option<Self> {
         // Up to Redis 6 an error inside a script begins with two dashes.
         let code = error.code()?.trim_start_matches('-');

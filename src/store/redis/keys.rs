@@ -43,7 +43,7 @@ impl Keys {
         self.record("*")
     }
 
-    /// Returns the length of the longest key of a record, in bytes.
+    /// Returns the length of the longest possible key of a record, in bytes.
     pub(super) fn longest(&self) -> usize {
         self.root().len() + LONGEST_NAME + SUFFIX.len()
     }

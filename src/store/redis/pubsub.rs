@@ -1,4 +1,4 @@
-//! The watch of Redis, for which the server pushes a hint at every change of this store.
+//! The watch of Redis, which subscribes to the channel on which each change of this store is published as a hint.
 //!
 //! The name of the channel contains the prefix and the database of the store, so that stores on one server do not
 //! receive each other's hints. A message that is no hint is ignored, because another program has sent it.
@@ -12,10 +12,11 @@
 //! server the subscription fails and is tried again after a pause of at most 1.5 s, and the coordinator's poll finds
 //! the changes.
 //!
-//! A gap is reported after each subscription, because messages before the subscription are lost. Until then, and after
-//! a lost connection, the watch is interrupted, so that the coordinator polls. The watch also subscribes again after
-//! the connection of the operations was replaced, because the name may lead to another server since then. Redis
-//! publishes no message when a flush or a TTL deletes a key, so only the poll finds such a loss.
+//! Messages before a subscription are lost. Therefore the watch reports a gap after each subscription, and the
+//! coordinator loads every record. While there is no subscription, the watch is interrupted, so that the coordinator
+//! polls. If the store replaces the connection of its operations, the watch subscribes again, because the host name may
+//! lead to another server by then. Redis publishes no message when a flush or a TTL deletes a key, so only the poll
+//! finds such a loss.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub(super) fn watch(servers: &Arc<Servers>, keys: &Keys) -> Result<Watch, StoreE
     Ok(watch)
 }
 
-/// The time limits of a watch, which follow the limit of the operation that began the watch.
+/// The time limits of a watch, which are parts of the time limit of the operation that began the watch.
 #[derive(Clone, Copy)]
 struct Limits {
     connection: Duration,
@@ -65,7 +66,7 @@ impl Limits {
     }
 }
 
-/// Subscribes on one connection after the other, for ever.
+/// Subscribes, and subscribes again on a new connection after each loss, for ever.
 ///
 /// # Cancel safety
 ///
@@ -82,7 +83,7 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
         let error = follow(operations, servers.source().nodes().is_some(), keys, limits, sender, &mut steady).await;
         sender.interrupt();
         failures = if steady { 0 } else { failures + 1 };
-        // A lost connection is not logged by the watch, because the operations fail and log it too. A refused
+        // If the connection is lost, the operations fail too and log the loss, so the watch does not log it. A refused
         // subscription is logged, because the operations may still work.
         if let Err(error) = error
             && error.kind() == StoreErrorKind::Refused
@@ -127,13 +128,13 @@ async fn follow(
     sender.gap();
     let mut heartbeat = redis::cmd(if in_cluster { "EXISTS" } else { "PING" });
     if in_cluster {
-        // A node that does not serve the key names another node. Such an error is an answer, too.
+        // A node that does not serve the key answers with a redirection, which also shows that the connection is alive.
         heartbeat.arg(keys.audit());
     }
     loop {
         tokio::select! {
             () = lost.notified() => return Ok(()),
-            // The operations may have reached another server, whose changes this connection does not get.
+            // The new connection of the operations may lead to another server, whose changes this watch does not get.
             _ = replaced.changed() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
@@ -181,8 +182,8 @@ fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The longest pause before another attempt to subscribe. With this limit an operator's act reaches this instance
-/// within two seconds after the server answers again, because the new subscription ends the backoff of the registry.
+/// The longest pause before another attempt to subscribe. Each new subscription ends the registry's backoff. Therefore
+/// an operator's act reaches this instance within two seconds after the server answers again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// The longest header, which has three digits of length, a blank, forty digits of the etag, and a reserve.
 const LONGEST_HEADER: usize = 60;

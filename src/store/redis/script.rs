@@ -6,10 +6,10 @@
 //!
 //! A script compares the expected etag with the etag of the present value. `value.rs` describes the etags.
 //!
-//! A change is published as a hint, `LENGTH ETAG\nNAME`, with the length of the name. Behind the name is the word
-//! `transition` if the write publishes a state and no act of an operator. Readers ignore all other bytes there, so that
-//! a later version can append more. The hint has no content, because every client that may publish can send such a
-//! message. A write of counts is not published.
+//! A change is published as a hint, `LENGTH ETAG\nNAME`, where `LENGTH` is the length of the name in bytes. After the
+//! name, the hint has the word `transition` if the write publishes a state and contains no act of an operator. Readers
+//! ignore all other bytes after the name, so that a later version can append more. The hint does not contain the
+//! record, because every client that may publish can forge a hint. A write that changes only counts is not published.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::keys::Keys;
 use crate::store::{Etag, Hint, Write};
 
 /// The beginning of each script for a record, which sets `current` to the present value and `etag` to its etag. Both
-/// are empty if the key has no value. Of a value that is too long for a record only the beginning is read.
+/// are empty if the key has no value. If a value is too long for a record, only its beginning is read.
 macro_rules! on_record {
     ($script:literal) => {
         concat!(
@@ -59,8 +59,7 @@ redis.pcall('PUBLISH', ARGV[2], #ARGV[3] .. ' -\\n' .. ARGV[3])
 return 1"
 );
 
-// Long values are replaced on the server, because the length of a foreign row must not decide about the length of the
-// answer.
+// The server replaces long values, so that a row of another program cannot make the answer very long.
 const AUDIT_PAGE: &str = "
 local rows = redis.pcall(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
 if rows.err then return rows end
@@ -72,8 +71,7 @@ for _, row in ipairs(rows) do
 end
 return rows";
 
-// Long keys are left out on the server, because the length of a foreign key must not decide about the length of the
-// answer.
+// The server leaves out long keys, so that a key of another program cannot make the answer very long.
 const SCAN: &str = "
 local page = redis.pcall('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 1000)
 if page.err then return page end
@@ -86,9 +84,9 @@ return {page[1], keys}";
 // The id is checked before the row is added, and stored afterwards. If the script fails between the two steps, the row
 // may be appended twice but is never lost.
 //
-// The first row in the arguments reports that earlier rows are missing. This row is added only if the stream is gone
-// although rows were appended before, as this process or the set of ids shows. A stream whose rows were deleted by
-// their age still exists.
+// The first row in the arguments reports that earlier rows are missing. This row is added only if the stream does not
+// exist, although this process or the set of ids shows that rows were appended before. A stream still exists after its
+// rows were deleted by their age.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
 local at = 4
@@ -173,7 +171,7 @@ fn millis(ttl: Duration) -> Option<u64> {
     u64::try_from(millis).ok().filter(|millis| *millis < A_CENTURY)
 }
 
-/// The end of a message whose write publishes a transition.
+/// The text after the name in a hint, if the write publishes a transition.
 pub(super) const TRANSITION: &str = " transition";
 const A_CENTURY: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 

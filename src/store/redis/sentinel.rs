@@ -101,7 +101,7 @@ async fn ask(
     place.filter(|(host, _)| is_host(host)).ok_or_else(|| NoAnswer::unknown_master(described, master))
 }
 
-/// Returns an error if the server says that its role is not that of a master.
+/// Returns an error if the server reports another role than master.
 ///
 /// # Cancel safety
 ///

@@ -112,8 +112,8 @@ impl Servers {
         }
     }
 
-    /// Returns the fault of a read at one server, as the store reports it. In a cluster the fault becomes a refusal if
-    /// a node answers.
+    /// Returns the fault that the store reports if a read at one server has failed with `fault`. If another node of the
+    /// cluster still answers, the fault becomes a refusal.
     async fn of_one(&self, fault: NoAnswer) -> NoAnswer {
         match self {
             Self::One(_) => fault,

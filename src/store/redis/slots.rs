@@ -22,7 +22,7 @@ pub(super) fn slot(key: &str) -> u16 {
 /// The masters of a cluster by the ranges of their slots.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    /// The first slot and the node of each range, by the last slot of the range.
+    /// The ranges, by their last slot. The value is the first slot of the range, and the node.
     ranges: BTreeMap<u16, (u16, T)>,
 }
 
@@ -49,8 +49,8 @@ impl<T: Clone> Slots<T> {
 }
 
 /// Returns the ranges of slots in the answer to `CLUSTER SLOTS`, each with its first slot, its last slot and the place
-/// of its master. `asked` is the place of the node that answered. Its host replaces a missing host, because a node that
-/// does not know its own host leaves the host out. Returns `None` if the answer has another form.
+/// of its master. `asked` is the place of the node that answered. The host of `asked` replaces a missing host, because
+/// a node that does not know its own host leaves the host out. Returns `None` if the answer has another form.
 pub(super) fn read(answer: &Value, asked: &Place) -> Option<Vec<(u16, u16, Place)>> {
     let ranges = answer.as_sequence()?.iter().take(usize::from(SLOTS));
     ranges
@@ -74,11 +74,11 @@ fn of<T: FromRedisValue>(value: &Value) -> Option<T> {
     from_redis_value_ref(value).ok()
 }
 
-/// The answer of a node that does not serve a key, with the place of the node that serves the key.
+/// The redirection by a node that does not serve a key, with the place (host and port) of the node that serves the key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Redirection {
     pub(super) place: Place,
-    /// True if only this command belongs to the other node, because the slot is being moved there.
+    /// True if only this command must be sent to the other node, because the slot is being moved there.
     pub(super) asks: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The concurrent run of several futures in the task of one operation. Therefore the time limit of the operation
-//! applies to all of these futures, and the end of the operation drops them.
+//! The concurrent execution of several futures inside the task of one operation. The time limit of the operation
+//! therefore covers all of the futures, and dropping the operation drops them.
 
 use std::future::poll_fn;
 use std::ops::ControlFlow;

@@ -1,10 +1,9 @@
 //! The reading of a value, and its etag, which this client and the scripts compute in the same way.
 //!
-//! A load reads each key with one `GETRANGE` in a pipeline, and the client computes the etag. With a script for each
-//! name, the server would compute the etags, and the one thread of the server serves many instances. `MGET` would read
-//! a value of any length, and the length of a foreign value must not decide about the time and the memory of a load. A
-//! cluster also refuses an `MGET` with keys of several slots. The CPU time of Redis 7.0 in µs for each name, in batches
-//! of 256 names:
+//! A load reads each key with one `GETRANGE` in a pipeline, and the client computes the etag. A script for each name
+//! would compute the etags on the server, whose single thread serves many instances. `MGET` would read a value of any
+//! length, so a long value of another program would make a load slow and large. A cluster also refuses an `MGET` with
+//! keys of several slots. The table shows the CPU time of Redis 7.0 in µs for each name, in batches of 256 names:
 //!
 //! | value | script | `GETRANGE` | `MGET` |
 //! |---|--:|--:|--:|
@@ -13,11 +12,11 @@
 //! | 26 KB | 70 | 11 | 8 |
 //!
 //! The range has one byte more than the longest record, so that a longer value is recognised and never transferred as a
-//! whole. The etag is the SHA-1 of the range. Therefore a value that was edited by hand has an etag too. Earlier
-//! versions of this crate, in which a script computed the etag of the whole value, have the same etag for each record.
+//! whole. The etag is the SHA-1 of the range. Therefore a value that was edited by hand has an etag too. In earlier
+//! versions of this crate a script computed the etag of the whole value. For a record, both ways give the same etag.
 //!
-//! The reply to `GETRANGE` is empty if the key is absent, and also if its value is empty. Both count as no value, for
-//! loads and for the scripts.
+//! The reply to `GETRANGE` is empty if the key is absent, and also if its value is empty. Loads and scripts treat both
+//! cases as no value.
 
 use redis::Cmd;
 use sha1::{Digest as _, Sha1};
@@ -34,9 +33,9 @@ pub(super) fn load(keys: &Keys, name: &str) -> Cmd {
     command
 }
 
-/// Returns the value in the reply to [`load`]. `None` if the reply is empty, because the key is absent or has an empty
-/// value. Blanks replace a value that is too long for a record, because the reply has only the beginning of such a
-/// value. No reader must take this beginning for a record.
+/// Returns the value in the reply to [`load`]. Returns `None` for an empty reply, which means that the key is absent or
+/// has an empty value. If a value is too long for a record, the reply has only its beginning. Blanks replace this
+/// beginning, so that no reader takes it for a record.
 pub(super) fn versioned(range: Vec<u8>) -> Option<Versioned> {
     let etag = etag(&range);
     match range.len() {

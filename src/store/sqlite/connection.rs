@@ -6,9 +6,9 @@
 //!
 //! sqlx's pool is not used. A pool can be created only inside a runtime, spawns a task for each returned connection,
 //! and with a single connection would still run only one operation at a time. sqlx runs the statements of a connection
-//! on a thread of its own, and the thread of the store waits for the answers. Therefore a file that hangs costs at most
-//! three threads, which are those of the store, of this connection and of the connection of the watch. No thread of a
-//! runtime waits for the disk.
+//! on a thread of its own, and the thread of the store waits for the answers. Therefore a file that hangs blocks at
+//! most three threads: the thread of the store, sqlx's thread for this connection, and sqlx's thread for the connection
+//! of the watch. No thread of a runtime waits for the disk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -82,8 +82,8 @@ impl Lane {
         work: impl AsyncFnOnce(&mut Entered<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let lane = Arc::clone(self);
-        // A statement waits for another process for half of the limit, so that the operation can still end with an
-        // error that names the reason.
+        // A statement waits at most half of the limit for a lock of another process. Then the operation can still end
+        // with an error that names the reason.
         let busy = limit() / 2;
         let work = move || {
             let mut opened = lane.opened.lock();
@@ -113,7 +113,7 @@ impl Lane {
     }
 
     /// Opens another connection, for the watch. A connection does not notice its own writes, so the watch needs a
-    /// connection that writes nothing. The caller is on the thread of the store.
+    /// connection that writes nothing. Call this function on the thread of the store only.
     pub(super) fn aside(&self) -> Result<Opened, StoreError> {
         self.connect().map_err(|error| error.meaning(&self.path))
     }
@@ -124,8 +124,8 @@ impl Lane {
         let opened = self.prepare(create).and_then(|()| {
             let mut opened = self.connect()?;
             block_on(self.ensure(&mut opened.connection, create))?;
-            // The identities are read again, because SQLite may have created the write-ahead log at the check of the
-            // tables. A later replacement of this log must be noticed.
+            // The identities (device and inode numbers) are read again, because SQLite may have created the write-ahead
+            // log during the check of the tables. A later replacement of this log must be noticed.
             opened.files = Files::at(&self.path).map_err(|error| self.unusable(&error))?;
             Ok(opened)
         });
@@ -226,12 +226,12 @@ impl fmt::Debug for Lane {
 pub(super) struct Opened {
     pub(super) connection: SqliteConnection,
     files: Files,
-    /// The time for which a statement waits for another process.
+    /// The longest time for which a statement waits for a lock of another process.
     busy: Duration,
 }
 
 impl Opened {
-    /// Sets the time for which a statement waits for another process.
+    /// Sets the longest time for which a statement waits for a lock of another process.
     fn set_busy_timeout(&mut self, busy: Duration) -> Result<(), sqlx::Error> {
         if self.busy != busy {
             let millis = i32::try_from(busy.as_millis()).unwrap_or(i32::MAX);
@@ -244,8 +244,8 @@ impl Opened {
 
     /// Returns true if the path still leads to the open files.
     ///
-    /// If the database was replaced or deleted, the log and the index of the old database are renamed, because SQLite
-    /// would apply them to the new database.
+    /// If the database was replaced or deleted, this function also renames the log and the index of the old database.
+    /// Otherwise SQLite would apply them to the new database.
     pub(super) fn is_current(&mut self, path: &Path) -> bool {
         match Files::at(path) {
             Ok(now) if now.is_of_another(&self.files) => {
@@ -331,7 +331,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// The time for which a statement waits for another process while the file is opened.
+/// The longest time for which a statement waits for a lock of another process while the file is opened.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time after which a statement is interrupted, even if the caller sets no deadline.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::random;
 use crate::store::disk::{self, Identity};
 
-/// The identities of the files at the path of a database.
+/// The identities (device and inode numbers) of the files at the path of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Files {
     database: Option<Identity>,
@@ -30,7 +30,7 @@ impl Files {
         Ok(Self { database: regular(path)?, log: regular(&beside(path, LOG))?, index: regular(&beside(path, INDEX))? })
     }
 
-    /// Returns true if these files have replaced the files `open`, on which a connection was opened. A log that SQLite
+    /// Returns true if these files have replaced `open`, the files on which a connection was opened. A log that SQLite
     /// has created since then is no replacement.
     pub(super) fn is_of_another(&self, open: &Self) -> bool {
         !self.has_database_of(open) || open.log.is_some() && self.log != open.log
@@ -41,12 +41,11 @@ impl Files {
         self.database == other.database
     }
 
-    /// Renames the log and the index of these old files, if the files `now` have another database, but still this log
-    /// or index. Otherwise SQLite would read the changes in the old log into the new database.
+    /// Renames the log and the index in `self`, the old files, if `now` has another database beside the same log or
+    /// index. Otherwise SQLite would read the changes in the old log into the new database.
     ///
-    /// The log is kept under another name, because the log can hold the last changes of the old database. Another
-    /// process may have renamed the old log already. A log that this process has created since then has another
-    /// identity, and keeps its name.
+    /// The log is kept under another name, because the log can hold the last changes of the old database. A log that
+    /// another process has created in the meantime has another identity, and keeps its name.
     pub(super) fn set_aside(&self, path: &Path, now: &Self) {
         if now.has_database_of(self) {
             return;

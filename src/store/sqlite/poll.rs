@@ -2,10 +2,10 @@
 //!
 //! SQLite does not report changes, but counts them. The result of `PRAGMA data_version` on one connection differs after
 //! every commit of another connection. The query costs 6 µs and reads no table. The counter does not show which row has
-//! changed, and counts the commits of an application to its own tables too. Therefore the etags are compared after each
-//! change of the counter, so that only the changed records are loaded. A replaced or deleted file is reported as a gap,
-//! so that the instances load the new file and write their knowledge to it. While the file cannot be read, the watch is
-//! interrupted, so that the coordinator polls.
+//! changed, and counts the commits of an application to its own tables too. Therefore the watch compares the etags
+//! after each change of the counter, so that only the changed records are loaded. A replaced or deleted file is
+//! reported as a gap, so that the instances load the new file and write their states to it. While the file cannot be
+//! read, the watch is interrupted, so that the coordinator polls.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,8 +68,8 @@ async fn poll(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>, sender: &WatchSender) {
         let looked = answer_within(STORE_TIMEOUT, look(lane, seen)).await;
         let is_lost = looked.is_err();
         match looked {
-            // A query that was given up may still have stored a new counter and new etags in `seen`. This query does
-            // not find those changes again, so a gap is reported.
+            // An earlier query that was given up may still have stored the new counter and the new etags in `seen`. The
+            // present query then misses these changes, so a gap is reported.
             Ok(_) if was_lost => sender.gap(),
             Ok(Change::Nothing) => {}
             Ok(Change::Records(records)) => records.into_iter().for_each(|(name, etag)| sender.changed(&name, etag)),

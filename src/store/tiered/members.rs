@@ -1,9 +1,11 @@
 //! The records of the members of fleets, which are in the fast tier only.
 //!
 //! The members matter only while they are live, so the durable tier need not keep them. Otherwise the heartbeats of the
-//! instances would be most of the writes of the durable tier. The durable tier does not replace a fast tier that fails.
-//! If an instance reached another tier than all other instances, the instance would count as alone, and would need only
-//! one vote. Therefore the operation fails, and the number of members is unknown.
+//! instances would be most of the writes of the durable tier.
+//!
+//! The durable tier does not replace a fast tier that fails. Otherwise an instance that alone reaches the durable tier
+//! would see no other members, and its own vote would be enough to open a circuit. Therefore the operation fails, and
+//! the number of members is unknown.
 
 use super::Tiers;
 use super::settle::fast_limit;

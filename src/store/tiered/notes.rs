@@ -12,27 +12,26 @@ use crate::pattern::is_reserved;
 use crate::record::CircuitRecord;
 use crate::store::Etag;
 
-/// The notes on all names, at most [`MOST`](Notes::MOST).
+/// The notes on all circuit names, at most [`MOST`](Notes::MOST).
 #[derive(Debug, Default)]
 pub(super) struct Notes(BTreeMap<String, Note>);
 
 /// The note on one name, with the known content of both tiers and the time of the next comparison.
 ///
 /// Operations on one name overlap. Therefore an answer changes the note only if the answer is not older than the
-/// version in the note. Otherwise an older version could end the wait for the copy of a newer version.
+/// version in the note. Otherwise an old answer could cancel the comparison that must still copy a newer version.
 #[derive(Debug, Default)]
 pub(super) struct Note {
     /// The newest known version in the fast tier. `None` if no version is known.
     seen: Option<Etag>,
     /// The time at which `seen` changed last. An operation that began earlier may have an older version.
     noted: Option<Tick>,
-    /// A hash of the content that the durable tier has, as far as this content must outlive the fast tier
-    /// ([`settled`]).
+    /// A hash of the part of the durable record that must survive a loss of the fast tier ([`settled`]).
     settled: Option<u64>,
     /// The time of the durable tier's last answer for this name.
     queried: Option<Tick>,
-    /// True if the durable tier has a record by its last answer. Each load that misses the record in the fast tier
-    /// queries the durable tier then, until the fast tier has the record too.
+    /// True if the durable tier had a record at its last answer. Then each load that finds no record in the fast tier
+    /// queries the durable tier, until the fast tier has the record too.
     is_durable: bool,
     /// The time at which the fast tier last had all changes of the durable tier.
     compared: Option<Tick>,
@@ -60,7 +59,7 @@ impl Notes {
     /// tier, and the tiers are never compared for this name.
     pub(super) const MOST: usize = 20_000;
 
-    /// Returns the note on a name. If there is no room, the notes without a due comparison are forgotten. Returns
+    /// Returns the note on a name. If there is no room, all notes are dropped for which no comparison is due. Returns
     /// `None` if there is still no room.
     pub(super) fn on(&mut self, name: &str) -> Option<&mut Note> {
         if !self.0.contains_key(name) {
@@ -81,7 +80,7 @@ impl Notes {
 }
 
 impl Note {
-    /// Notes a version that a load found in the fast tier.
+    /// Remembers a version that a load found in the fast tier.
     pub(super) fn saw(&mut self, version: Version<'_>, record: &CircuitRecord, now: Tick) {
         // A known version changes nothing. A version that may be old is ignored, because the next load finds the newest
         // version.
@@ -122,13 +121,14 @@ impl Note {
         self.compared.is_some_and(|compared| compared <= began)
     }
 
-    /// Returns true if the answer of a load must have the changes of both tiers, because the tiers were not compared
-    /// before the load began. The process may restore its circuits from any of its first loads.
+    /// Returns true if a load must also read the durable tier, because the tiers were not compared before the load
+    /// began. The process may restore its circuits from any of its first loads, so these loads need the changes of both
+    /// tiers.
     pub(super) fn is_uncompared(&self, record: &CircuitRecord, began: Tick) -> bool {
         !self.was_compared_before(began) && settled(record).is_some()
     }
 
-    /// Notes a version that this process wrote to the fast tier. Returns true if the record must be copied to the
+    /// Remembers a version that this process wrote to the fast tier. Returns true if the record must be copied to the
     /// durable tier now.
     pub(super) fn wrote(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) -> bool {
         (self.seen, self.noted, self.refused) = (Some(etag.clone()), Some(now), None);
@@ -139,14 +139,14 @@ impl Note {
         self.is_due(now)
     }
 
-    /// Notes that this process wrote to the durable tier alone. The fast tier lacks the change, so each load has the
-    /// changes of both tiers until the fast tier has the change too.
+    /// Remembers that this process wrote to the durable tier alone. Until the fast tier has the change too, each load
+    /// merges the records of both tiers.
     pub(super) fn wrote_durable(&mut self, now: Tick) {
         *self = Self { noted: Some(now), due: Some(now), ..Self::default() };
         self.answered(true, now);
     }
 
-    /// Notes that a load has found no record in the fast tier. Returns true if the durable tier must be queried.
+    /// Remembers that a load has found no record in the fast tier. Returns true if the durable tier must be queried.
     pub(super) fn missed(&mut self, began: Tick, now: Tick) -> bool {
         let is_old = self.noted.is_some_and(|noted| began <= noted);
         // A record that was seen earlier has been lost, so the durable tier is queried at once. A name that never had a
@@ -158,8 +158,8 @@ impl Note {
         lost || self.may_query(now)
     }
 
-    /// Returns true if the durable tier may be queried for this name, because it had a record at the last query, or
-    /// because the last query is old enough.
+    /// Returns true if the durable tier may be queried for this name: either this tier had a record at the last query,
+    /// or the last query is old enough.
     pub(super) fn may_query(&self, now: Tick) -> bool {
         self.is_durable || self.queried.is_none_or(|queried| now >= queried.saturating_add(QUERY_EVERY))
     }
@@ -169,13 +169,13 @@ impl Note {
         self.queried.is_some()
     }
 
-    /// Notes an answer of the durable tier. `found` is true if the tier has a record.
+    /// Remembers an answer of the durable tier. `found` is true if the tier has a record.
     pub(super) fn answered(&mut self, found: bool, now: Tick) {
         (self.queried, self.is_durable) = (Some(now), found);
     }
 
-    /// Notes that both tiers have `record`, and that `version` is the version of the record in the fast tier. If the
-    /// fast tier may have a newer version, the comparison stays due.
+    /// Remembers that both tiers have `record`, and that `version` is the version of the record in the fast tier. If
+    /// the fast tier may have a newer version, the comparison stays due.
     pub(super) fn synced(&mut self, version: Version<'_>, record: &CircuitRecord, now: Tick) {
         self.answered(true, now);
         if self.take(version, now) {
@@ -184,8 +184,8 @@ impl Note {
         }
     }
 
-    /// Notes that the durable tier has refused the changes of `version`. The fast tier already has all changes of the
-    /// durable tier.
+    /// Remembers that the durable tier has refused the changes of `version`. The tiers count as compared, because the
+    /// fast tier already has all changes of the durable tier.
     pub(super) fn refused_by_durable(&mut self, version: Version<'_>, now: Tick) {
         if self.take(version, now) {
             self.compared = Some(now);
@@ -193,7 +193,7 @@ impl Note {
         self.refused(now);
     }
 
-    /// Notes that a tier has refused the record, so that the next comparison waits for the time [`CHECK_AFTER`].
+    /// Remembers that a tier has refused the record, so that the next comparison waits for the time [`CHECK_AFTER`].
     pub(super) fn refused(&mut self, now: Tick) {
         self.refused = Some(now);
         self.compare_by(now);
@@ -228,8 +228,8 @@ fn settled(record: &CircuitRecord) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     (record.generation, record.state, act).hash(&mut hasher);
     for (id, entry) in &record.instances {
-        // The whole duration of the opening is hashed, because a failure can lengthen the opening without another
-        // state.
+        // The full duration of the open state is hashed too, because a late failure can lengthen the duration while the
+        // state stays the same.
         (id, entry.state, entry.mode, entry.attempt, entry.open_ms).hash(&mut hasher);
     }
     Some(hasher.finish())

@@ -38,9 +38,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         }
         let answer = match self.load_durable(names, &wanted).await {
             Ok(answer) => answer,
-            // A fast tier that has some of the names was not flushed, so the missing names have no record. A fast tier
-            // that has none of the names may have been flushed. In this case the load succeeds only if the durable tier
-            // has answered at least once for each missing name.
+            // If the fast tier has a record of at least one name, the tier was not flushed, so the missing names have
+            // no record. If the fast tier has none of the records, the tier may have been flushed. In this case the
+            // load succeeds only if the durable tier has answered at least once for each missing name.
             Err(error) if loaded.entries.iter().all(Option::is_none) => {
                 let known = |wanted: &Wanted| self.note(&names[wanted.at], |note| note.was_queried()).unwrap_or(true);
                 return if wanted.iter().all(known) { Ok(loaded) } else { Err(error) };
@@ -54,8 +54,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             let here = self.clock.now();
             match (copy, &mut loaded.entries[at]) {
                 (Some(copy), Some(fast)) => {
-                    // A process restores its circuits from its first loads. The fast tier may have returned with old
-                    // data while no process compared the tiers, so the answer has the changes of both tiers.
+                    // A process restores its circuits from its first loads. The fast tier may have old data, if no
+                    // process has compared the tiers since its return. Therefore the answer gets the changes of both
+                    // tiers.
                     if is_same(&copy, fast, durable.as_ref(), now) {
                         self.note(&copy.name, |note| note.synced(copy.version(), &copy.record, here));
                     } else if self.note(&copy.name, |note| note.may_try(here)).unwrap_or(true) {
@@ -76,8 +77,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         Ok(loaded)
     }
 
-    /// Checks the answer of the fast tier. Returns the names that the fast tier lacks, and those whose records must be
-    /// compared with the durable tier.
+    /// Checks the answer of the fast tier. Returns the names that the load must look up in the durable tier, because
+    /// the fast tier lacks the record or because the tiers must be compared.
     fn check(&self, names: &[String], loaded: &Loaded, began: Tick) -> Vec<Wanted> {
         let now = self.clock.now();
         let mut wanted = Vec::new();

@@ -37,7 +37,7 @@ impl Copy {
     }
 
     /// Returns the hint for a write of this copy to a tier that has the record `theirs`. The hint can be stronger than
-    /// that of the last write, because the tier may also lack the changes of earlier writes.
+    /// the hint of the last write, because the tier may also lack the changes of earlier writes.
     fn hint_beside(&self, theirs: Option<&CircuitRecord>) -> Hint {
         let acts = |record: &CircuitRecord| record.operator.as_ref().map(|operated| operated.sequence);
         match theirs {
@@ -85,9 +85,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         drop(tokio::time::timeout(within, each).await);
     }
 
-    /// Synchronises one name. `current` is the value of the durable tier. Returns true if the durable tier has the
-    /// changes of the fast tier. A record that the durable tier refuses is no error, because it must not hold up other
-    /// records.
+    /// Copies the missing changes of one name between the tiers. `current` is the value of the durable tier. Returns
+    /// true if the durable tier has the changes of the fast tier. The refusal of a record by the durable tier is no
+    /// error, because one refused record must not hold up other records.
     async fn sync(&self, copy: &Copy, mut current: Option<Versioned>, now: Timestamp) -> Result<bool, StoreError> {
         for _ in 0..TRIES {
             let theirs = current.as_ref().and_then(|kept| CircuitRecord::decode(&copy.name, &kept.bytes, now).ok());
@@ -174,8 +174,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         }
     }
 
-    /// Notes that the fast tier has not taken a record. Returns true if the tier has answered and refuses this record,
-    /// so that other records can be written.
+    /// Remembers that the fast tier did not store a record. Returns true if the tier has answered and refuses only this
+    /// record, so that other records can be written.
     fn note_refusal(&self, name: &str, error: &StoreError) -> bool {
         let is_refused = error.kind().is_lasting();
         if is_refused {

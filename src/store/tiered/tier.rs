@@ -62,7 +62,7 @@ impl<S> Tier<S> {
         telemetry::store::operation(kind, operation, result, now.saturating_since(began));
         let mut health = self.health.lock();
         let Some(error) = error else {
-            // A success does not reset the limit of the log lines, because a tier that fails half the time would fill
+            // A success does not reset the limit of the log lines. Otherwise a tier that fails half the time would fill
             // the log.
             let recovered = health.succeeded();
             drop(health);
@@ -123,8 +123,8 @@ const CONCERN_ALL: [&str; 3] = ["load", "list", "watch"];
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Returns the etag that users of the tiered store see. The prefix `f:`, `c:` or `d:` stands for the tier, and the etag
-/// of that tier follows. The prefix is needed, because an etag of one tier means nothing to the other tier.
+/// Returns the etag that users of the tiered store see, which is the prefix `f:`, `c:` or `d:` and the etag of one
+/// tier. The prefix names the tier, because an etag of one tier means nothing to the other tier.
 pub(super) fn tag(tier: char, etag: &Etag) -> Etag {
     Etag::new(format!("{tier}:{}", etag.as_str()))
 }
@@ -138,7 +138,7 @@ pub(super) fn untagged(etag: &Etag) -> (char, Etag) {
     (if tier == "d" { DURABLE } else { FAST }, Etag::new(own))
 }
 
-/// Returns true if the durable tier lacks the version of an etag that a write has returned.
+/// Returns true if the etag has the prefix `c:`, which means that the durable tier lacks this version.
 pub(super) fn is_cached(etag: &Etag) -> bool {
     etag.as_str().starts_with("c:")
 }

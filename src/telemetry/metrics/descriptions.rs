@@ -62,8 +62,8 @@ fn describe() {
     );
     describe_counter!(SUPPRESSED, "Openings that the group of the circuit has suppressed.");
     describe_gauge!(GROUP_OPEN, "Share of the circuits of a group that have left closed by themselves.");
-    // The metrics of `telemetry::store` and `telemetry::keyed` are described here too, because every application with a
-    // store or with keyed circuits has circuits, whose first metric registers these texts.
+    // The metrics of `telemetry::store` and `telemetry::keyed` are described here too. Every application with a store
+    // or with keyed circuits has circuits, and the first metric of a circuit registers these texts.
     describe_counter!("circuit_breaker_store_operations_total", "Operations of a store, by result.");
     let took = "Duration of a store's operations.";
     describe_histogram!("circuit_breaker_store_operation_duration_seconds", Unit::Seconds, took);

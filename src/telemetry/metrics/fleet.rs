@@ -22,7 +22,7 @@ impl MetricsObserver {
         if under.pool.is_none() {
             // An exchange that changes nothing is used instead of a load. AcqRel: pairs with the exchange in `go`. If
             // the exchange in `go` is later, its thread sees the flag and sets the gauges to 0. If the exchange in `go`
-            // is earlier, the circuit is gone here.
+            // is earlier, this exchange finds that the circuit has left its registry.
             if Last(self.last.fetch_or(0, AcqRel)).is_gone() {
                 return;
             }

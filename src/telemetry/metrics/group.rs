@@ -1,5 +1,5 @@
-//! The observer of the metrics of a group, which are the suppressed openings of a circuit and the share of the group
-//! that is open.
+//! The observer of the metrics of a group, which are the suppressed openings of a circuit and the share of the group's
+//! circuits that have left the closed state.
 //!
 //! Only a circuit in a group has this observer, so that other circuits have none of these series and take no memory for
 //! them. The share belongs to the group and not to the circuit, so that each member sets the same gauge. A member reads
@@ -29,10 +29,10 @@ impl GroupObserver {
         Self { group: group.clone(), label: label.cloned(), counted: AtomicU64::new(0) }
     }
 
-    /// Counts the suppressed openings that are not counted yet. `total` is the number of suppressed openings since the
-    /// circuit was created.
+    /// Counts the suppressed openings that are not counted yet. `total` is the number of all suppressed openings since
+    /// the circuit was created.
     fn count(&self, circuit: &str, total: u64) {
-        // Relaxed: the exchange only decides which thread counts, and publishes nothing.
+        // Relaxed: the exchange only decides which thread increments the counter, and publishes nothing.
         let counted = self.counted.fetch_max(total, Relaxed);
         let service: Arc<str> = match self.label.as_deref().filter(|label| !label.is_own()) {
             Some(label) => Arc::clone(label.other()),

@@ -173,8 +173,8 @@ pub(super) fn show_failures(circuit: &str, score: f64) {
     gauge!(FAILURES_1M, "service" => circuit.to_owned()).set(score);
 }
 
-/// Sets the gauges of a shared label to numbers of circuits. `standings` has the number of circuits in each standing,
-/// in the order of `STANDINGS`. `tripped` is the number of tripped circuits.
+/// Sets the gauges of a shared label to numbers of circuits. `standings` has the number of circuits in each standing
+/// (state or mode), in the order of `STANDINGS`. `tripped` is the number of tripped circuits.
 pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], tripped: u64) {
     // A count wraps below zero if one thread removes a circuit before another thread has added the circuit. Such a
     // count does not fit into 32 bits, and is shown as 0.

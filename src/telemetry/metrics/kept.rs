@@ -18,7 +18,7 @@ use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed, Release};
 /// The handles of one label, a set for each recorder.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// The number that identifies this label in the places of threads. No two labels have the same number.
+    /// The number that identifies this label in the threads' places for handles. No two labels have the same number.
     id: u64,
     /// The version of the sets, which grows when a set is added or replaced.
     version: AtomicU64,

@@ -3,17 +3,17 @@
 
 use crate::state::{Mode, Standing, State};
 
-/// Returns the standing by which calls are admitted. Under the kill switch (`bypassed`) a circuit is disabled in every
-/// mode.
+/// Returns the standing (state and mode) by which calls are admitted. Under the kill switch (`bypassed`) a circuit is
+/// disabled in every mode.
 pub(super) const fn effective(standing: Standing, bypassed: bool) -> Standing {
     if bypassed { Standing::new(standing.state, Mode::Disabled) } else { standing }
 }
 
 /// The standing that the gauges show, in a word that grows with the era.
 ///
-/// If the last bit is set, the gauges of the circuit's own label show the circuit. Otherwise the gauges of the pool
-/// show the circuit. The bit is in the same word as the standing, so that exchanges of the word order the changes of
-/// the standing and the step from the pool to the own label. Therefore each change is counted either in the pool or
+/// If the last bit is set, the gauges of the circuit's own label show the circuit. Otherwise the gauges of its pool
+/// (the circuits with one shared label) show the circuit. The bit and the standing are in one word, so that the
+/// exchanges of this word have one order. Therefore each change of the standing is counted once, either in the pool or
 /// under the own label.
 ///
 /// ```text
@@ -35,7 +35,7 @@ impl Last {
         Self(era << 5 | index << 2 | u64::from(standing.is_tripped()) << 1)
     }
 
-    /// Returns the same standing with the last bit of `other`. The gauges that show `other` then show this standing.
+    /// Returns this word with the bit `OWN` of `other`. Then the gauges that show `other` also show this standing.
     pub(super) const fn shown_like(self, other: Self) -> Self {
         Self(self.0 & !Self::OWN | other.0 & Self::OWN)
     }

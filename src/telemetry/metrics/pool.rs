@@ -1,4 +1,4 @@
-//! The pool of keyed circuits that share a label, which counts the circuits in each standing.
+//! The pool of keyed circuits that share a label, which counts the circuits in each standing (state or mode).
 //!
 //! The gauges of a shared label are these numbers of circuits, so that no circuit overwrites the gauge of another
 //! circuit. A circuit with a label of its own does not use this module.
@@ -17,7 +17,7 @@ use crate::telemetry::Label;
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) label: Arc<str>,
-    /// The number of circuits in each standing, in the order of `STANDINGS`.
+    /// The number of circuits in each standing (state or mode), in the order of `STANDINGS`.
     standings: [AtomicU64; STANDINGS.len()],
     tripped: AtomicU64,
     /// The number of changes of the counts, by which `show` notices a change by another thread.
@@ -57,8 +57,8 @@ impl Pool {
     }
 
     /// Returns true if the refresh of a circuit has to renew the handles of the label. `seen` is the number of renewals
-    /// at the last refresh of this circuit. When all circuits are refreshed, the first circuit renews the handles. The
-    /// others find a larger number of renewals than they have seen, and renew nothing.
+    /// at the last refresh of this circuit. When all circuits are refreshed, the first circuit renews the handles. Each
+    /// later circuit finds that the number has grown, and renews nothing.
     pub(super) fn renews(&self, seen: &AtomicU64) -> bool {
         // Relaxed: two threads that refresh at the same time may both renew, which only costs time.
         let renewals = self.renewals.load(Relaxed);
@@ -67,8 +67,8 @@ impl Pool {
         is_first
     }
 
-    /// Moves a circuit from the count of its old standing to the count of its new standing. `from` is `None` for a
-    /// circuit that enters the pool, and `to` is `None` for a circuit that leaves the pool.
+    /// Moves a circuit from the count of its old standing (state and mode) to the count of its new standing. `from` is
+    /// `None` for a circuit that enters the pool, and `to` is `None` for a circuit that leaves the pool.
     pub(super) fn moved(&self, from: Option<Last>, to: Option<Last>) {
         // Relaxed for all four changes of counts, because the AcqRel of `changes` at the end publishes them.
         if let Some(to) = to {

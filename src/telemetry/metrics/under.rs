@@ -3,8 +3,8 @@
 //! The step can happen while another thread reports an event of the circuit. If an event read the label several times,
 //! it could find the shared label first and the own label later, and would overwrite the numbers of all circuits with
 //! the gauges of one circuit. Therefore each event reads its label once, and passes the label on together with its
-//! handles. There is one exception. The exchange of [`Last`] decides which gauges show a standing, because that
-//! exchange orders the changes of the standing and the step.
+//! handles. There is one exception. The exchange of [`Last`] decides which gauges show a standing (state and mode),
+//! because that exchange orders the step and the changes of the standing.
 
 use super::MetricsObserver;
 use super::handles::Handles;

@@ -1,7 +1,8 @@
-//! The reports of cells, which find the calls that were not yet reported to the observers of sums.
+//! The reports of cells (counts with one writing thread), which find the calls that were not yet reported to the
+//! observers of sums.
 //!
 //! A thread reports the new calls of its own cell. Other reports, such as the report before a transition, contain the
-//! new calls of all cells. Both update the same reported counts, so that no call is reported twice.
+//! new calls of all cells. Both kinds of reports update the same reported counts, so that no call is reported twice.
 
 use super::{Block, Cells, HALF_OPEN, SUCCESSES, TRIPPED};
 use crate::sync::{AtomicU64, OnceLock, Relaxed, Seat, indices};
@@ -59,7 +60,7 @@ impl Cells {
 }
 
 impl Reports {
-    /// Allocates the reported counts for a cell of each index of a seat, unless these counts exist already.
+    /// Allocates the reported counts for the cell of each thread index, unless these counts exist already.
     pub(super) fn spread(&self) {
         self.spread.get_or_init(|| (0..indices()).map(|_| Reported::default()).collect());
     }

@@ -7,7 +7,7 @@
 //! | open | any other | the circuit opens until the end of the decision, or stays open for longer |
 //! | half-open | open, has health probes, and rejects the next call | the circuit is half-open, because a health probe of another instance succeeded |
 //! | half-open | any other | none, because the first call after the open duration begins to probe |
-//! | closed | has left closed after the decision | none, because its evidence is newer |
+//! | closed | left the closed state after the decision | none, because its evidence is newer |
 //! | closed | not closed | the circuit closes |
 //!
 //! The calls of an instance succeed if its last success is younger than its window, or than 10 s if the window is
@@ -29,7 +29,7 @@ impl Desk {
     /// Requires a lease for each probe of the half-open circuit, while the fleet is not closed and the store answers.
     pub(in crate::coordinator::desk) fn lease_probes(&mut self, fleet: &Fleet, is_up: bool, now: Now) {
         let is_probing = fleet.state != State::Closed || self.forces_probes(fleet, now.store);
-        // A shadow is a trial of one instance, which must not wait for others.
+        // A circuit in shadow mode is a trial of one instance, which must not wait for other instances.
         let is_leased = is_probing
             && !self.is_endless(fleet)
             && !self.is_overdue_here(fleet, now)
@@ -59,17 +59,17 @@ impl Desk {
         self.fleet.ends.is_some_and(|(_, end)| now.here >= end.saturating_add(FALLBACK_TIMEOUT) && !left.is_zero())
     }
 
-    /// Returns true if the next probes of the circuit come after a forced opening by an operator. The forced opening is
-    /// in force, or ended after the decision of the fleet.
+    /// Returns true if a forced opening by an operator is in force, or ended after the decision of the fleet. The next
+    /// probes of the circuit then follow the forced opening.
     fn forces_probes(&self, fleet: &Fleet, now: Timestamp) -> bool {
         let operator = self.known.record().operator.as_ref();
         let forced = operator.filter(|operated| operated.mode == Mode::ForcedOpen);
         forced.is_some_and(|forced| forced.holds(now) || forced.until.is_some_and(|until| until > fleet.since))
     }
 
-    /// Returns true if the circuit becomes half-open before its own opening ends, because a health probe of another
-    /// instance has begun the round. An instance whose opening is newer than the round stays open, and so does an
-    /// instance that the service has asked not to call.
+    /// Returns true if the circuit must become half-open before its own opening ends, because a health probe of another
+    /// instance has made the fleet half-open. The circuit stays open if its opening is newer than that decision, or if
+    /// the service has sent a `Retry-After` to this instance.
     fn begins_early(&self, fleet: &Fleet, now: Now) -> bool {
         let has_floor = self.fleet.floor.is_some_and(|floor| now.here < floor);
         let opened = self.circuit.snapshot().earlier_for.map(|ago| now.store.saturating_sub(ago));
@@ -79,7 +79,8 @@ impl Desk {
             && opened.is_none_or(|at| at <= fleet.since)
     }
 
-    /// Returns true if the circuit is closed and its own calls succeed, as the top of this file defines it.
+    /// Returns true if the circuit is closed and its last success is younger than its window, or than 10 s if the
+    /// window is shorter.
     pub(super) fn succeeds(&self, now: Tick) -> bool {
         let window = at_least_ten_seconds(self.circuit.config().window.length());
         let is_recent = self.fleet.last_success.is_some_and(|at| now.saturating_since(at) < window);
@@ -98,7 +99,7 @@ impl Desk {
             State::Open if !who.follows() && self.succeeds(now.here) => return self.decline(fleet, now),
             State::Open => true,
             State::HalfOpen => state == State::Open && self.begins_early(fleet, now),
-            // The service has asked this instance not to call before `floor`, so the circuit closes later.
+            // Because of a `Retry-After`, this instance must make no calls before `floor`. The circuit closes later.
             State::Closed if self.fleet.floor.is_some_and(|floor| now.here < floor) => return,
             State::Closed => {
                 let left_closed = self.circuit.snapshot().tripped_for.map(|ago| now.store.saturating_sub(ago));
@@ -111,7 +112,7 @@ impl Desk {
             let is_of_one = self.known.record().is_decided_by_one(who.follows());
             let reason = if is_of_one { Reason::Followed } else { Reason::Fleet };
             let Ok(adopted) = self.circuit.adopt_at(self.changes.expected_era(), &snapshot, reason) else {
-                // The circuit has made a transition since the look. The next check adopts the decision.
+                // The circuit has made a transition that the desk has not read yet. The next check adopts the decision.
                 return;
             };
             if adopted.is_suppressed {

@@ -18,20 +18,20 @@ use crate::window::Tally;
 #[derive(Debug)]
 pub(in crate::coordinator::desk) struct Sent {
     change: FleetChange,
-    /// True if other instances must load the record soon. The reason is that the command opens or closes the fleet, or
-    /// requests a lease while the lease of another instance has lapsed.
+    /// True if other instances must load the record soon. This holds if the command opens or closes the fleet, or
+    /// requests a lease after the lease of another instance has expired.
     wakes: bool,
 }
 
 impl Sent {
-    /// Returns the hint of a write with the command and without an act.
+    /// Returns the hint (a notification of the other instances) of a write with the command and without an act.
     ///
-    /// A hint is sent for an opening, for a closing, for a round that a health probe begins, and for the end of a probe
-    /// after which another instance must probe. A vote and a request for a lease send no hint. The next vote or request
-    /// of another instance conflicts, and the answer to a conflict has the record. The exception is a request while the
-    /// lease of another instance has lapsed, because that instance could still use its grant. A probe that passed sends
-    /// no hint, because its instance requests the next lease itself. Hints are saved, because each instance loads the
-    /// whole record after a hint.
+    /// The write sends a hint for an opening, for a closing, for a half-open state that a health probe begins, and for
+    /// the end of a probe after which another instance must probe. There are as few hints as possible, because each
+    /// instance loads the whole record after a hint. A vote and a request for a lease send no hint. The next vote or
+    /// request of another instance conflicts, and the answer to a conflict has the record. The exception is a request
+    /// after the lease of another instance has expired, because that instance could still make its probe. A probe that
+    /// passed sends no hint, because its instance requests the next lease itself.
     pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
         let is_met = matches!(
             self.change,
@@ -68,14 +68,15 @@ impl Desk {
             return None;
         }
         if let Some(own) = record.instances.get_mut(&who.id).filter(|_| has_counts && self.evidence.is_stopping()) {
-            // The command has given the entry a new sequence, and the mark of a stop must be equal to that sequence.
+            // The command has given the entry a new sequence number. The mark `stopped` is valid only with the same
+            // number.
             own.stopped = Some(own.sequence);
         }
         Some(self.propose(change, record, who, now))
     }
 
     /// Returns the command that opens the fleet by the counts in `record`. `None` if the fleet or the circuit is not
-    /// closed, or if the counts of all instances together meet no rule.
+    /// closed, or if the sum of the counts of all instances meets no rule.
     fn merged(&self, record: &CircuitRecord, who: &Who, now: Now) -> Option<FleetChange> {
         let fleet = record.decision(who.follows());
         if fleet.state != State::Closed || self.circuit.state() != State::Closed || !self.is_active() {
@@ -105,7 +106,8 @@ impl Desk {
         })
     }
 
-    /// Notes the command of a write that is about to begin, and returns the command for the ticket of the write.
+    /// Notes the command of a write that is about to begin, and returns the command, which the caller keeps until the
+    /// write ends.
     fn propose(&mut self, change: FleetChange, record: &CircuitRecord, who: &Who, now: Now) -> Sent {
         if let Some(own) = record.instances.get(&who.id) {
             self.evidence.observed(own);
@@ -124,8 +126,8 @@ impl Desk {
     pub(in crate::coordinator::desk) fn fleet_written(&mut self, sent: &Sent) {
         self.count_result(&sent.change);
         if is_result(&sent.change) {
-            // Only an instance whose call came soon after the grant requests its next lease at once, because a lease
-            // that waits for a call would hold up the other instances.
+            // If a call used the lease soon, this instance requests its next lease at once. Otherwise the next lease
+            // would perhaps wait for a call, and hold up the other instances.
             self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
             self.fleet.turn = Turn::None;
         }
@@ -155,6 +157,6 @@ impl Desk {
     }
 }
 
-/// The shortest time for which the counts of an entry are fresh. Counts are written every 12 to 18 s, so that a shorter
-/// window would find few entries.
+/// The shortest time for which the counts in an entry are recent enough to be added up. Each instance writes its counts
+/// every 12 to 18 s, so that a shorter time would find few entries.
 const MERGED_AT_LEAST: Duration = Duration::from_secs(18);

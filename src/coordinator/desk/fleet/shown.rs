@@ -1,9 +1,8 @@
-//! The decision of the fleet as the status and the metrics of the circuit show it to people.
+//! The decision of the fleet in the status and the metrics of the circuit.
 //!
 //! This module counts the probes without a lease, because only the desk knows both the probes and the leases. A lease
-//! allows one probe, and the end of that probe ends the turn. Therefore every other probe of the half-open era had no
-//! lease. A probe without a lease shows that the store did not answer. A circuit in shadow is left out, because it
-//! never needs a lease.
+//! allows one probe. Therefore every other probe of the same half-open era had no lease. A probe without a lease shows
+//! that the store did not answer. A circuit in shadow is left out, because it never needs a lease.
 
 use super::turn::Outcome;
 use super::{Desk, Who};
@@ -15,12 +14,13 @@ use crate::state::{FleetBrief, FleetProbe, Reason, State, Transition};
 pub(super) struct Probed {
     era: u64,
     ended: u32,
-    /// True once the desk has given the circuit a brief about its fleet. Without a fleet, no probe is counted.
+    /// True once the desk has given the circuit a summary of its fleet (`show`). Without a fleet, no probe is counted.
     is_shown: bool,
 }
 
 impl Desk {
-    /// Gives the circuit a brief of the fleet's decision, with the present votes and leases, for its status.
+    /// Gives the circuit a summary of the fleet's decision, with the present votes and leases. The circuit shows the
+    /// summary in its status.
     pub(super) fn show(&mut self, fleet: &Fleet, who: &Who, now: Timestamp) {
         let record = self.known.record();
         let (mut leases, mut passed) = (0_u32, 0_u32);
@@ -82,7 +82,7 @@ impl Desk {
         }
     }
 
-    /// Counts the result of a leased probe in the metrics, after the record has taken the result.
+    /// Counts the result of a leased probe in the metrics, after the store has the result.
     pub(super) fn count_result(&self, change: &FleetChange) {
         let result = match change {
             FleetChange::Passed { .. } => FleetProbe::Passed,

@@ -9,10 +9,10 @@
 //! | `Ended` | has a result for the record | the record has the result: `None` |
 //!
 //! The end of a round also ends the turn, because a result counts only in its own round. A lease is requested only
-//! while the turn is `None`. Therefore a result that is written again because the answer to its first write was lost
-//! finds its lease finished, and does not count twice. If a lease lapses before a call comes, the circuit keeps its
-//! grant, the right to make the probe, until another instance has a lease. Otherwise an instance with few calls could
-//! not close the fleet.
+//! while the turn is `None`. If the answer to the write of a result was lost, the result is written again. The result
+//! does not count twice, because the first write has ended the lease. If a lease expires before a call comes, the
+//! circuit keeps its grant (the right to make the probe) until another instance has a lease. Otherwise an instance with
+//! few calls could not close the fleet.
 
 use std::time::Duration;
 
@@ -30,14 +30,16 @@ pub(super) enum Outcome {
     Without,
 }
 
-/// The turn of this instance in a round of the fleet, as the table at the top of this file describes it.
+/// The use of one lease by this instance, in one round (half-open phase) of the fleet. The table at the top of this
+/// file describes the variants.
 #[derive(Debug, Default)]
 pub(super) enum Turn {
     #[default]
     None,
     Probe {
         round: Generation,
-        /// The half-open era of the circuit, and the results that the era had before the grant.
+        /// The next three fields are the half-open era (version of the state) of the circuit, and the numbers of
+        /// successes and failures in this era before the grant.
         era: u64,
         successes: u32,
         failures: u32,
@@ -53,13 +55,14 @@ pub(super) enum Turn {
     Ended {
         round: Generation,
         outcome: Outcome,
-        /// True if a call used the grant within a second after the grant was given.
+        /// True if a call used the grant (the right to make the probe) within a second.
         was_soon: bool,
     },
 }
 
 impl Turn {
-    /// Notes a transition of the circuit, which may end the era of the probe.
+    /// Notes a transition of the circuit. The transition may end the half-open era of the probe, and then ends the
+    /// turn.
     pub(super) fn saw(&mut self, edge: &Transition) {
         let Self::Probe { round, era, granted, used, .. } = *self else { return };
         if edge.era <= era {
@@ -101,14 +104,14 @@ impl Turn {
         matches!(self, Self::None)
     }
 
-    /// Returns true if a call used the grant soon, and the probe passed.
+    /// Returns true if a call made the probe within a second after the grant, and the probe passed.
     pub(super) const fn has_passed_soon(&self) -> bool {
         matches!(self, Self::Ended { was_soon: true, outcome: Outcome::Passed, .. })
     }
 }
 
 impl Desk {
-    /// Begins, continues or ends the turn, as the record and the circuit require.
+    /// Begins, continues or ends the turn (the use of one lease), as the record and the circuit require.
     pub(super) fn take_turn(&mut self, fleet: &Fleet, who: &Who, now: Now) {
         if self.fleet.turn.round().is_some_and(|round| round != fleet.generation) {
             self.end_turn();
@@ -117,8 +120,8 @@ impl Desk {
             Turn::None => self.begin_turn(fleet, who, now),
             Turn::Probe { round, era, successes, failures, granted, used } => {
                 let Some(seen) = self.circuit.probing().filter(|seen| seen.era == era) else {
-                    // The desk has not yet read the transition that ended the era. The next look reads the transition,
-                    // and `saw` then ends the turn.
+                    // The desk has not yet read the transition that ended the era of the probe. When the desk reads the
+                    // transition, `saw` ends the turn.
                     return;
                 };
                 let outcome = if seen.failures > failures {
@@ -136,8 +139,8 @@ impl Desk {
                     }
                     return;
                 } else if let Some(used) = used.filter(|used| self.is_overdue(*used, now.here)) {
-                    // A call has freed the slot of the overdue probe, and the result of that probe may still follow.
-                    // After a second deadline no result is expected, because the probe was perhaps cancelled.
+                    // A call has freed the slot of the overdue probe, whose result may still follow. After twice the
+                    // deadline the probe was probably cancelled, and the turn ends without a result.
                     let deadline = self.circuit.config().probes.deadline;
                     if now.here.saturating_since(used) >= deadline.saturating_mul(2) {
                         self.end_turn();
@@ -184,15 +187,15 @@ impl Desk {
         }
     }
 
-    /// Returns the lease of this start of the instance in the present round, or `None` if it has no lease. Two
-    /// processes can have the same id for a time, and must not both use the lease.
+    /// Returns the lease of this process in the present round, or `None` if this process has no lease. Two processes
+    /// can have the same instance id for a time, and must not both use the lease.
     pub(super) fn own_lease(&self, who: &Who) -> Option<&Lease> {
         let record = self.known.record();
         let is_own = record.instances.get(&who.id).is_some_and(|entry| entry.incarnation == who.incarnation);
         record.own_lease(&who.id, who.follows()).filter(|_| is_own)
     }
 
-    /// Returns true if the lease of this instance has lapsed and another instance has a lease.
+    /// Returns true if the lease of this instance has expired and another instance has a lease.
     fn is_overtaken(&self, who: &Who, now: Now) -> bool {
         !self.own_lease(who).is_some_and(|lease| lease.is_pending(now.store))
             && self.known.record().others_probe(&who.id, who.follows(), now.store)
@@ -266,5 +269,6 @@ fn is_soon(granted: Tick, used: Tick) -> bool {
     used.saturating_since(granted) <= SOON
 }
 
-/// The longest time from a grant to its use by a call after which the use counts as soon.
+/// A probe counts as made soon if a call makes the probe within this time after the grant (the right to make the
+/// probe).
 const SOON: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
 //! The nodes of a cluster, which are learnt from the first node that answers and does not report the cluster as down.
-//! Without this condition, a node that was cut off from the others could name former masters. The nodes are learnt
+//! Without this condition, a node that was cut off from the other nodes could name former masters. The nodes are learnt
 //! again after a node has failed or has named another node.
 
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ pub(super) struct Nodes {
     source: Source,
     address: Arc<str>,
     clock: MonotonicClock,
-    /// The places of the nodes that the address names. These nodes are kept even if the cluster no longer names them,
-    /// so that the cluster is found again after all of its other nodes were replaced.
+    /// The places (hosts and ports) of the nodes that the address names. These nodes are kept even if the cluster no
+    /// longer names them, so that the cluster is found again after all of its other nodes were replaced.
     seeds: Vec<Place>,
     /// The nodes that are known, by their places.
     all: Mutex<BTreeMap<Place, Arc<Node>>>,
@@ -164,8 +164,8 @@ impl Nodes {
         Ok(map)
     }
 
-    /// Loads the ranges of slots from a node. Also queries whether a key exists, because a node that counts the cluster
-    /// as down still answers `CLUSTER SLOTS`, but answers `EXISTS` with an error.
+    /// Loads the ranges of slots from a node. Also queries whether a key exists, because a node that regards the
+    /// cluster as down still answers `CLUSTER SLOTS`, but answers `EXISTS` with an error.
     async fn ranges(&self, node: &Node) -> Result<Vec<(u16, u16, Place)>, NoAnswer> {
         let mut questions = redis::pipe();
         questions.cmd("CLUSTER").arg("SLOTS").cmd("EXISTS").arg(self.source.keys().audit());
