@@ -33,15 +33,17 @@
 //! | `POST /api/disable?circuit=NAME` | `{"reason": "…", "hold_ms": 600000}`, or `"indefinitely": true` in place of `hold_ms` |
 //! | `POST /api/resume?circuit=NAME` | `{"reason": "…"}` |
 //!
-//! A circuit of a registry with `Sharing::Quorum` or `Sharing::Follow` has the decision of its fleet as `fleet`, with
-//! `state`, `votes`, `needed`, `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)). Other circuits
-//! have `null`.
+//! A circuit of a registry with `Sharing::Quorum` or `Sharing::Follow` has the decision of its fleet in the field
+//! `fleet`, with `state`, `votes`, `needed`, `live`, `leases` and `passed` ([`FleetBrief`](crate::state::FleetBrief)).
+//! For other circuits the field is `null`.
 //!
-//! Every order also accepts `seen` and `id` ([`Order`](crate::operation::Order)). `seen` is the `latest` of the status
-//! that the operator saw. An order takes effect only once under the same `id`. The answer to a repeated order has
-//! `"repeated": true`, and another order with an id that was used on the circuit is refused with 409 and the kind
-//! `id_used`. The authoriser alone decides the user of an order. Names are in the query, because proxies and browsers
-//! rewrite paths, and a circuit may have the name `../a`. The names of durations and times end in `_ms`.
+//! Every order also accepts `seen` and `id` ([`Order`](crate::operation::Order)). `seen` is the value of `latest` in
+//! the status that the operator saw. An order with `seen` is refused if the circuit has changed since that status. An
+//! order takes effect only once under the same `id`. The answer to a repeated order has `"repeated": true`, and another
+//! order with an id that was used on the circuit is refused with 409 and the kind `id_used`. The authoriser alone
+//! decides the user of an order. The name of a circuit is in the query, because proxies and browsers rewrite paths, and
+//! a circuit may have the name `../a`. Fields for times and durations are in milliseconds, and their names end in
+//! `_ms`.
 //!
 //! The answer is 200 if the order is stored, or if there is no store. The answer is 202 if the order is in force in
 //! this process, but the store, its durable tier or the audit does not have the order yet. If the client disconnects
@@ -125,17 +127,18 @@ impl AdminRouter {
     /// put into the extensions. For a user who may only read, return [`forbidden`](Denied::forbidden) to
     /// `POST` requests. The closure must not block.
     ///
-    /// Only users who may act see the buttons of the acts, and the text of a store's error, which can contain an
-    /// address or a database role. To find out if a user may act, the router calls the closure a second time, with the
-    /// method `POST` and the path `/api/trip`. This happens in a request for the list of circuits, and if the audit or
-    /// a fleet cannot be read. A user who is refused then receives `"writes": false`, or only the kind of the error.
+    /// Only users who may act see the buttons for orders, and the text of a store's error, which can contain an address
+    /// or a database role. To find out if a user may act, the router calls the closure a second time, with the method
+    /// `POST` and the path `/api/trip`. The second call happens in a request for the list of circuits, and if the audit
+    /// or a fleet cannot be read. A user whom this second call refuses receives `"writes": false`, or only the kind of
+    /// the error.
     ///
     /// The page itself is served without a check, because browsers send no token when a person opens an address. The
     /// page contains no data of the circuits.
     ///
     /// # DNS rebinding
     ///
-    /// A page of any other site can point its own host name to this server. To the browser, the page and this router
+    /// Any other site can point its own host name to this server. To the browser, a page of that site and this router
     /// are then one origin, so that the page can **read and act** with the browser of an operator. Each of two measures
     /// prevents that:
     ///
@@ -154,9 +157,9 @@ impl AdminRouter {
     /// Permits every client to read, and lets no client act. Reasons and the names of users and services are
     /// then public.
     ///
-    /// A page of any other site can read the data too, through a browser that can reach this server, because
-    /// the page can point its own host name to this server (DNS rebinding). [`hosts`](Self::hosts) prevents
-    /// that, and so does [`authorize`](Self::authorize) with a token or a cookie.
+    /// A page of any other site can read the data too, through a browser that can reach this server, because the other
+    /// site can point its own host name to this server (DNS rebinding). [`hosts`](Self::hosts) prevents that, and so
+    /// does [`authorize`](Self::authorize) with a token or a cookie.
     pub fn read_only_without_auth(mut self) -> Self {
         self.access = Access::ReadOnly;
         self
@@ -166,7 +169,7 @@ impl AdminRouter {
     /// the method once for each origin. Default: none.
     ///
     /// The page of this router needs this setting only if three conditions hold together. A proxy changes the `Host`
-    /// (the default of nginx), the users are not users of [`bearer`], and the browser sends no `Sec-Fetch-Site` (over
+    /// (the default of nginx), the authoriser is not from [`bearer`], and the browser sends no `Sec-Fetch-Site` (over
     /// plain http). A page of another origin, such as a dashboard, also needs the headers of a CORS layer around this
     /// router. A trusted page can act with the cookies of its visitors.
     ///
@@ -284,7 +287,8 @@ impl AdminRouter {
             .merge(writes)
             .fallback(problem::no_such_path)
             .method_not_allowed_fallback(problem::method)
-            // `layer` is used instead of `route_layer`, so that unknown paths have the same check and the same headers.
+            // `layer` also runs for unknown paths, and `route_layer` does not. An unknown path needs the host check and
+            // the security headers too.
             .layer(from_fn_with_state(Arc::clone(&panel), auth::hosts))
             .layer(from_fn(page::headers))
             .with_state(panel)

@@ -58,7 +58,7 @@ enum State {
     /// The future was not polled yet, so the call has no permit.
     Before(Asking),
     /// The circuit was being restored when the future was created, so the call has no permit yet. Only this variant
-    /// contains a wait, so that a call in the usual case does not carry one.
+    /// contains a `Wait`, because a call in the usual case does not wait.
     Restoring(Asking, Box<Wait>),
     /// The call was admitted and is under way, or has ended.
     Admitted(Unclassified),

@@ -84,7 +84,7 @@
 //! A closed circuit *ramps* for a time after its probes have closed the circuit, if a
 //! [ramp](crate::config::ConfigBuilder::ramp) is set. After its fleet has closed the circuit, the circuit ramps by
 //! default. During the ramp only a growing share of the calls passes. A change of the mode during the ramp begins no
-//! other ramp, and the end of the ramp begins no era.
+//! new ramp, and the end of the ramp begins no era.
 //!
 //! A *doubt* is a probe that ended without a verdict, although a closed circuit would have counted the same end of a
 //! call as a failure. A permit that is dropped leaves a doubt of weight 0.5, and a deadline of the caller leaves a
@@ -366,7 +366,7 @@ impl Circuit {
         Arc::ptr_eq(&self.root, &other.root)
     }
 
-    /// Returns true if the circuit is closed in its configured mode, so that no act of an operator is in force.
+    /// Returns true if the circuit is closed and in its configured mode. No act of an operator is then in force.
     #[cfg(feature = "store")]
     pub(crate) fn is_at_rest(&self) -> bool {
         let inner = self.inner();
@@ -435,8 +435,8 @@ impl Circuit {
 pub(crate) struct WeakCircuit(Weak<Branch>);
 
 impl WeakCircuit {
-    /// Returns a handle to the circuit. Returns `None` if the circuit has no handle any more, and no permit or
-    /// rejection of the root branch, which all handles share.
+    /// Returns a handle to the circuit. Returns `None` once the root branch is dropped. The root branch lives as long
+    /// as a handle, a permit or a rejection refers to it.
     pub(crate) fn upgrade(&self) -> Option<Circuit> {
         self.0.upgrade().map(|root| Circuit { root })
     }

@@ -1,7 +1,7 @@
 //! The clock of a circuit, which is one of its settings: the monotonic clock, the clock of tokio, a mock, or your own.
 //!
 //! Decisions get the time as a parameter, so that a test can run an hour in a millisecond. A [`Clock`] has two
-//! readings. [`now`](Clock::now) dates states and windows, and may be a few milliseconds late.
+//! readings. [`now`](Clock::now) dates states and windows, and may lag a few milliseconds behind the time.
 //! [`precise`](Clock::precise) measures the duration of a call. Only this module reads the clocks of the system.
 
 #[cfg(feature = "test-util")]
@@ -106,13 +106,14 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the tick that dates states, deadlines and windows. The tick may lag a few milliseconds behind the time.
     fn now(&self) -> Tick;
 
-    /// Returns the tick that measures the duration of a call. Both readings must have the same origin.
+    /// Returns the tick that measures the duration of a call. The origin must be the same as the origin of
+    /// [`now`](Self::now).
     fn precise(&self) -> Tick {
         self.now()
     }
 
     /// Returns the longest time by which [`now`](Self::now) can lag behind [`precise`](Self::precise). The default
-    /// `None` means that the lag is unknown. Zero means that both are the same reading.
+    /// `None` means that the lag is unknown. Zero means that both readings are the same.
     ///
     /// A known lag saves one of the two precise readings for a short call under a slow-call rule. A call is short if
     /// the time from its start by `precise` to its end by `now` is less than `slower_than` minus the lag. A lag of
@@ -132,8 +133,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// The monotonic clock of the system, which is the default.
 ///
 /// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`, which costs a third to a sixth of
-/// [`Instant`](std::time::Instant) and is at most one kernel tick (1 to 10 ms) late. On other systems `now` reads an
-/// `Instant`.
+/// [`Instant`](std::time::Instant) and lags at most one kernel tick (1 to 10 ms) behind the time. On other systems
+/// `now` reads an `Instant`.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock(monotonic::Origin);
 
@@ -162,7 +163,7 @@ impl Clock for MonotonicClock {
         self.0.precise()
     }
 
-    /// Returns 50 ms, because a kernel tick is 10 ms at most, and a virtual machine can be late by some ticks.
+    /// Returns 50 ms, because a kernel tick is 10 ms at most, and a virtual machine can lag by several ticks.
     fn lag(&self) -> Option<Duration> {
         Some(Duration::from_millis(50))
     }

@@ -62,8 +62,9 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// [`wants_calls`](Self::wants_calls) is false, the observer receives no successes and no rejections.
     ///
     /// Each circuit calls this method once, when the circuit is created. The default is `false`. With a time window,
-    /// sums cost a call of a closed circuit nothing. A call of a circuit whose rules need no window costs 2 to 3 ns
-    /// more, and so does each rejection. A report of each call costs more, and makes threads wait for each other.
+    /// sums add no cost to a call of a closed circuit. A call of a circuit whose rules need no window costs 2 to 3 ns
+    /// more, and so does each rejection. A separate report of each call costs more, and makes threads wait for each
+    /// other.
     ///
     /// An observer of sums must also count [`Finished`](Event::Finished) and [`Rejected`](Event::Rejected), because
     /// these calls are always reported one by one:
@@ -156,8 +157,8 @@ pub enum Event<'a> {
     #[non_exhaustive]
     Rejections {
         /// The number of rejections since the last summary. The first summary counts from the time at which the circuit
-        /// began to reject calls. That is the opening, the reset or restore to half-open, or the time from which the
-        /// circuit admitted only a share of the calls.
+        /// began to reject calls. At that time the circuit opened, became half-open by a reset or a restore, or began
+        /// to admit only a share of the calls.
         rejected: u64,
         /// The length of the time in which these rejections happened.
         over: Duration,
@@ -194,7 +195,7 @@ pub enum Event<'a> {
     Finished {
         /// The way in which the call ended.
         ended: Ended,
-        /// The time at which the call ended. A failure always has the time. Another end has no time if the clock was
+        /// The time at which the call ended. A failure always has the time. For any other call, `None` if the clock was
         /// not read, because nothing needed the time.
         at: Option<Tick>,
         /// The duration of the call, if it was measured.
@@ -208,9 +209,10 @@ pub enum Event<'a> {
     },
     /// Calls that were not reported one by one, for observers that [accept sums](Observer::accepts_sums).
     ///
-    /// A thread reports its sums with its first call, with every 256th call, and with its first call that comes 1 ms or
-    /// more after its last report, by the clock of the circuit. With the coarse default clock the time between two
-    /// reports is 1 to 10 ms. A rejection of a tower service has the time at which `poll_ready` was called.
+    /// A thread reports its sums with its first call and with every 256th call. It also reports them with its first
+    /// call that comes 1 ms or more after its last report, by the clock of the circuit. With the coarse default clock
+    /// the time between two reports is 1 to 10 ms. A rejection of a tower service has the time at which `poll_ready`
+    /// was called.
     ///
     /// The sums of all threads are reported before each transition, with each
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics), when a keyed circuit is evicted, and when the circuit is
@@ -238,8 +240,8 @@ pub enum Event<'a> {
     /// The circuit has left its registry, so that gauges and pages should no longer show the circuit. Calls under way
     /// still end, and may still change the circuit.
     Forgotten,
-    /// The decision of the fleet about the circuit has changed, or the number of its votes or probes. The task of the
-    /// registry reports this event, for the first time when the store has answered for the circuit.
+    /// The decision of the fleet about the circuit, the number of votes, or the number of probes has changed. The task
+    /// of the registry reports this event, for the first time when the store has answered for the circuit.
     #[non_exhaustive]
     Fleet {
         /// The decision of the fleet about the circuit, as this instance knows the decision.
@@ -306,7 +308,8 @@ pub enum Event<'a> {
 pub enum Ended {
     /// The call succeeded.
     Success,
-    /// The call failed. A panic and a late cancellation are failures too.
+    /// The call failed. A call that panicked has failed, and so has a call that was cancelled after
+    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after).
     Failure(Failure),
     /// The outcome of the call says nothing about the service.
     Ignored,
@@ -314,8 +317,8 @@ pub enum Ended {
     Cancelled,
 }
 
-/// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches its panic, so that
-/// the panic does not reach the caller. Returns `None` if the code panicked.
+/// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches a panic of the code.
+/// Returns `None` if the code panicked.
 pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     // `AssertUnwindSafe` is correct, because the foreign code borrows no data of this crate mutably. Its own data are
     // the responsibility of the foreign code.

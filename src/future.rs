@@ -21,16 +21,16 @@ pin_project! {
     /// # Cancel safety
     ///
     /// If the future is dropped before it is ready, the inner future is dropped, the permit is returned, and the
-    /// outcome is cancelled. A cancelled call is no evidence, but a call that had waited for `cancelled_counts_after`
-    /// counts as a failure of weight 0.5. The slot of a probe becomes free.
+    /// outcome is cancelled. A call that was pending for at least `cancelled_counts_after` then counts as a failure of
+    /// weight 0.5. Any other cancelled call is no evidence. The slot of a probe becomes free.
     ///
     /// # Type parameters
     ///
     /// `D` is the [`Call`](Classifier::Call) of the classifier and `E` the [`Error`](Rejection::Error) of the
-    /// rejection. The defaults of `D` and `E` are always right.
-    // `D` and `E` are parameters, because the compiler cannot resolve `C::Call` and `R::Error` in the future of a task
-    // whose errors are boxed. The compiler checks such a future for every lifetime of the box, and classifiers accept
-    // only `'static` errors.
+    /// rejection. Leave `D` and `E` at their defaults, which are always right.
+    // In a spawned task whose error type is a box, the compiler checks the future for every lifetime of the box.
+    // Classifiers accept only `'static` errors, so the compiler cannot resolve `C::Call` and `R::Error` in this check.
+    // Therefore `D` and `E` are parameters.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<
         F,

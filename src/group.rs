@@ -12,10 +12,10 @@
 //! | 0 to 31 | the open slots that are taken |
 //! | 32 to 63 | the members, which are the circuits in the group |
 //!
-//! A layer of keys keeps the circuits of endpoints that are gone. `group/absent.rs` subtracts such *absent* circuits
-//! from both numbers, which are then as old as the last count of the absent circuits.
+//! A layer of keys keeps the circuits of endpoints that are gone. `group/absent.rs` counts such *absent* circuits from
+//! time to time, and subtracts them from both numbers.
 //!
-//! The moments at which a circuit takes a slot and gives a slot back are left to `circuit` (`circuit/in_group.rs`).
+//! The module `circuit` decides when a circuit takes a slot and when it gives the slot back (`circuit/in_group.rs`).
 
 #[cfg(feature = "keyed")]
 mod absent;
@@ -219,7 +219,8 @@ impl Member {
 
     /// Returns true if the circuit does not belong to the group any more.
     pub(crate) fn has_left(&self) -> bool {
-        // Relaxed, because a circuit leaves and takes slots under its lock, which orders both.
+        // Relaxed, because the circuit leaves its group, and takes an open slot, only under its lock, which orders the
+        // two operations. A reader without the lock may see an outdated flag.
         self.has_left.load(Relaxed)
     }
 

@@ -30,7 +30,8 @@ pub mod stores {
 }
 
 pub mod fleet {
-    //! Several instances that behave as one breaker: votes, leases, and a night of eight instances.
+    //! Several instances that behave as one breaker: votes, leases, and an example with eight instances during one
+    //! night.
     //!
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/fleet.svg
     //! [health]: super::health_probes#in-a-fleet
@@ -61,7 +62,7 @@ pub mod health_probes {
 }
 
 pub mod operation {
-    //! Orders, the audit, settings, load shedding, alerts and a dashboard.
+    //! Orders of operators, the audit, settings, load shedding, alerts and a dashboard.
     //!
     //! [keys]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/config_file.toml
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png

@@ -1,11 +1,11 @@
 //! Health probes, which check a service while its circuit is not closed, so that no call of a user has to find out that
 //! the service is back.
 //!
-//! [`Circuit::probe_with`] makes a [`HealthProbe`] of a closure, and [`Circuit::health_probe`] makes a [`HealthProbe`]
-//! of the address in the configuration. The task of a registry with a store runs the probes of addresses by itself, and
-//! also the probes that the application passes to [`Registry::probe`](crate::Registry::probe). Without such a task the
-//! application spawns the future that [`HealthProbe::run`] returns. The first success while the circuit is open makes
-//! the circuit half-open at once, with [`Reason::HealthProbe`](crate::Reason::HealthProbe).
+//! [`Circuit::probe_with`] creates a [`HealthProbe`] from a closure, and [`Circuit::health_probe`] creates a
+//! [`HealthProbe`] from the address in the configuration. The task of a registry with a store runs the probes of
+//! addresses by itself, and also the probes that the application passes to [`Registry::probe`](crate::Registry::probe).
+//! Without such a task the application spawns the future that [`HealthProbe::run`] returns. The first success while the
+//! circuit is open makes the circuit half-open at once, with [`Reason::HealthProbe`](crate::Reason::HealthProbe).
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,10 +22,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! While the circuit is closed or held by an operator, the runner sleeps until the next transition or the end of the
-//! hold. In this time no check begins, and a check under way is dropped. Under a slow-call rule the runner of a closed
-//! circuit also wakes after each `slower_than` (at least 100 ms), so that calls that [hang](crate::Status::hanging)
-//! open the circuit although no other call comes. The runner holds no handle to its circuit, and ends with the circuit.
+//! While the circuit is closed or held by an operator, the runner (the task that makes the checks) sleeps until the
+//! next transition or the end of the hold. In this time no check begins, and a check under way is dropped. Under a
+//! slow-call rule the runner of a closed circuit also wakes after each `slower_than` (at least 100 ms), so that calls
+//! that [hang](crate::Status::hanging) open the circuit although no other call comes. The runner holds no handle to its
+//! circuit, and ends with the circuit.
 //!
 //! The effect of a result is in `circuit/health.rs`. The clients for addresses are in `http.rs` and `grpc.rs`.
 
@@ -51,11 +52,11 @@ use crate::config::{HealthAddress, Protocol};
 use crate::state::text;
 pub use run::HealthRun;
 
-/// The health probe of one circuit, which begins with [`run`](Self::run) or
+/// The health probe of one circuit. Its checks begin with [`run`](Self::run) or
 /// [`Registry::probe`](crate::Registry::probe).
 ///
-/// A clone has the same closure. A circuit has one runner, which is the task that makes its checks. A later runner
-/// replaces an earlier runner.
+/// Clones share one closure. A circuit has one runner, which is the task that makes its checks. A later runner replaces
+/// an earlier runner.
 #[derive(Clone)]
 #[must_use = "a health probe checks nothing until its future is spawned, or a registry runs it"]
 pub struct HealthProbe {
@@ -98,7 +99,7 @@ impl Circuit {
     ///
     /// * The service has sent a `Retry-After`, and its time is not over.
     /// * The last success made the circuit half-open, and failed calls opened the circuit again. The checks then
-    ///   succeed although calls fail. Therefore each opening lasts its full time until three checks in a row have
+    ///   succeed although calls fail. From then on no success shortens an opening, until three checks in a row have
     ///   failed, or until the circuit has closed.
     /// * The circuit has [`Recovery::Manual`](crate::config::Recovery::Manual). Only an operator ends such an opening.
     pub fn probe_with<F, R, E>(&self, every: Duration, check: F) -> HealthProbe
@@ -155,7 +156,7 @@ impl HealthProbe {
 
     /// Requires that a check has succeeded since the opening before a call of a user may be a probe.
     ///
-    /// Until then, the open or half-open circuit rejects calls without a `retry_after`, and
+    /// Until then, the open or half-open circuit rejects calls. Such a rejection has no `retry_after`, and its
     /// [`Rejected::waits_for_health_probe`](crate::Rejected::waits_for_health_probe) is true. A reset by an operator
     /// lets calls probe at once.
     ///
@@ -163,9 +164,9 @@ impl HealthProbe {
     /// further cases:
     ///
     /// * No check has ended for ten intervals plus one deadline. The runner is perhaps gone.
-    /// * No check has succeeded for ten times that duration, counted from the end of the open duration.
+    /// * Since the end of the open duration, 100 intervals plus ten deadlines have passed, and no check has succeeded.
     ///
-    /// With an interval of 250 ms and a deadline of 1 s, the two durations are 3.5 s and 35 s. In a fleet of n live
+    /// With an interval of 250 ms and a deadline of 1 s, these times are 3.5 s and 35 s. In a fleet of n live
     /// instances, the interval in this calculation is n times as long. The first call that probes without a successful
     /// check is logged. The requirement ends with the runner.
     pub const fn required(mut self) -> Self {

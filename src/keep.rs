@@ -67,8 +67,8 @@ pub enum Sharing {
     /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
     /// quarter of the configured values, but at least 2. A configured value of 1 stays 1. The lower values open the
     /// circuit only on failures that are unlikely at its usual error rate
-    /// ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because an instance with a bad network path
-    /// can neither open nor close the circuits of other instances.
+    /// ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because with advice an instance with a bad
+    /// network path can neither open nor close the circuits of other instances.
     #[default]
     Advise,
     /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, except for instances whose

@@ -112,9 +112,9 @@ impl<Req> Select<Req> for OneCircuit {
 /// the fewest calls. The layer remembers how many calls the forgotten keys had, so that a host in use stays longer the
 /// next time. With a `max_keys` of up to 4 096, this memory has at least the last 85 × `max_keys` forgotten keys. With
 /// a larger `max_keys`, the memory has at least the last 349 000. Therefore a flood of keys hardly delays the opening
-/// of another key, see [keys of strangers](crate::guide::stacks#keys-of-strangers). With a store, the circuit of a
-/// forgotten key is restored when the key is used again, but its first call does not wait for that restore. When the
-/// last clone of a `Keyed` is dropped, all its circuits leave the registry.
+/// of another key's circuit, see [keys of strangers](crate::guide::stacks#keys-of-strangers). With a store, the circuit
+/// of a forgotten key is restored when the key is used again, but its first call does not wait for that restore. When
+/// the last clone of a `Keyed` is dropped, all its circuits leave the registry.
 ///
 /// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second. A
 /// healthy host must not be rejected because of other hosts. Calls also pass unguarded if the circuits of the
@@ -133,8 +133,8 @@ impl<Req> Select<Req> for OneCircuit {
 /// [`circuit`](Self::circuit) does not wait.
 ///
 /// Another program may share the store and have circuits whose names begin with the prefix. The layer cannot
-/// distinguish such circuits from those of its keys, so give other circuits other names, or give each program a store
-/// of its own.
+/// distinguish these circuits from the circuits of its keys, so give other circuits other names, or give each program a
+/// store of its own.
 ///
 /// # Metrics
 ///
@@ -142,8 +142,8 @@ impl<Req> Select<Req> for OneCircuit {
 /// the label when the key was used often enough, as long as the [`label_budget`](KeyedBuilder::label_budget) lasts.
 /// Calls within 17 ms count as one use. Each label of the first half of the budget costs 8 uses, of the next quarter
 /// 32, of the next eighth 128, and so on. A caller can therefore not take all labels with a few calls for each key.
-/// Once a key has its own label, its circuit counts under this label, and the next event or refresh moves the gauges to
-/// this label.
+/// Once a key has its own label, the calls of its circuit are counted under this label, and the next event or refresh
+/// moves the gauges to this label.
 ///
 /// Under the shared label, counters are sums over its circuits. The gauges `circuit_breaker_tripped` and
 /// `circuit_breaker_state` count circuits, and `circuit_breaker_failures_1m` is absent. Recorders of metrics cannot
@@ -183,9 +183,9 @@ impl Keyed<()> {
     /// Starts a builder with the default settings and a template for the circuits. The circuits belong to
     /// `registry`.
     ///
-    /// The template gets the name of the circuit, and can return different settings for different names. The
-    /// given name replaces a name that the template sets. Therefore `move |_| settings.clone()` works with
-    /// one existing configuration.
+    /// The template gets the name of the circuit, and can return different settings for different names. If the
+    /// template sets another name, that name has no effect. Therefore `move |_| settings.clone()` works with one
+    /// existing configuration.
     pub fn builder<T>(registry: &Registry, template: T) -> KeyedBuilder
     where
         T: Fn(&str) -> ConfigBuilder + Send + Sync + 'static,

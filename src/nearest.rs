@@ -8,8 +8,8 @@
 /// Returns the name that is closest to `typed`, if it is close enough for a suggestion.
 ///
 /// Upper and lower case are the same. At most a third of the letters may be wrong, because a text with more wrong
-/// letters is another word. One wrong letter is always allowed, and never more than [`MOST_CHANGES`]. If all names need
-/// more work than [`Work::of_one`], only the first names are compared.
+/// letters is another word. One wrong letter is always allowed. More than [`MOST_CHANGES`] wrong letters are never
+/// allowed. If all names need more work than [`Work::of_one`], only the first names are compared.
 pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     Work::of_one().nearest(typed, names)
 }
@@ -31,9 +31,10 @@ impl Work {
         Self { cells: 1 << 25 }
     }
 
-    /// Returns the name that is closest to `typed`, as [`nearest`] does, as long as there is work left.
+    /// Returns the name that is closest to `typed`, as [`nearest`] does, until the limit of the work is reached.
     pub(crate) fn nearest<'a>(&mut self, typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-        // A longer text is no misspelt name. Its end is not read, because the text can be a whole request.
+        // A text of more than `LONGEST` letters is no misspelt name. Its end is not read, because it can be a whole
+        // request.
         let typed = folded(typed.chars().take(LONGEST + 1));
         if typed.len() > LONGEST {
             return None;

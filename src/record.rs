@@ -17,9 +17,10 @@
 //! | an entry for each instance, with its own state, counts and totals, [`InstanceEntry`] | the `sequence` of the entry | the instance of the entry |
 //!
 //! The merge of two copies of a record keeps the newer copy of each part. Therefore a late, repeated or reordered write
-//! changes nothing. An instance writes the record that it remembers to a store that lost its data. An absent record
-//! says nothing about the circuit, and never closes the circuit. A new number is the larger of `previous + 1` and the
-//! time of the store in milliseconds, so that numbers after a loss of data are larger than the numbers before the loss.
+//! changes nothing. If the store has lost its data, an instance writes its own copy of the record again. An absent
+//! record says nothing about the circuit, and never closes the circuit. A new number is the larger of `previous + 1`
+//! and the time of the store in milliseconds, so that numbers after a loss of data are larger than the numbers before
+//! the loss.
 //!
 //! Fields that this version of the crate does not know are written again unchanged, both in the record and in each
 //! part, up to 16 KiB in all (`fit.rs`).
@@ -139,11 +140,11 @@ pub struct CircuitRecord {
     /// The instance that published the state.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instance: String,
-    /// The id of the start (one run of the process) of the instance that published the state. By `incarnation` and
-    /// `era` an instance recognises its own transition, even if the answer of the store to the write was lost.
+    /// The id of the run (from start to exit) of the instance that published the state. By `incarnation` and `era` an
+    /// instance recognises its own transition, even if the answer of the store to the write was lost.
     #[serde(default, skip_serializing_if = "is_default")]
     pub incarnation: String,
-    /// The number of the published transition, counted since the start of the instance that `incarnation` identifies.
+    /// The number of the published transition, counted from the start of the run that `incarnation` identifies.
     #[serde(default, skip_serializing_if = "is_default")]
     pub era: u64,
     /// The last act of an operator. `None` if no operator has acted.

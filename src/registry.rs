@@ -175,8 +175,8 @@ impl Registry {
         self.shared.names.lock().prefixes.retain(|reserved| **reserved != *prefix);
     }
 
-    /// Creates a circuit that reports its events to the subscribers. The circuit is not added to the
-    /// registry, and its observers are not notified.
+    /// Creates a circuit that reports its events to the subscribers. The circuit is not added to the registry, and its
+    /// observers are not notified of the creation.
     pub(crate) fn create_unreported(&self, config: Config) -> Circuit {
         Circuit::unreported(config, Some(self.shared.feed.clone()))
     }
@@ -219,8 +219,8 @@ impl Registry {
     }
 
     /// Returns true if more than an eighth of the limit is free. The restore of keyed circuits leaves this room for the
-    /// circuits that the program creates by name. Otherwise the program could fail to start because an outage had
-    /// opened many keyed circuits.
+    /// circuits that the program creates by name. If an outage had opened many keyed circuits, their restore could
+    /// otherwise fill the registry, and the program could fail to start.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn has_room_for_restore(&self) -> bool {
         let limit = self.shared.limit;
@@ -306,7 +306,7 @@ impl Registry {
         self.shared.feed.resume();
     }
 
-    /// Returns true between a shutdown of the registry and its next start, while subscriptions end at once.
+    /// Returns true between a shutdown of the registry and its next start, while new subscriptions end immediately.
     #[cfg(feature = "admin")]
     pub(crate) fn has_ended_subscriptions(&self) -> bool {
         self.shared.feed.has_ended()

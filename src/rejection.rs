@@ -115,7 +115,7 @@ impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     }
 }
 
-/// Answers with an [`Error`] for rejections and for errors of the service, which callers can match on. The answer
+/// Answers with an [`Error`] for rejections and for errors of the service. Callers can match on this error. The answer
 /// allocates nothing.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]

@@ -1,5 +1,5 @@
-//! The report of configured names that no circuit has and that are therefore probably misspelt. The names come from the
-//! settings, the times to live and the kill switch.
+//! The report of configured names that no circuit has and that are therefore probably misspelt. The configured names
+//! are the names in the settings, the names with a time to live of their own, and the names in the kill switch.
 //!
 //! A setting with a misspelt name has no effect on the intended circuit, and nothing else reports the mistake. The
 //! circuits of a process are not known when the settings are read. Therefore a thread collects the expected names and
@@ -60,8 +60,8 @@ pub(crate) fn expect(names: impl IntoIterator<Item = Call>) {
     }
 }
 
-/// Sends the message that `circuits` creates to the thread. Before the first expected name there is no thread, and
-/// `circuits` is not called.
+/// Calls `circuits` and sends the returned message to the thread. Does nothing before the first expected name, because
+/// there is no thread yet.
 pub(crate) fn note(circuits: impl FnOnce() -> Call) {
     if let Some(roll) = ROLL.get() {
         send(roll.as_ref(), circuits());

@@ -1,8 +1,8 @@
 //! The circuit breaker as a tower service, which checks the circuit in `poll_ready` and takes a permit in `call`.
 //!
-//! `poll_ready` takes no permit. A caller may never call after `poll_ready`, and a permit for a probe would then be
-//! lost. `poll_ready` returns no error for a rejection, because one error disables a `Buffer` for good and makes
-//! `Balance` drop the endpoint.
+//! `poll_ready` takes no permit. Some callers give up after `poll_ready` and make no call, and a permit for a probe
+//! would then be lost. `poll_ready` returns no error for a rejection, because one error disables a `Buffer` for good
+//! and makes `Balance` drop the endpoint.
 //!
 //! The [`future`](crate::ResponseFuture) polls the call and records its outcome.
 

@@ -59,14 +59,15 @@
 //!
 //! Several tables can contain the same key for a circuit. The most specific table wins. The circuit's own table is the
 //! most specific one, followed by the patterns from the longest to the shortest, and then by `[defaults]`. The most
-//! specific table with the key `group` names the group of the circuit, and the table of the group follows that table in
-//! the order. A circuit has at most one group. `group = false` means no group. Each group and each pattern is checked
-//! together with the less specific tables, even if no circuit uses it.
+//! specific table with the key `group` names the group of the circuit, and in this order the table of the group comes
+//! directly after that table. A circuit has at most one group. `group = false` means no group. Each group and each
+//! pattern is checked together with the less specific tables, even if no circuit uses it.
 //!
-//! With `at_most_open` the circuits of a table are one [`Group`](crate::Group), of which at most this share may be open
-//! at the same time. The circuits that get the key from the same table are in the same group. Therefore the key belongs
-//! in `[groups.NAME]` or in the table of a pattern. The group has the name of that table. All circuits of one
-//! `Settings` and of its clones share the groups, and settings that were read again have groups of their own.
+//! With `at_most_open` the circuits of a table become one [`Group`](crate::Group), and at most this share of them may
+//! be open at the same time. The circuits that get the key from the same table are in the same group. Therefore the key
+//! belongs in `[groups.NAME]` or in the table of a pattern. The name of the group is this `NAME` or the pattern. All
+//! circuits of one `Settings` and of its clones share the groups, and settings that were read again have groups of
+//! their own.
 //!
 //! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and `[`. The
 //! brackets of an IPv6 address are allowed.
@@ -75,8 +76,8 @@
 //!
 //! A value that is a table changes only the parts that it names. With `open_for = { max = "2 min" }` a circuit keeps
 //! `base` and `jitter` of the less specific tables. If the less specific table has `open_for = "90 s"`, the open
-//! duration doubles from 90 s to 2 min. A value that is not a table replaces all parts. `fixed` replaces `base` and
-//! `max`, and `calls` replaces `time` and `buckets`.
+//! duration then begins at 90 s and grows up to 2 min. A value that is not a table replaces all parts. `fixed` replaces
+//! `base` and `max`, and `calls` replaces `time` and `buckets`.
 //!
 //! # Names that no circuit has
 //!
@@ -93,7 +94,7 @@
 //! | variable | key |
 //! |---|---|
 //! | `CIRCUIT_BREAKER_CONFIG` | a whole document, or the path of a file. The document overrides the file of the program, and the other variables override the document |
-//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`, which is `true` or `false`. Without the key, a `store` is enabled |
+//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`, which is `true` or `false`. If the key is absent, a `store` is enabled if there is one |
 //! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_FLEET`, `…_QUORUM_AT_LEAST`, `…_QUORUM_SHARE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_AUDIT_KEPT`, `…_TTL_OPEN`, `…_TTL_OTHER` | the other keys of `persistence` |
 //! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and each other key of `defaults` |
 //! | `CIRCUIT_BREAKER_GROUP_PARTNERS_FAILURE_RATE`, … | `groups.partners.failure_rate`, and each other key of each group |
@@ -148,8 +149,8 @@ pub struct Settings {
     defaults: Vec<Setting>,
     circuits: ByName<(Vec<Setting>, Config)>,
     persistence: Option<Persistence>,
-    /// Set once the names of the tables were passed to `roll_call`, which reports names without a circuit. Clones share
-    /// this field, so that the names are passed only once.
+    /// Set after the names of the tables have been passed to `roll_call`, which reports names without a circuit. Clones
+    /// share this field, so that the names are passed only once.
     expected: Arc<OnceLock<()>>,
 }
 
@@ -271,8 +272,9 @@ impl Settings {
         self.persistence.as_ref()
     }
 
-    /// Passes the names of the tables to `roll_call` as expected names, so that a misspelt name is reported. Only a
-    /// request for a circuit or a registry calls this method, because a program may read a file only to check the file.
+    /// Passes the names of the tables to `roll_call` as expected names, so that a misspelt name is reported. The
+    /// methods that return circuits or a registry call this method. A program that reads a file only to check the file
+    /// gets no warnings.
     fn expect_circuits(&self) {
         let tables = self.draft.circuits.entries();
         let call = |(name, entry): (String, &Entry)| Call::Set { name, kind: Kind::Table, setting: entry.to_string() };

@@ -1,10 +1,11 @@
 //! Load shedding, which refuses heavy operations while the machine is busy, so that light operations still succeed.
 //!
-//! A [`LoadSheddingLayer`] is a separate layer outside the breaker, and reports its events on the same circuit. The
-//! layer refuses a call if two limits are exceeded. The load of the system must have risen above its limit, by default
-//! 85 %. The estimated load of the operation must also be above its limit, by default 100. The caller of a refused call
-//! gets a [`Rejected`](crate::Rejected) with [`RejectReason::LoadShed`], and the call is counted as shed. The service
-//! is not at fault. Therefore such a call does not count as a failure, is not a probe and does not enter the window.
+//! A [`LoadSheddingLayer`] is a separate layer outside the breaker, and reports its events on the circuit of the
+//! breaker. The layer refuses a call if two limits are exceeded. The load of the system must have risen above its
+//! limit, by default 85 %. The estimated load of the operation must also be above its limit, by default 100. The caller
+//! of a refused call gets a [`Rejected`](crate::Rejected) with [`RejectReason::LoadShed`], and the call is counted as
+//! shed. The service is not at fault. Therefore such a call does not count as a failure, is not a probe and does not
+//! enter the window.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -34,14 +35,14 @@
 //!   through.
 //! * The call is made inside a probe of the same circuit.
 //! * The circuit is in shadow. The call goes through and is counted in [`Totals::would_reject`].
-//! * The load is unknown, because the probe returns no load, panics, or has not returned for two seconds.
+//! * The load is unknown, because the [`LoadProbe`] returns no load, panics, or has not returned for two seconds.
 //!
 //! # Polling the load
 //!
 //! The layer needs no task and no runtime. One call polls the load at most every 250 ms by the circuit's clock, and all
-//! other calls use the last reading. A probe that blocks delays only the call that polls it. Shedding begins above the
-//! limit and ends, by default, 5 percentage points below the limit. Therefore small changes of the load do not switch
-//! shedding on and off.
+//! other calls use the last reading. A `LoadProbe` that blocks delays only the call that polls it. Shedding begins
+//! above the limit and ends, by default, 5 percentage points below the limit. Therefore small changes of the load do
+//! not switch shedding on and off.
 //!
 //! [`RejectReason::LoadShed`]: crate::state::RejectReason::LoadShed
 //! [`Totals::would_reject`]: crate::circuit::Totals::would_reject

@@ -3,7 +3,7 @@
 //! A text of a caller, of an operator, of a store or of a settings file can have any length, can contain a password,
 //! and can contain invisible characters that make the text look like another text. Only this module has a list of such
 //! characters, so that a text that is refused in one place is not accepted in another place. The module depends on no
-//! module above it, because every other module may have to show texts. The program `circuitctl` compiles the same file.
+//! other module, so that every other module can use its functions. The program `circuitctl` compiles the same file.
 
 #[path = "shown/mask.rs"]
 pub(crate) mod mask;
@@ -14,8 +14,8 @@ pub(crate) use mask::masked;
 /// text with such a character can look like another text.
 ///
 /// The list has the general categories Cc, Cf, Zl and Zp of Unicode, the property `Default_Ignorable_Code_Point`, and
-/// the characters whose glyph is blank although they are no white space. Spaces are not in the list, because the reason
-/// that an operator gives for an act may have several words.
+/// the characters whose glyph is blank although they are no white space. Spaces are not in the list, because the text
+/// of an operator may have several words.
 pub(crate) fn forges(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -27,8 +27,8 @@ pub(crate) fn forges(c: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Returns true if the name of a circuit may contain the character. A name has no spaces, because a space ends the name
-/// in a line of a log.
+/// Returns true if the name of a circuit may contain the character. A name has no spaces, because a space would end the
+/// name in a log line.
 pub(crate) fn is_printable(c: char) -> bool {
     !c.is_whitespace() && !forges(c)
 }

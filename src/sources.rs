@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io;
 use std::iter::successors;
 
-/// Returns an error and its sources, from the outermost error to the innermost one, at most [`LONGEST`] of them.
+/// Returns an error and its sources, from the outermost error to the innermost one. Ends after [`LONGEST`] errors.
 ///
 /// The `source` of an `io::Error` skips the error that the `io::Error` wraps, and returns the source of the wrapped
 /// error. The chain contains the wrapped error too.

@@ -112,7 +112,7 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The version of the published state in a stored record, which increases with every state that an instance publishes.
+/// The version of the state in a stored record. The version increases with every state that an instance publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Generation(pub(crate) u64);
 
@@ -201,9 +201,9 @@ pub struct Transition {
     pub to: Standing,
     /// The cause of the transition, with its numbers. [`because`](Self::because) returns the cause in words.
     pub reason: Reason,
-    /// The reason from the store, with the time and the instance of the new state, if this process took the new state
-    /// over from a store. `None` if this process made the transition by itself, or if the store does not contain the
-    /// reason.
+    /// The stored reason for the new state, if this process took the new state over from a store. The reason has the
+    /// time at which the state began, and the instance that entered the state. `None` if this process made the
+    /// transition by itself, or if the store does not contain the reason.
     pub earlier: Option<Arc<EarlierReason>>,
     /// The era that began with this transition. The era is the version of the circuit's state in this process, and
     /// increases by one with each transition.
@@ -236,8 +236,8 @@ pub struct Transition {
     pub bypassed: bool,
     /// The id of the order that caused the transition. `None` if no order with an id caused the transition.
     pub order: Option<Arc<str>>,
-    /// The state that a reset requests, if the transition is a reset. Other instances enter this state, even if the
-    /// circuit in this process was healthy and stayed closed.
+    /// The state that a reset requests. `None` if the transition is no reset. Other instances enter this state, even if
+    /// the circuit in this process was healthy and stayed closed.
     pub(crate) resets_to: Option<order::To>,
     /// True if the coordinator logs the transition, with the name of the store. The observer for logs then skips the
     /// transition, so that the log has only one line for the transition.
@@ -263,9 +263,8 @@ pub struct Snapshot {
     /// The time until a forced-open or disabled mode ends by itself. `None` if only an operator can end the mode, or if
     /// the circuit is in another mode.
     pub held_for: Option<Duration>,
-    /// The number of openings in a row. The number is lower the longer the circuit has been closed since the last
-    /// opening. [`Status::attempt`](crate::Status::attempt) shows the number without this reduction until the next
-    /// trip.
+    /// The number of openings in a row. The longer the circuit has been closed since the last opening, the lower is the
+    /// number. [`Status::attempt`](crate::Status::attempt) shows the number without this reduction until the next trip.
     pub attempt: u32,
     /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,
@@ -279,8 +278,8 @@ pub struct Snapshot {
     pub tripped_for: Option<Duration>,
     /// The reason of the state in words. If the circuit is not closed, this is the reason of its opening.
     pub earlier: Option<Arc<EarlierReason>>,
-    /// The time since the beginning of the state that `earlier` explains. `None` if the time is not known. Reasons
-    /// measure the durations of an open circuit from that beginning.
+    /// The time since the beginning of the state that `earlier` explains. `None` if the time is not known. Later
+    /// reasons of an open circuit, such as [`Reason::WaitElapsed`], measure their durations from that beginning.
     pub earlier_for: Option<Duration>,
     /// The time since the circuit closed, while its [ramp](crate::config::ConfigBuilder::ramp) lasts. `None` if the
     /// circuit is not closed or is not in a ramp, or if the time is not known.

@@ -266,7 +266,7 @@ pub struct Write {
     /// The shortest time for which a store with expiry keeps the value. With `None` the store keeps the value until the
     /// value is deleted. Stores without expiry ignore this field.
     pub ttl: Option<Duration>,
-    /// The importance of the write to other instances. A watch reports the importance as a hint. A store may ignore the
+    /// The importance of the write to other instances. A watch reports the importance as a hint. A store ignores the
     /// hint, or passes the hint unchanged to [`WatchSender::changed_with`].
     pub hint: Hint,
 }

@@ -4,10 +4,10 @@
 //! the last n calls. Beside the window, `run` has the weight of the consecutive failures, and `cells` has the successes
 //! that each thread counts for itself. `under_way` has the calls that have not ended yet.
 //!
-//! Each atomic word of `time`, `calls` and `run` has a number and a tag (the low bits of its era), and changes in one
-//! exchange. So an outcome counts in its own era or in no era, even if the era ends between admission and recording.
-//! The sums are exact while no call ends. A call that ends during the reading of the sums may be missing in some of the
-//! sums.
+//! Each atomic word of `time`, `calls` and `run` has a number and a tag (the low bits of its era, which is the version
+//! of the state), and changes in one exchange. So an outcome counts in its own era or in no era, even if the era ends
+//! between admission and recording. The sums are exact while no call ends. A call that ends during the reading of the
+//! sums may be missing in some of the sums.
 //!
 //! The window does not read a clock, decide on a trip, or know a circuit.
 
@@ -89,9 +89,9 @@ impl Window {
     /// Returns the age up to which a time window is too young for a rate. The age is the time of one bucket, but at
     /// most 1 s. `None` for a window of the last calls, which is never too young.
     ///
-    /// Without this age the first few calls of a busy circuit would decide. The limit of 1 s is needed, because a
-    /// bucket of a window of one hour lasts 6 minutes. Without the limit the circuit would ignore an outage for 6
-    /// minutes.
+    /// Without this age the first few calls in a new window could trip a busy circuit. The limit of 1 s is needed,
+    /// because a bucket of a window of one hour lasts 6 minutes. Without the limit the circuit would ignore an outage
+    /// for 6 minutes.
     pub(crate) fn young(self) -> Option<Duration> {
         match self.0 {
             Shape::Time { length, buckets } => Some((length / buckets.max(1)).min(Duration::from_secs(1))),
@@ -179,7 +179,7 @@ pub(crate) struct Mark {
     pub(crate) slow: bool,
 }
 
-/// The era and the time of an outcome, or of the start of a call.
+/// The era (version of the state) and the time of an outcome, or of the start of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamp {
     pub(crate) era: u64,
@@ -196,8 +196,8 @@ pub(crate) enum Evidence {
 }
 
 impl Evidence {
-    /// Returns the empty evidence. `window` is `None` if no rule needs a window, and `slow` is true if the slow-call
-    /// rule is on.
+    /// Returns an empty window. `window` is `None` if no rule needs a window, and `slow` is true if the slow-call rule
+    /// is on.
     pub(crate) fn new(window: Option<Window>, slow: bool) -> Self {
         match window.map(|window| window.0) {
             Some(Shape::Time { length, buckets }) => Self::Time(TimeWindow::new(length, buckets, slow)),
@@ -216,12 +216,13 @@ impl Evidence {
     }
 
     /// Returns true if a success that cannot trip the circuit may be counted in a cell (the counts of one thread). A
-    /// circuit with a ring counts no successes in cells, because a ring needs the order of all calls.
+    /// circuit with a window of the last calls counts no successes in cells, because this window needs the order of all
+    /// calls.
     pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }
 
-    /// Returns true if `record` needs the present time, as for a time window.
+    /// Returns true if `record` needs the present time, which only a time window does.
     pub(crate) const fn needs_now(&self) -> bool {
         matches!(self, Self::Time(_))
     }
@@ -247,8 +248,8 @@ impl Evidence {
         }
     }
 
-    /// Empties the window for a new era. The caller holds the circuit's cold mutex and publishes the era after this
-    /// call.
+    /// Empties the window for a new era (version of the state). The caller holds the circuit's cold mutex and publishes
+    /// the era after this call.
     pub(crate) fn begin(&self, era: u64) {
         match self {
             Self::Time(window) => window.begin(era),
@@ -259,7 +260,8 @@ impl Evidence {
 
     /// Adds the sums of a restored circuit. The caller holds the circuit's cold mutex.
     ///
-    /// The sums are evidence, but not calls of this process, so [`recorded`](Self::recorded) leaves the sums out.
+    /// The rules count these sums, but [`recorded`](Self::recorded) leaves them out, because this process has not made
+    /// the calls.
     pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
         match self {
             _ if tally.calls == 0 => {}

@@ -108,8 +108,8 @@ pub(super) enum Access {
 }
 
 impl Access {
-    /// Returns true if the client of a request that reads may also act. To find out, the function calls the authoriser
-    /// with the same headers and extensions, but with the method and the path of an order to trip.
+    /// Returns true if the client of a read request may also act. To find out, the function calls the authoriser with
+    /// the same headers and extensions, but with the method and the path of an order to trip.
     pub(super) fn may_act(&self, parts: &Parts) -> bool {
         let Self::Authorised(authoriser) = self else { return false };
         let mut act = parts.clone();
@@ -152,8 +152,8 @@ fn closed() -> Problem {
 pub(super) struct Reader(pub(super) Option<User>);
 
 /// The middleware of all routes, which checks the host of a request before all other checks. After DNS rebinding, the
-/// page of an attacker has the same origin as this router. An authoriser that knows a user by the address of the client
-/// would accept the requests of that page.
+/// page of an attacker has the same origin as this router. An authoriser that recognises a user by the address of the
+/// client would accept the requests of that page.
 pub(super) async fn hosts(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if let Err(foreign) = panel.site.check_host(&parts) {
@@ -239,7 +239,7 @@ fn same_origin(panel: &Panel, parts: &Parts, user: Option<&User>) -> Result<(), 
 /// Refuses a body that is not declared as JSON. A form of another site can send three content types without a preflight
 /// (Fetch, 2.2.2), and JSON is none of them.
 fn json_only(parts: &Parts) -> Result<(), Problem> {
-    // Only orders have a body to check. The router answers every other method with 405.
+    // Only orders, which are `POST` requests, have a body to check. The router refuses every other method with 405.
     if parts.method != Method::POST {
         return Ok(());
     }

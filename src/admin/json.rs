@@ -21,7 +21,7 @@ use crate::window::Tally;
 #[derive(Debug, Serialize)]
 pub(super) struct CircuitJson {
     name: String,
-    /// State and mode combined, as a caller of the circuit experiences them.
+    /// The state, or the mode that overrides the state (forced open, disabled), as one text.
     standing: String,
     state: &'static str,
     mode: &'static str,

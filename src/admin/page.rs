@@ -55,7 +55,7 @@ fn inside(element: &str) -> &'static str {
 }
 
 /// Encodes the bytes as Base64 (RFC 4648, section 4), which is the encoding of hashes in a Content-Security-Policy. The
-/// encoding alone is too short to justify a dependency.
+/// function is too short to justify a dependency.
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {

@@ -113,8 +113,8 @@ pub(super) struct AuditQuery {
     limit: Option<usize>,
 }
 
-/// A query, or axum's rejection of a query with an unexpected form. The handlers answer the rejection instead of axum,
-/// so that the answer is a problem document.
+/// A query, or axum's rejection of a query with an unexpected form. The handlers turn the rejection into the response,
+/// so that the response is a problem document. Otherwise axum would respond with plain text.
 pub(super) type Sent<T> = Result<Query<T>, QueryRejection>;
 
 /// Returns the query, or the problem for a query of an unexpected form.

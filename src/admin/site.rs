@@ -149,8 +149,8 @@ pub(super) struct ForeignHost<'a> {
 }
 
 impl ForeignHost<'_> {
-    /// Returns the sentence for the client. The sentence has no allowed host, because the client may be a page of an
-    /// attacker.
+    /// Returns the sentence for the client. The sentence does not name the allowed hosts, because the client may be a
+    /// page of an attacker.
     pub(super) fn sentence(&self) -> String {
         match &self.sent {
             Some(sent) => {
@@ -181,8 +181,9 @@ fn named(header: &str, value: &[u8]) -> String {
     format!("its {header} is `{}`", text(value))
 }
 
-/// Returns the value of a header for an answer or the log, cut and escaped. Only a value with an `@` can contain a
-/// password, so only such a value is masked. A mask could hide the port, which may be the reason of the refusal.
+/// Returns the value of a header for an answer or the log, cut and escaped. A value with an `@` can contain a password,
+/// and is masked. Other values are not masked, because a mask could hide the port, and the port may be the reason of
+/// the refusal.
 fn text(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
     if value.contains('@') { quoted(&value) } else { escaped(&value, 200) }
@@ -215,7 +216,7 @@ impl Origin {
     }
 
     /// Returns true if each host of the request equals the host of this origin, with the same port. A host without a
-    /// port has the default port of the scheme.
+    /// port has the default port of the origin's scheme.
     fn is_of(&self, parts: &Parts) -> bool {
         let default = default_port(self.is_https);
         let is_at = |host: Host| host.name == self.name && host.port.unwrap_or(default) == self.port;
@@ -286,7 +287,8 @@ fn name(host: &str) -> Option<String> {
 }
 
 /// Returns true if a browser reads a host whose last part is `last` as an IPv4 address (URL Standard, 3.5). The browser
-/// then sends the address as four decimal numbers, so that every other form is refused.
+/// then sends the address as four decimal numbers. A setting in another form, such as `0x7f.1`, would match no request,
+/// and is refused.
 fn is_number(last: &str) -> bool {
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
     let is_decimal = !last.is_empty() && last.bytes().all(|c| c.is_ascii_digit());

@@ -40,9 +40,9 @@ impl Error for InvalidToken {}
 /// The time of a comparison reveals nothing about a token. Choose tokens that cannot be guessed. Wrong tokens are
 /// logged, at most one line a minute and without the token.
 ///
-/// If a request has such a token, the router does not compare its `Origin` with its `Host`, because a browser adds no
-/// token to the requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must
-/// not add the token itself, unless the proxy refuses the requests of other sites.
+/// If a request has such a token, the router does not compare `Origin` with `Host`, because a browser adds no token to
+/// the requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must not add
+/// the token itself, unless the proxy refuses the requests of other sites.
 ///
 /// # Errors
 ///

@@ -111,8 +111,8 @@ async fn run(arguments: Arguments) -> Answer {
             let mut views: Vec<_> = shown.iter().map(View::of).collect();
             let left_out = views.len().saturating_sub(*limit);
             if left_out > 0 {
-                // Circuits that need attention come first, so that the limit leaves out other circuits before them. The
-                // sort is stable, and keeps the order of names.
+                // Circuits that need attention come first, so that the limit cuts off the other circuits. The sort is
+                // stable, so the circuits of each kind stay sorted by name.
                 views.sort_by_key(|view| !view.needs_attention());
                 views.truncate(*limit);
             }
@@ -133,7 +133,7 @@ async fn run(arguments: Arguments) -> Answer {
                 Some(since) => Some(since.from(operator.now().await.map_err(|error| Failure::of_store(&error))?)),
                 None => None,
             };
-            // One row more than is printed is loaded, so that the answer can report that there are older rows.
+            // The query loads one row more than the command prints. If the extra row exists, there are older rows.
             let mut filter = AuditFilter::new().limit(limit + 1);
             (filter.service, filter.user, filter.since) = (service.clone(), user.clone(), since);
             let mut rows = operator.audit(&filter).await.map_err(|error| Failure::of_store(&error))?;

@@ -25,8 +25,8 @@ pin_project! {
     /// outcome is cancelled, as for [`ResponseFuture`]. A cancelled call is neutral, or a failure of weight 0.5 once it
     /// has waited for `cancelled_counts_after`. After the future is ready, the body has the permit, and a drop of the
     /// body ends the call, see [`TrackedBody`].
-    // `D` and `E` are parameters, because the compiler cannot resolve the two types in the future of a task whose
-    // errors are boxed. `Flight` has the details.
+    // `D` (the data of the classifier) and `E` (the error of a rejection) are type parameters, because the compiler
+    // cannot resolve their defaults in the future of a task with boxed errors. `Flight` has the details.
     #[must_use = "futures do nothing unless polled"]
     pub struct TrackedFuture<
         F,
@@ -89,7 +89,7 @@ where
 }
 
 /// Judges the call now and returns `None`, if the classifier can judge by the head of the response or if the response
-/// has no content. Otherwise returns the tail of the call, which the body will end.
+/// has no content. Otherwise returns the tail of the call (the part until the end of the body).
 fn after_head<B, C, Req, Err>(
     mut flight: Flight<C, Req, Response<B>, Err>,
     response: &Response<B>,
@@ -105,8 +105,8 @@ where
     ) {
         return None;
     }
-    // A body without content is judged now, because the caller may drop such a body without a poll, and the drop would
-    // count as a cancelled call.
+    // The call is judged now if its response has no content. The caller may drop an empty body without a poll, and the
+    // call would then count as cancelled.
     if !content.follows(response.status()) || flight.run(|| response.body().is_end_stream()) {
         flight.judge((), |classifier, call, (), elapsed| classifier.end(call, None, elapsed), |_, ()| None);
         return None;

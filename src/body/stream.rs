@@ -37,8 +37,8 @@ pin_project! {
     /// A body has ended once it has delivered all bytes of its `Content-Length` or of its exact size, even if the
     /// caller does not poll again. Such a body has not ended while trailers may follow or while the caller waits for
     /// more.
-    // `D` is the data that the classifier keeps for the call. `D` is a parameter, because the compiler cannot resolve
-    // `C::Call` in the future of a task whose errors are boxed. `Flight` has the details.
+    // `D` is the data that the classifier keeps for the call. `D` is a type parameter, because the compiler cannot
+    // resolve `C::Call` in the future of a task with boxed errors. `Flight` has the details.
     #[must_use = "a body that is dropped before its end counts as a cancelled call"]
     pub struct TrackedBody<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
     where

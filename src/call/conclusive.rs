@@ -173,8 +173,8 @@ impl HasStatus for reqwest::Response {}
 
 /// An `http::Response`, as hyper returns it, and a `reqwest::Response` do not compile in
 /// [`Circuit::call`](crate::Circuit::call), because the status decides if the call has failed. The same holds for a
-/// status alone, and for a response in an option, in a list or an array, or at the beginning of a tuple of two to twelve
-/// elements.
+/// status alone, and for a response in an option, in a list or an array, or at the beginning of a tuple of two to
+/// twelve elements.
 ///
 /// For a response, use [`HttpClassifier`](crate::classify::HttpClassifier) or `ReqwestClassifier` with
 /// [`call_classified`](crate::Circuit::call_classified). For a status alone, use

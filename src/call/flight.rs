@@ -36,7 +36,7 @@ where
     /// The data of the classifier for this call. `None` once the call has been judged.
     call: Option<D>,
     classifier: C,
-    /// True while a part of the call runs. Only a panic drops the flight during that time.
+    /// True while a part of the call runs. Only a panic can drop the flight during that time.
     polling: bool,
     types: PhantomData<fn(Req, Res, Err)>,
 }
@@ -122,9 +122,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         )
     }
 
-    /// Polls the call, but does not judge its result. If the call is pending and its permit has no start time, the
-    /// permit reads the start time now. The start time is needed because a call that is cancelled after a long wait
-    /// counts as a failure.
+    /// Polls the call, but does not judge its result. If the call is pending and its permit has no start time yet, the
+    /// present time becomes the start time. The start time is needed, because a call that is cancelled after a long
+    /// wait counts as a failure.
     #[inline]
     pub(super) fn poll_unjudged<F: Future>(
         &mut self,
@@ -142,8 +142,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
 
     /// Judges the call by its result, and returns the result. `judge` returns the outcome to record, and `describe` the
     /// text of a failure. A call that has been judged before is not recorded again.
-    // The result is moved through this function, because a reference that another function keeps would force the result
-    // of every successful call into memory.
+    // The result is passed by value. A reference to the result in another function would force the result of every
+    // successful call into memory.
     #[inline(always)]
     pub(crate) fn judge<T>(
         &mut self,
@@ -180,8 +180,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 
     /// Returns the outcome to record, which is the given outcome except in one case. If the classifier never counts
-    /// cancelled calls, a failure by the deadline of the caller becomes [`Outcome::Ignored`]. The failure stays if a
-    /// shorter timeout of the client, or a reset by the service, ended the call clearly before that deadline.
+    /// cancelled calls, a failure that the caller's deadline has caused becomes [`Outcome::Ignored`]. The failure stays
+    /// a failure if a shorter timeout of the client, or a reset by the service, ended the call clearly before that
+    /// deadline.
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
@@ -226,7 +227,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         self.call.is_none()
     }
 
-    /// Returns true while a part of the call runs. A flight that is dropped during such a part has panicked.
+    /// Returns true while a part of the call runs. If the flight is dropped during such a part, the call has panicked.
     pub(crate) const fn is_polling(&self) -> bool {
         self.polling
     }
@@ -250,8 +251,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         self.permit.answered();
     }
 
-    /// Reads the start time of the call, unless the start time has been read before. The start time shows how long a
-    /// call that is cancelled later has waited.
+    /// Sets the start time of the call to the present time, unless the call has a start time. If the call is cancelled
+    /// later, the start time shows how long the caller has waited.
     pub(crate) fn begin_waiting(&mut self) {
         self.permit.begin_waiting();
     }
@@ -283,7 +284,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Starting<'_, C, Req, Res, Err>
 }
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Starting<'_, C, Req, Res, Err> {
-    // The fields are passed by value, so that the admission can stay in registers in the usual case without a panic.
+    // The fields are passed by value, so that the admission can stay in registers as long as nothing panics.
     #[inline]
     fn drop(&mut self) {
         Self::panicked(self.admission, self.classifier, self.call.take());

@@ -214,7 +214,8 @@ where
 {
     let outcome = |result: &Result<_, _>| result.as_ref().map_or_else(|_| Outcome::timeout(), by_default);
     let describe = |result: &Result<_, _>| result.as_ref().ok().and_then(text_of_error);
-    // The timer is created by the first poll, because its creation panics outside a runtime.
+    // The timer is created at the first poll, because its creation panics outside a runtime, and the caller may create
+    // this future outside a runtime.
     follow(
         wait,
         admit,

@@ -55,8 +55,8 @@ impl Branch {
     fn admit_or_reject(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
         let word = inner.load();
-        // There are two reasons why the circuit can be flowing (calls go through) in this function. The circuit counts
-        // its calls under way, or has closed since the first load of the word.
+        // The circuit can be flowing (calls go through) here for two reasons. Either the circuit counts its calls under
+        // way, or the circuit has closed since the caller loaded the word.
         if word.is_flowing() {
             let (started, measured) = inner.start(start, None);
             if !inner.note_start(word, started) {
@@ -127,8 +127,8 @@ impl Branch {
                     if inner.load().era() != era {
                         continue;
                     }
-                    // The verdict counted this call as a probe for a moment. A task that checked the circuit in that
-                    // moment waits now, although another probe is possible again. Therefore the tasks are woken.
+                    // For a moment this call was counted as a probe. A task that checked the circuit in that moment
+                    // waits now, although another probe is possible again. Therefore the tasks are woken.
                     inner.wakers.wake();
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
@@ -152,7 +152,7 @@ impl Branch {
 
     /// Counts a rejection, and reports a summary of the rejections if a summary is due. Returns the facts of the
     /// rejection.
-    // Always inlined, because the reason is a constant for most callers, so that the compiler removes the tests of the
+    // Always inlined, because most callers pass a constant reason, and the compiler then removes the tests of the
     // reason.
     #[inline(always)]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
@@ -160,8 +160,8 @@ impl Branch {
         // Relaxed, because the time publishes no other data.
         let due = self.inner.counts.next_summary.load(Relaxed);
         if now.as_nanos() >= due {
-            // A summary names the wait until the next probe. The wait after a rejection by a limit is not such a wait,
-            // because a limited circuit does not probe.
+            // A summary contains the wait until the next probe. A circuit with a ramp or a throttle does not probe, so
+            // the summary of its rejections contains no wait.
             let probes = !matches!(reason, RejectReason::Ramp | RejectReason::Throttled) && wait != UNKNOWN;
             self.inner.summarise(due, probes.then(|| Duration::from_nanos(wait)), now);
         }
@@ -175,8 +175,8 @@ impl Branch {
         let kind = match reason {
             RejectReason::HalfOpen => Some(Kind::HalfOpen),
             RejectReason::Tripped | RejectReason::LoadShed => Some(Kind::Tripped),
-            // The rejections of a limit need no cell (a count with one writer), because each random draw for a limit
-            // already writes a word that all threads share.
+            // Rejections by a limit (ramp or throttle) need no cell (a count with one writer), because each random draw
+            // for a limit already writes a word that all threads share.
             RejectReason::Ramp | RejectReason::Throttled => None,
         };
         if reason == RejectReason::Throttled {

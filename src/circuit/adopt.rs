@@ -78,9 +78,10 @@ impl Circuit {
     /// Numbers that make no sense count as zero.
     ///
     /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the number of openings in a row
-    /// and the ramp. The circuit adds the run and the sums of the snapshot to its own evidence, so that its own
-    /// evidence still counts if the restore comes late. The added evidence can trip the circuit at the next failure,
-    /// but not during the restore. [`Totals`](super::Totals) do not include the added evidence.
+    /// and the ramp. The circuit adds the run (the failures since the last success) and the sums of the snapshot to its
+    /// own evidence, so that its own evidence still counts if the restore comes late. The added evidence can trip the
+    /// circuit at the next failure, but not during the restore. [`Totals`](super::Totals) do not include the added
+    /// evidence.
     ///
     /// A closed circuit whose [group](crate::Group) has no open slot stays closed in the mode of the snapshot, even if
     /// the snapshot has another state.
@@ -135,8 +136,8 @@ impl Circuit {
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (attempt, last_open);
-                // An operator can end the closed state of a circuit without an open slot of its group. Such a circuit
-                // takes a slot now if a slot is free, as at a reopening.
+                // An operator can open a circuit even if its group has no open slot. If this circuit has left the
+                // closed state without a slot, the circuit takes a free slot now, as at a reopening.
                 if plan.standing.state != State::Closed {
                     inner.take_slot(cold, word);
                 }
@@ -158,7 +159,8 @@ impl Circuit {
         });
         let is_suppressed = suppressed_in.is_some();
         if let Some(word) = suppressed_in {
-            // If the snapshot has changed the mode, the circuit stays closed in the era of that transition.
+            // The suppressed opening is recorded for the present era. If the snapshot has changed the mode, that
+            // transition has begun the present era.
             inner.suppress(edge.as_ref().map_or(word.era(), |edge| edge.era), now, &suppressed_for);
         }
         if moved { Err(Moved) } else { Ok(Adopted { edge, is_suppressed }) }

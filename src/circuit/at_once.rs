@@ -28,8 +28,8 @@ impl Inner {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };
         let now = self.now();
         let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER));
-        // The loop ends, because each turn changes the circuit or finds that another thread has changed the circuit, or
-        // that the opening is suppressed.
+        // A turn opens the circuit, and the next turn then returns. If another thread has begun a new era first, the
+        // next turn decides for that era.
         loop {
             let word = self.load();
             if word.bypassed() || word.mode().is_hold() {

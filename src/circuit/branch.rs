@@ -2,8 +2,8 @@
 //!
 //! Each branch has a reference count of its own, because two threads that count references on one cache line cost each
 //! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
-//! circuit often, the circuit is spread. Each index of a seat (a small number of a live thread) then gets a branch, and
-//! a cell for its counts.
+//! circuit often, the circuit is spread. Each index (a small number that one live thread has) then gets a branch, and a
+//! cell for the counts of its thread.
 //!
 //! A thread without a cell uses the counts that all threads share. `circuit/admit.rs` and `circuit/outcomes.rs` report
 //! each such use to `note_contention`. `window/contention.rs` counts the uses, and so finds that the circuit should be
@@ -23,7 +23,7 @@ use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 #[repr(align(64))]
 pub(crate) struct Branch {
     pub(super) inner: Arc<Inner>,
-    /// The branches of the threads, one for each index of a seat (the small number of a thread). Only the root has
+    /// The branches of the threads, one for each index (a small number that one live thread has). Only the root has
     /// these branches, and only once the circuit is spread.
     spread: OnceLock<Box<[Arc<Self>]>>,
     /// The load and the limits by which load shedding has rejected a call. Such a call gets a branch of its own, so
@@ -89,7 +89,7 @@ impl Branch {
         }
     }
 
-    /// Gives each index of a seat (the small number of a thread) a cell and a branch. Returns true once the circuit is
+    /// Gives each index (a small number that one live thread has) a cell and a branch. Returns true once the circuit is
     /// spread, and false if another thread holds the lock.
     pub(super) fn spread(&self) -> bool {
         // The lock makes sure that the circuit is spread once, and that no other change of the word comes between its

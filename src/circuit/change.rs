@@ -48,7 +48,7 @@ pub(super) struct Plan {
     pub(super) hold_for: Option<Duration>,
     /// The time since the circuit closed, if that happened on another instance or before a restart.
     pub(super) closed_for: Option<Duration>,
-    /// The failure that opens the circuit or lengthens its opening. `None` if no single failure does.
+    /// The failure that opens the circuit or lengthens its opening. `None` if no single failure is the cause.
     pub(super) failure: Option<Failed>,
     /// The weight of the run (the failures since the last success) at the start of the era. Zero unless a snapshot has
     /// a weight.
@@ -57,8 +57,8 @@ pub(super) struct Plan {
     pub(super) tally: Tally,
     /// The successes of probes at the start of the era. The number is zero unless it comes from a snapshot.
     pub(super) successes: u32,
-    /// The time since the circuit has left the closed state or was tripped, if that happened on another instance or
-    /// before a restart.
+    /// The time since the circuit has left the closed state or an operator tripped the circuit, if that happened on
+    /// another instance or before a restart.
     pub(super) tripped_for: Option<Duration>,
     /// The id and the hash of the operator's order that makes the transition. `None` without an order, or if the order
     /// has no id.
@@ -144,8 +144,8 @@ impl Inner {
             Standing { .. } => None,
         };
         if !from.standing().is_tripped() {
-            // The rejections of an outage count from the trip, so earlier rejections, such as the rejections of a ramp,
-            // are subtracted later.
+            // The rejections of an outage are counted from the trip on. Therefore this number of earlier rejections,
+            // for example by a ramp, is subtracted later.
             cold.rejected_before = rejected;
         }
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });

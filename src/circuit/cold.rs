@@ -195,8 +195,8 @@ impl Past {
         self.checks.get_or_insert_default()
     }
 
-    /// Returns the earlier order with this id, as far as the circuit remembers one. An order that is sent again does
-    /// nothing.
+    /// Returns the earlier order with this id, if the circuit still remembers that order. An order that is sent again
+    /// does nothing.
     pub(super) fn earlier(&self, id: &str) -> Earlier {
         self.orders.iter().find(|(done, _)| **done == *id).map_or(Earlier::None, |(_, hash)| Earlier::Done(*hash))
     }

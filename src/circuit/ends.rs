@@ -1,4 +1,4 @@
-//! Correction of the ends of an opening and of a hold after the machine was suspended, by the clock of the store.
+//! The correction of the end of an opening or a hold, by the clock of the store, after the machine was suspended.
 //!
 //! The monotonic clock of a machine stops while the machine is suspended, so that a deadline by this clock comes too
 //! late. The clock of the store does not stop, and the coordinator uses that clock to move such a deadline to an

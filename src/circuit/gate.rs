@@ -157,8 +157,8 @@ impl Scene<'_> {
         let probing = &self.config.probes;
         let Round { half_open_for, patience, leased_until, slots, in_probe } = self.round;
         let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
-        // While each probe needs a lease of the fleet, the fleet ends the era. The age of the era is no reason to end
-        // the era, because the age includes the waits for leases.
+        // While each probe needs a lease of the fleet, the fleet decides when the era ends. The age of the era is no
+        // reason to end the era, because the age includes the waits for leases.
         let is_leased = self.now < leased_until;
         if slots.overdue > 0 {
             return Err(match (successes, failures) {
@@ -185,8 +185,8 @@ impl Scene<'_> {
         })
     }
 
-    /// Returns the scene as it would be after the change. For a mode, `leased_until` returns the time until which each
-    /// probe needs a grant (a permission of the coordinator).
+    /// Returns the scene as it would be after the change. `leased_until` takes a mode, and returns the time until which
+    /// each probe in this mode needs a grant (a permission of the coordinator).
     fn after(self, due: Due, leased_until: impl Fn(Mode) -> Tick) -> Self {
         let next = Self { mode: self.beneath, round: Round::default(), ..self };
         match due {
@@ -206,8 +206,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Returns the answer that a call would get after every change that is due. For a mode, `leased_until` returns the
-    /// time until which each probe needs a grant (a permission of the coordinator).
+    /// Returns the answer that a call would get after every change that is due. `leased_until` takes a mode, and
+    /// returns the time until which each probe in this mode needs a grant (a permission of the coordinator).
     pub(super) fn settled(mut self, leased_until: impl Fn(Mode) -> Tick) -> Gate {
         loop {
             match self.gate() {

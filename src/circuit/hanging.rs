@@ -1,28 +1,28 @@
 //! Calls that hang, which count as slow before they end.
 //!
-//! A slow call is known only at its end. Without this module, a circuit would let calls through to a service that
-//! answers nothing until the first callers time out, which can take half a minute. So with a slow-call rule, a call
-//! that has been under way for `slower_than` or longer counts as a slow call before it ends. When the call ends, it
-//! enters the window and no longer counts as hanging. An end after the era (the time between two transitions) of the
-//! call changes nothing. Only the slow-call rule counts hanging calls, because a hanging call is no failure yet. A
-//! hanging call counts only for the duration of the window, as a call that has ended does. Otherwise long polls would
-//! outnumber the other calls. A window over a number of calls has no duration. With such a window, a hanging call
-//! counts for ten seconds.
+//! A slow call is known only at its end. If a service stops answering, a circuit without this module would notice the
+//! fault only when the first callers time out, which can take half a minute. Therefore a circuit with a slow-call rule
+//! counts hanging calls too. A call that has been under way for `slower_than` or longer counts as a slow call before it
+//! ends. When the call ends, it enters the window and no longer counts as hanging. A call that ends after its era (the
+//! time between two transitions) changes nothing. Only the slow-call rule counts hanging calls, because a hanging call
+//! is no failure yet. A hanging call counts only for the duration of the window, as a call that has ended does.
+//! Otherwise long polls would outnumber the other calls. A window over a number of calls has no duration. With such a
+//! window, a hanging call counts for ten seconds.
 //!
-//! `window/under_way.rs` counts the calls, and this file decides when the rule is checked. Time makes calls hang, but a
-//! timer for each circuit would cost more than the rule is worth. Therefore the first call of each time bucket checks
-//! the rule, and so does every outcome that may trip the circuit. If no calls come, a read of the status checks the
-//! rule. A refresh of the metrics, the runner of a health probe, and once a second the task of a registry with a store
-//! do so too. If the check of a new call opens the circuit, the gate then decides on this call, and rejects it unless
-//! the circuit is in shadow.
+//! `window/under_way.rs` counts the calls under way, and this file decides when the rule is checked. Time makes calls
+//! hang, but a timer for each circuit would cost more than the rule is worth. Therefore the first call of each time
+//! bucket checks the rule, and so does every outcome that may trip the circuit. Even if no calls come, the rule is
+//! checked by each read of the status, by each refresh of the metrics, by the runner of a health probe, and once a
+//! second by the task of a registry with a store. If the check of a new call opens the circuit, the gate then decides
+//! on this call, and rejects it unless the circuit is in shadow.
 //!
 //! Only calls of a closed circuit hang. Probes have a deadline of their own, and calls that count in no window do not
 //! count as hanging either. A call whose service has answered, and whose body is still streamed, does not hang, because
 //! a slow reader or a stream without end says nothing about the service.
 //!
 //! A circuit without the rule does not count the calls under way, and the admission of its calls needs no additional
-//! test. A circuit with the rule has a bit in its word. The one test of the word on the shortest path
-//! ([`Word::passes_at_once`]) fails if this bit is set.
+//! test. A circuit with the rule sets a bit in its word. If this bit is set, the one test of the word on the shortest
+//! path ([`Word::passes_at_once`]) fails.
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ use crate::window::under_way::UnderWay;
 
 impl Inner {
     /// Counts the start of a call whose outcome will count. If the call is the first of its time bucket, also checks
-    /// the hanging calls. Returns true if the era of `word` is over after this check, because the gate must then decide
-    /// on the call in the new era.
+    /// the hanging calls. Returns true if the era of `word` is over after this check. The gate must then decide on the
+    /// call in the new era.
     pub(super) fn note_start(&self, word: Word, started: Tick) -> bool {
         let Some(under_way) = self.under_way() else { return false };
         under_way.start(Stamp { era: word.era(), now: started }) && self.opens_by_hanging(word, started)
@@ -114,7 +114,8 @@ impl Inner {
         self.config.rules.slow_call_rate.map(|(_, slower_than)| slower_than.max(SHORTEST_LOOK))
     }
 
-    /// Resets the calls under way for a new era. The caller holds the cold mutex and publishes the era after this call.
+    /// Resets the counts of the calls under way for a new era. The caller holds the cold mutex and publishes the era
+    /// after this call.
     pub(super) fn begin_under_way(&self, era: u64) {
         if let Some(under_way) = self.under_way() {
             under_way.begin(era);

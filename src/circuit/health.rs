@@ -1,5 +1,5 @@
-//! Health probes of a circuit, whose successes can end an opening early, and which can be required before calls may
-//! probe.
+//! Health probes of a circuit. A successful health probe can end an opening early. A circuit can also require a
+//! successful health probe before calls may probe.
 //!
 //! A runner (`health`) checks the service while the circuit is not closed, and reports the results of its checks here.
 //! A success while the circuit is open ends the wait early. A failure counts in no window and no verdict, because a
@@ -8,17 +8,17 @@
 //! A success does not end the wait in three cases:
 //!
 //! * The service has asked for no calls until a time (`Retry-After`), and this time has not come.
-//! * A half-open era that began with a health probe has opened the circuit again, and since then no three health probes
-//!   in a row have failed. The checks then succeed although calls fail. If each success ended the wait, the circuit
-//!   would probe at each check, and would never wait for its open duration.
+//! * A health probe began a half-open era, failed calls of that era opened the circuit again, and since then no three
+//!   health probes in a row have failed. The checks then succeed although calls fail. If each success ended the wait,
+//!   the circuit would probe at each check, and would never wait for its open duration.
 //! * The check began in another era, a hold or the kill switch is in force, or only an operator ends the opening.
 //!
 //! With a *required* health probe no call of a user is a probe until a check has succeeded since the opening. An era is
-//! *cleared* if its calls may probe. A reset to half-open and a half-open decision of the fleet clear their era, too.
-//! Two bounds end the wait for a success, because otherwise calls could be rejected for ever. First, the runner is
-//! *silent* if no check has ended for ten intervals and a deadline (`silence`). Calls then probe, because the runner
-//! may be gone. Second, calls probe after ten times this duration without a success, because the health endpoint may
-//! not exist.
+//! *cleared* if its calls may probe. A reset to half-open and a half-open decision of the fleet clear the era that they
+//! begin, too. Two bounds end the wait for a success, because otherwise calls could be rejected for ever. First, calls
+//! probe if no check has ended for ten intervals plus a deadline (the duration `silence`), because the runner may be
+//! gone. The runner is then *silent*. Second, calls probe after ten times `silence` without a success, because the
+//! health endpoint may not exist.
 //!
 //! ```text
 //! open:       the wait is over, or a check succeeds ──▶ half-open, cleared
@@ -49,8 +49,8 @@ use crate::window::tagged::Tagged;
 /// The data of health probes that the gate reads for a call.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// The time, in nanoseconds, after which a runner that has ended no check is silent, so that calls may probe. Zero
-    /// if calls need no health probe.
+    /// The duration in nanoseconds for which calls wait for the end of a check. A runner that ends no check for this
+    /// duration is silent, and calls then probe. Zero if calls need no health probe.
     silence: AtomicU64,
     /// The time at which the last check ended or the runner began, whichever is later. In nanoseconds of the clock.
     answered: AtomicU64,
@@ -76,11 +76,12 @@ pub(super) struct Checks {
     failed: u64,
     /// True if a successful health probe began the present half-open era.
     began_round: bool,
-    /// True if a half-open era that a successful health probe began has opened the circuit again. False again after
+    /// True if a successful health probe began a half-open era, and this era ended with an opening. False again after
     /// three failed health probes in a row, or after a closing.
     contradicted: bool,
     failed_in_row: u8,
-    /// True once a call was a probe without a health probe. Only the first such call is logged.
+    /// True after the log entry for the first call that was a probe although no health probe had succeeded. Later such
+    /// calls are not logged.
     is_logged: bool,
 }
 
@@ -322,7 +323,7 @@ impl Inner {
         is_due && !word.mode().is_hold() && !word.bypassed() && self.held_back_until(word, now) > now
     }
 
-    /// Logs the first call that is a probe without a health probe, although a health probe is required.
+    /// Logs the first call that is a probe although the required health probe has not succeeded.
     pub(super) fn note_unchecked(&self, era: u64) {
         if self.health().is_some_and(|health| health.is_required() && !health.cleared.is(era, 1)) {
             self.log_unchecked();

@@ -56,8 +56,8 @@ impl Circuit {
 
     /// Returns the rule that `tally` meets, or `None` if `tally` meets no rule. `tally` has the sums over the windows
     /// of several instances. The returned number is the attempt of an opening by this rule, which is its place among
-    /// the openings in a row. The limits of a run and of a score are limits of one instance, so these rules are not
-    /// applied.
+    /// the openings in a row. The limits of a run of failures and of a score are limits of one instance, so these rules
+    /// are not applied.
     pub(crate) fn trips_with(&self, tally: Tally) -> Option<(u32, Reason)> {
         let inner = self.inner();
         let seen = Situation { run: run::Seen::default(), tally, hanging: 0, has_outcome: true, age: Duration::MAX };

@@ -42,7 +42,7 @@ pub(super) struct InGroup {
     suppressed: AtomicU64,
     /// The value of `suppressed` at the last event of suppressed openings.
     reported: AtomicU64,
-    /// The time from which a suppressed opening is reported by an event again.
+    /// The earliest time of the next event of suppressed openings.
     next_report: AtomicU64,
     /// The time of the last suppressed opening. Zero if there is none.
     last: AtomicU64,
@@ -78,13 +78,13 @@ impl Inner {
                 cold.grouped_mut().slot = Some(slot);
                 true
             }
-            // No slot is free. A circuit that is not closed may open in any case, because it rejects calls already.
-            // Such a circuit has no slot, because an operator has tripped or reset the circuit.
+            // No slot is free. A circuit that is not closed and has no slot was tripped or reset by an operator. Such a
+            // circuit may open in any case, because it rejects calls already.
             None => from.state() != State::Closed,
         }
     }
 
-    /// Counts the absent circuits of the group (their keys were used by no call for a minute), unless they were counted
+    /// Counts the absent circuits of the group (whose keys no call has used for a minute), unless they were counted
     /// less than a second ago. The caller holds no lock.
     #[cfg(feature = "keyed")]
     pub(super) fn count_absent(&self) {
@@ -182,9 +182,8 @@ impl Inner {
         self.in_group().map_or(0, |group| group.suppressed.load(Relaxed))
     }
 
-    /// Removes the circuit from its group and gives its slot back, when the circuit is dropped or its key has been
-    /// evicted. An evicted circuit may live on for a while, because calls are under way and a successor inherits its
-    /// evidence.
+    /// Removes the circuit from its group and gives its slot back. Called when the circuit is dropped, and already when
+    /// its key is evicted, because calls under way and a later successor can keep an evicted circuit alive.
     pub(super) fn leave_group(&self) {
         let Some(group) = self.in_group() else { return };
         let mut cold = self.cold.lock();

@@ -2,8 +2,8 @@
 //! evidence.
 //!
 //! An evicted circuit may know that its service fails, and calls of that circuit may still be under way. Its successor
-//! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures. A
-//! circuit that has closed after several openings knows that the next opening must be long.
+//! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures. The
+//! successor also inherits the number of openings in a row, so that its next opening is not too short.
 
 use std::sync::Arc;
 
@@ -11,11 +11,12 @@ use super::Circuit;
 use crate::state::{Reason, Snapshot};
 
 impl Circuit {
-    /// Returns true if this circuit knows more than a new circuit would. This is so if the circuit is not closed in its
-    /// configured mode, is limited, has failures or slow calls in its evidence, has openings in a row that still count,
-    /// or has calls under way.
+    /// Returns true if this circuit knows more than a new circuit would. This is so if its state is not closed, its
+    /// mode is not the configured mode, its calls are limited, or the circuit has failures or slow calls in its
+    /// evidence, openings in a row that still count, or calls under way.
     ///
-    /// `handles` is the number of handles to the circuit that are not part of a call.
+    /// `handles` is the number of references to the circuit while no call is under way and the application keeps no
+    /// handle.
     pub(crate) fn knows_more_than_a_new_one(&self, handles: usize) -> bool {
         let inner = self.inner();
         let word = inner.load();
@@ -30,8 +31,8 @@ impl Circuit {
             || self.has_calls_under_way(handles)
     }
 
-    /// Returns true if permits or rejections of the circuit exist, or handles that the application keeps. The circuit
-    /// then has more than `handles` references.
+    /// Returns true if the circuit has permits, rejections, or handles that the application keeps. `handles` is the
+    /// number of all other references to the circuit.
     pub(crate) fn has_calls_under_way(&self, handles: usize) -> bool {
         Arc::strong_count(&self.root) > handles || self.root.has_permits_of_threads()
     }

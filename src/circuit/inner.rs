@@ -52,7 +52,7 @@ pub(crate) struct Inner {
     pub(super) entered: AtomicU64,
     /// The time at which the hold ends. Valid only while the mode is a hold.
     pub(super) hold_until: AtomicU64,
-    /// The seed of the jitter of open durations and of the draws of a limit.
+    /// The seed of the jitter of open durations and of the random numbers by which a limit admits calls.
     pub(super) seed: u64,
     /// The observers that want an event for every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
@@ -70,18 +70,18 @@ pub(crate) struct Inner {
     pub(super) evidence: Evidence,
     /// A duration in nanoseconds, by which the coarse clock can prove that a call was not slow. The call was not slow
     /// if the time from its start by the precise clock to its end by the coarse clock is shorter than this duration.
-    /// Zero without a slow-call rule, and if the lag of the clock is unknown or reaches `slower_than`.
+    /// Zero without a slow-call rule, and if the lag of the coarse clock is unknown or reaches `slower_than`.
     pub(super) quick: u64,
     pub(super) contention: Contention,
     pub(super) counts: Counts,
-    /// The end of the advice of another instance, which lowers the thresholds of the rules. The field is far from the
-    /// word, because it is read only when evidence is weighed.
+    /// The time at which the advice of another instance ends. The advice lowers the thresholds of the rules. The field
+    /// is far from the word, because it is read only when evidence is weighed.
     pub(super) advised_until: AtomicU64,
     /// The time until which a probe of this circuit needs a grant of the coordinator. No healthy call reads this time.
     pub(super) leased_until: AtomicU64,
-    /// The parts that most circuits never need. This `OnceLock` comes from `std` in loom models too. `limit` and
-    /// `health` have a `OnceLock` of their own that loom knows, and the other parts are set before the circuit is
-    /// shared.
+    /// The parts that most circuits never need. Loom need not model this `OnceLock` of `std`, because `limit` and
+    /// `health` have a `OnceLock` of their own that loom models, and because the other parts are set before the circuit
+    /// is shared.
     rare: std::sync::OnceLock<Box<Rare>>,
     pub(super) cold: Mutex<Cold>,
 }
@@ -97,7 +97,7 @@ struct Rare {
     /// The counts of the calls under way. `None` without a slow-call rule. Set when the circuit is created.
     under_way: Option<UnderWay>,
     /// The membership of the circuit in its group. Empty for a circuit without a group. Set before the circuit is
-    /// shared, so that the `OnceLock` of `std` suffices in models too.
+    /// shared, so that the `OnceLock` of `std` suffices in loom models too.
     in_group: std::sync::OnceLock<InGroup>,
 }
 
@@ -290,8 +290,8 @@ impl Inner {
         (word.era(), word.standing())
     }
 
-    // The function is not inlined, because inlining would save little beside the time of a clock reading, and would
-    // make the code of every caller larger.
+    // The function is not inlined, because inlining would save little compared with the time of a clock reading, and
+    // would make the code of every caller larger.
     #[inline(never)]
     pub(super) fn now(&self) -> Tick {
         self.clock.now()
@@ -340,7 +340,7 @@ impl Inner {
 
 /// Reports the remaining sums when the last handle, permit and rejection of the circuit are gone. Also wakes the runner
 /// of the health probes, which holds no handle and must end. Leaves the group before the observers are dropped, because
-/// they show the numbers of the group.
+/// the observers show the numbers of the group.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.report_sums();
@@ -358,5 +358,5 @@ pub(super) fn taken(now: Tick) -> Tick {
 /// The era of a new circuit. Era 0 never exists, so that a task can start `poll_changed` with era 0.
 pub(super) const FIRST_ERA: u64 = 1;
 
-/// The time for which a hanging call is evidence if the window has no length.
+/// The time for which a hanging call is evidence if the window is a number of calls, and so has no duration.
 const LATELY: Duration = Duration::from_secs(10);

@@ -5,8 +5,8 @@
 //! next call finds free (`probes/slot.rs`), so that no call waits for the store.
 //!
 //! Probes are leased only until a certain time, which the coordinator renews again and again. If the store is down, the
-//! task is dead, the runtime stalls or the registry is gone, no renewal comes. The circuit then probes by itself, as a
-//! circuit without a fleet does.
+//! coordinator has ended, the runtime stalls or the registry is gone, no renewal comes. The circuit then probes by
+//! itself, as a circuit without a fleet does.
 //!
 //! In shadow probes are not leased, because every call passes in any case, and because an instance in shadow requests
 //! no lease. While probes are leased, neither the quiet rule (`quiet_after`) nor an overdue probe ends the half-open
@@ -67,9 +67,9 @@ impl Circuit {
     }
 
     /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, the
-    /// next two calls may be probes, because they may be the two requests of one hedge. Returns true if a slot was
-    /// granted. Returns false if the era is over, if the circuit starts no probes, or if each slot is granted already
-    /// or taken by a probe.
+    /// next two calls may be probes, because a hedge (one request that is sent twice) needs two. Returns true if a slot
+    /// was granted. Returns false if the era is over, if the circuit starts no probes, or if each slot is granted
+    /// already or taken by a probe.
     pub(crate) fn grant(&self, era: u64) -> bool {
         let inner = self.inner();
         // The word is checked, so that the answer is false for an era that is over or starts no probes. If another

@@ -2,19 +2,20 @@
 //!
 //! After a closing, all waiting calls would reach a service that has perhaps just started, and would overload it again.
 //! Therefore a circuit can have a *ramp*, which is the time after a closing in which the share of admitted calls grows
-//! linearly from a tenth to all. While the ramp lasts, a quarter of the evidence opens the circuit again
-//! ([`trip_rules::relapses`](super::trip_rules::relapses)). A circuit can also have a *throttle* (`limit/throttle.rs`),
-//! which rejects a share of the calls while the service fails too many calls.
+//! linearly from a tenth to all. While the ramp lasts, the circuit opens again on a quarter of the evidence that the
+//! rules otherwise need ([`trip_rules::relapses`](super::trip_rules::relapses)). A circuit can also have a *throttle*
+//! (`limit/throttle.rs`), which rejects a share of the calls while the service fails too many calls.
 //!
 //! A limit is one bit of the circuit's word, so that the calls of a circuit without a limit need no further test. The
 //! bit is set by a transition, by a restore, or by a failure that makes the throttle reject calls. A call clears the
 //! bit if no ramp lasts and the throttle rejects no share of the calls. Each change computes the bit again under the
-//! cold mutex, so that a late call does not clear the bit of a later ramp. A thread that finds the mutex taken does not
-//! wait, because the next failure, or the next call of the limited circuit, changes the bit as well.
+//! cold mutex, so that a thread that acts late does not clear the bit of the next ramp. A thread that finds the mutex
+//! taken does not wait, because the next failure, or the next call of the limited circuit, changes the bit as well.
 //!
-//! For each call a random draw against the share decides. Each lost draw leads to one rejection, and the criticality of
-//! the calls decides which call is rejected (`limit/levels.rs`). A question such as `would_admit` makes no draw,
-//! because the next call makes a draw of its own. The answer is that the next call may be admitted.
+//! For each call a random number is drawn. The draw is lost if the number is not below the share. Each lost draw leads
+//! to one rejection, and the criticality of the calls decides which call is rejected (`limit/levels.rs`). A query such
+//! as `would_admit` makes no draw, because the next call makes a draw of its own. Such a query answers that the next
+//! call may be admitted.
 //!
 //! All instances of a fleet close at the same time. Therefore each instance admits the same share at the same time, and
 //! so does the whole fleet. An instance that closes later begins at the share of the others
@@ -55,7 +56,8 @@ impl Drawn {
     pub(crate) const YES: Self = Self::By(Criticality::Standard);
 }
 
-/// The ramp of the present era, the throttle, and the draws. For a circuit without a ramp the end of the ramp is zero.
+/// The ramp of the present era, the throttle, and the number of random draws. For a circuit without a ramp the end of
+/// the ramp is zero.
 ///
 /// The limit is created with the circuit if a ramp or a throttle is set. Otherwise the limit is created when a ramp of
 /// the fleet begins, when advice with a usual error rate comes, or when a sheddable or critical call finds a free slot
@@ -74,8 +76,8 @@ pub(super) struct Limit {
     throttle: Option<Throttle>,
     /// The number of calls that the throttle has rejected.
     throttled: AtomicU64,
-    /// The rate of failed calls in the last minutes, as the bits of a float. While another instance advises, evidence
-    /// is compared with this rate (`usual.rs`).
+    /// The rate of failed calls in the last minutes, as the bits of a float. While advice of another instance is in
+    /// force, evidence is compared with this rate (`usual.rs`).
     pub(super) usual: AtomicU64,
 }
 
@@ -143,8 +145,8 @@ impl Inner {
         self.limit_or_new().throttled.fetch_add(1, Relaxed);
     }
 
-    /// Returns true if a call must leave a free slot for a probe to less critical calls, because such calls have come
-    /// lately or may still come.
+    /// Returns true if a call must not take a free probe slot, because less critical calls have come lately or may
+    /// still come, and should probe first.
     pub(super) fn leaves_probe(&self, drawn: Drawn, now: Tick) -> bool {
         let Drawn::By(criticality) = drawn else { return false };
         if criticality == Criticality::Standard && self.limit().is_none() {
@@ -270,8 +272,8 @@ impl Inner {
         self.ramp_share(now) * (1.0 - self.throttled_share(era, now))
     }
 
-    /// Returns the share of admitted calls that observers show. `None` if the circuit has no limit now, and its own
-    /// settings allow none.
+    /// Returns the share of the calls that the closed circuit admits, for observers. `None` if the circuit has no limit
+    /// now and its own settings have neither a ramp nor a throttle.
     pub(super) fn shown_share(&self, word: Word, now: Tick) -> Option<f64> {
         let can_limit = self.throttle().is_some() || !self.config.ramp_alone().is_zero();
         let share = || if word.counts_calls() { self.admitted_share(word.era(), now) } else { 1.0 };

@@ -20,8 +20,8 @@ thread_local! {
     /// The noted calls that this thread polls, the innermost last. Each entry has the address of the circuit and the
     /// mark of the call.
     static POLLED: RefCell<Vec<(usize, Mark)>> = const { RefCell::new(Vec::new()) };
-    /// The number of calls in `POLLED`. While the number is zero, `POLLED` is not read, because a thread-local without
-    /// a destructor is quicker to read.
+    /// The number of calls in `POLLED`. While the number is zero, `POLLED` is not read, because `DEPTH` has no
+    /// destructor and is therefore quicker to read.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 

@@ -101,8 +101,8 @@ impl Inner {
     }
 
     /// Notifies the observers that want an event for every call.
-    // The function is not inlined, because the calls of most circuits are reported in sums, and the loop would cost the
-    // callers registers.
+    // The function is not inlined, because the calls of most circuits are reported in sums, and an inlined loop would
+    // take registers from every caller.
     #[inline(never)]
     pub(super) fn notify_of_call(&self, event: &Event<'_>) {
         for observer in &self.call_observers {

@@ -2,10 +2,10 @@
 //! reset.
 //!
 //! An act has a user and a reason. An act takes effect immediately, and observers are notified of an act as of every
-//! transition. A hold (forced open or disabled) and a shadow stay in force until another act, and a hold at most for
-//! its duration. Automatic changes do not end a hold or a shadow, because an operator may know more than the counts. A
-//! trip or a disable of a held circuit replaces the hold. The duration of the new hold counts from the new act. The
-//! effect of an act on a stored record is in `record/apply/operate.rs`.
+//! transition. A hold (forced open or disabled) and a shadow stay in force until another act. A hold with a duration
+//! also ends after that duration. Automatic changes do not end a hold or a shadow, because an operator may know more
+//! than the counts. A trip or a disable of a held circuit replaces the hold. The duration of the new hold begins with
+//! the new act. The effect of an act on a stored record is in `record/apply/operate.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,8 +139,8 @@ impl Inner {
 
     /// Returns the rest of the cooldown, in which a reset is refused. The cooldown begins when this circuit leaves the
     /// closed state, or when an operator trips the circuit. If this circuit is closed, but another instance has
-    /// tripped, the cooldown begins at the time since which the stored record is tripped. `None` if the cooldown is
-    /// over or no such time is known.
+    /// tripped, the cooldown begins at the time at which the stored record was tripped. `None` if the cooldown is over,
+    /// or if no such time is known.
     pub(super) fn cooldown(&self, cold: &Cold, now: Tick) -> Option<Duration> {
         let past = cold.past()?;
         let tripped = past.tripped.or(past.tripped_elsewhere)?;

@@ -2,7 +2,7 @@
 //! call that was cancelled late or ended by a deadline of its caller. The ends of probes are judged in `verdict`.
 //!
 //! An outcome is evidence only in the era (the time between two transitions) in which its permit was given. If that era
-//! is over, the outcome counts only for the totals. The one exception is a late failure that trips at once and has a
+//! is over, the outcome counts only for the totals. The one exception is a stale failure that trips at once and has a
 //! `Retry-After` (`at_once`). Evidence may cause a transition. The rules are in `trip_rules`, and the transition itself
 //! is in `change`.
 
@@ -162,7 +162,7 @@ impl Branch {
             units: failure.weight().units(),
             slow: inner.ends_slow(word, end.mark, end.started, end.took, now),
         };
-        // The window is updated first. `totals` computes the successes as calls less failures, and must not see a
+        // The window is updated first. `totals` computes the successes as calls minus failures, and must not see a
         // failure before its call is in the window.
         inner.evidence.record(Stamp { era, now }, mark);
         inner.count_failure(era, now, failure);
@@ -223,8 +223,8 @@ impl Inner {
         }
     }
 
-    /// Removes an ended call of the present era from the calls under way, and returns the answer of
-    /// [`is_slow`](Self::is_slow). Without a slow-call rule, only tests a bit of `word` and returns false.
+    /// Removes an ended call of the present era from the calls under way. Returns true if the call was slow. Without a
+    /// slow-call rule, only tests a bit of `word` and returns false.
     #[inline]
     fn ends_slow(&self, word: Word, mark: Mark, started: Tick, took: Took, now: Tick) -> bool {
         word.is_watched() && {
@@ -355,13 +355,14 @@ impl Inner {
         }
     }
 
-    /// Judges a failed call whose failure weighs less if the call `waited` only a short time, because the caller had
-    /// set a short deadline. Returns the end and its doubt ([`End::doubt`]).
+    /// Judges the failure of a call whose caller has set a deadline. `waited` is the time that the call waited. After a
+    /// short wait the failure weighs less, because a short deadline says little about the service. Returns the end and
+    /// its doubt ([`End::doubt`]).
     ///
-    /// A failure that says nothing about the service after this wait is ignored. A probe is ignored too, and so ends
-    /// without a verdict, if the wait makes its failure lighter than a timeout. Otherwise the verdict would count the
-    /// light failure as a whole failed probe, and a caller with a short deadline could reopen the circuit. The doubt is
-    /// the weight of such a light failure in 1/256, and zero in all other cases.
+    /// If the failure says nothing about the service after this wait, the failure is ignored. A probe is ignored too,
+    /// and so ends without a verdict, if the wait makes its failure lighter than a timeout. Otherwise the verdict would
+    /// count the light failure as a whole failed probe, and a caller with a short deadline could reopen the circuit.
+    /// The doubt is the weight of such a light failure in 1/256, and zero in all other cases.
     #[cold]
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();

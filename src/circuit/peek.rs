@@ -2,7 +2,7 @@
 //! readiness of a service.
 //!
 //! All answers come from the gate (`gate.rs`), which also decides on calls, so that the next call gets the same answer.
-//! A question makes no change, with two exceptions. A half-open circuit whose probes have led to no verdict for too
+//! Such a query makes no change, with two exceptions. A half-open circuit whose probes have led to no verdict for too
 //! long rejects the next call, and opens again with that call. An open circuit whose wait is over rejects the next call
 //! if each probe needs a lease of the fleet. That call makes the circuit half-open, so that the coordinator requests a
 //! lease. A caller that calls only if the circuit would admit the call would make neither of these calls, and would
@@ -111,8 +111,8 @@ impl Circuit {
 
     /// Returns the answer of [`would_admit`](Self::would_admit) as if probes needed no leases, and makes no transition.
     /// By the answer, a layer of keys decides whether an unused circuit is evicted, forgotten, or absent from its
-    /// group. This decision must neither request a lease nor wait for a lease, and must not call the observers of a
-    /// circuit that stays.
+    /// group. This decision must neither request a lease nor wait for a lease, and must not notify the observers of a
+    /// circuit that is kept.
     #[cfg(feature = "keyed")]
     pub(crate) fn would_admit_without_leases(&self) -> bool {
         let (inner, now) = (self.inner(), self.now());
@@ -180,8 +180,8 @@ impl Inner {
         self.scene(word, now).settled(|mode| self.leased_until(mode))
     }
 
-    /// Makes the changes that are due and that a question may make. Without these changes, a caller that asks before
-    /// each call would be rejected for ever.
+    /// Makes the changes that are due and that a query may make. Without these changes, a caller that queries the
+    /// circuit before each call would be rejected for ever.
     pub(super) fn settle_for_caller(&self, now: Tick) {
         self.give_up_if_due(now);
         self.await_grant_if_due(now);

@@ -33,7 +33,7 @@ use slot::{Moment, Slot, Use};
 pub(super) struct Probes {
     slots: Box<[Slot]>,
     verdict: Tagged,
-    /// The time in nanoseconds after which the era ends if a probe is overdue and no probe has succeeded. The value is
+    /// The age in nanoseconds at which the era ends if a probe is overdue and no probe has succeeded. The value is
     /// written before the era is published.
     patience: AtomicU64,
 }
@@ -55,8 +55,8 @@ pub(super) struct Occupancy {
     /// The age of the oldest probe that is not overdue, in nanoseconds but exact to the millisecond. Zero if no such
     /// probe is under way.
     pub(super) oldest: u64,
-    /// True if probes are leased and a free slot grants a probe to the next call. False if probes are not leased,
-    /// because no call needs a grant then.
+    /// True if probes are leased and a free slot grants a probe to the next call. Always false if probes are not
+    /// leased, because no call needs a grant then.
     pub(super) has_grant: bool,
     pub(super) verdict: Verdict,
 }
@@ -242,7 +242,7 @@ impl Probes {
         let verdict = self.verdict(era);
         let (mut overdue, mut oldest, mut left, mut has_grant) = (0, 0, verdict.under_way, false);
         for slot in &self.slots {
-            // The loop stops once all counted probes are found, because a probe is counted before it takes a slot. If
+            // A probe is counted before it takes a slot. Therefore the loop stops once all counted probes are found. If
             // probes are leased, the loop also looks for a grant.
             if left == 0 && (has_grant || !leased) {
                 break;
@@ -261,7 +261,7 @@ impl Probes {
         Occupancy { overdue, oldest, has_grant, verdict }
     }
 
-    /// Returns the time after which the era ends if a probe is overdue and no probe has succeeded.
+    /// Returns the age at which the era ends if a probe is overdue and no probe has succeeded.
     pub(super) fn patience(&self) -> Duration {
         // Relaxed, because the Acquire load of the word came before this load, and the word published the patience.
         Duration::from_nanos(self.patience.load(Relaxed))

@@ -216,8 +216,8 @@ impl Facts {
         }
     }
 
-    /// Returns the facts with the reason that the service was not polled ready, for a call that the circuit would have
-    /// admitted otherwise.
+    /// Returns the same facts with another reason, which is that the service was not polled ready. For a call that the
+    /// circuit would have admitted otherwise.
     pub(super) const fn of_unready_service(self) -> Self {
         Self(self.0 & !REASON | UNREADY)
     }

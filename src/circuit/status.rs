@@ -69,7 +69,8 @@ pub struct Status {
     /// a ramp.
     pub ramp_left: Option<Duration>,
     /// The share of the calls that the closed circuit admits at this moment, by its ramp and its throttle. The share is
-    /// 1 without both, and for a circuit that is not closed, is held or is bypassed.
+    /// 1 if neither a ramp nor a throttle limits the calls, and for a circuit that is not closed, is held or is
+    /// bypassed.
     pub admitted_share: f64,
     /// The share of the calls that the throttle of the closed circuit rejects at this moment. The share is 0 without a
     /// throttle, and for a circuit that is not closed, is held or is bypassed.

@@ -28,8 +28,8 @@ pub(super) struct Situation {
     pub(super) run: run::Seen,
     /// The sums over the window.
     pub(super) tally: Tally,
-    /// The number of calls under way that have become slow within the length of the window. `tally` does not include
-    /// these calls.
+    /// The number of calls under way that became slow no longer ago than the duration of the window. `tally` does not
+    /// include these calls.
     pub(super) hanging: u64,
     /// True if outcomes are weighed. False if only time has passed, and then only the slow-call rule is checked,
     /// because time makes no other rule true.
@@ -39,7 +39,8 @@ pub(super) struct Situation {
 }
 
 /// Returns the first rule that the evidence meets, or `None` if the evidence meets no rule. The rule for a circuit on
-/// trust is checked first, then the run, the failure rate, the failure score and the slow-call rate.
+/// trust (closed without a verdict of its probes) is checked first, then the run, the failure rate, the failure score
+/// and the slow-call rate.
 pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<Reason> {
     first_met(rules, window, seen, None)
 }
@@ -56,8 +57,8 @@ pub(super) fn with_hanging(window: Window, tally: Tally, hanging: u64) -> (u64, 
     (slow.saturating_add(hanging), stay.saturating_add(hanging))
 }
 
-/// Returns the first rule that the evidence meets. With `chance`, a run and a rate must also be too unlikely to be
-/// chance.
+/// Returns the first rule that the evidence meets. With `chance`, a run or a rate that is likely by chance does not
+/// meet its rule.
 fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = *rules;
     let Rules { failure_score, slow_call_rate, .. } = *rules;
@@ -134,8 +135,8 @@ pub(super) fn relapses(rules: &Rules, window: Window, seen: &Situation) -> Optio
     lowered_rule(rules, window, seen, None).map(|rule| Reason::Relapsed { rule: Arc::new(rule) })
 }
 
-/// Returns the first rule that the evidence meets with a quarter of the configured numbers of calls. The rates and
-/// scores stay, because the calls must still be as bad as configured.
+/// Returns the first rule that the evidence meets with a quarter of the configured numbers of calls. The limits of
+/// rates and scores stay the same, because the calls must still be as bad as configured.
 fn lowered_rule(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
     let min_calls = lowered(rules.min_calls);
     let lower = Rules { min_calls, consecutive_failures: rules.consecutive_failures.map(lowered), ..*rules };

@@ -1,7 +1,7 @@
 //! The usual error rate of a circuit. While another instance advises, evidence is compared with this rate.
 //!
-//! The rate is a share of weights, as the rates of the rules are. The present evidence, which is the window and the
-//! run, is left out, because otherwise an outage would make its own failures usual.
+//! The rate is a share of weights, as the rates of the rules are. The present evidence, which is the window and the run
+//! (failures in a row), is left out, because otherwise an outage would make its own failures usual.
 
 #[cfg(feature = "store")]
 use super::Circuit;
@@ -39,14 +39,14 @@ impl Inner {
         Some(before.max(self.usual()))
     }
 
-    /// Returns the rate of failed calls in the last minutes that came with the last advice, or zero if the advice had
-    /// no rate.
+    /// Returns the rate that came with the last advice, which is the rate of failed calls in the last minutes. Zero if
+    /// the advice had no rate.
     fn usual(&self) -> f64 {
         // Relaxed, because the rate publishes no other data.
         self.limit().map_or(0.0, |limit| f64::from_bits(limit.usual.load(Relaxed)))
     }
 
-    /// Stores the rate of failed calls in the last minutes that has come with advice.
+    /// Stores the rate that came with advice, which is the rate of failed calls in the last minutes.
     pub(super) fn set_usual(&self, usual: f64) {
         if usual > 0.0 || self.limit().is_some() {
             // Relaxed, because the rate publishes no other data.
@@ -54,8 +54,9 @@ impl Inner {
         }
     }
 
-    /// Returns the calls before the window and the run. A run can be longer than the window. The totals do not contain
-    /// restored evidence, but the window does. Therefore the result is too low until restored evidence has expired.
+    /// Returns the calls before the present evidence. This evidence is the window or the run, whichever is larger,
+    /// because a run can be longer than the window. The totals do not contain restored evidence, but the window does.
+    /// Therefore the result is too low until restored evidence has expired.
     fn before(&self, totals: Totals, window: Tally, run: u64) -> Before {
         // Relaxed, because the sum publishes no other data. The sum may contain a failure that is not counted yet.
         let lacking = self.counts.lacking.load(Relaxed);

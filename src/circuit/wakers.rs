@@ -77,7 +77,7 @@ impl Wakers {
 }
 
 /// The number of the place of a waiter that will call [`Wakers::leave`]. The default, zero, is the shared place of
-/// tasks that stay registered.
+/// tasks that stay registered until the next wake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place(u64);
 

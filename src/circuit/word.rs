@@ -90,7 +90,7 @@ impl Word {
         self.0 & WATCHED != 0
     }
 
-    /// Returns the same word with the bit set that makes the circuit count the calls under way.
+    /// Returns the same word with the bit set for a circuit that counts the calls under way.
     pub(super) const fn watched(self) -> Self {
         Self(self.0 | WATCHED)
     }
@@ -133,13 +133,13 @@ impl Word {
         Self(self.0 | SPREAD)
     }
 
-    /// Returns the same word with the bit cleared that makes callers wait for a restore.
+    /// Returns the same word for a circuit whose callers no longer wait for a restore.
     #[cfg(any(feature = "store", test))]
     pub(super) const fn restored(self) -> Self {
         Self(self.0 & !AWAITS_RESTORE)
     }
 
-    /// Returns the same word with the bit set that makes callers wait for a restore.
+    /// Returns the same word for a circuit whose callers wait for a restore.
     #[cfg(any(feature = "store", test))]
     pub(super) const fn awaiting_restore(self) -> Self {
         Self(self.0 | AWAITS_RESTORE)

@@ -18,7 +18,8 @@ pub(super) fn hard(error: &(dyn StdError + 'static)) -> Failure {
     caused(Failure::hard(), error)
 }
 
-/// Returns the failure with the kind that the error and its sources show, or with its own kind if they show none.
+/// Returns the failure with the kind that the error and its sources show. If the error shows no kind, the failure keeps
+/// its own.
 ///
 /// The phase of the call says more than the way in which a connection ended. Therefore a reset while the client
 /// connects is of the kind `connect`, and the end of a connection within a body is of the kind `body`.
@@ -36,8 +37,8 @@ pub(super) fn is_of_caller(error: &(dyn StdError + 'static)) -> bool {
         // While a response is still awaited, hyper resets the stream only if the body of the request has failed.
         return error.is_reset() && !error.is_remote() && !error.is_library();
     }
-    // The text of an `io::Error` is that of the wrapped error, which is the next error of the chain. Without a wrapped
-    // error, the text can cost an allocation.
+    // The text of an `io::Error` is not read. If the error wraps another error, that error is the next in the chain and
+    // has the same text. Otherwise the text can cost an allocation.
     if error.is::<io::Error>() {
         return false;
     }
@@ -58,8 +59,8 @@ pub(super) fn text_of(error: &(dyn StdError + 'static)) -> String {
     beginning(root)
 }
 
-/// The causes of a transport error, in the order of their precision. If a chain of errors shows several causes, the
-/// last in this order decides.
+/// The causes of a transport error, from the least precise to the most precise. If a chain of errors shows several
+/// causes, the most precise cause decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     Reset,
@@ -135,8 +136,8 @@ const BEGINNINGS: [(&str, Cause); 18] = [
     ("connection closed before message completed", Cause::Reset),
 ];
 
-/// The beginnings of the texts of hyper and hyper-util for a failed body of a request, and for a request that they did
-/// not send.
+/// The beginnings of the texts of hyper and hyper-util for a failed body of a request, and for a request that these
+/// crates did not send.
 const OF_CALLER: [&str; 7] = [
     "error from user's Body stream",
     "user body write aborted",

@@ -49,8 +49,8 @@ use retry_after::{after_delay, retry_after};
 /// in the past and a malformed value are ignored. With [`trips_on_retry_after`](Self::trips_on_retry_after), a
 /// 429 or 503 with a `Retry-After` opens the circuit at once.
 ///
-/// The classifier allocates nothing. The feature `metrics` allocates for each failure of a kind such as
-/// `http_503`, because the metrics keep no handle for kinds with a name and look the counter up each time.
+/// The classifier allocates nothing. The feature `metrics` allocates for each failure of a kind such as `http_503`,
+/// because the metrics look up the counter of such a kind for each failure.
 ///
 /// # Examples
 ///

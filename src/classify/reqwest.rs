@@ -38,7 +38,7 @@ use crate::sources::find;
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
 /// | every other error, such as a refused or reset connection, a failure of DNS or TLS, an incomplete body, or `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
 ///
-/// A caller who sets a short `Request::timeout` says little about the service. Therefore such a timeout weighs in
+/// A short `Request::timeout` that the caller has set says little about the service. Therefore such a timeout weighs in
 /// proportion to the wait. An `http::Request` that was converted from a `reqwest::Request` keeps the timeout, but
 /// reading the timeout of an `http::Request` costs about a microsecond.
 ///

@@ -63,8 +63,9 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
     }
 }
 
-/// Judges an error and its sources by this table. The first three rows come first. If several errors match one of these
-/// rows, the outermost of these errors decides. If no error matches, the first other row with a match decides:
+/// Judges an error and its sources by this table. The first three rows have priority over the other rows. If several
+/// errors in the chain match one of these three rows, the outermost of these errors decides. If no error matches the
+/// three rows, the first other row that matches an error decides:
 ///
 /// | the error or a source | outcome |
 /// |---|---|
@@ -119,9 +120,9 @@ pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or(Outcome::failure(), outcome_of)
 }
 
-/// Returns a hard failure for an error whose type is unknown, for classifiers that promise to look into each error. A
-/// timeout in an unknown type weighs as much as any other error, and the mistakes of callers count against the service.
-/// Therefore the first such error of a process logs a warning.
+/// Returns a hard failure for an error whose type is unknown. A timeout in an unknown type weighs as much as any other
+/// error, and the mistakes of callers count against the service. Therefore the first such error of a process logs a
+/// warning.
 #[cfg(feature = "http")]
 pub(super) fn opaque<E>() -> Outcome {
     static LOGGED: AtomicBool = AtomicBool::new(false);

@@ -201,8 +201,8 @@ impl ConfigBuilder {
     ///
     /// Of the requests in the window, the share `(requests - k × accepts) ÷ (requests + 1)` is rejected with
     /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the
-    /// calls that did not fail, where a failure of any weight counts as one. The requests are all calls and the
-    /// rejections of the throttle. No rule counts these rejections as failures. The share is 0 until the window has
+    /// calls that did not fail. The weight of a failure does not matter. The requests are all calls and the rejections
+    /// of the throttle. No rule counts these rejections as failures. The share is 0 until the window has
     /// [`min_calls`](Self::min_calls) requests. So an overloaded service gets at most `k` times the calls that it
     /// accepts, and a service that answers 60 % of its calls loses none at the usual `k` of 2. The formula is that of
     /// Google's *Site Reliability Engineering*, chapter "Handling Overload".
@@ -212,7 +212,7 @@ impl ConfigBuilder {
     ///
     /// While the throttle is on, the failure rate opens the circuit only at
     /// [`throttled_failure_rate`](Self::throttled_failure_rate). The other rules, such as failures in a row, open the
-    /// circuit as always, so that a dead service is left alone.
+    /// circuit as always, so that a dead service gets no calls.
     ///
     /// A caller that waits until a call may pass is not rejected by the throttle, as with a [`ramp`](Self::ramp). Each
     /// instance of a fleet throttles by its own calls.
@@ -286,9 +286,10 @@ impl ConfigBuilder {
     /// A probe that is overdue does not count as a failure. The later result of the probe still counts while the
     /// circuit is half-open, so that a service whose calls take longer than the deadline recovers too. If a probe is
     /// overdue, and the circuit has been half-open for twice the deadline without a success, the circuit opens again.
-    /// Each such opening in a row doubles the time for which the circuit stays half-open, up to 64 times the deadline.
-    /// A closing, or an opening because a probe failed, ends the row. Therefore a service whose calls take longer than
-    /// 64 deadlines, which is 32 minutes by default, never recovers. Set a deadline that fits such calls.
+    /// Each such opening doubles the time for which the circuit next stays half-open, up to 64 times the deadline. A
+    /// closing, or an opening because a probe failed, resets this time to twice the deadline. Therefore a service whose
+    /// calls take longer than 64 deadlines, which is 32 minutes by default, never recovers. Set a longer deadline for
+    /// such calls.
     ///
     /// The circuit closes after `probe_deadline` if three probes in a row end without a verdict, because their callers
     /// give up early or the classifier ignores their results. This rule holds only while no probe succeeds, fails or is

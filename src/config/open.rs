@@ -120,7 +120,7 @@ impl OpenDuration {
             Shape::Exponential { base, max } => {
                 format!("{{ base = {}, max = {}, jitter = {jitter} }}", Exact(*base), Exact(*max))
             }
-            // The text has the address, because two functions cannot be distinguished otherwise.
+            // The text contains the address of the function, because two functions cannot be distinguished otherwise.
             Shape::Function(function) => format!("a function at {:p} with jitter {jitter}", Arc::as_ptr(function)),
         }
     }
@@ -182,10 +182,10 @@ pub enum Recovery {
     Manual,
 }
 
-/// The shortest duration of a setting. The slots of probes keep times in milliseconds, and a shorter duration would
+/// The shortest duration that can be set. The slots of probes keep times in milliseconds, and a shorter duration would
 /// become zero.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
-/// The longest duration of a setting. With manual recovery, or by a hold without an end, a circuit can stay open
+/// The longest duration that can be set. With manual recovery, or by a hold without an end, a circuit can stay open
 /// longer.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The open duration if the user's function panics.

@@ -46,7 +46,8 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 28] {
         ("failure_score", number(failure_score)),
         ("slow_call_rate", number(slow_call_rate.map(|(rate, _)| rate))),
         ("slower_than", slow_call_rate.map_or_else(off, |(_, slower_than)| exact(slower_than))),
-        // `throttled_failure_rate` is missing in this list, because `build` has set the failure rate to its value.
+        // `throttled_failure_rate` is missing in this list, because `build` has already put its value into the failure
+        // rate.
         ("throttle", number(config.throttle())),
         ("window", window(config.window)),
         ("open_for", config.open.setting()),

@@ -116,10 +116,10 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. The number is the
-    /// share of the live members, rounded up, but at least `at_least` and at most 10. An instance that has been alone
-    /// for 20 s needs no vote but its own. While the members are not known, at least two votes are needed. The setting
-    /// has no effect with [`Sharing::Follow`], where one vote is always enough.
+    /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. The number is this
+    /// `share` of the live members, rounded up, but at least `at_least` and at most 10. An instance that has been alone
+    /// for 20 s needs no vote but its own. While the number of members is not known, at least two votes are needed. The
+    /// setting has no effect with [`Sharing::Follow`], where one vote is always enough.
     ///
     /// Range: 1 to 10 votes, and a share of 0 to 1. Default: 2 votes, and a share of 0.1. If one vote is enough, one
     /// instance with a bad network path opens the circuits of all instances that had no successful call recently.

@@ -81,8 +81,8 @@ pub(super) struct Who {
     /// The id of the instance, which survives restarts. The task changes the id if another living instance has the same
     /// id.
     pub(super) id: String,
-    /// The id of this start of the instance, which distinguishes the entries of this process from the entries of an
-    /// earlier process with the same instance id.
+    /// The id of this process, which distinguishes its entries in the record from the entries of an earlier process
+    /// with the same instance id.
     pub(super) incarnation: String,
     /// The kinds of the tiers of the store, as the text that [`InstanceEntry::tiers`] stores. `None` if the store has
     /// no tiers.
@@ -114,14 +114,15 @@ pub(super) struct Now {
     pub(super) store: Timestamp,
 }
 
-/// The numbers from which a new desk counts, so that the desk repeats no number of an earlier desk.
+/// Two start values for a new desk, so that the desk repeats no number of an earlier desk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Life {
     /// The first turn of the new desk, a number that grows with each write. The first turn is higher than each turn of
     /// the last desk with the same id, so that a late answer for that desk is recognised as old.
     pub(super) turn: u64,
-    /// The highest era (version of a circuit's state) of all removed desks. The new desk counts its eras from this
-    /// number, so that a circuit with the name of an evicted circuit does not repeat the eras of its predecessor.
+    /// The highest era (version of a circuit's state) of all removed desks. The new desk adds this number to each era
+    /// of its circuit, so that a circuit with the name of an evicted circuit does not repeat the eras of its
+    /// predecessor.
     pub(super) eras: u64,
 }
 
@@ -243,8 +244,8 @@ impl Desk {
         self.changes.has_act() || self.changes.is_forgetting()
     }
 
-    /// Returns true if the desk knows a change that the store lacks, even if the change is written later. A command to
-    /// the fleet does not count as a change, and neither does the mark that this instance stops.
+    /// Returns true if the desk knows a change that the store lacks, even if the write is planned for later. A command
+    /// to the fleet does not count as a change, and neither does the mark that this instance stops.
     pub(super) fn has_unwritten(&self) -> bool {
         self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.has_news()
     }
@@ -255,8 +256,8 @@ impl Desk {
         missed > 0 || !edges.is_empty()
     }
 
-    /// Returns the era (version of the state) that began with the last transition that this desk has read. This is the
-    /// number in the record, which includes the eras of removed desks ([`Life::eras`]).
+    /// Returns the era (version of the state) that began with the last transition that this desk has read. The result
+    /// is the number in the record, which is the era of the circuit plus [`Life::eras`].
     pub(super) const fn last_era(&self) -> u64 {
         self.changes.last_era()
     }
@@ -327,7 +328,7 @@ impl Desk {
             Found::Absent | Found::Corrupt => {
                 // The store has no usable record, perhaps because it has lost the record. If the circuit is tripped and
                 // the known record has no entry of this instance with the present state, perhaps no copy of the record
-                // has this state. The entry is then due now.
+                // has this state. The entry must then be written now.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
                     self.evidence.owe(now.here);
@@ -344,7 +345,7 @@ impl Desk {
         self.circuit.state() == State::Closed
     }
 
-    /// Makes every unwritten change due now, because the process is about to end, or the registry has evicted the
+    /// Lets every unwritten change be written now, because the process is about to end, or the registry has evicted the
     /// circuit.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.sending.hurry(now);
@@ -377,7 +378,8 @@ impl Desk {
         self.evidence.has_only_mark() && !self.has_unwritten()
     }
 
-    /// Makes an entry with new counts due now, even if the counts were due later, because the process is about to end.
+    /// Lets an entry with new counts be written now, even if its write was planned for later, because the process is
+    /// about to end.
     pub(super) fn hurry_counts(&mut self, now: Tick) {
         self.evidence.hurry(&self.circuit, now);
     }

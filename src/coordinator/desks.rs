@@ -2,8 +2,8 @@
 //!
 //! Keyed circuits come and go without end, and the list of desks must not grow with them. Therefore a closed desk
 //! leaves its place to a later desk, and an id alone does not identify a desk. The answer to a load names the id and
-//! the turn of its desk. The turn is a number that only increases, and the next desk of a place begins with a later
-//! turn. Therefore a late answer for the previous desk is ignored.
+//! the turn of its desk. The turn is a number that only increases, and the next desk of a place begins with a higher
+//! turn. Therefore the task can ignore an answer that was meant for the previous desk.
 
 use std::ops::{Index, IndexMut};
 
@@ -18,8 +18,8 @@ pub(super) struct DeskId(usize);
 pub(super) struct Desks {
     /// The desks by id. `add` fills a place, and `remove` empties it.
     places: Vec<Option<Desk>>,
-    /// The free places, each with the first turn of its next desk. This turn is later than each turn of the previous
-    /// desk, so that a late answer for the previous desk is ignored.
+    /// The free places, each with the first turn of its next desk. This turn is higher than each turn of the previous
+    /// desk, so that an answer for the previous desk is ignored.
     free: Vec<(DeskId, u64)>,
 }
 

@@ -2,8 +2,8 @@
 //! the results of the task (the findings).
 //!
 //! Each field that changes has a lock of its own, which is held only for a short time. A circuit with a transition only
-//! adds its desk to the inbox (it *rings*), and the registry only reads findings. Therefore neither of them waits for
-//! the task.
+//! adds its desk to the inbox (it *rings*), and the registry only reads findings. Therefore neither a circuit nor the
+//! registry waits for the task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -74,15 +74,15 @@ pub(super) struct Inbox {
     /// The new circuits that the task has not read yet, by name. A circuit that is evicted before the task has read the
     /// inbox is removed again.
     pub(super) introduced: BTreeMap<String, Circuit>,
-    /// The evicted circuits that have a desk or something to write. The task handles them before the new circuits,
-    /// because a new circuit may have the name of an evicted one.
+    /// The evicted circuits that have a desk (the data of the task about a circuit) or something to write. The task
+    /// handles them before the new circuits, because a new circuit may have the name of an evicted one.
     pub(super) forgotten: Vec<Circuit>,
     /// The desks whose circuits have changed, with the names of the circuits.
     pub(super) rung: BTreeMap<DeskId, String>,
     /// The number of orders since the task last read the inbox.
     pub(super) orders: usize,
-    /// The orders that were given again, each with its circuit. The callers wait for the results, and the audit rows
-    /// are written again if they were lost.
+    /// The orders that callers have repeated to query the results, each with its circuit. The audit row of such an
+    /// order is written again, in case the row was lost.
     pub(super) repeated: Vec<(String, Order)>,
     /// The health probes that the application has added since the task last read the inbox.
     pub(super) health: Vec<HealthProbe>,
@@ -116,10 +116,11 @@ pub(super) struct Findings {
     pub(super) held_up: BTreeMap<String, String>,
     /// The number of audit rows of operators that the store does not have yet.
     pub(super) rows_of_people: usize,
-    /// The number of keyed circuits that were not restored before their first call, for example because of missing
-    /// room.
+    /// The number of keyed circuits that were not restored before their first call, for example because the registry
+    /// was full.
     pub(super) left_out: usize,
-    /// The new circuits that the task has taken from the inbox, and that have no desk yet.
+    /// The new circuits that the task has taken from the inbox, and that have no desk (the data of the task about a
+    /// circuit) yet.
     pub(super) introduced: Vec<Circuit>,
     /// The desks with changes that the store does not have, with the names of their circuits.
     pub(super) unwritten: BTreeMap<DeskId, String>,
@@ -152,16 +153,16 @@ impl Hub {
         self.with_unsaved(|circuits| circuits.count())
     }
 
-    /// Calls `read` with the names of the circuits that have a change which the store does not have. A transition
-    /// counts as such a change as soon as the circuit has added its desk to the inbox, even if the task has not read
-    /// the inbox yet. A transition or a failure of a circuit without a desk is such a change too.
+    /// Calls `read` with the names of the circuits that have a change which the store does not have. A transition is
+    /// included as soon as the circuit has added its desk to the inbox, even if the task has not read the inbox yet. A
+    /// circuit without a desk is included if it has a transition or a failure.
     fn with_unsaved<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &str>) -> T) -> T {
         let inbox = self.inbox.lock();
         let ledger = self.ledger.lock();
         let findings = self.findings.lock();
         let rung = inbox.rung.iter().filter(|(desk, _)| !findings.unwritten.contains_key(desk));
-        // A circuit can add its desk to the inbox without a transition, and such a circuit is left out here. Only the
-        // ledger shows this case, and the ledger is in the hub only while no task runs.
+        // A circuit can add its desk to the inbox without a transition. If the ledger is in the hub, it shows this
+        // case, and the circuit is left out here. The ledger is in the hub only while no task runs.
         let rung = rung.filter(|(desk, _)| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk)));
         let without_desk =
             inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());

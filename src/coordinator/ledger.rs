@@ -45,10 +45,10 @@ pub(super) struct Ledger {
     pub(super) refused_rows: Lines,
     /// The rate limit of the log lines about other instances with the same id.
     pub(super) clashes: Lines,
-    /// The highest era (number of a transition) of all removed desks. A new desk counts its eras from this number.
-    /// Therefore a circuit with the name of an evicted circuit does not repeat the eras of its predecessor.
+    /// The highest era (number of a transition) of all removed desks. A new desk adds this number to the eras of its
+    /// circuit. Therefore a circuit with the name of an evicted circuit does not repeat the eras of its predecessor.
     pub(super) eras: u64,
-    /// The health probes of the registry, in the order in which they were given.
+    /// The health probes of the registry, in the order in which the registry got them.
     pub(super) health: Vec<HealthProbe>,
     pub(super) outbox: Outbox,
     pub(super) link: Link,
@@ -100,7 +100,7 @@ impl Ledger {
         self.desks.get(*desk).is_some_and(Desk::has_news)
     }
 
-    /// Returns true if this circuit has a desk. A desk of another circuit with the same name does not count.
+    /// Returns true if this circuit has a desk. Returns false if the desk of this name belongs to another circuit.
     pub(super) fn has_desk(&self, circuit: &Circuit) -> bool {
         self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].is_of(circuit))
     }

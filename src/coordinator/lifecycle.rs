@@ -17,7 +17,7 @@ use crate::record::Member;
 use crate::registry::Registry;
 
 /// The methods of a registry for its store. Without a store, a restore and a shutdown only return a report that there
-/// is no store. A shutdown ends the [subscriptions](Registry::subscribe) of every registry, even without a store.
+/// is no store. A shutdown also ends the [subscriptions](Registry::subscribe) of the registry, with or without a store.
 impl Registry {
     /// Returns a builder with the default settings. By default a registry has no store and at most 10 000 circuits.
     pub fn builder() -> RegistryBuilder {
@@ -47,9 +47,9 @@ impl Registry {
             return Ok(());
         }
         if let Some(ledger) = &*hub.ledger.lock() {
-            // A task that panics may have taken circuits out of the inbox before they had a desk. Such circuits are put
-            // back into the inbox. The inbox stays locked, so that none of the listed circuits is evicted before it is
-            // in the inbox.
+            // A task that panics may have taken circuits out of the inbox before they had a desk (the data of the task
+            // about a circuit). Such circuits are put back into the inbox. The inbox stays locked, so that none of the
+            // listed circuits is evicted before it is in the inbox.
             for circuit in self.circuits().into_iter().filter(|circuit| !ledger.has_desk(circuit)) {
                 inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
             }

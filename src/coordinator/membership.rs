@@ -1,9 +1,9 @@
 //! The members of a fleet, which are the instances that share a store and a fleet name.
 //!
-//! The number of members determines the quorum. A count that is too high delays the fleet, but each instance still
-//! opens by itself. A count that is too low lets few instances decide for all. An instance that is alone opens its
-//! fleet without the vote of another instance. Therefore an instance that does not know the number is never treated as
-//! alone.
+//! The number of members determines the quorum. A count that is too high delays an opening of the fleet, but each
+//! instance still opens its own circuit. A count that is too low lets few instances decide for all. An instance that is
+//! alone opens its fleet without the vote of another instance. Therefore an instance that does not know the number is
+//! never treated as alone.
 //!
 //! The record of the fleet (`record/member.rs`) has an entry for each instance. An instance writes its entry again at
 //! each heartbeat. The second heartbeat follows 2 s after the first one, and later heartbeats follow every 10 s. The
@@ -54,7 +54,7 @@ pub(super) struct Membership {
     /// True if this instance writes heartbeats. False under `Sharing::Advise`, where no decision needs the number of
     /// members and an idle instance must write nothing.
     is_kept: bool,
-    /// The join of all copies of the record that this process has loaded or written.
+    /// All copies of the record that this process has loaded or written, merged into one record.
     known: CircuitRecord,
     /// The version of the record in the store, which the next write expects. `Some(None)` if the store has no record.
     /// `None` if the version is not known, before a load and after a failure.
@@ -152,8 +152,8 @@ impl Membership {
             return Some(Heartbeat::Load(self.name.clone()));
         };
         if self.written.is_none() {
-            // The instances of a fleet often start together, so that the first answer shows only few of them. The
-            // second heartbeat comes early and shows the other instances.
+            // The instances of a fleet often start together, and then the first answer shows only few of them. The
+            // second heartbeat comes early to show the other instances.
             self.next = now.saturating_add(SECOND_AFTER.mul_f64(0.8 + dice.share() * 0.4));
         }
         let mut record = self.known.clone();
@@ -303,8 +303,8 @@ impl Membership {
         (self.phase, self.next) = (Phase::Runs, now);
     }
 
-    /// Lets the next entry say that the instance has stopped. No such entry follows if the store has no entry of this
-    /// instance and is not about to get one.
+    /// Marks this instance as stopped in its next entry. If the store has no entry of this instance and no write is
+    /// under way, no such entry is written.
     pub(super) fn stop(&mut self, now: Tick) {
         let has_entry = self.written.is_some() || self.sent.is_some();
         self.phase = if has_entry { Phase::Stops } else { Phase::Stopped };

@@ -11,10 +11,10 @@
 //! |---|---|
 //! | refuses a batch | the next batch is half as long |
 //! | refuses a single row | the row is a suspect and waits, and the other rows are sent |
-//! | refuses `trust` single rows one after the other, or has no other row to take | the notice is sent |
+//! | refuses several single rows one after the other (`trust` is their number), or has no other row to take | the notice is sent |
 //! | takes the notice | the suspects are sent once more, one at a time |
 //! | refuses a suspect once more | the row is set aside (given up), and the caller logs the row |
-//! | refuses the notice and has taken no other row | all rows wait, and each attempt sends the oldest suspect and one other row |
+//! | refuses the notice and has taken no other row | all rows wait, and each attempt sends first the oldest suspect and then one other row, each alone |
 //! | does not answer to a single row, but answers other operations | the row waits longer, and the other rows are sent |
 //!
 //! A row is set aside only if the store has taken another row between the two refusals of the row. Otherwise rows would
@@ -41,8 +41,8 @@ pub(super) struct Outbox {
     queues: Queues,
     /// The number of rows that were set aside, since the first start of the task.
     refused: u64,
-    /// The length of the next batch. A failed batch halves the length, unless the whole store is down. A stored batch
-    /// doubles the length.
+    /// The largest number of rows in the next batch. A failed batch halves the number, unless the whole store is down.
+    /// A stored batch doubles the number.
     width: usize,
     /// True if the store has refused a row that was sent alone (a suspect) and that is still in a queue. If false, the
     /// search for suspects is skipped, because the search visits all rows.
@@ -134,8 +134,8 @@ impl Outbox {
         std::mem::take(&mut self.queues.lost_acts)
     }
 
-    /// Adds the row of an act once more, unless the row waits already. The row takes no room of the rows of operators.
-    /// After a restart, the rows of all acts are repeated at once and would fill this room.
+    /// Adds the row of an act once more, unless the row waits already. The row does not use the room that is reserved
+    /// for the rows of operators. After a restart, the rows of all acts are repeated at once and would fill that room.
     pub(super) fn push_repeated(&mut self, at: Tick, row: AuditRow) {
         if !self.queues.contains(&row.id) {
             self.queues.push_as(Kind::Machines, 1, at, row);
@@ -314,8 +314,8 @@ impl Outbox {
         }
     }
 
-    /// Marks suspects to be sent once more, if they were refused before the store had taken `before` batches. Returns
-    /// true if there is such a row.
+    /// Lets each suspect be sent once more if the store had taken fewer than `before` batches when it refused the
+    /// suspect. Returns true if there is such a suspect.
     fn retry_suspects(&mut self, before: u64) -> bool {
         let mut found = false;
         for waiting in self.queues.iter_mut() {
@@ -344,6 +344,6 @@ const BATCH: usize = 128;
 /// The largest number of suspects before the notice is sent. The number is limited, because each suspect is sent a
 /// second time.
 const MOST_SUSPECTS: usize = 64;
-/// The wait of a row that was sent alone and got no answer, after the first such failure.
+/// The wait of a row after the first time that the row was sent alone and got no answer.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);

@@ -73,8 +73,8 @@ impl Prefixes {
         waiting
     }
 
-    /// Ends the waits whose time is over. If the task sees a wait for the first time, the wait ends after the duration
-    /// `lasts`.
+    /// Ends the waits whose time is over. A wait that has no end yet will end after the duration `lasts`, counted from
+    /// now.
     pub(super) fn end_waits(&self, now: Tick, lasts: Duration) {
         let over = self.select(|prefix| {
             if prefix.wait == Wait::Begun {

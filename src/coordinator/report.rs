@@ -83,8 +83,9 @@ impl RestoreReport {
 
 /// The changes that a shutdown could not write.
 ///
-/// Its `Display` is one sentence for a log. The sentence names the changes and their numbers, or says that everything
-/// is saved, that there is no store, or that the registry was never started.
+/// Its `Display` is one sentence for a log. The sentence names circuits with unwritten changes and the number of
+/// unwritten audit rows, or says that everything is saved, that there is no store, or that the registry was never
+/// started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the changes that are lost"]
@@ -138,10 +139,10 @@ pub struct StoreStatus {
     /// The number of circuits with a change that the store does not have yet. If the number is zero, a restart at this
     /// moment restores the same states.
     ///
-    /// A transition or an act is included immediately. A failed call is included as soon as the task has read the
-    /// counters of the circuit, within a second, and until the task has written them. While the store answers, that
-    /// write follows within 18 s. In a [`TieredStore`](crate::store::TieredStore) the fast tier has the change, and the
-    /// durable tier may not have it yet.
+    /// A transition or an act is included immediately. A failed call is included after the task has read the counters
+    /// of the circuit, which it does every second, and until the task has written the counters. While the store
+    /// answers, the write follows within 18 s. In a [`TieredStore`](crate::store::TieredStore) the fast tier has the
+    /// change, and the durable tier may not have it yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,

@@ -1,9 +1,9 @@
 //! The restore of a circuit from its record. The functions are pure, so that the rules can be tested without
 //! a store.
 //!
-//! An instance restores its own entry, if the record has one, with its counts if they are recent. Otherwise the
-//! instance restores the published state. In a fleet, the instance restores the decision of the fleet instead of the
-//! published state, and instead of an own entry that is older than the decision.
+//! An instance restores its own entry from the record. The counts in the entry are restored only if they are recent. If
+//! the record has no entry of the instance, the instance restores the published state. In a fleet, the decision of the
+//! fleet replaces the published state. The decision also replaces the entry of the instance if the entry is older.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,8 +115,8 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
     snapshot.state = record.state;
     snapshot.attempt = record.half_open_attempts;
     snapshot.open_for = record.open_for(now);
-    // A reason without the name of an instance is the reason for which this instance opened its circuit. All
-    // other reasons have the name of the instance that published the state.
+    // The reason for which this instance opened its own circuit gets no name. Every other reason gets the name of the
+    // instance that published the state, if the record has the name.
     let is_own = record.instance.is_empty() || record.instance == id && record.state == State::Open;
     let published = reason(record);
     let named = |(earlier, at): Reasoned| (if is_own { earlier } else { earlier.on(&record.instance) }, at);
@@ -158,7 +158,7 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who
     if !fleet.reason.is_empty() {
         let reason = EarlierReason::new(&fleet.reason);
         // The reason of a decision by votes or counts names the instances. The reason of a state that one instance has
-        // published does not, so the name is added.
+        // published does not name that instance, so the name is added here.
         let is_of_another = record.is_decided_by_one(who.follows()) && ![&who.id, ""].contains(&&*fleet.instance);
         give(snapshot, Some((if is_of_another { reason.on(&fleet.instance) } else { reason }, since)), now);
     }
@@ -187,9 +187,9 @@ pub(super) struct Urgency {
     updated_at: Timestamp,
 }
 
-/// Returns the urgency of the restore of a keyed circuit before its first call. Returns `None` if the circuit is
-/// closed. Returns `None` as well if the circuit would admit the next call and its state was not written for the
-/// duration `idle`, because such a circuit would be evicted from memory again.
+/// Returns the urgency of the restore of a keyed circuit before its first call. If no operator holds the circuit,
+/// returns `None` in two cases. Either the circuit is closed, or it would admit the next call and its state was last
+/// written at least `idle` ago. In the second case the circuit would soon be evicted from memory again.
 #[cfg(feature = "keyed")]
 pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Timestamp) -> Option<Urgency> {
     let entry = record.instances.get(&who.id);
@@ -220,7 +220,7 @@ fn opening(record: &CircuitRecord, entry: &InstanceEntry) -> Option<Reasoned> {
     }
 }
 
-/// Returns the reason of the published state, with its time.
+/// Returns the reason of the published state, with the time at which the state began.
 fn reason(record: &CircuitRecord) -> Option<Reasoned> {
     (!record.reason.is_empty()).then(|| (EarlierReason::new(&record.reason), record.last_state_change))
 }

@@ -160,8 +160,8 @@ impl Task {
     pub(super) fn spawn(hub: &Arc<Hub>, runtime: &Handle) -> bool {
         let task = runtime.spawn(Self::new(hub).run());
         let mut inbox = hub.inbox.lock();
-        // There are two possible causes. If the runtime has ended, the task was dropped and is finished. Otherwise the
-        // task runs and is about to end, for example because another thread has requested a shutdown.
+        // `running` can be false for two reasons. If the runtime has ended, the task was dropped and is finished.
+        // Otherwise the task runs and is about to end, for example because another thread has requested a shutdown.
         if !inbox.running {
             return !task.is_finished();
         }
@@ -225,8 +225,8 @@ impl Task {
         let introduced = std::mem::take(&mut inbox.introduced);
         let forgotten = std::mem::take(&mut inbox.forgotten);
         let rung = std::mem::take(&mut inbox.rung);
-        // A change must count as unwritten from the moment at which the circuit has put its desk into the inbox until
-        // the desk has read the change. Therefore the changes enter the findings while the inbox is still locked.
+        // An unwritten change must be visible to other threads at every moment, either in the inbox or in the findings.
+        // Therefore the changes enter the findings while the inbox is still locked.
         {
             let mut findings = self.hub.findings.lock();
             let known = rung.iter().filter(|(at, _)| self.ledger.desks.get(**at).is_some());
@@ -323,7 +323,7 @@ impl Task {
 
     /// Updates the plans for a desk: its next write and the pace of its polls. Afterwards the desk is in `to_write` if
     /// and only if it has something to write now. The desk is in `findings.unwritten` if and only if the store lacks a
-    /// change of its circuit, even if the change is written later. A command to the fleet, and the mark that this
+    /// change of its circuit, even if the write of the change must wait. A command to the fleet, and the mark that this
     /// instance stops, are not such changes.
     fn plan(&mut self, at: DeskId, now: Tick) {
         self.check(at, now);
@@ -444,8 +444,8 @@ impl Task {
             next = next.min(at);
         }
         if self.hub.terms.first_call_waits.is_zero() {
-            // By the configuration, no call waits for a restore. Therefore the search below is skipped, which would
-            // visit up to ten thousand desks after every event.
+            // By the configuration, no call waits for a restore. Therefore the search below is skipped, because it
+            // would visit up to ten thousand desks after every event.
             return next;
         }
         let waiting = self.ledger.desks.iter().filter_map(Desk::calls_wait_until).min();

@@ -1,4 +1,5 @@
-//! The desks with something to write. Desks with an order of an operator come first, and among these the oldest order.
+//! The desks (the data of the task about one circuit each) with something to write. Desks with an order of an operator
+//! come first, the oldest order before newer orders.
 //!
 //! An outage of the network opens thousands of circuits at once. An operator who acts meanwhile waits for an answer,
 //! and must not wait for the records of all these circuits.
@@ -10,9 +11,9 @@ use super::desks::DeskId;
 /// The desks with something to write.
 #[derive(Debug, Default)]
 pub(super) struct ToWrite {
-    /// The desks that have an order to write, by the number of the order.
+    /// The desks that have an order to write, by a number that is higher for a newer order.
     orders: BTreeMap<u64, DeskId>,
-    /// The numbers of the desks in `orders`.
+    /// The keys of `orders`, by desk.
     numbers: BTreeMap<DeskId, u64>,
     others: BTreeSet<DeskId>,
     /// The number of the last order.

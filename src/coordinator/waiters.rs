@@ -12,8 +12,8 @@ use crate::sync::Mutex;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The store has carried out the act. The record contains the act, or the store no longer has the record if the act
-    /// is `Forget`. `lacking` is the tier that does not have the change yet. `None` if no tier is known to lack the
-    /// change.
+    /// is `Forget`. `lacking` is the tier of a tiered store that does not have the change yet. `None` if no tier is
+    /// known to lack the change.
     Stored { generation: Generation, lacking: Option<&'static str> },
     /// Another act has superseded this order.
     Superseded { why: String },

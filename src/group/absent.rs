@@ -6,8 +6,8 @@
 //!
 //! A call writes nothing for this purpose, because a layer knows the last use of each key already. The absent circuits
 //! are counted when a circuit is about to open and when metrics are refreshed, at most once a second. So a healthy call
-//! never pays for a count, and the count that a circuit reads is as old as the last of these moments. `keyed/absent.rs`
-//! decides which circuits are absent.
+//! never pays for a count. Between two counts, a circuit reads the result of the last count. `keyed/absent.rs` decides
+//! which circuits are absent.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub(super) struct Layers {
 
 struct Known {
     layers: Mutex<Vec<Weak<dyn Layer>>>,
-    /// The clock that measures the time between two counts. This is always the clock of the first layer, because the
-    /// clocks of two layers can have different origins.
+    /// The clock that measures the time between two counts of absent circuits. This is always the clock of the first
+    /// layer, because the clocks of two layers can have different origins.
     clock: AnyClock,
     /// The time of the next count of the absent circuits, in nanoseconds.
     next_count: AtomicU64,
@@ -88,7 +88,7 @@ impl Group {
         self.shared.layers.absent.store(join(absent.members, absent.slots), Relaxed);
     }
 
-    /// Returns true if both are handles to the same group.
+    /// Returns true if `self` and `other` are handles to the same group.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }

@@ -163,7 +163,7 @@ fn read_varint(from: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The key of field 1 with the wire type of bytes.
+/// The protobuf key of field 1 with the wire type of strings and bytes.
 const FIELD_1_BYTES: u8 = 1 << 3 | 2;
 /// The largest number of bytes that are read of an answer.
 const LONGEST: usize = 8 * 1024;

@@ -1,7 +1,7 @@
 //! The check of an HTTP address, which is one `GET` on a connection of its own.
 //!
-//! The status line alone decides, so that the body is not read. The request asks the server to close the connection. A
-//! redirect is no success. The client is written by hand, because a check needs only a small part of an HTTP client.
+//! Only the status line decides. The body is not read. The request asks the server to close the connection. A redirect
+//! is no success. The client is written by hand, because a check needs only a small part of an HTTP client.
 
 use std::io;
 

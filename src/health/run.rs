@@ -10,8 +10,8 @@
 //! the runner of a closed circuit wakes from time to time, so that the circuit detects calls that hang although no
 //! other call comes.
 //!
-//! A transition ends each of the three waits, so that no check continues when its result would not count any more. The
-//! runner registers with the wakers of its circuit before each reading of the state, as every waiting task does, so
+//! A transition ends each wait, and also a check under way, because the result of that check would not count any more.
+//! The runner registers with the wakers of its circuit before each reading of the state, as every waiting task does, so
 //! that it misses no transition.
 
 use std::fmt;
@@ -33,8 +33,8 @@ use crate::telemetry;
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, the check under way is dropped and does not count. From then on, calls may probe without a
-/// health probe.
+/// If the future is dropped, the check under way is dropped and does not count. A [required](HealthProbe::required)
+/// health probe is then required no more, so that calls may probe.
 #[must_use = "a health probe checks nothing until its future is spawned"]
 pub struct HealthRun(Pin<Box<dyn Future<Output = ()> + Send>>);
 
@@ -71,7 +71,7 @@ async fn run(probe: HealthProbe) {
         if runner.unless_changed(era, sleep(interval)).await.is_none() {
             continue;
         }
-        // The place in the limit is kept until the end of the check.
+        // The permit of the semaphore is kept until the end of the check.
         let place = async {
             let HealthLimit(semaphore) = limit.clone()?;
             semaphore.acquire_owned().await.ok()

@@ -1,15 +1,16 @@
 //! The circuits of a layer that are absent from their group, because their endpoints are probably gone.
 //!
 //! No call has used the key of an absent circuit for a minute. A circuit that has taken an open slot of its group,
-//! which is the right to be open, is absent only after ten minutes. A service with few calls would otherwise open one
-//! circuit after the other. Some circuits are needed and never absent although no call uses their keys. These are the
-//! circuits that an operator holds, and the circuits whose calls the application makes by a handle. Circuits that would
-//! reject the next call are needed too, because callers avoid their keys. The same circuits are not evicted as idle.
+//! which is the right to be open, is absent only after ten minutes. Otherwise, in a service with few calls, each open
+//! circuit would soon be absent, and the next circuit could use its slot. Some circuits are needed and never absent
+//! although no call uses their keys. These are the circuits that an operator holds, and the circuits whose calls the
+//! application makes by a handle. Circuits that would reject the next call are needed too, because callers avoid their
+//! keys. A circuit that is needed is not evicted as idle either.
 //!
-//! Only the reference count of a circuit shows that the application has a handle, and a status page raises this count
-//! for a moment as well. Therefore a handle makes its circuit needed only if two counts of absent circuits in a row
-//! have found the handle. The first count after the application has got a handle can find too few members, and never
-//! too many.
+//! Only the number of references to a circuit shows that the application has a handle, and a status page also holds a
+//! reference for a moment. Therefore a handle makes its circuit needed only if two counts of absent circuits in a row
+//! have found the handle. After the application has got a handle, the group can have too few members until the second
+//! count, but never too many.
 
 use super::circuits::{Circuits, GRAIN};
 use super::slot::Slot;
@@ -45,7 +46,7 @@ fn holds_slot_and_is_absent(entry: &Slot, group: &Group, now: u64, handles: usiz
 }
 
 /// Returns true if the circuit is needed although no call uses its key. `handles` is the number of handles to the
-/// circuit without those of the application.
+/// circuit if the application has no handle.
 pub(super) fn is_needed(circuit: &Circuit, handles: usize) -> bool {
     circuit.has_calls_under_way(handles) || rejects_or_is_held(circuit)
 }
@@ -54,6 +55,6 @@ fn rejects_or_is_held(circuit: &Circuit) -> bool {
     circuit.is_held() || !circuit.would_admit_without_leases()
 }
 
-/// The time without a call after which a circuit is absent, which is a minute in coarse ticks.
+/// The time without a call after which a circuit is absent, which is a minute in coarse ticks of 17 ms.
 const ABSENT_AFTER: u64 = 60_000_000_000 >> GRAIN;
 const ABSENT_WITH_SLOT_AFTER: u64 = 10 * ABSENT_AFTER;

@@ -50,9 +50,9 @@ impl KeyedBuilder {
     /// All names that begin with the prefix belong to this layer until the last clone of its [`Keyed`] is dropped.
     /// Without this rule, a caller could send the key `payments` and open a circuit of the application with that name.
     /// Therefore [`by`](Self::by) refuses a prefix if the name of a circuit of the registry begins with the prefix. A
-    /// prefix is also refused if one of two layers would have a prefix that begins with the prefix of the other layer.
-    /// Afterwards [`Registry::circuit`] refuses names that begin with the prefix. To use the circuits in several
-    /// places, clone the [`Keyed`].
+    /// prefix is also refused if it begins with the prefix of another layer, or if the prefix of another layer begins
+    /// with it. Afterwards [`Registry::circuit`] refuses names that begin with the prefix. To use the circuits in
+    /// several places, clone the [`Keyed`].
     ///
     /// Other programs that share the store have registries of their own. Give their circuits names that do not begin
     /// with the prefix.
@@ -97,15 +97,15 @@ impl KeyedBuilder {
         self
     }
 
-    /// Puts the circuits of all keys into one [group](crate::Group), of which at most this share may be open at the
-    /// same time, but always one. The group has the prefix as its name, and replaces a group of the template. Range:
-    /// more than 0, at most 1. Default: no group.
+    /// Puts the circuits of all keys into one [group](crate::Group), of which at most this share, but at least one
+    /// circuit, may be open at the same time. The group has the prefix as its name, and replaces a group that the
+    /// template sets. Range: more than 0, at most 1. Default: no group.
     ///
     /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of
     /// independent services need no group. A caller who chooses the keys can fill the group with keys that fail, so
-    /// that the circuits of other keys stay closed. A key that is not in use does not count, as [`Group`](crate::Group)
-    /// describes. A key that is evicted leaves the group. If a handle to its circuit is still in use, the circuit opens
-    /// without a slot.
+    /// that the circuits of other keys stay closed. The circuit of a key that is not in use is no member of the group,
+    /// as [`Group`](crate::Group) describes. A key that is evicted leaves the group. If a handle to its circuit is
+    /// still in use, the circuit opens without a slot.
     pub const fn at_most_open(mut self, share: f64) -> Self {
         self.at_most_open = Some(share);
         self
@@ -168,8 +168,8 @@ impl KeyedBuilder {
             let allowed = format!("a prefix that begins no other name, and {taken}");
             ConfigError::new("prefix", format_args!("\"{prefix}\""), allowed)
         })?;
-        // `expect_names` registers the names in the kill switch variable. Only then is the prefix noted as the owner of
-        // such names, because a note before the first registered name is dropped.
+        // `expect_names` registers the names in the kill switch variable, and starts the thread that reports names
+        // without a circuit. `note` then excepts the names with this prefix. Without the thread, `note` does nothing.
         expect_names();
         note(|| Call::Keyed(prefix.clone()));
         telemetry::keyed::begin();

@@ -33,8 +33,8 @@ pub(super) struct Circuits {
     pub(super) registry: Registry,
     template: Template,
     pub(super) prefix: Box<str>,
-    /// A placeholder, which no call uses. While this circuit awaits its restore, the services wait in `poll_ready`
-    /// until the keyed circuits in the store are restored. `None` if services do not wait.
+    /// A placeholder circuit that no call uses. While this circuit awaits its restore, the services wait in
+    /// `poll_ready` until the keyed circuits in the store are restored. `None` if services do not wait.
     pub(super) gate: Option<Circuit>,
     /// The labels in metrics. All keys without a label of their own share one label.
     labels: Arc<Labels>,
@@ -132,7 +132,7 @@ impl Circuits {
     /// Creates the circuit of a stem that is not in the map. Returns `None` if the call is unguarded.
     #[cold]
     fn create(&self, stem: &str, now: u64) -> Option<Circuit> {
-        // Relaxed, because a late read of a tick does no harm, and the ticks publish no other data.
+        // Relaxed, because an outdated tick does no harm, and the ticks publish no other data.
         if now < self.full_until.load(Relaxed) {
             return self.pass(Why::Full, now);
         }
@@ -211,7 +211,7 @@ impl Circuits {
 
     /// Inserts the circuit `made` under the stem, unless the map has a circuit of the stem. Returns the circuit in the
     /// map, with `true` if the circuit is new and its observers must be notified. The error is the reason why calls of
-    /// the key pass unguarded, with the text of a refused configuration.
+    /// the key pass unguarded, and the error text if the configuration was refused.
     fn insert(
         &self,
         room: &mut Room,
@@ -233,7 +233,7 @@ impl Circuits {
         }
         if !room.make(self, known, now, cause) {
             if cause == Cause::Call {
-                // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.
+                // Relaxed, because an outdated tick does no harm, and the tick publishes no other data.
                 self.full_until.store(room.next_try(now), Relaxed);
             }
             return Err((Why::Full, None));
@@ -247,7 +247,7 @@ impl Circuits {
                     room.keep(known, stem, Some(made.clone()), now, cause);
                     return Ok((made.clone(), true));
                 }
-                // Relaxed, because a late read of the tick does no harm, and the tick publishes no other data.
+                // Relaxed, because an outdated tick does no harm, and the tick publishes no other data.
                 self.registry_full_until.store(now + SECOND, Relaxed);
                 return Err((Why::RegistryFull, None));
             }

@@ -2,9 +2,9 @@
 //!
 //! The number of such circuits is bounded. The circuits of keys that were not used for the idle time are forgotten
 //! first, and then the circuits with the fewest calls. A flood of keys has few calls for each key, so that the circuits
-//! of the flood are forgotten before those of hosts in use. As in 2Q (Johnson and Shasha, 1994), a key that is used
-//! again after its circuit was forgotten stays longer than a key that is used for the first time. [`Recall`] has the
-//! numbers of calls of the forgotten keys.
+//! of the flood are forgotten before the circuits of hosts in use. As in 2Q (Johnson and Shasha, 1994), a key that is
+//! used again after its circuit was forgotten stays longer than a key that is used for the first time. [`Recall`] has
+//! the numbers of calls of the forgotten keys.
 
 use std::collections::HashMap;
 
@@ -42,14 +42,14 @@ impl Formers {
     }
 
     /// Returns the evicted circuit of a key. If the idle time has passed since the eviction, returns the circuit only
-    /// if it would reject the next call, because idle keys are evicted by the same rule.
+    /// if it would reject the next call. The eviction of idle keys makes the same exception.
     pub(super) fn get(&self, stem: &str, now: u64) -> Option<Circuit> {
         let Former { circuit, since, .. } = self.circuits.get(stem)?;
         let is_gone = now.saturating_sub(*since) >= self.idle && circuit.would_admit_without_leases();
         (!is_gone).then(|| circuit.clone())
     }
 
-    /// Returns the number of calls of earlier circuits of a key that has no circuit.
+    /// Returns the number of calls that a key without a circuit made through its earlier circuits.
     pub(super) fn calls(&self, stem: &str) -> u64 {
         self.circuits.get(stem).map_or_else(|| self.recall.calls(stem), |former| former.calls)
     }

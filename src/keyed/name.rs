@@ -1,5 +1,5 @@
-//! The names of keyed circuits. A key that is a valid name is used unchanged, and any other key becomes its beginning
-//! with a hash. The functions are pure.
+//! The names of keyed circuits. A key that is a valid name is used unchanged. Any other key is cut to its first
+//! characters, and a hash is added. The functions are pure.
 //!
 //! The hash uses no secret, because every instance must compute the same name after every restart, so that it
 //! finds the records in the store. The hash is cryptographic, because a caller who chooses keys must not find
@@ -103,8 +103,8 @@ mod tests {
             assert_eq!(stems.iter().filter(|other| *other == stem).count(), 1, "{stem}");
         }
         assert!(stems[2].starts_with("a_b~"), "what can be read is kept: {}", stems[2]);
-        // The first half of the SHA-256 of the empty text (FIPS 180-4). A later version must find the stored
-        // records under the same name.
+        // The first half of the SHA-256 of the empty text (FIPS 180-4). The value must not change, because a later
+        // version must find the stored records under the same name.
         assert_eq!(stems[0], "~e3b0c44298fc1c149afbf4c8996fb924");
     }
 

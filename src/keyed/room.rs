@@ -38,7 +38,7 @@ pub(super) struct Room {
     /// The circuits that were evicted and not reported yet.
     gone: Vec<Circuit>,
     /// The evicted circuits that are not kept any more. They are dropped after the lock is released, because the drop
-    /// of a circuit can run foreign code, such as that of an observer.
+    /// of a circuit can run foreign code, such as the code of an observer.
     dropped: Vec<Circuit>,
     formers: Formers,
 }
@@ -111,8 +111,8 @@ impl Room {
     }
 
     /// Makes room for one key by evicting other keys if necessary. Returns false if there is no room and no key can be
-    /// evicted. For a circuit that is restored before its first call, only idle keys are evicted, because keys in use
-    /// are more important.
+    /// evicted. For a circuit that the restore creates, only idle keys are evicted, because keys in use are more
+    /// important.
     pub(super) fn make(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64, cause: Cause) -> bool {
         if now >= self.idle_at {
             self.idle_at = now.saturating_add((self.idle / 4).max(SECOND));
@@ -131,7 +131,8 @@ impl Room {
         Leaving { gone: std::mem::take(&mut self.gone), _dropped: std::mem::take(&mut self.dropped) }
     }
 
-    /// Evicts the keys that were not used for the idle time, unless their circuits are needed.
+    /// Evicts the keys that were not used for the idle time. A key stays if its circuit would reject the next call, has
+    /// calls under way or is held by an operator, or if the application has a handle to the circuit.
     fn evict_idle(&mut self, circuits: &Circuits, known: &Known<'_>, now: u64) {
         let unused_for = |entry: &Slot| now.saturating_sub(entry.used());
         let handles = circuits.registry.handles_of_a_circuit();
@@ -170,7 +171,7 @@ impl Room {
             self.room_at = now + SECOND;
         }
         let before = self.keys;
-        // Each entry is checked again, because an operator may have held its circuit since the scan.
+        // Each entry is checked again, because an operator may have begun to hold its circuit after the scan.
         for (_, stem, entry) in leaving.into_iter().filter(|(.., entry)| !is_held(entry)) {
             self.evict(circuits, known, stem, entry, now, handles);
         }

@@ -66,8 +66,8 @@ impl Slot {
         self.used() == self.brought_back
     }
 
-    /// Returns the circuit, and writes the time of its use. Returns `Some(None)` for a refused key, and
-    /// `None` if a refused key may be tried again.
+    /// Returns the circuit, and writes the time of its use. Returns `Some(None)` if the settings of the key were
+    /// refused, and `None` when the key may be tried again.
     #[inline]
     pub(super) fn circuit_at(&self, now: u64) -> Option<Option<&Circuit>> {
         let used = self.used();
@@ -80,8 +80,8 @@ impl Slot {
         Some(Some(circuit))
     }
 
-    /// Writes the time of a use in a new tick, and counts the tick. Calls within one tick count once, so that a burst
-    /// of calls is not taken for a key in use.
+    /// Writes the time of a use in a new tick, and counts the tick. Calls within one tick count as one use, so that a
+    /// short burst of calls is not counted as many uses.
     #[cold]
     fn note_use(&self, circuit: &Circuit, now: u64) {
         // Relaxed for both, because the word publishes no other data. If two threads write at the same time, a tick may

@@ -31,7 +31,7 @@ pub enum Kept {
     /// apply the act at once if the store reports changes, and at their next poll otherwise.
     #[non_exhaustive]
     Stored {
-        /// The number of the latest change in the record that contains the act.
+        /// The number of the latest change in the record, after the act was recorded.
         generation: Generation,
     },
     /// The order is recorded only in this process for now. The act already applies in this process, and is written as
@@ -49,7 +49,7 @@ pub enum Kept {
     /// the row is written.
     #[non_exhaustive]
     Unaudited {
-        /// The number of the latest change in the record that contains the act.
+        /// The number of the latest change in the record, after the act was recorded.
         generation: Generation,
         /// The reason why the audit could not be written.
         why: String,
@@ -59,7 +59,7 @@ pub enum Kept {
     /// when the durable tier answers. Until then a loss of the cache loses the act.
     #[non_exhaustive]
     Cached {
-        /// The number of the latest change in the record that contains the act.
+        /// The number of the latest change in the record, after the act was recorded.
         generation: Generation,
         /// The kind of the store that is the durable tier.
         durable: &'static str,

@@ -57,8 +57,8 @@ impl Registry {
         self.operate(name, &order).await
     }
 
-    /// Ends every override of a circuit, and lets the circuit probe or closes it ([`Order::reset`]). `force` skips the
-    /// cooldown.
+    /// Ends every override of a circuit, and makes the circuit half-open or closed, as `to` says ([`Order::reset`]).
+    /// `force` skips the cooldown.
     ///
     /// # Errors
     ///

@@ -25,8 +25,7 @@ use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
 /// Operates circuits through their store, without access to the processes that have the circuits. Each instance that
-/// shares the store applies such an order like an order of another instance, at its next poll of the store at the
-/// latest.
+/// shares the store applies the order like an order from another instance, at its next poll of the store at the latest.
 ///
 /// Clones are handles to the same operator.
 ///
@@ -73,7 +72,7 @@ pub struct Shown {
 }
 
 impl Operator {
-    /// Creates an operator for the circuits in that store.
+    /// Creates an operator for the circuits in `store`.
     pub fn new(store: AnyStore) -> Self {
         Self {
             store,

@@ -80,7 +80,8 @@ impl Changes {
     async fn wait(&mut self) {
         let reported = async {
             match &mut self.watch {
-                // Reserved names are those of memberships. A heartbeat in a membership is no change of a circuit.
+                // A reserved name is the name of a membership, not of a circuit. A heartbeat in a membership is no
+                // change of a circuit.
                 Some(watch) => loop {
                     match watch.next().await {
                         Some(WatchEvent::Changed { name, .. }) if is_reserved(&name) => {}
@@ -91,7 +92,7 @@ impl Changes {
             }
         };
         // One list finds all changes, so the name in the event is not needed. Most stores do not report a write that
-        // changes only the counts of calls. The poll finds such a write.
+        // changes only the counts of calls. The next poll finds this write.
         let reported = tokio::time::timeout(POLL, reported).await;
         // The flag is set before the pause, so that no change is lost if the future is dropped during the pause.
         self.due = true;

@@ -1,5 +1,5 @@
-//! A failure with its weight and its kind. If the failure may be due to a deadline of the caller, the failure has that
-//! deadline, too.
+//! A failure with its weight and its kind. If a deadline of the caller may have caused the failure, the failure
+//! contains this deadline, too.
 
 use std::fmt;
 use std::time::Duration;
@@ -58,18 +58,19 @@ impl Failure {
         Self::new(Weight::TIMEOUT).with_kind(FailureKind::Timeout)
     }
 
-    /// Returns a timeout by a deadline that the caller set for this call alone, such as `grpc-timeout`. Its kind is
-    /// [`FailureKind::Deadline`].
+    /// Returns the failure of a call that exceeded a deadline, such as `grpc-timeout`, which the caller set only for
+    /// this call. The kind is [`FailureKind::Deadline`].
     ///
     /// A caller who does not wait long says little about the service. Therefore the circuit sets the weight when the
     /// failure is recorded. With a deadline below
     /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is 0.5 × min(1,
     /// waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a deadline of
     /// `cancelled_counts_after` or longer the weight is 0.5, because a caller with a long deadline is willing to wait.
-    /// If dropped calls never count, by a setting or by a classifier for the handlers of a server, the outcome is
-    /// ignored. A probe of a half-open circuit fails only if the weight is 0.5, and otherwise ends without a verdict.
+    /// A setting, or a classifier for the handlers of a server, can decide that dropped calls never count. The outcome
+    /// is then ignored. A probe of a half-open circuit fails only if the weight is 0.5, and otherwise ends without a
+    /// verdict.
     ///
-    /// The wait counts from the first poll that returned `Pending`, as for a call that is dropped. For a timeout that a
+    /// The wait begins with the first poll that returned `Pending`, as for a call that is dropped. For a timeout that a
     /// layer of the stack sets for all calls, use [`timeout`](Self::timeout).
     #[must_use]
     pub const fn deadline(deadline: Duration) -> Self {
@@ -98,7 +99,7 @@ impl Failure {
         Self { deadline: CallerDeadline::new(deadline), early: Early::Unchanged, ..self }
     }
 
-    /// Returns true if the failure is ignored for a call that ended clearly before the deadline of its caller.
+    /// Returns true if the failure is ignored when the call has ended clearly before the deadline of its caller.
     #[cfg(all(feature = "http", any(feature = "retry", feature = "tonic")))]
     pub(crate) const fn is_ignored_early(&self) -> bool {
         matches!(self.early, Early::Ignored)
@@ -163,15 +164,16 @@ impl Failure {
         self
     }
 
-    /// Lets this failure alone open the circuit, regardless of the rules and of the number of tolerated probe failures.
+    /// Lets this single failure open the circuit, regardless of the rules and of the number of tolerated probe
+    /// failures.
     ///
-    /// Use this method for an answer by which the service itself asks for no more calls, such as 429 with `Retry-After`
-    /// of a provider that bans impatient clients. The circuit stays open for [`retry_after`](Self::with_retry_after) at
-    /// least, capped at 5 minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded
-    /// under a hold of an operator or under `CIRCUIT_BREAKER_DISABLED` opens nothing. A failure with a `Retry-After`
-    /// also takes effect if its answer arrives late, after the circuit has changed its state. Such a late answer opens
-    /// the circuit, or makes the present opening longer. In a fleet only the instance that got the answer keeps the
-    /// `Retry-After`. The other instances may still probe, and can close the fleet.
+    /// Use this method for an answer that asks the caller to stop, such as 429 with `Retry-After` from a provider that
+    /// bans impatient clients. The circuit stays open for [`retry_after`](Self::with_retry_after) at least, capped at 5
+    /// minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded under a hold of an
+    /// operator or under `CIRCUIT_BREAKER_DISABLED` opens nothing. A failure with a `Retry-After` also takes effect if
+    /// its answer arrives late, after the circuit has changed its state. Such a late answer opens the circuit, or makes
+    /// the present opening longer. In a fleet only the instance that got the answer keeps the `Retry-After`. The other
+    /// instances may still probe, and can close the fleet.
     ///
     /// A [`deadline`](Self::deadline) that trips at once always weighs 0.5, because the service itself has answered.
     #[must_use]
@@ -181,7 +183,7 @@ impl Failure {
         self
     }
 
-    /// Returns true if this failure alone opens the circuit.
+    /// Returns true if this single failure opens the circuit, regardless of the rules.
     #[must_use]
     pub const fn trips(&self) -> bool {
         self.trips
@@ -261,7 +263,7 @@ pub enum FailureKind {
     Body,
     /// The call took too long and was given up.
     Timeout,
-    /// A deadline that the caller set for this call alone ended the call.
+    /// The call was ended by a deadline that the caller set only for this call.
     Deadline,
     /// The future of the call, or its permit, was dropped later than `cancelled_counts_after`, for example by a timeout
     /// outside the breaker.

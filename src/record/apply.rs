@@ -20,7 +20,7 @@ pub use transition::TransitionCommand;
 pub enum Command {
     /// Publishes a transition.
     Transitioned(TransitionCommand),
-    /// Replaces the entry of the instance with this id, which has the state and the counts of the instance.
+    /// Replaces the entry of the instance with this id. The entry has the state and the counts of the instance.
     Evidence(String, InstanceEntry),
     /// Records an act of an operator.
     Operated(OperatorCommand),

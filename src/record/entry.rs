@@ -16,7 +16,7 @@ use crate::state::{Mode, State};
 pub struct InstanceEntry {
     /// The number of the write, which orders the entries of one instance.
     pub sequence: u64,
-    /// The id of the start of the instance that wrote the entry. The id has 128 random bits.
+    /// The id of the run (from start to exit) of the instance that wrote the entry. The id has 128 random bits.
     #[serde(default, skip_serializing_if = "is_default")]
     pub incarnation: String,
     /// The state of the circuit on this instance, without the mode that an operator set.
@@ -59,10 +59,10 @@ pub struct InstanceEntry {
     /// The number of slow calls in the window.
     #[serde(default, skip_serializing_if = "is_default")]
     pub slow: u64,
-    /// The number of failed calls, over all starts of the instance.
+    /// The number of failed calls since the first start of the instance.
     #[serde(default, skip_serializing_if = "is_default")]
     pub total_failures: u64,
-    /// The number of successful calls, over all starts of the instance.
+    /// The number of successful calls since the first start of the instance.
     #[serde(default, skip_serializing_if = "is_default")]
     pub total_successes: u64,
     /// The time of the last failed call on this instance.

@@ -2,9 +2,10 @@
 //!
 //! The limits for reading and for writing are the same. If a record at the limit kept all its content, no further act
 //! of an operator could be stored. Therefore a record that is too long loses content in a fixed order. First, the
-//! oldest entries lose their openings with the reasons of these openings, because only people read a reason. If that is
-//! not enough, the oldest entries are removed. A later version of this crate may decide by fields that this version
-//! does not know. Therefore unknown fields are kept up to a bound, even in a record that is too long.
+//! entries of instances lose the reason and the time of their last opening, the oldest entries first. Only people read
+//! these fields. If that is not enough, the oldest entries are removed. A later version of this crate may decide by
+//! fields that this version does not know. Therefore unknown fields are kept up to a bound, even in a record that is
+//! too long.
 //!
 //! The result depends only on the record, so that all instances keep the same content. The length of a record is
 //! computed as if each sum over the entries had its largest number of digits. Therefore a record that fits still fits
@@ -101,14 +102,15 @@ fn length(part: &impl Serialize) -> usize {
     }
 
     let mut count = Count(0);
-    // The only possible error is a state, mode or act that cannot be stored. `encode` reports this error, so it is
-    // ignored here.
+    // Only a state, mode or act that cannot be stored causes an error. `encode` reports this error, so it is ignored
+    // here.
     serde_json::to_writer(&mut count, part).ok();
     count.0
 }
 
-/// The number of entries of instances that always fit into a record. An entry has at most 2 100 bytes with its id, its
-/// vote and its lease. The rest of a record has at most 14 000 bytes with the decision of the fleet.
+/// The number of entries up to which a record without unknown fields is always short enough. An entry has at most 2 100
+/// bytes, including its id, its vote and its lease. The rest of the record, including the decision of the fleet, has at
+/// most 14 000 bytes.
 const SURELY_FIT: usize = 24;
 /// The longest length of the sums over the entries, in bytes of JSON. The longest weight has 24 characters, and each of
 /// the other four sums has at most 20 digits.

@@ -2,17 +2,18 @@
 //! instances.
 //!
 //! The fleet has a circuit of its own. [`Fleet`] is the state of this circuit, and its `generation` orders the
-//! decisions. The fleet opens when enough instances vote, probes with leases, and closes after enough successful probes
-//! of all instances. A vote and a lease are kept in the entry of their instance, because an entry has only one writer,
-//! and its sequence orders the writes. Therefore the merge of two copies of a record needs a rule only for the decision
-//! (`join.rs`). An older version of this crate that knows no fleets keeps the decision, the votes and the leases as
-//! unknown fields. The commands are in `fleet/command.rs`, their guards and effects in `fleet/rules.rs`, and the effect
-//! of a decision in `fleet/decision.rs`. If a record has no decision, the fleet is closed and has generation zero.
+//! decisions. The fleet opens when enough instances vote, probes with leases, and closes after enough successful
+//! probes, which are counted over all instances. A vote and a lease are kept in the entry of their instance, because an
+//! entry has only one writer, and its sequence orders the writes. Therefore the merge of two copies of a record needs a
+//! rule only for the decision (`join.rs`). An older version of this crate that knows no fleets keeps the decision, the
+//! votes and the leases as unknown fields. The commands are in `fleet/command.rs`, their guards and effects in
+//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. If a record has no decision, the fleet is
+//! closed and has generation zero.
 //!
 //! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore a vote or a lease that
 //! would last longer than a command allows is ignored. Otherwise one damaged entry could vote for ever. A decision that
-//! is dated far ahead of the clock counts as old, so that its opening or its round may end. Otherwise, after the clock
-//! was set back, a fleet could stay in a round until the clock has caught up.
+//! is dated far ahead of the clock counts as old, so that the fleet can leave the open or half-open state. Otherwise,
+//! after the clock was set back, a fleet could stay in this state until the clock has caught up.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod command;
@@ -84,7 +85,8 @@ pub struct Fleet {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Vote {
-    /// The present generation of the fleet, which the vote would end. Zero if the fleet has never decided.
+    /// The generation of the fleet at the time of the vote. The vote is valid only while the fleet has this generation.
+    /// Zero if the fleet had never decided.
     #[serde(default, with = "words::generation")]
     pub on: Generation,
     /// The time when the vote ends.
@@ -96,7 +98,8 @@ pub struct Vote {
     pub extra: Map<String, Value>,
 }
 
-/// The right of an instance to make one probe in a round, and the results of its probes in this round.
+/// The right of an instance to make one probe in a half-open round of the fleet, and the results of its probes in this
+/// round.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Lease {
@@ -113,7 +116,7 @@ pub struct Lease {
     /// The number of probes of this instance that failed in the round.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failed: u32,
-    /// The time when the last probe of this instance failed in the round. An instance with such a time gets another
+    /// The time when the last probe of this instance failed in the round. After this failure, the instance gets another
     /// lease in this round only if the settings tolerate all failed probes of the round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
@@ -146,7 +149,7 @@ impl Fleet {
         }
     }
 
-    /// Returns true if the fleet is open and its open duration has passed, so that a round may begin.
+    /// Returns true if the fleet is open and its open duration has passed, so that the fleet may become half-open.
     fn is_over(&self, now: Timestamp) -> bool {
         let Some(until) = self.until.filter(|_| self.state == State::Open) else { return false };
         let longest = self.open_ms.map(|whole| self.since.saturating_add(Duration::from_millis(whole)));
@@ -203,7 +206,7 @@ impl Lease {
 }
 
 impl CircuitRecord {
-    /// Returns the state of an instance according to its entry, without the mode.
+    /// Returns the state of an instance according to its entry. A mode that an operator set is left out.
     ///
     /// A closing of the fleet closes the circuit of each instance, but the instance writes its entry up to 18 s later.
     /// Therefore an entry that is older than the closing counts as closed.
@@ -213,16 +216,17 @@ impl CircuitRecord {
         if self.fleet.as_ref().is_some_and(is_ended) { State::Closed } else { entry.state }
     }
 
-    /// Returns true if the published state of the record, and not the record's decision of the fleet, decides for an
-    /// instance. The published state decides if it is newer and `follows` is true, which means that the instance has
-    /// `Sharing::Follow`. Such a newer state comes from an instance that makes no decisions of the fleet, because it
-    /// has `Sharing::Advise` or an earlier version of this crate.
+    /// Returns true if an instance must follow the published state (the state that one instance wrote into the record)
+    /// instead of the decision of the fleet. This is so if the published state is newer and `follows` is true, which
+    /// means that the instance has `Sharing::Follow`. A newer published state comes from an instance that takes no part
+    /// in the decisions of the fleet, because it has `Sharing::Advise` or an earlier version of this crate.
     pub(crate) fn is_decided_by_one(&self, follows: bool) -> bool {
         follows && self.generation > self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
     }
 
     /// Returns the state and the generation of the decision that an instance must follow. This is the published state
-    /// if [`is_decided_by_one`](Self::is_decided_by_one) is true, and otherwise the decision in the record.
+    /// of the record if [`is_decided_by_one`](Self::is_decided_by_one) is true, and otherwise the decision of the
+    /// fleet.
     pub(crate) fn decided(&self, follows: bool) -> (State, Generation) {
         match &self.fleet {
             _ if self.is_decided_by_one(follows) => (self.state, self.generation),
@@ -293,7 +297,7 @@ impl CircuitRecord {
         self.leases(fleet.generation).filter(move |_| is_round)
     }
 
-    /// Returns the entries with a valid vote for an opening that would end the generation `on`.
+    /// Returns the entries whose vote is valid while the fleet has the generation `on`.
     fn voters(&self, on: Generation, now: Timestamp) -> impl Iterator<Item = (&String, &InstanceEntry, &Vote)> {
         let votes = self.instances.iter().filter_map(|(id, entry)| Some((id, entry, entry.vote.as_ref()?)));
         votes.filter(move |(_, _, vote)| vote.counts(on, now))

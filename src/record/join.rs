@@ -107,7 +107,6 @@ fn rest(record: &CircuitRecord) -> String {
 }
 
 fn text(part: &impl Serialize) -> String {
-    // The only possible error is a state, mode or act that cannot be stored. A decoded record contains only values that
-    // can be stored.
+    // Only a state, mode or act that cannot be stored causes an error. A decoded record contains no such value.
     serde_json::to_string(part).unwrap_or_default()
 }

@@ -46,8 +46,8 @@ impl InstanceEntry {
         !self.lives_for(now).is_zero() && !self.is_ahead(now)
     }
 
-    /// Returns true if the entry of a member is dated more than 30 s in the future. The clock of the store must then
-    /// have been set back since the heartbeat.
+    /// Returns true if the entry of a member is dated more than 30 s in the future. Such a date means that the clock of
+    /// the store was set back after the heartbeat.
     fn is_ahead(&self, now: Timestamp) -> bool {
         self.updated_at > now.saturating_add(LIVE_FOR)
     }
@@ -74,8 +74,9 @@ impl CircuitRecord {
         self.instances.retain(|other, entry| {
             is_live(other) || now.since(entry.updated_at) < MEMBERS_KEPT && !entry.is_ahead(now)
         });
-        // The time of the write decides which entry is the oldest, and not the sequence. After the clock was set back,
-        // the entry of a dead instance may have the highest sequence.
+        // The entry with the earliest write time counts as the oldest. The sequences of the entries cannot decide this.
+        // After the clock was set back, the entry of a dead instance may have the highest sequence, because new
+        // sequences follow the clock.
         while self.instances.keys().filter(|other| *other != id).count() >= Self::MAX_INSTANCES {
             let others = self.instances.iter().filter(|(other, _)| *other != id);
             let oldest = others.min_by_key(|(_, entry)| entry.updated_at).map(|(other, _)| other.clone());

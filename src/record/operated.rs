@@ -26,7 +26,7 @@ pub struct Operated {
     /// The state of the circuit after the act, if the act is a reset.
     #[serde(default = "half_open", with = "words::state")]
     pub to: State,
-    /// The time when the mode that the act has set ends by itself. `None` if only another act ends the mode.
+    /// The time when the mode of this act ends by itself. `None` if only another act ends the mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The whole duration of the hold in milliseconds. If the clock of the store is set back, the remaining time is at

@@ -2,9 +2,9 @@
 //!
 //! An instance with a closed circuit and no failures writes nothing. Therefore the age of an entry alone does not show
 //! that the instance is gone. An instance whose circuit is not closed writes its entry again every [`RENEWED_AFTER`],
-//! also without calls. An instance that stops marks its entry as stopped. Therefore the presence in the record of a
-//! circuit needs no heartbeat. A closed circuit causes no write for this purpose, and a circuit that is not closed
-//! causes at most five writes an hour on each instance.
+//! also without calls. An instance that stops marks its entry as stopped. Therefore a closed circuit causes no write
+//! only to show that its instance is present. A circuit that is not closed causes at most five such writes an hour on
+//! each instance.
 //!
 //! All times come from the clock of the store, so that differences between the clocks of instances have no effect. The
 //! age of an entry counts from its write or from the end of its opening, whichever is later.

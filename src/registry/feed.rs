@@ -20,8 +20,8 @@ use crate::sync::Mutex;
 pub(super) struct Feed {
     channel: Mutex<Channel>,
     /// The companion of the registry, which is notified of transitions and writes the audit. Without a companion, the
-    /// feed logs the acts of operators itself. The reference is weak, because circuits hold the feed, and the companion
-    /// must end with its registry.
+    /// feed logs the acts of operators itself. The reference is weak, because each circuit holds the feed and may
+    /// outlive the registry, but the companion must not.
     companion: Option<Weak<dyn Companion>>,
 }
 

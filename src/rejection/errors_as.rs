@@ -7,7 +7,7 @@ use super::Rejection;
 use crate::error::Rejected;
 
 /// Converts rejections and the errors of the service into your own error type `E`, which implements `From<Rejected>`
-/// and `From` for the errors of the service. Only these conversions allocate.
+/// and `From` for the errors of the service. Only these conversions can allocate.
 pub struct ErrorsAs<E>(PhantomData<fn() -> E>);
 
 impl<E> ErrorsAs<E> {

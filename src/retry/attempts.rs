@@ -50,8 +50,9 @@ where
                 return None;
             }
             Outcome::Ignored => return None,
-            // The service cancelled the call. There is no retry, because either the deadline of the caller has passed,
-            // or the cancellation says nothing about the service.
+            // The service reported that it cancelled the call. If the deadline of the caller has passed, a retry is
+            // useless. If the call ended earlier, the cancellation says nothing about the service. Therefore there is
+            // no retry in either case.
             #[cfg(feature = "http")]
             Outcome::Failure(failure) if failure.is_ignored_early() => return None,
             Outcome::Failure(failure) => failure,

@@ -26,7 +26,7 @@ impl Roll {
         self.created.len()
     }
 
-    /// Adds the name of a message, up to [`MOST`] names of each kind. The number is limited, because there can be
+    /// Adds the name in a message, up to [`MOST`] names of each kind. The number is limited, because there can be
     /// millions of keyed circuits.
     pub(super) fn add(&mut self, call: Call) {
         let set = |names: &mut BTreeSet<String>, name| names.len() < MOST && names.insert(name);
@@ -90,10 +90,10 @@ impl Roll {
         lines
     }
 
-    /// Returns a suggestion for the circuit `name` if no setting has its name, so that the name is probably misspelt.
-    /// The suggestion is a table with a similar name that the program never requested. A circuit with the name of the
-    /// table exists, but probably only because the program has created all circuits of the file. `lines_of_settings`
-    /// reports the tables without a circuit.
+    /// Returns a sentence about the circuit `name` if no setting has this name, but a table has a similar name. The
+    /// program has probably misspelt the name of this table. The table is suggested only if the program has created the
+    /// circuit of the table but never requested the settings of this circuit by name. Such a circuit was probably
+    /// created together with all other circuits of the file. `lines_of_settings` reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {

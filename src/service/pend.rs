@@ -36,9 +36,9 @@ impl Pend {
     /// If the task stops polling, the circuit wakes the task at most once more. If the service is dropped, the circuit
     /// forgets the task.
     pub(super) fn poll_restored(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<Peek> {
-        // After the restore, `poll_ready` may never call this function again, because a healthy call does not check for
-        // a restore. The wait then keeps its place in the circuit's list of wakers until the service is dropped. The
-        // place is empty, because the wake has removed the waker from it.
+        // After the restore, a healthy call does not check for a restore. If all later calls are healthy, `poll_ready`
+        // never calls this function again. The wait then keeps its place in the circuit's list of wakers until the
+        // service is dropped. The place is empty, because the wake has removed the waker from it.
         let peek = ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll_restored(context));
         self.0 = None;
         Poll::Ready(peek)

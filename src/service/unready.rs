@@ -40,7 +40,7 @@ impl Unready {
         Self { waits: false, wait: None }
     }
 
-    /// Notes that no caller waits for the inner service, because the inner service was ready or was not polled.
+    /// Ends the wait for the inner service, if a caller waits. The inner service is ready, or was not polled.
     #[inline]
     pub(super) const fn end(&mut self) {
         self.waits = false;

@@ -41,8 +41,8 @@ impl Settings {
         let Some(kept) = self.persistence() else {
             return Persistence::unused(&self.draft.persistence).map_or(Ok(builder), Err);
         };
-        // `roll_call` names the first setting of a name in its warning. Therefore the tables are passed to `roll_call`
-        // first, and the registry passes the names with TTLs later.
+        // A warning of `roll_call` about a misspelt name shows the first setting with this name. Therefore the tables
+        // are passed to `roll_call` first, and the registry passes the names with TTLs later.
         self.expect_circuits();
         // `Create` is the default and is not passed on. Otherwise it would override an address that opens the store as
         // read only.
@@ -71,8 +71,8 @@ impl Settings {
         Ok(builder.ttl(open, other).ttls(kept.ttls().clone()))
     }
 
-    /// Returns the error for the address of a store that cannot be used, with the key of the address and the origin of
-    /// the key.
+    /// Returns the error for the address of a store that cannot be used. The error names the key of the address, and
+    /// the file or variable that contains this key.
     fn unusable(&self, key: &str, url: &StoreUrl, error: &StoreError) -> SettingsError {
         let origin = self.draft.persistence.get(key).map_or("the default", |field| &field.origin);
         // The address is masked, because the error of a store may repeat the address with its password.

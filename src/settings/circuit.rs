@@ -1,7 +1,7 @@
 //! The keys of a circuit in a settings file, each with its reader and its method of the builder.
 //!
-//! Each key has one row in `KEYS`, which reads its value as a [`Setting`], and each `Setting` has an arm in `apply`.
-//! The list of allowed keys, the environment variables and the tests use `KEYS` too.
+//! Each key has one row in `KEYS` with the function that reads its value as a [`Setting`], and each `Setting` has an
+//! arm in `apply`. The list of allowed keys, the environment variables and the tests use `KEYS` too.
 
 use std::time::Duration;
 

@@ -121,8 +121,8 @@ impl Draft {
 
     /// Checks the defaults, and returns the settings of circuits without a table.
     pub(super) fn checked_defaults(&self, groups: &mut Groups) -> Result<Vec<Setting>, SettingsError> {
-        // The defaults must not contain `at_most_open`, because failures of one service must not keep the circuit of
-        // another service closed.
+        // The defaults must not contain `at_most_open`. The circuits of all services would then be one group, and
+        // failures of one service would keep the circuit of another service closed.
         if let Some(share) = self.defaults.get(circuit::AT_MOST_OPEN).filter(|share| !share.is_off()) {
             return Err(share.refuse("false, because the circuits of all services would be one group. Set the share in [groups.NAME] or for a pattern"));
         }

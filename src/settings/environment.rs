@@ -1,5 +1,5 @@
-//! The environment variables that set keys of settings. The keys, and the tables in the documents, determine the
-//! variables that are known.
+//! The environment variables that set keys of settings. The known variables follow from the allowed keys and from the
+//! names of the tables in the documents.
 //!
 //! A variable contains the name of a circuit, a pattern or a group in capitals. One `_` replaces each run of characters
 //! that are neither ASCII letters nor digits. The name cannot be derived from the variable. Therefore variables can set
@@ -19,8 +19,8 @@ use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
-/// The place of a key that a variable sets. The place consists of the table and the key. For a group or a circuit, the
-/// place also has the name.
+/// The key that a variable sets, with its table. For a key of a group or a circuit, also with the name of the group or
+/// the circuit.
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Persistence(&'static str),

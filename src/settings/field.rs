@@ -16,7 +16,7 @@ pub(super) struct Field {
     pub(super) value: Value,
 }
 
-/// A table whose keys are all known. Each key has one value from each document or variable that sets the key,
+/// A table that contains only allowed keys. Each key has one value from each document or variable that sets the key,
 /// and the last value wins.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Table(BTreeMap<String, Vec<Field>>);
@@ -117,7 +117,7 @@ impl Field {
         self.number_or("")
     }
 
-    /// Reads a number. `others` names further allowed forms for the error.
+    /// Reads a number. The error for any other value lists `others` as further allowed forms.
     pub(super) fn number_or(&self, others: &str) -> Result<f64, SettingsError> {
         self.as_number().ok_or_else(|| self.refuse(&format!("a number{others}")))
     }
@@ -126,8 +126,8 @@ impl Field {
         self.or_off(self.as_number(), "a number, or false for no such rule")
     }
 
-    /// Reads a count. Returns `None` for `false`, which switches a rule off. `others` names further allowed forms for
-    /// the error.
+    /// Reads a count. Returns `None` for `false`, which switches a rule off. The error for any other value lists
+    /// `others` as further allowed forms.
     pub(super) fn count_or_off_or(&self, others: &str) -> Result<Option<u32>, SettingsError> {
         self.or_off(self.as_count(), &format!("a whole number, or false for no such rule{others}"))
     }
@@ -159,7 +159,7 @@ impl Field {
         self.duration_or("")
     }
 
-    /// Reads a duration. `others` names further allowed forms for the error.
+    /// Reads a duration. The error for any other value lists `others` as further allowed forms.
     pub(super) fn duration_or(&self, others: &str) -> Result<Duration, SettingsError> {
         let duration = self.text().and_then(parse_duration);
         duration

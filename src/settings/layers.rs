@@ -24,7 +24,7 @@ pub(super) struct Shape {
     pub(super) allowed: &'static str,
     /// The allowed forms except a plain duration. The error for a wrong duration appends this text.
     pub(super) others: &'static str,
-    /// Two groups of parts. A table must not contain parts of both groups.
+    /// Two sets of parts. A table must not contain parts of both sets.
     pub(super) alternatives: (&'static [&'static str], &'static [&'static str]),
     /// The function that prepares the merged parts of the less specific tables for the parts of a more specific table.
     /// The function removes or converts merged parts that do not fit the new parts. The arguments are the merged parts,
@@ -44,7 +44,8 @@ impl<'a> Layers<'a> {
         self.0[self.0.len() - 1]
     }
 
-    /// Returns the merged parts of the value. Refuses a value of another form, and parts that exclude each other.
+    /// Returns the merged parts of the value. Refuses a value that has none of the forms in `shape`, and parts that
+    /// exclude each other.
     pub(super) fn merge(&self, shape: &Shape) -> Result<Parts, SettingsError> {
         // Values that are less specific than a plain value have no effect, so they are not checked.
         let whole = self.0.iter().rposition(|field| !is_table(field)).unwrap_or(0);

@@ -74,14 +74,14 @@ impl Persistence {
         self.fleet.as_deref()
     }
 
-    /// Returns the smallest quorum, which is the number of votes that open even a small fleet. Default: 2.
+    /// Returns the smallest quorum, which is the number of votes that even a small fleet needs to open. Default: 2.
     #[must_use]
     pub const fn quorum_at_least(&self) -> u32 {
         self.quorum_at_least
     }
 
-    /// Returns the share of the live members whose votes open a large fleet, from 0 to 1. No more than 10 votes are
-    /// needed. Default: 0.1.
+    /// Returns the share of the live members that must vote to open a large fleet, from 0 to 1. No more than 10 votes
+    /// are needed. Default: 0.1.
     #[must_use]
     pub const fn quorum_share(&self) -> f64 {
         self.quorum_share.0
@@ -133,7 +133,7 @@ impl Persistence {
 
     /// Checks the table, and returns its settings if persistence is enabled. With `store` and without `enabled`,
     /// persistence is enabled, because an address has no other purpose. The table is also checked if persistence is
-    /// disabled, because a mistake would otherwise appear only when an operator enables it.
+    /// disabled, because otherwise a mistake would appear only when an operator enables persistence.
     pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
         let given = |key| table.get(key);
         let wish = |key, default| given(key).map_or(Ok(default), |field| field.duration_within("1 s", "365 d"));

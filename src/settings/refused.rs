@@ -24,8 +24,8 @@ pub(super) fn refused<'a>(
     let own = join(path, key);
     let is_own = |field: &Field| field.path == own || field.path.starts_with(&format!("{own}."));
     let value = part(error.field(), &layers);
-    // `slow_call_rate` and `slower_than` have no default, and the builder requires both keys or neither key. The error
-    // then concerns the missing value, which has no source.
+    // `slow_call_rate` and `slower_than` have no default, and the builder refuses one key without the other. The error
+    // is then about the missing key, which no file and no variable contains.
     if value.is_none() && key.starts_with("slow") {
         return SettingsError::of(origin, &own, format!("{path}.{says}"));
     }
@@ -61,7 +61,7 @@ fn is_own_table(field: &Field, path: &str) -> bool {
 }
 
 /// Returns the value of a field that the builder refused, or `None` if the value is the default. The builder names a
-/// part of `window` or `open_for` with a point, as in `window.calls`.
+/// part of `window` or `open_for` with a dot, as in `window.calls`.
 fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<Field> {
     let (key, part) = field.split_once('.').unwrap_or((field, ""));
     let layers = layers(key)?;
@@ -74,6 +74,7 @@ fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<
     if !part.is_empty() {
         return parts.remove(part);
     }
-    // A window of calls has no part that is a duration, so another part is returned for the whole value.
+    // The builder refused the value as a whole, so any of its parts can show its origin. A window of calls has no part
+    // that is a duration, so another part is returned.
     parts.remove(shape.duration).or_else(|| parts.into_values().next())
 }

@@ -80,8 +80,8 @@ impl CpuProbe {
     fn of_machine(&self) -> Option<f64> {
         let (busy, all) = proc::cpu_time(&self.root)?;
         let mut meters = self.meters.lock();
-        // The meter of the machine has the empty path. The meters of cgroups are dropped, because no cgroup has a quota
-        // any more.
+        // The meter of the machine is stored under the empty path. The meters of cgroups are dropped, because no cgroup
+        // has a quota any more.
         meters.retain(|(folder, _)| folder.as_os_str().is_empty());
         if meters.is_empty() {
             meters.push((PathBuf::new(), Meter::default()));

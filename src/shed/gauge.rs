@@ -80,8 +80,8 @@ impl Gauge {
 
     #[inline]
     fn due(&self) -> Tick {
-        // Relaxed, because the elected call checks the time again in `elect`, and an old value only makes another call
-        // poll or skip a poll.
+        // Relaxed, because an old value does no harm. `elect` checks the time again after its Acquire, and a reading
+        // that only seems too old lets a call pass that could have been shed.
         Tick::from_nanos(self.due.load(Relaxed))
     }
 }

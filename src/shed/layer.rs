@@ -1,4 +1,5 @@
-//! The load-shedding layer and its service, which queries the shedder before each call.
+//! The load-shedding layer and its service, which queries the shedder (the circuit, the load probe and the limits)
+//! before each call.
 //!
 //! The builder creates the shedder once. axum may apply a layer again for every request. Therefore applying the layer
 //! creates no state.

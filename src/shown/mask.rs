@@ -13,8 +13,7 @@ pub(crate) fn masked(text: &str) -> String {
         Some(shown) => (shown, "***"),
         None => (text, ""),
     };
-    // Searches for `//` without the colon before it, because a missing colon may be the reason why the address is
-    // refused.
+    // Searches for `//` and not for `://`, because the text may be an address that was refused for its missing colon.
     let authority = text.find("//").map(|at| at + 2);
     let shown = match (text.rfind('@'), authority) {
         // The last `@` ends the password, because a password that was not escaped may contain other `@` signs.
@@ -92,8 +91,8 @@ pub(crate) fn up_to_a_secret(text: &str) -> Option<&str> {
     (!text[end..].trim().is_empty()).then(|| &text[..end])
 }
 
-/// The names of secrets. The flag is true if a text such as `name: x` without quotes contains a secret. The flag of
-/// `token` is false, because `unexpected token: x` is the error of a parser.
+/// The names of secrets. The flag is true if `x` is a secret in an unquoted `name: x`. The flag of `token` is false,
+/// because `unexpected token: x` is the error of a parser.
 const SECRETS: [(&str, bool); 11] = [
     ("password", true),
     ("passwd", true),

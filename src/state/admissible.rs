@@ -18,7 +18,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) name: &'a str,
     /// The earlier order with the same id, if such an order was already carried out.
     pub(crate) earlier: Earlier,
-    /// The number of the latest change of the circuit.
+    /// The generation of the latest change of the circuit.
     pub(crate) latest: Generation,
     /// The remaining time in which a reset is refused. Zero after the cooldown.
     pub(crate) cooldown: Duration,

@@ -75,8 +75,8 @@ impl Transition {
     }
 }
 
-/// Writes both standings and the cause, as in `closed to open: failures in a row weighed 5.0, the limit is 5.0`. Do not
-/// show this text to strangers, because it can contain the text of a failure.
+/// Writes the state or mode before and after the transition, and the cause, as in `closed to open: failures in a row
+/// weighed 5.0, the limit is 5.0`. Do not show this text to strangers, because it can contain the text of a failure.
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}: {}", self.from, self.to, self.because())
@@ -98,8 +98,8 @@ impl fmt::Display for Because<'_> {
         let Self(edge) = self;
         match &edge.earlier {
             Some(earlier) if edge.is_taken_over() => edge.write_earlier(earlier, f)?,
-            // The reason of a decision of the fleet names its instances itself. Therefore no time and no instance are
-            // added.
+            // The text of a fleet's decision is about several instances. Therefore the time and the name of one
+            // instance are not added.
             Some(earlier) if edge.reason == Reason::Fleet => f.write_str(earlier.reason())?,
             _ => write!(f, "{}", edge.reason)?,
         }

@@ -50,7 +50,7 @@ impl fmt::Display for HealthResult {
 pub struct HealthStatus {
     /// True while a runner makes the health probes of the circuit, and false after the runner has ended.
     pub running: bool,
-    /// True if the calls of users may probe only after a health probe has succeeded.
+    /// True if calls of users may be probes only after a health probe has succeeded.
     pub required: bool,
     /// True if the circuit holds calls back at present, because no health probe has succeeded since the opening.
     pub holds_back: bool,

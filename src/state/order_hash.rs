@@ -5,10 +5,11 @@
 //!
 //! The hash is FNV-1a with 64 bits and not the SHA-256 of `digest.rs`, because a circuit without a store compares
 //! orders too, and the default build has no SHA-256. FNV-1a protects operators from a mistake, but not from an attack.
-//! An operator who knows the id and the text of a later order can first give a different order with the same id and the
-//! same hash. The later order is then reported as carried out, although it was not. This attack is accepted, because
-//! each operator may act on the circuit anyway, and the history names the user of the order that was carried out. The
-//! ids of audit rows use SHA-256, because two orders with equal row ids would share one row.
+//! An operator who knows in advance the id and the text of an order of another operator can first give a different
+//! order with the same id and hash. The order of the other operator is then reported as carried out, although it was
+//! not. This attack is accepted, because each operator may act on the circuit anyway, and the history names the user of
+//! the order that was carried out. The ids of audit rows use SHA-256, because two orders with equal row ids would share
+//! one row.
 
 use std::fmt;
 use std::time::Duration;

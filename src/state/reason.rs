@@ -17,8 +17,8 @@ use super::{Brief, By, Percent};
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
     /// The weight of the failures since the last success reached `limit`. `set` is the configured limit. `limit` is
-    /// higher than `set` if the window has at least `min_calls` calls, which raises the limit to `min_calls`. `limit`
-    /// is lower than `set` if advice or a ramp lowered the limit.
+    /// higher than `set` if a window with at least `min_calls` calls raised the limit to `min_calls`. `limit` is lower
+    /// than `set` if advice or a ramp lowered the limit.
     ConsecutiveFailures { score: f64, limit: f64, set: f64 },
     /// The weight of the failures, as a share of the calls in the window, reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
@@ -102,8 +102,8 @@ impl Reason {
 }
 
 impl Reason {
-    /// Returns the reason with durations that are measured from the beginning of the state or of the hold, and not from
-    /// the last transition. `state` and `hold` are the times that the state and the hold had lasted before that
+    /// Returns the reason with durations since the beginning of the state or of the hold, instead of durations since
+    /// the last transition. `state` and `hold` are the times that the state and the hold had lasted before the last
     /// transition.
     pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
         match &mut self {
@@ -141,7 +141,8 @@ impl fmt::Display for Reason {
                 match limit.total_cmp(set) {
                     Ordering::Greater => write!(f, " while the window has min_calls or more, and otherwise {set:.1}"),
                     Ordering::Less => write!(f, ", lowered from {set:.1}"),
-                    // A weight above the limit shows that the limit was raised to `min_calls` while the weight grew.
+                    // A weight so far above the limit shows that the limit was raised to `min_calls` while the weight
+                    // grew.
                     Ordering::Equal if *score >= *limit + 1.0 => {
                         f.write_str(" now, and can be higher while the window has more calls")
                     }

@@ -1,4 +1,4 @@
-//! The suppressed opening of a circuit whose group has no open slot, as a status shows the opening.
+//! An opening that a group of circuits has suppressed, as a status shows the opening.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Brief, Reason};
 
-/// An opening that a [group](crate::Group) has suppressed, because all open slots of the group are taken. The circuit
-/// stays closed although one of its rules is met.
+/// An opening that a [group](crate::Group) has suppressed, because as many of its circuits as it allows have opened and
+/// have not closed since. The circuit stays closed although one of its rules is met.
 ///
 /// `Display` prints a part of a sentence: `an opening was suppressed 2 s ago, because the group "orders endpoints" had
 /// no open slot (2 of 4 circuits are open now): failures in a row weighed 5.0, the limit is 5.0`.
@@ -21,12 +21,12 @@ pub struct Suppressed {
     /// The number of circuits in the group at this moment.
     pub members: u32,
     /// The number of openings that were suppressed since the circuit was created. Each outcome that meets a rule adds
-    /// one. Calls that [hang](crate::Status::hanging) add one in ten seconds.
+    /// one. All [hanging](crate::Status::hanging) calls together add one in ten seconds.
     pub openings: u64,
     /// The time since the last suppressed opening.
     pub ago: Duration,
-    /// The reason of a suppressed opening since the last transition of the circuit. This is the last opening that was
-    /// reported to the observers, or the first opening if none was reported.
+    /// The reason of the suppressed opening that was last reported to the observers since the last transition of the
+    /// circuit. If none was reported, the reason of the first opening that was suppressed since that transition.
     pub reason: Reason,
 }
 

@@ -92,8 +92,8 @@ fn without_secrets(word: &str) -> Cow<'_, str> {
 
 /// The longest text of a failure, in characters.
 const LONGEST_FAILURE: usize = 200;
-/// The longest text that is read from an error, in bytes. The limit leaves room for an address before the
-/// cause.
+/// The longest text that is read from an error, in bytes. The limit is higher than [`LONGEST_FAILURE`], so that a long
+/// address, which is shortened, does not displace the cause behind it.
 const LONGEST_RAW: usize = 1_000;
 
 #[cfg(test)]

@@ -137,11 +137,11 @@ pub(crate) fn row_id(parts: [&str; 5]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditFilter {
-    /// The circuit whose rows pass. `None` passes the rows of all circuits.
+    /// The circuit whose rows pass the filter. `None` passes the rows of all circuits.
     pub service: Option<String>,
-    /// The operator whose acts pass. `None` passes all rows.
+    /// The operator whose acts pass the filter. `None` passes the rows of all operators and of the circuits themselves.
     pub user: Option<String>,
-    /// The time of the oldest row that passes. `None` passes rows of every age.
+    /// The time of the oldest row that passes the filter. `None` passes rows of every age.
     pub since: Option<Timestamp>,
     /// The largest number of rows. If more rows pass the filter, the newest are returned. Default: 100.
     pub limit: usize,
@@ -182,7 +182,7 @@ impl AuditFilter {
         self
     }
 
-    /// Returns true if the row passes. The limit is not checked, because it applies to all rows together.
+    /// Returns true if the row passes the filter. The limit is not checked, because it applies to all rows together.
     #[must_use]
     pub fn passes(&self, row: &AuditRow) -> bool {
         self.service.as_ref().is_none_or(|service| *service == row.service)

@@ -105,15 +105,16 @@ impl StoreError {
         self
     }
 
-    /// Marks the error as the failure of one part of the store, while another part answers. The kind stays, because an
-    /// operation without an answer may have happened in the failed part.
+    /// Marks the error as the failure of one part of the store, while another part answers. The error keeps its kind,
+    /// because the kind shows whether the operation may have happened in the failed part.
     #[cfg(feature = "redis")]
     pub(super) const fn of_one_part(mut self) -> Self {
         self.is_of_one_part = true;
         self
     }
 
-    /// Returns true if only one part of the store fails, so that the operations on names of other parts need no pause.
+    /// Returns true if only one part of the store fails. The caller then continues without a pause with the names of
+    /// the other parts.
     pub(crate) const fn is_of_one_part(&self) -> bool {
         self.is_of_one_part
     }

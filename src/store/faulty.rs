@@ -158,7 +158,7 @@ impl<S: Store> Store for FaultyStore<S> {
         let operation = Operation::CompareAndSet;
         let fault = self.begin(operation, std::iter::once(write.name.as_str())).await?;
         let owned = write.clone();
-        // The result of a late write is dropped, because its writer has already received an error.
+        // The result of the later write is dropped, because the caller has already received an error.
         self.later(operation, fault, |inner| async move { drop(inner.compare_and_set(&owned).await) })?;
         self.pass(operation, fault, self.inner.compare_and_set(write)).await
     }

@@ -141,8 +141,8 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new), if there is no address or more than 32,
-    /// or if the name is not 1 to 100 letters, digits and `.`, `_` and `-`.
+    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new). Also `Refused` if there is no address, if
+    /// there are more than 32 addresses, or if the name is not 1 to 100 letters, digits and `.`, `_` and `-`.
     ///
     /// # Examples
     ///
@@ -176,8 +176,8 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new), or if there is no address or more than
-    /// 32.
+    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new). Also `Refused` if there is no address, or
+    /// if there are more than 32 addresses.
     ///
     /// # Examples
     ///

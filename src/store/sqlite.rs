@@ -2,9 +2,9 @@
 //!
 //! Every change is one statement, so that a change is never half done. No transaction first reads and then writes,
 //! because SQLite can refuse to let a reader become a writer, and then a wait does not help. A commit is on the disk
-//! before the operation returns (`synchronous = FULL`), because otherwise a power cut could undo an opening. Such a
-//! commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A second connection,
-//! which [`watch`](Store::watch) opens, checks five times a second for writes of other connections.
+//! before the operation returns (`synchronous = FULL`), because otherwise a power cut could undo the opening of a
+//! circuit. Such a commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A
+//! second connection, which [`watch`](Store::watch) opens, checks five times a second for writes of other connections.
 //!
 //! Each operation first checks that the path still leads to the open file. If the file was replaced or deleted, the new
 //! file is opened, so that the instances share one file again.
@@ -217,9 +217,9 @@ impl Store for SqliteStore {
         self.lane.run(list).await
     }
 
-    /// Reports the changed records about 200 ms after a change at the latest, even if this process made the change.
-    /// Reports a [`Gap`](super::WatchEvent::Gap) after the file was replaced or deleted, and after each change of a
-    /// file with more than 20 000 records.
+    /// Reports the changed records at most about 200 ms after a change, even if this process made the change. Reports a
+    /// [`Gap`](super::WatchEvent::Gap) after the file was replaced or deleted, and after each change of a file with
+    /// more than 20 000 records.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
         self.ensure_schema().await?;
         poll::watch(self.lane.clone()).await.map(Some)

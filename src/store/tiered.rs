@@ -48,14 +48,14 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 /// instance restarts. Instances that reach different tiers agree only after they reach the same tier again, or after a
 /// watch reports the change.
 ///
-/// The audit is in the durable tier only, and the members of fleets are in the fast tier only. The time of an answer is
-/// the time of the tier that answered. `delete` needs both tiers, and `list` needs the durable tier.
+/// The audit is in the durable tier only, and the members of fleets are in the fast tier only. The time in an answer is
+/// from the clock of the tier that answered. `delete` needs both tiers, and `list` needs the durable tier.
 ///
 /// # Cancel safety
 ///
-/// A write whose future is dropped between the tiers is in the fast tier, and a later load copies the change to the
-/// durable tier. A `delete` that is dropped between the tiers has deleted only the durable copy. The record still
-/// counts as present, so repeat the `delete`.
+/// If the future of a write is dropped after its change to the fast tier, a later load copies the change to the durable
+/// tier. If the future of a `delete` is dropped between the deletions in the two tiers, only the durable record is
+/// deleted. The record still counts as present, so repeat the `delete`.
 ///
 /// # Examples
 ///
@@ -99,8 +99,8 @@ impl<Fast, Durable> Clone for TieredStore<Fast, Durable> {
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Applies a function to the note about a name, and returns the result. Returns `None` if there is no room for
-    /// another note.
+    /// Applies a function to the note about a name (the known content of both tiers), and returns the result. Returns
+    /// `None` if there is no room for another note.
     fn note<T>(&self, name: &str, note: impl FnOnce(&mut Note) -> T) -> Option<T> {
         self.notes.lock().on(name).map(note)
     }
@@ -285,7 +285,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
             fast.run("watch", fast_limit(), fast.store.watch()),
             durable.run("watch", durable_limit(), durable.store.watch())
         );
-        // If a tier could not begin to watch, the watch ends after a while, so that the coordinator tries again.
+        // If a tier could not begin to watch, the merged watch ends after a while, so that the coordinator tries again.
         let ends = (fast.is_err() || durable.is_err()).then_some(WATCH_AGAIN);
         let (fast, durable) = match (fast, durable) {
             (Err(_), Err(error)) | (Err(error), Ok(None)) | (Ok(None), Err(error)) => return Err(error),

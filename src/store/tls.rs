@@ -83,7 +83,8 @@ pub(super) fn refusal(store: &str, ca: Option<&Pem>, error: &(dyn std::error::Er
 
     let mut next = Some(error);
     while let Some(error) = next {
-        // An error of the crate `redis` holds its cause in an `Arc`, and the type of the source is this `Arc`.
+        // An error of the crate `redis` holds its cause in an `Arc`, and `source` returns this `Arc` instead of the
+        // cause.
         if let Some(shared) = error.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
             next = Some(&**shared);
             continue;

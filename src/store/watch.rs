@@ -7,9 +7,9 @@
 //! one gap replaces all of them. A gap makes the receiver load everything, so that no dropped event is needed. A store
 //! can also report a gap itself.
 //!
-//! While a watch lives, the coordinator seldom polls circuits at rest. Therefore a store of this crate that cannot
-//! report changes for a while interrupts its watch, and the next gap ends the interruption. A store that an application
-//! implements ends its watch instead.
+//! While a watch lives, the coordinator seldom polls a circuit that is closed and that no operator holds. Therefore a
+//! store of this crate that cannot report changes for a while interrupts its watch, and the next gap ends the
+//! interruption. A store that an application implements ends its watch instead.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -145,7 +145,7 @@ impl Watch {
         self.poll_next(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// Merges several watches. The merged watch ends when the first of its parts ends, or after `ends_after`.
+    /// Merges several watches. The merged watch ends when the first of its parts ends, or after the time `ends_after`.
     pub(super) fn merged(parts: Vec<Part>, ends_after: Option<Duration>) -> Self {
         Self(Source::Parts { parts, until: ends_after.map(|after| Box::pin(sleep(after))) })
     }

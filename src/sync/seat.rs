@@ -195,8 +195,8 @@ mod of_thread {
     use crate::sync::Relaxed;
 
     loom::lazy_static! {
-        // The counter is an atomic of `std`, because the order in which threads get seats must not be a step of a
-        // model. The models of `Numbers` and `Indices` take and leave seats directly.
+        // The counter is an atomic of `std`, so that loom does not explore the orders in which threads get seats. The
+        // models of `Numbers` and `Indices` take and leave seats directly.
         static ref NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     }
 

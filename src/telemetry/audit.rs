@@ -55,8 +55,8 @@ pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String)
 /// Returns the action of a transition that the circuit made by itself.
 const fn automatic(edge: &Transition) -> &'static str {
     match (edge.from.state, edge.to.state) {
-        // A late failure can extend the open state by a transition from open to open. The audit reports this transition
-        // as an opening.
+        // A failure of a call from before the opening can extend the open state by a transition from open to open. The
+        // audit reports this transition as an opening.
         (_, State::Open) if matches!(edge.reason, Reason::AtOnce) => OPENED,
         (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => RELEASED,
         (_, State::Open) => OPENED,
@@ -69,12 +69,14 @@ const fn automatic(edge: &Transition) -> &'static str {
 pub(crate) const OPENED: &str = "opened";
 pub(crate) const HALF_OPENED: &str = "half_opened";
 pub(crate) const CLOSED: &str = "closed";
-/// The action of a transition after which the state is the same, for example at the end of an operator's hold.
+/// The action of a transition after which the state is the same, for example at the end of an operator's hold (a forced
+/// opening or a disabling).
 const RELEASED: &str = "released";
-/// The action of an operator's order that a newer order replaced before the store received the first order.
+/// The action of an operator's order that a newer order replaced before the store received the older order.
 #[cfg(feature = "store")]
 pub(crate) const SUPERSEDED: &str = "superseded";
-/// The action of an operator's order whose hold ended before the store could be reached.
+/// The action of an operator's order to force open or disable a circuit for a limited time, if this time ended before
+/// the store could be reached.
 #[cfg(feature = "store")]
 pub(crate) const EXPIRED: &str = "expired";
 /// The action of a row that reports the number of rows that are missing in the audit.

@@ -41,7 +41,7 @@ pub(crate) fn unguarded(reason: &'static str) {
 
 /// Warns that calls of new keys pass unguarded (without a circuit). Without `registry`, the reason is that operators
 /// hold nearly all circuits, and such circuits are never evicted. With `registry`, the reason is that the registry has
-/// reached this limit.
+/// reached this number of circuits, which is its limit.
 pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u64) {
     #[cfg(feature = "tracing")]
     match registry {

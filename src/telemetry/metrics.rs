@@ -8,8 +8,9 @@
 //! the recorder, and registers the set when the circuit first uses the recorder. A refresh registers all handles anew,
 //! so that series that an exporter has dropped appear again.
 //!
-//! A call takes a lock in this module only after a refresh, if its thread does not have the handles of the circuit at
-//! hand, or if the call causes a transition or a failure of a named kind. No code of a recorder runs under a lock.
+//! A call takes a lock in this module only if the handles were refreshed since the last call of its thread, if its
+//! thread does not have the handles of the circuit at hand, or if the call causes a transition or a failure of a named
+//! kind. No code of a recorder runs under a lock.
 //!
 //! The file is longer than others, because the table of metrics is read together with the events that change them.
 

@@ -5,10 +5,10 @@
 //! slot   31..12 era (low 20 bits) | 11 present | 10 slow | 9..0 weight in 1/256
 //! ```
 //!
-//! A thread that replaces a slot adds the difference of the two calls to the sums, unless the era of its call has
-//! ended. Slots of an older era are ignored, so that a new era need not clear a large ring. A thread changes the slot
-//! first and the sums afterwards. Between these steps the sums lack the difference. If another thread replaces the slot
-//! again meanwhile, a sum can even be below zero, and is then read as zero.
+//! A thread that replaces a slot adds the difference of the two calls to the sums, unless the era (version of the
+//! state) of its call has ended. Slots of an older era are ignored, so that a new era need not clear a large ring. A
+//! thread changes the slot first and the sums afterwards. Between these steps the sums lack the difference. If another
+//! thread replaces the slot again meanwhile, a sum can even be below zero, and is then read as zero.
 
 use super::tagged::{self, Tagged};
 use super::{Mark, Tally};
@@ -118,8 +118,8 @@ impl CallRing {
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for slot in &self.slots {
                 // Relaxed, because the Release store of the circuit's state word publishes the empty slot with the era.
-                // A late thread may write its outcome into the slot with an older era, and such an outcome is not
-                // counted.
+                // Afterwards a slow thread may still write an outcome of an older era into the slot, but such an
+                // outcome is not counted.
                 slot.store(0, Relaxed);
             }
         }

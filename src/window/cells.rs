@@ -15,8 +15,8 @@
 //! spot   63..7 era | 6..0 place of the bucket in use
 //! ```
 //!
-//! The spot has the bucket in use and its era. The thread adds a success to this bucket if the success is of this era
-//! and its time is less than `span` after `begin`.
+//! The spot has the bucket in use and its era (the version of the state). The thread adds a success to this bucket if
+//! the success is of this era and its time is less than `span` after `begin`.
 //!
 //! The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Eras form blocks of 64. Before a
 //! thread writes an era of another block into its spot, the thread empties its buckets. A reader skips each cell whose
@@ -104,16 +104,16 @@ impl Cells {
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
-    /// Counts a success in the cell of the thread with this seat, in a circuit without a time window. The success
-    /// cannot trip the circuit.
+    /// Counts a success in the cell of the thread with this seat (thread number), in a circuit without a time window.
+    /// The success cannot trip the circuit.
     #[inline]
     pub(crate) fn success(&self, seat: Seat) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
         self.counted(bump(&cell[0].0[SUCCESSES]), false)
     }
 
-    /// Counts a success that cannot trip the circuit, in the cell of the thread with this seat. Adds one to the sum of
-    /// the cell and to its bucket for `era` and `now`.
+    /// Counts a success that cannot trip the circuit, in the cell of the thread with this seat (thread number). Adds
+    /// one to the sum of the cell and to its bucket for `era` and `now`.
     #[inline(always)]
     pub(crate) fn success_at(&self, seat: Seat, era: u64, now: Tick) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -146,8 +146,8 @@ impl Cells {
         let rejections = bump(&head[kind as usize]);
         let in_time = self.reports.is_none() || is_in_time(head, now);
         if !in_time {
-            // `begin` and `span` now only set the time of the next report. Therefore the spot has no bucket in use
-            // until `turn` sets the bucket of the next success.
+            // From now on, `begin` and `span` do not describe a bucket, but only the time of the next report. Therefore
+            // no bucket is in use until `turn` sets the bucket of the next success.
             head[BEGIN].store(now.as_nanos(), Relaxed);
             head[SPAN].store(REPORT_EVERY, Relaxed);
             // Release, for the reason given in `turn`.
@@ -165,7 +165,7 @@ impl Cells {
         }
     }
 
-    /// Returns the cell of the thread with this seat, or `None` if the thread has no cell.
+    /// Returns the cell of the thread with this seat (thread number), or `None` if the thread has no cell.
     #[inline(always)]
     fn of(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed, because only the owner has to know that it owns the first cell.
@@ -181,8 +181,8 @@ impl Cells {
         }
     }
 
-    /// Makes the thread with this seat the owner of the first cell, and returns this cell. Returns `None` if the cell
-    /// has an owner already, or if the thread has no seat.
+    /// Makes the thread with this seat (thread number) the owner of the first cell, and returns this cell. Returns
+    /// `None` if the cell has an owner already, or if the thread has no seat.
     #[cold]
     fn claim(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed, for the reason given in `of`. A cell without an owner holds zeros, so the exchange publishes no
@@ -214,8 +214,8 @@ impl Cells {
         if found == tag {
             bucket.store(join(tag, count.saturating_add(1)), Relaxed);
         } else if count > 0 && found.is_later_than(tag, self.buckets) {
-            // The bucket belongs to a later slot, because the clock has jumped back. The success counts only for the
-            // totals.
+            // The bucket belongs to a later time slot, because the clock has jumped back. The success counts only for
+            // the totals.
             return;
         } else {
             bucket.store(join(tag, 1), Relaxed);
@@ -227,8 +227,8 @@ impl Cells {
         };
         head[BEGIN].store(begin, Relaxed);
         head[SPAN].store(span, Relaxed);
-        // Release, which pairs with the Acquire in `calls`. A reader that sees the new era also sees that the buckets
-        // were emptied for the block of this era.
+        // Release, which pairs with the Acquire in `calls`. A reader that sees the new era also sees that no bucket has
+        // a count of an earlier block of 64 eras.
         head[SPOT].store(era << PLACE_BITS | place as u64, Release);
     }
 

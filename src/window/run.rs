@@ -1,4 +1,5 @@
-//! The run, which is the weight of the failures since the last success, with a bit for an era on trust.
+//! The run, which is the weight of the failures since the last success, with a bit that is set while the era (version
+//! of the state) is on trust.
 //!
 //! ```text
 //! number   of a `Tagged` word: 39 on trust | 38..0 weight

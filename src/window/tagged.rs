@@ -1,4 +1,5 @@
-//! A number with the tag of its era in one atomic word, for sums that outcomes of other eras must not change.
+//! A number with the tag of its era (the version of the state) in one atomic word, for sums that outcomes of other eras
+//! must not change.
 //!
 //! ```text
 //! word   63..40 era (low 24 bits) | 39..0 number
@@ -21,16 +22,16 @@ impl Tagged {
     /// Starts an era with `number`. The caller holds the circuit's cold mutex and publishes the era after this call.
     pub(crate) fn begin(&self, era: u64, number: u64) {
         // Relaxed, because the Release store of the circuit's state word publishes the number with the era. A plain
-        // store would be correct on hardware. But loom allows an exchange of a late thread to come after a store
-        // although the exchange has read the value before the store. `swap` prevents this order, and its cost does not
+        // store would be correct on hardware. But loom allows the exchange of a slow thread to come after a store,
+        // although this exchange has read the value before the store. `swap` prevents this order, and its cost does not
         // matter, because transitions are rare.
         self.0.swap(tag(era) | number.min(MAX), Relaxed);
     }
 
     /// Returns the number, or `None` if the number belongs to another era.
     pub(crate) fn get(&self, era: u64) -> Option<u64> {
-        // Acquire, which pairs with the exchange in `update`. A thread that sees a number also sees all evidence that
-        // was recorded before this number.
+        // Acquire, which pairs with the exchange in `update`. A thread that sees a number also sees all data that was
+        // recorded before this number.
         let seen = self.0.load(Acquire);
         (seen & !MAX == tag(era)).then_some(seen & MAX)
     }
@@ -38,8 +39,8 @@ impl Tagged {
     /// Returns true if the word has this era and this number. The answer is only a hint, because the load is Relaxed.
     #[inline]
     pub(crate) fn is(&self, era: u64, number: u64) -> bool {
-        // Relaxed, because no caller reads other data by this answer, and every change is decided by the exchange in
-        // `update`.
+        // Relaxed, because no caller uses this answer to read other data, and the exchange in `update` decides every
+        // change.
         self.0.load(Relaxed) == tag(era) | number
     }
 
@@ -62,8 +63,8 @@ impl Tagged {
                 return Some(number);
             }
             // AcqRel, because the exchanges of two threads pair with each other. The thread with the second exchange
-            // sees all data that the first thread wrote before its exchange. So if two failures together complete the
-            // evidence, the second thread weighs both failures.
+            // sees all data that the first thread wrote before its exchange. So if two failures together meet a trip
+            // rule, the second thread sees both failures.
             match self.0.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
                 Ok(_) => return Some(number),
                 Err(now) => seen = now,

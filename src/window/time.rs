@@ -1,4 +1,5 @@
-//! The sliding time window, a ring of buckets in which each word has a count and the tag of its era and time.
+//! The sliding time window, a ring of buckets in which each word has a count and the tag of its era (version of the
+//! state) and time.
 //!
 //! A bucket is not cleared when its time is over. The first outcome of a later slot overtakes the bucket, which means
 //! that one exchange replaces tag and count. A reader skips a bucket that is too old. So the window needs no timer, the
@@ -30,8 +31,8 @@ pub(crate) struct TimeWindow {
     buckets: u32,
     width: u64,
     slow: bool,
-    /// The number of calls that are in no bucket. Their bucket was overtaken or emptied, or they came too late for
-    /// their bucket. The totals count all calls, so they add this number.
+    /// The number of calls that are in no bucket. Their bucket was overtaken (reused for a later slot) or emptied, or
+    /// they came too late for their bucket. The totals count all calls, so they add this number.
     retired: AtomicU64,
     /// The number of calls that a restore has added, which the totals leave out, because this process has not made
     /// these calls. The number is written under the circuit's cold mutex.
@@ -172,7 +173,7 @@ impl TimeWindow {
         if era.is_multiple_of(ERAS_KEPT_APART) && self.lines.get().is_some() {
             for bucket in 0..self.buckets as usize {
                 // Relaxed, because the Release store of the circuit's state word publishes the empty buckets with the
-                // era. The exchange of a late thread fails, because the word has changed.
+                // era. The exchange of a thread that has read the old word fails, because the word has changed.
                 let (_, calls) = split(self.word(Sum::Calls, bucket).swap(0, Relaxed));
                 self.retire(calls);
                 self.word(Sum::Score, bucket).store(0, Relaxed);
@@ -198,8 +199,8 @@ impl TimeWindow {
             // that holds the mutex.
             counted = (retired + live).saturating_sub(self.seeded.load(Relaxed));
             let before = std::mem::replace(&mut retired, self.retired.load(Acquire));
-            // If `retired` has changed, another thread has reused a bucket during the loop, and the calls of that bucket
-            // may be missing. The next pass of the loop reads the buckets again.
+            // If `retired` has changed, another thread has reused a bucket during the loop, and the calls of that
+            // bucket may be missing. The next pass of the loop reads the buckets again.
             if retired == before {
                 break;
             }
@@ -207,8 +208,8 @@ impl TimeWindow {
         counted
     }
 
-    /// Counts calls for the totals in `retired`, after their bucket was overtaken or emptied, or because the calls came
-    /// too late for their bucket.
+    /// Counts calls for the totals in `retired`, after their bucket was overtaken (reused for a later slot) or emptied,
+    /// or because the calls came too late for their bucket.
     fn retire(&self, calls: u32) {
         // Release, which pairs with the Acquire in `recorded`.
         self.retired.fetch_add(u64::from(calls), Release);
@@ -292,7 +293,7 @@ mod tests {
         assert_eq!((window.tally(1, stamp(1, 109).now), window.recorded()), (both, 1));
         assert_eq!(window.tally(2, stamp(2, 100).now), Tally::EMPTY, "they are of their era");
         assert_eq!(window.tally(1, stamp(1, 110).now), Tally::EMPTY);
-        // This record overtakes the bucket of second 100, whose count is kept for the totals.
+        // This outcome reuses the bucket of second 100, whose count is kept for the totals.
         window.record(stamp(1, 110), HARD);
         assert_eq!(window.recorded(), 2);
     }

@@ -4,29 +4,30 @@
 //! There is no list of calls and no timer. Each bucket counts the calls that began in its time and have not ended. A
 //! start adds one to the bucket of its time, and the end of the call takes one from the same bucket, because the permit
 //! knows its start. A call *hangs* if it has been under way for `slower_than` or longer. Once `slower_than`, rounded up
-//! to whole buckets, has passed since the end of a bucket, all calls of the bucket hang, and a reader counts these
-//! calls as hanging. So a hanging call is found less than the time of two buckets late.
+//! to whole buckets, has passed since the end of a bucket's time, all calls of the bucket hang, and a reader counts
+//! these calls as hanging. So a hanging call is found with a delay of less than two bucket widths.
 //!
 //! ```text
 //! word   63..32 tag | 31..0 calls under way          slot = start / width, bucket = slot % buckets
 //! old    calls of overtaken buckets, minus the ends that did not find their bucket, modulo 2^40
 //! ```
 //!
-//! Only the calls that have begun to hang *lately* are evidence, because a hanging call must not count for longer than
-//! a call that has ended. Otherwise the long polls of a healthy service would outnumber its other calls.
+//! Only the calls that have begun to hang *lately* count for the slow-call rule, because a hanging call must not count
+//! for longer than a call that has ended. Otherwise the long polls of a healthy service would outnumber its other
+//! calls.
 //!
 //! The ring is longer than `slower_than`, so that a start overtakes a bucket (uses the bucket for a later time) only if
 //! all calls of the bucket hang. The count of an overtaken bucket moves to `old`. An end that does not find its bucket
 //! takes one from `old`. Between the two steps of an overtaking, `old` can be too small, and for a moment fewer calls
 //! seem to hang. No interleaving shows a call twice, because a reader reads `old` before the buckets.
 //!
-//! Bucket and `old` have the era in their word, so that calls of another era neither count nor change a count. The tags
-//! wrap (`window/tag.rs`). If no call replaces a bucket for 2^23 widths, which are 2.3 hours or more, the calls of the
-//! bucket no longer count as hanging.
+//! Bucket and `old` have the era (version of the state) in their word, so that calls of another era neither count nor
+//! change a count. The tags wrap (`window/tag.rs`). If no call replaces a bucket for 2^23 widths, which are 2.3 hours
+//! or more, the calls of the bucket no longer count as hanging.
 //!
 //! A clock that goes back by less than 2^23 widths makes no call hang. A call that finds the bucket of a later time
-//! joins that bucket. If the bucket is too far ahead for a thread that was only late, the clock must have gone back. In
-//! this case the calls of the bucket count as begun now.
+//! joins that bucket. If the bucket is too far ahead for a thread that was only delayed, the clock must have gone back.
+//! In this case the calls of the bucket count as begun now.
 
 use std::time::Duration;
 
@@ -51,8 +52,9 @@ pub(crate) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Returns empty counts. A call hangs after `slower_than`, and then counts as evidence for the time `lately`. A
-    /// bucket lasts a tenth of `slower_than` or a hundredth of `lately`, whichever is longer, and at least 1 ms.
+    /// Returns empty counts. A call hangs after `slower_than`, and then counts for the slow-call rule during the time
+    /// `lately`. A bucket lasts a tenth of `slower_than` or a hundredth of `lately`, whichever is longer, and at least
+    /// 1 ms.
     pub(crate) fn new(slower_than: Duration, lately: Duration) -> Self {
         let (slower_than, lately) = (nanos(slower_than), nanos(lately));
         let width = slower_than.div_ceil(PARTS).max(lately.div_ceil(PARTS_LATELY)).max(SHORTEST_WIDTH);
@@ -67,12 +69,12 @@ impl UnderWay {
         }
     }
 
-    /// Counts a call that begins. Returns true if the call is the first of its bucket. Only then the caller checks the
-    /// number of hanging calls, because this number grows only when time has passed.
+    /// Counts a call that begins. Returns true if the call is the first of its bucket. Only then does the caller check
+    /// the number of hanging calls, because this number grows only when time has passed.
     pub(crate) fn start(&self, started: Stamp) -> bool {
         let (word, tag) = self.find(started);
         // Every ordering is Relaxed, because tag and count are in one word. The AcqRel exchange of `old` orders the
-        // overtaking of a bucket.
+        // reuse of a bucket for a later time.
         let mut seen = word.load(Relaxed);
         loop {
             let (found, count) = split(seen);
@@ -119,7 +121,7 @@ impl UnderWay {
     /// Returns the number of calls of `era` that hang at the time `now`.
     pub(crate) fn hanging(&self, era: u64, now: Tick) -> u64 {
         // `old` is read first. The Acquire in `get` pairs with the exchange in `start`. Therefore a reader that finds
-        // the calls of an overtaken bucket in `old` does not find them in their bucket.
+        // the calls of an overtaken (reused) bucket in `old` does not find them in their bucket.
         let old = self.old.get(era).unwrap_or(0);
         let current = Tag::new(era, self.slot(now));
         // Relaxed, as in `start`.
@@ -133,8 +135,8 @@ impl UnderWay {
     pub(crate) fn hanging_lately(&self, era: u64, now: Tick) -> u64 {
         let current = Tag::new(era, self.slot(now));
         let ages = self.hangs_after..self.hangs_after + self.lately;
-        // Relaxed, as in `start`. The calls of an overtaken bucket do not count here, because the ring is so long that
-        // such calls have not begun to hang lately.
+        // Relaxed, as in `start`. The calls of an overtaken (reused) bucket do not count here, because the ring is so
+        // long that such calls have not begun to hang lately.
         let buckets = self.words().map(|word| split(word.load(Relaxed)));
         buckets
             .filter(|(found, _)| current.age(*found).is_some_and(|age| ages.contains(&age)))
@@ -149,7 +151,7 @@ impl UnderWay {
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for word in self.words() {
                 // Relaxed, because the Release store of the circuit's state word publishes the empty buckets with the
-                // era. `swap` is used, so that the exchange of a late thread fails.
+                // era. `swap` is used, so that the exchange of a thread that has read the old word fails.
                 word.swap(0, Relaxed);
             }
         }
@@ -212,14 +214,14 @@ impl Tag {
 /// The largest number of buckets in `slower_than`. A model has fewer buckets, because each bucket is a step of the
 /// model.
 const PARTS: u64 = if cfg!(breaker_loom) { 1 } else { 10 };
-/// The largest number of buckets in the time for which a call counts as evidence after it has begun to hang.
+/// The largest number of buckets in the time for which a call counts for the slow-call rule after it has begun to hang.
 const PARTS_LATELY: u64 = 100;
 /// The number of buckets. Except in models, the number exceeds `PARTS + 1 + PARTS_LATELY`, so that the calls of an
-/// overtaken bucket hang, and have not begun to hang lately.
+/// overtaken (reused) bucket hang, and have not begun to hang lately.
 const BUCKETS: usize = if cfg!(breaker_loom) { 3 } else { 128 };
 const SHORTEST_WIDTH: u64 = 1_000_000;
-/// The largest number of slots by which a bucket can be ahead of the call of a late thread. These slots last at least a
-/// hundred times `slower_than`.
+/// The largest number of slots by which a bucket can be ahead of the call of a delayed thread. These slots last at
+/// least a hundred times `slower_than`.
 const FAR_AHEAD: u32 = 1 << 10;
 /// The largest age of a bucket in slots. A larger difference means that the bucket is later, because the numbers of
 /// slots wrap.

@@ -66,8 +66,8 @@ fn fleet(view: &View<'_>) -> Value {
 pub(crate) fn shown(view: &View<'_>) -> Value {
     let mut shown = circuit(view);
     let instances = view.record.as_ref().ok().map(|record| {
-        // The hold of an operator applies to every instance, even if an instance has not written its entry since the
-        // hold began.
+        // The mode of the circuit is used, and not the mode in the entry of an instance. A hold applies to every
+        // instance at once, and an instance may not have written its entry since the hold began.
         let mode = view.mode().unwrap_or(Mode::Automatic);
         let of = record.instances.iter().map(|(id, entry)| {
             json!({
@@ -180,7 +180,7 @@ fn bounded(document: &Value) -> Value {
     }
 }
 
-/// The largest number of characters of a text in a document, which is more than any text of this crate has.
+/// The largest number of characters of a text in a document. Every text of this crate is shorter.
 const LONGEST_TEXT: usize = 2_000;
 
 fn until(end: End) -> Option<u64> {

@@ -36,7 +36,7 @@ pub(crate) struct Failure {
     /// The kind of failure, as a word for programs that does not change.
     pub(crate) kind: &'static str,
     pub(crate) sentence: String,
-    /// The nearest name that exists, if the name was perhaps mistyped.
+    /// The existing name that is most similar to the given name, if the given name was perhaps mistyped.
     pub(crate) nearest: Option<String>,
     /// The id with which the user can repeat an order whose result is unknown.
     pub(crate) id: Option<String>,

@@ -108,8 +108,8 @@ impl Page {
             let first = &["INSTANCE", "STATE", "UNTIL"][..];
             let rest = &["IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"];
             let mut table = Table::new(&[first, fleet, rest].concat());
-            // The hold of an operator applies to every instance, even if an instance has not written its entry since
-            // the hold began.
+            // The mode of the circuit is used, and not the mode in the entry of an instance. A hold applies to every
+            // instance at once, and an instance may not have written its entry since the hold began.
             let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
                 let (word, shown) = match word(record.state_of(entry), mode) {

@@ -55,8 +55,9 @@ fn bounded(text: &str, limit: usize) -> String {
     plain
 }
 
-/// Rows under a heading. Each column except the last is as wide as its widest cell. One long cell would make all rows
-/// wider, so the text of these cells has a low limit. The last column is not padded, and its text has a higher limit.
+/// Rows under a heading. Each column except the last is as wide as its widest cell. In these columns the text of a cell
+/// has a low limit, because one long cell would make all rows wider. The last column is not padded, and its text has a
+/// higher limit.
 pub(crate) struct Table {
     rows: Vec<Vec<(String, Colour)>>,
 }
@@ -96,6 +97,5 @@ impl Table {
 
 /// The largest number of characters of a cell, which is enough for the longest name of a circuit.
 const LONGEST_CELL: usize = 200;
-/// The largest number of characters of a text that is not in a padded column, which is more than any reason of this
-/// crate has.
+/// The largest number of characters of a text outside the padded columns. Every reason of this crate is shorter.
 const LONGEST_TEXT: usize = 1_000;

@@ -57,7 +57,7 @@ impl<'a> View<'a> {
         record.held(self.now).map_or(Mode::Automatic, |held| held.mode)
     }
 
-    /// Returns the state and the mode as one word, as a caller experiences them.
+    /// Returns the state, or the mode that overrides the state (forced open, disabled), as one word.
     pub(crate) fn word(&self) -> &'static str {
         match self.record {
             // The open duration is over, so the next call is a probe.

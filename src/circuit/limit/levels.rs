@@ -22,12 +22,13 @@ use crate::clock::Tick;
 use crate::state::{Criticality, State};
 use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 
-/// The number of rejections that a circuit owes, and the criticality of its last calls.
+/// The number of owed rejections (lost draws for which no call was rejected yet), and the criticality of the last
+/// calls.
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     word: AtomicU64,
     /// True once a limited or half-open circuit has had a call that is not standard. A limit then begins with the
-    /// assumption that every level has calls.
+    /// assumption that every criticality has calls.
     has_levels: AtomicBool,
     /// True if a half-open era has opened the circuit again since the last closing.
     has_failed_round: AtomicBool,
@@ -52,7 +53,7 @@ impl Levels {
         true
     }
 
-    /// Forgets the rejections that are owed, because a limit is over.
+    /// Drops the owed rejections (lost draws for which no call was rejected yet), because a limit is over.
     pub(super) fn end(&self) {
         // Relaxed, because the flag publishes no other data.
         if self.has_levels.load(Relaxed) {
@@ -60,10 +61,10 @@ impl Levels {
         }
     }
 
-    /// Forgets the rejections that are owed, because a limit begins.
+    /// Drops the owed rejections (lost draws for which no call was rejected yet), because a limit begins.
     pub(super) fn begin(&self) {
-        // Relaxed, because the word publishes no other data. A late call of the previous limit changes the new number
-        // of owed rejections by at most one.
+        // Relaxed, because the word publishes no other data. A thread that still counts a call of the previous limit
+        // changes the new number of owed rejections by at most one.
         self.word.store(if self.has_levels.load(Relaxed) { ALL_LATELY } else { NONE_LATELY }, Relaxed);
     }
 
@@ -149,16 +150,16 @@ fn patience_in_ramp(calls: u64) -> u64 {
     (calls / 16).clamp(4, PATIENCE)
 }
 
-/// The number of rejections that may be owed for each less critical level with calls. If more are owed, a more critical
-/// call pays (is rejected). A smaller number would let chance reject critical calls, and a larger number would let more
-/// calls through before a rejection.
+/// The number of owed rejections that a more critical call leaves to each less critical level with recent calls. If
+/// more rejections are owed, the more critical call is rejected. A smaller number would let chance reject critical
+/// calls, and a larger number would let more calls through before a rejection.
 const PATIENCE: u64 = 64;
 /// The number of calls after which a level without a call counts as absent.
 const LATELY: u64 = 64;
-/// The time after the last less critical call in which a more critical call leaves a free slot to less critical calls.
+/// The time for which more critical calls leave a free slot to less critical calls, after the last less critical call.
 const PROBES_LATELY: Duration = Duration::from_secs(1);
-/// The time at the start of a half-open era in which a more critical call leaves a free slot even if no less critical
-/// call has come.
+/// The length of the first part of a half-open era, in which a more critical call leaves a free slot even if no less
+/// critical call has come.
 const PROBES_FIRST: Duration = Duration::from_millis(100);
 /// The age of a half-open era from which every call may be a probe.
 const PROBES_LEFT_FOR: Duration = Duration::from_secs(5);

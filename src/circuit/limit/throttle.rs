@@ -1,12 +1,12 @@
 //! The throttle (client-side throttling), which rejects a share of the requests while the service fails too many of
 //! them.
 //!
-//! The share is that of client-side throttling in Google's *Site Reliability Engineering*, chapter "Handling Overload":
-//! `max(0, (requests - k × accepts) ÷ (requests + 1))` over the window. An accept is a call that was no failure. The
-//! calls are in the window of the circuit. The failures are counted a second time here, because the window of the
-//! circuit knows the weight of its failures and not their number. The rejections are counted here, because a rejection
-//! must not enter any rule. The calls without a judgement, which were ignored or cancelled, are counted here too,
-//! because each of them was a request and no failure. Without them a service whose outcomes are mostly ignored would
+//! The formula is from Google's *Site Reliability Engineering*, chapter "Handling Overload". The share over the window
+//! is `max(0, (requests - k × accepts) ÷ (requests + 1))`. An accept is a call that was no failure. The number of calls
+//! comes from the window of the circuit. The failures are counted a second time here, because the window of the circuit
+//! knows the weight of its failures and not their number. The rejections are counted here, because a rejection must not
+//! enter any rule. The calls without a judgement, which were ignored or cancelled, are counted here too, because each
+//! of them was a request and no failure. If they were not counted, a service whose outcomes are mostly ignored would
 //! have too few accepts for its rejections, and would be throttled for ever.
 
 use crate::clock::Tick;

@@ -43,8 +43,8 @@ fn loom_a_retry_after_of_the_evidence_is_a_floor() {
         let (patient, other) = (call(&circuit), call(&circuit));
         beside(|| patient.failure(Failure::hard().with_retry_after(6 * TEN)), || fail(other));
         assert_eq!(circuit.inner().open_until(), NOW.saturating_add(6 * TEN), "whichever call trips the circuit");
-        // The first opening must have the `Retry-After` already. If the late failure made a shorter opening longer,
-        // there would be a second transition, and the era would be 3.
+        // The first opening must have the `Retry-After` already. If the failure that comes second made a shorter
+        // opening longer, there would be a second transition, and the era would be 3.
         assert_eq!(era_and_state(&circuit), (2, State::Open));
     });
 }

@@ -44,7 +44,7 @@ fn loom_no_call_is_missing_from_the_totals() {
         let straggler = call(&circuit);
         let in_the_next_era = || {
             close(&circuit);
-            // This call reuses the bucket for the new era, so that the straggler may come too late for the bucket.
+            // This call reuses the bucket for the new era, so that the straggler may find no bucket of its own era.
             fail(call(&circuit));
         };
         beside(|| fail(straggler), in_the_next_era);
@@ -76,6 +76,6 @@ fn assert_failures(circuit: &Circuit, era: u64, failures: u64) {
     }
 }
 
-/// Windows in which two outcomes always use the same slot or bucket. The first has only one slot, and the model uses
-/// only one bucket of the second.
+/// Windows in which two outcomes always use the same slot or bucket. The first window has only one slot, and the model
+/// uses only one bucket of the second window.
 const WINDOWS: [Window; 2] = [Window::calls(1), Window::time(TEN).buckets(2)];

@@ -55,7 +55,8 @@ fn loom_a_slow_call_that_ends_is_not_counted_twice() {
         clock.move_on();
         let quick = call(&circuit);
         assert_eq!(hanging_lately(&circuit), 1, "a model without a hanging call could not fail");
-        // One of three or four calls is slow. If the slow call counted twice, two of five would be slow.
+        // One of three or four calls is slow. If the slow call counted twice, two of five calls would be slow, and the
+        // circuit would open.
         beside(|| slow.success(), || fail(quick));
         assert_eq!((era_and_state(&circuit), hanging(&circuit)), ((1, State::Closed), 0));
         assert_eq!(circuit.inner().tally(1, circuit.now()).slow, 1);

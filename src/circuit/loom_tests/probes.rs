@@ -1,5 +1,5 @@
-//! Models of the half-open state. Threads enter the state once, no slot is taken twice or lost, and no straggler
-//! changes a later era.
+//! Models of the half-open state. The circuit becomes half-open only once, no slot is taken twice or lost, and no
+//! straggler changes a later era.
 
 use super::*;
 use crate::circuit::probes::{Judged, Probe};

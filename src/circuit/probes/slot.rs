@@ -149,7 +149,7 @@ const TURN: u64 = (1 << (ERA_SHIFT - TURN_SHIFT)) - 1;
 const HOLDER: u64 = (1 << TURN_SHIFT) - 1;
 const FREE: u64 = 0;
 const WITHHELD: u64 = HOLDER;
-/// The number of different moments, which is the number of holders that are neither free nor withheld.
+/// The number of different moments, which is the number of values of `holder` that mean neither free nor withheld.
 const PERIOD: u64 = HOLDER - 1;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 

@@ -1,6 +1,7 @@
 //! The `Display` of a status and of totals, one sentence for a program that prints its circuits to operators.
 //!
-//! The sentence has the parts of the sentence of a rejection, and `state/because.rs` writes the causes of both.
+//! The sentence has the same parts as the sentence of a rejection. `state/because.rs` writes the cause in both
+//! sentences.
 
 use std::fmt;
 use std::time::Duration;
@@ -99,8 +100,8 @@ impl Status {
     }
 }
 
-/// Writes the three main counts, and those of the shed, throttled, ignored, cancelled and shadowed calls that are not
-/// zero, as in `12 succeeded, 5 failed, 3 rejected, 1 cancelled`.
+/// Writes the three main counts. Then writes the counts of shed, throttled, ignored, cancelled and shadowed calls,
+/// except counts that are zero, as in `12 succeeded, 5 failed, 3 rejected, 1 cancelled`.
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} succeeded, {} failed, {} rejected", self.successes, self.failures, self.rejected)?;

@@ -8,8 +8,8 @@
 //!
 //! Of `n` calls the share `q` has failed. A weight is at most 1, so the theorem of Hoeffding applies to weights too. At
 //! the usual rate `p` or a lower one, `n` calls reach the share `q > p` with a chance of at most `exp(-n × K)`, where
-//! `K = q ln(q / p) + (1 - q) ln((1 - q) / (1 - p))`. For a run, `q` is 1, `n` is the weight of the run, and `K` is
-//! `ln(1 / p)`.
+//! `K = q ln(q / p) + (1 - q) ln((1 - q) / (1 - p))`. For a run (failures in a row), `q` is 1, `n` is the weight of the
+//! run, and `K` is `ln(1 / p)`.
 //!
 //! The rules are tested again with each failure, and advice lasts about a minute. The chance that any of the `N` calls
 //! of a minute completes such evidence is at most the sum of their chances, `N × exp(-n × K)` (Boole). The run, the
@@ -20,10 +20,11 @@
 //!
 //! The usual rate `p` is the higher of two rates of this instance. The first is the rate since the start of the
 //! process, without the calls of the window and of the run. The second is the rate of the last minutes
-//! ([`Circuit::advise_beside`](super::super::Circuit::advise_beside)). Both have two failures in four calls added, so
-//! that few calls prove nothing. The usual rate is at most half of the limit of the rule ([`highest_usual`]), which is
-//! 20 % with the defaults. A service whose usual rate is closer to the limit opens the circuit without advice, too. The
-//! usual rate of slow calls is not known, and half of the limit of the slow-call rule is assumed.
+//! ([`Circuit::advise_beside`](super::super::Circuit::advise_beside)). Four calls with two failures are added to the
+//! counts of each rate, so that few calls prove nothing. The usual rate is at most half of the limit of the rule
+//! ([`highest_usual`]), which is 20 % with the defaults. A service whose usual rate is closer to the limit opens the
+//! circuit without advice, too. The usual rate of slow calls is not known, and half of the limit of the slow-call rule
+//! is assumed.
 //!
 //! Sources: W. Hoeffding, *Probability inequalities for sums of bounded random variables*, J. Amer. Statist. Assoc. 58
 //! (1963), theorem 1. The test has the form of A. Wald, *Sequential tests of statistical hypotheses*, Ann. Math.
@@ -105,7 +106,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The shortest time for which a circuit is assumed to have counted its calls. A restored window has calls from before
 /// the restart, and a shorter time would make its traffic seem too high.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// The calls of a minute that are assumed if there is no time window, which are 170 a second.
+/// The number of calls in a minute that is assumed without a time window. This is 170 calls a second.
 const UNKNOWN_TRAFFIC: f64 = 10_000.0;
 
 #[cfg(all(test, not(breaker_loom)))]

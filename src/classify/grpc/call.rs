@@ -1,5 +1,5 @@
-//! The data of a request that the gRPC classifier needs. The `content-type` shows if the request is gRPC, and
-//! `grpc-timeout` contains the deadline of the caller.
+//! The request data that the gRPC classifier needs. The `content-type` shows if the request is gRPC, and `grpc-timeout`
+//! contains the deadline of the caller.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use super::GrpcCode;
 use crate::outcome::{CallerDeadline, Failure, Outcome};
 
-/// The data of a request that [`GrpcClassifier`](super::GrpcClassifier) needs.
+/// The request data that [`GrpcClassifier`](super::GrpcClassifier) needs.
 #[derive(Debug, Clone, Copy)]
 pub struct GrpcCall {
     /// True if the request was gRPC.
@@ -52,9 +52,9 @@ impl GrpcCall {
         self.deadline.get().map_or(Outcome::timeout(), Outcome::deadline)
     }
 
-    /// Returns the outcome of a call whose stream the server cancelled. The outcome is `outcome`, unless the call
-    /// lasted about as long as the deadline of the caller. A server may cancel a stream when that deadline has passed.
-    /// Therefore the outcome is then a failure by the deadline.
+    /// Returns the outcome of a call whose stream the server cancelled. If the call lasted about as long as the
+    /// deadline of the caller, the outcome is a failure by the deadline, because a server may cancel a stream whose
+    /// deadline has passed. Otherwise the outcome is `outcome`.
     pub(super) fn broken_off(self, outcome: Outcome) -> Outcome {
         match (outcome, self.deadline.get()) {
             (Outcome::Failure(failure), Some(deadline)) => failure.or_deadline(deadline).into(),

@@ -15,7 +15,7 @@ pub enum GrpcCode {
     Ok = 0,
     /// The call was cancelled, mostly by its caller.
     Cancelled = 1,
-    /// An unknown error. A number that is no code is read as this code.
+    /// An unknown error. A number that is not in this list is read as this code.
     Unknown = 2,
     /// The argument is invalid in any state of the service.
     InvalidArgument = 3,

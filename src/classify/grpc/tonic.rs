@@ -19,9 +19,9 @@ use crate::sources::{chain, find};
 
 /// Judges the status of a call that goes through no layer of this crate.
 impl GrpcClassifier {
-    /// Returns the outcome of a status, as a classifier of [`tonic`](Self::tonic) judges the status.
+    /// Returns the outcome that the classifier of [`GrpcClassifier::tonic`](Self::tonic) gives to a status.
     ///
-    /// Use this function for a call under a permit, or for a result that contains the status. For all other
+    /// Use this function for a call under a permit, or if the status is inside a result of another type. For all other
     /// calls, use `circuit.call_classified(GrpcClassifier::tonic(), client.method(request))`.
     ///
     /// ```

@@ -1,5 +1,5 @@
-//! The parser of the header `Retry-After`. The delay is limited, because a server could otherwise make the circuit
-//! reject calls for any time.
+//! The parser of the header `Retry-After`. The delay is limited, because otherwise a server could make the circuit
+//! reject calls for years.
 
 use std::time::Duration;
 use std::time::SystemTime;

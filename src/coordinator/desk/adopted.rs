@@ -1,8 +1,8 @@
 //! The parts of the record that the circuit has already taken over.
 //!
 //! [`Adopted`] remembers the restore, the operator's act that is in force, the last decision of the fleet, and the
-//! advice of other instances. Therefore each of them reaches the circuit once. `takeover.rs` and `fleet/adopt.rs`
-//! decide the order and the effect of these steps.
+//! advice of other instances. Therefore the circuit takes each of these parts over only once. `takeover.rs` and
+//! `fleet/adopt.rs` decide when and with which effect the circuit takes a part over.
 
 use std::time::Duration;
 
@@ -105,8 +105,7 @@ impl Adopted {
         self.restore = restore;
     }
 
-    /// Corrects the report of a restored circuit, because an act that was applied after the restore can change the
-    /// mode.
+    /// Corrects the report of a restored circuit. An act that was applied after the restore can have changed the mode.
     pub(super) fn restored_to(&mut self, now: After) {
         if let Restore::From { after, .. } = &mut self.restore {
             *after = now;
@@ -141,8 +140,8 @@ impl Adopted {
         sequence < self.act_sequence || sequence == self.act_sequence && !is_another
     }
 
-    /// Returns true if the desk has already decided about the audit row of the act with this sequence, or of a later
-    /// act.
+    /// Returns true if the desk has already decided whether to write the audit row of the act with this sequence, or of
+    /// a later act, again.
     pub(super) const fn has_repeated(&self, sequence: u64) -> bool {
         sequence <= self.repeated
     }
@@ -161,7 +160,7 @@ impl Adopted {
     }
 
     /// Notes that the act of this process is not in force any more. The act that superseded it can have the same id.
-    /// Without this note the circuit would never apply that act.
+    /// Without this note, the desk would consider that act as already applied.
     pub(super) fn withdrawn(&mut self) {
         self.act_id = None;
     }

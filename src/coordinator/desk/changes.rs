@@ -26,8 +26,8 @@ pub(super) struct Changes {
     /// The eras (versions of the state) that the desk itself began, because it gave the circuit a stored state.
     /// `taken_over` adds an era, and `seen` removes the era once the desk has read the transition.
     taken_over: Vec<u64>,
-    /// The number from which the record counts the eras (versions of the state) of this circuit. All eras of earlier
-    /// circuits of this name in this process are at or below the number, which never changes.
+    /// The number that is added to an era (version of the state) of this circuit to get the era in the record. All eras
+    /// of earlier circuits of this name in this process are at or below the number, which never changes.
     first_era: u64,
     /// True if the circuit, or an operator of this process, has made a transition. Only `moved` sets the flag, and the
     /// flag is never cleared.
@@ -82,7 +82,8 @@ impl Changes {
         ours.map(|at| self.taken_over.swap_remove(at)).is_some()
     }
 
-    /// Notes the transition that the desk has made by taking over another state, if there was one.
+    /// Notes the transition that the desk has made by taking over another state. `None` if the circuit made no
+    /// transition.
     pub(super) fn taken_over(&mut self, edge: Option<Transition>) {
         self.taken_over.extend(edge.map(|edge| edge.era));
     }
@@ -102,13 +103,12 @@ impl Changes {
         self.has_moved
     }
 
-    /// Returns the era of a transition in the count of the record, which includes the eras of earlier circuits of this
-    /// name.
+    /// Returns the era of a transition as the record has it, which is the era of the circuit plus `first_era`.
     pub(super) const fn era(&self, edge: &Transition) -> u64 {
         self.first_era.saturating_add(edge.era)
     }
 
-    /// Returns the era of the last transition that the desk has read, in the count of the record.
+    /// Returns the era of the last transition that the desk has read, as the record has it.
     pub(super) const fn last_era(&self) -> u64 {
         self.first_era.saturating_add(self.seen_era)
     }
@@ -124,15 +124,15 @@ impl Changes {
     }
 
     /// Returns the pending act as a command with its present age. `None` if no act is pending. `after` is the highest
-    /// version number that this process has proposed. The command gets a higher number, because an earlier write with a
-    /// lost answer may still arrive.
+    /// generation or sequence number that this process has proposed. The numbers of the command are higher, because an
+    /// earlier write with a lost answer may still arrive.
     pub(super) fn act_command(&self, after: u64, now: Tick) -> Option<OperatorCommand> {
         let Pending { at, command } = self.act.as_ref()?;
         Some(OperatorCommand { after, age: now.saturating_since(*at), ..command.clone() })
     }
 
     /// Returns the pending transition as a command with its present age. `None` if no transition is pending. The
-    /// command gets a version number above `after`, as in `act_command`.
+    /// command gets a generation above `after`, as in `act_command`.
     pub(super) fn transition_command(&self, after: u64, now: Tick) -> Option<TransitionCommand> {
         let Pending { at, command } = self.transition.as_ref()?;
         Some(TransitionCommand { after, age: now.saturating_since(*at), ..command.clone() })
@@ -158,8 +158,8 @@ impl Changes {
         acts.chain(&self.forgetting).any(|pending| pending == id)
     }
 
-    /// Removes the pending act. Returns the ids and the hashes of the acts that the pending act has replaced, and then
-    /// its own.
+    /// Removes the pending act. Returns the id and the order hash of each act that the pending act has replaced, and
+    /// then of the pending act itself.
     pub(super) fn take_act(&mut self) -> Vec<(String, String)> {
         self.act.take().map_or_else(Vec::new, |Pending { command, .. }| {
             let hash = command.order_hash().to_string();

@@ -1,8 +1,8 @@
 //! The ends of an opening and of a hold by the clock of the store.
 //!
 //! The clock of a circuit stands still while its machine is suspended, so that by this clock an opening or a hold ends
-//! too late. Therefore the desk compares the remaining time by both clocks at each answer of the store, and the earlier
-//! end applies. The record has the end of a hold by the clock of the store. The record does not have the end of an
+//! too late. Therefore the desk compares the remaining time by both clocks at each answer of the store, and uses the
+//! earlier end. The record has the end of a hold by the clock of the store. The record does not have the end of an
 //! opening. The desk computes this end at the first answer to an operation that began after the circuit opened. An
 //! answer to an earlier operation is not used. The store may have read its clock before the machine was suspended, and
 //! the computed end would then be too early.

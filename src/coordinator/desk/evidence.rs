@@ -1,12 +1,12 @@
 //! The call counts of one circuit in this instance, which the entry of this instance in the record stores.
 //!
-//! [`Evidence`] decides on the time and the content of the entry. Counts are written late and seldom, because they
+//! [`Evidence`] decides on the time and the content of the entry. Counts are written at most every 12 s, because they
 //! change with every failure, and a restart that loses the counts of a few seconds does little harm. A change of the
 //! state is written at once, even if the record does not publish the change because the state of another instance is
 //! newer. The reason is that a restart restores the state from the entry. `write.rs` handles the record around the
 //! entry, and `takeover.rs` handles the entries of other instances.
 //!
-//! The file is longer than others, because the counts, the entry and the time of its next write are one state.
+//! The file is longer than others, because the counts, the entry and the time of its next write change together.
 
 use std::time::Duration;
 
@@ -25,23 +25,23 @@ pub(super) struct Evidence {
     /// The highest sequence number of an entry of this instance so far. `entry` takes the next number, and `observed`
     /// raises the number.
     sequence: u64,
-    /// The entry that this start of the instance has restored or has written last. Set by `continues` and `written`,
-    /// and removed by `forget` and `renamed`.
+    /// The entry that this process has restored or has written last. Set by `continues` and `written`, and removed by
+    /// `forget` and `renamed`.
     written: Option<InstanceEntry>,
     /// The sequence number of the last entry that this process has stored under its present id. Set by `written`, and
     /// cleared by `renamed`.
     taken: Option<u64>,
-    /// True if this desk has derived an entry for a write. If false, an entry of this start in the record belongs to an
-    /// earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
+    /// True if this desk has derived an entry for a write. If false, an entry of this process in the record belongs to
+    /// an earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
     has_proposed: bool,
-    /// The numbers of failures and successes in earlier starts of this instance. `continues` sets them, and `forget`
+    /// The numbers of failures and successes in earlier processes of this instance. `continues` sets them, and `forget`
     /// and `renamed` clear them.
     before: (u64, u64),
-    /// The id of the earlier start whose totals this start continues. `None` if there was no earlier start. Set by
-    /// `continues`.
+    /// The id of the earlier process of this instance whose totals this process continues. `None` if there was no such
+    /// process. Set by `continues`.
     earlier: Option<String>,
-    /// The numbers of failures and successes in this start before the last order to forget, which the totals leave out.
-    /// `forget` sets them.
+    /// The numbers of failures and successes in this process before the last order to forget, which the totals leave
+    /// out. `forget` sets them.
     forgotten: (u64, u64),
     /// The whole duration of the last opening, of which a snapshot has only the remaining time. Set by `moved` and
     /// `continues`.
@@ -127,7 +127,8 @@ impl Evidence {
         }
     }
 
-    /// Makes the entry due after [`FIRST_AFTER`], or at `next_write` if that is later, unless the entry is due already.
+    /// Plans a write of the entry after [`FIRST_AFTER`], or at `next_write` if that is later, unless a write is planned
+    /// already.
     fn plan(&mut self, now: Tick) {
         let first = now.saturating_add(FIRST_AFTER);
         let due = self.next_write.map_or(first, |next| first.max(next));
@@ -160,7 +161,7 @@ impl Evidence {
         self.before.0.saturating_add(self.failures.saturating_sub(self.forgotten.0))
     }
 
-    /// Returns true if a write of the entry is planned, for now or for later.
+    /// Returns true if a write of the entry is planned, immediately or for later.
     pub(super) const fn is_waiting(&self) -> bool {
         self.due.is_some()
     }
@@ -170,14 +171,14 @@ impl Evidence {
         self.is_waiting() && !self.has_only_mark
     }
 
-    /// Returns true if the entry is due now.
+    /// Returns true if the entry must be written now.
     pub(super) fn is_due(&self, now: Tick) -> bool {
         self.due.is_some_and(|due| now >= due)
     }
 
-    /// Makes the entry due now if its last write is so old that other instances would soon count this instance as gone.
-    /// `own` is the entry in the record, if the record has one. Does nothing if this instance has no entry, for example
-    /// because it has only taken over a published state.
+    /// Plans an immediate write of the entry if its last write is so old that other instances would soon count this
+    /// instance as gone. `own` is the entry in the record, if the record has one. Does nothing if this instance has no
+    /// entry, for example because it has only taken over a published state.
     pub(super) fn renew(&mut self, own: Option<&InstanceEntry>, now: Now) {
         let Some(written) = &self.written else { return };
         if !self.is_stopping && own.unwrap_or(written).must_be_renewed(now.store) {
@@ -185,8 +186,9 @@ impl Evidence {
         }
     }
 
-    /// Lets the next entry have the mark `stopped`, because the process is about to end. The entry is due now if this
-    /// start has written or restored an entry before. Returns true if the mark is the only reason to write the entry.
+    /// Lets the next entry have the mark `stopped`, because the process is about to end. The entry must be written now
+    /// if this process has written or restored an entry before. Returns true if the mark is the only reason to write
+    /// the entry.
     pub(super) fn stop(&mut self, now: Tick) -> bool {
         let is_new = !std::mem::replace(&mut self.is_stopping, true);
         if self.written.is_none() || !is_new {
@@ -214,8 +216,8 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Makes the entry due now, because a restart would restore an older state from the record. The entry stays due
-    /// until the store has an entry that was derived after this change of the state.
+    /// Plans an immediate write of the entry, because a restart would restore an older state from the record. The write
+    /// stays planned until the store has an entry that was derived after this change of the state.
     pub(super) fn owe(&mut self, now: Tick) {
         self.owed += 1;
         self.has_only_mark = false;
@@ -252,8 +254,8 @@ impl Evidence {
         self.owed
     }
 
-    /// Makes the entry due now if a write is planned or the counts have changed, even if the counts wait until the
-    /// fleet closes.
+    /// Plans an immediate write of the entry if a write is planned for later or the counts have changed, even if the
+    /// counts wait until the fleet closes.
     pub(super) fn hurry(&mut self, circuit: &Circuit, now: Tick) {
         if self.due.is_some() || self.differs(circuit) {
             self.has_only_mark &= self.due.is_some();
@@ -321,9 +323,9 @@ impl Evidence {
     }
 
     /// Notes that the store has the entry. The entry includes the first `owed` changes of the state. If there was a
-    /// later change, the next entry is due at once.
+    /// later change, the next entry must be written at once.
     pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick, dice: &mut Dice) {
-        // If the write began before `stop`, its entry has no mark. Another entry with the mark is then due.
+        // If the write began before `stop`, its entry has no mark. Another entry with the mark must then be written.
         let lacks_mark = self.is_stopping && !entry.is_stopped();
         self.settled = owed;
         let is_owed = self.is_owed();
@@ -342,14 +344,14 @@ impl Evidence {
         self.sequence = self.sequence.max(entry.sequence);
     }
 
-    /// Returns true if the entry was written by an earlier start of this instance, or for an evicted circuit of this
+    /// Returns true if the entry was written by an earlier process of this instance, or for an evicted circuit of this
     /// name.
     pub(super) fn is_of_before(&self, entry: &InstanceEntry, who: &Who) -> bool {
         entry.incarnation != who.incarnation || !self.has_proposed
     }
 
-    /// Continues the totals of an earlier start, which wrote `entry`. If `restored` is true, the circuit has also taken
-    /// over the state of `entry`, and the next entry continues the same opening.
+    /// Continues the totals of an earlier process, which wrote `entry`. If `restored` is true, the circuit has also
+    /// taken over the state of `entry`, and the next entry continues the same opening.
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         self.earlier = Some(entry.incarnation.clone());
@@ -361,14 +363,14 @@ impl Evidence {
         }
     }
 
-    /// Returns true if another living process has written the entry under the id of this instance. The entry of such a
-    /// process is newer than the last entry that this process has stored. A late write of the earlier process, whose
-    /// totals this process continues, can be newer as well, because the clocks of two tiers differ. Therefore the
-    /// function returns false for an entry of the earlier process. If the earlier process still lives, that process
-    /// detects the clash.
+    /// Returns true if another living process has written the entry under the id of this instance. Such an entry has a
+    /// higher sequence number than the last entry that this process has stored. Returns false for an entry of the
+    /// earlier process whose totals this process continues. A late write of the earlier process can have a higher
+    /// number too, because the clocks of two tiers differ. If the earlier process still lives, that process detects the
+    /// clash.
     ///
-    /// An entry whose write met a conflict is not compared. Its sequence number can be higher than the number of the
-    /// other process, and would hide the clash.
+    /// An entry of this process whose write met a conflict is not used for the comparison. Its sequence number can be
+    /// higher than the number of the other process, and would hide the clash.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         let is_of_other = entry.incarnation != who.incarnation && self.earlier.as_ref() != Some(&entry.incarnation);
         is_of_other && self.taken.is_some_and(|taken| entry.sequence > taken)

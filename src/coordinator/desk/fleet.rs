@@ -88,7 +88,7 @@ pub(super) struct InFleet {
     /// The probes of the present half-open era that `shown.rs` has counted.
     probed: Probed,
     /// The generation (version number) of the last decision of the fleet that this instance proposed. `None` once the
-    /// record has this decision or a later one.
+    /// record has this decision or a later decision.
     decided: Option<Generation>,
 }
 
@@ -112,7 +112,7 @@ impl Opening {
 impl InFleet {
     /// Notes a transition of the circuit. `age` is the time since the transition. `is_own` is true if calls of this
     /// instance caused the last transition from the closed state, and the desk has not caused the transition `edge`.
-    /// `window` is the length of the window, if it has one.
+    /// `window` is the length of the time window, and `None` if the window counts calls.
     pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
         self.turn.saw(edge);
         self.is_healthy = matches!(edge.reason, Reason::HealthProbe { .. });
@@ -215,9 +215,9 @@ impl Desk {
     }
 
     /// Returns true if a restart would restore the present state without another entry. A half-open circuit and a
-    /// circuit whose opening is over count as the same, because both wait for a lease. The entry must also name the
-    /// last act that this instance has taken over, because the entries show to operators which instances have applied
-    /// an act.
+    /// circuit whose opening is over count as the same state, because both wait for a lease. The entry must also name
+    /// the last act that this instance has taken over, because the entries show to operators which instances have
+    /// applied an act.
     fn restores_the_same(&self, who: &Who, now: Now) -> bool {
         let (record, circuit) = (self.known.record(), &self.circuit);
         let names = |entry: &InstanceEntry| entry.acts >= self.adopted.act_sequence();
@@ -244,8 +244,8 @@ impl Desk {
     /// this instance has a reason to vote or the fleet is half-open.
     ///
     /// Returns false while the fleet is open, because fast polls are not necessary then. If a health probe ends the
-    /// opening early, its write notifies the other instances. After the end of the opening, the first request for a
-    /// lease either succeeds, or conflicts and gets the present record as the answer.
+    /// opening early, the write of the half-open state notifies the other instances. After the end of the opening, the
+    /// first request for a lease either succeeds, or conflicts and gets the present record as the answer.
     pub(super) fn is_deciding(&self, follows: bool) -> bool {
         match self.known.record().decided(follows) {
             (State::Closed, _) => self.fleet.opening.is_some(),
@@ -276,9 +276,9 @@ impl Desk {
         }
     }
 
-    /// Returns the first command, in the order of the table at the top of this file, that the record would accept.
-    /// Returns `None` if there is no such command, if an order of an operator waits for the store, or if the record has
-    /// a later format version.
+    /// Returns the first command of the table at the top of this file that the record would accept. Returns `None` if
+    /// there is no such command, if an operator's order waits for the store, or if the record has a later format
+    /// version.
     fn next_command(&mut self, fleet: &Fleet, who: &Who, closing: bool, now: Now) -> Option<FleetChange> {
         let record = self.known.record();
         if !record.is_writable() || self.changes.has_act() || self.changes.is_forgetting() {
@@ -346,7 +346,7 @@ impl Desk {
         Some(FleetChange::Unopposed { open_for: self.open_again(fleet, now), tolerated: self.failures_tolerated() })
     }
 
-    /// Returns the number of failed probes that this instance tolerates in a round. Zero if its circuit has opened
+    /// Returns the number of failed probes that this instance tolerates in a round. Zero if its circuit is open again
     /// after its own probes, for example because a failure trips at once.
     fn failures_tolerated(&self) -> u32 {
         if self.circuit.state() == State::Open { 0 } else { self.circuit.config().probes.failures_tolerated }
@@ -360,7 +360,7 @@ impl Desk {
         let left = opening.votes_until.saturating_since(now.here);
         // The same vote has slightly different ends by the clock of this process and by the clock of the store. Unless
         // the new end is later by more than `SAME_END`, the command repeats the end in the record. A repeated vote is
-        // written only if the votes are enough now.
+        // written only if there are now enough votes to open the fleet.
         let given = self.known.record().own_vote(&who.id, who.follows(), now.store).map(|until| until.since(now.store));
         let lasts = given.filter(|given| left <= given.saturating_add(SAME_END)).unwrap_or(left);
         Some(FleetChange::Vote {

@@ -1,7 +1,7 @@
 //! The look, which turns the transitions of the circuit since the last look into audit rows and pending changes.
 //!
-//! A transition that the desk itself has caused by taking over a state becomes neither a row nor a pending change. The
-//! record already has that state, and the instance that made the change has written the audit row.
+//! A transition that only applies a state from the stored record becomes neither a row nor a pending change. The record
+//! already has that state, and the instance that made the change has written the audit row.
 
 use super::{Desk, Report, Who};
 use crate::clock::Tick;
@@ -78,9 +78,9 @@ impl Desk {
             return;
         }
         // The entry of this instance in the record must be written again, even if the transition itself is not written.
-        // In a fleet, a later check cancels this write if a restart would restore the present state without it. Without
-        // a fleet, the record may refuse the transition because of a newer state or a newer act. Then only the entry
-        // has the state of this instance.
+        // In a fleet, a later check cancels the write if a restart would restore the present state even without the
+        // write. Without a fleet, the record may refuse the transition because of a newer state or a newer act. Then
+        // only the entry has the state of this instance.
         self.evidence.owe(now);
         if who.sharing.is_of_fleet() {
             return;
@@ -110,7 +110,7 @@ pub(super) fn act_id(edge: &Transition, era: u64, who: &Who) -> String {
     edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned)
 }
 
-/// Returns true if the transition leads to another state, or moves the end of the opening to a later time.
+/// Returns true if the transition leads to another state, or makes the open state last longer.
 fn changes_state(edge: &Transition) -> bool {
     edge.from.state != edge.to.state || edge.reason == Reason::AtOnce
 }

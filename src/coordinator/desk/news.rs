@@ -1,5 +1,6 @@
-//! The two reasons to load the record of a circuit without a write. Polls load the record at a regular pace. A hint,
-//! the notice that another instance has written the record, causes a load if the write can matter for the circuit.
+//! The two reasons for a load of a circuit's record, apart from writes. Polls load the record at a regular pace. A
+//! hint, the notice that another instance has written the record, causes a load if the write can matter for the
+//! circuit.
 
 use super::Desk;
 use crate::clock::Tick;
@@ -13,7 +14,7 @@ use crate::store::Hint;
 pub(in crate::coordinator) enum Pace {
     /// The fleet of the circuit votes or probes, or the version of the record in the store is not known.
     Bound,
-    /// The circuit is not at rest, and no vote and no round of a fleet is under way.
+    /// The circuit is not at rest, and no condition of `Bound` holds.
     Eventful,
     /// The circuit is closed in this process and in the record, and no operator holds it.
     AtRest,
@@ -34,7 +35,7 @@ impl Desk {
         }
     }
 
-    /// Returns true if the store has answered for the record after this time, so that a poll can wait.
+    /// Returns true if the store has answered a load or a write of the record after this time, so that a poll can wait.
     pub(in crate::coordinator) fn was_answered_after(&self, time: Tick) -> bool {
         self.known.was_answered_after(time)
     }

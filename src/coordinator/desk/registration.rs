@@ -23,7 +23,8 @@ pub(super) enum Registration {
 pub(in crate::coordinator) type Next = (Circuit, Option<Tick>);
 
 impl Desk {
-    /// Returns true if this desk belongs to this circuit. A desk of another circuit with the same name does not count.
+    /// Returns true if this desk belongs to this circuit. Returns false if the desk belongs to another circuit of the
+    /// same name.
     pub(in crate::coordinator) fn is_of(&self, circuit: &Circuit) -> bool {
         self.circuit.is(circuit)
     }

@@ -15,8 +15,8 @@ use crate::store::StoreErrorKind;
 pub(super) struct Sending {
     /// True while a write is under way. Set by `begin`, and cleared by `end` and `abandon`.
     in_flight: bool,
-    /// The number of beginnings and ends of writes, which `begin` and `end` count. The answer to a load that began at a
-    /// smaller number is old.
+    /// The number of writes that have begun, plus the number of writes that have ended. If the number has increased
+    /// since a load began, the answer to that load is old.
     turn: u64,
     /// The number of writes in a row that met a conflict. `conflicted` increases the number, and sets the number to
     /// zero after `MANY_CONFLICTS`. `written` sets the number to zero.
@@ -93,18 +93,17 @@ impl Sending {
         self.failures = 0;
     }
 
-    /// Notes that a write has met a conflict. The write took the time `took`, and `others` other instances write at
-    /// present.
+    /// Notes that a write has met a conflict. `took` is the duration of the write, and `others` is the number of the
+    /// other instances that write at present.
     ///
     /// After the first conflict in a row, the next write begins immediately, because the answer has brought the present
     /// version. After every second conflict, the desk waits a random time if other instances write. The longest random
-    /// time is twice `took` for each other instance. After n conflicts in a row at least 2ⁿ other instances are
-    /// assumed. After such a wait the known version is old. Therefore the next write probably conflicts and only brings
-    /// the present version, and the write after it begins immediately.
+    /// time is twice `took`, multiplied by the number of other instances. After n conflicts in a row, this number is
+    /// assumed to be at least 2ⁿ. The version that is known before such a wait is old after the wait. Therefore the
+    /// next write probably conflicts and only brings the present version, and the write after it begins immediately.
     ///
     /// After [`MANY_CONFLICTS`] conflicts in a row the desk waits even if no other instance seems to write. The longest
-    /// random time is then ten times `took`, or the time above if that is longer. No wait is longer than
-    /// [`LONGEST_WAY`].
+    /// random time is then at least ten times `took`. No wait is longer than [`LONGEST_WAY`].
     pub(super) fn conflicted(&mut self, took: Duration, others: u32, now: Tick, dice: &mut Dice) {
         self.conflicts += 1;
         let waits = others > 0 && self.conflicts.is_multiple_of(2);
@@ -137,7 +136,7 @@ impl Sending {
         self.retry_at = now.saturating_add(UNWRITABLE_AGAIN);
     }
 
-    /// Lets the next write begin at this time or later.
+    /// Delays the next write until this time, unless the write already waits longer.
     pub(super) fn wait_until(&mut self, at: Tick) {
         self.retry_at = self.retry_at.max(at);
     }

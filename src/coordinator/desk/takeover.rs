@@ -1,6 +1,5 @@
 //! The steps by which a circuit takes over content from its stored record. The content is the state to restore, acts of
-//! operators, and the advice of other instances. The next check takes over the decision of a fleet later
-//! (`fleet/adopt.rs`).
+//! operators, and the advice of other instances. The decision of a fleet is taken over later (`fleet/adopt.rs`).
 //!
 //! The order of the steps matters. The desk first reads the transitions of its circuit (the look), because these are
 //! newer than the loaded record. The restore comes before the acts, because an act applies to the restored state. Acts
@@ -28,7 +27,7 @@ use crate::telemetry;
 use crate::window::Tally;
 
 impl Desk {
-    /// Takes over from the known record the content that is new for the circuit. `corrupt` is true if the store has
+    /// Takes over the content of the known record that is new for the circuit. `corrupt` is true if the store has
     /// answered with bytes that are no record.
     pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
         let mut report = self.look(who, now.here);
@@ -37,10 +36,11 @@ impl Desk {
             report.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.observed(entry);
         }
-        // The desk renews its old entry in the record, so that other instances see that this instance is present. The
-        // time of the store decides if the entry is too old, because the clock of this process may have stood still. A
-        // full record may have dropped the entry. Then the age of the last written entry decides, because an immediate
-        // write would displace the entry of another instance, and the instances would displace each other without end.
+        // The desk writes an old entry again, so that other instances see that this instance is present. The age of the
+        // entry is measured by the time of the store, because the clock of this process may have stood still. Another
+        // instance may have dropped the entry from a full record. Then this instance writes the entry again only when
+        // the dropped entry is old. Each write into the full record drops the entry of another instance, and with
+        // immediate writes the instances would drop each other's entries without end.
         if self.circuit.state() != State::Closed {
             self.evidence.renew(own, now);
         }
@@ -75,8 +75,8 @@ impl Desk {
     }
 
     /// Causes a write of the entry if an earlier start of this instance has left an entry with another state in the
-    /// record. Otherwise a restart would restore that state. Such an entry can arrive after the restore, by a late
-    /// write of the earlier start, or from a tier that did not answer at the restore.
+    /// record. Otherwise a restart would restore that state. Such an entry can arrive after the restore. Either a write
+    /// of the earlier start was delayed, or one tier of the store did not answer at the restore.
     fn owe_after_an_earlier_start(&mut self, who: &Who, now: Tick) {
         let standing = self.circuit.standing();
         let own = self.known.record().instances.get(&who.id);
@@ -116,8 +116,8 @@ impl Desk {
                 let Ok(Adopted { edge, is_suppressed }) = adopted else { return };
                 self.changes.taken_over(edge);
                 if is_suppressed {
-                    // The entry in the record is open, but the circuit stays closed because its group has no open slot.
-                    // Therefore the desk must write the entry.
+                    // The entry in the record is open, but the circuit stays closed because its group allows no more
+                    // open circuits. Therefore the desk must write the entry.
                     self.evidence.owe(now.here);
                 }
                 let after = self.after_restore(now.store);
@@ -159,8 +159,8 @@ impl Desk {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
-            // If the record has the id of a replaced order, that order was stored. Another instance has stored the
-            // order, or a write whose answer was lost.
+            // If the record has the id of a replaced order, that order was stored, either by another instance or by a
+            // write whose answer was lost.
             let operated = self.known.record().operator.as_ref();
             let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
             let generation = self.known.record().latest();
@@ -298,8 +298,8 @@ impl Desk {
     /// instance has ordered the act, if the act is older than [`REPEATED_FOR`], or if this function was called for the
     /// act before.
     ///
-    /// The row is needed because the instance that ordered the act may have ended before the audit had the row. An
-    /// existing row stays as it is, because the id of the row is derived from the order.
+    /// The row is needed because the instance that ordered the act may have ended before the audit had the row. If the
+    /// audit has the row already, the second write changes nothing, because both rows have the same id.
     fn row_of_act(&mut self, who: &Who, now: Timestamp) -> Option<(Duration, AuditRow)> {
         let operated = self.known.record().operator.as_ref()?;
         let (sequence, age) = (operated.sequence, now.since(operated.at));

@@ -1,5 +1,5 @@
 //! The usual error rate of the circuit in the last minutes. With advice of another instance, fewer failures open the
-//! circuit, but only failures that are unlikely at this rate.
+//! circuit, but only if so many failures are unlikely at this rate.
 //!
 //! The totals since the start of a process hide that a service has become worse. [`Usual`] forgets half of its calls in
 //! ten minutes, so that its rate follows the change. The circuit uses the higher of two rates, this rate and the rate
@@ -15,14 +15,14 @@ use crate::circuit::{Before, usual_rate};
 use crate::clock::Tick;
 use crate::outcome::{number, score_from_units};
 
-/// The recent calls and the weight of their failures. Half of them are forgotten every ten minutes.
+/// The recent calls and the weight of their failures. Both numbers are halved every ten minutes.
 #[derive(Debug, Default)]
 pub(super) struct Usual {
     calls: f64,
     /// The weight of the failures among these calls.
     failures: f64,
-    /// The calls that were already added, as the largest value of `before` that a look has read. When a restore brings
-    /// evidence, `before` falls below this value, and no call is added.
+    /// The highest counts that `look` has got so far. `look` adds only calls beyond these counts. If a restore of the
+    /// circuit makes the counts smaller, no call is added until they are higher again.
     counted: Before,
     /// The time of the last look.
     at: Tick,
@@ -30,7 +30,7 @@ pub(super) struct Usual {
 
 impl Usual {
     /// Adds the calls since the last look if the circuit is closed, and forgets a part of the earlier calls. `before`
-    /// has the calls that have left the window of the circuit and its run (the failures since the last success).
+    /// counts the calls of the circuit that have left its window and its run (the failures since the last success).
     pub(super) fn look(&mut self, before: Before, is_closed: bool, now: Tick) {
         let counted =
             Before { calls: before.calls.max(self.counted.calls), units: before.units.max(self.counted.units) };

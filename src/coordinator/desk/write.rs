@@ -62,8 +62,8 @@ impl Desk {
         self.sending.is_in_flight()
     }
 
-    /// Returns the turn, which each beginning and each end of a write increases. The answer to a load that began in an
-    /// earlier turn is old.
+    /// Returns the turn, a number that increases when a write begins and when a write ends. The answer to a load that
+    /// began in an earlier turn is old.
     pub(in crate::coordinator) const fn turn(&self) -> u64 {
         self.sending.turn()
     }
@@ -111,8 +111,8 @@ impl Desk {
                 // each load, `judge_pending` drops such an act and reports its result.
                 Effect::Superseded | Effect::Expired => {
                     self.known.unload();
-                    // The time of the store in the next answer can be earlier than `now`, so that the act is valid
-                    // again. The wait prevents a fast loop of loads.
+                    // If the time of the store in the next answer is earlier than `now`, the act is valid again.
+                    // Without the wait, the desk could then load the record in a fast loop.
                     self.sending.wait_until(now.here.saturating_add(LOADED_AGAIN));
                     return None;
                 }
@@ -137,9 +137,9 @@ impl Desk {
             .map_or(self.adopted.act_sequence(), |operated| operated.sequence);
         let mut ticket_entry = None;
         let moved = ticket_act.is_some() || ticket_transition.is_some();
-        // A command to the fleet changes only the vote and the lease of an entry. If the record has no entry of this
-        // start, the command would create an entry without the state of the circuit. Therefore the first command of a
-        // start is written with an entry.
+        // A command to the fleet changes only the vote and the lease of an entry. If this start of the instance has no
+        // entry in the record yet, the command would create an entry without the state of the circuit. Therefore the
+        // first command after a start is written with an entry.
         let is_own = |entry: &InstanceEntry| entry.incarnation == who.incarnation;
         let is_first = self.fleet.wants_write() && !record.instances.get(&who.id).is_some_and(is_own);
         if moved || is_first || self.evidence.is_due(now.here) {
@@ -188,17 +188,17 @@ impl Desk {
     }
 
     /// Returns the hint (the notice to other instances) for a write that changes only this entry. If the advice of the
-    /// entry ends later than the advice of the last entry, the circuit has a new opening that the record did not
-    /// publish. Then the hint makes other instances load the record. Any other entry has only new counts and needs no
-    /// hint.
+    /// entry ends later than the advice of the last entry, the circuit has opened again, and the published state does
+    /// not show this opening. Then the hint makes other instances load the record. Any other entry has only new counts
+    /// and needs no hint.
     fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {
         let ends = |entry| advice(entry, now).map(|(until, _)| until);
         let before = self.known.record().instances.get(&who.id).and_then(ends);
         if ends(entry) > before { Hint::Transition } else { Hint::None }
     }
 
-    /// Notes that the store has made the write. `lacking` is the tier that does not have the write yet. `None` if each
-    /// tier has the write.
+    /// Notes that the store has made the write. `lacking` is the tier of a tiered store that does not have the write
+    /// yet. `None` if each tier has the write.
     pub(in crate::coordinator) fn written(
         &mut self,
         ticket: Ticket,
@@ -302,5 +302,5 @@ impl Desk {
 
 /// The wait before the record is loaded again because a pending act has expired or was superseded.
 const LOADED_AGAIN: Duration = Duration::from_millis(100);
-/// The age of another instance's last write below which the instances count as writing at the same time.
+/// Another instance counts as writing at present if its last write is younger than this time.
 const BUSY: Duration = Duration::from_secs(1);

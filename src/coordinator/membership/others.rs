@@ -16,7 +16,7 @@ use crate::record::{CircuitRecord, LIVE_FOR, Member};
 /// The other instances of the fleet, as the answers of the store have shown them.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    /// The newest known entry of each other member in the record, and of members that were live a short time ago.
+    /// The newest known entry of each other member that is in the record or was live a short time ago.
     seen: BTreeMap<String, Seen>,
     /// The time of the last answer. `None` if no answer has come yet, or if the last answer is too old.
     answered: Option<Tick>,
@@ -45,8 +45,8 @@ impl Others {
             let (sequence, left) = (entry.sequence, entry.lives_for(now.store));
             let latest = now.here.saturating_add(left);
             let ends = match self.seen.get(other) {
-                // If the same entry is seen again, the member does not become live for longer, even if the member has
-                // dated the entry in the future.
+                // If the same entry is seen again, the member does not stay live for longer. This holds even if the
+                // member has dated the entry in the future.
                 Some(seen) if seen.sequence == sequence || left.is_zero() => seen.ends.min(latest),
                 None if left.is_zero() => Tick::ZERO,
                 _ => latest,
@@ -55,7 +55,7 @@ impl Others {
         }
         self.expire(now.here);
         // Another member may write back an old entry that is dated in the future. This entry must not make its member
-        // live again, so the end of the entry is remembered for a time.
+        // live again, so this instance remembers for some minutes when the entry ended.
         let is_recent = |seen: &Seen| now.here.saturating_since(seen.ends) < REMEMBERED_FOR;
         self.seen.retain(|other, seen| is_recent(seen) || record.instances.contains_key(other));
         self.seen.remove(id);
@@ -92,8 +92,8 @@ impl Others {
         Members { live: Some(live), is_alone: others == 0 && is_over && is_confirmed }
     }
 
-    /// Returns all members in the record, each with a flag if it is live. No member is live if the last answer is too
-    /// old.
+    /// Returns all members in the record, each with a flag that is true if the member is live. No member is live if the
+    /// last answer is too old.
     pub(super) fn members(&self, record: &CircuitRecord, id: &str, now: Tick) -> Vec<Member> {
         let is_known = self.answered.is_some_and(|last| now.saturating_since(last) < LIVE_FOR);
         record.members(|other, _| is_known && (other == id || self.has(other, now)))

@@ -10,8 +10,8 @@ use crate::record::Timestamp;
 use crate::store::AuditRow;
 use crate::telemetry::audit::MISSING;
 
-/// The rows that wait. A row without an id gets an id from the incarnation (the id of this start of the process) and a
-/// number, so that a store keeps the row once if it is written twice.
+/// The rows that wait. A row without an id gets an id, which consists of the incarnation (the id of this start of the
+/// process) and a number. If a row is written twice, a store keeps only one row with the id.
 #[derive(Debug)]
 pub(super) struct Queues {
     incarnation: String,
@@ -44,8 +44,8 @@ pub(super) struct Waiting {
     pub(super) number: u64,
     pub(super) at: Tick,
     pub(super) row: AuditRow,
-    /// The number of rows that are lost with this row. This is 1 for most rows, and more for a row that reports lost
-    /// rows.
+    /// The number of rows that count as lost if this row is lost. The number is 1 for most rows, and higher for a row
+    /// that reports lost rows.
     stands_for: u64,
     pub(super) trial: Trial,
     /// The number of times that the row was sent alone and the store did not answer.
@@ -152,7 +152,7 @@ impl Queues {
         self.iter().any(|waiting| waiting.row.id == id)
     }
 
-    /// Returns all rows, those of operators first.
+    /// Returns all rows, the rows of operators first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.people.iter().chain(&self.machines)
     }

@@ -1,8 +1,8 @@
 //! The sentences of the reports. A report groups circuits by their effect on callers.
 //!
-//! A report must not present a first start as a failure. A report must not present a circuit that an operator holds
-//! open as a circuit that lets calls through. Therefore the circuits are grouped by the answer that their callers get,
-//! and a circuit without a record does not count as waiting for its restore.
+//! A first start must not look like a failure. A circuit that an operator holds open must not look like a circuit that
+//! admits calls. Therefore the circuits are grouped by the answer that their callers get, and a circuit without a
+//! record does not count as waiting for its restore.
 
 use std::collections::BTreeMap;
 use std::fmt;

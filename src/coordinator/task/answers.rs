@@ -1,9 +1,9 @@
 //! The answers of the store, each passed to the desk of its operation and to the link.
 //!
 //! The answer to a load, a write or a deletion marks the link as up or down. A failure that concerns one operation
-//! only, such as a refused write or a failed write of the audit, does not mark the link as down, so that the other
-//! desks continue to write. A failure of one part of the store, such as one node of a cluster, does not mark the link
-//! as down either while another part answers.
+//! only, such as a refused write or a failed write of the audit, does not mark the link as down. The same holds for a
+//! failure of one part of the store, such as one node of a cluster, while another part answers. Therefore the other
+//! desks continue to write.
 
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ impl Task {
                 self.to_load.insert(at);
                 self.explain(at, &error);
                 if error.kind().is_lasting() || error.is_of_one_part() {
-                    // The failure does not mark the link as down, so that the other desks do not wait because of one
-                    // refused write, or because of one part of the store.
+                    // The failure does not mark the link as down, because it concerns only this write or one part of
+                    // the store. The other desks continue to write.
                     self.ledger.link.note(now, name, &error);
                     self.close_for_next(at, now);
                 } else {
@@ -172,8 +172,8 @@ impl Task {
         }
     }
 
-    /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown. During a shutdown, no desk
-    /// waits only to write the mark that this instance stops, so such a mark is dropped.
+    /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown. During a shutdown, also
+    /// drops each unwritten mark that this instance stops, because the shutdown must not wait for marks.
     pub(super) fn failed(&mut self, begun: Begun, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(begun.at, now, begun.name, error, dice);

@@ -1,8 +1,8 @@
 //! The reports of the task while it runs, and the ledger (its knowledge for the next task) that it leaves when it ends.
 //!
 //! Reports go to the findings of the hub, so that the registry can read them without a message to the task. At the end
-//! the ledger contains every change that is not written yet. The task hands the ledger over to the hub when it is
-//! dropped, because a drop also happens after a panic and at the end of the runtime.
+//! the ledger contains every change that is not written yet. The `drop` of the task hands the ledger over to the hub,
+//! because a drop also happens after a panic and at the end of the runtime.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Task {
         self.note(at, report, now);
     }
 
-    /// Ends the waits for audit rows that are stored or lost, ends the waits of first calls whose time is over, and
+    /// Ends the waits for audit rows that are stored or lost, and the waits of first calls whose time is over. Also
     /// updates the status of the store in the findings.
     pub(super) fn report(&mut self) {
         let now = self.ledger.clock.now();
@@ -77,9 +77,9 @@ impl Task {
         }
     }
 
-    /// Ends a task that never runs, for a shutdown while no task runs. The task only observes all circuits, because
-    /// they may have changed since the end of the last task, or since they were created. Afterwards the findings
-    /// contain the unwritten changes for the shutdown report.
+    /// Ends a task that was created only for the report of a shutdown, because no other task runs. The task observes
+    /// all circuits, which may have changed since the last task ended or since they were created. Afterwards the
+    /// findings contain the unwritten changes for the report.
     pub(in crate::coordinator) fn end_unrun(mut self) {
         self.read_inbox();
     }
@@ -98,8 +98,8 @@ impl Task {
     }
 }
 
-/// Hands the ledger over to the hub and ends the waits of all callers, even after a panic, because no caller may wait
-/// for a task that is gone.
+/// Hands the ledger over to the hub and ends the waits of all callers, even after a panic, because a caller must not
+/// wait for a task that is gone.
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();

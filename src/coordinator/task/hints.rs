@@ -99,7 +99,8 @@ impl Hints {
 }
 
 impl Task {
-    /// Handles an event of the watch, and all further events that are there already. `None` is the end of the watch.
+    /// Handles an event of the watch, and further events that are there already, at most [`HANDLED_AT_ONCE`] in total.
+    /// `None` is the end of the watch.
     pub(super) fn hinted(&mut self, event: Option<WatchEvent>) {
         let mut next = Some(event);
         for _ in 0..HANDLED_AT_ONCE {
@@ -145,8 +146,8 @@ impl Task {
     }
 }
 
-/// Hints that arrive within this time share one load. After several loads at once, the next loads for hints wait this
-/// time for each of these loads.
+/// Hints that arrive within this time share one load. If the hints cause n loads at once, the next loads for hints wait
+/// n times as long.
 const MERGED_WITHIN: Duration = Duration::from_millis(50);
 /// The number of events after which the task does its other work first.
 const HANDLED_AT_ONCE: usize = 1024;

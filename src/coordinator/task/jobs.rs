@@ -26,7 +26,7 @@ pub(super) struct Begun {
     pub(super) name: &'static str,
     pub(super) lane: Lane,
     pub(super) at: Tick,
-    /// The number of wake-ups of the machine before the start of the operation.
+    /// The number of times that the machine had woken up from a suspend when the operation began.
     pub(super) wake_ups: u64,
 }
 
@@ -51,10 +51,10 @@ pub(super) enum Ended {
     Deleted { at: DeskId, result: Result<bool, StoreError> },
     /// The end of a write of audit rows.
     Audited { sent: Sent, result: Result<(), StoreError> },
-    /// The end of a listing of all names in the store, for the survey.
+    /// The end of a listing of all names in the store, for the survey (the search for keyed circuits).
     #[cfg(feature = "keyed")]
     Listed { result: Result<Vec<String>, StoreError> },
-    /// The end of a load for the survey. `batch` has the requested names.
+    /// The end of a load for the survey (the search for keyed circuits). `batch` has the requested names.
     #[cfg(feature = "keyed")]
     Surveyed { batch: Vec<(usize, String)>, result: Result<Loaded, StoreError> },
     /// The end of a deletion of old audit rows. The result is true if the store has more old rows.
@@ -282,8 +282,8 @@ impl Task {
         self.jobs.spawn(async move { (begun, ended(caught(operation).await)) });
     }
 
-    /// Returns the number of operations under way that count to the limit of the link. A request for a watch and a
-    /// heartbeat do not count.
+    /// Returns the number of operations under way, for comparison with the limit of the link. Leaves out a request for
+    /// a watch and a heartbeat, because the limit does not include them.
     pub(super) fn under_way(&self) -> usize {
         let others = usize::from(self.watch_under_way) + usize::from(self.ledger.membership.is_under_way());
         self.jobs.len().saturating_sub(others)

@@ -1,10 +1,10 @@
 //! New and evicted circuits, with the creation and the end of their desks.
 //!
 //! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. A circuit that an
-//! operator holds is not evicted alone, only together with all circuits of its layer. Therefore usually only the last
-//! failures and the last transitions of an evicted circuit are unwritten. While the store is down, the desks of evicted
-//! circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without its write, because
-//! keyed circuits come and go without end and would fill the memory.
+//! operator holds is evicted only together with all circuits of its layer. Therefore an evicted circuit seldom has an
+//! unwritten act, and usually only its last failures and transitions are unwritten. While the store is down, the desks
+//! of evicted circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without its write,
+//! because keyed circuits come and go without end and would fill the memory.
 
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};

@@ -4,9 +4,10 @@
 //! found. From then on that record is loaded alone, after the others.
 //!
 //! A store that refuses a single record perhaps refuses all records, and then must be marked as down. After a
-//! successful load, some single refusals do not mark the store as down (`credit`). When they are used up, another
-//! record is requested first, and its answer decides. The usual polls cannot decide this, because closed circuits are
-//! loaded too seldom. A refusal by one part of the store, while another part answers, never marks the store as down.
+//! successful load, the store may refuse a few single records before it counts as down (`credit`). After these refusals
+//! another record is requested, and the answer for that record decides. The usual polls come too seldom for this
+//! decision, because most circuits are closed. A refusal by one part of the store, while another part answers, never
+//! marks the store as down.
 
 use std::collections::BTreeSet;
 
@@ -151,8 +152,8 @@ impl Task {
     }
 
     /// Plans loads for polls of these desks. Desks that are about to write are left out, because the answer of a write
-    /// has the present record, and polls could otherwise keep a slow store so busy that no write begins. A record that
-    /// is loaded alone waits for the backoff of its desk.
+    /// has the present record. Otherwise polls could keep a slow store so busy that no write begins. A record that is
+    /// loaded alone waits for the backoff of its desk.
     pub(super) fn load_polled(&mut self, desks: Vec<DeskId>, now: Tick) {
         let (alone, all) = (&self.to_load.alone, &self.ledger.desks);
         let is_due = |at: &DeskId| !all[*at].is_about_to_write(now) && (!alone.contains(at) || all[*at].may_write(now));

@@ -1,10 +1,10 @@
 //! The polls, which load records because a store without a watch reports no changes, and a watch can lose changes.
 //!
 //! Each desk has a pace, which sets the interval of its polls. A circuit is at rest if it is closed in this process and
-//! in the record, and no operator holds it. Counts of failures do not change the pace. The counts of other instances
-//! matter only in a write, and a write succeeds only over the newest version. While the watch reports every change, a
-//! poll only finds changes whose hint was lost, so that the polls are slow. Otherwise a poll finds every change of
-//! another instance.
+//! in the record, and no operator holds it. Counts of failures do not change the pace, because a desk needs the counts
+//! of other instances only for a write, and a write succeeds only over the newest version. While the watch reports
+//! every change, polls are slow, because they only find changes whose hint was lost. Otherwise only polls find the
+//! changes of other instances.
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|

@@ -16,8 +16,8 @@ use crate::clock::Tick;
 #[derive(Debug, Default)]
 pub(super) struct Slept {
     last: Option<(Tick, SystemTime)>,
-    /// The number of wake-ups. The answer to an operation that began before the last wake-up has no time of the store,
-    /// because the store may have read its clock before the suspend.
+    /// The number of wake-ups. If an operation began before the last wake-up, the time of the store in its answer is
+    /// not used, because the store may have read its clock before the suspend.
     pub(super) wake_ups: u64,
 }
 

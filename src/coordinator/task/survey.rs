@@ -218,7 +218,7 @@ impl Task {
     /// over.
     pub(super) fn settle_prefixes(&mut self, now: Tick) {
         let Ledger { index, desks, .. } = &self.ledger;
-        // A circuit without a desk was evicted, so it no longer waits.
+        // A circuit without a desk (the data of the task about a circuit) was evicted, so the circuit no longer waits.
         let ended = self.hub.prefixes.settle(|circuit| {
             let Some(desk) = index.get(circuit.name()).map(|at| &desks[*at]) else { return false };
             // The desk can belong to an earlier circuit of the same name, and this circuit then waits for

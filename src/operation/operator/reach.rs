@@ -20,7 +20,7 @@ pub struct Reach {
     /// The number of instances whose entry names the last act of the record, which is the act of the order or a later
     /// act.
     pub have: usize,
-    /// The number of instances with an entry in the record, without those that are gone. An instance whose circuit
+    /// The number of instances with an entry in the record, except instances that are gone. An instance whose circuit
     /// never failed has no entry before it applies an act, so the fleet may be larger.
     pub known: usize,
 }

@@ -36,13 +36,13 @@ pub struct OperatorCommand {
     pub after: u64,
     /// The id of the instance on which the operator acted.
     pub instance: String,
-    /// The id of the start of the instance on which the operator acted.
+    /// The random id of the run (from start to exit) of the instance on which the operator acted.
     pub incarnation: String,
     /// The number of the transition that the act made, counted since the start of the instance.
     pub era: u64,
-    /// True if the instance belongs to a fleet. The reset of such an instance is a decision of the fleet even if the
-    /// record contains no decision. The store may have lost an earlier record, and another instance may still know the
-    /// decision in that record.
+    /// True if the instance belongs to a fleet. A reset on this instance is then a decision of the fleet, even if the
+    /// record contains no decision. The reason is that the store may have lost an earlier record, whose decision
+    /// another instance may still know.
     pub in_fleet: bool,
 }
 
@@ -69,8 +69,8 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
     // If the instance knew no act, the numbers cannot be compared, and the act that happened later wins.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    // The operator may have given an order that this act replaces to another instance as well. If that instance has
-    // written the order, this act may still be written, although this instance did not know the sequence of the order.
+    // This act may replace an order that the operator has also given to another instance. If that instance has written
+    // the order, this act is written nevertheless, although this instance did not know the sequence of the order.
     let follows = |last: &Operated| {
         last.commands.last().is_some_and(|id| command.replaced.iter().any(|(replaced, _)| replaced == id))
     };

@@ -30,7 +30,7 @@ pub struct TransitionCommand {
     pub attempt: u32,
     /// The id of the instance whose circuit made the transition.
     pub instance: String,
-    /// The id of the start of the instance.
+    /// The random id of the run of the instance, from its start to its exit.
     pub incarnation: String,
     /// The number of the transition, counted since the start of the instance.
     pub era: u64,

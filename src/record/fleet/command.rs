@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::state::Generation;
 
-/// A change of the fleet's part of a record, or of the vote or the lease of one instance.
+/// A request of one instance to change the decision of its fleet, or its own vote or lease, in the record of a circuit.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct FleetCommand {
@@ -13,16 +13,16 @@ pub struct FleetCommand {
     /// superseded.
     pub on: Generation,
     /// The highest number that the instance has proposed for this circuit, as a generation of the fleet or as a
-    /// sequence of its entry. New numbers are higher, because an earlier proposal that got no answer can still reach a
-    /// store.
+    /// sequence of its entry. The command gets a higher number, because an earlier proposal that got no answer can
+    /// still reach a store.
     pub after: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
     /// The id of the present start of the instance. If the instance has no entry in the record, its new entry gets this
     /// id.
     pub incarnation: String,
-    /// True for an instance with `Sharing::Follow`. For this instance, a published state that is newer than the
-    /// decision of the fleet counts as the decision.
+    /// True for an instance with `Sharing::Follow`. For this instance, a state that an instance published after the
+    /// last decision of the fleet counts as the decision.
     pub follows: bool,
     /// The requested change.
     pub change: FleetChange,
@@ -48,8 +48,8 @@ pub enum FleetChange {
         /// The reason of the opening on this instance.
         reason: String,
     },
-    /// Opens the fleet without votes. The instance has added the sums of the windows in fresh entries, and found that a
-    /// trip rule is met.
+    /// Opens the fleet without votes. The instance has added up the call counts in the fresh entries of all instances,
+    /// and the sums meet a trip rule.
     Merged {
         /// The opening needs at least this number of instances whose fresh entries contain failures.
         needed: u32,
@@ -59,15 +59,15 @@ pub enum FleetChange {
         open_for: Option<Duration>,
         /// The number of openings in a row.
         attempt: u32,
-        /// The trip rule that the added sums meet, as a sentence.
+        /// The trip rule that the sums of the call counts meet, as a sentence.
         reason: String,
     },
     /// Ends the vote of the instance.
     Withdraw,
-    /// A health probe of the instance succeeded, so that a round begins before the open duration is over.
+    /// A health probe of the instance succeeded, so that the fleet becomes half-open before its open duration is over.
     Healthy,
-    /// Requests the right to make one probe. The first request after the open duration begins a round. A request in a
-    /// round that has lasted for `quiet_after` ends the round.
+    /// Requests the right to make one probe. The first request after the open duration begins a half-open round. A
+    /// request after the round has lasted for `quiet_after` ends the round.
     Lease {
         /// The duration of the lease, at most a minute.
         lasts: Duration,
@@ -77,10 +77,10 @@ pub enum FleetChange {
         in_flight: u32,
         /// The number of probes that may fail without a reopening of the fleet.
         tolerated: u32,
-        /// The time after which a round ends although too few probes passed or failed for a verdict.
+        /// The duration after which a half-open round ends, even if too few probes passed or failed for a verdict.
         quiet_after: Duration,
-        /// The longest open duration that the settings of the instance allow. A round may begin after this time, so
-        /// that a damaged `until` in the record does not keep the fleet open.
+        /// The longest open duration that the settings of the instance allow. After this time the fleet may become
+        /// half-open even if `until` is later, because a damaged `until` in the record must not keep the fleet open.
         longest: Duration,
         /// The open duration if this request reopens the fleet at the end of a round.
         open_for: Option<Duration>,
@@ -130,7 +130,7 @@ pub enum FleetChange {
     /// Gives the lease back while its probe is still under way. The probe has taken so long that other instances may
     /// now probe, but its result will still count.
     Overdue,
-    /// Gives the lease back without a result, because the probe was cancelled or ignored, or because the instance
-    /// cannot use the lease.
+    /// Gives the lease back without a result, because the probe was cancelled, the outcome of the probe was ignored, or
+    /// the instance cannot use the lease.
     Returned,
 }

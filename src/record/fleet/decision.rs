@@ -1,5 +1,5 @@
-//! The decisions of a fleet, and the function that writes a decision into a record. The decision is also written as the
-//! published state.
+//! The decisions of a fleet, and the function that writes a decision into a record. The function also writes the
+//! decision into the fields that hold the published state of the record.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub(super) struct Decision {
     pub(super) reason: String,
 }
 
-/// The cause of the opening of a fleet, which the record shows until the fleet closes or is reset. A reopening and a
-/// round have `Kept`, and keep the cause of the first opening. A closing has `None`.
+/// The cause of the opening of a fleet, which the record shows until the fleet closes or is reset. A reopened or
+/// half-open fleet has `Kept`, and keeps the cause of the first opening. A closed fleet has `None`.
 pub(super) enum Origin {
     Votes { votes: u32, needed: u32 },
     Merged,
@@ -73,7 +73,8 @@ impl Decision {
     }
 }
 
-/// Writes the reset of an operator as a decision of the fleet, under the generation of the published state.
+/// Writes the reset of an operator as a decision of the fleet, with the same generation as the published state of the
+/// record.
 ///
 /// Writes nothing if the circuit is not in a fleet. This is so if the record has no vote, no lease and no decision, and
 /// `in_fleet` is false.

@@ -5,9 +5,9 @@
 //! | `Vote` | closed | the vote counts until its end; enough votes open the fleet |
 //! | `Merged` | closed; enough entries that are fresh and newer than the last decision have failures | the fleet opens |
 //! | `Withdraw` | an own vote of this generation | the vote ends |
-//! | `Healthy` | open, and not until a reset | a round begins without a lease |
+//! | `Healthy` | open, and the opening has an end time | a round begins without a lease |
 //! | `Lease` | open with an end, and the opening is over or has lasted for `longest`; or closed, and a forced opening ended after the decision | a round begins with this lease |
-//! | `Lease` | half-open for `quiet_after`, no own lease pending | closes if a probe passed and none failed; otherwise reopens once no lease is pending |
+//! | `Lease` | half-open for `quiet_after`, no own lease pending | the fleet closes if a probe passed and none failed; otherwise the fleet reopens once no lease is pending |
 //! | `Lease` | half-open, no own lease pending, room for a lease | the instance has a lease |
 //! | `Renew` | own lease pending | the lease ends later |
 //! | `Passed` | own lease pending | the probe counts; enough passed probes close the fleet |
@@ -19,8 +19,9 @@
 //! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if fewer than
 //! `in_flight` leases are pending, and passed and pending probes together are fewer than `probes`. If a probe of the
 //! instance failed in this round, all failed probes of the round must also be tolerated, and the last failed probe of
-//! the instance must be at least a second old. A hold of an operator supersedes every command, because only the hold
-//! then decides about the calls. Each decision of the fleet is also the published state, under the same generation.
+//! the instance must be at least a second old. A hold of an operator supersedes every command, because during the hold
+//! only the operator decides about the calls. Each decision of the fleet is also the published state, under the same
+//! generation.
 //!
 //! Each result ends its lease. If the answer to a result was lost and the instance sends the result again, there is no
 //! pending lease, and the result does not count twice. With a new lease, the repeated result would count. Therefore an
@@ -30,7 +31,7 @@
 //! instance could send any number of results after its lease has ended. The result of an overdue probe counts although
 //! another instance has a lease. Otherwise the circuit of a service that is slower than the deadline would never close.
 //! A round that has lasted for `quiet_after` gives no more leases. While a lease is pending, the fleet does not reopen,
-//! because the probe of that lease may still succeed. The model in `tests/store/record/fleet_model.rs` plays all
+//! because the probe of that lease may still succeed. The model in `tests/store/record/fleet_model.rs` tests all
 //! commands.
 
 use std::time::Duration;
@@ -229,8 +230,8 @@ impl Judge<'_> {
         if reason.is_empty() { begin } else { format!("{begin}: {reason}") }
     }
 
-    /// Returns the decision that begins a round. Returns an error unless the open duration of the fleet is over,
-    /// `longest` has passed since the opening, or a forced opening by an operator has ended.
+    /// Returns the decision that makes the fleet half-open. Returns an error unless the open duration of the fleet is
+    /// over, `longest` has passed since the opening, or a forced opening by an operator has ended.
     fn begin(&self, longest: Duration) -> Result<Decision, Effect> {
         let reason = if self.fleet.state == State::Open {
             let is_longest = self.fleet.until.is_some() && self.fleet.is_older_than(longest, self.now);

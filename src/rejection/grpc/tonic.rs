@@ -98,8 +98,8 @@ impl GrpcRejection {
         let body = body::Body::new(Failing(Some(self.status(&rejected))));
         let Some(body) = cast(body) else { return Err(rejected) };
         let mut response = self.response(rejected, body);
-        // These headers are removed, because only the status that is the error of the body has a source. A stub that
-        // finds a status in the headers does not read the body.
+        // A stub that finds a status in the headers does not read the body. Only the status in the body has the
+        // rejection as its source, so the status is removed from the headers.
         for name in ["grpc-status", "grpc-message", "grpc-retry-pushback-ms", "grpc-status-details-bin"] {
             response.headers_mut().remove(name);
         }

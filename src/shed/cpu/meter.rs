@@ -28,7 +28,7 @@ impl Meter {
     }
 
     /// Adds a sample of the used amount, and returns the used share as [`of_counters`](Self::of_counters) does. The
-    /// available amount is the quota for each period of the elapsed time. All values are in microseconds.
+    /// available amount grows by `quota` in each `period` of the elapsed time. All values are in microseconds.
     pub(super) fn of_quota(&mut self, at: Tick, used: u64, quota: u64, period: u64) -> Option<f64> {
         let offered = self.samples.back().map_or(0, |last| {
             let elapsed = at.saturating_since(last.at).as_micros();
@@ -46,8 +46,8 @@ impl Meter {
             if sample.used < last.used || sample.offered < last.offered || age >= FORGOTTEN {
                 self.samples.clear();
             } else if age < SOON {
-                // The kernel's clocks tick every 10 ms. The time since the last sample is too short for them, so this
-                // sample is not kept.
+                // The kernel updates the counters every 10 ms. The new sample follows the last sample so closely that a
+                // comparison of the two would be inaccurate. Therefore the new sample is not kept.
                 return self.share();
             }
         }

@@ -55,7 +55,7 @@ pub(super) async fn names(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     clear(trial, store, &names).await
 }
 
-/// Deletes the records. Some of the names have no random prefix. Their records may remain from an earlier run.
+/// Deletes the records of the names. A name without the random prefix may still have a record of an earlier run.
 async fn clear(trial: &Trial<'_, '_>, store: &AnyStore, names: &[String]) -> Result<(), Failure> {
     let loaded = trial.run("load_many", || store.load_many(names)).await?;
     for (name, found) in names.iter().zip(loaded.entries) {

@@ -61,8 +61,8 @@ pub(super) async fn clock(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     for number in 0..10 {
         let loaded = trial.run("load_many", || store.load_many(&[])).await?;
         readings.push(("load_many", loaded.now));
-        // Only the first write is applied, and the later writes conflict. Therefore the test checks the times of both
-        // answers.
+        // Only the first write is applied, and the later writes conflict. Therefore the test checks the time in both
+        // kinds of answers.
         let write = writing(&name, None, &record(&name, number));
         readings.push(match trial.run("compare_and_set", || store.compare_and_set(&write)).await? {
             Written::Applied { now, .. } => ("compare_and_set", now),

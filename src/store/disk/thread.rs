@@ -1,7 +1,7 @@
 //! The thread on which a store does its work on the disk, so that a disk that hangs costs the application only one
 //! thread.
 //!
-//! A timeout ends a wait, and cannot end a system call. On tokio's blocking pool, each operation that was given up
+//! A timeout ends a wait, but cannot end a system call. On tokio's blocking pool, each operation that was given up
 //! would occupy a thread of the application. The end of the runtime would wait for all these threads. Therefore a store
 //! has a thread of its own and one operation at a time. If an operation was given up and its work still runs after a
 //! time, further operations fail at once, because the disk hangs.
@@ -27,8 +27,7 @@ pub(in crate::store) struct DiskThread {
     name: &'static str,
     /// The file or the folder of the store, which the texts of errors name.
     place: PathBuf,
-    /// The time for which work must run until the disk is treated as hanging, if the operation of the work was given
-    /// up.
+    /// The time after which the disk is treated as hanging, if work still runs although its operation was given up.
     patience: Duration,
     clock: MonotonicClock,
     /// The sender of work to the thread, or `None` before the first operation. The operations queue for this lock, and
@@ -43,8 +42,8 @@ type Current = Arc<Mutex<Option<Work>>>;
 
 struct Work {
     began: Tick,
-    /// Refers to a value that the future of the operation owns. The value is gone if the operation was given up,
-    /// because its future was dropped.
+    /// Refers to a value that the future of the operation owns. The value is gone after that future was dropped, which
+    /// means that the operation was given up.
     wanted: Weak<()>,
 }
 
@@ -100,7 +99,8 @@ impl DiskThread {
         let job = move || {
             let done = catch_unwind(AssertUnwindSafe(work));
             *current.lock() = None;
-            // The next operation begins after this one has ended, even if this one was given up.
+            // The next operation begins only after this work has ended, even if the operation of this work was given
+            // up.
             drop(turn);
             sender.send(done).ok();
             drop(held);
@@ -119,8 +119,8 @@ impl DiskThread {
         }
     }
 
-    /// Returns a function to call during the work, which returns true if the work should end early. The work should end
-    /// if its operation was given up, or if the work has run for longer than `longest`.
+    /// Returns a function for calls during the work. The function returns true if the operation of the work was given
+    /// up, or if the work has run for longer than `longest`. The work should then end early.
     #[cfg(feature = "sqlite")]
     pub(in crate::store) fn should_end(&self, longest: Duration) -> impl Fn() -> bool + Send + use<> {
         let (current, clock) = (Arc::clone(&self.current), self.clock);
@@ -161,8 +161,8 @@ impl fmt::Debug for DiskThread {
 /// clock is not paused, as outside of tests, or if there is no runtime.
 ///
 /// A paused clock jumps to the next timer when its runtime is idle. The deadline of an operation on the disk would then
-/// pass at once. Tokio stops the clock only for work on its blocking pool, so a thread of this pool waits until the
-/// returned value is dropped.
+/// pass at once. Tokio prevents the jump only during work on its blocking pool, so a thread of this pool waits until
+/// the returned value is dropped.
 fn hold_paused_time() -> Option<mpsc::Sender<()>> {
     let runtime = tokio::runtime::Handle::try_current().ok()?;
     let (paused, real) = (TokioClock::new(), MonotonicClock::new());
@@ -181,8 +181,7 @@ fn hold_paused_time() -> Option<mpsc::Sender<()>> {
 /// The default of [`patience`](DiskThread::patience), which is longer than a write to a sound disk takes, and shorter
 /// than the usual deadline of an operation.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// The time for which work must run until the disk is treated as hanging, even if the operation still waits for the
-/// work.
+/// The time after which the disk is treated as hanging, if work still runs and its operation still waits.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, target_os = "linux"))]

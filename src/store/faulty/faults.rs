@@ -122,8 +122,8 @@ impl Faults {
 
     /// Sets the fault of these operations for one circuit. A test can imitate a record that a table refuses, or rows of
     /// the audit that a constraint refuses. The fault applies to a load with this name, to a write or a deletion of
-    /// this name, and to rows of this circuit. A fault for one circuit replaces the fault that [`set`](Self::set) gives
-    /// to the operation. A batch with this circuit fails as a whole.
+    /// this name, and to rows of this circuit. A fault for one circuit takes precedence over the fault that
+    /// [`set`](Self::set) gives to the operation. A batch with this circuit fails as a whole.
     pub fn set_for(&self, circuit: &str, operations: &[Operation], fault: Fault) {
         let mut plan = self.0.plan.lock();
         let faults = plan.faults_for.entry(circuit.to_owned()).or_default();

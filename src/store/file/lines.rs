@@ -17,8 +17,8 @@ pub(super) struct End {
     pub(super) is_torn: bool,
 }
 
-/// Reads the lines from an offset on, but at most the last `most` bytes of the file. `read` gets each line, and true if
-/// the line is complete. Returns the offsets up to which the file was read.
+/// Reads the lines from an offset on, but at most the last `most` bytes of the file. Calls `read` with each line, and
+/// with true if the line is complete. Returns the end of the part that was read.
 pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMut(&[u8], bool)) -> io::Result<End> {
     // The file may grow during the reading. The bytes behind this length are read by the next reading.
     let length = file.metadata()?.len();

@@ -80,7 +80,7 @@ impl Log {
         }
         let text = known.lines(rows, end.is_torn)?;
         if let Err(error) = file.write_all(text.as_bytes()) {
-            // The incomplete row is cut off, because the next append would have to end its line otherwise.
+            // The incomplete row is cut off. Otherwise the next append would have to end the incomplete line.
             file.set_len(end.length).ok();
             return Err(write(error));
         }
@@ -112,7 +112,8 @@ impl Log {
         {
             let [oldest, _] = self.span(&mut current).map_err(read)?;
             if oldest.is_some_and(|oldest| oldest < before) {
-                // The ids must be remembered before the rename, because a row of this file may be appended again.
+                // The ids of this file must be remembered before the rename, because a writer may append a row of this
+                // file again.
                 known.catch_up(&mut current, None, self.most()).map_err(read)?;
                 fs::rename(&path, &old).map_err(|error| failed("rename", &path, &error))?;
                 known.position = Some(Position::default());

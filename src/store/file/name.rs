@@ -89,7 +89,7 @@ fn is_hex(text: &str) -> bool {
 
 /// The longest stem, in bytes. File systems allow 255 bytes, and the suffixes need the rest.
 const LONGEST: usize = 120;
-/// The length of the mark and the 64 hexadecimal digits of the digest, in bytes.
+/// The length of the `~` and of the 64 hexadecimal digits of the digest, in bytes.
 const DIGEST: usize = 65;
 /// The mark before a digest. A stem without a digest never contains the mark, because `escape` escapes this character.
 const CUT: char = '~';

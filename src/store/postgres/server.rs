@@ -97,7 +97,7 @@ impl Server {
         meaning(error)
     }
 
-    /// Returns true if a password would go to another host whose certificate is not verified.
+    /// Returns true if a password would be sent over a network to a host whose certificate is not verified.
     pub(super) fn exposes_password(&self) -> bool {
         let verified = matches!(self.options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
         let local = self.options.get_socket().is_some() || is_this_host(self.options.get_host());

@@ -3,7 +3,7 @@
 //! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name
 //! of the record. OID is the number by which PostgreSQL knows the table. A channel belongs to a database and not to a
 //! schema, so that without the OID stores in two schemas would receive each other's notifications. Listeners receive a
-//! notification at the commit. A write that changes only counts notifies no listener, because a commit with a
+//! notification at the commit. If only counts change, the write notifies no listener, because a commit with a
 //! notification waits for a lock of the whole server.
 //!
 //! Times are passed as milliseconds in both directions and stored as timestamps, which a person can read.
@@ -30,8 +30,8 @@ pub(super) fn version_with(hint: Hint, etag: &Etag) -> Option<String> {
     }
 }
 
-/// Returns the etag and the hint in the text before the name of a notification. Returns no etag for a deletion and for
-/// a text that cannot be an etag.
+/// Returns the etag and the hint in the part of a notification that precedes the name of the record. Returns no etag
+/// for a deletion and for a text that cannot be an etag.
 pub(super) fn version_of(text: &str) -> (Option<Etag>, Hint) {
     let (etag, hint) = text.strip_suffix(TRANSITION).map_or((text, Hint::Any), |etag| (etag, Hint::Transition));
     ((2..=LONGEST_ETAG).contains(&etag.len()).then(|| Etag::new(etag)), hint)

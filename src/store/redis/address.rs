@@ -198,7 +198,7 @@ impl Source {
         }
     }
 
-    /// Returns true if a password would go to another host whose certificate is not verified.
+    /// Returns true if a password would be sent over a network to a host whose certificate is not verified.
     ///
     /// The host of a master is unknown before the sentinels name it, and the other nodes of a cluster are unknown
     /// before a node names them. Therefore only the hosts of the address are checked.
@@ -227,7 +227,7 @@ pub(super) fn is_host(text: &str) -> bool {
     (1..=253).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
-/// Returns true if the server is another host whose certificate is not verified.
+/// Returns true if the server is not on this host and its certificate is not verified.
 fn is_unverified(server: &ConnectionAddr) -> bool {
     match server {
         ConnectionAddr::Tcp(host, _) => !is_this_host(host),

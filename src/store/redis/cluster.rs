@@ -228,7 +228,7 @@ impl Cluster {
         })
     }
 
-    /// Returns the fault of a read at one node, as the store reports it. If a node of the cluster answers, the fault
+    /// Returns the fault of a read at one node, as the store reports it. If any node of the cluster answers, the fault
     /// becomes a refusal, so that callers continue with the names of other nodes.
     pub(super) async fn of_one_node(&self, fault: NoAnswer) -> NoAnswer {
         if self.nodes.fresh().await.is_ok() { fault.of_one_node(Access::Read) } else { fault }

@@ -103,7 +103,8 @@ impl Connection {
         self.replaced.subscribe()
     }
 
-    /// Returns an error outside of a tokio runtime, because every timer would panic there.
+    /// Checks that the caller runs in a tokio runtime. Outside of a runtime every timer would panic, so an error is
+    /// returned there.
     pub(super) fn check_runtime() -> Result<(), NoAnswer> {
         Handle::try_current().map(drop).map_err(|_| NoAnswer::without_runtime())
     }

@@ -1,7 +1,7 @@
 //! The classification of Redis' errors as transient or lasting. The class also says if the connection must be replaced.
 //!
-//! The first word of the server's error decides, because Redis keeps this word stable for programs. Each message has
-//! the address and, where possible, the remedy.
+//! The first word of the server's error determines the class, because Redis keeps this word stable for programs. Each
+//! message has the address and, where possible, the remedy.
 
 use std::time::Duration;
 
@@ -55,21 +55,21 @@ impl NoAnswer {
         fault
     }
 
-    /// Returns the fault of a connection that was not opened within the limit.
+    /// Returns the fault of a connection that was not opened within the time limit.
     pub(super) fn unconnected(address: &str, within: &str) -> Self {
         let message =
             format!("redis at {address} accepted no connection {within}: is it the right address, and scheme?");
         Self { useless: true, ..Self::unavailable(message) }
     }
 
-    /// Returns the fault of an answer that did not arrive within the limit.
+    /// Returns the fault of an answer that did not arrive within the time limit.
     pub(super) fn late(address: &str, within: Duration) -> Self {
         let message = format!("redis at {address} did not answer {}", time_limit::described(within));
         Self { kind: StoreErrorKind::TimedOut, ..Self::unavailable(message) }
     }
 
-    /// Returns the fault of a connection that was not tried, because a certificate file that the address names cannot
-    /// be used.
+    /// Returns the fault of a connection that was not attempted, because a certificate file that the address names
+    /// cannot be used.
     pub(super) fn without_files(error: &StoreError) -> Self {
         Self { kind: error.kind(), message: error.chain(), cause: None, useless: true, of_one_node: false }
     }
@@ -139,7 +139,8 @@ impl NoAnswer {
     }
 
     pub(super) fn answering(address: &str, access: Access, error: RedisError) -> Self {
-        // Redis reports a missing right inside a script with the code of a general error, so the text decides here.
+        // Redis reports a missing permission inside a script with the code of a general error, so only the text of the
+        // error shows this case.
         let is_forbidden = error.detail().is_some_and(|detail| detail.contains("The user executing the script can't"));
         let mut fault = Self::by_code(address, &error).unwrap_or_else(|| match (error.kind(), access) {
             _ if is_forbidden => Self::forbidden(address),

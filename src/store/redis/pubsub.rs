@@ -16,7 +16,7 @@
 //! coordinator loads every record. While there is no subscription, the watch is interrupted, so that the coordinator
 //! polls. If the store replaces the connection of its operations, the watch subscribes again, because the host name may
 //! lead to another server by then. Redis publishes no message when a flush or a TTL deletes a key, so only the poll
-//! finds such a loss.
+//! finds such a deletion.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,8 @@ impl Limits {
 async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
-    // The first number is random, so that the watches of many instances begin at different nodes of a cluster.
+    // The number of the first attempt is random, so that the watches of many instances begin at different nodes of a
+    // cluster.
     let first = usize::from(random::bits().to_le_bytes()[0]);
     for attempt in first.. {
         let operations = &servers.watched(attempt);
@@ -84,7 +85,7 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
         sender.interrupt();
         failures = if steady { 0 } else { failures + 1 };
         // If the connection is lost, the operations fail too and log the loss, so the watch does not log it. A refused
-        // subscription is logged, because the operations may still work.
+        // subscription is logged, because the operations may still work and then log nothing.
         if let Err(error) = error
             && error.kind() == StoreErrorKind::Refused
             && !warned
@@ -99,7 +100,7 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
     }
 }
 
-/// Subscribes and reports changes until the connection is lost, or until the connection of the operations was replaced.
+/// Subscribes and reports changes until the connection is lost, or until the connection of the operations is replaced.
 /// Sets `steady` if the server answered the first heartbeat. Otherwise the caller makes the next pause longer.
 ///
 /// # Cancel safety
@@ -182,8 +183,8 @@ fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The longest pause before another attempt to subscribe. Each new subscription ends the registry's backoff. Therefore
-/// an operator's act reaches this instance within two seconds after the server answers again.
+/// The longest pause before another attempt to subscribe. A new subscription also ends the pause of the registry after
+/// failed loads. Therefore an operator's act reaches this instance within two seconds after the server answers again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// The longest header, which has three digits of length, a blank, forty digits of the etag, and a reserve.
 const LONGEST_HEADER: usize = 60;

@@ -81,12 +81,12 @@ for _, key in ipairs(page[2]) do
 end
 return {page[1], keys}";
 
-// The id is checked before the row is added, and stored afterwards. If the script fails between the two steps, the row
-// may be appended twice but is never lost.
+// The script first checks the id, then adds the row, and then stores the id. If the script fails before it stores the
+// id, the row may be appended twice, but is never lost.
 //
 // The first row in the arguments reports that earlier rows are missing. This row is added only if the stream does not
-// exist, although this process or the set of ids shows that rows were appended before. A stream still exists after its
-// rows were deleted by their age.
+// exist, although this process or the set of ids shows that rows were appended before. The deletion of rows by their
+// age does not delete the stream.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
 local at = 4

@@ -119,7 +119,7 @@ pub(super) async fn check_role(
     }
 }
 
-/// Sends one command. An error of the server is returned as an error.
+/// Sends one command and returns the answer. If the server answers with an error, returns `Err`.
 async fn sent(
     connection: &mut MultiplexedConnection,
     command: &redis::Cmd,

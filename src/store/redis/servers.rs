@@ -54,8 +54,8 @@ impl Servers {
         NoAnswer::answering(self.address(), access, error)
     }
 
-    /// Sends one command with one key, or with several keys in the same slot. An error of the server is returned as an
-    /// error.
+    /// Sends one command with one key, or with several keys in the same slot, and returns the answer. If the server
+    /// answers with an error, returns `Err`.
     ///
     /// # Cancel safety
     ///
@@ -67,7 +67,7 @@ impl Servers {
         }
     }
 
-    /// Reads the records of names.
+    /// Reads the records of the circuits with these names.
     ///
     /// # Cancel safety
     ///
@@ -140,7 +140,7 @@ impl Servers {
     }
 }
 
-/// Reads the records of names from one server, in pipelines.
+/// Reads the records of the circuits with these names from one server, in pipelines.
 ///
 /// # Cancel safety
 ///

@@ -49,8 +49,9 @@ impl<T: Clone> Slots<T> {
 }
 
 /// Returns the ranges of slots in the answer to `CLUSTER SLOTS`, each with its first slot, its last slot and the place
-/// of its master. `asked` is the place of the node that answered. The host of `asked` replaces a missing host, because
-/// a node that does not know its own host leaves the host out. Returns `None` if the answer has another form.
+/// (host and port) of its master. `asked` is the place of the node that answered. The host of `asked` replaces a
+/// missing host, because a node that does not know its own host leaves the host out. Returns `None` if the answer has
+/// another form.
 pub(super) fn read(answer: &Value, asked: &Place) -> Option<Vec<(u16, u16, Place)>> {
     let ranges = answer.as_sequence()?.iter().take(usize::from(SLOTS));
     ranges

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Runs the futures, and passes each output to `each` with the place of its future. If `each` breaks, drops the other
-/// futures and returns the value of the break. Otherwise returns `None` after the last output.
+/// Runs the futures, and passes each output to `each` with the index of its future. If `each` returns `Break`, drops
+/// the other futures and returns the value of the `Break`. Otherwise returns `None` after the last output.
 ///
 /// # Cancel safety
 ///

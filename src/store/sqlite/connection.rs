@@ -82,8 +82,8 @@ impl Lane {
         work: impl AsyncFnOnce(&mut Entered<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let lane = Arc::clone(self);
-        // A statement waits at most half of the limit for a lock of another process. Then the operation can still end
-        // with an error that names the reason.
+        // A statement waits for a lock of another process for at most half of the operation's time limit. Therefore the
+        // operation can still end in time, with an error that names the reason.
         let busy = limit() / 2;
         let work = move || {
             let mut opened = lane.opened.lock();

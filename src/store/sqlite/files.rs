@@ -41,8 +41,8 @@ impl Files {
         self.database == other.database
     }
 
-    /// Renames the log and the index in `self`, the old files, if `now` has another database beside the same log or
-    /// index. Otherwise SQLite would read the changes in the old log into the new database.
+    /// Renames the old log and the old index, which are in `self`, if `now` has another database, but still has the
+    /// same log or index. Otherwise SQLite would read the changes in the old log into the new database.
     ///
     /// The log is kept under another name, because the log can hold the last changes of the old database. A log that
     /// another process has created in the meantime has another identity, and keeps its name.
@@ -62,7 +62,8 @@ impl Files {
 /// Creates the folder, and an empty database file with the owner and the mode that the folder determines ([`disk`]).
 /// Does nothing if there is a file.
 ///
-/// The file is created under another name, so that no handle of the file is open once SQLite can open the file.
+/// The file is created and closed under a temporary name, and then linked to its path. Therefore this function has
+/// closed its handle before SQLite can open the file.
 pub(super) fn create(path: &Path) -> io::Result<()> {
     disk::create_folder(disk::folder_of(path))?;
     if fs::symlink_metadata(path).is_ok() {

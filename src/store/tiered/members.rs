@@ -3,9 +3,9 @@
 //! The members matter only while they are live, so the durable tier need not keep them. Otherwise the heartbeats of the
 //! instances would be most of the writes of the durable tier.
 //!
-//! The durable tier does not replace a fast tier that fails. Otherwise an instance that alone reaches the durable tier
-//! would see no other members, and its own vote would be enough to open a circuit. Therefore the operation fails, and
-//! the number of members is unknown.
+//! The durable tier does not replace a fast tier that fails. Otherwise, if one instance alone lost the fast tier, this
+//! instance would find no other members in the durable tier, and its own vote would be enough to open a circuit.
+//! Therefore the operation fails, and the number of members is unknown.
 
 use super::Tiers;
 use super::settle::fast_limit;

@@ -87,8 +87,9 @@ impl Note {
         if self.has(version.etag) || !self.take(version, now) {
             return;
         }
-        // The writer itself copies the record to the durable tier. If only counts have changed, no check is needed. A
-        // settled change is checked, because its writer may have died between the two writes.
+        // The writer itself copies the record to the durable tier. If only counts have changed, no comparison of the
+        // tiers is needed. A settled change causes a later comparison, because its writer may have died between the two
+        // writes.
         if let Some(found) = settled(record)
             && self.settled != Some(found)
         {
@@ -96,7 +97,7 @@ impl Note {
         }
     }
 
-    /// Returns true if this is the newest known version in the fast tier.
+    /// Returns true if `etag` is the newest known version in the fast tier.
     pub(super) fn has(&self, etag: &Etag) -> bool {
         self.seen.as_ref() == Some(etag)
     }
@@ -215,8 +216,9 @@ impl Note {
 }
 
 /// Returns a hash of the content that must outlive the fast tier, which is the published state, the last act, and the
-/// state of each instance. Returns `None` if the circuit has no history, because all copies of such a record are
-/// equally new. Also returns `None` for the members of a fleet, because their record stays in the fast tier.
+/// state of each instance. Returns `None` if the record has no transition, no act and no instance, because then nothing
+/// must outlive the fast tier. Also returns `None` for the members of a fleet, because their record stays in the fast
+/// tier.
 fn settled(record: &CircuitRecord) -> Option<u64> {
     if is_reserved(&record.service) {
         return None;
@@ -228,8 +230,8 @@ fn settled(record: &CircuitRecord) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     (record.generation, record.state, act).hash(&mut hasher);
     for (id, entry) in &record.instances {
-        // The full duration of the open state is hashed too, because a late failure can lengthen the duration while the
-        // state stays the same.
+        // The full duration of the open state is hashed too, because a failure of an earlier call can lengthen the
+        // duration while the state stays the same.
         (id, entry.state, entry.mode, entry.attempt, entry.open_ms).hash(&mut hasher);
     }
     Some(hasher.finish())
@@ -238,7 +240,8 @@ fn settled(record: &CircuitRecord) -> Option<u64> {
 /// The interval at which counts reach the durable tier.
 const EVIDENCE_EVERY: Duration = Duration::from_secs(60);
 /// The time after which a change of another writer is looked up in the durable tier, because that writer may have died
-/// between the tiers. Also the time after which a record is offered again to a tier that has refused it.
+/// between its writes to the two tiers. Also the time after which a record is offered again to a tier that has refused
+/// it.
 const CHECK_AFTER: Duration = Duration::from_secs(20);
 /// The interval at which a name that neither tier has is looked up in the durable tier.
 const QUERY_EVERY: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use crate::store::{Loaded, Store, StoreError, Versioned};
 /// A name that a load must also look up in the durable tier.
 #[derive(Debug)]
 struct Wanted {
-    /// The place of the name among the names of the load.
+    /// The index of the name in the names of the load.
     at: usize,
     /// The record in the fast tier. `None` if the fast tier has no record.
     copy: Option<Copy>,
@@ -54,9 +54,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             let here = self.clock.now();
             match (copy, &mut loaded.entries[at]) {
                 (Some(copy), Some(fast)) => {
-                    // A process restores its circuits from its first loads. The fast tier may have old data, if no
-                    // process has compared the tiers since its return. Therefore the answer gets the changes of both
-                    // tiers.
+                    // A process restores its circuits from its first loads. The fast tier may have old data, if it has
+                    // returned after a failure and no process has compared the tiers since. Therefore the answer gets
+                    // the changes of both tiers.
                     if is_same(&copy, fast, durable.as_ref(), now) {
                         self.note(&copy.name, |note| note.synced(copy.version(), &copy.record, here));
                     } else if self.note(&copy.name, |note| note.may_try(here)).unwrap_or(true) {
@@ -108,7 +108,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         wanted
     }
 
-    /// Loads the wanted names from the durable tier. Fails at once during the pause of that tier.
+    /// Loads the wanted names from the durable tier. Fails at once during the pause after a failure of that tier.
     async fn load_durable(&self, names: &[String], wanted: &[Wanted]) -> Result<Loaded, StoreError> {
         if !self.durable.answers() {
             return Err(StoreError::unavailable(format!("{} failed a moment ago", self.durable.kind())));
@@ -122,7 +122,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         Ok(loaded)
     }
 
-    /// Loads one name from the durable tier, even during the pause of that tier.
+    /// Loads one name from the durable tier, even during the pause after a failure of that tier.
     pub(super) async fn load_one(&self, name: &str) -> Result<(Option<Versioned>, Timestamp), StoreError> {
         let names = [name.to_owned()];
         let loaded = self.durable.run("load", durable_limit(), self.durable.store.load_many(&names)).await?;

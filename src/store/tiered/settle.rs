@@ -56,7 +56,7 @@ impl Copy {
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     /// Copies a record to the durable tier, within a time limit. Returns true if the durable tier has all changes. A
-    /// later load repeats a copy that failed, because the note keeps the comparison due.
+    /// later load repeats a copy that failed.
     pub(super) async fn settle(&self, copy: &Copy, within: Duration) -> bool {
         let settling = async {
             let names = [copy.name.clone()];
@@ -239,5 +239,6 @@ pub(super) fn durable_limit() -> Duration {
     limit() / 5 * 3
 }
 
-/// The number of attempts to write a name. If all of them conflict, a later load repeats the synchronisation.
+/// The number of attempts to write the record of one name. If all of them conflict, a later load repeats the
+/// synchronisation.
 const TRIES: u32 = 4;

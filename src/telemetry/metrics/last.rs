@@ -11,10 +11,10 @@ pub(super) const fn effective(standing: Standing, bypassed: bool) -> Standing {
 
 /// The standing that the gauges show, in a word that grows with the era.
 ///
-/// If the last bit is set, the gauges of the circuit's own label show the circuit. Otherwise the gauges of its pool
-/// (the circuits with one shared label) show the circuit. The bit and the standing are in one word, so that the
-/// exchanges of this word have one order. Therefore each change of the standing is counted once, either in the pool or
-/// under the own label.
+/// If bit 0 is set, the gauges of the circuit's own label show the circuit. Otherwise the gauges of its pool (the
+/// circuits with one shared label) show the circuit. The bit and the standing are in one word, so that the exchanges of
+/// this word have one order. Therefore each change of the standing is counted once, either in the pool or under the own
+/// label.
 ///
 /// ```text
 /// word   63..5 era | 4..2 index in STANDINGS | 1 tripped | 0 own label

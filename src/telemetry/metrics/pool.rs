@@ -56,9 +56,9 @@ impl Pool {
         pool
     }
 
-    /// Returns true if the refresh of a circuit has to renew the handles of the label. `seen` is the number of renewals
-    /// at the last refresh of this circuit. When all circuits are refreshed, the first circuit renews the handles. Each
-    /// later circuit finds that the number has grown, and renews nothing.
+    /// Returns true if the refresh of a circuit has to renew (register anew) the handles of the label. `seen` is the
+    /// number of renewals at the last refresh of this circuit. When all circuits are refreshed, the first circuit
+    /// renews the handles. Each later circuit finds that the number has grown, and renews nothing.
     pub(super) fn renews(&self, seen: &AtomicU64) -> bool {
         // Relaxed: two threads that refresh at the same time may both renew, which only costs time.
         let renewals = self.renewals.load(Relaxed);

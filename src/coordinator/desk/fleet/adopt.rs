@@ -59,8 +59,8 @@ impl Desk {
         self.fleet.ends.is_some_and(|(_, end)| now.here >= end.saturating_add(FALLBACK_TIMEOUT) && !left.is_zero())
     }
 
-    /// Returns true if a forced opening by an operator is in force, or ended after the decision of the fleet. The next
-    /// probes of the circuit then follow the forced opening.
+    /// Returns true if a forced opening by an operator is in force, or ended after the decision of the fleet. The
+    /// probes after a forced opening need leases even if the fleet is closed.
     fn forces_probes(&self, fleet: &Fleet, now: Timestamp) -> bool {
         let operator = self.known.record().operator.as_ref();
         let forced = operator.filter(|operated| operated.mode == Mode::ForcedOpen);

@@ -1,8 +1,8 @@
 //! The command to the fleet in a write of the record, from its proposal to the answer of the store.
 //!
-//! A write contains the command that the last check has chosen. If there is none, a write with new counts may open the
-//! fleet by the counts of several instances. The audit gets one row for each decision, from the instance that wrote the
-//! decision.
+//! A write contains the command that the last check has chosen. If the check has chosen no command, a write with new
+//! counts may open the fleet by the counts of several instances. The audit gets one row for each decision, from the
+//! instance that wrote the decision.
 
 use std::time::Duration;
 
@@ -28,10 +28,10 @@ impl Sent {
     ///
     /// The write sends a hint for an opening, for a closing, for a half-open state that a health probe begins, and for
     /// the end of a probe after which another instance must probe. There are as few hints as possible, because each
-    /// instance loads the whole record after a hint. A vote and a request for a lease send no hint. The next vote or
-    /// request of another instance conflicts, and the answer to a conflict has the record. The exception is a request
-    /// after the lease of another instance has expired, because that instance could still make its probe. A probe that
-    /// passed sends no hint, because its instance requests the next lease itself.
+    /// instance loads the whole record after a hint. A vote sends no hint, and neither does a request for a lease. The
+    /// next vote or request of another instance conflicts, and that instance gets the record as the answer. A request
+    /// sends a hint only if the lease of another instance has expired, because that instance could still make its
+    /// probe. A probe that passed sends no hint, because its instance requests the next lease itself.
     pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
         let is_met = matches!(
             self.change,
@@ -126,8 +126,8 @@ impl Desk {
     pub(in crate::coordinator::desk) fn fleet_written(&mut self, sent: &Sent) {
         self.count_result(&sent.change);
         if is_result(&sent.change) {
-            // If a call used the lease soon, this instance requests its next lease at once. Otherwise the next lease
-            // would perhaps wait for a call, and hold up the other instances.
+            // If a call used the lease within a second, this instance requests its next lease at once. Otherwise the
+            // next lease would perhaps wait for a call, and hold up the other instances.
             self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
             self.fleet.turn = Turn::None;
         }

@@ -57,7 +57,7 @@ impl<'a> Several<'a> {
         self.hosts.iter().map(|host| parsed(&self.with(host))).collect()
     }
 
-    /// Returns the sentinels, with a user and a password of their own.
+    /// Returns the sentinels. `user` and `password` are those of the sentinels, and not of the master.
     pub(super) fn sentinels(&self, user: Option<&str>, password: Option<&str>) -> Result<Sentinels, StoreError> {
         let servers = self.hosts.iter().map(|host| {
             let end = host.rfind(']').unwrap_or(0);

@@ -184,7 +184,7 @@ impl Nodes {
         ranges.ok_or_else(|| NoAnswer::unserved(&self.address))
     }
 
-    /// Returns the node at a place that another node has named.
+    /// Returns the node at a place (host and port) that another node has named.
     pub(super) fn at(&self, place: Place) -> Result<Arc<Node>, NoAnswer> {
         let server = self.source.server_at(place.0.clone(), place.1);
         self.keep(place, server).ok_or_else(|| NoAnswer::unserved(&self.address))
