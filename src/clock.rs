@@ -332,7 +332,7 @@ impl Clock for TokioClock {
         Tick(nanos(since).saturating_add(HEAD_START))
     }
 
-    /// Returns zero, because both readings are the same.
+    /// Returns zero, because `now` and `precise` read the same clock.
     fn lag(&self) -> Option<Duration> {
         Some(Duration::ZERO)
     }

@@ -64,16 +64,16 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[expect(clippy::exhaustive_enums, reason = "a further way must be looked at in every match")]
 pub enum Sharing {
-    /// The opening is advice. Until the opening ends, `min_calls` and `consecutive_failures` of this instance are a
-    /// quarter of the configured values, but at least 2. A configured value of 1 stays 1. The lower values open the
-    /// circuit only on failures that are unlikely at its usual error rate
+    /// The opening of another instance is advice for this instance. Until that opening ends, `min_calls` and
+    /// `consecutive_failures` of this instance are a quarter of the configured values, but at least 2. A configured
+    /// value of 1 stays 1. The lower values open the circuit only on failures that are unlikely at its usual error rate
     /// ([`Circuit::advise`](crate::Circuit::advise)). This is the default, because with advice an instance with a bad
     /// network path can neither open nor close the circuits of other instances.
     #[default]
     Advise,
     /// The opening is a vote. Enough votes open the circuits of all instances of the fleet, except for instances whose
-    /// own calls succeed. The fleet probes and closes as one circuit. This is the right choice for two or
-    /// more instances of one service with one store. An instance writes a heartbeat every 10 s.
+    /// own calls succeed. The fleet probes and closes as one circuit. This is the right choice for two or more
+    /// instances of one service with one store. An instance writes a heartbeat every 10 s.
     /// [`guide::fleet`](crate::guide::fleet) describes the protocol.
     Quorum,
     /// The opening is an order. The first opening on any instance opens the circuits of all instances of the fleet,

@@ -200,7 +200,7 @@ impl Scene<'_> {
             }
             Due::HoldEnded { .. } | Due::Probing => next,
             Due::Overdue => Self { round: Round { slots: self.round.slots.reclaimed(), ..self.round }, ..self },
-            // The end of the opening is not known, because it is chosen when the circuit opens.
+            // The end of the opening is not known yet. The circuit chooses the end when the circuit opens.
             Due::GiveUp { .. } => Self { state: State::Open, open_until: None, ..next },
             Due::Quiet { .. } => Self { state: State::Closed, ..next },
         }

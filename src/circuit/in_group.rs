@@ -40,9 +40,9 @@ pub(super) struct InGroup {
     member: Member,
     /// The number of openings that were suppressed since the circuit was created.
     suppressed: AtomicU64,
-    /// The value of `suppressed` at the last event of suppressed openings.
+    /// The value of `suppressed` when an event last reported suppressed openings.
     reported: AtomicU64,
-    /// The earliest time of the next event of suppressed openings.
+    /// The earliest time at which the next event may report suppressed openings.
     next_report: AtomicU64,
     /// The time of the last suppressed opening. Zero if there is none.
     last: AtomicU64,

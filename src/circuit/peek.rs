@@ -51,8 +51,8 @@ impl Circuit {
         self.inner().load().standing()
     }
 
-    /// Returns true if every call is rejected now. The circuit is then open or forced open, and its wait is not over or
-    /// its required health probe has not succeeded.
+    /// Returns true if every call is rejected now. The circuit is then forced open, or the circuit is open and
+    /// its next call would be no probe yet.
     ///
     /// False for an open circuit whose next call would be a probe, for a circuit in shadow, and under
     /// `CIRCUIT_BREAKER_DISABLED`.

@@ -214,8 +214,8 @@ impl Permit {
     }
 
     /// Returns the same permit for a call whose duration is measured. The start of the call is now, unless the
-    /// admission has read the precise clock. In that case the start of the admission stays, because the call is counted
-    /// as under way by that start.
+    /// admission has read the precise clock. In that case the start stays as the admission read it, because the list of
+    /// calls under way has the call with that start.
     pub(crate) fn measured_from_now(mut self) -> Self {
         let inner = &self.branch.inner;
         if !self.mark.is_measured() && inner.timing == Timing::Nothing {

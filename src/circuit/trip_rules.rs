@@ -171,10 +171,10 @@ pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -
     attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))
 }
 
-/// The weight of failures that opens a circuit on trust (closed without a verdict of its probes) before its first
-/// success. The weight is half a failure, which is one timeout or one dropped permit. A smaller weight would open the
-/// circuit too easily. After each closing the callers with the shortest deadlines give up first, and their light
-/// failures would open the circuit before a healthy service could answer.
+/// The weight of failures that reopens a circuit which closed without a verdict of its probes and has had no success
+/// since. The weight is half a failure, which is one timeout or one dropped permit. A smaller weight would reopen the
+/// circuit too easily. The deadlines of the most impatient callers end first after each closing. Failures by short
+/// deadlines weigh less than a timeout, and would reopen the circuit before a healthy service could answer.
 const TRUST: u64 = Weight::TIMEOUT.units() as u64;
 
 #[cfg(all(test, not(breaker_loom)))]

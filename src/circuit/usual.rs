@@ -23,7 +23,8 @@ pub(crate) struct Before {
 }
 
 impl Inner {
-    /// Returns the rate of failed calls before the present evidence, or in the last minutes, whichever is higher.
+    /// Returns the usual rate of failed calls. This is the rate in all calls before the present window, or the rate of
+    /// the last advice ([`usual`](Self::usual)), whichever is higher.
     /// Returns `None` if no call has ever succeeded. A restored window does not say how many of its calls succeeded,
     /// because a window has only the weight of its failures. The window is assumed to contain a success if its calls
     /// weigh less than a timeout on average.
@@ -58,7 +59,8 @@ impl Inner {
     /// because a run can be longer than the window. The totals do not contain restored evidence, but the window does.
     /// Therefore the result is too low until restored evidence has expired.
     fn before(&self, totals: Totals, window: Tally, run: u64) -> Before {
-        // Relaxed, because the sum publishes no other data. The sum may contain a failure that is not counted yet.
+        // Relaxed, because `lacking` publishes no other data. `lacking` may already contain a failure that
+        // `totals.failures` does not contain yet, so that `hard` may be too small.
         let lacking = self.counts.lacking.load(Relaxed);
         let hard = totals.failures.saturating_mul(Weight::HARD.units().into());
         let units = hard.saturating_sub(lacking).saturating_sub(window.units.max(run));

@@ -50,7 +50,7 @@ pub(crate) struct Absent {
 
 impl Group {
     /// Adds a layer of keys, unless the layer was added before. From now on, the group subtracts the absent circuits of
-    /// this layer. `clock` is the clock of the layer.
+    /// this layer from its number of circuits. `clock` is the clock of the layer.
     pub(crate) fn add_layer(&self, layer: &Weak<dyn Layer>, clock: &AnyClock) {
         let new = || Known { layers: Mutex::default(), clock: clock.clone(), next_count: AtomicU64::new(0) };
         let mut layers = self.shared.layers.known.get_or_init(new).layers.lock();

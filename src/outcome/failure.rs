@@ -175,7 +175,8 @@ impl Failure {
     /// the present opening longer. In a fleet only the instance that got the answer keeps the `Retry-After`. The other
     /// instances may still probe, and can close the fleet.
     ///
-    /// A [`deadline`](Self::deadline) that trips at once always weighs 0.5, because the service itself has answered.
+    /// A [`deadline`](Self::deadline) with this method weighs 0.5, even if the caller's deadline was short. Only an
+    /// answer of the service asks the caller to stop, so that the short deadline was not the cause.
     #[must_use]
     pub const fn trips_at_once(mut self) -> Self {
         self.trips = true;

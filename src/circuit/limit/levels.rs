@@ -150,9 +150,10 @@ fn patience_in_ramp(calls: u64) -> u64 {
     (calls / 16).clamp(4, PATIENCE)
 }
 
-/// The number of owed rejections that a more critical call leaves to each less critical level with recent calls. If
-/// more rejections are owed, the more critical call is rejected. A smaller number would let chance reject critical
-/// calls, and a larger number would let more calls through before a rejection.
+/// The number of owed rejections for each less critical level with recent calls up to which a more critical call
+/// passes, so that less critical calls are rejected later instead. If more rejections are owed, the more critical call
+/// is rejected. A smaller number would let chance reject critical calls, and a larger number would let more calls
+/// through before a rejection.
 const PATIENCE: u64 = 64;
 /// The number of calls after which a level without a call counts as absent.
 const LATELY: u64 = 64;

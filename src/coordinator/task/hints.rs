@@ -69,7 +69,7 @@ impl Hints {
         let mut changed = std::mem::take(&mut self.changed);
         if std::mem::take(&mut self.all) {
             // Desks that are about to write are left out, because the answer of a write has the present record.
-            // Otherwise many gaps could keep a slow store so busy with loads that no write begins.
+            // Otherwise a watch with many gaps could keep a slow store so busy with loads that no write begins.
             let all = desks.ids().filter(|at| !desks[*at].is_about_to_write(now));
             changed.extend(all.map(|at| (at, Hinted { etag: None, hint: Hint::Any })));
         }
