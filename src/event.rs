@@ -320,8 +320,8 @@ pub enum Ended {
 /// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches a panic of the code.
 /// Returns `None` if the code panicked.
 pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
-    // `AssertUnwindSafe` is correct, because the foreign code borrows no data of this crate mutably. Its own data are
-    // the responsibility of the foreign code.
+    // `AssertUnwindSafe` is correct, because the foreign code borrows no data of this crate mutably. Foreign code that
+    // panics has to keep its own data consistent.
     match catch_unwind(AssertUnwindSafe(foreign)) {
         Ok(value) => Some(value),
         Err(panic) => {

@@ -175,8 +175,8 @@ impl Registry {
         self.shared.names.lock().prefixes.retain(|reserved| **reserved != *prefix);
     }
 
-    /// Creates a circuit that reports its events to the subscribers. The circuit is not added to the registry, and its
-    /// observers are not notified of the creation.
+    /// Creates a circuit that reports its events to the subscribers of the registry. The circuit is not added to the
+    /// registry, and no observer is notified of the creation.
     pub(crate) fn create_unreported(&self, config: Config) -> Circuit {
         Circuit::unreported(config, Some(self.shared.feed.clone()))
     }

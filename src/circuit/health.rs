@@ -443,6 +443,6 @@ impl Branch {
 /// The number of intervals without the end of a check, after which a runner is silent. If checks end but none succeeds,
 /// calls probe after a wait of `silence` multiplied by this number.
 const PATIENCE: u32 = 10;
-/// The number of failed checks in a row after which the checks are believed again, if failed calls have contradicted an
-/// earlier success. Only a check that is believed can end an opening.
+/// The number of failed checks in a row that show that the checks notice the failure of the service. If calls failed
+/// although the checks succeeded, a successful check ends an opening only after that many failed checks.
 const BELIEVED_AFTER: u8 = 3;

@@ -28,8 +28,8 @@ pub(super) struct Situation {
     pub(super) run: run::Seen,
     /// The sums over the window.
     pub(super) tally: Tally,
-    /// The number of calls under way that became slow no longer ago than the duration of the window. `tally` does not
-    /// include these calls.
+    /// The number of calls under way that became slow within the last window duration. `tally` does not include these
+    /// calls.
     pub(super) hanging: u64,
     /// True if outcomes are weighed. False if only time has passed, and then only the slow-call rule is checked,
     /// because time makes no other rule true.

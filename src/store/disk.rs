@@ -160,7 +160,7 @@ pub(super) fn has_other_names(metadata: &Metadata) -> bool {
     metadata.nlink() > 1
 }
 
-/// Returns false, because this crate does not count the names of a file on this system.
+/// Returns false, because this crate cannot count the hard links of a file on this system.
 #[cfg(all(not(unix), feature = "file"))]
 pub(super) fn has_other_names(_metadata: &Metadata) -> bool {
     false

@@ -395,8 +395,8 @@ impl Evidence {
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.taken = None;
-        // A write under way may still add an entry under the old id. Therefore an entry that was derived for a write
-        // also counts as written.
+        // If the record has an entry under the old id, or a write under way adds one, the next write must add the entry
+        // under the new id.
         if self.written.take().is_some() || self.has_proposed {
             self.owe(now);
         }

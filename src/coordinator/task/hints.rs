@@ -90,7 +90,7 @@ impl Hints {
         due
     }
 
-    /// Returns the time of the next load that hints cause. `None` if there is no hint, or if all desks with a hint are
+    /// Returns the time at which the next load due to hints begins. `None` if there is no hint, or if all desks with a hint are
     /// writing.
     fn next(&self, desks: &Desks) -> Option<Tick> {
         let is_ready = |at: &DeskId| desks.get(*at).is_none_or(|desk| !desk.is_writing());

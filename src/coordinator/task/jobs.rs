@@ -84,8 +84,8 @@ impl Task {
         let others = self.under_way().saturating_sub(self.orders_under_way);
         let mut room = self.ledger.link.room(now).saturating_sub(others);
         if !self.ledger.link.is_up() && self.orders_under_way > 0 {
-            // While the store is down, only one operation at a time tries the store. The operation for an order is this
-            // attempt.
+            // While the store is down, only one operation at a time tries the store. An operation for an order is under
+            // way, so no other operation begins.
             room = 0;
         }
         let for_writes = if self.to_write.has_others() { room / 2 } else { 0 };

@@ -1,4 +1,5 @@
-//! The notes on names, which decide when the durable tier must be read or written.
+//! For each circuit name, notes on the content of both tiers. The notes decide when the durable tier must be read or
+//! written.
 //!
 //! Without notes every load would need both tiers. The module reads no clock and calls no store.
 

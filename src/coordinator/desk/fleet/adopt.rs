@@ -42,8 +42,8 @@ impl Desk {
         self.fleet.is_leased = is_leased;
     }
 
-    /// Returns true if no lease can end the opening of the fleet, because an instance with manual recovery gave the
-    /// last vote. A circuit that recovers by itself must not wait for the reset of that instance.
+    /// Returns true if the fleet stays open until a reset, because the instance that gave the last vote has manual
+    /// recovery, but the circuit of this instance recovers by itself. This circuit must not wait for that reset.
     fn is_endless(&self, fleet: &Fleet) -> bool {
         fleet.state == State::Open && fleet.until.is_none() && self.circuit.config().recovery == Recovery::Automatic
     }
