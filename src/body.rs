@@ -1,13 +1,12 @@
 //! Tracked bodies, which keep the permit of a call until the stream of a response ends.
 //!
-//! A layer without tracked bodies judges a response by its head, and the call ends with the head. Such a
-//! layer does not notice a server that breaks off in the middle of a body, a gRPC status in the trailers, or
-//! a download that hangs. With [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies) the body keeps
-//! the permit, and a [`BodyClassifier`] judges the call at the end of the body. [`TrackedBodies`] is a separate
-//! service type, because tracking changes the type of the response. A layer without tracked bodies has no additional
-//! cost.
+//! Without tracked bodies, a layer judges a response by the head, and the call ends with the head. The layer then
+//! misses failures in the body: a connection that breaks, a gRPC status in the trailers, or a download that hangs. With
+//! [`tracked_bodies`](crate::CircuitBreakerLayer::tracked_bodies) the body keeps the permit, and a [`BodyClassifier`]
+//! judges the call at the end of the body. [`TrackedBodies`] is a separate service type, because tracking changes the
+//! type of the response. A layer without tracked bodies has no additional cost.
 //!
-//! The tracked body passes frames, size hint and end on unchanged, and allocates nothing.
+//! The tracked body passes on the frames, the size hint and the end of the inner body unchanged, and allocates nothing.
 //!
 //! ```text
 //!         head ──▶ BodyClassifier::head ─┬─ Some ──▶ recorded; the body passes through
@@ -38,9 +37,9 @@ pub use future::TrackedFuture;
 pub use layer::TrackedBodiesLayer;
 pub use stream::TrackedBody;
 
-/// A service behind a circuit, whose calls end with the bodies of their responses.
+/// A service behind a circuit. Each call ends with the body of the response.
 ///
-/// The [`CircuitBreaker`] inside decides about readiness, admission and rejections.
+/// The inner [`CircuitBreaker`] decides about readiness, admission and rejections.
 pub struct TrackedBodies<S, C = DefaultClassifier, R = BoxedErrors, K = OneCircuit>(CircuitBreaker<S, C, R, K>);
 
 impl<S, C, R> TrackedBodies<S, C, R> {
@@ -64,7 +63,7 @@ impl<S, C, R, K> TrackedBodies<S, C, R, K> {
         self.0.get_mut()
     }
 
-    /// Takes the inner service out of the breaker.
+    /// Returns the inner service without the circuit breaker around it.
     #[must_use]
     pub fn into_inner(self) -> S {
         self.0.into_inner()
@@ -93,7 +92,7 @@ where
     }
 }
 
-/// Passes on the name of the inner service, so that a tonic server routes to this service as it does without the layer.
+/// Uses the name of the inner service, so that a tonic server routes requests to this service.
 #[cfg(feature = "tonic")]
 impl<S: tonic::server::NamedService, C, R, K> tonic::server::NamedService for TrackedBodies<S, C, R, K> {
     const NAME: &'static str = S::NAME;

@@ -1,16 +1,17 @@
-//! The conversion of seconds since 1970 to dates and times in UTC, which people read.
+//! Converts seconds since 1970 to dates and times in UTC for people.
 //!
-//! Logs, records and rejections show such times, and so does the program `circuitctl`, which compiles the same file.
+//! Logs, records and rejections show such times. The program `circuitctl` compiles this file too.
 
-/// Returns the text of a time in UTC, as in `2026-11-21 07:30:05`. `seconds` counts from the beginning of 1970.
+/// Formats a time in UTC, such as `2026-11-21 07:30:05`. `seconds` is the number of seconds since the beginning of
+/// 1970.
 pub(crate) fn utc(seconds: u64) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
-/// Returns year, month and day in the Gregorian calendar for a number of days since 1970. The algorithm
-/// counts years from March, so that a leap day is the last day of its year (Hinnant, `civil_from_days`).
+/// Returns the year, month and day in the Gregorian calendar for a number of days since 1970-01-01. The years of the
+/// algorithm begin in March, so that a leap day is the last day of a year (Hinnant, `civil_from_days`).
 pub(crate) const fn civil(days: u64) -> (u64, u64, u64) {
     // The sum cannot overflow, because the number of days in all seconds of a `u64` is less than 2^48.
     let days = days + TO_1970;
@@ -23,5 +24,6 @@ pub(crate) const fn civil(days: u64) -> (u64, u64, u64) {
     if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
 }
 
-/// The number of days from 1 March of the year 0, where the algorithm begins to count, to 1 January 1970.
+/// The number of days from 1 March of the year 0 to 1 January 1970. The algorithm counts days from the first of these
+/// two dates.
 pub(crate) const TO_1970: u64 = 719_468;

@@ -1,11 +1,11 @@
-//! Calls and waits of users without tower, as methods of [`Circuit`] and [`Permit`](crate::Permit).
+//! Calls and waits for users without tower: methods of [`Circuit`] and [`Permit`](crate::Permit), and their types.
 //!
-//! This module has the types that these methods use. [`Circuit::call`] has a table of the calls, [`Circuit::acquire`]
-//! waits for a permit, and [`Circuit::changed`] waits for a change.
+//! [`Circuit::call`] makes a call, and its documentation has a table of the other call methods. [`Circuit::acquire`]
+//! waits for a permit, and [`Circuit::changed`] waits for a change of the circuit.
 
-// The flight in `call/flight.rs` ends each call, with or without tower, in exactly one outcome. `call/with.rs` has the
-// calls that a closure or a classifier judges, `call/permitted.rs` the calls under a permit, and `call/wait.rs` the
-// waits.
+// `call/flight.rs` gives each call, with or without tower, exactly one outcome. `call/with.rs` has the calls that a
+// closure or a classifier judges. `call/permitted.rs` has the calls with a permit that the caller already has.
+// `call/wait.rs` has the waits.
 
 mod conclusive;
 mod flight;
@@ -43,8 +43,8 @@ pin_project! {
     ///
     /// If the future is dropped before its first poll, or while it waits for the restore of the circuit, nothing has
     /// happened. If the future is dropped later, the inner future is dropped too, and the call counts as cancelled. A
-    /// cancelled call is no evidence, but a call that had waited for `cancelled_counts_after` counts as a failure of
-    /// weight 0.5.
+    /// cancelled call is neutral, or a failure of weight 0.5 if the call has waited for at least
+    /// `cancelled_counts_after`.
     #[must_use = "futures do nothing unless polled"]
     pub struct Call<F> {
         #[pin]
@@ -55,10 +55,10 @@ pin_project! {
 
 /// The progress of a [`Call`].
 enum State {
-    /// The future was not polled yet, so the call has no permit.
+    /// The call has no permit yet. The first poll requests the permit.
     Before(Asking),
-    /// The circuit was being restored when the future was created, so the call has no permit yet. Only this variant
-    /// contains a `Wait`, because a call in the usual case does not wait.
+    /// The circuit was being restored from the store when the future was created. The call waits for the end of the
+    /// restore, and requests a permit then.
     Restoring(Asking, Box<Wait>),
     /// The call was admitted and is under way, or has ended.
     Admitted(Unclassified),
@@ -69,27 +69,27 @@ enum State {
 impl Circuit {
     /// Makes a call without tower. Runs `future` if the circuit permits the call, and records the outcome.
     ///
-    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. An error of your own is a hard failure without a
-    /// text, even if its source is a timeout. To judge such an error by its sources, pass a
-    /// [`StdErrorClassifier`](crate::classify::StdErrorClassifier) to [`call_classified`](Self::call_classified). A
-    /// result does not compile if its `Ok` can contain a failure, or its `Err` a good answer, see [`Conclusive`]. For
-    /// such results and other cases, use these calls:
+    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. An error type of your own is a hard failure without
+    /// a text, even if the source of the error is a timeout. To judge errors by their sources, pass a
+    /// [`StdErrorClassifier`](crate::classify::StdErrorClassifier) to [`call_classified`](Self::call_classified). If
+    /// the `Ok` of a result can contain a failure, or the `Err` a good answer, the call does not compile, see
+    /// [`Conclusive`]. For these results and for other cases, use these methods:
     ///
     /// | call | for |
     /// |---|---|
-    /// | [`call_within`](Self::call_within) | a limit of time |
-    /// | [`call_with`](Self::call_with) | a judgement by a closure |
-    /// | [`call_classified`](Self::call_classified) | an error of your own, responses of HTTP clients, clients that tonic generated |
-    /// | [`call_blocking`](Self::call_blocking) | threads without a runtime |
+    /// | [`call_within`](Self::call_within) | a call with a time limit |
+    /// | [`call_with`](Self::call_with) | a call whose result a closure judges |
+    /// | [`call_classified`](Self::call_classified) | error types of your own, responses of HTTP clients, tonic clients |
+    /// | [`call_blocking`](Self::call_blocking) | a call on a thread without a runtime |
     /// | [`acquire`](Self::acquire) and [`Permit::call`](crate::Permit::call) | a worker that waits while the circuit is open |
-    /// | [`try_acquire`](Self::try_acquire) and [`Permit::judge`](crate::Permit::judge) | everything else |
+    /// | [`try_acquire`](Self::try_acquire) and [`Permit::judge`](crate::Permit::judge) | any other call |
     ///
     /// The permit is taken at the first poll. If the circuit is being restored from a store and `first_call_waits` is
     /// set, the call first waits for the restore, as [`acquire`](Self::acquire) does.
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the circuit does not permit the call. A rejected call is not made. [`Error::Inner`] with
+    /// [`Error::Rejected`] if the circuit does not permit the call. `future` is then not polled. [`Error::Inner`] with
     /// the error of `future`.
     ///
     /// # Examples
@@ -144,7 +144,7 @@ where
     }
 }
 
-/// Is ready once the circuit no longer awaits its restore. The state of the future is then `Before`.
+/// Is ready when the circuit is not being restored from its store. The state of the future is then `Before`.
 #[cold]
 fn poll_restored(state: &mut State, context: &mut Context<'_>) -> Poll<()> {
     if let State::Restoring(_, wait) = state {

@@ -4,9 +4,9 @@
 //! A classifier sees the request before the call and the result after the call, so that its judgement can depend on
 //! request and result. In most cases a closure is enough. Pass the closure to
 //! [`classify`](crate::CircuitBreakerLayer::classify), `classify_error` or `classify_response`. A layer without a
-//! classifier uses [`DefaultClassifier`]. An error of an unknown type is a hard failure, because an unknown failure
-//! that counted as a success would hide an outage. A failure has a kind and a text. The kind is a label of metrics, so
-//! the number of kinds must be small. The text is for people.
+//! classifier uses [`DefaultClassifier`]. With this classifier an error of an unknown type is a hard failure. If such
+//! an error counted as a success, an outage could stay hidden. A failure has a kind and a text. The kind is a label of
+//! metrics, so the number of kinds must be small. The text is for people.
 //!
 //! The weight of one call is the weight of the [`Failure`] that the classifier returns. Without tower the caller gives
 //! the weight (`call/with.rs`, `circuit/permit.rs`). This module leaves the counting of outcomes, and the decision to
@@ -104,9 +104,9 @@ pub trait Classifier<Req, Res, Err> {
     /// error. Default: `None`.
     ///
     /// The circuit calls this method only for a failure of a call or of `poll_ready` that is about to open the circuit
-    /// or to make an opening longer. Status, log, audit and rejections show the text, and metrics do not. The circuit
-    /// keeps one line of at most 200 characters, and shortens each address with `://` to scheme and host. A text should
-    /// contain no secrets and nothing about the caller.
+    /// or to make the open duration longer. Status, log, audit and rejections show the text, and metrics do not. The
+    /// circuit keeps one line of at most 200 characters, and shortens each address with `://` to scheme and host. A
+    /// text should contain no secrets and nothing about the caller.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
         None

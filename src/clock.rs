@@ -1,8 +1,8 @@
-//! The clock of a circuit, which is one of its settings: the monotonic clock, the clock of tokio, a mock, or your own.
+//! The clocks that a circuit can use: the monotonic clock, the clock of tokio, a mock, or your own clock.
 //!
 //! Decisions get the time as a parameter, so that a test can run an hour in a millisecond. A [`Clock`] has two
-//! readings. [`now`](Clock::now) dates states and windows, and may lag a few milliseconds behind the time.
-//! [`precise`](Clock::precise) measures the duration of a call. Only this module reads the clocks of the system.
+//! readings. [`now`](Clock::now) is the time for states and windows, and may be a few milliseconds late.
+//! [`precise`](Clock::precise) is the time for the duration of a call. Only this module reads the clocks of the system.
 
 #[cfg(feature = "test-util")]
 mod mock;
@@ -22,12 +22,11 @@ pub struct Tick(u64);
 impl Tick {
     /// The origin of a clock.
     pub const ZERO: Self = Self(0);
-    /// A tick that is later than every reading of a clock. In an atomic, `NEVER` stands for a deadline that is never
-    /// reached.
+    /// A tick that is later than every reading of a clock. An atomic field holds `NEVER` if there is no deadline.
     ///
-    /// Elsewhere, a missing time is the `None` of an `Option`, with two exceptions. The start of a call, and the time
-    /// at which a service found that its circuit rejects calls, are zero if they are missing. Each call carries these
-    /// two times, and an `Option` would need eight more bytes.
+    /// Elsewhere, a missing time is `None`, except for two times that each call carries. These are the start of the
+    /// call, and the time at which the service found that its circuit rejects calls. A missing start or time of
+    /// rejection is zero, because an `Option` would need eight more bytes in each call.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// Returns the tick `nanos` nanoseconds after the origin.
@@ -42,14 +41,14 @@ impl Tick {
         self.0
     }
 
-    /// Returns the tick `by` later, or the last possible tick.
+    /// Returns the tick that is `by` later than this tick. On overflow, returns the last possible tick.
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(nanos(by)))
     }
 
     /// Returns the deadline that is `by` later than this tick. The deadline is always earlier than
-    /// [`NEVER`](Self::NEVER), so that a clock at its last tick has reached the deadline.
+    /// [`NEVER`](Self::NEVER), so that even a clock at its last tick reaches the deadline.
     pub(crate) fn deadline(self, by: Duration) -> Self {
         self.saturating_add(by).min(Self(Self::NEVER.0 - 1))
     }
@@ -66,7 +65,7 @@ impl Tick {
     }
 }
 
-/// Returns the duration in nanoseconds, at most 584 years.
+/// Returns the duration in nanoseconds, capped at 584 years.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -75,7 +74,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 ///
 /// A reading must be cheap and must not block, because nearly every call reads the clock. A clock should not go back.
 /// If a clock goes back, nothing panics and no state is lost. Deadlines are reached only after the clock has caught up.
-/// Until then a time window may miss outcomes, for at most twice its length.
+/// Until then a time window may miss outcomes, for at most twice the length of the window.
 ///
 /// # Examples
 ///
@@ -103,10 +102,10 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// ```
 #[doc(alias = "TimeProvider")]
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// Returns the tick that dates states, deadlines and windows. The tick may lag a few milliseconds behind the time.
+    /// Returns the current time for states, deadlines and windows. This time may be a few milliseconds late.
     fn now(&self) -> Tick;
 
-    /// Returns the tick that measures the duration of a call. The origin must be the same as the origin of
+    /// Returns the current time for measuring the duration of a call. This time must have the same origin as
     /// [`now`](Self::now).
     fn precise(&self) -> Tick {
         self.now()
@@ -122,8 +121,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// Returns the time of the wall clock. The wall clock only dates transitions for people, and no decision depends on
-    /// the wall clock.
+    /// Returns the time of the wall clock. People see this time as the date of a transition. No decision depends on the
+    /// wall clock.
     #[expect(clippy::disallowed_methods, reason = "the one door to the wall clock")]
     fn wall(&self) -> SystemTime {
         SystemTime::now()
@@ -133,8 +132,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// The monotonic clock of the system, which is the default.
 ///
 /// On Linux [`now`](Clock::now) reads `CLOCK_MONOTONIC_COARSE`, which costs a third to a sixth of
-/// [`Instant`](std::time::Instant) and lags at most one kernel tick (1 to 10 ms) behind the time. On other systems
-/// `now` reads an `Instant`.
+/// [`Instant`](std::time::Instant) and is at most one kernel tick (1 to 10 ms) late. On other systems `now` reads an
+/// `Instant`.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock(monotonic::Origin);
 
@@ -163,7 +162,7 @@ impl Clock for MonotonicClock {
         self.0.precise()
     }
 
-    /// Returns 50 ms, because a kernel tick is 10 ms at most, and a virtual machine can lag by several ticks.
+    /// Returns 50 ms. A kernel tick lasts at most 10 ms, but the clock of a virtual machine can lag by several ticks.
     fn lag(&self) -> Option<Duration> {
         Some(Duration::from_millis(50))
     }
@@ -176,13 +175,13 @@ impl Clock for MonotonicClock {
 pub(crate) struct Deadline(Option<std::time::Instant>);
 
 impl Deadline {
-    /// Returns the end of a wait that begins now. A wait that is too long for the clock has no end.
+    /// Returns the end of a wait that begins now. If the end is too far away for the clock, the wait has no end.
     #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
     pub(crate) fn after(wait: Duration) -> Self {
         Self(std::time::Instant::now().checked_add(wait))
     }
 
-    /// Returns the remaining time of the wait, which is zero after its end.
+    /// Returns the remaining time of the wait, or zero if the wait is over.
     #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
     pub(crate) fn left(self) -> Duration {
         self.0.map_or(Duration::MAX, |end| end.saturating_duration_since(std::time::Instant::now()))
@@ -265,7 +264,7 @@ mod monotonic {
         }
     }
 
-    /// Reads a clock in nanoseconds. [`Instant`](std::time::Instant) is not used, because it keeps seconds and
+    /// Reads a clock in nanoseconds. [`Instant`](std::time::Instant) is slower, because an `Instant` keeps seconds and
     /// nanoseconds apart and checks both at each reading.
     #[inline]
     #[expect(clippy::cast_sign_loss, reason = "neither part of a monotonic time is negative")]

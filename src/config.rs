@@ -46,7 +46,7 @@ pub struct Config {
     pub(crate) open: OpenDuration,
     pub(crate) recovery: Recovery,
     pub(crate) probes: Probing,
-    /// The settings that few circuits have. `None` if none of them is set.
+    /// The settings that few circuits have. `None` if the circuit has no such setting.
     pub(crate) rare: Option<Box<RareSettings>>,
     pub(crate) cancelled_counts_after: Option<Duration>,
     pub(crate) trip_on_any_outcome: bool,
@@ -58,7 +58,8 @@ pub struct Config {
     pub(crate) clock: AnyClock,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) shipped_observers: bool,
-    /// The label of a keyed circuit in metrics. `None` for any other circuit, whose label is its name.
+    /// The label of a keyed circuit in metrics. `None` if the circuit has no key, so that the label is the name of the
+    /// circuit.
     pub(crate) label: Option<Arc<Label>>,
 }
 
@@ -80,10 +81,10 @@ pub(crate) struct Rules {
 /// The settings that few circuits have: ramp, throttle, health probes at an address, and group.
 #[derive(Debug, Clone)]
 pub(crate) struct RareSettings {
-    /// The duration of the ramp after a closing. `None` means the defaults, which are no ramp if this instance decides
-    /// the closing, and [`RAMP_IN_FLEET`] if a fleet decides the closing.
+    /// The duration of the ramp after a closing. With `None`, there is no ramp if this instance has decided to close
+    /// the circuit. If the fleet has decided to close the circuit, the ramp lasts [`RAMP_IN_FLEET`].
     pub(crate) ramp: Option<Duration>,
-    /// The factor `k` of the throttle, which admits about `k` times as many requests as calls that did not fail.
+    /// The factor `k` of the throttle, which admits about `k` requests for each call that did not fail.
     pub(crate) throttle: Option<f64>,
     /// The health probes at an address. `None` if the circuit has no such address.
     pub(crate) health: Option<HealthSettings>,
@@ -161,17 +162,17 @@ impl Config {
         &self.name
     }
 
-    /// Returns the configured mode, which a circuit has as long as no operator acts.
+    /// Returns the mode of a new circuit, which is valid until an operator sets another mode.
     pub(crate) const fn first_mode(&self) -> Mode {
         if self.shadow { Mode::Shadow } else { Mode::Automatic }
     }
 
-    /// Returns the duration of the ramp after a closing that is not a decision of a fleet. Zero by default.
+    /// Returns the duration of the ramp after this instance alone has decided to close the circuit. Zero by default.
     pub(crate) fn ramp_alone(&self) -> Duration {
         self.ramp().unwrap_or(Duration::ZERO)
     }
 
-    /// Returns the duration of the ramp after a closing that the fleet has decided. 10 s by default.
+    /// Returns the duration of the ramp after the fleet has decided to close the circuit. 10 s by default.
     pub(crate) fn ramp_in_fleet(&self) -> Duration {
         self.ramp().unwrap_or(RAMP_IN_FLEET)
     }
@@ -196,7 +197,7 @@ impl Config {
         self.rare.as_ref()?.group.as_ref()
     }
 
-    /// Returns the same settings without a group, for a circuit that no call uses.
+    /// Returns the same settings without a group. A circuit that gets no calls must not be a member of the group.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn without_group(mut self) -> Self {
         if let Some(rare) = &mut self.rare {
@@ -218,8 +219,8 @@ impl Config {
     }
 }
 
-/// The default ramp after a closing by a fleet. Without a ramp, all instances of the fleet would send all their calls
-/// in the same moment.
+/// The default duration of the ramp after the fleet has closed the circuit. Without a ramp, all instances of the fleet
+/// would send all their calls at the same moment.
 const RAMP_IN_FLEET: Duration = Duration::from_secs(10);
 
 impl fmt::Debug for Config {
@@ -233,7 +234,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// The error of a setting that can never work, with field, value and allowed range.
+/// The error for a setting that can never work. The error names the field, the value and the allowed range.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     field: &'static str,
@@ -260,7 +261,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+/// Writes the same sentence as `Display`, because Rust prints the `Debug` form of an error that `main` returns.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

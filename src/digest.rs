@@ -1,5 +1,5 @@
 //! The SHA-256 digest for the names of files, the ids of audit rows and the etags of stores. Every host and every
-//! version computes the same digest.
+//! version of this crate computes the same digest.
 //!
 //! The hashers of `std` may differ between hosts and versions, but instances of two versions must compute the same
 //! names. The digest must be collision-resistant, because the senders of requests can choose keys, and operators can

@@ -8,12 +8,12 @@ use std::time::Duration;
 pub use crate::circuit::Rejected;
 use crate::state::Brief;
 
-/// The boxed error that `tower`'s own middleware returns. A circuit breaker returns this error by default.
+/// The boxed error type of `tower`'s own middleware. A circuit breaker also returns this type by default.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The error of a call through a circuit with typed errors, which is a rejection or the error of the service.
 ///
-/// `Display` prints the rejection or the error of the service, so that no log line lacks the cause.
+/// `Display` prints the rejection or the error of the service, so each log line has the cause.
 /// [`source`](StdError::source) returns the same error. Therefore a printed chain of sources contains the sentence of
 /// that error twice.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub enum Error<E> {
 }
 
 impl<E> Error<E> {
-    /// Returns the rejection, if the error is a rejection.
+    /// Returns the rejection, or `None` if the error is from the service.
     #[must_use]
     pub const fn rejected(&self) -> Option<&Rejected> {
         match self {
@@ -36,7 +36,7 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns the error of the service, if the error is from the service.
+    /// Returns the error of the service, or `None` if the call was rejected.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {
         match self {
@@ -106,22 +106,22 @@ impl<E: StdError + 'static> StdError for Error<E> {
     }
 }
 
-/// The error of a call with a limit of time. The call was rejected, was too slow, or failed by itself.
+/// The error of a call with a time limit. The call was rejected, was too slow, or failed by itself.
 ///
-/// `Display` prints the error of the variant, so that no log line lacks the cause.
+/// `Display` prints the error of the variant, so each log line has the cause.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or not, and ended in time or not")]
 pub enum WithinError<E> {
     /// The circuit did not let the call through.
     Rejected(Rejected),
-    /// The call was made, and did not end within its limit.
+    /// The call was made, and did not end within its time limit.
     Elapsed(Elapsed),
     /// The call was made, and failed with this error.
     Inner(E),
 }
 
 impl<E> WithinError<E> {
-    /// Returns the rejection, if the call was rejected.
+    /// Returns the rejection, or `None` if the call was not rejected.
     #[must_use]
     pub const fn rejected(&self) -> Option<&Rejected> {
         match self {
@@ -130,7 +130,7 @@ impl<E> WithinError<E> {
         }
     }
 
-    /// Returns the service's own error, if the call failed by itself.
+    /// Returns the error of the service, or `None` if the call was rejected or too slow.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {
         match self {
@@ -196,7 +196,7 @@ impl<E: StdError + 'static> StdError for WithinError<E> {
     }
 }
 
-/// The error of a call that did not end within its limit. An outer breaker counts this error as a timeout.
+/// The error of a call that did not end within its time limit. An outer breaker counts this error as a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed {
     limit: Duration,

@@ -1,11 +1,11 @@
-//! Events of a circuit, and the observers that receive them. A metric of a fact that no event reports needs a new event
-//! here first, because metrics see only events.
+//! The events of a circuit, and the observers that receive the events. Metrics are calculated only from events.
+//! Therefore a metric of a fact that no event reports needs a new event here.
 //!
 //! An observer receives each event once, outside every lock. Usually the thread that caused the event calls the
 //! observer. There are two exceptions. A thread that reports sums may also report calls of other threads. A thread that
 //! reports a transition also reports the transitions that other threads make during the report. An observer therefore
-//! receives all transitions of a circuit in their order. Observers decide nothing. A panic of an observer is caught and
-//! counted. An observer that blocks also blocks the caller of the circuit.
+//! receives all transitions of a circuit in their order. An observer takes no part in the decisions of the circuit. A
+//! panic of an observer is caught and counted. An observer that blocks also blocks the caller of the circuit.
 //!
 //! There is no event for the start of a call, and no event shows that a call was a probe. A counter of these facts
 //! needs a new event. A gauge of a number that the circuit knows at any time, such as the probes in flight, needs only
@@ -41,8 +41,8 @@ use crate::state::{FleetBrief, FleetProbe, HealthResult, Reason, RejectReason, S
 /// ```
 #[doc(alias = "EventPublisher")]
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Receives one event of the named circuit. The function must not block, because a caller of the circuit waits for
-    /// its return.
+    /// Receives one event of the named circuit. The function must not block, because a caller of the circuit waits
+    /// until the function returns.
     ///
     /// The transitions of a circuit are reported one after another, in the order of [`Transition::era`]. A transition
     /// that happens during the report of an earlier transition is reported afterwards. If more than 128 transitions
@@ -87,9 +87,9 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// Returns an observer that is a closure.
+/// Creates an observer from a closure.
 ///
-/// The closure receives transitions, summaries and the other events that are not about single calls.
+/// The closure receives all events that are not about calls, such as transitions and summaries.
 /// [`ObserverFn::with_calls`] adds the events of calls.
 ///
 /// ```
@@ -122,7 +122,7 @@ pub struct ObserverFn<F> {
 }
 
 impl<F> ObserverFn<F> {
-    /// Lets the closure receive the events of calls too, one by one.
+    /// Lets the closure also receive the events of calls, one by one.
     pub const fn with_calls(mut self) -> Self {
         self.wants_calls = true;
         self
@@ -160,14 +160,14 @@ pub enum Event<'a> {
         /// began to reject calls. At that time the circuit opened, became half-open by a reset or a restore, or began
         /// to admit only a share of the calls.
         rejected: u64,
-        /// The length of the time in which these rejections happened.
+        /// The duration in which these rejections happened.
         over: Duration,
         /// The time until the circuit admits calls again. `None` if the time is not known, or if the circuit admits a
         /// share of the calls.
         retry_after: Option<Duration>,
     },
-    /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called. An observer should bring
-    /// its gauges up to date.
+    /// The circuit is new, or [`refresh_metrics`](crate::Circuit::refresh_metrics) was called. An observer should
+    /// update its gauges.
     #[non_exhaustive]
     Refresh {
         /// The state and mode of the circuit, as a caller would find them. An open circuit whose next call is a
@@ -175,14 +175,14 @@ pub enum Event<'a> {
         standing: Standing,
         /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that all calls go through in every state.
         bypassed: bool,
-        /// The present era of the circuit, as in [`Transition::era`].
+        /// The present era (number of the last transition) of the circuit, as in [`Transition::era`].
         era: u64,
         /// The time of the refresh, by the clock of the circuit.
         at: Tick,
-        /// The decision of the fleet, as this instance knows the decision. `None` for a circuit without a fleet.
+        /// The last decision of the fleet that this instance knows. `None` for a circuit without a fleet.
         fleet: Option<FleetBrief>,
-        /// The share of the calls that the closed circuit admits, by its ramp and its throttle. `None` if neither is
-        /// set and the circuit does not ramp with its fleet.
+        /// The share of the calls that the closed circuit admits, by its ramp and its throttle. `None` if the circuit
+        /// is configured with neither of them, and no ramp of the fleet is under way.
         admitted_share: Option<f64>,
         /// The number of calls that have been under way for `slower_than` or longer, see
         /// [`Status::hanging`](crate::circuit::Status::hanging). `None` without a slow-call rule.
@@ -209,22 +209,22 @@ pub enum Event<'a> {
     },
     /// Calls that were not reported one by one, for observers that [accept sums](Observer::accepts_sums).
     ///
-    /// A thread reports its sums with its first call and with every 256th call. It also reports them with its first
-    /// call that comes 1 ms or more after its last report, by the clock of the circuit. With the coarse default clock
-    /// the time between two reports is 1 to 10 ms. A rejection of a tower service has the time at which `poll_ready`
-    /// was called.
+    /// A thread reports its sums with its first call, with every 256th call, and with the first call that comes 1 ms or
+    /// more after the last report. The time is measured by the clock of the circuit. With the coarse default clock, the
+    /// time between two reports is 1 to 10 ms. A rejection of a tower service has the time at which `poll_ready` was
+    /// called.
     ///
     /// The sums of all threads are reported before each transition, with each
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics), when a keyed circuit is evicted, and when the circuit is
-    /// dropped. The task of a registry with a store also reports them once a second. If the clock stands still, as in a
-    /// test, the time since the last report causes no report.
+    /// dropped. The task of a registry with a store also reports all sums once a second. If the clock stands still, as
+    /// in a test, time causes no report.
     #[non_exhaustive]
     Sums {
-        /// The number of calls of the closed circuit that succeeded.
+        /// The number of successful calls of the closed circuit.
         successes: u64,
-        /// The number of calls that were rejected with [`RejectReason::Tripped`].
+        /// The number of calls rejected with [`RejectReason::Tripped`].
         tripped: u64,
-        /// The number of calls that were rejected with [`RejectReason::HalfOpen`].
+        /// The number of calls rejected with [`RejectReason::HalfOpen`].
         half_open: u64,
     },
     /// A fallback for a rejected call has ended. The rejection itself is reported as [`Rejected`](Self::Rejected) or in
@@ -234,17 +234,17 @@ pub enum Event<'a> {
         /// True if the fallback has returned an answer, false if the fallback has returned an error.
         answered: bool,
     },
-    /// An outcome arrived after the end of its era, which is the state in which the call was admitted. The outcome
-    /// counts only in the totals. The call is also reported as `Finished`.
+    /// An outcome arrived after the circuit had left the state in which the call was admitted. The outcome counts only
+    /// in the totals. The call is also reported as `Finished`.
     Stale,
     /// The circuit has left its registry, so that gauges and pages should no longer show the circuit. Calls under way
     /// still end, and may still change the circuit.
     Forgotten,
     /// The decision of the fleet about the circuit, the number of votes, or the number of probes has changed. The task
-    /// of the registry reports this event, for the first time when the store has answered for the circuit.
+    /// of the registry reports this event. The first report comes after the first answer of the store for the circuit.
     #[non_exhaustive]
     Fleet {
-        /// The decision of the fleet about the circuit, as this instance knows the decision.
+        /// The last decision of the fleet about the circuit that this instance knows.
         brief: FleetBrief,
     },
     /// Probes of this instance have ended while the fleet was not closed. The task of the registry reports this event.
@@ -255,17 +255,17 @@ pub enum Event<'a> {
         /// The number of probes with this result.
         number: u32,
     },
-    /// The [group](crate::Group) of the circuit has suppressed openings, because all open slots of the group are taken.
-    /// The circuit stays closed. The event is reported at the first suppressed opening, and then at most every 10 s
-    /// while failures meet a rule.
+    /// The [group](crate::Group) of the circuit has suppressed openings, because as many circuits of the group are open
+    /// as the group allows. The circuit stays closed. The event is reported at the first suppressed opening, and then
+    /// at most every 10 s while failures meet a rule.
     #[non_exhaustive]
     Suppressed {
         /// The name of the group.
         group: &'a str,
         /// The reason that the suppressed opening would have had.
         reason: &'a Reason,
-        /// The number of suppressed openings since the last event of this kind. Each failure that meets a rule counts
-        /// as one.
+        /// The number of suppressed openings since the last event of this kind. Each failure that meets a rule is one
+        /// suppressed opening.
         number: u64,
         /// The number of suppressed openings since the circuit was created.
         total: u64,
@@ -275,13 +275,13 @@ pub enum Event<'a> {
         /// are no longer in use.
         members: u32,
     },
-    /// This instance stays closed although the fleet has opened, because its own calls succeed, or because its group
-    /// has no open slot. The event is reported once for each opening of the fleet.
+    /// This instance stays closed although the fleet has opened. Its own calls succeed, or its group allows no more
+    /// open circuits. The event is reported once for each opening of the fleet.
     FleetDeclined,
     /// The health probes of the circuit have begun, so that an observer can prepare for their results.
     HealthBegan,
-    /// A health probe has ended. The task that runs the probe reports this event. A health probe is no call, and its
-    /// failure counts in no window.
+    /// A health probe has ended. The task that runs the probe reports this event. A health probe is not a call, and no
+    /// window counts its failure.
     #[non_exhaustive]
     HealthProbe {
         /// The result of the health probe.
@@ -291,13 +291,13 @@ pub enum Event<'a> {
     /// reports this event.
     #[non_exhaustive]
     SystemLoad {
-        /// The load, where 1.0 means that the system is fully used. `None` if the load is not known, in which case
-        /// nothing is shed.
+        /// The load, where 1.0 means that the system is fully used. `None` if the load is not known. Then nothing is
+        /// shed.
         load: Option<f64>,
         /// True while heavy operations are shed.
         shedding: bool,
-        /// True if shedding began or ended since the last event with `news`. An event has `news` at most every 10 s, so
-        /// that an observer can log each event with `news`.
+        /// True if shedding began or ended since the last event with `news`. An event has `news` at most every 10 s.
+        /// Therefore an observer can log each event with `news`.
         news: bool,
     },
 }
@@ -317,8 +317,8 @@ pub enum Ended {
     Cancelled,
 }
 
-/// Runs foreign code, such as an observer, a waker or a function of the configuration, and catches a panic of the code.
-/// Returns `None` if the code panicked.
+/// Runs foreign code, such as an observer, a waker or a function of the configuration. Returns the result, or `None` if
+/// the code panicked.
 pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     // `AssertUnwindSafe` is correct, because the foreign code borrows no data of this crate mutably. Foreign code that
     // panics has to keep its own data consistent.

@@ -1,9 +1,9 @@
-//! Fallbacks that wait, such as another endpoint, a cache behind a network, or a default that has to be computed.
+//! Asynchronous fallbacks, such as another endpoint, a cache behind a network, or a default that has to be computed.
 //!
 //! The breaker itself answers a rejected call without a future, so that a rejection costs little in an outage.
-//! Therefore a fallback that waits is a separate service around the breaker. The breaker returns the rejected
-//! request to this service, so that no request must be cloned before a call. For a fallback that answers
-//! without waiting, use [`CircuitBreakerLayer::fallback`].
+//! Therefore an asynchronous fallback is a separate service around the breaker. The breaker returns the rejected
+//! request to this service, so that no request must be cloned before a call. For a fallback that answers without
+//! waiting, use [`CircuitBreakerLayer::fallback`].
 
 use std::fmt;
 use std::future::Future;
@@ -24,8 +24,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Answers rejected calls with a closure, which gets the rejection and the request and returns a cached answer, a
     /// default, or an error.
     ///
-    /// Call this method after the method that sets the kind of errors, because the closure returns these errors. The
-    /// closure gets only rejected calls. A call that failed keeps its error. The circuit counts each answer in
+    /// Call this method after the method that sets the kind of errors, because the closure returns errors of this kind.
+    /// The closure gets only rejected calls. A call that failed keeps its error. The circuit counts each answer in
     /// `circuit_breaker_fallbacks_total`, as `answered` if the closure returns `Ok`. A rejection with a fallback counts
     /// like every other rejection.
     ///
@@ -63,10 +63,10 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// call another endpoint, or a cache behind a network.
     ///
     /// Call this method last, because the returned layer has no methods for the settings of the breaker. With tracked
-    /// bodies, call it after [`tracked_bodies`](Self::tracked_bodies). The future has the same error type as the
-    /// breaker without a fallback. Therefore the fallback can be a call through the breaker of another endpoint. The
-    /// circuit counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is dropped before its end is
-    /// not counted.
+    /// bodies, call this method after [`tracked_bodies`](Self::tracked_bodies). The future has the same error type as
+    /// the breaker without a fallback. Therefore the fallback can be a call through the breaker of another endpoint.
+    /// The circuit counts each answer in `circuit_breaker_fallbacks_total`. A fallback that is dropped before its end
+    /// is not counted.
     ///
     /// With [`WhenOpen::Pend`](crate::WhenOpen::Pend) the service is not ready while the circuit is open. The fallback
     /// is then used only if the circuit begins to reject calls between `poll_ready` and the call.
@@ -139,7 +139,7 @@ impl<C, R, K> TrackedBodiesLayer<C, R, K> {
     }
 }
 
-/// A layer of a breaker with a fallback that waits. Created by [`CircuitBreakerLayer::fallback_async`].
+/// A layer of a breaker with an asynchronous fallback. Created by [`CircuitBreakerLayer::fallback_async`].
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct FallbackLayer<F, L> {
@@ -155,7 +155,7 @@ impl<S, F: Clone, L: Layer<S>> Layer<S> for FallbackLayer<F, L> {
     }
 }
 
-/// A service behind a breaker with a fallback that waits.
+/// A breaker with an asynchronous fallback around it.
 #[derive(Clone)]
 pub struct WithFallback<F, S> {
     fallback: F,
@@ -258,7 +258,7 @@ where
     }
 }
 
-/// The [`Rejection`] of a breaker with a fallback that waits. Returns the rejection and the request to the fallback.
+/// The [`Rejection`] of a breaker with an asynchronous fallback. Passes the rejection and the request to the fallback.
 /// `R` converts the errors of calls that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Deferred<R>(R);
@@ -278,7 +278,7 @@ where
     }
 }
 
-/// The error that a breaker returns to its fallback, which is a rejection with its request or an error of the call.
+/// The error that a breaker passes to its fallback. This is a rejection with its request, or an error of the call.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a call was made or it was not")]
 pub enum Unanswered<Req, E> {

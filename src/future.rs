@@ -1,7 +1,7 @@
 //! The future of a call through the circuit breaker service.
 //!
-//! The inner future and the permit are stored in the future itself, so that a call needs no box. The future of a
-//! rejected call is ready at the first poll.
+//! The response future holds the inner future and the permit inline, so that a call allocates no box. If the circuit
+//! rejects the call, the response future is ready at the first poll.
 
 use std::fmt;
 use std::future::Future;
@@ -20,17 +20,17 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the inner future is dropped, the permit is returned, and the
-    /// outcome is cancelled. A call that was pending for at least `cancelled_counts_after` then counts as a failure of
-    /// weight 0.5. Any other cancelled call is no evidence. The slot of a probe becomes free.
+    /// Dropping the future before it is ready drops the inner future and cancels the call. A cancelled call that was
+    /// pending for at least `cancelled_counts_after` counts as a failure of weight 0.5. Any other cancelled call counts
+    /// neither as a success nor as a failure. A cancelled probe frees its slot.
     ///
     /// # Type parameters
     ///
-    /// `D` is the [`Call`](Classifier::Call) of the classifier and `E` the [`Error`](Rejection::Error) of the
-    /// rejection. Leave `D` and `E` at their defaults, which are always right.
-    // In a spawned task whose error type is a box, the compiler checks the future for every lifetime of the box.
+    /// `D` is the [`Call`](Classifier::Call) of the classifier, and `E` is the [`Error`](Rejection::Error) of the
+    /// rejection. Do not set `D` and `E`, because their defaults are always right.
+    // In a spawned task with a boxed error type, the compiler checks the future for every lifetime of the box.
     // Classifiers accept only `'static` errors, so the compiler cannot resolve `C::Call` and `R::Error` in this check.
-    // Therefore `D` and `E` are parameters.
+    // The parameters `D` and `E` replace these two types, so that the compiler has nothing to resolve.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<
         F,
@@ -59,10 +59,10 @@ pin_project! {
         C: Classifier<Req, Res, Err, Call = D>,
         R: Rejection<Req, Res, Err, Error = E>,
     {
-        // Fields are dropped in the order of their declaration. The inner future comes first, because its drop is still
-        // a part of the call. The drop of the flight (permit and classifier) ends the call.
+        // Fields are dropped in the order of their declaration. The drop of the inner future is still a part of the
+        // call, so the inner future is declared first. The drop of the flight (permit and classifier) ends the call.
         Called { #[pin] future: F, flight: Flight<C, Req, Res, Err, D>, rejection: PhantomData<fn() -> R> },
-        // The future of a call that no circuit guards, because its request has no key, or the key has no circuit.
+        // The future of a call without a circuit. The request has no key, or the key has no circuit.
         Unguarded { #[pin] future: F },
         Rejected { answer: Option<Result<Res, E>> },
     }
@@ -86,8 +86,8 @@ where
     }
 }
 
-/// An error, or a response that is not judged yet. The flight holds the permit and the classifier of the call, and is
-/// `None` if no circuit guards the call or if the response is the answer to a rejected call.
+/// An error, or a response that is not classified yet, with the flight (permit and classifier) of the call. The flight
+/// is `None` if no circuit guards the call or if the circuit rejected the call.
 #[cfg(feature = "http")]
 type Unjudged<C, Req, Res, Err, E> = Result<(Res, Option<Flight<C, Req, Res, Err>>), E>;
 
@@ -98,8 +98,8 @@ where
     C: Classifier<Req, Res, Err>,
     R: Rejection<Req, Res, Err>,
 {
-    /// Polls the call as [`poll`](Future::poll) does, but does not judge a response. Returns a response with its
-    /// flight, so that the caller can judge the response later.
+    /// Polls the call as [`poll`](Future::poll) does, but does not classify the response. Returns the response together
+    /// with the permit and the classifier of the call, so that the caller can classify the response later.
     pub(crate) fn poll_response(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -113,7 +113,7 @@ where
                 return Poll::Ready(answer.map(|response| (response, None)));
             }
         };
-        // The kind is replaced in place, so that the inner future is dropped without a move, and only the flight moves.
+        // `project_replace` drops the pinned inner future in place, and moves out only the flight.
         let flight = match kind.project_replace(Kind::Rejected { answer: None }) {
             KindReplaced::Called { flight, .. } => Some(flight),
             KindReplaced::Unguarded { .. } | KindReplaced::Rejected { .. } => None,

@@ -1,19 +1,21 @@
-//! Groups of circuits, of which only a share may be open at the same time.
+//! Groups of circuits. Only a share of the circuits in a group may be open at the same time.
 //!
-//! A balancer with one circuit for each endpoint loses its service if all circuits open, for example because the
-//! network of this process fails, and not the endpoints. A group caps the damage. A circuit of a group needs an *open
-//! slot* to leave the closed state by itself. The number of open slots follows the number of circuits in the group.
+//! A balancer with one circuit for each endpoint can reach no endpoint if all circuits are open. All circuits can open
+//! although the endpoints are healthy, for example if the network of this process fails. Therefore a group limits the
+//! number of its open circuits. A circuit of a group needs an *open slot* to leave the closed state by itself. The
+//! number of open slots is a share of the number of circuits in the group.
 //!
-//! Members and taken slots are two halves of one atomic word, so that a circuit compares both at the same moment
-//! without a lock:
+//! One atomic word holds the number of members and the number of taken slots. A circuit reads both numbers with one
+//! load, without a lock:
 //!
 //! | bits | |
 //! |---|---|
 //! | 0 to 31 | the open slots that are taken |
 //! | 32 to 63 | the members, which are the circuits in the group |
 //!
-//! A layer of keys keeps the circuits of endpoints that are gone. `group/absent.rs` counts such *absent* circuits from
-//! time to time, and subtracts them from both numbers.
+//! A layer of keys keeps a circuit after its endpoint is gone. Such a circuit is *absent*. `group/absent.rs` counts the
+//! absent circuits at most once a second. The group subtracts the absent circuits from its members, and the slots of
+//! the absent circuits from its taken slots.
 //!
 //! The module `circuit` decides when a circuit takes a slot and when it gives the slot back (`circuit/in_group.rs`).
 
@@ -27,21 +29,23 @@ use std::sync::Arc;
 pub(crate) use self::absent::{Absent, Layer};
 use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 
-/// A group of circuits, of which only a share may be open at the same time. Clones are handles to the same group.
+/// A group of circuits. Only a share of its circuits may be open at the same time. Clones are handles to the same
+/// group.
 ///
-/// A circuit of a group needs an open slot to open. The group has as many open slots as the share of its circuits,
-/// rounded down, but at least one. The circuit keeps the slot until the circuit has closed or is dropped. Without a
-/// slot the opening is *suppressed*. The circuit stays closed, and evaluates its rules again at each failure. An
-/// operator who acts on a circuit neither needs nor takes a slot.
+/// A circuit of a group takes an open slot when it opens, and gives the slot back when it closes or is dropped. The
+/// number of open slots is the share multiplied by the number of circuits, rounded down, but at least 1. If all slots
+/// are taken, the opening is *suppressed*, which means that the circuit stays closed and evaluates its rules again at
+/// each failure. A circuit that an operator opens neither needs nor takes a slot.
 ///
 /// A circuit of a layer of keys is a member only while its key is in use. If no call has used the key for a minute, the
-/// circuit is no member, because its endpoint is probably gone. For a circuit that has taken a slot, the time is ten
-/// minutes. A circuit remains a member nevertheless if it would reject the next call, if an operator holds it, or if
-/// the application has a handle to it. The group looks for unused keys when one of its circuits is about to open and
-/// when the metrics are refreshed, at most once a second.
+/// endpoint is probably gone, and the circuit is not a member any more. For a circuit that has taken a slot, the time
+/// is ten minutes. In three cases a circuit remains a member without calls. Its state rejects the next call, an
+/// operator holds the circuit, or the application has a handle to the circuit. The group searches for unused keys when
+/// one of its circuits is about to open and when the metrics are refreshed, at most once a second.
 ///
-/// Each [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into the group. A
-/// group belongs to one process. Two groups with one name are two groups, but share one gauge in metrics.
+/// [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into a group. A group
+/// contains only circuits of this process. Two groups with the same name are independent, but share one gauge in
+/// metrics.
 ///
 /// # Examples
 ///
@@ -69,19 +73,19 @@ pub struct Group {
 
 struct Shared {
     name: Arc<str>,
-    /// The share of the members that may be open, as the bits of an `f64`. The share is checked when a configuration
-    /// names the group.
+    /// The share of the members that may be open at the same time, as the bits of an `f64`. `ConfigBuilder::build`
+    /// checks the range of the share.
     share: AtomicU64,
-    /// The numbers of members and of taken slots, in the two halves of one word.
+    /// The number of members and the number of taken slots, in the two halves of one word.
     counts: AtomicU64,
-    /// The layers of keys that have circuits in the group, and the number of those circuits whose keys are not in use.
+    /// The layers of keys with circuits in the group, and the number of circuits whose keys are not in use.
     #[cfg(feature = "keyed")]
     layers: absent::Layers,
 }
 
 impl Group {
-    /// Returns a new group without circuits. At most half of the circuits that join, but at least one, may be open at
-    /// the same time.
+    /// Returns a new group without circuits. Half of its circuits, rounded down, but at least 1, may be open at the
+    /// same time. [`at_most_open`](Self::at_most_open) sets another share.
     ///
     /// The name appears in metrics, logs and statuses. Range: 1 to 200 bytes of printable text, which may have spaces.
     /// The range is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
@@ -101,10 +105,9 @@ impl Group {
     /// Sets the share of the circuits that may be open at the same time, for all handles to the group.
     ///
     /// Range: more than 0, at most 1, which is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
-    /// Default: 0.5, because if more than half of the endpoints fail, the cause is not the endpoints but the service,
-    /// the network or this process. A new share decides about the next opening, and closes no circuit that is open.
-    /// Once the group has circuits, a share outside of the range is ignored, because the configurations that would
-    /// refuse the share are already built.
+    /// Default: 0.5. If more than half of the endpoints fail, the cause is usually the service, the network or this
+    /// process, and not the endpoints. A new share limits later openings, and does not close open circuits. Once the
+    /// group has circuits, a share outside of the range is ignored.
     pub fn at_most_open(self, share: f64) -> Self {
         if members(self.shared.load()) == 0 || (share > 0.0 && share <= 1.0) {
             // Relaxed, because the share publishes no other data.
@@ -125,8 +128,8 @@ impl Group {
         self.shared.share()
     }
 
-    /// Returns the number of circuits in the group. A circuit of a layer of keys is left out if its key was not in use
-    /// when the keys were last checked.
+    /// Returns the number of circuits in the group. A circuit of a layer of keys is not included if its key was unused
+    /// when the group last searched for unused keys.
     #[must_use]
     pub fn members(&self) -> u32 {
         members(self.shared.present())
@@ -139,25 +142,26 @@ impl Group {
         slots(self.share(), self.members())
     }
 
-    /// Returns the number of open slots that are taken, which is the number of members that have opened by themselves
-    /// and have not closed since.
+    /// Returns the number of taken open slots. This is the number of members that have opened by themselves and have
+    /// not closed since.
     #[must_use]
     pub fn open(&self) -> u32 {
         taken(self.shared.present())
     }
 
-    /// Returns the numbers of taken slots and of members at the same moment.
+    /// Returns the number of taken slots and the number of members, in this order. Both numbers are from the same
+    /// moment.
     pub(crate) fn open_of(&self) -> (u32, u32) {
         let counts = self.shared.present();
         (taken(counts), members(counts))
     }
 
-    /// Returns the name of the group. A status keeps a clone of the name and can outlive the group.
+    /// Returns the name of the group as an `Arc`. A status keeps the `Arc`, and can outlive the group.
     pub(crate) fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.shared.name)
     }
 
-    /// Adds a circuit to the group, and returns the membership of the circuit.
+    /// Adds a circuit to the group. The circuit leaves the group at the latest when the returned membership is dropped.
     pub(crate) fn join(&self) -> Member {
         // Relaxed, because the count publishes no other data.
         self.shared.counts.fetch_add(MEMBER, Relaxed);
@@ -171,7 +175,8 @@ impl Shared {
         self.counts.load(Relaxed)
     }
 
-    /// Returns the counts without the absent circuits, whose keys are not in use.
+    /// Returns the word with the number of members and the number of taken slots, without the absent circuits (circuits
+    /// whose keys are not in use).
     fn present(&self) -> u64 {
         self.without_absent(self.load())
     }
@@ -204,8 +209,8 @@ impl fmt::Debug for Group {
     }
 }
 
-/// The membership of one circuit in its group. The membership ends when the circuit leaves the group or is dropped,
-/// whichever comes first.
+/// The membership of one circuit in its group. The membership ends when the circuit leaves the group, at the latest
+/// when the circuit is dropped.
 #[derive(Debug)]
 pub(crate) struct Member {
     group: Group,
@@ -219,12 +224,12 @@ impl Member {
 
     /// Returns true if the circuit does not belong to the group any more.
     pub(crate) fn has_left(&self) -> bool {
-        // Relaxed, because the circuit leaves its group, and takes an open slot, only under its lock, which orders the
-        // two operations. A reader without the lock may see an outdated flag.
+        // Relaxed, because a circuit holds its own lock when it leaves its group or takes an open slot. The lock orders
+        // these operations. A reader without the lock may see an outdated flag.
         self.has_left.load(Relaxed)
     }
 
-    /// Removes the circuit from the group. This function does not give the slot of the circuit back.
+    /// Removes the circuit from the group. An open slot of the circuit stays taken.
     pub(crate) fn leave(&self) {
         // Relaxed, because the flag only elects the thread that lowers the count, and publishes no other data.
         if !self.has_left.swap(true, Relaxed) {
@@ -233,7 +238,8 @@ impl Member {
         }
     }
 
-    /// Returns true if all slots are taken, so that an attempt to take one would probably fail.
+    /// Returns true if all open slots of the group are taken at this moment, so that [`take`](Self::take) would
+    /// probably return `None`.
     pub(crate) fn finds_no_slot(&self) -> bool {
         self.group.shared.is_full(self.group.shared.load())
     }
@@ -242,9 +248,9 @@ impl Member {
     pub(crate) fn take(&self) -> Option<OpenSlot> {
         let shared = &self.group.shared;
         let one_more = |counts| (!shared.is_full(counts)).then_some(counts + 1);
-        // Acquire, which pairs with the Release in the drop of a slot. The circuit that takes a slot sees that the
-        // circuit that gave the slot back is closed or has left. Relaxed on failure, because a circuit without a slot
-        // reads no other data.
+        // Acquire, which pairs with the Release in the drop of a slot. The thread that takes a slot sees the new state
+        // of the circuit that gave the slot back. Relaxed on failure, because a circuit without a slot reads no other
+        // data.
         shared.counts.fetch_update(Acquire, Relaxed, one_more).ok()?;
         Some(OpenSlot { shared: Arc::clone(shared) })
     }
@@ -256,8 +262,8 @@ impl Drop for Member {
     }
 }
 
-/// An open slot that one circuit has taken, so that the circuit may be open or half-open. The drop gives the slot back
-/// to the group.
+/// An open slot that one circuit has taken from its group. With the slot, the circuit may be open or half-open.
+/// Dropping the value gives the slot back to the group.
 pub(crate) struct OpenSlot {
     shared: Arc<Shared>,
 }
@@ -275,10 +281,10 @@ impl fmt::Debug for OpenSlot {
     }
 }
 
-/// Returns the number of open slots, which is the share of the members rounded down, and at least 1. A share that no
-/// configuration accepts gives a number from 1 to `members`.
+/// Returns the number of open slots, which is `share` × `members`, rounded down, but at least 1. Even for a share out
+/// of range, the result is at most `members`, or 1 if `members` is 0.
 fn slots(share: f64, members: u32) -> u32 {
-    // A product such as 0.29 × 100 can be a little below the whole number that the user expects.
+    // As floats, 0.29 × 100 is slightly less than 29. The addition of 1e-9 corrects such rounding errors.
     let product = (share * f64::from(members) + 1e-9).floor();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, and NaN is 0")]
     let whole = product as u32;
@@ -297,7 +303,7 @@ const fn members(counts: u64) -> u32 {
 const TAKEN: u64 = u32::MAX as u64;
 /// One member in the word of the counts.
 const MEMBER: u64 = 1 << 32;
-/// The default share of the members that may be open.
+/// The default share of the members that may be open at the same time.
 const SHARE: f64 = 0.5;
 
 #[cfg(all(test, not(breaker_loom)))]

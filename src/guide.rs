@@ -20,7 +20,7 @@ pub mod stacks {
 }
 
 pub mod stores {
-    //! Stores: state that survives restarts and that instances share.
+    //! Stores, which keep the state of circuits across restarts and share the state between instances.
     //!
     //! [one of your own]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/custom_store.rs
     //! [operation]: super::operation#the-fleet
@@ -54,8 +54,8 @@ pub mod recovery {
 }
 
 pub mod health_probes {
-    //! Health probes: checks that end an opening early, so that no call of a user has to detect the recovery of the
-    //! service.
+    //! Health probes, which check the service while its circuit is open. A successful check ends the open state early,
+    //! and no call of a user is needed to detect the recovery.
     //!
     //! [Recovery]: super::recovery#the-prices-measured
     #![doc = include_str!("../docs/health-probes.md")]
@@ -76,7 +76,7 @@ pub mod operation {
 }
 
 pub mod runbook {
-    //! The page for the person on call.
+    //! The runbook for the engineer on call.
     //!
     //! [rights]: super::stores#rights
     //! [files and folders]: super::stores#files-and-folders
@@ -95,6 +95,6 @@ pub mod troubleshooting {
 }
 
 pub mod words {
-    //! The words of these pages, of the logs and of the API.
+    //! The meanings of the words in these pages, in the logs and in the API.
     #![doc = include_str!("../docs/words.md")]
 }

@@ -1,11 +1,12 @@
-//! Health probes, which check a service while its circuit is not closed, so that no call of a user has to find out that
+//! Health probes, which check a service while its circuit is not closed. Thus no call of a user has to find out that
 //! the service is back.
 //!
 //! [`Circuit::probe_with`] creates a [`HealthProbe`] from a closure, and [`Circuit::health_probe`] creates a
-//! [`HealthProbe`] from the address in the configuration. The task of a registry with a store runs the probes of
-//! addresses by itself, and also the probes that the application passes to [`Registry::probe`](crate::Registry::probe).
-//! Without such a task the application spawns the future that [`HealthProbe::run`] returns. The first success while the
-//! circuit is open makes the circuit half-open at once, with [`Reason::HealthProbe`](crate::Reason::HealthProbe).
+//! [`HealthProbe`] from the address in the configuration. A registry with a store has a background task. The task runs
+//! the probes of addresses, and the probes that the application passes to [`Registry::probe`](crate::Registry::probe).
+//! Without such a registry, the application spawns the future that [`HealthProbe::run`] returns. The first success
+//! while the circuit is open makes the circuit half-open at once, with
+//! [`Reason::HealthProbe`](crate::Reason::HealthProbe).
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,13 +23,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! While the circuit is closed or held by an operator, the runner (the task that makes the checks) sleeps until the
-//! next transition or the end of the hold. In this time no check begins, and a check under way is dropped. Under a
-//! slow-call rule the runner of a closed circuit also wakes after each `slower_than` (at least 100 ms), so that calls
-//! that [hang](crate::Status::hanging) open the circuit although no other call comes. The runner holds no handle to its
-//! circuit, and ends with the circuit.
+//! The runner is the task that makes the checks. While the circuit is closed or held by an operator, the runner sleeps
+//! until the next transition or the end of the hold. In this time no check begins, and a check under way is dropped. If
+//! the closed circuit has a slow-call rule, the runner also wakes at intervals of `slower_than` (at least 100 ms). Thus
+//! calls that [hang](crate::Status::hanging) can open the circuit without a further call. The runner holds only a weak
+//! handle to its circuit, and ends when the circuit is dropped.
 //!
-//! The effect of a result is in `circuit/health.rs`. The clients for addresses are in `http.rs` and `grpc.rs`.
+//! `circuit/health.rs` applies the result of a check to the circuit. The clients for addresses are in `http.rs` and
+//! `grpc.rs`.
 
 #[cfg(feature = "health")]
 mod connect;
@@ -69,12 +71,12 @@ pub struct HealthProbe {
     limit: Option<HealthLimit>,
 }
 
-/// The bound on the number of checks that several health probes make at the same time. Clones share the bound.
+/// A limit on the number of checks that several health probes make at the same time. Clones share the limit.
 #[derive(Debug, Clone)]
 pub struct HealthLimit(Arc<Semaphore>);
 
 impl HealthLimit {
-    /// Returns a bound of `at_once` checks. Range: at least 1. Zero counts as 1.
+    /// Returns a limit that allows `at_once` checks at the same time. Range: at least 1. Zero is treated as 1.
     #[must_use]
     pub fn new(at_once: u16) -> Self {
         Self(Arc::new(Semaphore::new(usize::from(at_once.max(1)))))
@@ -83,25 +85,27 @@ impl HealthLimit {
 
 /// Health probes of a circuit.
 impl Circuit {
-    /// Returns a health probe that checks the service with a closure, each time after the interval `every`. Each
-    /// interval varies by up to 20 %.
+    /// Returns a health probe that calls the closure `check` at intervals of `every`. Each interval is up to 20 %
+    /// longer or shorter at random.
     ///
-    /// The closure returns `Ok(())` if the service is healthy. A check does not count as a call of the circuit, so that
-    /// a failure enters no window. The closure runs only while the circuit is not closed, not held by an operator, and
-    /// not under `CIRCUIT_BREAKER_DISABLED`. A panic of the closure or of its future counts as a failure.
+    /// The closure returns `Ok(())` if the service is healthy. A check is not a call of the circuit, so a failed check
+    /// enters no window. The closure runs only while the circuit is open or half-open. The closure does not run while
+    /// an operator holds the circuit or `CIRCUIT_BREAKER_DISABLED` disables the circuit. A panic of the closure or of
+    /// its future counts as a failed check.
     ///
     /// Range of `every`: 10 ms to 1 h, which [`HealthProbe::run`] checks. The first check begins one interval after the
-    /// opening, and each further check an interval after the end of the last check. In a fleet of n live instances
-    /// (`Sharing::Quorum` or `Sharing::Follow`) each instance waits n times as long on average, so that the fleet makes
-    /// about one check in each interval.
+    /// circuit opened. Each further check begins one interval after the end of the previous check. In a fleet of n live
+    /// instances (`Sharing::Quorum` or `Sharing::Follow`) each instance waits n times as long on average. Thus the
+    /// whole fleet makes about one check in each interval.
     ///
     /// A success makes an open circuit half-open at once, except in three cases:
     ///
     /// * The service has sent a `Retry-After`, and its time is not over.
-    /// * The last success made the circuit half-open, and failed calls opened the circuit again. The checks then
-    ///   succeed although calls fail. From then on no success shortens an opening, until three checks in a row have
-    ///   failed, or until the circuit has closed.
-    /// * The circuit has [`Recovery::Manual`](crate::config::Recovery::Manual). Only an operator ends such an opening.
+    /// * The last successful check made the circuit half-open, and failed calls opened the circuit again. In this case
+    ///   the checks do not notice the failure of the service. Further successful checks are ignored until three checks
+    ///   in a row have failed, or until the circuit has closed.
+    /// * The circuit has [`Recovery::Manual`](crate::config::Recovery::Manual), with which only an operator ends the
+    ///   open state.
     pub fn probe_with<F, R, E>(&self, every: Duration, check: F) -> HealthProbe
     where
         F: Fn() -> R + Send + Sync + 'static,
@@ -154,35 +158,35 @@ impl HealthProbe {
         self
     }
 
-    /// Requires that a check has succeeded since the opening before a call of a user may be a probe.
+    /// Lets a call of a user be a probe only after a check has succeeded since the circuit opened.
     ///
-    /// Until then, the open or half-open circuit rejects calls. Such a rejection has no `retry_after`, and its
-    /// [`Rejected::waits_for_health_probe`](crate::Rejected::waits_for_health_probe) is true. A reset by an operator
-    /// lets calls probe at once.
+    /// Until a check has succeeded, the open or half-open circuit rejects calls. Such a rejection has no `retry_after`,
+    /// and its [`Rejected::waits_for_health_probe`](crate::Rejected::waits_for_health_probe) is true. A reset by an
+    /// operator lets calls probe at once.
     ///
     /// If the health endpoint is missing or broken, calls would be rejected for ever. Therefore calls may probe in two
     /// further cases:
     ///
     /// * No check has ended for ten intervals plus one deadline. The runner is perhaps gone.
-    /// * Since the end of the open duration, 100 intervals plus ten deadlines have passed, and no check has succeeded.
+    /// * No check has succeeded, and the open duration ended at least 100 intervals plus ten deadlines ago.
     ///
     /// With an interval of 250 ms and a deadline of 1 s, these times are 3.5 s and 35 s. In a fleet of n live
     /// instances, the interval in this calculation is n times as long. The first call that probes without a successful
-    /// check is logged. The requirement ends with the runner.
+    /// check is logged. The requirement ends when the runner (the task that makes the checks) ends.
     pub const fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
-    /// Limits the checks that this and other health probes make at the same time. A check waits until the bound permits
-    /// the check, and its deadline does not include this wait. Default: the bound of the registry that runs the probe,
-    /// or no bound.
+    /// Sets the limit on checks that run at the same time. Health probes with clones of one limit share the limit. A
+    /// check above the limit waits, and its deadline does not include the wait. Default: the limit of the registry that
+    /// runs the probe, or no limit.
     pub fn limit(mut self, limit: &HealthLimit) -> Self {
         self.limit = Some(limit.clone());
         self
     }
 
-    /// Returns the future that runs the health probe, for [`tokio::spawn`].
+    /// Returns the future that makes the checks. Pass the future to [`tokio::spawn`].
     ///
     /// The future ends when the circuit is dropped, or when another runner of the circuit begins. A runner begins with
     /// the first poll of its future.
@@ -193,8 +197,8 @@ impl HealthProbe {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time enabled, the future panics as soon as its circuit is not closed. Under a
-    /// slow-call rule it panics at the first poll. In a test with paused time, give the circuit a
+    /// Outside a tokio runtime with time enabled, the future panics when its circuit opens, or at the first poll if the
+    /// circuit has a slow-call rule. In a test with paused time, give the circuit a
     /// [`TokioClock`](crate::clock::TokioClock).
     pub fn run(self) -> Result<HealthRun, ConfigError> {
         self.check_times()?;
@@ -212,7 +216,7 @@ impl HealthProbe {
         self.circuit.upgrade().is_some()
     }
 
-    /// Sets the bound that a registry has for all its checks, unless the application has set a bound.
+    /// Sets the limit of the registry, unless the application has set a limit for this health probe.
     #[cfg(feature = "store")]
     pub(crate) fn or_limit(mut self, limit: &HealthLimit) -> Self {
         self.limit.get_or_insert_with(|| limit.clone());
@@ -233,5 +237,5 @@ impl fmt::Debug for HealthProbe {
 }
 
 type Check = Arc<dyn Fn() -> Answer + Send + Sync>;
-/// The future of one check. The error of the check is a text.
+/// The future of one check. The error is a text that describes the problem.
 type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;

@@ -1,8 +1,8 @@
-//! The selection of the circuit of a request, which is one circuit for all requests or one circuit for each key.
+//! The selection of the circuit for a request. Either all requests share one circuit, or each key has a circuit.
 //!
-//! [`OneCircuit`] is the default, and has one circuit for all requests through a layer. With the feature
-//! `keyed`, `Keyed` has one circuit of a registry for each host, path, method or tenant. The number of keys
-//! is bounded, and every key is checked before it becomes a name, because keys come from requests.
+//! [`OneCircuit`] is the default, and has one circuit for all requests through a layer. With the feature `keyed`,
+//! `Keyed` has one circuit of a registry for each host, path, method or tenant. Keys come from requests. Therefore the
+//! number of keys is limited, and every key is checked before it becomes the name of a circuit.
 
 #[cfg(feature = "keyed")]
 mod absent;
@@ -36,24 +36,24 @@ use {crate::config::ConfigBuilder, crate::registry::Registry};
 
 /// Selects the circuit of a request. The type parameter `K` of a layer implements this trait.
 pub trait Select<Req> {
-    /// Returns the circuit if all requests share one circuit, so that `poll_ready` can use the circuit.
+    /// Returns the circuit that all requests share, so that `poll_ready` can use the circuit before a request is known.
     /// Returns `None` if the circuit depends on the request.
     fn shared(&self) -> Option<&Circuit>;
 
-    /// Calls `act` with the circuit of the request. With `None`, the request passes unguarded, which means without a
-    /// circuit.
+    /// Calls `act` with the circuit of the request, or with `None` if the request passes unguarded (without a circuit).
     ///
     /// `act` gets a reference, because cloning a handle would cost more than finding the circuit.
     fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
 
-    /// Returns the circuit whose restore `poll_ready` awaits. If the circuits depend on the request and are restored
-    /// together, one circuit stands for the restore of all. Default: `None`.
+    /// Returns the circuit that must be restored from the store before `poll_ready` is ready. For circuits that depend
+    /// on the request, this is a placeholder circuit, which counts as restored when all these circuits are restored.
+    /// Default: `None`.
     fn gate(&self) -> Option<&Circuit> {
         None
     }
 }
 
-/// The one circuit that all requests of a layer share, which is the default of a layer.
+/// The default selection of a layer, with one circuit for all requests.
 #[derive(Debug, Clone)]
 pub struct OneCircuit(pub(crate) Circuit);
 
@@ -71,85 +71,87 @@ impl<Req> Select<Req> for OneCircuit {
 
 /// One circuit for each key, such as a host or a tenant. Clones are handles to the same circuits.
 ///
-/// The first request of a key creates its circuit from the template. The circuit belongs to the registry, so
-/// that operators see the circuit in the registry and a store keeps its state. Later lookups take no lock and
-/// allocate nothing.
+/// The first request with a key creates the circuit of the key from the template. The circuit is in the registry, so
+/// that operators can see the circuit and a store can keep its state. Later lookups take no lock and allocate nothing.
 ///
 /// # The name of a circuit
 ///
-/// The name is the prefix and the key. A key that is not a valid name (empty, too long, with spaces or
-/// control characters) becomes its first characters, `~` and 128 bits of its SHA-256 in hexadecimal. The name
-/// of a key is the same on every instance and after every restart. A key that already looks like a hashed
-/// name is hashed too, so that a caller cannot forge the name of another key. Finding two keys with the same
-/// name takes 2^64 tries. Finding another key for a given name takes 2^128 tries. Keys are not normalised.
-/// For example, `A.example` and `a.example` are two keys unless the closure returns the same key for both.
+/// The name is the prefix followed by the key. A key is not a valid name if it is empty, too long, or has spaces or
+/// control characters. Such a key is replaced by its first characters, a `~`, and 128 bits of its SHA-256 hash in
+/// hexadecimal. A key has the same name on every instance and after every restart. A key that already looks like a
+/// hashed name is hashed too, so that a caller cannot forge the name of another key. Finding two keys with the same
+/// name takes 2^64 tries. Finding a second key for a given name takes 2^128 tries. Keys are not normalised. For
+/// example, `A.example` and `a.example` are two keys unless the closure returns the same key for both.
 ///
-/// All names that begin with the [prefix](KeyedBuilder::prefix) belong to the layer. No circuit of the application and
-/// no other layer of the registry has such a name, so that a caller who chooses keys can harm only the circuits of this
-/// layer.
+/// All names that begin with the [prefix](KeyedBuilder::prefix) belong to the layer. The registry refuses these names
+/// for the circuits of the application and of other layers. Therefore a caller who chooses keys can harm only the
+/// circuits of this layer.
 ///
 /// # Bounds
 ///
-/// At most [`max_keys`](KeyedBuilder::max_keys) keys are known. When a further key arrives, or when the registry has no
-/// room for a new key, an eighth of the known keys is evicted. The order is as follows.
+/// The layer knows at most [`max_keys`](KeyedBuilder::max_keys) keys. When a further key arrives, or when the registry
+/// has no room for a new key, the layer evicts an eighth of the known keys. The order of eviction is as follows.
 ///
-/// 1. Circuits that came back from the store and have had no call.
-/// 2. Circuits that know nothing, least recently used first. Such a circuit is closed, without failures or slow calls
-///    in its evidence, without a call under way, and without recent openings that lengthen the next open duration. The
-///    time of use has a resolution of 17 ms.
-/// 3. All other circuits, the circuits of the keys with the fewest calls first. Rejected and cancelled calls are not
-///    included in the number of calls.
+/// 1. Circuits that were restored from the store and have had no call.
+/// 2. Circuits without history, least recently used first. A circuit without history is closed, and has no failures or
+///    slow calls in its window and no calls under way. It has no recent openings that lengthen the next open duration.
+///    The time of the last use has a resolution of 17 ms.
+/// 3. All other circuits. Circuits whose keys have the fewest calls are evicted first. Rejected and cancelled calls are
+///    not included in the number of calls.
 ///
-/// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too, unless its circuit would reject the next
-/// call, or has calls under way, or the application has a handle to it. A circuit that an operator holds is never
-/// evicted.
+/// A key that was not used for [`idle`](KeyedBuilder::idle) is evicted too. A key stays if its circuit would reject the
+/// next call or has calls under way, or if the application has a handle to the circuit. A circuit that an operator
+/// holds is never evicted.
 ///
 /// An evicted circuit leaves the registry. Its calls under way end as usual, and its unsaved state is written to the
-/// store. A circuit that knew something stays in memory, and the next circuit of its key inherits its state and its
-/// evidence, without a wait and without a store. Once `idle` has passed since the eviction, the next circuit inherits
-/// only from a circuit that would reject the next call. At most `max_keys` evicted circuits stay in memory. If there
-/// are more, circuits whose keys were not used for `idle` are forgotten first, and then the circuits of the keys with
-/// the fewest calls. The layer remembers how many calls the forgotten keys had, so that a host in use stays longer the
-/// next time. With a `max_keys` of up to 4 096, this memory has at least the last 85 × `max_keys` forgotten keys. With
-/// a larger `max_keys`, the memory has at least the last 349 000. Therefore a flood of keys hardly delays the opening
-/// of another key's circuit, see [keys of strangers](crate::guide::stacks#keys-of-strangers). With a store, the circuit
-/// of a forgotten key is restored when the key is used again, but its first call does not wait for that restore. When
-/// the last clone of a `Keyed` is dropped, all its circuits leave the registry.
+/// store. An evicted circuit with history stays in memory. When its key is used again, the new circuit inherits the
+/// state and the window of the evicted circuit at once, also without a store. If `idle` has passed since the eviction,
+/// the new circuit inherits only from an evicted circuit that would reject the next call.
 ///
-/// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** for the next second. A
-/// healthy host must not be rejected because of other hosts. Calls also pass unguarded if the circuits of the
-/// application and of other layers fill the registry, or if the template refuses the settings of a key. Unguarded calls
-/// are counted in `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`, `registry_full` or `config`,
-/// and in [`status`](Self::status). A warning is logged at most once a minute.
+/// At most `max_keys` evicted circuits stay in memory. If there are more, the layer forgets circuits whose keys were
+/// not used for `idle`, and then circuits whose keys have the fewest calls. The layer still remembers the number of
+/// calls of a forgotten key. If the key returns, its earlier calls are counted, so that a key in use is not forgotten
+/// again soon. With a `max_keys` of up to 4 096, the layer remembers at least the last 85 × `max_keys` forgotten keys.
+/// With a larger `max_keys`, the layer remembers at least the last 349 000 forgotten keys. Therefore a caller who sends
+/// very many keys can hardly delay the opening of other circuits, see [keys of
+/// strangers](crate::guide::stacks#keys-of-strangers).
+///
+/// With a store, the circuit of a forgotten key is restored when the key is used again. The first call does not wait
+/// for the restore. When the last clone of a `Keyed` is dropped, all its circuits leave the registry.
+///
+/// If operators hold nearly all circuits of the layer, calls of new keys pass **unguarded** (without a circuit) for the
+/// next second. The calls are not rejected, because their hosts may be healthy. Calls also pass unguarded if the
+/// circuits of the application and of other layers fill the registry, or if the settings from the template are invalid.
+/// Unguarded calls are counted in `circuit_breaker_unguarded_calls_total{reason}`, with the reason `full`,
+/// `registry_full` or `config`, and in [`status`](Self::status). A warning is logged at most once a minute.
 ///
 /// # Restarts
 ///
-/// With a store, the circuits under the prefix that are not closed in the store are restored before a call uses their
-/// keys. They are restored when the registry starts, or when the `Keyed` is built if the registry has already started.
+/// With a store, keyed circuits that are open, half-open or held in the store are restored before a call uses their
+/// keys. The restore begins when the registry starts, or when the `Keyed` is built if the registry has already started.
 /// At most `max_keys` circuits are restored in this way. Circuits that reject calls or that an operator holds come
-/// first, then circuits that this instance has written, then the circuits that were written last. A circuit that would
-/// admit the next call and was not written for `idle` is not restored. If `first_call_waits` of the registry is set,
-/// the services of a layer wait in `poll_ready` until these circuits are restored, at most for that duration.
-/// [`circuit`](Self::circuit) does not wait.
+/// first, then circuits that this instance has written, then the other circuits, most recently written first. A circuit
+/// is not restored if it would admit the next call and was not written for `idle`. If `first_call_waits` of the
+/// registry is set, the services of a layer wait in `poll_ready` until these circuits are restored, at most for the
+/// duration of `first_call_waits`. [`circuit`](Self::circuit) does not wait.
 ///
-/// Another program may share the store and have circuits whose names begin with the prefix. The layer cannot
-/// distinguish these circuits from the circuits of its keys, so give other circuits other names, or give each program a
-/// store of its own.
+/// If another program shares the store, its circuits must not have names that begin with the prefix. The layer cannot
+/// distinguish circuits of another program from the circuits of its keys.
 ///
 /// # Metrics
 ///
-/// At first, all keys share one label `service`, which is the prefix followed by `other`. A key gets its own name as
-/// the label when the key was used often enough, as long as the [`label_budget`](KeyedBuilder::label_budget) lasts.
-/// Calls within 17 ms count as one use. Each label of the first half of the budget costs 8 uses, of the next quarter
-/// 32, of the next eighth 128, and so on. A caller can therefore not take all labels with a few calls for each key.
-/// Once a key has its own label, the calls of its circuit are counted under this label, and the next event or refresh
-/// moves the gauges to this label.
+/// At first, all keys share one value of the label `service`, which is the prefix followed by `other`. A key that was
+/// used often enough gets its own name as the label, as long as the [`label_budget`](KeyedBuilder::label_budget) lasts.
+/// All calls within 17 ms count as one use. A label from the first half of the budget costs 8 uses of the key. A label
+/// from the next quarter costs 32 uses, a label from the next eighth 128 uses, and so on. Therefore a caller cannot
+/// take all labels with a few calls for each key. Once a key has its own label, the calls of its circuit are counted
+/// under this label. The gauges move to this label with the next event or refresh.
 ///
-/// Under the shared label, counters are sums over its circuits. The gauges `circuit_breaker_tripped` and
-/// `circuit_breaker_state` count circuits, and `circuit_breaker_failures_1m` is absent. Recorders of metrics cannot
-/// remove a label. Therefore an evicted key keeps its label, with gauges at zero, and uses the label again when the key
-/// is used again. A layer has at most `label_budget` labels and the shared label for as long as the layer lives. Log
-/// lines always have the name of the circuit.
+/// Under the shared label, each counter is the sum over all circuits with this label. The gauges
+/// `circuit_breaker_tripped` and `circuit_breaker_state` count circuits, and `circuit_breaker_failures_1m` is absent.
+/// Metrics recorders cannot remove a label. Therefore an evicted key keeps its label, with gauges at zero. When the key
+/// is used again, its circuit has the same label. A layer has at most `label_budget` labels and the shared label for as
+/// long as the layer lives. Log lines always have the name of the circuit.
 ///
 /// # Examples
 ///
@@ -183,9 +185,9 @@ impl Keyed<()> {
     /// Starts a builder with the default settings and a template for the circuits. The circuits belong to
     /// `registry`.
     ///
-    /// The template gets the name of the circuit, and can return different settings for different names. If the
-    /// template sets another name, that name has no effect. Therefore `move |_| settings.clone()` works with one
-    /// existing configuration.
+    /// The template gets the name of the circuit, and can return different settings for different names. A name that
+    /// the template sets is ignored. Therefore the template `move |_| settings.clone()` works with one existing
+    /// configuration.
     pub fn builder<T>(registry: &Registry, template: T) -> KeyedBuilder
     where
         T: Fn(&str) -> ConfigBuilder + Send + Sync + 'static,
@@ -203,8 +205,9 @@ impl<F: Send + Sync> crate::group::Layer for Parts<F> {
 
 #[cfg(feature = "keyed")]
 impl<F: Send + Sync + 'static> Keyed<F> {
-    /// Creates the layer. `circuits` creates the map of circuits. Its argument is a reference to the new layer, which
-    /// the groups of the circuits use to find circuits whose keys are not in use.
+    /// Creates the layer. `circuits` returns the map of circuits for the layer. The argument of `circuits` is a weak
+    /// reference to the new layer. The groups of the circuits use this reference to count circuits whose keys are not
+    /// in use.
     fn new(key: F, circuits: impl FnOnce(std::sync::Weak<dyn crate::group::Layer>) -> Circuits) -> Self {
         let parts =
             Arc::new_cyclic(|parts: &std::sync::Weak<Parts<F>>| Parts { key, circuits: circuits(parts.clone()) });
@@ -219,17 +222,17 @@ impl<F: Send + Sync + 'static> Keyed<F> {
 
 #[cfg(feature = "keyed")]
 impl<F> Keyed<F> {
-    /// Returns the circuit of a key, and creates the circuit if necessary. The key counts as used. Returns
-    /// `None` if calls of the key currently pass unguarded.
+    /// Returns the circuit of a key, and creates the circuit if necessary. The call of this method counts as a use of
+    /// the key. Returns `None` if calls of the key currently pass unguarded (without a circuit).
     ///
-    /// Use this method for calls outside tower. A stored handle stays valid after an eviction, but the key
-    /// may then get another circuit.
+    /// Use this method for calls outside tower. If the application stores the handle, the handle stays valid after an
+    /// eviction of the key. The key may then get a new circuit.
     #[must_use]
     pub fn circuit(&self, key: &str) -> Option<Circuit> {
         self.parts.circuits.with(key, |circuit| Some(circuit?.clone()))
     }
 
-    /// Returns the number of keys, and the numbers of evictions and of unguarded calls.
+    /// Returns the number of known keys, the number of evictions, and the number of unguarded calls.
     #[must_use]
     pub fn status(&self) -> KeyedStatus {
         self.parts.circuits.status()
@@ -272,15 +275,15 @@ impl<F> fmt::Debug for Keyed<F> {
     }
 }
 
-/// The number of keys of a [`Keyed`], and the numbers of evictions and of unguarded calls.
+/// The number of known keys of a [`Keyed`], the number of evictions, and the number of unguarded calls.
 #[cfg(feature = "keyed")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct KeyedStatus {
     /// The number of keys that are currently known, which is at most [`max_keys`](KeyedBuilder::max_keys).
     pub keys: usize,
-    /// The number of keys that were evicted since the start.
+    /// The number of evictions of keys since the `Keyed` was built.
     pub evicted: u64,
-    /// The number of calls since the start that had a key and passed unguarded.
+    /// The number of calls with a key that passed unguarded (without a circuit) since the `Keyed` was built.
     pub unguarded: u64,
 }

@@ -1,8 +1,8 @@
-//! The layer of the circuit breaker, which puts services behind a circuit and configures the judgement and the
-//! rejection of calls.
+//! The layer of the circuit breaker, which puts services behind a circuit. The layer also configures how calls are
+//! classified and rejected.
 //!
-//! All state belongs to the circuit, which the user creates once. Applying the layer creates no state, because axum may
-//! apply a layer again for every request.
+//! All state belongs to the circuit, which the user creates once. The layer creates no state when it is applied to a
+//! service, because axum may apply a layer again for every request.
 
 use std::fmt;
 
@@ -64,8 +64,8 @@ impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
     ///
     /// The services of the layer are ready when the inner service is ready, because the circuit is known only when the
     /// request arrives. If the registry has a store and sets `first_call_waits`, the services are ready only after the
-    /// restore of the circuits, or once that duration has passed. After a rejected call the inner service stays ready,
-    /// and keeps its reserved resources until the next call or until the service is dropped.
+    /// circuits are restored, or after that duration. After a rejected call the inner service stays ready. It keeps its
+    /// reserved resources until the next call or until the service is dropped.
     pub fn keyed(circuits: Keyed<F>) -> Self {
         let (classifier, rejection) = (DefaultClassifier, BoxedErrors);
         Self { circuits, classifier, rejection, when_open: WhenOpen::Reject }
@@ -73,14 +73,14 @@ impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
 }
 
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
-    /// Judges calls by a function or a closure over the result.
+    /// Classifies calls with a function or a closure that gets the result of the call.
     ///
-    /// Use a function if the error is `BoxError`. With a closure over `&BoxError`, `tokio::spawn(stack.oneshot(..))`
-    /// does not compile, because rustc checks a spawned future for every lifetime of the box, and a closure accepts
-    /// only one lifetime. The [guide] has the error in full.
+    /// Use a function if the error is `BoxError`. With a closure that gets a `&BoxError`,
+    /// `tokio::spawn(stack.oneshot(..))` does not compile. Rustc checks a spawned future for every lifetime of the box,
+    /// but a closure accepts only one lifetime. The [guide] shows the full compiler error.
     ///
-    /// The reason of an opening has the kind of the failure and no text of the error. For the text, implement
-    /// [`Classifier::describe`](crate::classify::Classifier::describe).
+    /// When the circuit opens, the reason contains the kind of the failure, but not the text of the error. To add the
+    /// text, implement [`Classifier::describe`](crate::classify::Classifier::describe).
     ///
     /// [guide]: crate::guide::troubleshooting#implementation-of-fnonce-is-not-general-enough-in-a-task-or-a-handler
     ///
@@ -107,16 +107,16 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F>, R, K>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
-        // of the method that receives the closure.
+        // The bound must be on this method. The compiler infers the reference lifetimes of a closure only from the
+        // bound of the method to which the closure is passed.
         F: Fn(Result<&Res, &Err>) -> Outcome,
     {
         self.classifier(FnClassifier::new(f))
     }
 
-    /// Judges calls by a function or a closure over the error. Every response is a success. As with
-    /// [`classify`](Self::classify), use a function instead of a closure over `&BoxError`. The reason of an opening has
-    /// no text of the error.
+    /// Classifies failed calls with a function or a closure that gets the error. Every response is a success. As with
+    /// [`classify`](Self::classify), use a function if the error is `BoxError`. When the circuit opens, the reason does
+    /// not contain the text of the error.
     pub fn classify_error<Err, F>(self, f: F) -> CircuitBreakerLayer<ErrorClassifier<F>, R, K>
     where
         F: Fn(&Err) -> Outcome,
@@ -124,8 +124,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.classifier(ErrorClassifier::new(f))
     }
 
-    /// Judges calls by a closure over the response. The default classifier judges the errors, and the reason of an
-    /// opening has the text of the error.
+    /// Classifies responses with a closure. The default classifier classifies errors. When the circuit opens after an
+    /// error, the reason contains the text of the error.
     pub fn classify_response<Res, F>(self, f: F) -> CircuitBreakerLayer<ResponseClassifier<F>, R, K>
     where
         F: Fn(&Res) -> Outcome,
@@ -133,18 +133,18 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.classifier(ResponseClassifier::new(f))
     }
 
-    /// Judges calls by a classifier of your own.
+    /// Classifies calls with your own classifier.
     pub fn classifier<C2>(self, classifier: C2) -> CircuitBreakerLayer<C2, R, K> {
         let Self { circuits, rejection, when_open, .. } = self;
         CircuitBreakerLayer { circuits, classifier, rejection, when_open }
     }
 
-    /// Takes the criticality of each call from a closure over the request. While the circuit must reject some calls,
-    /// because it [ramps](crate::config::ConfigBuilder::ramp) or [throttles](crate::config::ConfigBuilder::throttle),
-    /// less critical calls are rejected first. A half-open circuit takes its probes from less critical calls, if there
-    /// are any.
+    /// Sets a closure that returns the criticality of a request. While the circuit rejects only some calls, because of
+    /// its [ramp](crate::config::ConfigBuilder::ramp) or [throttle](crate::config::ConfigBuilder::throttle), less
+    /// critical calls are rejected first. A half-open circuit takes its probes from less critical calls, if there are
+    /// any.
     ///
-    /// Set the classifier before this method, because a later classifier replaces the closure. Without this method
+    /// Set the classifier first. If a classifier is set after this method, the closure is lost. Without this method
     /// every call is [`Standard`](Criticality::Standard).
     ///
     /// ```
@@ -162,27 +162,27 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn criticality<Req, F>(self, f: F) -> CircuitBreakerLayer<WithCriticality<C, F>, R, K>
     where
-        // The bound is on this method, because the compiler infers the reference lifetime of a closure from the bound
-        // of the method that receives the closure.
+        // The bound must be on this method. The compiler infers the reference lifetime of a closure only from the bound
+        // of the method to which the closure is passed.
         F: Fn(&Req) -> Criticality,
     {
         let Self { circuits, classifier, rejection, when_open } = self;
         CircuitBreakerLayer { circuits, classifier: WithCriticality::new(classifier, f), rejection, when_open }
     }
 
-    /// Rejects calls with [`Error::Rejected`](crate::Error). Callers can match on this error, and a rejection allocates
-    /// nothing.
+    /// Rejects calls with the error [`Error::Rejected`](crate::Error) instead of a boxed error. Callers can match on
+    /// this error, and a rejection allocates nothing.
     ///
-    /// If an inner layer has `BoxError` as its error, keep the default, because `Error<BoxError>` is not a
+    /// Keep the boxed errors if the error of the inner service is `BoxError`, because `Error<BoxError>` is not a
     /// `std::error::Error`.
     pub fn typed_errors(self) -> CircuitBreakerLayer<C, TypedErrors, K> {
         self.rejection(TypedErrors)
     }
 
-    /// Converts rejections and the errors of the service into an error type of your own.
+    /// Converts rejections and the errors of the service into your own error type.
     ///
     /// Code that is generic over the service `S` needs the bound `S::Error: 'static`, because the default classifier
-    /// looks for known types in the error.
+    /// downcasts the error to known types.
     ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, Rejected};
@@ -202,8 +202,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.rejection(ErrorsAs::new())
     }
 
-    /// Answers rejected calls with the response that `respond` returns, and keeps the error type of the service. Use
-    /// this method for axum's `Router::layer`, `option_layer` and tonic servers.
+    /// Returns a response from `respond` to each rejected call, instead of an error. The error type of the service is
+    /// unchanged. Use this method for axum's `Router::layer`, for `option_layer` and for tonic servers.
     pub fn respond_with<Res, F>(self, respond: F) -> CircuitBreakerLayer<C, Respond<F>, K>
     where
         F: Fn(Rejected) -> Res,
@@ -211,7 +211,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
         self.rejection(Respond::new(respond))
     }
 
-    /// Rejects calls with a [`Rejection`](crate::rejection::Rejection) of your own or of a protocol.
+    /// Sets the [`Rejection`](crate::rejection::Rejection), which creates the response or the error of a rejected call.
     pub fn rejection<R2>(self, rejection: R2) -> CircuitBreakerLayer<C, R2, K> {
         self.map_rejection(|_| rejection)
     }

@@ -1,8 +1,8 @@
 //! A circuit breaker for tower services.
 //!
-//! While a service is down, its circuit rejects calls immediately, without calling the service, and returns an error
-//! that states the reason in one sentence. A few probes find out when the service is back. Failures count by weight. A
-//! hard failure weighs 1.0, and a timeout weighs 0.5.
+//! While a service is down, its circuit rejects calls immediately, without calling the service. The error of a rejected
+//! call states the reason in one sentence. A few calls, the probes, detect when the service is back. Each failure has a
+//! weight. A hard failure weighs 1.0, and a timeout weighs 0.5.
 //!
 //! **Open means rejecting. Closed means letting calls through.**
 //!
@@ -55,31 +55,32 @@
 //!
 //! # Names
 //!
-//! The root has the types that programs pass, match on and keep. The types that programs only receive have longer
-//! paths. The parts of a [`Status`] are in [`circuit`], [`state`] and [`window`]. The answers of a [`Registry`] are
-//! in [`operation`], `coordinator` and `store`. The types of a layer's settings are in [`classify`], [`rejection`],
-//! [`fallback`] and `body`.
+//! The crate root exports the types that programs pass, match on and keep. The types that programs only receive are in
+//! modules. The parts of a [`Status`] are in [`circuit`], [`state`] and [`window`]. The types that the methods of a
+//! [`Registry`] return are in [`operation`], `coordinator` and `store`. The types for the settings of a layer are in
+//! [`classify`], [`rejection`], [`fallback`] and `body`.
 //!
 //! # Features
 //!
 //! On docs.rs each item names the features that it needs.
 //!
-//! * `metrics`, `tracing` (both default): observers on every circuit that report to the crates of these names, unless
-//!   the builder of the circuit omits them.
-//! * `http`: classifiers and rejections for HTTP and gRPC, and bodies that are tracked to their end. `tonic`,
-//!   `reqwest`: classifiers for the errors of these two crates, and rejections as their types.
+//! * `metrics`, `tracing` (both default): metrics and log lines of every circuit, through the crates with these names.
+//!   The builder of a circuit can disable the metrics and log lines.
+//! * `http`: classifiers and rejections for HTTP and gRPC, and permits that last until the end of a body. `tonic`,
+//!   `reqwest`: classifiers for the errors of these two crates, and rejections as the types of these crates.
 //! * `keyed`: a circuit for each host, path, method or tenant.
-//! * `store`: records, the trait of stores, the coordinator and `MemoryStore`. `file`, `sqlite`,
-//!   `postgres`, `redis`: one store each.
+//! * `store`: the trait `Store`, `MemoryStore`, and the coordinator, which synchronises circuits with a store. `file`,
+//!   `sqlite`, `postgres`, `redis`: one store each.
 //! * `tls-rustls`: TLS to Postgres and Redis.
 //! * `retry`: retries that recognise rejections, for tower's `RetryLayer`.
 //! * `settings`: settings from a TOML or JSON file and from the environment.
-//! * `admin`: an axum router with JSON, events and one page.
-//! * `cli`: the binary `circuitctl`, which operates circuits through their store.
-//! * `health`: health probes at an HTTP or gRPC address of the configuration. Probes by a closure need no feature.
+//! * `admin`: an axum router that shows circuits as JSON, as events and on a page, and that takes orders.
+//! * `cli`: the binary `circuitctl`, which shows and changes the circuits in a store.
+//! * `health`: health probes for an HTTP or gRPC address in the configuration. Health probes with a closure need no
+//!   feature.
 //! * `load-shed`: `shed`, a layer that refuses heavy operations while the machine is busy.
-//! * `test-util`: `testing`, `MockClock`, which a test moves by hand, `FaultyStore`, and the conformance suite of
-//!   stores.
+//! * `test-util`: helpers for tests in `testing`, `FaultyStore`, a test suite for your own stores, and `MockClock`,
+//!   whose time a test sets.
 //! * `full`: all features except `test-util`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -104,8 +105,8 @@ pub mod event;
 pub mod fallback;
 mod future;
 mod group;
-// The guides are text only. The module is compiled for the documentation, and for the tests of the code in the guides,
-// which need every feature.
+// The module contains only documentation. Therefore the module is compiled only for rustdoc and for the doc tests. The
+// doc tests need every feature.
 #[cfg(all(doc, any(not(doctest), feature = "full")))]
 pub mod guide;
 pub mod health;
@@ -155,7 +156,7 @@ pub use service::{CircuitBreaker, WhenOpen};
 pub use state::{By, Criticality, Mode, Reason, RejectReason, Standing, State, Transition};
 pub use window::Window;
 
-/// The code of the README, which the doc tests compile.
+/// Includes the README, so that the doc tests compile its code.
 #[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,40 +1,41 @@
-//! Suggestions for misspelt names ("did you mean"), by the edit distance to the known names.
+//! Suggestions for misspelt names ("did you mean"), chosen by edit distance.
 //!
-//! The sender of a request can choose the names of keyed circuits, and can send a wrong name of any length. Therefore
-//! the work for a suggestion is limited. The limit counts the cells of the table of edit distances, and not the names.
-//! Only a band of the table is computed, and a comparison ends when the two names can no longer be near. The limit for
-//! one suggestion is about a millisecond of work, so that a suggestion needs no thread of its own.
+//! A remote caller can send a misspelt name of any length, and can create keyed circuits with many names. Therefore the
+//! work for a suggestion is limited. The unit of work is a computed cell of the table of edit distances. Only a band of
+//! the table is computed, and a comparison ends when the two names can no longer be near. The limit for one suggestion
+//! is about a millisecond of work, which is short enough for an async task.
 
-/// Returns the name that is closest to `typed`, if it is close enough for a suggestion.
+/// Returns the name with the smallest edit distance to `typed`, or `None` if no name is near enough for a suggestion.
 ///
-/// Upper and lower case are the same. At most a third of the letters may be wrong, because a text with more wrong
-/// letters is another word. One wrong letter is always allowed. More than [`MOST_CHANGES`] wrong letters are never
-/// allowed. If all names need more work than [`Work::of_one`], only the first names are compared.
+/// Upper and lower case are equal. A name is near enough if at most a third of the letters of `typed` are wrong. One
+/// wrong letter is always allowed, and more than [`MOST_CHANGES`] wrong letters are never allowed. If the names need
+/// more work than [`Work::of_one`] allows, only the first names are compared.
 pub(crate) fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     Work::of_one().nearest(typed, names)
 }
 
-/// The work that the remaining comparisons may do, in cells of the table of edit distances.
+/// The amount of work that is left for comparisons, in cells of the table of edit distances.
 #[derive(Debug)]
 pub(crate) struct Work {
     cells: usize,
 }
 
 impl Work {
-    /// Returns the limit of the work for one suggestion.
+    /// Returns the amount of work that is allowed for one suggestion.
     pub(crate) const fn of_one() -> Self {
         Self { cells: 1 << 20 }
     }
 
-    /// Returns the limit of the work for all suggestions in one report of misspelt names.
+    /// Returns the amount of work that is allowed for all suggestions in one report of misspelt names.
     pub(crate) const fn of_report() -> Self {
         Self { cells: 1 << 25 }
     }
 
-    /// Returns the name that is closest to `typed`, as [`nearest`] does, until the limit of the work is reached.
+    /// Returns the name with the smallest edit distance to `typed`, as the function [`nearest`] does. When the allowed
+    /// work is used up, the remaining names are not compared.
     pub(crate) fn nearest<'a>(&mut self, typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-        // A text of more than `LONGEST` letters is no misspelt name. Its end is not read, because it can be a whole
-        // request.
+        // A text of more than `LONGEST` letters cannot be a misspelt name. The rest of such a text is not read, because
+        // a text can be as long as a request.
         let typed = folded(typed.chars().take(LONGEST + 1));
         if typed.len() > LONGEST {
             return None;
@@ -42,7 +43,7 @@ impl Work {
         let mut limit = (typed.len() / 3).clamp(1, MOST_CHANGES);
         let (mut near, mut table) = (None::<(usize, &str)>, Table::default());
         for name in names {
-            // Each name costs some work, even if the name is not compared, because its letters are counted.
+            // Counting the letters of a name costs some work, even if the name is not compared.
             let Some(left) = self.cells.checked_sub(EACH) else { break };
             self.cells = left;
             if name.len() > LONGEST * 4 || name.chars().count().abs_diff(typed.len()) > limit {
@@ -52,7 +53,8 @@ impl Work {
             self.cells = self.cells.saturating_sub(cells);
             if distance <= limit && near.is_none_or(|near| (distance, name) < near) {
                 near = Some((distance, name));
-                // A later name must be at least as near, so that a smaller band of the table is enough.
+                // Only a name with at most this distance can still be the result. The smaller limit makes the band of
+                // the table narrower.
                 limit = distance;
             }
         }
@@ -60,7 +62,8 @@ impl Work {
     }
 }
 
-/// The buffers for the rows of the table, which are kept so that further comparisons allocate nothing.
+/// Buffers for one name and for three rows of the table of edit distances. The buffers are reused, so that further
+/// comparisons allocate nothing.
 #[derive(Debug, Default)]
 struct Table {
     name: Vec<char>,
@@ -68,9 +71,10 @@ struct Table {
 }
 
 impl Table {
-    /// Returns the distance of the two names and the number of computed cells. The distance is the number of letters to
-    /// insert, remove, replace, or exchange with their neighbour (optimal string alignment). If the returned distance
-    /// is above `limit`, the true distance is above `limit`, but may be another number.
+    /// Returns the edit distance of the two names and the number of computed cells. The distance is the smallest number
+    /// of steps that make the names equal. A step inserts, removes or replaces a letter, or swaps two neighbouring
+    /// letters (optimal string alignment). If the true distance is above `limit`, the result is some number above
+    /// `limit`.
     fn distance(&mut self, typed: &[char], name: &str, limit: usize) -> (usize, usize) {
         let Self { name: letters, rows: [before, row, next] } = self;
         letters.clear();
@@ -84,7 +88,7 @@ impl Table {
         let mut cells = width;
         let mut least_before = 0;
         for (i, letter) in typed.iter().enumerate() {
-            // A cell outside the band has a distance above `limit`, so that its value stays `far`.
+            // Cells outside of the band have a distance above `limit`. Their value stays `far`.
             let (start, end) = (i.saturating_sub(limit), width.min(i + limit + 1));
             next[start] = if start == 0 { (i + 1).min(far) } else { far };
             let mut least = next[start];
@@ -101,8 +105,8 @@ impl Table {
                 next[end + 1] = far;
             }
             cells += end.saturating_sub(start);
-            // The comparison ends if all cells of two rows are above the limit. One row is not enough, because an
-            // exchange of neighbours uses the row before the last.
+            // The comparison ends if all cells of two successive rows are above the limit. One row is not enough,
+            // because a swap of neighbouring letters uses the row before the previous row.
             if least.min(std::mem::replace(&mut least_before, least)) > limit {
                 return (far, cells);
             }
@@ -117,17 +121,18 @@ fn folded(letters: impl Iterator<Item = char>) -> Vec<char> {
     folded_letters(letters).collect()
 }
 
-/// Returns the letters in lower case. A letter stays one letter, so that the length of a name is known without a copy.
+/// Returns the letters in lower case. Each letter becomes exactly one letter, so that the number of letters does not
+/// change.
 fn folded_letters(letters: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
     letters.map(|letter| letter.to_lowercase().next().unwrap_or(letter))
 }
 
-/// The largest number of wrong letters. More wrong letters are no typing mistake, even in a long word.
+/// The largest number of wrong letters. Even in a long word, more wrong letters are probably not a typing mistake.
 const MOST_CHANGES: usize = 8;
-/// The largest number of letters in a text that is compared, which is the length of the longest valid name plus
-/// [`MOST_CHANGES`].
+/// The largest number of letters in a text that is compared. The value is the largest length of a valid name, which is
+/// 200, plus [`MOST_CHANGES`].
 const LONGEST: usize = 208;
-/// The work in cells that each name costs, even if the name is not compared.
+/// The number of cells that is subtracted from the allowed work for each name, even if the name is not compared.
 const EACH: usize = 16;
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
-//! The orders of operators. An order changes one circuit, names its user and its reason, and applies to all instances
-//! that share a store.
+//! Orders of operators. An order changes one circuit on all instances that share a store. Each order names its user and
+//! its reason.
 //!
-//! An [`Order`] that is given to a [`Registry`](crate::Registry) takes effect in this process immediately, even if the
-//! store is down. The answer says whether the order is stored, because a stored order reaches every other instance. An
-//! [`Operator`] writes the same orders only to a store, for a command line that has no circuits. Other modules decide
-//! the effect of an order. The module `circuit` decides the effect on a circuit, and `record` the effect on a stored
-//! record.
+//! With [`Registry::operate`](crate::Registry::operate), an [`Order`] takes effect in this process immediately, even if
+//! the store is down. The result says whether the order is stored. A stored order reaches every other instance. An
+//! [`Operator`] writes the same orders only to a store, for a command-line tool without circuits. The module `circuit`
+//! decides the effect of an order on a circuit, and the module `record` decides the effect on a stored record.
 //!
 //! ```text
 //! Order ──▶ Registry::operate ──▶ circuit, at once ──▶ coordinator ──▶ store ──▶ every other instance
@@ -14,14 +13,14 @@
 //!
 //! # Rules
 //!
-//! * Every order has an id. If an order is given again, to the same or to another instance, the order takes effect
-//!   once, and the answer says that the order is [`repeated`](Done::repeated).
-//! * An order can name the latest change that its operator [has seen](Order::seen). If the circuit has changed since
-//!   then, the order is refused.
-//! * A reset is refused for [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit has left
-//!   the closed state, or after an operator tripped the circuit. [`force`](Order::force) skips only this rule. To undo
-//!   a trip by mistake, use a resume, which has no cooldown.
-//! * Every act has a row in the audit, even if a newer act has superseded the act.
+//! * Every order has an id. An order that is given twice, to the same or to another instance, takes effect once. The
+//!   second result says that the order is [`repeated`](Done::repeated).
+//! * An order can name the latest change of the circuit that the operator [has seen](Order::seen). If there was a later
+//!   change, the order is refused.
+//! * For the duration [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit has left the
+//!   closed state or an operator has tripped the circuit, a reset is refused. [`force`](Order::force) skips only this
+//!   rule. To undo an accidental trip, use a resume, which has no cooldown.
+//! * Every order that was carried out has a row in the audit, even if a newer order has replaced its effect.
 
 mod answer;
 #[cfg(feature = "store")]

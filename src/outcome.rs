@@ -1,10 +1,9 @@
-//! The outcome of a call, which is the meaning of the call for its circuit (a success, a failure with a weight, or no
-//! evidence).
+//! The outcome of a call for its circuit, which is a success, a failure with a weight, or ignored.
 //!
-//! The weight of a failure is more than 0 and at most 1, where 1 is a whole failure. Through tower the classifier,
-//! which sees the request, sets the weight of a call with [`Failure::new`]. Without tower the caller sets the weight,
-//! with [`Circuit::call_with`](crate::Circuit::call_with) or [`Permit::failure`](crate::Permit::failure). The decision
-//! to trip is left to `circuit`.
+//! The weight of a failure is more than 0 and at most 1, where 1 is a whole failure. In a tower service, the classifier
+//! sets the weight with [`Failure::new`], and can use the request for this purpose. Without tower, the caller sets the
+//! weight with [`Circuit::call_with`](crate::Circuit::call_with) or [`Permit::failure`](crate::Permit::failure). The
+//! module `circuit` decides when failures open a circuit.
 
 mod failure;
 mod weight;
@@ -18,16 +17,17 @@ pub use failure::{Failure, FailureKind};
 pub use weight::{InvalidWeight, Weight};
 pub(crate) use weight::{UNIT, number, score_from_units, units_from_score};
 
-/// The meaning of a call for its circuit, which a [`Classifier`](crate::classify::Classifier) returns.
+/// The outcome of a call for its circuit. A [`Classifier`](crate::classify::Classifier) returns the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The service has done its work, even if the caller wanted another answer. For example, a 404 is a success of the
-    /// service.
+    /// The service works, even if the response is not the response that the caller wanted. For example, a 404 is a
+    /// success of the service.
     Success,
     /// The service failed. The failure has a weight.
     Failure(Failure),
-    /// The call says nothing about the service, and enters no window and no rate.
+    /// The call shows neither that the service works nor that it fails. The circuit counts the call in no window and in
+    /// no rate.
     Ignored,
 }
 
@@ -44,13 +44,13 @@ impl Outcome {
         Self::Failure(Failure::timeout())
     }
 
-    /// Returns a timeout that a deadline of the caller has caused, see [`Failure::deadline`].
+    /// Returns the outcome of a call that exceeded a deadline of its caller, see [`Failure::deadline`].
     #[must_use]
     pub const fn deadline(deadline: Duration) -> Self {
         Self::Failure(Failure::deadline(deadline))
     }
 
-    /// Returns the failure, or `None` if the outcome is no failure.
+    /// Returns the failure, or `None` if the outcome is a success or ignored.
     #[must_use]
     pub const fn as_failure(&self) -> Option<&Failure> {
         match self {

@@ -1,10 +1,9 @@
-//! Patterns for the names of circuits, such as `host:*`, the values of settings by name and pattern, and the reserved
-//! names.
+//! Patterns for names of circuits, such as `host:*`, maps from names and patterns to values, and reserved names.
 //!
-//! A pattern is the beginning of names followed by a `*`. The value of an exact name takes precedence over the value of
-//! a pattern, and the value of a longer pattern over the value of a shorter pattern. The other signs of shell patterns,
-//! such as `?`, are refused. If such a sign were accepted as a part of a name, the setting would silently apply to no
-//! circuit.
+//! A pattern is a prefix followed by a `*`, and matches all names that begin with the prefix. An exact name takes
+//! precedence over a pattern, and a longer pattern takes precedence over a shorter pattern. Other characters of shell
+//! patterns, such as `?`, are refused. If `?` were accepted as a part of a name, a setting for `host?` would silently
+//! apply to no circuit.
 
 #[cfg(any(feature = "settings", feature = "store"))]
 use std::collections::BTreeMap;
@@ -12,20 +11,20 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::Ipv6Addr;
 
-/// Returns the common beginning of the names that a pattern covers, or `None` if the entry is an exact name.
+/// Returns the text before the `*` if the entry is a pattern, or `None` if the entry is an exact name.
 pub(crate) fn beginning(entry: &str) -> Option<&str> {
     entry.strip_suffix('*')
 }
 
-/// Returns true if an entry is the name itself, or a pattern that covers the name.
+/// Returns true if the entry is equal to the name, or is a pattern that matches the name.
 pub(crate) fn covers(entry: &str, name: &str) -> bool {
     entry == name || beginning(entry).is_some_and(|beginning| name.starts_with(beginning))
 }
 
-/// Returns the first sign in an entry that belongs to a shell pattern and is not allowed, or `None`. Only one `*` at
-/// the end is allowed.
+/// Returns the first character of a shell pattern that is not allowed in an entry, or `None` if there is no such
+/// character. Only a single `*` at the end is allowed.
 ///
-/// Brackets around an IPv6 address are part of a name, as in `host:[::1]:443`.
+/// Brackets around an IPv6 address are allowed, as in `host:[::1]:443`.
 pub(crate) fn misused(entry: &str) -> Option<char> {
     let name = beginning(entry).unwrap_or(entry);
     name.char_indices().find_map(|(at, sign)| match sign {
@@ -39,27 +38,28 @@ pub(crate) fn misused(entry: &str) -> Option<char> {
     })
 }
 
-/// Returns true if no circuit can have the name, because a record of this name lists the members of a fleet.
+/// Returns true if the name is reserved, so that no circuit can have the name. A record with a reserved name lists the
+/// members of a fleet.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with(RESERVED)
 }
 
-/// The beginning of the names that no circuit can have.
+/// The beginning of all reserved names. No circuit can have such a name.
 pub(crate) const RESERVED: &str = "@fleet:";
-/// The description of the names that a circuit can have, for errors.
+/// A description of the names that are not reserved. Error messages contain this text.
 pub(crate) const UNRESERVED: &str = "a name that does not begin with `@fleet:`, which names the members of a fleet";
 
-/// The description of the allowed forms of an entry, for errors.
+/// A description of the allowed entries, which are names and patterns. Error messages contain this text.
 #[cfg(any(feature = "settings", feature = "store"))]
 pub(crate) const ALLOWED: &str =
     "a name of 1 to 200 bytes, or the beginning of names with one `*` at its end, as in \"host:*\"";
 
-/// Values for circuits, by exact name and by pattern.
+/// A map from exact names and patterns to values, such as the settings of circuits.
 #[cfg(any(feature = "settings", feature = "store"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ByName<T> {
     exact: BTreeMap<String, T>,
-    /// The values of the patterns, each by the beginning of the names that the pattern covers.
+    /// The values of the patterns. The keys of the map are the patterns without the `*`.
     patterns: BTreeMap<String, T>,
 }
 
@@ -71,22 +71,23 @@ impl<T> ByName<T> {
         values.insert(key.to_owned(), value);
     }
 
-    /// Returns the names and patterns with their values, patterns first, in the spelling in which they were
-    /// added.
+    /// Returns all patterns with their values, and then all exact names with their values.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (String, &T)> {
         let patterns = self.patterns.iter().map(|(beginning, value)| (format!("{beginning}*"), value));
         patterns.chain(self.exact.iter().map(|(name, value)| (name.clone(), value)))
     }
 
-    /// Returns the value of the exact name, or else the value of the longest pattern that covers the name.
+    /// Returns the value for a name. This is the value of the exact name, or else the value of the longest pattern that
+    /// matches the name.
     pub(crate) fn get(&self, name: &str) -> Option<&T> {
         self.exact.get(name).or_else(|| self.covering(name).last())
     }
 
-    /// Returns the values of the patterns that cover a name, the longest pattern last.
+    /// Returns the values of all patterns that match a name. The value of the longest pattern is the last.
     pub(crate) fn covering<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a T> {
-        // Each beginning of the name is looked up, because a name is short and there can be many patterns. The length
-        // of the beginnings is limited, because a caller may pass a text that is longer than any valid name.
+        // Each beginning of the name is looked up in the map. This is faster than a search through the patterns,
+        // because a name is short and there can be many patterns. The length of the beginnings is limited, because
+        // `name` can be longer than any valid name.
         let longest = self.patterns.keys().map(String::len).max();
         let ends = longest.into_iter().flat_map(|longest| 0..=longest.min(name.len()).min(LONGEST_NAME));
         ends.filter_map(move |end| self.patterns.get(name.get(..end)?))
@@ -116,7 +117,7 @@ impl<T> Default for ByName<T> {
     }
 }
 
-/// The longest name of a circuit, in bytes.
+/// The largest length of the name of a circuit, in bytes.
 pub(crate) const LONGEST_NAME: usize = 200;
 
 #[cfg(all(test, any(feature = "settings", feature = "store")))]

@@ -1,8 +1,8 @@
 //! Random numbers for jitter, seeds and ids.
 //!
-//! The random bits come from the random keys of hashers, which are the only randomness that `std` offers. These bits
-//! are enough for this crate, because none of its random numbers is a secret. The numbers of one seed are always the
-//! same, so that tests can be repeated.
+//! The random bits come from `RandomState`, whose random keys are the only randomness in `std`. This source is good
+//! enough, because none of the random numbers of this crate is a secret. A seed always gives the same sequence of
+//! numbers, so that tests can be repeated.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -11,15 +11,15 @@ pub(crate) fn bits() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Returns 128 random bits as 32 hexadecimal digits.
+/// Returns a random id, which is 128 random bits as 32 hexadecimal digits.
 pub(crate) fn id() -> String {
     text(bits(), bits())
 }
 
-/// Returns the number at position `n` in the sequence of `seed`.
+/// Returns the number at position `n` in the random sequence of `seed`.
 ///
-/// The sequence is `SplitMix64` (Steele, Lea & Flood 2014). The only state of this generator is the position, so a
-/// caller that knows the position needs no generator.
+/// The sequence is `SplitMix64` (Steele, Lea & Flood 2014). Each number depends only on the seed and the position, so
+/// the caller needs no generator with a state.
 pub(crate) const fn nth(seed: u64, n: u64) -> u64 {
     let z = seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -27,13 +27,13 @@ pub(crate) const fn nth(seed: u64, n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Turns 64 random bits into a number from 0 to 1.
+/// Converts 64 random bits to a number from 0 to 1, including 0 and 1.
 pub(crate) fn share(bits: u64) -> f64 {
     let bits = u32::try_from(bits >> 32).expect("32 bits");
     f64::from(bits) / f64::from(u32::MAX)
 }
 
-/// The sequence of one seed, drawn number by number.
+/// A generator of random numbers. Generators with the same seed return the same sequence.
 #[cfg(feature = "store")]
 #[derive(Debug)]
 pub(crate) struct Dice {
@@ -43,7 +43,7 @@ pub(crate) struct Dice {
 
 #[cfg(feature = "store")]
 impl Dice {
-    /// Begins the sequence of `seed`, or of a random seed if `seed` is `None`.
+    /// Returns a generator for the sequence of `seed`, or of a random seed if `seed` is `None`.
     pub(crate) fn new(seed: Option<u64>) -> Self {
         Self { seed: seed.unwrap_or_else(bits), drawn: 0 }
     }
@@ -53,12 +53,12 @@ impl Dice {
         nth(self.seed, self.drawn)
     }
 
-    /// Draws a number from 0 to 1.
+    /// Returns the next number from 0 to 1, including 0 and 1.
     pub(crate) fn share(&mut self) -> f64 {
         share(self.roll())
     }
 
-    /// Draws 128 bits, and returns 32 hexadecimal digits.
+    /// Returns the next id, which is 128 random bits as 32 hexadecimal digits.
     pub(crate) fn id(&mut self) -> String {
         text(self.roll(), self.roll())
     }

@@ -1,7 +1,6 @@
 //! The named circuits of a process, with one circuit for each name and a bound on their number.
 //!
-//! A lock protects the registry. Among calls, only the first call of a new key takes the lock. Therefore the lock slows
-//! down no other call.
+//! A lock protects the registry. A call takes this lock only if it is the first call of a new key in a keyed layer.
 
 mod error;
 pub(crate) mod feed;
@@ -45,19 +44,20 @@ pub struct Registry {
     shared: Arc<Named>,
 }
 
-/// The companion of a registry, which is notified of the circuits that are added, changed or removed. With a store, the
-/// companion is the coordinator. The registry holds no lock of its own during a notification.
+/// Receives a notification when a circuit is added to a registry, makes a transition, or is removed. With a store, the
+/// coordinator is the companion. The registry holds no lock of its own during a notification.
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// Notifies that the circuit was added to the registry. The caller may hold the lock of a keyed layer. Therefore
-    /// the method must run no foreign code, such as an observer or a waker of the application.
+    /// the method must run no foreign code, such as an observer or a waker of the application. Foreign code could wait
+    /// for the same lock.
     fn introduced(&self, circuit: &Circuit);
 
     /// Notifies that a circuit has made a transition.
     fn changed(&self);
 
     /// Notifies that the circuit was removed from the registry. The registry calls this method after `introduced` of
-    /// this circuit, and before `introduced` of the next circuit with the same name. As in `introduced`, the method
-    /// must run no foreign code.
+    /// this circuit, and before `introduced` of the next circuit with the same name. Like `introduced`, the method must
+    /// run no foreign code.
     #[cfg(feature = "keyed")]
     fn forgotten(&self, circuit: &Circuit);
 
@@ -109,19 +109,20 @@ impl Registry {
         companion.downcast_ref()
     }
 
-    /// Returns the circuit with the name of `config`, and creates the circuit if there is none.
+    /// Returns the circuit with the name in `config`. Creates the circuit if the registry has no circuit with this
+    /// name.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Different`] if a circuit with the name has other settings, and [`RegistryError::Keyed`] if the
-    /// name begins with the prefix of a layer of keyed circuits. [`RegistryError::Full`] if the registry has no room
-    /// for another circuit.
+    /// * [`RegistryError::Different`] if a circuit with the name has different settings.
+    /// * [`RegistryError::Keyed`] if the name begins with the prefix of a layer of keyed circuits.
+    /// * [`RegistryError::Full`] if the registry has no room for a new circuit.
     pub fn circuit(&self, config: Config) -> Result<Circuit, RegistryError> {
         if let Some(answer) = self.shared.names.lock().taken(&config, self.shared.limit) {
             return answer;
         }
-        // The circuit is created outside the lock, because its clock and its observers are foreign code that
-        // may use the registry.
+        // The circuit is created outside the lock. Its clock and its observers are foreign code that may use the
+        // registry, and would then wait for the lock forever.
         let circuit = self.create_unreported(config);
         let mut names = self.shared.names.lock();
         if let Some(answer) = names.taken(circuit.config(), self.shared.limit) {
@@ -135,11 +136,11 @@ impl Registry {
         Ok(circuit)
     }
 
-    /// Adds the circuit of a key. Returns false if the registry is full. [`reserve`](Self::reserve) has reserved the
-    /// prefix of the name for the layer of the key, so no other circuit has the name.
+    /// Adds the circuit of a key. Returns false if the registry is full. No other circuit has the name, because
+    /// [`reserve`](Self::reserve) has reserved its prefix for the layer of the key.
     ///
-    /// This method does not notify the observers of the circuit. Therefore the caller must then call
-    /// [`introduce`](Self::introduce) while no lock is held.
+    /// This method does not notify the observers of the circuit. The caller must release its locks, and then call
+    /// [`introduce`](Self::introduce).
     #[cfg(feature = "keyed")]
     pub(crate) fn insert(&self, circuit: &Circuit) -> bool {
         let mut names = self.shared.names.lock();
@@ -163,13 +164,13 @@ impl Registry {
     }
 
     /// Reserves all names that begin with `prefix` for one layer of keyed circuits. Returns an error with the reason if
-    /// such a name belongs to a circuit, or can belong to a key of another layer.
+    /// a circuit has such a name. Also returns an error if a key of another layer can have such a name.
     #[cfg(feature = "keyed")]
     pub(crate) fn reserve(&self, prefix: &str) -> Result<(), String> {
         self.shared.names.lock().reserve(prefix)
     }
 
-    /// Ends the reservation of a prefix. The caller must have removed the circuits of its layer before.
+    /// Ends the reservation of a prefix. The caller must first remove the circuits whose names begin with the prefix.
     #[cfg(feature = "keyed")]
     pub(crate) fn release(&self, prefix: &str) {
         self.shared.names.lock().prefixes.retain(|reserved| **reserved != *prefix);
@@ -182,7 +183,7 @@ impl Registry {
     }
 
     /// Reports to observers and subscribers that a circuit was added to the registry. The caller must hold no lock,
-    /// because observers are foreign code.
+    /// because observers are foreign code that may wait for the lock.
     pub(crate) fn introduce(&self, circuit: &Circuit) {
         circuit.introduce();
         self.shared.feed.introduced(circuit.name());
@@ -203,8 +204,8 @@ impl Registry {
         self.shared.companion.as_ref().is_some_and(|companion| companion.first_calls_wait())
     }
 
-    /// Removes the circuit, unless another circuit has taken its name. Handles and permits of the circuit
-    /// stay usable.
+    /// Removes the circuit, unless a different circuit has its name by now. Handles and permits of the circuit stay
+    /// usable.
     #[cfg(feature = "keyed")]
     pub(crate) fn remove(&self, circuit: &Circuit) {
         let mut names = self.shared.names.lock();
@@ -219,22 +220,22 @@ impl Registry {
     }
 
     /// Returns true if more than an eighth of the limit is free. The restore of keyed circuits leaves this room for the
-    /// circuits that the program creates by name. If an outage had opened many keyed circuits, their restore could
-    /// otherwise fill the registry, and the program could fail to start.
+    /// circuits that the program creates by name. Otherwise, after an outage with many open keyed circuits, their
+    /// restore could fill the registry. The program could then not create its own circuits at the start.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn has_room_for_restore(&self) -> bool {
         let limit = self.shared.limit;
         self.shared.names.lock().circuits.len() < limit - limit.div_ceil(8)
     }
 
-    /// Returns the number of handles to a keyed circuit that has no call under way. The layer, the registry and, with a
-    /// store, the coordinator have one handle each. A circuit with more handles is in use.
+    /// Returns the number of handles to an unused keyed circuit. The layer and the registry have one handle each, and
+    /// with a store, the coordinator has one too. A circuit with more handles is in use.
     #[cfg(feature = "keyed")]
     pub(crate) fn handles_of_a_circuit(&self) -> usize {
         2 + usize::from(self.shared.companion.is_some())
     }
 
-    /// Returns the largest number of circuits.
+    /// Returns the largest number of circuits that the registry can hold.
     #[cfg(feature = "keyed")]
     pub(crate) fn limit(&self) -> usize {
         self.shared.limit
@@ -271,11 +272,11 @@ impl Registry {
         self.circuits().iter().map(Circuit::status).collect()
     }
 
-    /// Returns the events of all circuits from now on. Circuits that are created later are included.
+    /// Subscribes to the events of all circuits from now on, including circuits that are created later.
     ///
     /// Each transition and each summary of rejections locks the feed of events for a short time. Without a subscriber,
-    /// no event is copied or stored. With the feature `store`, the events end when the shutdown of the registry begins,
-    /// so that a task that waits for events does not keep the process alive.
+    /// no event is copied or stored. With the feature `store`, the events end when the shutdown of the registry begins.
+    /// A task that waits for events then ends too, and does not keep the process alive.
     ///
     /// With `futures_util`, a subscription becomes a `Stream`:
     ///
@@ -306,18 +307,20 @@ impl Registry {
         self.shared.feed.resume();
     }
 
-    /// Returns true between a shutdown of the registry and its next start, while new subscriptions end immediately.
+    /// Returns true from the shutdown of the registry until its next start. In this time, a new subscription ends
+    /// immediately.
     #[cfg(feature = "admin")]
     pub(crate) fn has_ended_subscriptions(&self) -> bool {
         self.shared.feed.has_ended()
     }
 
-    /// Updates the gauges of all circuits. A `/metrics` handler calls this function. If the exporter has dropped idle
-    /// series, they are registered again, including the series of stores and of keyed circuits.
+    /// Updates the gauges of all circuits. Call this function in a `/metrics` handler. Series that the exporter has
+    /// dropped as idle are registered again, including the series of stores and of keyed circuits.
     pub fn refresh_metrics(&self) {
         telemetry::refresh();
-        // The absent circuits, whose keys no call has used for a minute, are counted first. A circuit counts as absent
-        // only if no extra handle to it exists, and the next statement creates such handles.
+        // Absent circuits, whose keys no call has used for a minute, are counted before the next statement. That
+        // statement creates a further handle to each circuit, and a circuit with a further handle does not count as
+        // absent.
         #[cfg(feature = "keyed")]
         self.groups().iter().for_each(Group::count_absent);
         self.circuits().iter().for_each(Circuit::refresh_metrics);

@@ -2,7 +2,7 @@
 //!
 //! [`BoxedErrors`] is the default, because every other layer of tower accepts boxed errors. [`TypedErrors`] allocates
 //! nothing and gives callers an enum to match on. [`Respond`] and the rejections for HTTP, gRPC and reqwest answer with
-//! a response of the service's type, for stacks whose error type cannot change.
+//! a response. These rejections are for stacks whose error type cannot change.
 //!
 //! The circuit decides which calls are rejected. A [`Rejection`] decides only the form of the answer.
 
@@ -33,7 +33,7 @@ pub use grpc::GrpcRejection;
 ///
 /// # Examples
 ///
-/// A rejection as your own error type, which your callers already match on:
+/// A rejection that answers with your own error type:
 ///
 /// ```
 /// use std::io;
@@ -83,25 +83,26 @@ pub trait Rejection<Req, Res, E> {
     fn map_err(error: E) -> Self::Error;
 }
 
-/// Answers with a [`BoxError`] for rejections and for errors of the service, like the middleware of tower. This
-/// is the default.
+/// Converts rejections and the errors of the service into a [`BoxError`], like the middleware of tower. This type is
+/// the default.
 ///
-/// The text of the error is the whole sentence of [`Rejected`], with the rule, its numbers, and the user and the
-/// reason of a hold. If strangers can call the server, use `HttpRejection` or `GrpcRejection`, which disclose less.
+/// The text of the error is the whole sentence of [`Rejected`]. The sentence contains the trip rule with its numbers,
+/// or the user and the reason of a hold. If strangers can call the server, use `HttpRejection` or `GrpcRejection`,
+/// which disclose less.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct BoxedErrors;
 
 impl BoxedErrors {
-    /// Creates the default rejection of a layer. Only code that names the type needs this function.
+    /// Creates the rejection. A layer uses this rejection by default, so most code does not need this function.
     #[must_use]
     pub const fn new() -> Self {
         Self
     }
 }
 
-// Without this attribute the compiler recommends this implementation instead of printing the message of the trait, and
-// asks for an error that implements `std::error::Error`.
+// Without this attribute the compiler does not print the message of the trait. Instead, the compiler asks for an error
+// that implements `std::error::Error`.
 #[diagnostic::do_not_recommend]
 impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     type Error = BoxError;
@@ -115,14 +116,15 @@ impl<Req, Res, E: Into<BoxError>> Rejection<Req, Res, E> for BoxedErrors {
     }
 }
 
-/// Answers with an [`Error`] for rejections and for errors of the service. Callers can match on this error. The answer
+/// Converts rejections and the errors of the service into an [`Error`], on which callers can match. The conversion
 /// allocates nothing.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct TypedErrors;
 
 impl TypedErrors {
-    /// Creates the rejection that `.typed_errors()` sets on a layer. Only code that names the type needs this function.
+    /// Creates the rejection. `.typed_errors()` sets this rejection on a layer, so most code does not need this
+    /// function.
     #[must_use]
     pub const fn new() -> Self {
         Self

@@ -1,16 +1,16 @@
 //! Retries that recognise rejections, for tower's `RetryLayer` outside the circuit breaker.
 //!
-//! A retry policy that does not know rejections spends all its attempts on an open circuit. The circuit
-//! rejects each attempt immediately, and each attempt uses up a part of the retry budget, which is meant for
-//! failures of the service. [`RetryPolicy`] returns the rejection to the caller, or waits until the circuit
-//! probes. A rejection uses up neither the budget nor an attempt, because the rejected attempt did not
-//! reach the service. Earlier attempts of the same call may have reached the service.
+//! A retry policy that does not know rejections spends all its attempts on an open circuit. The circuit rejects each
+//! attempt immediately. Each attempt also uses up a part of the retry budget, which exists for failures of the service.
+//! [`RetryPolicy`] returns the rejection to the caller, or, if configured so, waits until the circuit admits calls
+//! again. A rejection uses up neither the budget nor an attempt, because the rejected attempt did not reach the
+//! service. Earlier attempts of the same call may have reached the service.
 //!
-//! [`RetryPolicy`] wraps a `tower::retry::Policy`. [`RetryPolicy::new`] wraps a policy of your own, and
-//! [`RetryPolicy::builder`] creates a complete policy with a limit of attempts, a backoff with a maximum and
-//! jitter, and a budget. Budget and backoff are tower's [`TpsBudget`](tower::retry::budget::TpsBudget) and
-//! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). The policy never sends the
-//! same request twice at the same time.
+//! [`RetryPolicy`] wraps a `tower::retry::Policy`. [`RetryPolicy::new`] wraps a policy of your own.
+//! [`RetryPolicy::builder`] creates a complete policy, with a limit of attempts, a backoff with jitter, and a budget.
+//! Budget and backoff are tower's [`TpsBudget`](tower::retry::budget::TpsBudget) and
+//! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). The policy never sends the same request
+//! twice at the same time.
 //!
 //! By default every request that is `Clone` is repeated, even a POST. Set
 //! [`repeat`](RetryPolicyBuilder::repeat) if a request can have an effect each time it arrives.
@@ -89,8 +89,8 @@ pub struct RetryPolicy<P = Attempts, F = InErrors> {
 }
 
 impl RetryPolicy {
-    /// Starts building a complete policy. The defaults are 3 attempts with a backoff of 100 ms to 2 s, and a
-    /// budget of one retry for every five successes plus 10 retries a second.
+    /// Starts building a complete policy. By default, a call has at most 3 attempts, with a backoff of 100 ms to 2 s.
+    /// The default budget permits one retry for every five successes, plus 10 retries a second.
     pub fn builder() -> RetryPolicyBuilder {
         RetryPolicyBuilder::new()
     }
@@ -111,9 +111,9 @@ impl<P, F> RetryPolicy<P, F> {
     /// If a circuit rejects the call, waits for the circuit instead of returning the rejection. One wait lasts at most
     /// about `longest`, and one call waits at most `times` times.
     ///
-    /// Default: no wait. A wait lasts for the `retry_after` of the rejection, plus one step of the backoff, so that
-    /// waiting callers do not all return at the same instant. For a half-open circuit the wait is only the step of the
-    /// backoff.
+    /// Default: no wait. A wait lasts for the `retry_after` of the rejection, plus one step of the backoff. The step
+    /// has random jitter, so that waiting callers return at different times. For a half-open circuit the wait is only
+    /// the step of the backoff.
     ///
     /// The policy returns a rejection immediately in three cases. The `retry_after` is more than `longest`, the call
     /// has already waited `times` times, or an open circuit has no `retry_after`. In the last case the circuit stays
@@ -130,9 +130,9 @@ impl<P, F> RetryPolicy<P, F> {
     /// Sets the backoff of the waits for a circuit. The steps of the backoff double from `first` to `max`. Each step is
     /// lengthened by a random share of up to `jitter`, but not above `max`.
     ///
-    /// By default, a policy from the builder uses the backoff of the builder, and any other policy uses 100
-    /// ms, 2 s and 0.5. Range: 1 ms to 1 hour for `first` and `max`, where `first` must not exceed `max`, and
-    /// 0 to 1 for `jitter`.
+    /// By default, a policy from the builder uses the backoff of the builder. The default of any other policy is 100
+    /// ms, 2 s and 0.5. Range of `first` and `max`: 1 ms to 1 hour, where `first` must not exceed `max`. Range of
+    /// `jitter`: 0 to 1.
     ///
     /// # Errors
     ///
@@ -170,8 +170,8 @@ impl<P, F> RetryPolicy<P, F> {
     /// ```
     pub fn find_by<Res, Err, G>(self, find: G) -> RetryPolicy<P, G>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
-        // of the method that receives the closure.
+        // The bound must be on this method. From this bound, the compiler infers the reference lifetimes of the
+        // closure.
         G: Fn(&Result<Res, Err>) -> Option<&Rejected>,
     {
         self.found_by(find)
@@ -193,8 +193,8 @@ impl<P, F> RetryPolicy<P, F> {
     fn wait(&self, rejected: &Rejected) -> Option<Duration> {
         let known = match (rejected.reason(), rejected.retry_after()) {
             (_, Some(after)) => after,
-            // The call waits only for the backoff, because the next call may be admitted at any time, for example as
-            // soon as a probe ends.
+            // The call waits only for the backoff. The circuit may admit the next call at any time, for example as soon
+            // as a probe ends.
             (RejectReason::HalfOpen | RejectReason::LoadShed | RejectReason::Ramp | RejectReason::Throttled, None) => {
                 Duration::ZERO
             }

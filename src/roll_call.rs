@@ -1,5 +1,5 @@
-//! The report of configured names that no circuit has and that are therefore probably misspelt. The configured names
-//! are the names in the settings, the names with a time to live of their own, and the names in the kill switch.
+//! The report of configured names that no circuit has and that are therefore probably misspelt. Names are configured in
+//! the settings, in times to live for single circuits, and in the kill switch (`CIRCUIT_BREAKER_DISABLED`).
 //!
 //! A setting with a misspelt name has no effect on the intended circuit, and nothing else reports the mistake. The
 //! circuits of a process are not known when the settings are read. Therefore a thread collects the expected names and

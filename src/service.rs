@@ -38,26 +38,25 @@ pub enum WhenOpen {
     /// out of rotation.
     ///
     /// Use this variant for long-lived services on a tokio runtime with time enabled, because a timer of tokio wakes
-    /// the waiting tasks at the deadline. If the time of the runtime is paused, give the circuit a
+    /// the waiting tasks. If the time of the runtime is paused, give the circuit a
     /// [`TokioClock`](crate::clock::TokioClock). If a new service is created for each request, use
     /// [`Reject`](Self::Reject), because nothing would limit the number of callers that wait.
     ///
     /// With this variant, a [ramp](crate::config::ConfigBuilder::ramp) or a throttle rejects no calls. Otherwise a
-    /// balancer would mistake the quick rejections for an idle endpoint. In a layer with keys the circuit is unknown
-    /// before the call. Therefore such a layer cannot use this variant, and rejects calls as with
+    /// balancer would take the quick rejections for quick responses, and prefer this endpoint. In a layer with keys,
+    /// the circuit is unknown before the call. Therefore a layer with keys always rejects calls as with
     /// [`Reject`](Self::Reject).
     Pend,
 }
 
 /// A service behind a circuit.
 ///
-/// If a caller waits for the inner service to become ready, and gives up after
-/// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) or longer, the wait counts like a
-/// call that is dropped. Such a wait is a failure of weight 0.5 and of the kind
-/// [`NotReady`](crate::outcome::FailureKind::NotReady). The caller has given up if the service is dropped. The caller
-/// also counts as having given up if a poll follows the previous poll by `cancelled_counts_after` or longer, and the
-/// inner service is still not ready. With a circuit for each key, the circuit is unknown before the call, so no wait
-/// for readiness is recorded.
+/// A caller may wait for the inner service to become ready, and give up after
+/// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) or longer. Such a wait counts like
+/// a dropped call, as a failure of weight 0.5 and of the kind [`NotReady`](crate::outcome::FailureKind::NotReady). The
+/// caller has given up if the service is dropped. The caller also counts as having given up if at least
+/// `cancelled_counts_after` passes between two polls, and the inner service is still not ready. With a circuit for each
+/// key, the circuit is unknown before the call, so no wait for readiness is recorded.
 ///
 /// A clone shares the circuit but not the readiness. Like every tower service, the clone must be polled ready before a
 /// call. A call without this poll is rejected, because the inner service is not ready.
@@ -70,8 +69,8 @@ pub struct CircuitBreaker<S, C = DefaultClassifier, R = BoxedErrors, K = OneCirc
     /// True if the inner service has been polled ready and has not been called since.
     inner_ready: bool,
     /// The time when `poll_ready` found that the circuit rejects calls, so that the rejection need not read the clock
-    /// again. Zero if there is no such time. If the time is of an earlier state (era) of the circuit, the rejection
-    /// reads the clock.
+    /// again. Zero if there is no such time. If the circuit has changed its state since this time, the rejection reads
+    /// the clock.
     found_open: Tick,
     pend: Pend,
     unready: Unready,
@@ -119,8 +118,8 @@ impl<S, C, R, K> CircuitBreaker<S, C, R, K> {
     }
 }
 
-/// The classifiers of this crate, except the classifiers of `classify` and `classify_error`, need `S::Error: 'static`,
-/// because they look for known types in the error. Therefore code that is generic over `S` needs this bound too.
+/// The classifiers of this crate look for known types in the error, and need `S::Error: 'static`. Exceptions are the
+/// classifiers of `classify` and `classify_error`. Code that is generic over `S` needs this bound too.
 impl<S, C, R, K, Req> Service<Req> for CircuitBreaker<S, C, R, K>
 where
     S: Service<Req>,
@@ -201,8 +200,8 @@ where
             }
             let admitted = circuit.admit(start, || match self.when_open {
                 WhenOpen::Reject => by_criticality(&request),
-                // A balancer would take the rejection for the quick answer of an idle endpoint. Therefore a ramp or a
-                // throttle rejects no call here.
+                // A ramp or a throttle rejects no call here. Otherwise a balancer would take the quick rejections for
+                // quick responses, and prefer this endpoint.
                 WhenOpen::Pend => Drawn::No,
             });
             return match admitted {

@@ -59,15 +59,15 @@
 //!
 //! Several tables can contain the same key for a circuit. The most specific table wins. The circuit's own table is the
 //! most specific one, followed by the patterns from the longest to the shortest, and then by `[defaults]`. The most
-//! specific table with the key `group` names the group of the circuit, and in this order the table of the group comes
+//! specific table with the key `group` names the group of the circuit. The table of the group comes in this order
 //! directly after that table. A circuit has at most one group. `group = false` means no group. Each group and each
 //! pattern is checked together with the less specific tables, even if no circuit uses it.
 //!
-//! With `at_most_open` the circuits of a table become one [`Group`](crate::Group), and at most this share of them may
-//! be open at the same time. The circuits that get the key from the same table are in the same group. Therefore the key
-//! belongs in `[groups.NAME]` or in the table of a pattern. The name of the group is this `NAME` or the pattern. All
-//! circuits of one `Settings` and of its clones share the groups, and settings that were read again have groups of
-//! their own.
+//! With `at_most_open`, the circuits of a table become one [`Group`](crate::Group). The value is the largest share of
+//! these circuits that may be open at the same time. The circuits that get the key from the same table are in the same
+//! group. Therefore the key belongs in `[groups.NAME]` or in the table of a pattern. The name of the group is this
+//! `NAME` or the pattern. All circuits of one `Settings` and of its clones share the groups. If the settings are read
+//! again, the new `Settings` has new groups.
 //!
 //! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and `[`. The
 //! brackets of an IPv6 address are allowed.
@@ -159,8 +159,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] if the file cannot be read, is larger than 1 MiB, is not valid TOML or JSON, or
-    /// contains a forbidden key or value.
+    /// [`SettingsError`] if the file cannot be read, is larger than 1 MiB, or is not valid TOML or JSON. Also if the
+    /// file contains a forbidden key or value.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SettingsError> {
         let path = path.as_ref();
         let origin = path.display().to_string();
@@ -198,7 +198,7 @@ impl Settings {
         Self::default().with_env()
     }
 
-    /// Overrides these settings with the environment, and checks them again.
+    /// Overrides these settings with the environment variables of the process, and checks the result.
     ///
     /// # Errors
     ///
@@ -288,8 +288,8 @@ impl Settings {
         let defaults = draft.checked_defaults(&mut groups)?;
         draft.check_groups(&mut groups)?;
         let mut circuits = ByName::default();
-        // Patterns are checked first, so that the error for a value of a pattern names the pattern and not a
-        // circuit that the pattern covers.
+        // Patterns are checked first. The error for a value of a pattern then names the pattern, and not a circuit that
+        // the pattern covers.
         for (name, entry) in draft.circuits.entries() {
             circuits.insert(&name, draft.checked(&name, entry, &mut groups)?);
         }

@@ -1,11 +1,10 @@
 //! Load shedding, which refuses heavy operations while the machine is busy, so that light operations still succeed.
 //!
 //! A [`LoadSheddingLayer`] is a separate layer outside the breaker, and reports its events on the circuit of the
-//! breaker. The layer refuses a call if two limits are exceeded. The load of the system must have risen above its
-//! limit, by default 85 %. The estimated load of the operation must also be above its limit, by default 100. The caller
-//! of a refused call gets a [`Rejected`](crate::Rejected) with [`RejectReason::LoadShed`], and the call is counted as
-//! shed. The service is not at fault. Therefore such a call does not count as a failure, is not a probe and does not
-//! enter the window.
+//! breaker. The layer refuses a call if two loads exceed their limits: the load of the system (by default 85 %) and the
+//! estimated load of the operation (by default 100). The caller of a refused call gets a [`Rejected`](crate::Rejected)
+//! with [`RejectReason::LoadShed`], and the call is counted as shed. The service is not at fault. Therefore such a call
+//! does not count as a failure, is not a probe and does not enter the window.
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -39,7 +38,7 @@
 //!
 //! # Polling the load
 //!
-//! The layer needs no task and no runtime. One call polls the load at most every 250 ms by the circuit's clock, and all
+//! The layer needs no task and no runtime. At most every 250 ms by the circuit's clock, one call polls the load. All
 //! other calls use the last reading. A `LoadProbe` that blocks delays only the call that polls it. Shedding begins
 //! above the limit and ends, by default, 5 percentage points below the limit. Therefore small changes of the load do
 //! not switch shedding on and off.

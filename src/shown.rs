@@ -1,9 +1,9 @@
 //! Functions that cut, escape and clean texts from outside before an error, a log or a terminal shows the texts.
 //!
-//! A text of a caller, of an operator, of a store or of a settings file can have any length, can contain a password,
-//! and can contain invisible characters that make the text look like another text. Only this module has a list of such
-//! characters, so that a text that is refused in one place is not accepted in another place. The module depends on no
-//! other module, so that every other module can use its functions. The program `circuitctl` compiles the same file.
+//! Callers, operators, stores and settings files supply texts of any length. Such a text can contain a password, or
+//! invisible characters that make the text look like another text. Only this module has a list of these characters, so
+//! that all places refuse the same texts. The module depends on no other module, so that every other module can use its
+//! functions. The program `circuitctl` compiles the same file.
 
 #[path = "shown/mask.rs"]
 pub(crate) mod mask;
@@ -13,8 +13,8 @@ pub(crate) use mask::masked;
 /// Returns true for a deceptive character, which ends a line, changes the direction of the text, or cannot be seen. A
 /// text with such a character can look like another text.
 ///
-/// The list has the general categories Cc, Cf, Zl and Zp of Unicode, the property `Default_Ignorable_Code_Point`, and
-/// the characters whose glyph is blank although they are no white space. Spaces are not in the list, because the text
+/// The list has the general categories Cc, Cf, Zl and Zp of Unicode, and the property `Default_Ignorable_Code_Point`.
+/// The list also has characters that look blank but are not white space. Spaces are not in the list, because the text
 /// of an operator may have several words.
 pub(crate) fn forges(c: char) -> bool {
     c.is_control()
@@ -72,8 +72,7 @@ pub(crate) fn cut(text: &str, limit: usize) -> &str {
     text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
 }
 
-/// The largest number of characters of a text in an error. A valid name is never longer, so an error shows it
-/// completely.
+/// The largest number of characters that an error shows of a text. Every valid name fits into this limit.
 const LONGEST_QUOTED: usize = 200;
 /// The largest number of characters of a text that are searched for a password. The rest of the text is not shown.
 const LONGEST_SEARCHED: usize = 1_000;

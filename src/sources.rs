@@ -1,7 +1,7 @@
 //! The chain of an error and its sources, which every search for the cause of an error follows.
 //!
-//! The chain has a limit, because an application writes the `source` of its own errors, and a faulty `source` can
-//! return errors without end. A search must end nevertheless, because searches run during calls.
+//! The chain has a limit, because a faulty `source` of an application's error can return errors without end. Searches
+//! run during calls and must always end.
 
 use std::error::Error;
 use std::io;

@@ -45,7 +45,7 @@ pub use suppressed::Suppressed;
 pub enum State {
     /// Calls go through and are counted.
     Closed,
-    /// Calls are rejected immediately, before they happen.
+    /// Every call is rejected immediately, and the service is not called.
     Open,
     /// A few calls go through as probes. Successful probes close the circuit, and failed probes reopen the circuit.
     HalfOpen,
@@ -76,11 +76,12 @@ impl fmt::Display for State {
 pub enum Mode {
     /// No mode overrides the state, so the state decides.
     Automatic,
-    /// Every call is rejected, until a reset or a resume, or until the duration of the order has passed.
+    /// Every call is rejected. A reset or a resume ends this mode. If the order has a duration, the mode also ends
+    /// after this duration.
     #[doc(alias = "Isolated")]
     ForcedOpen,
-    /// Every call goes through, until a resume or a reset, or until the duration of the order has passed. The circuit
-    /// adds the calls to its totals, but not to its window.
+    /// Every call goes through. The circuit adds the calls to its totals, but not to its window. A reset or a resume
+    /// ends this mode. If the order has a duration, the mode also ends after this duration.
     Disabled,
     /// The state changes as in automatic mode, but every call goes through. The circuit counts the calls that the state
     /// would have rejected.
@@ -140,7 +141,7 @@ impl fmt::Display for Generation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Standing {
-    /// The automatic state. While the mode overrides the state, this is the overridden state.
+    /// The automatic state. A forced-open or disabled mode overrides this state.
     pub state: State,
     /// The mode that an operator or the configuration set.
     pub mode: Mode,
@@ -214,8 +215,9 @@ pub struct Transition {
     pub at: Tick,
     /// The time of the transition by the wall clock, for people.
     pub wall: SystemTime,
-    /// The time until the new state or mode ends by itself, which is the open duration or the remaining time of a
-    /// forced-open or disabled mode. `None` if neither ends by itself.
+    /// The time until the new state or mode ends by itself. For an open circuit, this is the open duration. For a
+    /// forced-open or disabled mode, this is the remaining time of the mode. `None` if neither the state nor the mode
+    /// ends by itself.
     pub lasts: Option<Duration>,
     /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
     /// If this transition opens the circuit, the number includes this opening.
@@ -252,7 +254,7 @@ pub struct Transition {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The state of the circuit. While the mode overrides the state, this is the overridden state.
+    /// The state of the circuit. A forced-open or disabled mode overrides this state.
     pub state: State,
     /// The mode of the circuit.
     pub mode: Mode,
@@ -273,8 +275,8 @@ pub struct Snapshot {
     /// The sums over the window of outcomes, if the circuit is closed.
     pub tally: Tally,
     /// The time since the circuit left the closed state or an operator tripped the circuit. `None` if the circuit is
-    /// closed, or if the time is not known. If the time is not known for a tripped circuit, the process that adopts the
-    /// snapshot measures from the adoption on.
+    /// closed, or if the time is not known. In the second case, the process that adopts the snapshot measures the time
+    /// from the adoption on.
     pub tripped_for: Option<Duration>,
     /// The reason of the state in words. If the circuit is not closed, this is the reason of its opening.
     pub earlier: Option<Arc<EarlierReason>>,

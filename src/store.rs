@@ -1,10 +1,10 @@
 //! The storage of circuit records behind one trait, which is a register with a clock.
 //!
 //! A [`Store`] keeps bytes by name, replaces them only for a writer that names the present version, and returns its own
-//! time. A store knows no state machine, because [`record`](crate::record) alone decides the meaning of the bytes.
-//! Therefore all stores have the same semantics and pass one conformance suite unchanged (`conformance`, feature
-//! `test-util`), and a new store has to implement only the trait. A new store has a file in `store` and is declared
-//! in this file. The scheme of its address is in `keep.rs`, and its constructor is in `store/open.rs`.
+//! time. A store does not interpret the bytes. Only [`record`](crate::record) knows the meaning of the bytes. Therefore
+//! all stores have the same semantics, and a new store has to implement only the trait. All stores pass one conformance
+//! suite unchanged (`conformance`, feature `test-util`). A new store has a file in `store` and is declared in this
+//! file. The scheme of its address is in `keep.rs`, and its constructor is in `store/open.rs`.
 //!
 //! A call through a circuit never waits for a store. The coordinator loads and writes the records in the background,
 //! and gives each operation a deadline.
@@ -89,14 +89,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the kinds of the two tiers, the fast tier first. `None` if the store has no tiers, which is the default.
     /// Only a store that puts one store in front of another overrides this method. Each instance writes its tiers into
-    /// the record. An order that an operator gives through only one of the tiers is then refused, because the order
-    /// could miss the instances.
+    /// the record. An order through only one of the tiers is then refused, because the order might not reach the
+    /// instances.
     fn tiers(&self) -> Option<[&'static str; 2]> {
         None
     }
 
-    /// Returns the kind of the tier that lacks the version with this etag, which a write has just returned. `None` if
-    /// the version is as durable as the store can make it, which is the default.
+    /// Returns the kind of the tier that does not have the version with this etag. The etag comes from a write that has
+    /// just ended. `None` if the version is as durable as the store can make it, which is the default.
     fn lacking(&self, etag: &Etag) -> Option<&'static str> {
         let _any = etag;
         None
@@ -155,7 +155,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// decide which records to delete.
     ///
     /// The default implementation is [`load_many`](Self::load_many). A store that copies loaded values to another store
-    /// overrides this method and copies nothing, because a copy would renew the time to live of an old record.
+    /// must override this method and copy nothing. A copy would renew the time to live of an old record.
     ///
     /// # Errors
     ///
@@ -167,15 +167,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Opens a watch, on which the store reports changes. Returns `None` if the store cannot report changes, which is
     /// the default.
     ///
-    /// A watch need not be reliable, because the coordinator also polls. But a watch must report a
-    /// [`Gap`](WatchEvent::Gap) when it may have missed a change, and must end when it can report no more changes.
-    /// While a watch is open, the coordinator polls a circuit that is closed in this process and in the store at most
-    /// once a minute. Any other circuit is polled at most once in 5 s. Polls are more frequent while the fleet of a
-    /// circuit votes or probes, while the store refuses its record, or while its version in the store is not known.
+    /// A watch need not be reliable, because the coordinator also polls. But a watch that may have missed a change must
+    /// report a [`Gap`](WatchEvent::Gap). A watch that can report no more changes must end. While a watch is open, the
+    /// coordinator polls less often. A circuit that is closed in this process and in the store is polled at most once a
+    /// minute. Any other circuit is polled at most once in 5 s. Polls are more frequent while the fleet of the circuit
+    /// votes or probes. Polls are also more frequent while the store refuses the record of the circuit, or while the
+    /// version in the store is not known.
     ///
-    /// After the end of a watch, the registry polls as without a watch, and calls this method again 1 to 3 s later.
-    /// After an error of this method, the next call follows 2.5 to 7.5 s later. If the watch may miss changes that
-    /// follow the return of this method, report a gap as the first event.
+    /// After the end of a watch, the registry polls as without a watch. The registry calls this method again 1 to 3 s
+    /// after the end of a watch, and 2.5 to 7.5 s after an error of this method. If the watch may miss a change that
+    /// happens after this method has returned, report a gap as the first event.
     ///
     /// # Errors
     ///
@@ -190,7 +191,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the store could not append every row. After this error the caller may append all rows again, also in other
     /// batches. After [`Refused`](StoreErrorKind::Refused) or [`Corrupt`](StoreErrorKind::Corrupt) a registry appends
-    /// smaller batches, finds the row that is refused, and sets it aside if the store takes other rows.
+    /// smaller batches and so finds the refused row. The registry sets this row aside if the store takes other rows.
     fn append_audit(&self, rows: &[AuditRow]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Deletes rows of the audit that are older than `before`, the oldest first. Returns true if more such rows may be
@@ -207,7 +208,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         async { Ok(false) }
     }
 
-    /// Returns the newest rows that pass the filter, oldest first.
+    /// Returns the newest rows that pass the filter, sorted from the oldest to the newest.
     ///
     /// # Errors
     ///
@@ -215,7 +216,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn audit(&self, filter: &AuditFilter) -> impl Future<Output = Result<Vec<AuditRow>, StoreError>> + Send;
 }
 
-/// The version of a stored value. Only the store that created an etag can interpret its text.
+/// The version of a stored value. Only the store that created an etag can interpret the text of the etag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Etag(Box<str>);
 
@@ -291,7 +292,7 @@ pub enum Written {
     },
 }
 
-/// Refuses a record that is longer than `MAX_BYTES`, which is the limit of every store.
+/// Returns an error if the record is longer than `MAX_BYTES`, which is the limit of every store.
 pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     let (bytes, allowed) = (write.bytes.len(), crate::record::CircuitRecord::MAX_BYTES);
     if bytes <= allowed {
@@ -300,8 +301,8 @@ pub(crate) fn check_length(write: &Write) -> Result<(), StoreError> {
     Err(StoreError::refused(format!("the record of `{}` has {bytes} bytes, allowed are {allowed}", write.name)))
 }
 
-/// Returns the bytes that a store returns in place of a value that is too long for a record. The result has only blanks
-/// and is one byte longer than the longest record, so that the caller treats the record as damaged.
+/// Returns a substitute for a stored value that is too long for a record. The substitute is one byte longer than the
+/// longest record, and has only blanks. Therefore the caller treats the record as damaged.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub(crate) fn too_long() -> Vec<u8> {
     vec![b' '; crate::record::CircuitRecord::MAX_BYTES + 1]

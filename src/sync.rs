@@ -1,9 +1,9 @@
 //! The atomics and the mutex of this crate, and the seats (small numbers) of threads. No other module names the atomics
 //! or the mutex of `std`.
 //!
-//! The names are aliases and not re-exports, because the lint that forbids the types of `std` elsewhere would also
-//! forbid their re-exports. Under `--cfg breaker_loom` the same names are the types of loom, so that the models run the
-//! code that ships.
+//! The types are aliases and not re-exports, because the lint that forbids the types of `std` elsewhere would also
+//! forbid their re-exports. Under `--cfg breaker_loom`, the aliases name the types of loom, so that the loom models run
+//! the real code of this crate.
 
 #[cfg_attr(all(breaker_loom, not(test)), expect(dead_code, reason = "a model takes its seats by itself"))]
 mod seat;
@@ -33,8 +33,8 @@ mod imp {
 
     use super::{Acquire, Release};
 
-    /// A `OnceLock` for models, because loom has none. By the flag, loom knows that a thread which finds the value also
-    /// sees all writes before the value was set.
+    /// A `OnceLock` for loom models, because loom has none. The flag `is_set` shows loom that a `get` that finds the
+    /// value also sees all writes before `get_or_init`.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
         is_set: AtomicBool,
@@ -72,7 +72,8 @@ pub(crate) use seat::{Indices, Numbers};
 pub(crate) use seat::{MOST_INDICES, Seat, indices, seat, seat_with_index};
 pub(crate) use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// A mutex that ignores poison. The code under a lock writes its data in an order in which a panic leaves usable data.
+/// A mutex that ignores poisoning. Code under a lock writes its data in an order that leaves the data usable after a
+/// panic.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(imp::RawMutex<T>);
 

@@ -1,8 +1,8 @@
 //! The metrics, the log lines and the lines of the audit, with the observers for metrics and logs that this crate
 //! ships.
 //!
-//! The public observers use only events, so that the observer of an application can do the same. Observers make no
-//! decisions.
+//! The public observers use only events, so an application can write an observer with the same abilities. Observers
+//! never change a circuit.
 
 pub(crate) mod audit;
 #[cfg(feature = "keyed")]
@@ -25,7 +25,7 @@ use crate::group::Group;
 #[cfg(feature = "keyed")]
 pub(crate) use label::Label;
 
-/// The label of a keyed circuit. Without the feature `keyed` there is no keyed circuit, so that this type has no value.
+/// The label of a keyed circuit. Without the feature `keyed` there are no keyed circuits, so this type has no values.
 #[cfg(not(feature = "keyed"))]
 #[derive(Debug)]
 pub(crate) enum Label {}
@@ -41,9 +41,9 @@ impl Label {
     }
 }
 
-/// Returns new observers for one circuit, one of each kind that this crate ships. `label` is the label of a keyed
-/// circuit. The metrics of such a circuit share a label with other circuits until the circuit gets a label of its own.
-/// `measures` is true if the circuit measures the durations of its calls. `group` is the group of the circuit.
+/// Creates the observers that this crate ships, for one circuit. `label` is given for a keyed circuit, whose metrics
+/// share a label with other circuits until the circuit gets its own label. `measures` is true if the circuit measures
+/// the durations of its calls. `group` is the group of the circuit.
 pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool, group: Option<&Group>) -> Vec<Arc<dyn Observer>> {
     #[cfg(not(feature = "metrics"))]
     let _unused = (label, measures, group);
@@ -61,8 +61,8 @@ pub(crate) fn shipped(label: Option<&Arc<Label>>, measures: bool, group: Option<
     shipped
 }
 
-/// Logs the restore of a circuit from a store. `edge` is the transition to the restored state and mode. `None` means
-/// that the circuit was restored to closed, so that there was no transition.
+/// Logs the restore of a circuit from a store. `edge` is the transition to the restored state and mode. `edge` is
+/// `None` if the circuit was restored as closed, which needs no transition.
 #[cfg(feature = "store")]
 pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::state::Transition>) {
     #[cfg(feature = "tracing")]
@@ -74,8 +74,8 @@ pub(crate) fn restored(circuit: &str, store: &'static str, edge: Option<&crate::
     let _unused = (circuit, store, edge);
 }
 
-/// Registers the metrics of stores again, and also the metrics that all keyed circuits of the process share. Series
-/// that an exporter has dropped then appear again.
+/// Registers the metrics of the stores again, and the metrics that all keyed circuits of the process share. Series that
+/// an exporter has dropped then appear again.
 pub(crate) fn refresh() {
     #[cfg(feature = "keyed")]
     keyed::refresh();
@@ -83,7 +83,7 @@ pub(crate) fn refresh() {
     store::refresh();
 }
 
-/// Logs a warning about an event of a circuit or of the process, for its developers and operators.
+/// Logs a warning about a circuit or about the process, for developers and operators.
 pub(crate) fn warn(message: &str) {
     #[cfg(feature = "tracing")]
     ::tracing::warn!(target: "circuit_breaker", "{message}");

@@ -1,13 +1,14 @@
-//! The window, which is the evidence that a closed circuit keeps as sums of calls, weights and slow calls.
+//! The window of a circuit, which has sums of the recent calls, their weights and the slow calls. A closed circuit uses
+//! the sums as evidence for a trip.
 //!
-//! A circuit has at most one of two windows. `time` has the buckets of a sliding time window, and `calls` has a ring of
-//! the last n calls. Beside the window, `run` has the weight of the consecutive failures, and `cells` has the successes
-//! that each thread counts for itself. `under_way` has the calls that have not ended yet.
+//! A circuit has at most one window. This is a sliding time window (`time`) or a ring of the last n calls (`calls`).
+//! Beside the window, `run` has the weight of the consecutive failures, and `cells` has the successes that each thread
+//! counts separately. `under_way` has the calls that have not ended.
 //!
-//! Each atomic word of `time`, `calls` and `run` has a number and a tag (the low bits of its era, which is the version
-//! of the state), and changes in one exchange. So an outcome counts in its own era or in no era, even if the era ends
-//! between admission and recording. The sums are exact while no call ends. A call that ends during the reading of the
-//! sums may be missing in some of the sums.
+//! Each atomic word of `time`, `calls` and `run` has a number and the low bits of an era (version of the state), and
+//! changes in one exchange. Therefore an outcome counts in the era of its call or in no era, even if the era ends
+//! between admission and recording. While no call ends, the sums are exact. A call that ends while the sums are read
+//! may be missing in some of the sums.
 //!
 //! The window does not read a clock, decide on a trip, or know a circuit.
 
@@ -78,7 +79,7 @@ impl Window {
         }
     }
 
-    /// Returns the number of calls of a window of the last calls. `None` for a time window.
+    /// Returns the size of a call window, which is its number of calls. `None` for a time window.
     pub(crate) const fn calls_of_ring(self) -> Option<u32> {
         match self.0 {
             Shape::Time { .. } => None,
@@ -86,12 +87,12 @@ impl Window {
         }
     }
 
-    /// Returns the age up to which a time window is too young for a rate. The age is the time of one bucket, but at
-    /// most 1 s. `None` for a window of the last calls, which is never too young.
+    /// Returns the age that a time window must reach before the circuit uses its rates. The age is the duration of one
+    /// bucket, but at most 1 s. `None` for a window of the last calls, which has no such age.
     ///
-    /// Without this age the first few calls in a new window could trip a busy circuit. The limit of 1 s is needed,
-    /// because a bucket of a window of one hour lasts 6 minutes. Without the limit the circuit would ignore an outage
-    /// for 6 minutes.
+    /// Without this age, the first few calls in a new window could trip a busy circuit. The limit of 1 s matters for
+    /// long windows. A bucket of a window of one hour lasts 6 minutes, and the circuit must not ignore an outage for so
+    /// long.
     pub(crate) fn young(self) -> Option<Duration> {
         match self.0 {
             Shape::Time { length, buckets } => Some((length / buckets.max(1)).min(Duration::from_secs(1))),
@@ -171,7 +172,7 @@ impl Tally {
     }
 }
 
-/// An outcome in the form in which the window counts it.
+/// An outcome as the window counts it, with the weight of a failure and a flag for a slow call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     /// The weight of the failure in 1/256. Zero for a success.
@@ -216,13 +217,12 @@ impl Evidence {
     }
 
     /// Returns true if a success that cannot trip the circuit may be counted in a cell (the counts of one thread). A
-    /// circuit with a window of the last calls counts no successes in cells, because this window needs the order of all
-    /// calls.
+    /// window of the last calls does not allow this, because it needs the order of all calls.
     pub(crate) const fn allows_cells(&self) -> bool {
         !matches!(self, Self::Calls(_))
     }
 
-    /// Returns true if `record` needs the present time, which only a time window does.
+    /// Returns true if `record` needs the present time. Only a time window needs the time.
     pub(crate) const fn needs_now(&self) -> bool {
         matches!(self, Self::Time(_))
     }
@@ -260,8 +260,8 @@ impl Evidence {
 
     /// Adds the sums of a restored circuit. The caller holds the circuit's cold mutex.
     ///
-    /// The rules count these sums, but [`recorded`](Self::recorded) leaves them out, because this process has not made
-    /// the calls.
+    /// The trip rules count these sums. [`recorded`](Self::recorded) leaves the sums out, because this process has not
+    /// made these calls.
     pub(crate) fn seed(&self, era: u64, now: Tick, tally: Tally) {
         match self {
             _ if tally.calls == 0 => {}
@@ -272,11 +272,10 @@ impl Evidence {
         }
     }
 
-    /// Returns the number of outcomes that were recorded since the circuit was created, over all eras, without the
-    /// successes that the cells count.
+    /// Returns the number of outcomes that the window has recorded since the circuit was created, over all eras.
+    /// Successes that a thread counts in its cell are not included.
     ///
-    /// The window counts each outcome for the rules anyway. Therefore the totals use this number, and no second counter
-    /// slows every call.
+    /// The totals use this number, so that a call need not increment a second counter.
     pub(crate) fn recorded(&self) -> u64 {
         match self {
             Self::Time(window) => window.recorded(),

@@ -1,9 +1,9 @@
-//! The checks of each request to the API, which are the rule of access and a protection against requests of other
+//! The middleware that checks each request to the API: the rule of access, and a protection against requests of other
 //! sites.
 //!
-//! The checks run as middleware before the handlers, so that no handler can forget them. The page itself has no data,
-//! and is served without a check of the user. The authoriser of the application returns the user who sent a request, or
-//! refuses the request. The origins and hosts that belong to the page are in `site`.
+//! The checks run before the handlers, so that no handler can forget a check. The page itself has no data, and is
+//! served without a check of the user. The authoriser (a closure of the application) returns the user who sent a
+//! request, or refuses the request. The module `site` has the origins and hosts that belong to the page.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -23,7 +23,8 @@ use crate::state::{By, InvalidBy};
 #[derive(Debug, Clone)]
 pub struct User {
     name: Box<str>,
-    /// True if the request carried a token. A browser adds cookies to the requests of other sites, but never a token.
+    /// True if the request of the user carried a token. Another site cannot make a browser send a token, so `Origin`
+    /// and `Host` are not compared.
     by_token: bool,
 }
 
@@ -32,13 +33,13 @@ impl User {
     ///
     /// # Errors
     ///
-    /// [`InvalidBy`] if [`By`] would refuse the name. A name has 1 to 200 characters, none of which could forge a line
-    /// of a log.
+    /// [`InvalidBy`] if [`By`] would refuse the name. A name has 1 to 200 characters, and no control character or
+    /// invisible character.
     pub fn new(name: &str) -> Result<Self, InvalidBy> {
         By::new(name, "to check the name").map(|by| Self { name: by.user().into(), by_token: false })
     }
 
-    /// Marks the user as the user of a request that carried a token.
+    /// Records that the request of this user carried a token.
     pub(super) fn by_token(self) -> Self {
         Self { by_token: true, ..self }
     }
@@ -73,14 +74,14 @@ pub struct Denied {
 }
 
 impl Denied {
-    /// Answers 401, because the user is unknown. The page shows its form for a token after this answer.
+    /// Refuses the request with 401, because the user is unknown. After a 401, the page asks the person for a token.
     #[must_use]
     pub fn unknown(reason: &str) -> Self {
         let challenge = Some(HeaderValue::from_static("Bearer"));
         Self { status: StatusCode::UNAUTHORIZED, reason: reason.to_owned(), challenge }
     }
 
-    /// Answers 403, because the user is known and has no permission.
+    /// Refuses the request with 403, because the user is known but has no permission.
     #[must_use]
     pub fn forbidden(reason: &str) -> Self {
         Self { status: StatusCode::FORBIDDEN, reason: reason.to_owned(), challenge: None }
@@ -108,8 +109,8 @@ pub(super) enum Access {
 }
 
 impl Access {
-    /// Returns true if the client of a read request may also act. To find out, the function calls the authoriser with
-    /// the same headers and extensions, but with the method and the path of an order to trip.
+    /// Returns true if the client that sent a read request may also act. To find out, this method calls the authoriser
+    /// with a copy of the request, but with the method and the path of an order to trip.
     pub(super) fn may_act(&self, parts: &Parts) -> bool {
         let Self::Authorised(authoriser) = self else { return false };
         let mut act = parts.clone();
@@ -117,7 +118,7 @@ impl Access {
         authoriser(&act).is_ok()
     }
 
-    /// Returns the user of a request that this rule of access admits. `None` if the rule needs no user.
+    /// Returns the user of a request if this rule of access permits the request. `None` if every client may read.
     fn admit(&self, parts: &Parts) -> Result<Option<User>, Problem> {
         match self {
             Self::Closed => Err(closed()),
@@ -146,14 +147,14 @@ fn closed() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).challenge(challenge)
 }
 
-/// The user of a request to a route that reads. The middleware passes this value to the handlers. `None` if the rule of
-/// access needs no user.
+/// The user of a request to a route that reads, which the middleware passes to the handler. `None` if every client may
+/// read.
 #[derive(Debug, Clone)]
 pub(super) struct Reader(pub(super) Option<User>);
 
 /// The middleware of all routes, which checks the host of a request before all other checks. After DNS rebinding, the
-/// page of an attacker has the same origin as this router. An authoriser that recognises a user by the address of the
-/// client would accept the requests of that page.
+/// page of an attacker has the same origin as this router. Without the host check, an authoriser that recognises a user
+/// by the address of the client would accept the requests of that page.
 pub(super) async fn hosts(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if let Err(foreign) = panel.site.check_host(&parts) {
@@ -165,7 +166,7 @@ pub(super) async fn hosts(State(panel): State<Arc<Panel>>, request: Request, nex
 
 const FOREIGN_HOST: &str = "foreign_host";
 
-/// Serves the page without a check of the user, unless no rule of access was set.
+/// Serves the page without a check of the user. If no rule of access was set, refuses the request.
 pub(super) async fn page(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     if matches!(panel.access, Access::Closed) { closed().into_response() } else { next.run(request).await }
 }
@@ -183,8 +184,8 @@ pub(super) async fn reads(State(panel): State<Arc<Panel>>, request: Request, nex
     }
 }
 
-/// The middleware of the routes that act, which checks the user, the origin and the content type of a request. A user
-/// is needed, because the audit records the user of each act.
+/// The middleware of the routes that act, which checks the user, the origin and the content type of a request. These
+/// routes refuse a request without a user, because the audit records the user of each act.
 pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let user = admit(&panel, &parts).and_then(|user| {
@@ -206,10 +207,9 @@ pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, ne
     }
 }
 
-/// Returns the user of a request. Refuses a request in which a header that decides about access occurs more than once.
+/// Returns the user of a request. Refuses the request if a header that decides about access occurs more than once.
 fn admit(panel: &Panel, parts: &Parts) -> Result<Option<User>, Problem> {
-    // If a header that decides about access occurs twice, a proxy may have checked one value, and this router would
-    // check the other value.
+    // If a header occurs twice, a proxy may have checked the first value, and this router might check the second value.
     match DECIDING.iter().find(|name| parts.headers.get_all(*name).iter().nth(1).is_some()) {
         Some(name) => {
             let detail = format!("the header {name} occurs more than once, allowed is once");
@@ -236,10 +236,10 @@ fn same_origin(panel: &Panel, parts: &Parts, user: Option<&User>) -> Result<(), 
     })
 }
 
-/// Refuses a body that is not declared as JSON. A form of another site can send three content types without a preflight
-/// (Fetch, 2.2.2), and JSON is none of them.
+/// Refuses an order whose content type is not JSON. Without a CORS preflight, a form of another site can send only
+/// three content types (Fetch, 2.2.2). JSON is none of the three.
 fn json_only(parts: &Parts) -> Result<(), Problem> {
-    // Only orders, which are `POST` requests, have a body to check. The router refuses every other method with 405.
+    // Only `POST` requests have a body to check. The router refuses every other method on these routes with 405.
     if parts.method != Method::POST {
         return Ok(());
     }

@@ -1,7 +1,6 @@
 //! The request bodies of orders, which are JSON of a limited length that must arrive within a limited time.
 //!
-//! This module sets the limits itself, because an application may forget them, and one client could then use up the
-//! memory.
+//! This module sets the limits itself. If an application forgot the limits, one client could use up the memory.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,7 +13,8 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 use super::problem::Problem;
 
-/// Reads an order. A field that is not known is refused, because a misspelt field would otherwise be ignored.
+/// Reads the body of a request as an order. Unknown fields are refused by the types of the orders, so that a misspelt
+/// field is not ignored.
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     // Without a time limit, a client that sends one byte a minute would be served for days.
     let late = |_| Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come within 10 s"));
@@ -34,8 +34,8 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
     })
 }
 
-/// Reads a field that can be absent but not `null`. JavaScript writes the number `NaN` as `null`, and a `null` for the
-/// duration of a hold would otherwise be a hold without an end.
+/// Reads a field that may be absent but not `null`. JavaScript writes the number `NaN` as `null`. Without this
+/// function, a `null` for the duration of a hold would mean a hold without an end.
 pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -52,7 +52,7 @@ async fn collect(mut body: Body) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let cut = |_| Problem::new(StatusCode::BAD_REQUEST, "cut_short", "the body ended before it was complete");
-        // Frames other than data are trailers, which are ignored.
+        // A frame without data contains trailers, which are ignored.
         let Ok(data) = frame.map_err(cut)?.into_data() else { continue };
         if bytes.len() + data.len() > LONGEST {
             return Err(too_long());

@@ -1,7 +1,7 @@
 //! The events of all circuits as a stream of server-sent events, for a limited number of clients.
 //!
-//! Each client takes a seat, of which there is a limited number. A task for each client ends the stream and frees the
-//! seat, because a client that does not read would otherwise keep its seat for ever. A client that is too slow misses
+//! Each client holds a semaphore permit (its seat). A separate task for each client ends the stream and frees the seat.
+//! Without the task, a client that does not read would keep its seat for ever. A client that reads too slowly misses
 //! events, and receives the number of missed events. The module `json` has the content of the events.
 
 use std::pin::Pin;
@@ -25,8 +25,8 @@ use super::problem::Problem;
 use crate::operation::{News, Subscription, What};
 
 pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, Problem> {
-    // After the shutdown has begun, a subscription ends at once, so its stream would carry no events. The request is
-    // refused instead, so that the page can show the shutdown as the reason.
+    // After the shutdown has begun, a new stream would end at once without events. The request is refused instead, so
+    // that the page can show the shutdown as the reason.
     if panel.registry.has_ended_subscriptions() {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "this process is shutting down");
         return Err(problem.retry_after(Duration::from_secs(5)));
@@ -43,7 +43,7 @@ pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, 
     let mut response = Response::new(Body::new(Events { texts }));
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),
-        // `no-transform` forbids compression by a proxy (RFC 9111, 5.2.2.6). To compress the stream, a proxy would
+        // `no-transform` forbids compression by a proxy (RFC 9111, 5.2.2.6). A proxy that compressed the stream would
         // delay events.
         (header::CACHE_CONTROL, "no-store, no-transform"),
         // Without this header nginx would collect events in a buffer before it forwards them.
@@ -54,7 +54,7 @@ pub(super) async fn events(State(panel): State<Arc<Panel>>) -> Result<Response, 
     Ok(response)
 }
 
-/// The source of one client's events. `_seat` counts the client towards the limit of clients.
+/// The events for one client. The client counts towards the limit of clients as long as `_seat` exists.
 struct Feed {
     panel: Arc<Panel>,
     subscription: Subscription,
@@ -62,9 +62,9 @@ struct Feed {
 }
 
 impl Feed {
-    /// Sends events until the client disconnects, the longest time of a stream is over, or the server shuts down. The
-    /// function runs in a separate task, because a server does not poll the body of a client that does not read.
-    /// Without the task, such a client would keep its seat for ever.
+    /// Sends events until the client disconnects, the longest time of a stream is over, or the server shuts down. This
+    /// method runs in a separate task. A server does not poll the response body of a client that does not read, so the
+    /// body could not free the client's seat (its place among the limited number of clients).
     async fn run(mut self, client: Sender<Bytes>) {
         let shutdown = self.panel.shutdown();
         tokio::select! {
@@ -73,17 +73,19 @@ impl Feed {
             () = client.closed() => {}
             () = self.forward(&client) => {}
         }
-        // The seat must be free before the client notices the end, because the client connects again at once.
+        // The seat (the client's place in the limit) must be free before the client notices the end of the stream,
+        // because the client connects again at once.
         drop(self);
     }
 
-    /// Forwards events. If the client is slow, events wait in the subscription. The subscription drops the oldest
-    /// events, and reports the number of dropped events.
+    /// Forwards events to the client. If the client reads slowly, events wait in the subscription. A full subscription
+    /// drops the oldest events, and reports the number of dropped events.
     async fn forward(&mut self, client: &Sender<Bytes>) {
-        // The first beat is sent at once, so that the client knows from which moment on it receives every event.
+        // The first beat is sent at once, so that the client knows that the stream has begun.
         let mut text = beat();
         while client.send(text).await.is_ok() {
-            // Waits until the previous event has left the channel, so that the next event is as new as possible.
+            // Waits until the previous event has left the channel. The status in the next event is then as new as
+            // possible.
             if client.reserve().await.is_err() {
                 return;
             }
@@ -111,7 +113,7 @@ impl Feed {
             What::Missed { events } => return event("missed", &json!({ "events": events })),
         };
         data["circuit"] = circuit.as_str().into();
-        // The status is read now, so it may be newer than the event.
+        // The circuit is read now, so the status may be newer than the event.
         data["status"] = json!(self.panel.registry.get(circuit).as_ref().map(CircuitJson::of));
         event(name, &data)
     }
@@ -121,12 +123,13 @@ fn beat() -> Bytes {
     event("beat", &json!({ "next_ms": millis(BEAT) }))
 }
 
-/// Returns an event as text. The JSON contains no line break, so that no text of a user can begin another event.
+/// Returns the text of one server-sent event. The JSON contains no line break. Therefore no text of a user can begin a
+/// second event.
 fn event(name: &str, data: &Value) -> Bytes {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
-/// The body of the response, which receives the text of one event after the other.
+/// The body of the response. Each frame is the text of one event.
 struct Events {
     texts: Receiver<Bytes>,
 }
@@ -143,10 +146,10 @@ impl http_body::Body for Events {
     }
 }
 
-/// The interval of beats, by which a client notices that the server is gone. The interval is far below the time after
-/// which proxies close an idle stream, which is often 60 s.
+/// The longest time without an event before a beat is sent. A client that misses beats knows that the server is gone.
+/// Proxies often close an idle stream after 60 s, and the beats prevent that.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// The longest time of a stream. After this time the client must request a new stream, and the new request is checked
-/// again, so that a revoked token loses its effect.
+/// The longest time of a stream. After this time the client must request a new stream. The new request is checked, so
+/// that a revoked token loses its effect.
 const LONGEST: Duration = Duration::from_secs(300);

@@ -1,5 +1,5 @@
-//! The handler of `GET /api/fleet`, which returns the decision of a fleet with its votes, leases and instances. Each
-//! request reads the store.
+//! The handler of `GET /api/fleet`, which returns the decision of a fleet with its votes, leases and instances. The
+//! handler reads the store for each request.
 
 use std::sync::Arc;
 

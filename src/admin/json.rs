@@ -21,7 +21,7 @@ use crate::window::Tally;
 #[derive(Debug, Serialize)]
 pub(super) struct CircuitJson {
     name: String,
-    /// The state, or the mode that overrides the state (forced open, disabled), as one text.
+    /// The mode if the mode overrides the state (forced open, disabled), otherwise the state.
     standing: String,
     state: &'static str,
     mode: &'static str,
@@ -29,15 +29,15 @@ pub(super) struct CircuitJson {
     tripped: bool,
     since_ms: u64,
     retry_after_ms: Option<u64>,
-    /// The fate of the next call, which is `admitted`, `probe` or `rejected`.
+    /// The result that the next call would have: `admitted`, `probe` or `rejected`.
     next_call: &'static str,
-    /// The remaining time of a ramp. `null` without a ramp.
+    /// The time until the end of a ramp, when the circuit admits all calls again. `null` without a ramp.
     ramp_left_ms: Option<u64>,
     /// The share of the calls that a closed circuit admits, from 0 to 1.
     admitted_share: f64,
     /// The share of the calls that the throttle of a closed circuit rejects, from 0 to 1.
     throttled_share: f64,
-    /// The remaining time of a hold. `null` without a hold, and for a hold without an end.
+    /// The time until the hold of an operator ends. `null` without a hold, and for a hold without an end.
     held_for_ms: Option<u64>,
     tripped_for_ms: Option<u64>,
     reset_in_ms: Option<u64>,
@@ -56,14 +56,14 @@ pub(super) struct CircuitJson {
     probes: Probes,
     /// The decision of the fleet about the circuit. `null` for a circuit without a fleet.
     fleet: Option<FleetBrief>,
-    /// The last opening that the group of the circuit has suppressed. `null` if no opening was suppressed in the last
-    /// minute, or if the circuit has made a transition since.
+    /// The last trip that the group of the circuit has suppressed. `null` if the group suppressed no trip in the last
+    /// minute, or if the circuit has made a transition since the suppressed trip.
     suppressed: Option<Suppressed>,
     /// The status of the health probes. `null` for a circuit that has never had health probes.
     health: Option<HealthStatus>,
     totals: Totals,
-    /// The reason of the last opening, which may have happened before a restart or on another instance. `null` for a
-    /// closed circuit.
+    /// The reason for which the circuit opened, perhaps before a restart or on another instance. `null` for a closed
+    /// circuit.
     opened_because: Option<String>,
     opened_for_ms: Option<u64>,
     last: Option<Edge>,
@@ -82,7 +82,7 @@ impl From<&Tally> for Evidence {
     }
 }
 
-/// The limits of the trip rules. `null` for a rule that is not set.
+/// The limit of each trip rule. `null` for a rule that is not set.
 #[derive(Debug, Serialize)]
 struct Limits {
     failure_rate: Option<f64>,
@@ -116,8 +116,7 @@ struct Totals {
 }
 
 impl CircuitJson {
-    /// Copies the present state of a circuit. The lock of the circuit is held only during the copy, and not while the
-    /// JSON is written.
+    /// Copies the present state of a circuit. The lock of the circuit is free again before the JSON is written.
     pub(super) fn of(circuit: &Circuit) -> Self {
         Self::new(circuit, circuit.status_with(1))
     }
@@ -194,9 +193,9 @@ pub(super) struct Edge {
     from: String,
     to: String,
     at_ms: u64,
-    /// The reason as one word, which is also the label of the metrics.
+    /// The reason as one word, which is also the value of the label in the metrics.
     reason: &'static str,
-    /// The reason as a part of a sentence, for people, with the last failure.
+    /// The reason in words for people, with the last failure.
     because: String,
     numbers: Value,
     user: Option<String>,
@@ -278,7 +277,7 @@ pub(super) fn json_response(status: StatusCode, kind: &'static str, json: Vec<u8
     response
 }
 
-/// Converts a duration to milliseconds. The result is rounded up, so that a client that waits for this time never
+/// Converts a duration to milliseconds. The result is rounded up. Therefore a client that waits for the result never
 /// retries too early.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)

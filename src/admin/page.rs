@@ -1,7 +1,6 @@
 //! The HTML page of the admin interface, and the security headers of every response.
 //!
-//! The page is one file without references to other files. Therefore the application needs no path for assets, and a
-//! security policy with two hashes is enough.
+//! The page is one file without references to other files. Therefore the router needs no routes for assets.
 
 use std::sync::LazyLock;
 
@@ -21,7 +20,7 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
-    // The response of the event stream already has its own value, which is kept.
+    // The response of the event stream already has this header, and keeps its own value.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -29,8 +28,8 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// The policy names script and style by their hashes (CSP Level 3, 2.3.1). Therefore a browser runs no other script,
-/// however it came into the page.
+/// The Content-Security-Policy of the page. The policy has the hashes of the page's script and style (CSP Level 3,
+/// 2.3.1). Therefore a browser runs no injected script.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let [script, style] = ["script", "style"].map(|element| base64(&Sha256::digest(inside(element))));
     let policy = format!(
@@ -47,15 +46,14 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Returns the text between the tags of the only element of that name.
+/// Returns the text between the tags of the element with this name, of which the page has exactly one.
 fn inside(element: &str) -> &'static str {
     let (open, close) = (format!("<{element}>"), format!("</{element}>"));
     let (_, behind) = PAGE.split_once(&open).expect("the page has this element");
     behind.split_once(&close).expect("the element is closed").0
 }
 
-/// Encodes the bytes as Base64 (RFC 4648, section 4), which is the encoding of hashes in a Content-Security-Policy. The
-/// function is too short to justify a dependency.
+/// Encodes the bytes as Base64 (RFC 4648, section 4), as a Content-Security-Policy requires for hashes.
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {

@@ -1,7 +1,8 @@
 //! The error responses of the admin interface, which are problem details (RFC 9457) with a sentence for people and a
 //! word for programs.
 //!
-//! The sentences of refused orders come from [`Refused`], so that the page, the API and the command line say the same.
+//! The sentences for refused orders come from [`Refused`], so that the page, the API and the command line show the same
+//! sentences.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::json::{json_response, millis};
 use crate::operation::Refused;
 use crate::shown::one_line;
 
-/// The error of a request that was refused or failed, which becomes the response.
+/// The error response to a request that was refused or failed.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -24,8 +25,8 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// Creates a problem. The detail is cut to one line of at most 1000 characters, because the detail can be the error
-    /// of a parser, which repeats a part of the request.
+    /// Creates a problem. The detail is cut to one line of at most 1000 characters, because a parser's error can repeat
+    /// a long part of the request.
     pub(super) fn new(status: StatusCode, kind: &'static str, detail: impl AsRef<str>) -> Self {
         Self { status, kind, detail: one_line(detail.as_ref(), 1_000), challenge: None, retry_after: None }
     }
@@ -98,8 +99,8 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = retry_after {
-            // The header has whole seconds (RFC 9110, 10.2.3). They are rounded up, so that a client never retries too
-            // early.
+            // `Retry-After` has whole seconds (RFC 9110, 10.2.3). The wait is rounded up, so that a client never
+            // retries too early.
             let seconds = wait.as_millis().div_ceil(1000);
             let seconds = HeaderValue::from_str(&seconds.to_string()).expect("digits are a header");
             response.headers_mut().insert(header::RETRY_AFTER, seconds);

@@ -1,4 +1,5 @@
-//! The handlers of `GET` requests, which return circuits, their status and transitions, and the audit.
+//! The handlers of `GET` requests for the circuits, the status of a circuit, the transitions of a circuit, and the
+//! audit.
 
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ use super::problem::Problem;
 use crate::record::Timestamp;
 use crate::store::{AuditFilter, AuditRow, StoreErrorKind};
 
-/// Returns every circuit as JSON. The circuits are written one by one, and the task yields at intervals, so that ten
-/// thousand circuits do not delay other tasks of the thread.
+/// Returns every circuit as JSON. The task yields after every 64 circuits, so that ten thousand circuits do not delay
+/// other tasks of the thread.
 pub(super) async fn circuits(
     State(panel): State<Arc<Panel>>,
     Extension(reader): Extension<Reader>,
@@ -42,7 +43,7 @@ pub(super) async fn circuits(
     });
     let user = reader.0.as_ref().map(User::name);
     let head = json!({ "user": user, "writes": writes, "store": store });
-    // The closing brace is removed, because the circuits belong to the same object.
+    // Removes the closing brace, so that the circuits can be added to the same JSON object.
     let mut json = head.to_string().into_bytes();
     json.pop();
     json.extend_from_slice(b",\"circuits\":[");
@@ -113,11 +114,11 @@ pub(super) struct AuditQuery {
     limit: Option<usize>,
 }
 
-/// A query, or axum's rejection of a query with an unexpected form. The handlers turn the rejection into the response,
-/// so that the response is a problem document. Otherwise axum would respond with plain text.
+/// The parsed query of a request, or axum's rejection of a query that cannot be parsed. The handlers convert the
+/// rejection to a problem document. Without this type, axum would respond with plain text.
 pub(super) type Sent<T> = Result<Query<T>, QueryRejection>;
 
-/// Returns the query, or the problem for a query of an unexpected form.
+/// Returns the parsed query, or the problem if the query could not be parsed.
 pub(super) fn accepted<T>(query: Sent<T>) -> Result<T, Problem> {
     let Query(query) = query.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "query", error.body_text()))?;
     Ok(query)
@@ -136,5 +137,6 @@ pub(super) fn write(json: &mut Vec<u8>, body: &impl Serialize) {
 
 const JSON: &str = "application/json";
 
-/// The number of circuits that are written between two yields, which is about 0.2 ms of work.
+/// The number of circuits that are written as JSON between two yields of the task. Writing so many circuits takes about
+/// 0.2 ms.
 const AT_A_TIME: usize = 64;

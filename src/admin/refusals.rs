@@ -1,9 +1,9 @@
-//! The log lines about refused requests, by which operators notice guessed tokens, foreign pages and proxies that
-//! change the host.
+//! Logs refused requests. The lines show operators that a client guesses tokens, that a foreign page sends requests, or
+//! that a proxy changes the host.
 //!
-//! Each kind of refusal has at most one line a minute, so that a flood of one kind neither fills the log nor hides the
-//! other kinds. No line contains a token. A request that is refused because it has no token is not logged, because the
-//! page sends such requests before its user signs in.
+//! Each kind of refusal has at most one line a minute, so that a flood of one kind does not fill the log. No line
+//! contains a token. A refused request without a token is not logged, because the page sends such requests before a
+//! person signs in.
 
 use http::header;
 use http::request::Parts;
@@ -20,7 +20,8 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Logs a refusal, if its kind is logged and had no line within the last minute.
+    /// Logs a refusal if this module logs refusals of the kind, and if the last line for the kind is at least a minute
+    /// old.
     pub(super) fn note(&self, parts: &Parts, kind: &str, sentence: &str) {
         let Some(at) = KINDS.iter().position(|known| *known == kind) else { return };
         if kind == "unauthorized" && !parts.headers.contains_key(header::AUTHORIZATION) {
@@ -29,7 +30,7 @@ impl Refusals {
         let now = self.clock.now();
         let Some(omitted) = self.lines.lock()[at].next(now) else { return };
         let (method, path) = (cut(parts.method.as_str(), 20), quoted(parts.uri.path()));
-        // The number of omitted lines precedes the sentence, because the end of a long line is cut.
+        // The number of omitted lines stands before the sentence, because the end of a long line is cut off.
         let more = Omitted(omitted);
         warn(format_args!("the admin router refused {method} {path} ({kind}){more}: {sentence}"));
     }

@@ -1,6 +1,6 @@
 //! The site of the page, which is the set of origins and hosts that belong to the page.
 //!
-//! Origins are compared by scheme, host and port, and not as texts, because one origin has several spellings
+//! Origins are compared by scheme, host and port, and not as texts. As texts, two spellings of one origin would differ
 //! (`http://h` and `http://h:80`). The scheme of a request is unknown behind a proxy that ends TLS. Therefore a `Host`
 //! without a port is read with the default port of the scheme in the `Origin`. `Forwarded` and `X-Forwarded-*` are
 //! never read, because any client can send them.
@@ -15,11 +15,11 @@ use http::uri::Authority;
 
 use crate::shown::{escaped, quoted};
 
-/// An origin or a host that the router cannot use.
+/// The error for an invalid origin or host in the settings of the router.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidSite {
-    /// The method of the router that refused the value, which is `trusted_origin` or `hosts`.
+    /// The setter that refused the value: `trusted_origin` or `hosts`.
     pub field: &'static str,
     /// The beginning of the refused value, escaped, with at most 200 characters. Empty if there was no value.
     pub value: String,
@@ -66,7 +66,7 @@ impl Site {
         Ok(())
     }
 
-    /// Adds allowed hosts. An empty list is refused, because the router would then refuse every request.
+    /// Adds allowed hosts. An empty list is an error, because with an empty list the router would refuse every request.
     pub(super) fn allow<S: AsRef<str>>(&mut self, hosts: impl IntoIterator<Item = S>) -> Result<(), InvalidSite> {
         let parsed = hosts.into_iter().map(|host| {
             let host = host.as_ref();
@@ -80,8 +80,8 @@ impl Site {
         Ok(())
     }
 
-    /// Checks that a request was sent to an allowed host. The hosts in the `Host` header and in the address of the
-    /// request, if the address has a host, must both be allowed.
+    /// Checks that a request was sent to an allowed host. The host in the `Host` header must be allowed. If the URI of
+    /// the request has a host, this host must be allowed too.
     ///
     /// # Errors
     ///
@@ -97,13 +97,13 @@ impl Site {
         }
     }
 
-    /// Checks that the request was not sent by a browser on behalf of another site. The browser would add the cookies
-    /// of the user to such a request. Clients that are not browsers send neither `Sec-Fetch-Site` nor `Origin`, and
-    /// need no such protection, because no other site controls them.
+    /// Checks that no other site made the browser of a user send the request. To such a request, the browser would add
+    /// the cookies of the user. A client that is not a browser sends neither `Sec-Fetch-Site` nor `Origin`. A request
+    /// without these headers passes, because other sites do not control such a client.
     ///
-    /// For a user of a token, only `Sec-Fetch-Site` is checked and not `Origin`, because no other site can send the
-    /// token. If a proxy adds the token to every request, `Sec-Fetch-Site` still identifies the requests of other
-    /// sites.
+    /// If the user has sent a token, only `Sec-Fetch-Site` is checked and not `Origin`, because no other site can send
+    /// the token. If a proxy adds the token to every request, `Sec-Fetch-Site` still shows which requests come from
+    /// other sites.
     ///
     /// # Errors
     ///
@@ -116,16 +116,16 @@ impl Site {
             return Ok(());
         }
         match (sent("sec-fetch-site"), origin) {
-            // `sec-fetch-site` is checked before the origin, because no script can set `sec-fetch-site` (Fetch
-            // Metadata), and because it is correct behind proxies that change the host. The value `none` means that the
-            // user opened the address directly. Browsers send the header only over https and to localhost.
+            // `sec-fetch-site` is checked before the origin. No script can set `sec-fetch-site` (Fetch Metadata), and
+            // the value stays correct behind a proxy that changes the host. The value `none` means that the user opened
+            // the address directly. Browsers send `sec-fetch-site` only over https and to localhost.
             (Some(b"same-origin" | b"none"), _) | (None, None) => Ok(()),
             (Some(site), origin) => {
                 let origin = origin.map_or_else(|| "there is no Origin".to_owned(), |sent| named("Origin", sent));
                 Err(format!("{}, and {origin}. {TRUST}", named("Sec-Fetch-Site", site)))
             }
             (None, Some(sent)) => {
-                // The origin `null` of sandboxed frames has no host and equals no host.
+                // The origin `null` of a sandboxed frame cannot be parsed, and therefore matches no host.
                 if by_token || parsed.is_some_and(|origin| origin.is_of(parts)) {
                     return Ok(());
                 }
@@ -138,7 +138,7 @@ impl Site {
     }
 }
 
-/// The advice in the refusal of a request, for the case that the origin belongs to the page after all.
+/// The advice in a refusal, in case the refused origin belongs to the page.
 const TRUST: &str = "If this origin belongs to the page, name it in `trusted_origin`";
 
 /// A request to a host that is not allowed.
@@ -171,7 +171,7 @@ impl ForeignHost<'_> {
 /// The largest number of allowed hosts in a line of the log.
 const SHOWN_HOSTS: usize = 8;
 
-/// Returns the hosts to which a request was sent. HTTP/2 sends the host in the address.
+/// Returns the hosts in the URI and in the `Host` headers of a request. HTTP/2 sends the host in the URI.
 fn hosts(parts: &Parts) -> impl Iterator<Item = &[u8]> {
     let of_address = parts.uri.authority().map(|host| host.as_str().as_bytes());
     of_address.into_iter().chain(parts.headers.get_all("host").iter().map(HeaderValue::as_bytes))
@@ -181,16 +181,15 @@ fn named(header: &str, value: &[u8]) -> String {
     format!("its {header} is `{}`", text(value))
 }
 
-/// Returns the value of a header for an answer or the log, cut and escaped. A value with an `@` can contain a password,
-/// and is masked. Other values are not masked, because a mask could hide the port, and the port may be the reason of
-/// the refusal.
+/// Returns the value of a header for a response or the log, cut and escaped. If the value has an `@`, a password in the
+/// value is masked. Other values are not masked, because a mask could hide the port that caused the refusal.
 fn text(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
     if value.contains('@') { quoted(&value) } else { escaped(&value, 200) }
 }
 
-/// Returns true unless the text ends with a colon. Only settings are checked in this way. No browser sends a host with
-/// such a colon, so the setting is a mistake. In a request the colon is accepted, because a proxy may send it.
+/// Returns true if the text does not end with a colon. Only settings are checked, because no browser sends a host with
+/// a colon at the end. Requests may have such a colon, because some proxies add one.
 fn has_no_empty_port(text: &str) -> bool {
     !text.ends_with(':')
 }
@@ -215,8 +214,8 @@ impl Origin {
         Some(Self { is_https, name, port: port.unwrap_or(default_port(is_https)) })
     }
 
-    /// Returns true if each host of the request equals the host of this origin, with the same port. A host without a
-    /// port has the default port of the origin's scheme.
+    /// Returns true if each host of the request has the name and the port of this origin. A host without a port has the
+    /// default port for the scheme of the origin.
     fn is_of(&self, parts: &Parts) -> bool {
         let default = default_port(self.is_https);
         let is_at = |host: Host| host.name == self.name && host.port.unwrap_or(default) == self.port;
@@ -237,8 +236,8 @@ impl Host {
         let text = std::str::from_utf8(bytes).ok()?;
         let authority: Authority = text.parse().ok()?;
         let host = authority.host();
-        // A text with credentials does not begin with its host, and is refused, because browsers never send
-        // credentials.
+        // A text with credentials (`user@host`) does not begin with the host. The text is refused, because browsers
+        // never send credentials in a host.
         let rest = text.strip_prefix(host)?;
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
@@ -250,8 +249,8 @@ impl Host {
     }
 
     /// Returns true if this allowed host covers the host of a request. An allowed host without a port covers every
-    /// port. The scheme of the request is unknown. Therefore a sent host without a port stands for both default ports
-    /// (80 and 443).
+    /// port. The scheme of the request is unknown. Therefore a request to a host without a port matches an allowed port
+    /// 80 and an allowed port 443.
     fn covers(&self, sent: &Self) -> bool {
         let port = match (self.port, sent.port) {
             (None, _) => true,
@@ -271,8 +270,8 @@ impl fmt::Display for Host {
     }
 }
 
-/// Returns the normal form of a name or an address, in which equal hosts are equal texts. `None` for other texts, for
-/// example a pattern.
+/// Returns the normal form of a host name or an IP address. Two spellings of one host have the same normal form. `None`
+/// for any other text, for example a pattern.
 fn name(host: &str) -> Option<String> {
     if let Some(address) = host.strip_prefix('[') {
         let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
@@ -286,9 +285,9 @@ fn name(host: &str) -> Option<String> {
     is_valid.then(|| name.to_ascii_lowercase())
 }
 
-/// Returns true if a browser reads a host whose last part is `last` as an IPv4 address (URL Standard, 3.5). The browser
-/// then sends the address as four decimal numbers. A setting in another form, such as `0x7f.1`, would match no request,
-/// and is refused.
+/// Returns true if the last label of a host is a number. A browser reads such a host as an IPv4 address (URL Standard,
+/// 3.5), and sends the address as four decimal numbers. A setting such as `0x7f.1` would match no request, so the
+/// caller refuses the setting.
 fn is_number(last: &str) -> bool {
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
     let is_decimal = !last.is_empty() && last.bytes().all(|c| c.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The bearer tokens of users, and the authoriser that compares the token of a request with them.
+//! The authoriser that finds the user of a request by a bearer token.
 
 use std::error::Error;
 use std::fmt;
@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::auth::{Denied, User};
 
-/// The error of tokens that the router cannot use. No part of a token is in the error.
+/// The error for a list of tokens that cannot be used. The error contains no part of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidToken {
-    /// The name of the user of the token. Empty if there was no token.
+    /// The name of the user whose token is invalid. Empty if the list has no tokens.
     pub user: String,
     problem: &'static str,
 }
@@ -34,26 +34,26 @@ impl fmt::Display for InvalidToken {
 
 impl Error for InvalidToken {}
 
-/// Creates an authoriser for requests with one of these tokens in `Authorization: Bearer` (RFC 6750). The user that
-/// `tokens` pairs with the token is the user of the request. A user can have several tokens.
+/// Creates an authoriser that accepts requests with one of these tokens in `Authorization: Bearer` (RFC 6750). Each
+/// token belongs to the user beside the token in `tokens`. A user can have several tokens.
 ///
 /// The time of a comparison reveals nothing about a token. Choose tokens that cannot be guessed. Wrong tokens are
 /// logged, at most one line a minute and without the token.
 ///
-/// If a request has such a token, the router does not compare `Origin` with `Host`, because a browser adds no token to
-/// the requests of another site. Therefore the page works behind a proxy that changes the `Host`. A proxy must not add
-/// the token itself, unless the proxy refuses the requests of other sites.
+/// If a request has a valid token, the router does not compare `Origin` with `Host`, because another site cannot make a
+/// browser send the token. Therefore the page works behind a proxy that changes the `Host`. A proxy may add the token
+/// itself only if the proxy refuses the requests of other sites.
 ///
 /// # Errors
 ///
-/// [`InvalidToken`] if there is no token, if a token is empty, has a space, a line end or a character that is not
-/// ASCII, or if a token occurs twice. A token from a file often ends with a line end, which [`trim_end`](str::trim_end)
-/// removes.
+/// [`InvalidToken`] if `tokens` is empty, if a token occurs twice, or if a token is empty or has a character that is
+/// not printable ASCII. Spaces and line ends are refused too. A token from a file often ends with a line end, which
+/// [`trim_end`](str::trim_end) removes.
 pub fn bearer(
     tokens: &[(&str, User)],
 ) -> Result<impl Fn(&Parts) -> Result<User, Denied> + Send + Sync + use<>, InvalidToken> {
-    // Hashes are compared instead of tokens, because the time of a comparison of hashes reveals nothing about the
-    // tokens.
+    // The hashes of the tokens are compared, and not the tokens. Otherwise the time of a comparison could show a client
+    // how many characters of a guessed token are right.
     let mut known: Vec<(_, User)> = Vec::with_capacity(tokens.len());
     for (token, user) in tokens {
         let invalid = |problem| InvalidToken { user: user.name().to_owned(), problem };
@@ -77,7 +77,7 @@ pub fn bearer(
     })
 }
 
-/// Returns the reason why no request can have this token, or `None` for a token that can be used.
+/// Returns the reason why a token is invalid, or `None` for a valid token.
 fn problem(token: &str) -> Option<&'static str> {
     if token.is_empty() {
         Some("is empty")

@@ -1,7 +1,7 @@
 //! The handlers of orders, which are `POST` requests to trip, reset, disable or resume a circuit.
 //!
-//! Each handler turns a body into an [`Order`]. The rules of orders are in `operation`, so that they are the same for
-//! every caller.
+//! Each handler converts the body of a request to an [`Order`]. The rules for orders are in `operation`, so that every
+//! caller follows the same rules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,8 +139,8 @@ pub(super) async fn resume(
     operate(&panel, query, Order::resume(&by(&user, &reason)?), seen, id).await
 }
 
-/// Returns the user and the reason of an order. The name of the user comes from the authoriser alone, and the body
-/// cannot set the name.
+/// Returns the user and the reason of an order. The name of the user comes from the authoriser alone, and the body of
+/// the request cannot set the name.
 fn by(user: &User, reason: &str) -> Result<By, Problem> {
     By::new(user.name(), reason).map_err(|error| invalid(error.to_string()))
 }
@@ -168,10 +168,10 @@ async fn operate(
     let (status, word) = match &kept {
         Kept::Nowhere => (StatusCode::OK, "nowhere"),
         Kept::Stored { .. } => (StatusCode::OK, "stored"),
-        // The row of the audit, or the copy in the durable tier, is still missing and is written later.
+        // The order is stored. The row in the audit, or the copy in the durable tier of the store, is written later.
         Kept::Unaudited { .. } => (StatusCode::ACCEPTED, "unaudited"),
         Kept::Cached { .. } => (StatusCode::ACCEPTED, "cached"),
-        // The act is in force in this process, and the store does not have it yet.
+        // This process applies the order, but the order is not in the store yet.
         Kept::Here { .. } => (StatusCode::ACCEPTED, "here"),
     };
     let mut response = ok(&json!({
@@ -186,11 +186,12 @@ async fn operate(
     Ok(response)
 }
 
-/// The beginning of the answer to a repeated order. The answer does not say that the order is still in force, because a
-/// later order may have replaced this order.
+/// The first words of the answer to a repeated order. The answer does not say that the circuit still follows the order,
+/// because a later order may have replaced this order.
 const REPEATED: &str = "the same order was carried out before, so that nothing was done now";
 
-/// Describes the step that is still missing after an order was carried out. The text is empty if no step is missing.
+/// Describes the write that is still missing after an order was carried out (store, audit or durable tier). The text is
+/// empty if no write is missing.
 fn unfinished(kept: &Kept) -> String {
     match kept {
         Kept::Nowhere | Kept::Stored { .. } => String::new(),

@@ -1,9 +1,9 @@
-//! `circuitctl`, the command line of operators, which shows circuits and sends orders through their store, so that all
-//! instances apply the orders.
+//! `circuitctl`, the command line for operators. The program shows the circuits in a store and writes orders to the
+//! store. All instances that use the store apply the orders.
 //!
-//! The program has no circuits. Each command loads records or sends an order by [`Operator`], and reports the result in
-//! a sentence, an exit code, and with `--json` a document. The library decides the rules and effects of orders, so that
-//! they are the same for every caller.
+//! The program has no circuits itself. Each command loads records or sends an order through [`Operator`], and reports
+//! the result as a sentence, as an exit code and, with `--json`, as a document. The rules for orders are in the
+//! library, so that every caller follows the same rules.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -50,8 +50,8 @@ use view::View;
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // The user has requested help or the version. A failure to print these texts, such as a closed pipe, is
-        // ignored.
+        // The user has requested the help or the version. A failure to print the text is ignored, for example a closed
+        // pipe.
         Err(help) if !help.use_stderr() => {
             help.print().ok();
             return Code::Done.into();
@@ -83,13 +83,13 @@ fn main() -> ExitCode {
             report(&format!("circuitctl: the answer could not be written: {error}"));
             Code::Unprinted.into()
         }
-        // The reader has closed the pipe, as `| head -1` does. An order was carried out nevertheless, so the program
-        // returns the exit code of the command.
+        // The text was printed, or the reader has closed the pipe, as `| head -1` does. A closed pipe does not undo an
+        // order, so the program returns the exit code of the command.
         _ => code.into(),
     }
 }
 
-/// The result of a command, which is the text to print with the exit code, or the failure.
+/// The result of a command: the text to print and the exit code, or a failure.
 type Answer = Result<(String, Code), Failure>;
 
 async fn run(arguments: Arguments) -> Answer {
@@ -111,8 +111,8 @@ async fn run(arguments: Arguments) -> Answer {
             let mut views: Vec<_> = shown.iter().map(View::of).collect();
             let left_out = views.len().saturating_sub(*limit);
             if left_out > 0 {
-                // Circuits that need attention come first, so that the limit cuts off the other circuits. The sort is
-                // stable, so the circuits of each kind stay sorted by name.
+                // Circuits that need attention come first, so that the limit cuts off circuits without problems. The
+                // sort is stable, so the circuits that need attention stay sorted by name.
                 views.sort_by_key(|view| !view.needs_attention());
                 views.truncate(*limit);
             }
@@ -151,19 +151,20 @@ async fn run(arguments: Arguments) -> Answer {
     }
 }
 
-/// Returns true if the invalid arguments contain `--json`, so that the failure is printed as a document.
+/// Returns true if the command line contains `--json`. The arguments are invalid and have no parsed form, so this
+/// function searches the texts of the arguments.
 fn asks_for_json() -> bool {
     std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }
 
-/// Prints the text as a whole and flushes, so that an error is noticed before the process ends.
+/// Prints the text to stdout and flushes, so that a write error is noticed before the process ends.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// Writes a line to stderr and ignores a failure to write, because there is no other place for a report.
+/// Writes a line to stderr. A write error is ignored, because the program has no other place to report the error.
 fn report(line: &str) {
     writeln!(io::stderr().lock(), "{line}").ok();
 }

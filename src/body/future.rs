@@ -17,16 +17,17 @@ use crate::future::ResponseFuture;
 use crate::rejection::Rejection;
 
 pin_project! {
-    /// The future of a call through [`TrackedBodies`](super::TrackedBodies). Returns the head of the response.
+    /// The future of a call through [`TrackedBodies`](super::TrackedBodies). Returns the response with a tracked body.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the inner future is dropped, the permit is returned, and the
-    /// outcome is cancelled, as for [`ResponseFuture`]. A cancelled call is neutral, or a failure of weight 0.5 once it
-    /// has waited for `cancelled_counts_after`. After the future is ready, the body has the permit, and a drop of the
-    /// body ends the call, see [`TrackedBody`].
-    // `D` (the data of the classifier) and `E` (the error of a rejection) are type parameters, because the compiler
-    // cannot resolve their defaults in the future of a task with boxed errors. `Flight` has the details.
+    /// If the future is dropped before it is ready, the inner future is dropped, the permit is returned, and the call
+    /// counts as cancelled, as for [`ResponseFuture`]. A cancelled call is neutral, or a failure of weight 0.5 if the
+    /// call has waited for at least `cancelled_counts_after`. After the future is ready, the body has the permit, and a
+    /// drop of the body ends the call, see [`TrackedBody`].
+    // `D` is the data of the classifier, and `E` is the error of a rejection. `D` and `E` are type parameters, because
+    // the compiler cannot resolve the two types in the future of a task with boxed errors. The doc of `Flight` has the
+    // details.
     #[must_use = "futures do nothing unless polled"]
     pub struct TrackedFuture<
         F,
@@ -88,8 +89,8 @@ where
     }
 }
 
-/// Judges the call now and returns `None`, if the classifier can judge by the head of the response or if the response
-/// has no content. Otherwise returns the tail of the call (the part until the end of the body).
+/// Returns the tail of the call (the part until the end of the body). If the classifier can judge by the head of the
+/// response, or if the response has no content, the call is judged now, and the function returns `None`.
 fn after_head<B, C, Req, Err>(
     mut flight: Flight<C, Req, Response<B>, Err>,
     response: &Response<B>,
@@ -105,8 +106,8 @@ where
     ) {
         return None;
     }
-    // The call is judged now if its response has no content. The caller may drop an empty body without a poll, and the
-    // call would then count as cancelled.
+    // The response has no content, so the call is judged now. Otherwise the call would count as cancelled if the caller
+    // drops the empty body without a poll.
     if !content.follows(response.status()) || flight.run(|| response.body().is_end_stream()) {
         flight.judge((), |classifier, call, (), elapsed| classifier.end(call, None, elapsed), |_, ()| None);
         return None;
@@ -115,12 +116,12 @@ where
     Some(Tail::new(flight, response))
 }
 
-/// The rule that decides if a response has content. The rule depends on the method of the request (RFC 9110, section
-/// 6.4.1).
+/// The rule that decides if a response has content. The method of the request decides which rule is used (RFC 9110,
+/// section 6.4.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Content {
     AsUsual,
-    /// The response to `HEAD` has no content, whatever its status and its length header.
+    /// The response to `HEAD` never has content.
     Never,
     /// A successful response to `CONNECT` has no content, because the connection becomes a tunnel.
     UnlessSuccess,

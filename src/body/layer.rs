@@ -1,4 +1,4 @@
-//! The layer of services with tracked bodies, which a configured [`CircuitBreakerLayer`] creates.
+//! The layer that creates services with tracked bodies. [`CircuitBreakerLayer::tracked_bodies`] creates the layer.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::keyed::OneCircuit;
 use crate::layer::CircuitBreakerLayer;
 use crate::rejection::BoxedErrors;
 
-/// Puts services behind a circuit, and holds the permit of each call to the end of the response's body.
+/// A layer that puts services behind a circuit and keeps the permit of each call until the end of the response body.
 ///
 /// Created by [`CircuitBreakerLayer::tracked_bodies`].
 #[derive(Clone)]
@@ -18,18 +18,18 @@ use crate::rejection::BoxedErrors;
 pub struct TrackedBodiesLayer<C = DefaultClassifier, R = BoxedErrors, K = OneCircuit>(CircuitBreakerLayer<C, R, K>);
 
 impl<C, R, K> CircuitBreakerLayer<C, R, K> {
-    /// Judges calls by the end of the response's body, if the classifier's
-    /// [`head`](crate::classify::BodyClassifier::head) does not decide. `tracked_bodies` is the last step, so call all
-    /// other methods first. Only [`fallback_async`](TrackedBodiesLayer::fallback_async) comes later.
+    /// Judges each call at the end of the response body, unless the classifier's
+    /// [`head`](crate::classify::BodyClassifier::head) decides before. Call all other methods of the layer before
+    /// `tracked_bodies`, except [`fallback_async`](TrackedBodiesLayer::fallback_async), which comes after.
     ///
-    /// The layer is for services that take an `http::Request` and return an `http::Response`. A body that breaks off is
-    /// a failure, the trailers reach the classifier, and the duration of the call includes the body. A call whose
-    /// response has come does not count as [hanging](crate::Status::hanging), because a slow reader or a long stream
-    /// says nothing about the service. A probe keeps its slot until the end of the body, but at most for
-    /// [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline).
+    /// The layer is for services that take an `http::Request` and return an `http::Response`. A body that ends with an
+    /// error is a failure. The classifier sees the trailers, and the duration of the call includes the body. A call
+    /// does not count as [hanging](crate::Status::hanging) after the head of the response has arrived, because a slow
+    /// reader or a long stream is not a fault of the service. A probe keeps its slot until the end of the body, but at
+    /// most for [`probe_deadline`](crate::config::ConfigBuilder::probe_deadline).
     ///
-    /// The call has no outcome until its caller has read the body. If callers often drop bodies, or if streams never
-    /// end by themselves (events, watches), judge such calls by the head.
+    /// The call has no outcome until the caller has read the body. If callers often drop bodies, or if streams never
+    /// end (events, watches), do not track the bodies, and judge calls by the head.
     ///
     /// ```
     /// use bytes::Bytes;

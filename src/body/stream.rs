@@ -1,4 +1,4 @@
-//! The tracked body, which passes frames on, and ends the call when the body itself ends.
+//! The tracked body, which passes on the frames of the inner body, and ends the call when the inner body ends.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,8 +20,8 @@ pin_project! {
     ///
     /// The call is judged once, as soon as trailers arrive, the stream ends, an error occurs or the body panics. A
     /// stream counts as ended as soon as the inner body reports that no frame follows, because the caller may not poll
-    /// again. A body without a permit only passes frames on. Examples are the body of a rejection, of a call without a
-    /// circuit, and of a call that was judged by the head of the response.
+    /// again. The body of a rejection, of a call without a circuit, or of a call that was judged by the head has no
+    /// permit. Such a body only passes on frames.
     ///
     /// # Cancel safety
     ///
@@ -29,16 +29,15 @@ pin_project! {
     ///
     /// If the body is dropped before its end, the inner body is dropped and the permit is returned. The slot of a probe
     /// becomes free. Unless the classifier decides otherwise, the call is cancelled. A cancelled call is a failure of
-    /// weight 0.5 if the caller had waited `cancelled_counts_after` for the next frame, and neutral otherwise. The wait
-    /// begins when a poll returns `Pending`, and ends with the next frame. A reader that has its frame and does not
-    /// poll is not waiting. Therefore the drops of a slow reader, and of a caller who stops reading a flowing stream,
-    /// are neutral, because they say nothing about the service.
+    /// weight 0.5 if the caller has waited for the next frame for at least `cancelled_counts_after`. Otherwise the
+    /// cancelled call is neutral. The wait begins when a poll returns `Pending`, and ends with the next frame. A caller
+    /// that has received a frame and does not poll again is not waiting. Therefore a caller that reads slowly, or stops
+    /// reading, causes no failure.
     ///
-    /// A body has ended once it has delivered all bytes of its `Content-Length` or of its exact size, even if the
-    /// caller does not poll again. Such a body has not ended while trailers may follow or while the caller waits for
+    /// If the body has a `Content-Length` or an exact size, the body has ended once all bytes are delivered, even if
+    /// the caller does not poll again. The body has not ended if trailers may follow, or if the caller has polled for
     /// more.
-    // `D` is the data that the classifier keeps for the call. `D` is a type parameter, because the compiler cannot
-    // resolve `C::Call` in the future of a task with boxed errors. `Flight` has the details.
+    // `D` is the data that the classifier keeps for the call. The doc of `Flight` explains why `D` is a type parameter.
     #[must_use = "a body that is dropped before its end counts as a cancelled call"]
     pub struct TrackedBody<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
     where
@@ -68,7 +67,7 @@ where
         &self.inner
     }
 
-    /// Takes the inner body out. If the call is not judged yet, the tracked body counts as dropped at this moment.
+    /// Returns the inner body. If the call is not judged yet, the call ends now as if the tracked body were dropped.
     #[must_use]
     pub fn into_inner(self) -> B {
         self.inner
@@ -91,8 +90,8 @@ where
         let Some(tail) = this.tail else { return this.inner.poll_frame(context) };
         let (frame, is_last) = tail.flight.run(|| {
             let frame = this.inner.as_mut().poll_frame(context);
-            // `is_end_stream` is checked after each frame. A caller may also check `is_end_stream`, and then not poll
-            // for the end.
+            // Checks for the end after each frame. A caller that also checks `is_end_stream` does not poll again after
+            // the last frame.
             let is_last = matches!(frame, Poll::Ready(Some(Ok(_)))) && this.inner.is_end_stream();
             (frame, is_last)
         });
@@ -117,7 +116,7 @@ where
     }
 }
 
-/// Creates an untracked body, which belongs to no call. A fallback uses such a body for its own answer.
+/// Creates an untracked body, which belongs to no call. For example, a fallback responds with an untracked body.
 impl<B, C, Req, Err> From<B> for TrackedBody<B, C, Req, Err>
 where
     B: Body,
@@ -149,23 +148,22 @@ where
     }
 }
 
-/// The rest of a call while its body is streamed. Holds the flight (the permit and the classifier of the call), and the
-/// start of the caller's present wait.
+/// The part of a call from the head of the response to the end of the body. Contains the flight (the permit and the
+/// classifier of the call), and the time since which the caller waits for a frame.
 pub(super) struct Tail<B, C, Req, Err, D = <C as Classifier<Req, Response<B>, Err>>::Call>
 where
     B: Body,
     C: BodyClassifier<Req, B, Err, Call = D>,
 {
     flight: Flight<C, Req, Response<B>, Err, D>,
-    /// The time since which the caller has waited for the next frame. `None` if the caller is not waiting.
+    /// The time at which the caller began to wait for the next frame. `None` if the caller is not waiting.
     waits_since: Option<Tick>,
-    /// The number of bytes that have not arrived yet, if the head or the body announced a length. If the body is
-    /// dropped when the number is zero, the call counts as ended, because a reader that counts bytes does not poll for
-    /// the end. hyper counts bytes for HTTP/1 callers, whichever version the service speaks.
+    /// The number of bytes of the body that have not arrived yet. `None` if the length of the body is unknown. If the
+    /// body is dropped when this number is zero, the call has ended, because a reader that counts bytes does not poll
+    /// for the end. For example, hyper's server counts bytes for HTTP/1 clients.
     left: Option<u64>,
-    /// True if trailers may follow although the body has reported that no frame follows. tonic-web's client reports the
-    /// end as soon as its inner stream has ended, even if it has not yet returned the message and the trailers in the
-    /// last bytes of that stream.
+    /// True if the body may report its end too early, before the trailers. The client of tonic-web reports the end when
+    /// the inner stream has ended. At this time, the client may still hold a message and the trailers.
     ends_early: bool,
 }
 
@@ -176,19 +174,19 @@ where
 {
     pub(super) fn new(mut flight: Flight<C, Req, Response<B>, Err>, response: &Response<B>) -> Self {
         let headers = response.headers();
-        // If trailers may follow, the length is ignored, because the call then ends with the trailers. Trailers may
-        // follow in a gRPC response, and in a response that announces trailers. A response of HTTP/1.1 or older has no
-        // trailers if it has a length.
+        // If trailers may follow, the call ends with the trailers, so the length is ignored. Trailers may follow in a
+        // gRPC response, and in a response that announces trailers. In HTTP/1.1 and older, a response with a length has
+        // no trailers.
         let announced = response.version() > Version::HTTP_11 && headers.contains_key(TRAILER);
         let left =
             if announced || is_grpc_message(headers) || is_grpc_web(headers) || headers.contains_key(TRANSFER_ENCODING)
             {
-                // A transfer coding overrides the length (RFC 9112, section 6.3).
+                // A `Transfer-Encoding` overrides the `Content-Length` (RFC 9112, section 6.3).
                 None
             } else if let Some(length) = headers.get(CONTENT_LENGTH) {
                 length.to_str().ok().and_then(|length| length.parse().ok())
             } else {
-                // hyper's server computes the length header from this size. For an HTTP/1 caller, the server then
+                // hyper's server computes `Content-Length` from the exact size. For an HTTP/1 client, the server then
                 // counts bytes and does not poll for the end.
                 flight.run(|| response.body().size_hint().exact())
             };
@@ -199,7 +197,7 @@ where
     fn wait(&mut self) -> bool {
         if self.waits_since.is_none() {
             self.waits_since = Some(self.flight.now());
-            // Gives the permit a start time. The permit has none yet if the head arrived without a wait.
+            // Gives the permit a start time. If the head arrived without a wait, the permit has no start time yet.
             self.flight.begin_waiting();
         }
         false
@@ -215,8 +213,8 @@ where
             *left = left.saturating_sub(data.remaining() as u64);
         }
         if is_last && self.ends_early {
-            // The next poll judges the call, because trailers may follow. If no poll follows, the drop judges the call
-            // as ended.
+            // Trailers may follow, so the next poll judges the call. If the body is dropped without another poll,
+            // `drop` ends the call.
             self.left = Some(0);
             return false;
         }
@@ -248,8 +246,8 @@ where
             // The body has panicked during a poll. The drop of the flight judges the call as panicked.
             return;
         }
-        // The call has ended if all bytes have arrived and the caller does not wait for more. A caller that waits for
-        // more still expects trailers.
+        // If all bytes have arrived and the caller is not waiting for a frame, the call has ended. A caller that waits
+        // for another frame expects trailers.
         if self.left == Some(0) && self.waits_since.is_none() {
             self.end(None);
         }

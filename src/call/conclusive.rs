@@ -1,23 +1,23 @@
 //! The trait of conclusive results, whose `Ok` is a success and whose `Err` is a failure.
 //!
-//! Most results are conclusive. In some results, an `Ok` can contain a failure. Examples are a result in a result, as
+//! Most results are conclusive. In some results, an `Ok` can contain a failure. Examples are a nested result, as
 //! `tokio::time::timeout` returns, and an HTTP response with status 500. Some errors are good answers of a service,
-//! such as the code `NOT_FOUND` of gRPC. A call that judges such results by `Ok` and `Err` would count failures as
-//! successes, or good answers as failures, and no user would notice the mistake for months. Therefore
-//! [`Circuit::call`](crate::Circuit::call) does not compile with such results.
+//! such as the gRPC code `NOT_FOUND`. If `Ok` and `Err` decided about these results, the circuit would count some
+//! failures as successes, or some good answers as failures. The mistake could stay unnoticed for months. Therefore
+//! [`Circuit::call`](crate::Circuit::call) does not compile with results that are not conclusive.
 //!
-//! The compiler rejects such a result because of an ambiguity. Every result implements the trait with the parameter
-//! [`Itself`]. A result that is not conclusive also implements the trait with another parameter, so the compiler cannot
-//! infer the parameter.
+//! The compiler rejects these results because of an ambiguity. Every result implements the trait [`Conclusive`] with
+//! the type parameter [`Itself`]. A result that is not conclusive also implements [`Conclusive`] with a second type
+//! parameter. The compiler then cannot infer the type parameter.
 
 /// A result whose `Ok` is a success and whose `Err` is a failure, for [`Circuit::call`](crate::Circuit::call),
 /// [`Circuit::call_within`](crate::Circuit::call_within) and [`Circuit::call_blocking`](crate::Circuit::call_blocking).
 ///
 /// The compiler infers `By`. The error "cannot infer type of the type parameter `UseCallWith`" means that `Ok` and
-/// `Err` are not enough to judge the result. Use a closure ([`call_with`](crate::Circuit::call_with)), a classifier
-/// ([`call_classified`](crate::Circuit::call_classified)), or a time limit of the call instead of a timeout inside the
-/// future ([`call_within`](crate::Circuit::call_within)). The first of the following two calls does not compile, and
-/// the second does:
+/// `Err` are not enough to judge the result. Use a closure ([`call_with`](crate::Circuit::call_with)) or a classifier
+/// ([`call_classified`](crate::Circuit::call_classified)). In place of a timeout inside the future, use the time limit
+/// of [`call_within`](crate::Circuit::call_within). The first of the following two calls does not compile, and the
+/// second call compiles:
 ///
 /// ```compile_fail,E0283
 /// # use std::time::Duration;
@@ -37,8 +37,9 @@
 /// # }
 /// ```
 ///
-/// The result of a task, and a list, an array, an option or a tuple of results, can contain a failure in the same way.
-/// A tuple is recognised if the tuple has two to twelve elements and begins with a result:
+/// The result of a spawned task can contain a failure too, and so can a `Vec`, an array, an option or a tuple of
+/// results. Calls with these results do not compile either. A tuple is recognised if it has two to twelve elements and
+/// begins with a result:
 ///
 /// ```compile_fail,E0283
 /// # use tower_circuit_breaker::Circuit;
@@ -93,7 +94,8 @@
 /// # }
 /// ```
 ///
-/// An answer that is no result does not compile either, because only the caller knows if `None` is a failure:
+/// A future that does not return a `Result` does not compile either. For example, only the caller knows if `None` is a
+/// failure:
 ///
 /// ```compile_fail,E0271
 /// # use tower_circuit_breaker::Circuit;
@@ -104,25 +106,27 @@
 /// ```
 pub trait Conclusive<By> {}
 
-/// The marker type for which every result implements [`Conclusive`]. A result with no other marker is judged by its
-/// `Ok` and `Err`.
+/// The marker type with which every result implements [`Conclusive`]. If a result has no further marker type, `Ok` is a
+/// success and `Err` is a failure.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum Itself {}
 
-/// The marker type of [`Conclusive`] for a result whose `Ok` is a result, an option, a list or an array of results, or
-/// a tuple of two to twelve elements that begins with a result.
+/// The marker type of [`Conclusive`] for a result whose `Ok` contains results. The `Ok` is a result, an option, a `Vec`
+/// or an array of results, or a tuple of two to twelve elements that begins with a result.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ResultInside {}
 
-/// The marker type of [`Conclusive`] for a result that has a status, or a response with a status.
+/// The marker type of [`Conclusive`] for a result whose `Ok` contains an HTTP status, or a response with an HTTP
+/// status.
 #[cfg(feature = "http")]
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum StatusInside {}
 
-/// The marker type of [`Conclusive`] for a result whose error has a code, which may be a good answer of the service.
+/// The marker type of [`Conclusive`] for a result whose error has a gRPC code. Some codes are good answers of the
+/// service.
 #[cfg(feature = "tonic")]
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a marker without values")]
@@ -148,7 +152,7 @@ tuples! {
     (A, B, C, D, F, G, H, I, J) (A, B, C, D, F, G, H, I, J, K) (A, B, C, D, F, G, H, I, J, K, L)
 }
 
-/// A response with a status, or a status alone. Only this crate implements this trait.
+/// A response with an HTTP status, or the HTTP status alone. Only this crate implements this trait.
 #[cfg(feature = "http")]
 #[expect(unnameable_types, reason = "the trait is sealed")]
 pub trait HasStatus {}
@@ -171,13 +175,13 @@ impl HasStatus for http::response::Parts {}
 #[cfg(feature = "reqwest")]
 impl HasStatus for reqwest::Response {}
 
-/// An `http::Response`, as hyper returns it, and a `reqwest::Response` do not compile in
-/// [`Circuit::call`](crate::Circuit::call), because the status decides if the call has failed. The same holds for a
-/// status alone, and for a response in an option, in a list or an array, or at the beginning of a tuple of two to
-/// twelve elements.
+/// An `http::Response` (as hyper returns) and a `reqwest::Response` do not compile in
+/// [`Circuit::call`](crate::Circuit::call), because the status decides if the call has failed. A status without a
+/// response does not compile either. The same rule applies to a status or a response inside an option, a `Vec` or an
+/// array, or at the beginning of a tuple of two to twelve elements.
 ///
 /// For a response, use [`HttpClassifier`](crate::classify::HttpClassifier) or `ReqwestClassifier` with
-/// [`call_classified`](crate::Circuit::call_classified). For a status alone, use
+/// [`call_classified`](crate::Circuit::call_classified). For a status without a response, use
 /// [`call_with`](crate::Circuit::call_with):
 ///
 /// ```compile_fail,E0283
@@ -206,8 +210,8 @@ impl<T: HasStatus, E> Conclusive<StatusInside> for Result<Vec<T>, E> {}
 #[cfg(feature = "http")]
 impl<T: HasStatus, E, const N: usize> Conclusive<StatusInside> for Result<[T; N], E> {}
 
-/// A result of a client that tonic generated does not compile in [`Circuit::call`](crate::Circuit::call), because some
-/// codes are good answers. Use [`GrpcClassifier`](crate::classify::GrpcClassifier) with
+/// The result of a tonic client does not compile in [`Circuit::call`](crate::Circuit::call), because some gRPC codes
+/// are good answers. Use [`GrpcClassifier`](crate::classify::GrpcClassifier) with
 /// [`call_classified`](crate::Circuit::call_classified):
 ///
 /// ```compile_fail,E0283

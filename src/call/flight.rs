@@ -1,7 +1,7 @@
-//! The flight, which is a call under way that ends in exactly one outcome.
+//! The flight: a call under way, for which exactly one outcome is recorded.
 //!
-//! The circuit does not know classifiers. A flight joins a permit and a classifier. The classifier decides on the
-//! outcome with its weight, and the permit records the outcome in the circuit.
+//! A flight combines a permit and a classifier. The classifier decides on the outcome of the call, and the permit
+//! records the outcome in the circuit.
 
 use std::fmt;
 use std::future::Future;
@@ -19,19 +19,19 @@ use crate::outcome::Outcome;
 
 /// A permit and the classifier that decides on the outcome of the call.
 ///
-/// A flight ends once, when its call is classified, panics or is cancelled. If a flight is dropped during a poll of the
-/// call, the call counts as panicked, because only a panic can drop a flight during a poll. If a flight is dropped at
-/// another time, the call counts as cancelled.
+/// The call gets its outcome when it is classified, panics or is cancelled. If the flight is dropped during a poll of
+/// the call, the call counts as panicked, because only a panic can drop a flight during a poll. If the flight is
+/// dropped at any other time before the call is classified, the call counts as cancelled.
 ///
-/// `D` is the data of the classifier for the call. `D` is a parameter of its own, because the compiler cannot resolve
-/// `C::Call` in the future of a spawned task whose errors are boxed. For such a future, the compiler tries every
-/// lifetime of the boxed error, but classifiers accept only `'static` errors.
+/// `D` is the data that the classifier keeps for the call (`C::Call`). `D` is a separate type parameter, because the
+/// compiler cannot resolve `C::Call` inside a spawned future with boxed errors. The compiler would require `C::Call`
+/// for every lifetime of the boxed error, but classifiers accept only `'static` errors.
 pub(crate) struct Flight<C, Req, Res, Err, D = <C as Classifier<Req, Res, Err>>::Call>
 where
     C: Classifier<Req, Res, Err, Call = D>,
 {
-    /// The permit of the call. The outcome is recorded through a reference, because moving a permit costs too much for
-    /// a short call.
+    /// The permit of the call. The outcome is recorded through a reference, because moving the permit would cost time
+    /// in every call.
     permit: Permit,
     /// The data of the classifier for this call. `None` once the call has been judged.
     call: Option<D>,
@@ -42,11 +42,12 @@ where
 }
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
-    /// Requests a precise start time from the admission if the classifier `C` uses the duration of calls.
+    /// The kind of start time that a call needs. The start time is precise if the classifier `C` uses the duration of
+    /// calls.
     pub(crate) const START: Start = if C::NEEDS_ELAPSED { Start::Precise } else { Start::Untaken };
 
-    /// Starts the call with `begin`, and returns its future and its flight. If `begin` panics, the call ends as
-    /// panicked. If the classifier panics, the call ends as cancelled.
+    /// Starts the call with `begin`, and returns the future and the flight of the call. If `begin` panics, the call
+    /// counts as panicked. If the classifier panics, the call counts as cancelled.
     #[inline(always)]
     pub(crate) fn start<F>(
         admission: Admission<'_>,
@@ -66,8 +67,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         (future, Self { permit: admission.permit(), call, classifier, polling: false, types: PhantomData })
     }
 
-    /// Starts a call that already has its permit, and returns its future and its flight. The permit is moved into the
-    /// flight, which costs more than the [`start`](Self::start) from an admission.
+    /// Starts a call that already has a permit, and returns the future and the flight of the call. The permit must be
+    /// moved into the flight, which costs time. [`start`](Self::start) avoids the move.
     #[inline]
     pub(crate) fn start_permitted<F>(
         permit: Permit,
@@ -79,14 +80,14 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         C: Clone,
     {
         let mut flight = Self::permitted(permit, &request, classifier.clone());
-        // A panic of `begin` ends the call as panicked.
+        // If `begin` panics, the drop of the flight records the call as panicked.
         flight.polling = true;
         let future = flight.permit.noted(|| begin(request));
         flight.polling = false;
         (future, flight)
     }
 
-    /// Returns the flight of a call that has a permit and has not begun yet.
+    /// Creates the flight of a call that has a permit but has not begun yet.
     #[inline]
     pub(crate) fn permitted(mut permit: Permit, request: &Req, classifier: C) -> Self {
         let unjudged = Unjudged(&mut permit);
@@ -95,7 +96,8 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Self { permit, call, classifier, polling: false, types: PhantomData }
     }
 
-    /// Runs a part of the call, and returns its result. If that part panics, the call ends as panicked.
+    /// Runs `part`, a part of the call, and returns the result of `part`. If `part` panics, the call counts as
+    /// panicked.
     pub(crate) fn run<T>(&mut self, part: impl FnOnce() -> T) -> T {
         self.polling = true;
         let result = part();
@@ -103,7 +105,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         result
     }
 
-    /// Polls the call, and classifies its result.
+    /// Polls the future of the call. When the future is ready, classifies the result and records the outcome.
     pub(crate) fn poll<F>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<Res, Err>>
     where
         F: Future<Output = Result<Res, Err>>,
@@ -112,7 +114,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Poll::Ready(self.classify(result))
     }
 
-    /// Judges the call by its classifier, records the outcome, and returns the result.
+    /// Lets the classifier judge the result of the call, records the outcome, and returns the result.
     #[inline(always)]
     pub(super) fn classify(&mut self, result: Result<Res, Err>) -> Result<Res, Err> {
         self.judge(
@@ -122,9 +124,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         )
     }
 
-    /// Polls the call, but does not judge its result. If the call is pending and its permit has no start time yet, the
-    /// present time becomes the start time. The start time is needed, because a call that is cancelled after a long
-    /// wait counts as a failure.
+    /// Polls the future of the call, but does not judge the result. If the future is pending and the permit has no
+    /// start time yet, the present time becomes the start time. The start time is needed if the call is cancelled
+    /// later, because a call that is cancelled after a long wait counts as a failure.
     #[inline]
     pub(super) fn poll_unjudged<F: Future>(
         &mut self,
@@ -140,10 +142,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         poll
     }
 
-    /// Judges the call by its result, and returns the result. `judge` returns the outcome to record, and `describe` the
-    /// text of a failure. A call that has been judged before is not recorded again.
-    // The result is passed by value. A reference to the result in another function would force the result of every
-    // successful call into memory.
+    /// Judges the call by its result, records the outcome, and returns the result. `judge` returns the outcome, and
+    /// `describe` returns the text of a failure. If the call has been judged before, nothing is recorded.
+    // The result is passed by value, so that the result of a successful call can stay in registers.
     #[inline(always)]
     pub(crate) fn judge<T>(
         &mut self,
@@ -163,7 +164,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         self.record_other(result, outcome, elapsed, describe)
     }
 
-    /// Records an outcome that is no success, and returns the result.
+    /// Records an outcome other than success, and returns the result.
     #[cold]
     #[inline(never)]
     fn record_other<T>(
@@ -179,10 +180,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         result
     }
 
-    /// Returns the outcome to record, which is the given outcome except in one case. If the classifier never counts
-    /// cancelled calls, a failure that the caller's deadline has caused becomes [`Outcome::Ignored`]. The failure stays
-    /// a failure if a shorter timeout of the client, or a reset by the service, ended the call clearly before that
-    /// deadline.
+    /// Returns the outcome to record, which is normally the given outcome. If the classifier never counts cancelled
+    /// calls, a failure at the deadline of the caller becomes [`Outcome::Ignored`]. A failure clearly before the
+    /// deadline stays a failure. Examples are a shorter timeout of the client, and a reset by the service.
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {
@@ -193,11 +193,12 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 }
 
-/// Methods for tracked bodies. A call with a tracked body ends with the body, and not when its future returns the
-/// response.
+/// Methods for calls with tracked bodies. Such a call ends at the end of the response body, after the future has
+/// returned the response.
 #[cfg(feature = "http")]
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
-    /// Polls the call, and classifies an error. A response is not judged yet, because its body may still fail.
+    /// Polls the future of the call, and classifies an error. A response is not judged yet, because the body of the
+    /// response may still fail.
     pub(crate) fn poll_response<F>(&mut self, future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<Res, Err>>
     where
         F: Future<Output = Result<Res, Err>>,
@@ -206,8 +207,7 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         Poll::Ready(if result.is_ok() { result } else { self.classify(result) })
     }
 
-    /// Judges the call if the classifier can decide before the end of the body. Returns true if the call has been
-    /// judged.
+    /// Judges the call now if the classifier can decide before the end of the body. Returns true if the call is judged.
     pub(crate) fn judge_early(
         &mut self,
         judge: impl FnOnce(&C, &mut C::Call, Duration) -> Option<Outcome>,
@@ -227,13 +227,14 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         self.call.is_none()
     }
 
-    /// Returns true while a part of the call runs. If the flight is dropped during such a part, the call has panicked.
+    /// Returns true while a part of the call runs. If the flight is dropped at such a time, a part of the call has
+    /// panicked.
     pub(crate) const fn is_polling(&self) -> bool {
         self.polling
     }
 
-    /// Ends the call as cancelled, unless the call has been judged. `waited` is the time for which the caller had
-    /// waited for the service, or `None` if the caller was not waiting.
+    /// Records the call as cancelled, unless the call has been judged before. `waited` is the time for which the caller
+    /// has waited for the service, or `None` if the caller was not waiting.
     pub(crate) fn cancel(&mut self, waited: Option<Duration>) {
         let Some(call) = self.call.take() else { return };
         if self.classifier.cancelled_never_counts() {
@@ -245,19 +246,18 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
         }
     }
 
-    /// Records that the service has answered, so that the call does not count as hanging while the body of its response
-    /// follows.
+    /// Records that the head of the response has arrived. From now on the call does not count as hanging.
     pub(crate) fn answered(&mut self) {
         self.permit.answered();
     }
 
-    /// Sets the start time of the call to the present time, unless the call has a start time. If the call is cancelled
-    /// later, the start time shows how long the caller has waited.
+    /// Sets the start time of the call to the present time, unless the call already has a start time. If the call is
+    /// cancelled later, the start time shows how long the caller has waited.
     pub(crate) fn begin_waiting(&mut self) {
         self.permit.begin_waiting();
     }
 
-    /// Returns the time by the clock of the circuit.
+    /// Returns the present time on the clock of the circuit.
     pub(crate) fn now(&self) -> Tick {
         self.permit.now()
     }
@@ -277,14 +277,14 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Starting<'_, C, Req, Res, Err>
         let mut permit = admission.permit();
         match call {
             Some(call) => permit.record(classifier.panicked(call)),
-            // The data of the call are missing only if the classifier has panicked. Such a call counts as cancelled.
+            // The classifier has panicked before it returned the data for the call. The call counts as cancelled.
             None => permit.cancel_in_place(None),
         }
     }
 }
 
 impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Drop for Starting<'_, C, Req, Res, Err> {
-    // The fields are passed by value, so that the admission can stay in registers as long as nothing panics.
+    // The fields are passed by value. Therefore the admission can stay in registers if nothing panics.
     #[inline]
     fn drop(&mut self) {
         Self::panicked(self.admission, self.classifier, self.call.take());
@@ -312,8 +312,8 @@ impl<C: Classifier<Req, Res, Err, Call = D>, Req, Res, Err, D> Drop for Flight<C
     }
 }
 
-/// Guards the permit of a call while its classifier sees the request or judges the result. If the classifier panics,
-/// the call counts as cancelled, because such a panic says nothing about the service.
+/// Guards the permit of a call while the classifier runs. If the classifier panics, the call counts as cancelled,
+/// because the panic is not a fault of the service.
 struct Unjudged<'a>(&'a mut Permit);
 
 impl Drop for Unjudged<'_> {

@@ -1,7 +1,8 @@
-//! Calls under a permit that the caller already has, such as the permit for which a worker has waited.
+//! Calls with a permit that the caller already has. For example, a worker waits for a permit first, and then makes the
+//! call.
 //!
-//! The calls of a circuit take a permit and then use the functions of this module, so that calls with and without a
-//! permit of the caller are judged and recorded in the same way.
+//! [`Circuit::call`](crate::Circuit::call) and similar methods first take a permit, and then use the functions of this
+//! module too. Therefore all calls are judged and recorded in the same way.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,11 +16,11 @@ use crate::classify::{Classifier, DefaultClassifier};
 use crate::error::{Elapsed, WithinError};
 use crate::outcome::Outcome;
 
-/// The calls of [`Circuit`](crate::Circuit) for a permit that was taken before, such as the permit of
-/// [`acquire`](crate::Circuit::acquire).
+/// Calls with a permit that the caller already has, for example from [`acquire`](crate::Circuit::acquire).
+/// [`Circuit`](crate::Circuit) has the same methods without a permit.
 impl Permit {
-    /// Makes the call of this permit, as [`Circuit::call`](crate::Circuit::call) does. Records the outcome of `future`,
-    /// and returns its result.
+    /// Makes the call that this permit allows, as [`Circuit::call`](crate::Circuit::call) does. Runs `future`, records
+    /// the outcome, and returns the result of `future`.
     ///
     /// # Errors
     ///
@@ -28,8 +29,7 @@ impl Permit {
     /// # Cancel safety
     ///
     /// If the returned future is dropped, `future` is dropped too, and the call counts as cancelled. A cancelled call
-    /// is no evidence, but a call whose permit was given at least `cancelled_counts_after` ago counts as a failure of
-    /// weight 0.5.
+    /// is neutral, or a failure of weight 0.5 if the permit was taken at least `cancelled_counts_after` ago.
     ///
     /// # Examples
     ///
@@ -57,13 +57,13 @@ impl Permit {
         follow(None, || Ok(flight), || future, |flight, result| judged(flight, result, by_default, text_of_error))
     }
 
-    /// Makes the call of this permit with a time limit, as [`Circuit::call_within`](crate::Circuit::call_within) does.
-    /// The call ends after `limit` at the latest, counted from the first poll.
+    /// Makes the call that this permit allows, with a time limit, as
+    /// [`Circuit::call_within`](crate::Circuit::call_within) does. The time begins at the first poll.
     ///
     /// # Errors
     ///
     /// [`WithinError::Elapsed`] if the call took longer than `limit`. [`WithinError::Inner`] with the error of
-    /// `future`. The error is never [`WithinError::Rejected`], because the permit was given before.
+    /// `future`. The error is never [`WithinError::Rejected`], because the caller already has the permit.
     ///
     /// # Panics
     ///
@@ -86,7 +86,7 @@ impl Permit {
         within(None, || Ok(flight), limit, future)
     }
 
-    /// Makes the call of this permit, and judges its result with a closure, as
+    /// Makes the call that this permit allows, and judges the result with a closure, as
     /// [`Circuit::call_with`](crate::Circuit::call_with) does.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl Permit {
         follow(None, || Ok(flight), || future, |flight, result| judged(flight, result, judge, text_of_error))
     }
 
-    /// Makes the call of this permit, and judges its result with a classifier, as
+    /// Makes the call that this permit allows, and judges the result with a classifier, as
     /// [`Circuit::call_classified`](crate::Circuit::call_classified) does.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl Permit {
     ///
     /// # Cancel safety
     ///
-    /// The same as for [`call`](Self::call), but the classifier can decide the outcome of a cancelled call.
+    /// The same as for [`call`](Self::call), except that the classifier can decide on the outcome of a cancelled call.
     pub fn call_classified<C, F, T, E, D>(
         self,
         classifier: C,
@@ -131,7 +131,7 @@ impl Permit {
         follow(None, || Ok(flight), || future, Flight::classify)
     }
 
-    /// Makes the call of this permit on a thread without a runtime, as
+    /// Makes the call that this permit allows, on a thread without a runtime, as
     /// [`Circuit::call_blocking`](crate::Circuit::call_blocking) does. A panic of `call` counts as a hard failure.
     ///
     /// ```
@@ -157,30 +157,31 @@ impl Permit {
     }
 }
 
-/// The flight of a call that a closure judges at its end. [`DefaultClassifier`] decides only if the call panics or is
-/// cancelled.
+/// The flight (a call under way) for a call whose result a closure judges. [`DefaultClassifier`] decides on the outcome
+/// only if the call panics or is cancelled.
 pub(super) type Unclassified = Flight<DefaultClassifier, (), (), ()>;
 
-/// Returns the flight of a call that a closure will judge.
+/// Creates the flight (a call under way) for a call whose result a closure will judge.
 ///
-/// The calls of a [`Permit`] create their flight before the first poll. A future that is dropped without a poll then
-/// counts as a cancelled call, so that the permit has an outcome.
+/// The call methods of [`Permit`] create the flight before the first poll. If the future is dropped without a poll, the
+/// call then counts as cancelled, so that the permit has an outcome.
 #[inline]
 pub(super) fn unclassified(permit: Permit) -> Unclassified {
     Flight::permitted(permit, &(), DefaultClassifier)
 }
 
-/// Makes a call, and returns the value that `end` returns. At the first poll, or at the end of `wait`, `admit` returns
-/// the flight and `begin` the future of the call. `end` judges the result of the call.
+/// Makes a call. First waits for the end of `wait`, if there is one. Then `admit` returns the flight (the permit and
+/// the classifier), and `begin` returns the future of the call. At the end of the call, `end` judges the result, and
+/// this function returns the value of `end`.
 ///
-/// The returned future has room for the future of the call twice, in `begin` and in a variable. An `async` block around
-/// this function would add a third copy, so callers return this future as it is.
+/// The returned future contains space for the future of the call twice: in `begin` and in a variable. An `async` block
+/// around this function would add a third copy. Therefore callers return this future directly.
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped before `admit` was called, nothing has happened, unless `admit` contains the flight of a
-/// permit. The call of that permit then counts as cancelled. If the future is dropped later, the call is dropped and
-/// counts as cancelled.
+/// If the future is dropped before `admit` runs, nothing has happened. If `admit` contains the flight of a permit,
+/// however, the call of the permit counts as cancelled. If the future is dropped later, the future of the call is
+/// dropped, and the call counts as cancelled.
 pub(super) async fn follow<C, Req, Res, Err, D, F, T, E>(
     wait: Option<Box<Wait>>,
     admit: impl FnOnce() -> Result<Flight<C, Req, Res, Err, D>, E>,
@@ -195,14 +196,14 @@ where
         poll_fn(|context| wait.poll_restored(context)).await;
     }
     let mut flight = admit()?;
-    // The future is declared after the flight, because Rust drops the last variable first. The drop of the future is a
-    // part of the call, and the drop of the flight ends the call.
+    // Rust drops the last variable first, so the future is dropped before the flight. The order matters, because the
+    // drop of the future is a part of the call, and the drop of the flight ends the call.
     let mut future = pin!(flight.run(begin));
     let result = poll_fn(|context| flight.poll_unjudged(future.as_mut(), context)).await;
     end(&mut flight, result)
 }
 
-/// Makes a call that ends after `limit` at the latest.
+/// Makes a call with a time limit. A call that takes longer than `limit` is dropped and counts as a timeout.
 pub(super) fn within<F, T, E: 'static>(
     wait: Option<Box<Wait>>,
     admit: impl FnOnce() -> Result<Unclassified, WithinError<E>>,
@@ -214,8 +215,8 @@ where
 {
     let outcome = |result: &Result<_, _>| result.as_ref().map_or_else(|_| Outcome::timeout(), by_default);
     let describe = |result: &Result<_, _>| result.as_ref().ok().and_then(text_of_error);
-    // The timer is created at the first poll, because its creation panics outside a runtime, and the caller may create
-    // this future outside a runtime.
+    // The timer is created at the first poll. The caller may create this future outside a runtime, where the creation
+    // of a timer panics.
     follow(
         wait,
         admit,
@@ -227,7 +228,7 @@ where
     )
 }
 
-/// Records the outcome that `judge` returns for the result, with the text that `describe` returns. Returns the result.
+/// Judges the result of a call with `judge`, and records the outcome with the text from `describe`. Returns the result.
 #[inline(always)]
 pub(super) fn judged<T>(
     flight: &mut Unclassified,

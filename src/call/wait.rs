@@ -1,11 +1,12 @@
-//! The waits of tasks and threads until a circuit admits a call, changes, or is restored.
+//! Lets tasks and threads wait until a circuit admits a call, changes, or is restored.
 //!
-//! A circuit wakes its waiting tasks after a change and after a slot has become free. A circuit has no timer, so the
-//! end of an opening, of a hold or of a probe deadline wakes no task. Therefore a waiting task has its own timer of
-//! tokio, and a waiting thread sleeps until the deadline. A task or thread registers with the circuit before its last
-//! check, because a change between the last check and a later registration would not wake the task.
+//! A circuit wakes its waiting tasks after a change, and after a probe slot has become free. A circuit has no timer, so
+//! the end of an open duration, of a hold or of a probe deadline wakes no task. Therefore a waiting task has a tokio
+//! timer of its own, and a waiting thread sleeps until the deadline. A task or thread first registers with the circuit,
+//! and then checks the circuit. If the check came first, a change between the check and the registration would not wake
+//! the task.
 //!
-//! The file is longer than others, because all waits share one registration with the wakers, and most of its lines are
+//! The file is longer than most files, because all waits share one registration with the circuit. Most lines are
 //! documentation.
 
 use std::future::poll_fn;
@@ -21,16 +22,18 @@ use crate::circuit::{Admission, Asking, Circuit, Drawn, Peek, Permit, Place, Rej
 use crate::clock::Deadline;
 use crate::state::Standing;
 
-/// The wait of one task or thread for an event of its circuit.
+/// The wait of one task or thread for a circuit. Contains the registration with the circuit and the timer.
 #[derive(Debug)]
 pub(crate) struct Wait {
     circuit: Circuit,
     place: Place,
-    /// The timer is boxed, because a timer must not move, and the service that has this wait may move.
+    /// The timer of the wait. The timer is boxed, because a timer must not move, but the service that contains this
+    /// wait may move.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// The time until a deadline that ends the wait. `None` if only an event of the circuit can end the wait.
+/// The time until a deadline at which a waiting task checks the circuit again. `None` if there is no deadline, so that
+/// only the circuit can wake the task.
 type Deferred = Option<Duration>;
 
 impl Wait {
@@ -38,7 +41,7 @@ impl Wait {
         Self { circuit: circuit.clone(), place: Place::default(), timer: None }
     }
 
-    /// Is ready once a call may pass.
+    /// Is ready when the circuit would admit a call.
     ///
     /// # Cancel safety
     ///
@@ -48,7 +51,8 @@ impl Wait {
         self.poll_for(context, |circuit| deferred(circuit.peek()).map_or(Ok(()), Err))
     }
 
-    /// Is ready once the circuit no longer awaits its restore. Returns the answer of the circuit to the next call.
+    /// Is ready when the circuit is not being restored from its store. Returns the answer that the circuit would give
+    /// to the next call.
     ///
     /// # Cancel safety
     ///
@@ -60,12 +64,12 @@ impl Wait {
         })
     }
 
-    /// Is ready once `check` returns `Ok`. The `Err` of `check` is the time until the next deadline, if a deadline is
-    /// known.
+    /// Is ready when `check` returns `Ok`. If `check` returns `Err`, the value is the time until the next deadline, or
+    /// `None` without a deadline.
     fn poll_for<T>(&mut self, context: &mut Context<'_>, check: impl Fn(&Circuit) -> Result<T, Deferred>) -> Poll<T> {
         loop {
-            // The first check comes before the registration, so that a task without a reason to wait does not lock the
-            // wakers.
+            // This check comes before the registration, because the registration takes a lock. A task that need not
+            // wait does not take the lock.
             if let Ok(found) = check(&self.circuit) {
                 return Poll::Ready(found);
             }
@@ -74,8 +78,8 @@ impl Wait {
                 Ok(found) => return Poll::Ready(found),
                 Err(None) => return Poll::Pending,
                 Err(Some(left)) => {
-                    // Each turn creates a new timer, because the deadline may have moved. The allocation slows no
-                    // healthy call, because a healthy call does not wait.
+                    // Creates a new timer each time, because the deadline may have moved. The allocation costs a call
+                    // nothing if the circuit is closed, because the call does not wait.
                     let timer = self.timer.insert(Box::pin(sleep(left)));
                     ready!(timer.as_mut().poll(context));
                 }
@@ -86,16 +90,16 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        // Only a wait that has registered removes its registration. A wait that never registered has the default place,
-        // which belongs to the tasks of `poll_changed`. Those tasks must stay registered.
+        // Removes the registration, if there is one. The default place means that this wait never registered. In the
+        // circuit, the default place belongs to the tasks of `poll_changed`, which must stay registered.
         if self.place != Place::default() {
             self.circuit.leave(self.place);
         }
     }
 }
 
-/// Returns the time to wait if the circuit does not admit the next call, where `Some(None)` means that no deadline is
-/// known. Returns `None` if a call may pass.
+/// Returns `None` if the circuit would admit the next call. Otherwise returns the time until the next deadline, or
+/// `Some(None)` if there is no deadline.
 const fn deferred(peek: Peek) -> Option<Deferred> {
     match peek {
         Peek::MayPass => None,
@@ -105,22 +109,22 @@ const fn deferred(peek: Peek) -> Option<Deferred> {
     }
 }
 
-/// The last change of a circuit that a task has observed, for [`Circuit::changed`].
+/// The version of a circuit that a task has observed last, for [`Circuit::changed`].
 ///
-/// The default is for a task that has observed no change yet.
+/// The default value is for a task that has not observed the circuit yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Observed {
     /// The era of the circuit, a number that increases with each transition.
     pub era: u64,
-    /// True if the circuit would have admitted the next call when the task observed the circuit.
+    /// True if the circuit would have admitted a call when the task observed the circuit.
     pub would_admit: bool,
 }
 
 impl Circuit {
-    /// Returns a reference to the circuit, by which a call acquires its permit later. If the circuit is being restored,
-    /// also returns the wait for the restore. The wait is boxed, so that a healthy call does not move the bytes of a
-    /// wait.
+    /// Returns a reference with which a call acquires a permit later. If the circuit is being restored from a store,
+    /// also returns the wait for the end of the restore. The wait is boxed, so that a call that need not wait stays
+    /// small.
     #[inline]
     pub(super) fn asking_after_restore(&self) -> (Asking, Option<Box<Wait>>) {
         let (asking, awaits_restore) = self.asking();
@@ -128,30 +132,30 @@ impl Circuit {
     }
 }
 
-/// Waits of users without tower.
+/// Methods that wait, for users without tower.
 impl Circuit {
     /// Waits until the circuit admits a call, and returns the permit.
     ///
-    /// A transition, a freed slot of a probe, and the end of the open duration or of a hold end the wait. While no
-    /// deadline is known, because an operator holds the circuit without an end or
-    /// [`Recovery::Manual`](crate::config::Recovery::Manual) is set, only a transition ends the wait. If several tasks
-    /// wait for one slot, one task gets the permit and the others continue to wait. A wait counts neither as a call nor
-    /// as a rejection, with one exception. If another thread takes the slot between the check and the admission of this
-    /// task, one rejection is counted.
+    /// The task checks the circuit again after each transition, when a probe slot becomes free, and at the end of the
+    /// open duration or of a hold. If an operator holds the circuit without an end, or if
+    /// [`Recovery::Manual`](crate::config::Recovery::Manual) is set, only a transition can end the wait. If several
+    /// tasks wait for one slot, one task gets the permit and the other tasks continue to wait. A wait normally counts
+    /// neither as a call nor as a rejection. If another thread takes the slot between the check and the admission of
+    /// this task, one rejection is counted.
     ///
-    /// If the circuit is being restored from a store and `first_call_waits` is set, the task also waits for the
-    /// restore.
+    /// If the circuit is being restored from a store and `first_call_waits` is set, the task first waits for the end of
+    /// the restore.
     ///
     /// # Panics
     ///
     /// If the task has to wait for a deadline outside a tokio runtime with time enabled. Threads without a runtime use
     /// [`acquire_blocking`](Self::acquire_blocking). In a test with paused time, give the circuit a
-    /// [`TokioClock`](crate::clock::TokioClock). Otherwise the timer of the task follows the paused time, and the
-    /// deadlines of the circuit do not.
+    /// [`TokioClock`](crate::clock::TokioClock), so that the timer of the task and the deadlines of the circuit use the
+    /// same time.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, no permit is taken, no slot is lost, and the circuit forgets the task.
+    /// If the future is dropped, no permit is taken, no probe slot is lost, and the circuit does not wake the task.
     ///
     /// # Examples
     ///
@@ -204,16 +208,15 @@ impl Circuit {
         }
     }
 
-    /// Waits until the circuit admits a call, for at most `patience`, and returns the permit. The function is for
-    /// threads without a runtime.
+    /// Blocks the thread until the circuit admits a call, for at most `patience`, and returns the permit. This function
+    /// is for threads without a runtime.
     ///
-    /// The thread sleeps until a transition, a freed slot or the end of the open duration wakes the thread, as
-    /// [`acquire`](Self::acquire) describes. `patience` is real time, even if the circuit has another clock. A task of
-    /// a runtime must not call this function, because the thread of the runtime would sleep too.
+    /// The thread sleeps, and checks the circuit again at the same events as [`acquire`](Self::acquire). `patience` is
+    /// measured in real time, even if the circuit has a clock with another time. An async task must not call this
+    /// function, because the thread of the runtime would sleep too.
     ///
-    /// A worker that waits as long as the circuit is open passes [`Duration::MAX`]. In a loop with a shorter
-    /// `patience`, each wait that returns [`Rejected`] counts as a rejected call, and the log says `n calls were
-    /// rejected meanwhile`.
+    /// To wait without a time limit, pass [`Duration::MAX`]. In a loop with a shorter `patience`, each [`Rejected`]
+    /// counts as a rejected call, and the log says `n calls were rejected meanwhile`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -236,9 +239,9 @@ impl Circuit {
         let waker = Waker::from(Arc::new(Sleeper(thread::current())));
         let mut wait = Wait::new(self);
         loop {
-            // The thread registers again in each turn, because a wake removes the registration. A change before the
-            // registration wakes no thread. An observer that parks this thread may also have consumed a wake. Therefore
-            // the circuit is checked after each registration.
+            // The thread registers again in each pass of the loop, because a wake removes the registration. The circuit
+            // is checked after each registration, for two reasons. A change before the registration does not wake the
+            // thread, and an observer that parks this thread may have consumed a wake.
             self.register_at(&mut wait.place, &Context::from_waker(&waker));
             let deferred = match self.admit_waiting() {
                 Ok(permit) => return Ok(permit),
@@ -252,15 +255,14 @@ impl Circuit {
         }
     }
 
-    /// Waits until the circuit differs from `observed`, the last change that the task has observed. A circuit differs
-    /// after a transition, and after a change of [`would_admit`](Self::would_admit). Returns the standing (the state
-    /// and the mode) and updates `observed`.
+    /// Waits until the circuit differs from `observed`, and returns the standing (the state and the mode). The circuit
+    /// differs after a transition, and after a change of [`would_admit`](Self::would_admit). `observed` is updated.
     ///
-    /// Start with `Observed::default()` to get the present standing immediately. The task is woken when the open
-    /// duration or a hold is over, although the circuit makes the transition only at the next call. The returned
-    /// standing is then still the standing before that transition, and [`would_admit`](Self::would_admit) is true.
-    /// Changes that follow each other quickly are observed as one. The task is not woken when a call takes the last
-    /// slot of a half-open circuit. Otherwise every probe would wake every task.
+    /// Start with `Observed::default()` to get the present standing immediately. The task is also woken when the open
+    /// duration or a hold is over, although the circuit makes the transition only at the next call. In this case the
+    /// returned standing is the standing before the transition, and [`would_admit`](Self::would_admit) is true. Several
+    /// quick changes can wake the task only once. A call that takes the last probe slot of a half-open circuit does not
+    /// wake the task, because otherwise every probe would wake every task.
     ///
     /// # Panics
     ///
@@ -268,8 +270,8 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, `observed` is as before and nothing is lost, because the next wait compares the
-    /// circuit with `observed` again.
+    /// If the future is dropped, `observed` is unchanged. No change is lost, because the next wait compares the circuit
+    /// with `observed` again.
     ///
     /// # Examples
     ///
@@ -291,7 +293,8 @@ impl Circuit {
             let (era, standing) = circuit.era_and_standing();
             let deferred = deferred(circuit.peek_at_gate());
             let now = Observed { era, would_admit: deferred.is_none() };
-            // While a hold lets calls through, the end of the hold may change `would_admit` without a transition.
+            // If the circuit admits calls because of a hold, the end of the hold may change `would_admit` without a
+            // transition.
             let check_again = deferred.unwrap_or_else(|| circuit.held_for());
             if now == before { Err(check_again) } else { Ok((now, standing)) }
         };
@@ -300,14 +303,14 @@ impl Circuit {
         standing
     }
 
-    /// Returns a permit, or the time to wait. The circuit is asked for a permit only if a call may pass, because a
-    /// rejection would be counted although no call was made. A ramp or a throttle does not reject the caller, who would
-    /// only wait and try again.
+    /// Returns a permit, or the time until the next deadline. The function first checks if the circuit would admit a
+    /// call, because a request for a permit that fails would count as a rejected call. A ramp or a throttle does not
+    /// reject this caller, because a rejected caller would only wait and try again.
     fn admit_waiting(&self) -> Result<Permit, Deferred> {
         match deferred(self.peek()) {
             Some(deferred) => Err(deferred),
-            // The circuit rejects the call if another thread was faster. A wait of zero lets the caller check the
-            // circuit again immediately.
+            // The circuit rejects the call if another thread took the last slot after the check. The wait of zero then
+            // lets the caller check the circuit again immediately.
             None => {
                 let admitted = self.admit(Start::Coarse, || Drawn::No).map(Admission::permit);
                 admitted.map_err(|_| Some(Duration::ZERO))

@@ -1,4 +1,5 @@
-//! Calls without tower that a closure, a classifier or a time limit judges, and calls on threads without a runtime.
+//! Calls without tower that a closure or a classifier judges, calls with a time limit, and calls on threads without a
+//! runtime.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,13 +13,14 @@ use crate::classify::DefaultClassifier;
 use crate::error::{Error, WithinError};
 use crate::outcome::Outcome;
 
-/// Variants of [`call`](Self::call) for other judgements, a time limit, and threads without a runtime.
+/// Variants of [`call`](Self::call) that use a closure or a classifier, have a time limit, or run on threads without a
+/// runtime.
 impl Circuit {
-    /// Makes a call that a closure judges. Runs `future` if the circuit permits the call, records the outcome that
-    /// `judge` returns, and returns the result of `future`.
+    /// Makes a call whose outcome a closure decides. Runs `future` if the circuit permits the call, records the outcome
+    /// that `judge` returns, and returns the result of `future`.
     ///
-    /// A permit is taken at the first poll. If the outcome opens the circuit, the reason of the opening has the text of
-    /// the error, provided that [`DefaultClassifier`] knows the type of the error.
+    /// A permit is taken at the first poll. If the outcome opens the circuit, the reason of the transition contains the
+    /// text of the error, provided that [`DefaultClassifier`] knows the type of the error.
     ///
     /// # Errors
     ///
@@ -29,13 +31,13 @@ impl Circuit {
     ///
     /// If the returned future is dropped before its first poll, or while it waits for the restore of the circuit,
     /// nothing has happened. If the returned future is dropped later, `future` is dropped too, and the call counts as
-    /// cancelled. A cancelled call is no evidence, but a call that had waited for `cancelled_counts_after` counts as a
-    /// failure of weight 0.5.
+    /// cancelled. A cancelled call is neutral, or a failure of weight 0.5 if the call has waited for at least
+    /// `cancelled_counts_after`.
     ///
     /// # Examples
     ///
-    /// A missing row is a good answer of the database and counts as a success. Of the other errors, a timeout weighs
-    /// half:
+    /// A missing row is a good answer of the database and counts as a success.
+    /// [`outcome_of`](crate::classify::outcome_of) judges all other errors:
     ///
     /// ```
     /// # use std::time::Duration;
@@ -76,8 +78,8 @@ impl Circuit {
         )
     }
 
-    /// Makes a call that a classifier judges, as in a layer. Use `ReqwestClassifier` for reqwest, `HttpClassifier` for
-    /// responses of `http`, `GrpcClassifier` for a client that tonic generated, or a classifier of your own.
+    /// Makes a call whose outcome a classifier decides, as in a layer. Use `ReqwestClassifier` for reqwest,
+    /// `HttpClassifier` for an `http::Response`, `GrpcClassifier` for a tonic client, or a classifier of your own.
     ///
     /// The classifier gets `()` as the request. If [`NEEDS_ELAPSED`](Classifier::NEEDS_ELAPSED) is true, the duration
     /// of the call is measured with the precise clock.
@@ -88,7 +90,8 @@ impl Circuit {
     ///
     /// # Cancel safety
     ///
-    /// The same as for [`call_with`](Self::call_with), but the classifier can decide the outcome of a cancelled call.
+    /// The same as for [`call_with`](Self::call_with), except that the classifier can decide on the outcome of a
+    /// cancelled call.
     pub fn call_classified<C, F, T, E, D>(
         &self,
         classifier: C,
@@ -110,12 +113,12 @@ impl Circuit {
         )
     }
 
-    /// Makes a call that ends after `limit` at the latest. A call that has not ended by then is dropped and counts as a
-    /// timeout, with weight 0.5. The limit counts from the first poll, or from the end of the wait for the restore of
-    /// the circuit.
+    /// Makes a call with a time limit. A call that takes longer than `limit` is dropped and counts as a timeout, a
+    /// failure of weight 0.5. The time begins at the first poll. If the call must wait for the restore of the circuit,
+    /// the time begins at the end of the wait.
     ///
-    /// Errors are judged by [`DefaultClassifier`]. For another judgement, put a `tokio::time::timeout` into `future`
-    /// and use [`call_with`](Self::call_with), whose closure then sees the `Elapsed`.
+    /// [`DefaultClassifier`] judges errors. To judge errors in another way, use [`call_with`](Self::call_with) with a
+    /// `tokio::time::timeout` inside `future`. The closure then also judges the `Elapsed` of the timeout.
     ///
     /// # Errors
     ///
@@ -161,10 +164,10 @@ impl Circuit {
     }
 
     /// Makes a call on a thread without a runtime. Runs `call` if the circuit permits the call, and records the
-    /// outcome. A panic of `call` counts as a hard failure. The call does not wait for the restore of the circuit. A
-    /// thread that should wait uses [`acquire_blocking`](Self::acquire_blocking).
+    /// outcome. A panic of `call` counts as a hard failure. This method does not wait for the restore of the circuit.
+    /// To wait, use [`acquire_blocking`](Self::acquire_blocking).
     ///
-    /// Errors are judged by [`DefaultClassifier`]. For another judgement take a permit with
+    /// [`DefaultClassifier`] judges errors. To judge errors in another way, take a permit with
     /// [`try_acquire`](Self::try_acquire), and use [`Permit::judge`](crate::Permit::judge).
     ///
     /// ```

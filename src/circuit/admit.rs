@@ -1,13 +1,12 @@
-//! The admission of a call, which returns a permit or a rejection. The admission also counts rejections, and makes the
-//! transitions that time has made due.
+//! Admits or rejects a call. The module also counts rejections, and makes the transitions whose time has come.
 //!
-//! A healthy call passes with one load of the word, which has state and mode of the circuit. A circuit that is open in
-//! automatic mode or forced open rejects a call after one comparison with its deadline. A call of a circuit with a
-//! slow-call rule is also counted as a call under way (`hanging`). For every other call the [`Gate`] decides, and the
-//! decision changes nothing. The first call that finds a change due carries out the change, so that the circuit needs
-//! no timer.
+//! A closed circuit admits a call after one load of the atomic word, which contains the state and the mode of the
+//! circuit. If the circuit has a slow-call rule, the call is also counted as under way (`hanging`). A circuit that is
+//! open in automatic mode or forced open compares the present time with one deadline, and rejects the call. In all
+//! other cases the [`Gate`] decides. The gate only reads. If the gate finds that a transition is due, this module makes
+//! the transition, so that the circuit needs no timer.
 //!
-//! The decision is left to `gate`, the meaning of outcomes to `outcomes`, and the transitions themselves to `change`.
+//! The module `gate` has the decision, `outcomes` the rules for outcomes, and `change` the transitions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,16 +46,16 @@ impl Branch {
         }
     }
 
-    /// Admits or rejects a call that the word alone does not admit.
-    // The function is not inlined, so that the code of a healthy call stays small. The function is not `#[cold]`,
-    // because in an outage every call runs it. The same is true for `rejects_at` and `refuse_unready`. The word is
-    // tested before the clock is read, because the compiler then jumps to `admit_at_gate` without a stack frame.
+    /// Admits or rejects a call if the atomic word (state, mode and era) is not enough to admit the call.
+    // This function is not inlined, so that the code for a closed circuit stays small. This function is not `#[cold]`,
+    // because in an outage every call runs this function. The same is true for `refuse_unready`. The word is tested
+    // before the clock is read. With this order, the compiler jumps to `admit_at_gate` without a stack frame.
     #[inline(never)]
     fn admit_or_reject(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
         let word = inner.load();
-        // The circuit can be flowing (calls go through) here for two reasons. Either the circuit counts its calls under
-        // way, or the circuit has closed since the caller loaded the word.
+        // The circuit can be flowing (all calls pass) here for two reasons. The circuit counts its calls under way, or
+        // the circuit has closed since the caller loaded the word.
         if word.is_flowing() {
             let (started, measured) = inner.start(start, None);
             if !inner.note_start(word, started) {
@@ -73,10 +72,10 @@ impl Branch {
         self.admit_at_gate(start, drawn)
     }
 
-    /// Admits or rejects a call by the gate. The loop runs again only after this thread has carried out a change that
-    /// was due, or after another thread has begun a new era.
-    // The gate has a function of its own, because a plain rejection would otherwise pay for the registers that the gate
-    // needs.
+    /// Lets the gate decide on a call, and admits or rejects the call. The loop runs again only if this thread has made
+    /// a change that was due, or if a new era has begun.
+    // The gate needs many registers. Because of the separate function, a rejection without the gate does not have to
+    // save these registers.
     #[inline(never)]
     fn admit_at_gate(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
@@ -122,25 +121,25 @@ impl Branch {
                     if let Some(probe) = inner.probes.take(era, now, &inner.config.probes, leased) {
                         return right(Right::Probe(probe));
                     }
-                    // No slot was free, because another caller was faster or because the era is over. If the era is
-                    // over, the next turn of the loop decides in the new era.
+                    // There is no free slot, because another call took the slot or because the era has ended. If the
+                    // era has ended, the next pass of the loop decides in the new era.
                     if inner.load().era() != era {
                         continue;
                     }
-                    // For a moment this call was counted as a probe. A task that checked the circuit in that moment
-                    // waits now, although another probe is possible again. Therefore the tasks are woken.
+                    // For a moment this call counted as a probe. A task that checked the circuit in this moment waits
+                    // now, although a slot may be free again. Therefore the waiting tasks are woken.
                     inner.wakers.wake();
                     (RejectReason::HalfOpen, UNKNOWN)
                 }
-                // The wait is not known, because a probe may end at any time, and a health probe may succeed at any
-                // time.
+                // The time to wait is unknown, because a probe may end at any time, and a health probe may succeed at
+                // any time.
                 Gate::Taken { .. } => (RejectReason::HalfOpen, UNKNOWN),
                 Gate::HeldBack(_) if word.state() == State::HalfOpen => (RejectReason::HalfOpen, UNKNOWN),
                 Gate::HeldBack(_) => (RejectReason::Tripped, UNKNOWN),
                 Gate::Closed(until) => (RejectReason::Tripped, inner.wait(word, until, now)),
                 Gate::InShadow => (RejectReason::Tripped, UNKNOWN),
             };
-            // In shadow the call goes through, and only the count shows that the circuit would have rejected the call.
+            // In shadow mode the circuit admits the call, and only counts that the call would have been rejected.
             if word.mode() == Mode::Shadow {
                 // Relaxed, because the count publishes no other data.
                 inner.counts.would_reject.fetch_add(1, Relaxed);
@@ -150,33 +149,32 @@ impl Branch {
         }
     }
 
-    /// Counts a rejection, and reports a summary of the rejections if a summary is due. Returns the facts of the
-    /// rejection.
-    // Always inlined, because most callers pass a constant reason, and the compiler then removes the tests of the
-    // reason.
+    /// Counts a rejection, and returns the facts of the rejection (era, reason and time to wait). Also reports a
+    /// summary of all rejections if a summary is due.
+    // Always inlined. Most callers pass a constant reason, so the compiler can remove the tests of the reason.
     #[inline(always)]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
         self.count_rejection(reason, now);
         // Relaxed, because the time publishes no other data.
         let due = self.inner.counts.next_summary.load(Relaxed);
         if now.as_nanos() >= due {
-            // A summary contains the wait until the next probe. A circuit with a ramp or a throttle does not probe, so
-            // the summary of its rejections contains no wait.
+            // A summary contains the time until the next probe. A ramp or a throttle rejects calls of a closed circuit,
+            // which does not probe. In that case the summary contains no time.
             let probes = !matches!(reason, RejectReason::Ramp | RejectReason::Throttled) && wait != UNKNOWN;
             self.inner.summarise(due, probes.then(|| Duration::from_nanos(wait)), now);
         }
         Facts::new(word.era(), reason, wait)
     }
 
-    /// Counts a rejection, and reports the rejection to the observers, by itself or in a sum.
+    /// Counts a rejection, and reports the rejection to the observers, either at once or later in a sum of rejections.
     #[inline(always)]
     fn count_rejection(&self, reason: RejectReason, now: Tick) {
         let inner = &*self.inner;
         let kind = match reason {
             RejectReason::HalfOpen => Some(Kind::HalfOpen),
             RejectReason::Tripped | RejectReason::LoadShed => Some(Kind::Tripped),
-            // Rejections by a limit (ramp or throttle) need no cell (a count with one writer), because each random draw
-            // for a limit already writes a word that all threads share.
+            // A ramp or a throttle makes a random decision for each call, which already writes to memory that all
+            // threads share. Therefore a cell (a counter with one writing thread) would save nothing.
             RejectReason::Ramp | RejectReason::Throttled => None,
         };
         if reason == RejectReason::Throttled {
@@ -184,12 +182,12 @@ impl Branch {
         }
         match kind.map_or(Counted::No, |kind| inner.cells.rejection(seat(), kind, now)) {
             Counted::Due => inner.report_own_sums(),
-            // A later report of sums will contain this rejection.
+            // A cell has counted the rejection. A later report of sums will contain the rejection.
             Counted::Yes if inner.cells.report_sums() => {}
             counted @ (Counted::Yes | Counted::No) => {
                 if counted == Counted::No {
-                    // No cell has counted the rejection, so the thread adds to the counter that all threads share.
-                    // Relaxed, because the count publishes no other data.
+                    // No cell has counted the rejection, so the thread adds to the shared counter. Relaxed, because the
+                    // count publishes no other data.
                     inner.counts.rejected.fetch_add(1, Relaxed);
                     if kind.is_some() {
                         self.note_contention(|| now);
@@ -202,22 +200,22 @@ impl Branch {
         }
     }
 
-    /// Rejects a call whose inner service was not polled ready. `found` is the time at which `poll_ready` found the
-    /// circuit rejecting, or zero for the present time.
+    /// Rejects a call whose inner service was not polled ready. `found` is the time at which `poll_ready` observed that
+    /// the circuit rejects calls. A `found` of zero stands for the present time.
     #[inline(always)]
     pub(super) fn reject_as_of(root: &Arc<Self>, found: Tick) -> Rejected {
         let branch = root.own(root.inner.load());
         Rejected::new(Arc::clone(branch), branch.refuse_unready(found))
     }
 
-    /// Counts the rejection of a call whose inner service was not polled ready, and returns the facts of the rejection.
-    /// The circuit may have changed since `found`, so the state of the circuit is checked again.
+    /// Counts the rejection of a call whose inner service was not polled ready, and returns the facts of the rejection
+    /// (era, reason and time to wait). The circuit may have changed since `found`, so the present state decides on the
+    /// reason.
     #[inline(never)]
     fn refuse_unready(&self, found: Tick) -> Facts {
         let inner = &*self.inner;
         let word = inner.load();
-        // A time before the present era, such as zero, says nothing about the present era, so the present time is used
-        // instead.
+        // If `found` is zero, or if a new era has begun after `found`, the present time is used instead.
         let now = if found < inner.entered() { inner.now() } else { found };
         let (reason, wait) = if let Some(wait) = inner.plain_wait(word, now) {
             (RejectReason::Tripped, wait)
@@ -229,15 +227,16 @@ impl Branch {
         self.reject(word, reason, wait, now)
     }
 
-    /// Does the work of [`refuse_unready`](Self::refuse_unready) if only the gate knows the time until calls may pass
-    /// again.
-    // The gate has a function of its own, because a plain rejection would otherwise pay for the registers of the gate.
+    /// The part of [`refuse_unready`](Self::refuse_unready) for the cases in which only the gate knows the time until
+    /// the circuit admits calls again.
+    // The gate needs many registers. Because of the separate function, a rejection without the gate does not have to
+    // save these registers.
     #[inline(never)]
     fn refuse_unready_at_gate(&self, word: Word, now: Tick) -> Facts {
         let inner = &*self.inner;
         let wait = match inner.scene(word, now).gate() {
-            // The circuit would admit a call. Either the caller never polled the service, which is a bug in the caller,
-            // or the circuit has closed since the poll. Neither is an outage, so no summary is reported.
+            // The circuit would admit a call. The caller never polled the service (a bug in the caller), or the circuit
+            // has closed since the poll. Neither case is an outage, so no summary is reported.
             Ok(Gate::Counted | Gate::Limited | Gate::Uncounted | Gate::Nested | Gate::InShadow) => {
                 self.count_rejection(RejectReason::Tripped, now);
                 return Facts::new(word.era(), RejectReason::Tripped, 0).of_unready_service();
@@ -251,12 +250,12 @@ impl Branch {
 }
 
 impl Inner {
-    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`], if the circuit is open in automatic mode or
-    /// forced open. Returns `None` if the gate must decide. The circuit is then in another state or mode, or the kill
-    /// switch, a wait for a restore or a change that is due may let the call pass.
+    /// Returns the nanoseconds until the circuit admits calls again, or [`UNKNOWN`], if the circuit is open in
+    /// automatic mode or forced open. Returns `None` if the gate must decide. The gate decides in all other states and
+    /// modes, during the kill switch and a restore, and after the deadline.
     ///
-    /// In an outage every call runs this function before the gate, because reading all inputs of the gate would cost
-    /// more than the rest of such a call.
+    /// In an outage, callers use this function to reject calls without the gate. To read all inputs of the gate would
+    /// cost more than the rest of the rejection.
     #[inline(always)]
     pub(super) fn plain_wait(&self, word: Word, now: Tick) -> Option<u64> {
         if word.is_plainly_open() {
@@ -267,7 +266,7 @@ impl Inner {
         (word.is_forced_open() && now < until).then(|| self.wait(word, until.known(), now))
     }
 
-    /// Reads the data on which the gate decides.
+    /// Reads the data that the gate needs for a decision.
     #[inline(always)]
     pub(super) fn scene(&self, word: Word, now: Tick) -> Scene<'_> {
         let (mode, state, era) = (word.mode(), word.state(), word.era());
@@ -302,7 +301,7 @@ impl Inner {
         }
     }
 
-    /// Makes the change that time has made due, unless another era has begun since `word` was loaded.
+    /// Makes the change `due`, whose time has come. Makes no change if a new era has begun since `word` was loaded.
     pub(super) fn carry_out(&self, word: Word, now: Tick, due: Due) {
         let entered = self.entered();
         match due {
@@ -330,7 +329,8 @@ impl Inner {
         }
     }
 
-    /// Logs a warning for the first call that is made inside a probe of the same circuit.
+    /// Logs a warning about a call that was made inside a probe of the same circuit. Only the first such call logs a
+    /// warning.
     #[cold]
     fn note_nesting(&self) {
         if !std::mem::replace(&mut self.cold.lock().has_nested, true) {
@@ -342,15 +342,15 @@ impl Inner {
         }
     }
 
-    /// Returns the nanoseconds until calls may pass again, or [`UNKNOWN`]. `until` is the end of the opening or of the
-    /// hold.
+    /// Returns the nanoseconds until the circuit admits calls again, or [`UNKNOWN`]. `until` is the end of the open
+    /// duration or of the hold.
     fn wait(&self, word: Word, until: Option<Tick>, now: Tick) -> u64 {
         wait(self.rejects_until(word, until).unwrap_or(Tick::NEVER), now)
     }
 
-    /// Returns the time from which calls may pass again, or `None` if the time is not known. `until` is the end of the
-    /// opening or of the hold. An open circuit with manual recovery has no such time, because such a circuit is still
-    /// open after the end of a hold.
+    /// Returns the time from which the circuit admits calls again, or `None` if the time is unknown. `until` is the end
+    /// of the open duration or of the hold. With manual recovery, an open circuit has no such time, because the circuit
+    /// stays open until an operator resets it.
     pub(super) fn rejects_until(&self, word: Word, until: Option<Tick>) -> Option<Tick> {
         let manual = self.config.recovery == Recovery::Manual && word.state() == State::Open;
         until.filter(|_| !manual)
@@ -362,10 +362,10 @@ const fn wait(until: Tick, now: Tick) -> u64 {
     if until.as_nanos() == Tick::NEVER.as_nanos() { UNKNOWN } else { until.as_nanos().saturating_sub(now.as_nanos()) }
 }
 
-/// The answer to one call, with the numbers of a permit or of a rejection, but without the reference to the circuit.
-/// The struct has two machine words, so that functions return the answer in registers.
+/// The answer to one call: the data of a permit or of a rejection, but without a reference to the circuit. The struct
+/// has two machine words, so that functions can return the struct in registers.
 struct Answer {
     mark: Mark,
-    /// The start of the call, or the facts of the rejection if the mark is [`Mark::REFUSED`].
+    /// The start time of the call, or the facts of the rejection if the mark is [`Mark::REFUSED`].
     number: u64,
 }

@@ -1,12 +1,12 @@
-//! The functions of a circuit for stores and for other instances. These are snapshots and restores, advice, the
-//! transitions since an era, and the wait for a restore.
+//! The methods of a circuit for stores and for other instances: snapshots and restores, advice, the transitions since
+//! an era, and the wait for a restore.
 //!
-//! During the wait for a restore, services wait in `poll_ready`, and calls without tower wait before they are admitted
-//! (`call.rs`). The wait is one bit of the circuit's word, so that the calls of a circuit without a wait need no
-//! further test. The beginning and the end of the wait start no new era, so permits stay valid. A transition during the
-//! wait does not end the wait.
+//! While the circuit waits for a restore, services wait in `poll_ready`, and calls without tower wait before they are
+//! admitted (`call.rs`). The wait is one bit of the circuit's atomic word, which each call loads anyway. Therefore the
+//! wait costs other calls nothing. Neither the beginning nor the end of the wait starts a new era, so permits stay
+//! valid. A transition does not end the wait.
 //!
-//! Reading and writing records is left to the coordinator, which calls these functions.
+//! The coordinator calls these methods, and reads and writes the records.
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests;
@@ -33,11 +33,11 @@ use crate::sync::Release;
 use crate::window::Tally;
 
 impl Circuit {
-    /// Returns the state that a restart should restore.
+    /// Returns the state of the circuit, for a restore after a restart.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.inner();
-        // The lock is held so that no transition comes between the reads of the parts.
+        // The lock prevents a transition while the parts of the snapshot are read.
         let cold = inner.cold.lock();
         let (word, now) = (inner.load(), inner.now());
         let left = |until: Tick| until.known().map(|until| until.saturating_since(now));
@@ -63,34 +63,33 @@ impl Circuit {
         }
     }
 
-    /// Takes over a snapshot of this circuit's past, or of the circuit of another instance. Returns the transition, or
-    /// `None` if the snapshot makes no transition. `reason` becomes the reason of the transition, and is shown together
-    /// with the [`earlier`](Snapshot::earlier) reason of the snapshot.
+    /// Takes the state of a snapshot, which is an earlier state of this circuit or the state on another instance.
+    /// Returns the transition, or `None` if the circuit makes no transition. `reason` becomes the reason of the
+    /// transition, and is shown together with the [`earlier`](Snapshot::earlier) reason of the snapshot.
     ///
-    /// If state, mode and deadlines of snapshot and circuit agree already (deadlines to a quarter of a second), the
-    /// circuit makes no transition, and calls under way still count. The circuit then takes over only the generation,
-    /// and a closed circuit that is restored also takes over the evidence (see below). Otherwise the circuit makes a
-    /// transition, and the calls under way count only in the totals. A half-open circuit also makes a transition if a
-    /// restore brings more successes of probes than the circuit has.
+    /// The circuit makes no transition if the circuit already has the state, the mode and the deadlines of the
+    /// snapshot. Deadlines may differ by a quarter of a second. Calls under way then still count. The circuit takes
+    /// only the generation, and at a restore of a closed circuit also the evidence (see below). Otherwise the circuit
+    /// makes a transition, and the calls under way count only in the totals. A half-open circuit also makes a
+    /// transition if a restore adds successful probes.
     ///
-    /// The numbers of a snapshot are not trusted. An opening lasts at most as long as an opening that this circuit
-    /// could make by itself. If the snapshot has no end of the opening, the configuration decides on the open duration.
-    /// Numbers that make no sense count as zero.
+    /// The numbers of a snapshot are checked. The circuit stays open at most for the longest open duration that the
+    /// configuration permits. If the snapshot has no open duration, the configuration decides on the open duration.
+    /// Invalid numbers count as zero.
     ///
-    /// A closed circuit that is [restored](Reason::Restored) to closed also takes over the number of openings in a row
-    /// and the ramp. The circuit adds the run (the failures since the last success) and the sums of the snapshot to its
-    /// own evidence, so that its own evidence still counts if the restore comes late. The added evidence can trip the
-    /// circuit at the next failure, but not during the restore. [`Totals`](super::Totals) do not include the added
-    /// evidence.
+    /// A closed circuit that is [restored](Reason::Restored) to closed also takes the number of openings in a row and
+    /// the ramp. The failures since the last success (the run) and the sums of the snapshot are added to the evidence
+    /// of the circuit. Therefore no evidence is lost if the restore comes late. The added evidence can trip the circuit
+    /// at the next failure, but not during the restore. [`Totals`](super::Totals) do not include the added evidence.
     ///
-    /// A closed circuit whose [group](crate::Group) has no open slot stays closed in the mode of the snapshot, even if
-    /// the snapshot has another state.
+    /// A closed circuit needs an open slot of its [group](crate::Group) to take another state from a snapshot. If there
+    /// is no free open slot, the circuit stays closed and takes only the mode of the snapshot.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
         self.adopt_if(|_| true, snapshot, reason, false).ok()?.edge
     }
 
-    /// Takes over a snapshot if the circuit is still in `era`, and returns the result. Returns [`Moved`] if a later era
-    /// has begun. The caller logs a restore, because only the caller knows the store.
+    /// Takes the state of a snapshot if the circuit is still in `era`. Returns [`Moved`] if a later era has begun. The
+    /// caller must log a restore, because the circuit does not know the name of the store.
     #[cfg(feature = "store")]
     pub(crate) fn adopt_at(&self, era: u64, snapshot: &Snapshot, reason: Reason) -> Result<Adopted, Moved> {
         let is_logged = reason == Reason::Restored;
@@ -130,14 +129,14 @@ impl Circuit {
             };
             cold.generation = snapshot.generation;
             let plan = Plan { is_logged, ..self.planned(snapshot, reason, now, open_for) };
-            // A snapshot has only the remaining open time. The full duration is assumed to be at least the duration
-            // that this circuit would choose, because a shorter duration would let the number of openings in a row
-            // decay too early.
+            // The snapshot has only the remaining part of the open duration. The full duration is unknown, and is
+            // assumed to be at least the duration that this circuit would choose. With a shorter duration, the number
+            // of openings in a row would decrease too early.
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (attempt, last_open);
-                // An operator can open a circuit even if its group has no open slot. If this circuit has left the
-                // closed state without a slot, the circuit takes a free slot now, as at a reopening.
+                // An operator can open a circuit even if the group has no free open slot. If this circuit is open or
+                // half-open without a slot, the circuit now takes a slot, provided that a slot is free.
                 if plan.standing.state != State::Closed {
                     inner.take_slot(cold, word);
                 }
@@ -145,12 +144,12 @@ impl Circuit {
             }
             if plan.reason == Reason::Restored && word.state() == State::Closed {
                 // If the number of openings in a row is the same as in the snapshot, the circuit keeps its own values,
-                // because they are exact.
+                // which are more exact.
                 if inner.openings_that_count(cold, word, now) != attempt {
                     (cold.attempt, cold.last_open) = (attempt, last_open);
                 }
-                // The sums are added before the run, as in `count`, so that a thread that sees the run also sees the
-                // sums.
+                // The sums are added before the run (the failures since the last success), so that a thread that sees
+                // the run also sees the sums. `count` uses the same order.
                 inner.evidence.seed(word.era(), now, plan.tally);
                 inner.run.seed(word.era(), plan.run);
                 inner.resume_limit(word, plan.closed_for, plan.tally, now);
@@ -159,42 +158,44 @@ impl Circuit {
         });
         let is_suppressed = suppressed_in.is_some();
         if let Some(word) = suppressed_in {
-            // The suppressed opening is recorded for the present era. If the snapshot has changed the mode, that
-            // transition has begun the present era.
+            // Records the suppressed opening for the present era. If the snapshot has changed the mode, the change of
+            // the mode has begun the present era.
             inner.suppress(edge.as_ref().map_or(word.era(), |edge| edge.era), now, &suppressed_for);
         }
         if moved { Err(Moved) } else { Ok(Adopted { edge, is_suppressed }) }
     }
 
-    /// Lowers the thresholds for a while, because another instance has opened its circuit for the same service.
+    /// Lowers the thresholds of the trip rules for a while. Call this method when another instance has opened its
+    /// circuit for the same service.
     ///
     /// Until `lasts` has passed, `min_calls` and `consecutive_failures` are a quarter of the configured values, rounded
-    /// up and at least 2, but never more than configured. The limits of rates and scores stay as configured. A circuit
-    /// that trips only because of the advice has the reason [`Reason::Advised`]. Advice outlasts every transition.
-    /// Later advice replaces earlier advice, and advice of zero ends all advice.
+    /// up and at least 2, but never more than configured. The limits of rates and scores do not change. If a rule is
+    /// met only because of the advice, the reason is [`Reason::Advised`]. A transition does not end the advice. Later
+    /// advice replaces earlier advice, and a `lasts` of zero ends the advice.
     ///
-    /// A run (failures without a success between them) or a rate must also be so unlikely, at the usual error rate of
-    /// this circuit, that a minute of advice opens a healthy circuit with a chance of at most 1 %. The usual rate is
-    /// the weight of the failures divided by the number of calls, over the calls of this process before the window and
-    /// the run. The usual rate is capped at half of the limit of the rule. The condition does not apply until the first
-    /// call of the circuit has succeeded.
+    /// A second condition protects a healthy circuit. A run (failures without a success between them) or a rate trips
+    /// the circuit only if the run or the rate is very unlikely at the usual error rate of the circuit. Because of this
+    /// condition, a minute of advice opens a healthy circuit with a probability of at most 1 %. The usual error rate is
+    /// the weight of the failures divided by the number of calls, over all calls of this process before the window and
+    /// the run. The usual rate is at most half of the limit of the rule. The second condition holds only after the
+    /// first success of the circuit.
     pub fn advise(&self, lasts: Duration) {
         self.advise_beside(0.0, lasts);
     }
 
-    /// Lowers the thresholds as [`advise`](Self::advise) does. `usual` is the rate of failed calls in the last minutes,
-    /// which is used if it is higher than the rate since the start of the process.
+    /// Lowers the thresholds as [`advise`](Self::advise) does. `usual` is the error rate in the last minutes. If
+    /// `usual` is higher than the error rate since the start of the process, `usual` is used as the usual error rate.
     pub(crate) fn advise_beside(&self, usual: f64, lasts: Duration) {
         let inner = self.inner();
         inner.set_usual(usual);
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
-        // Relaxed, because the deadline publishes no other data. A thread that reads an earlier deadline decides as if
-        // the advice had come later. A thread that sees the new deadline and still the old rate of `set_usual` judges
-        // by the old rate once more.
+        // Relaxed, because the deadline publishes no other data. A thread that still reads the old deadline decides as
+        // if the advice had come later. A thread that reads the new deadline may still read the old rate from
+        // `set_usual`, and then uses the old rate once more.
         inner.advised_until.store(until.as_nanos(), Relaxed);
     }
 
-    /// Plans the era that the snapshot describes. The plan has only the parts that the state of the snapshot needs.
+    /// Returns the plan of a change to the state of the snapshot. The plan has only the parts that the new state needs.
     fn planned(&self, snapshot: &Snapshot, reason: Reason, now: Tick, open_for: Duration) -> Plan {
         let mut plan = Plan::new(Standing::new(snapshot.state, snapshot.mode), reason, now);
         plan.tripped_for = snapshot.tripped_for;
@@ -225,20 +226,22 @@ impl Circuit {
         plan
     }
 
-    /// Returns true if the circuit is already as planned, so that no new era is needed.
+    /// Returns true if the circuit already has the state, the mode and the deadlines of the plan, so that no change is
+    /// needed.
     fn is_already(&self, word: Word, plan: &Plan) -> bool {
         let close = |a: Tick, b: Option<Tick>| {
             let (Some(a), Some(b)) = (a.known(), b) else { return a.known() == b };
-            // Two deadlines that have both passed count as the same, because the next call ends the opening or the hold
+            // Two deadlines that have both passed count as equal, because the next call ends the open state or the hold
             // in both cases.
             let (a, b) = (a.max(plan.now), b.max(plan.now));
             let apart = a.saturating_since(b).max(b.saturating_since(a));
             apart <= SAME_DEADLINE
         };
         let inner = self.inner();
-        // Restored probe successes must not be lost when the circuit is already half-open. The successes cannot be
-        // added within the era either, because they could complete the verdict. Therefore a new era begins. The
-        // evidence of a closed circuit can be added within the era, because only the next failure weighs the evidence.
+        // If the circuit is already half-open, the restored successes of probes must not be lost. The circuit cannot
+        // add the successes in the present era, because enough successes would have to close the circuit at once.
+        // Therefore a new era begins. A closed circuit can add evidence in the present era, because the evidence is
+        // judged only at the next failure.
         let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
@@ -249,26 +252,25 @@ impl Circuit {
 
 #[cfg(any(feature = "store", test))]
 impl Circuit {
-    /// Makes callers wait until the circuit is [`restored`](Self::restored), even if the circuit changes its state
-    /// during the wait. A service waits in `poll_ready`. An async call without tower, and `acquire`, wait before the
-    /// admission.
+    /// Makes callers wait until [`restored`](Self::restored) is called, even if the circuit changes its state before. A
+    /// service waits in `poll_ready`. Async calls without tower and `acquire` wait before the admission.
     ///
-    /// `try_acquire`, `call_blocking` and calls with a permit never wait. Neither do the callers of a circuit that the
-    /// kill switch names.
+    /// `try_acquire`, `call_blocking` and calls with a permit never wait. If the kill switch is set for the circuit, no
+    /// caller waits.
     pub(crate) fn await_restore(&self) {
         self.change_wait(Word::awaiting_restore);
     }
 
-    /// Ends the wait, with or without a restore, so that every waiting task and thread checks the circuit again.
+    /// Ends the wait for a restore, and wakes every waiting task and thread. The circuit may have been restored or not.
     pub(crate) fn restored(&self) {
         if self.change_wait(Word::restored) {
-            // The tasks are woken after the word is stored, so that a woken task finds the change. The tasks are woken
-            // outside the lock, because a waker is foreign code.
+            // The tasks are woken after the store of the word, so that a woken task sees the end of the wait. The lock
+            // is free at this point, because a waker is foreign code.
             self.inner().wakers.wake();
         }
     }
 
-    /// Publishes the word that `change` returns. Returns true if this word differs from the word before.
+    /// Replaces the circuit's atomic word by the word that `change` returns. Returns true if the word has changed.
     fn change_wait(&self, change: impl FnOnce(Word) -> Word) -> bool {
         let inner = self.inner();
         let _cold = inner.cold.lock();
@@ -286,35 +288,35 @@ impl Circuit {
 
 #[cfg(feature = "store")]
 impl Circuit {
-    /// Returns true if the circuit has counted a failure or made a transition since its creation. Only then would a
-    /// record of the circuit have content.
+    /// Returns true if the circuit has counted a failure or made a transition since its creation. Otherwise a record of
+    /// the circuit would be empty.
     pub(crate) fn has_history(&self) -> bool {
         self.inner().load().era() > super::inner::FIRST_ERA || self.totals().failures > 0
     }
 
-    /// Returns the transitions after the start of `era`, oldest first, and the number of such transitions that the
-    /// circuit has forgotten.
+    /// Returns the transitions that came after the start of `era`, oldest first. Also returns the number of older
+    /// transitions that are missing in the list, because the circuit keeps only the last 128 transitions.
     pub(crate) fn transitions_since(&self, era: u64) -> (Vec<Transition>, u64) {
         let inner = self.inner();
-        // The lock is held so that no transition comes between the reads of word and history.
+        // The lock prevents a transition between the reads of the history and of the word.
         let cold = inner.cold.lock();
         let known: Vec<_> = cold.history.iter().filter(|edge| edge.era > era).cloned().collect();
         let oldest = known.first().map_or(inner.load().era() + 1, |edge| edge.era);
-        // Each era but the first began with one transition, so the number of missing eras is the number of forgotten
-        // transitions.
+        // Each era except the first era began with one transition. Therefore the number of missing eras is the number
+        // of missing transitions.
         let forgotten = oldest.saturating_sub(era.max(super::inner::FIRST_ERA) + 1);
         (known, forgotten)
     }
 
-    /// Sets the generation to the generation of the stored record that this instance has read or written last, and
-    /// changes nothing else.
+    /// Sets the generation of the circuit to the generation of the stored record that this instance has read or written
+    /// last. Changes nothing else.
     pub(crate) fn stamp(&self, generation: Generation) {
         self.inner().cold.lock().generation = generation;
     }
 
-    /// Keeps the parts of a record by which orders on this circuit are judged. The parts are the newest generation in
-    /// the record, the ids and hashes of its orders, and the recorded time since the circuit has left the closed state
-    /// or was tripped.
+    /// Keeps the parts of a stored record that are needed to accept or refuse orders on this circuit. The parts are the
+    /// newest generation, the ids and hashes of earlier orders, and the time since the circuit has left the closed
+    /// state or was tripped.
     pub(crate) fn observe_record(
         &self,
         latest: Generation,
@@ -324,8 +326,9 @@ impl Circuit {
         let now = self.inner().now();
         let mut cold = self.inner().cold.lock();
         if cold.past().is_none() && latest == Generation::default() {
-            // The record has no change of an operator or of an instance, so nothing has to be kept. The early return
-            // saves the allocation of `Past`, which most circuits never need.
+            // No instance and no operator has changed the record yet, so there is nothing to keep. The early return
+            // saves the allocation of
+            // `Past`, which most circuits never need.
             return;
         }
         let past = cold.past_mut();
@@ -335,18 +338,18 @@ impl Circuit {
     }
 }
 
-/// The result of the takeover of a snapshot.
+/// The result of the adoption of a snapshot.
 #[derive(Debug)]
 pub(crate) struct Adopted {
-    /// The transition to the state or the mode of the snapshot. `None` if the circuit made no transition.
+    /// The transition of the circuit. `None` if the circuit made no transition.
     pub(crate) edge: Option<Transition>,
-    /// True if the circuit stays closed because its group has no open slot.
+    /// True if the circuit stays closed because its group has no free open slot.
     #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only a coordinator needs the answer"))]
     pub(crate) is_suppressed: bool,
 }
 
-/// Returns the snapshot with the state closed, because the group of the circuit has no open slot for another state. The
-/// mode and the number of openings in a row stay.
+/// Returns a copy of the snapshot with the closed state, but with the same mode and the same number of openings in a
+/// row. Used if the group of the circuit has no free open slot.
 fn kept_closed(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         mode: snapshot.mode,
@@ -358,10 +361,10 @@ fn kept_closed(snapshot: &Snapshot) -> Snapshot {
     }
 }
 
-/// The error of a takeover that came too late, because the era that the caller expected is over.
+/// The error if a snapshot comes too late, because the era that the caller expected has ended.
 #[derive(Debug)]
 pub(crate) struct Moved;
 
-/// The largest difference of two deadlines that count as the same. A deadline from a record is not exact, because it
-/// was converted between the clocks of two instances.
+/// The largest difference of two deadlines that count as equal. A deadline from a record is inexact, because the
+/// deadline was converted between the clocks of two instances.
 const SAME_DEADLINE: Duration = Duration::from_millis(250);

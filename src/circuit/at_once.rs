@@ -1,10 +1,9 @@
-//! Late failures that trip at once and have a `Retry-After`. Such a failure opens the circuit although the era of its
-//! call is over, or although its call is uncounted.
+//! Late failures that trip at once and have a `Retry-After`. Such a failure opens the circuit even if the era of the
+//! call has ended, or if the call is not counted.
 //!
-//! Other outcomes of an ended era count only in the totals, because they say nothing about the new state. A
-//! `Retry-After` is different, because its time counts from now. A provider that bans a client does not care if the
-//! call began before the circuit opened. Without this exception, a circuit that opened for five seconds would send its
-//! next call into the ban.
+//! Other outcomes from an ended era count only in the totals. A `Retry-After` is different, because the service
+//! requires the pause from now on, in whichever era the call began. Without this exception, a circuit that is open for
+//! five seconds would send the next call too early.
 
 use std::time::Duration;
 
@@ -18,18 +17,18 @@ use crate::outcome::Failure;
 use crate::state::{Reason, Standing, State};
 
 impl Inner {
-    /// Opens the circuit or keeps the circuit open, at least for the time that the failure names, or for
-    /// [`LONGEST_RETRY_AFTER`] if the named time is longer. Does nothing if the failure names no time, if the circuit
-    /// is already open for that time, or if a hold or the kill switch decides about calls. A failure of the present era
-    /// has usually opened the circuit before this function runs. `weighed_in` is the era in which the failure entered
-    /// the window. `None` if the failure entered no window.
+    /// Opens the circuit, or keeps the circuit open, for at least the `Retry-After` of the failure. A `Retry-After`
+    /// beyond [`LONGEST_RETRY_AFTER`] is cut to this limit. Does nothing if the failure has no `Retry-After`, if the
+    /// circuit is already open for this time, or if a hold or the kill switch decides about calls. A failure from the
+    /// present era has usually opened the circuit before this function runs. `weighed_in` is the era in whose window
+    /// the failure was counted. `None` if the failure was not counted in a window.
     #[cold]
     pub(super) fn leave_alone_from_now(&self, failure: Failure, text: Text<'_>, weighed_in: Option<u64>) {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };
         let now = self.now();
         let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER));
-        // A turn opens the circuit, and the next turn then returns. If another thread has begun a new era first, the
-        // next turn decides for that era.
+        // The first pass of the loop opens the circuit, and the second pass returns. If another thread begins a new era
+        // in between, the next pass decides for the new era.
         loop {
             let word = self.load();
             if word.bypassed() || word.mode().is_hold() {
@@ -39,14 +38,14 @@ impl Inner {
             match word.state() {
                 State::Open if self.is_open_until(until) => return,
                 State::Open => self.open_longer(word, now, until, failed()),
-                // The failure has already met its rule in this era, and the group had no open slot.
+                // The failure has already tried to open the circuit in this era, but the group had no free open slot.
                 State::Closed if weighed_in == Some(word.era()) => return,
                 State::Closed => {
                     self.leave_alone(word.era(), now, failure);
                     self.trip(word, now, Reason::AtOnce, || Some(failed()));
                     if self.load().era() == word.era() {
-                        // The group has no open slot. The circuit stays closed, and keeps the time of the `Retry-After`
-                        // for a later opening.
+                        // The group has no free open slot, so the circuit stays closed. If the circuit opens later, the
+                        // open duration includes the rest of the `Retry-After`.
                         return;
                     }
                 }
@@ -58,13 +57,14 @@ impl Inner {
         }
     }
 
-    /// Returns true if the opening ends later than `until`, or earlier by at most [`SAME`]. An opening with manual
-    /// recovery has no end.
+    /// Returns true if the circuit stays open until `until`, or until at most [`SAME`] before. With manual recovery the
+    /// circuit stays open until a reset, so the result is true.
     fn is_open_until(&self, until: Tick) -> bool {
         self.config.recovery == Recovery::Manual || self.open_until().saturating_add(SAME) >= until
     }
 
-    /// Moves the end of an opening. The move begins a new era, so that observers and stores learn the new end.
+    /// Keeps an open circuit open until `until`. The change begins a new era, so that observers and stores see the new
+    /// deadline.
     fn open_longer(&self, expected: Word, now: Tick, until: Tick, failed: Failed) {
         self.change(expected, |cold| {
             cold.last_open = until.saturating_since(now);
@@ -77,6 +77,6 @@ impl Inner {
     }
 }
 
-/// The largest difference between two ends of an opening that count as the same, because `Retry-After` counts in
-/// seconds. Without the tolerance each of a hundred late answers would make a transition.
+/// The largest difference between two deadlines that count as equal. `Retry-After` has whole seconds, so a hundred late
+/// responses have slightly different deadlines. Without the tolerance, each of these responses would make a transition.
 const SAME: Duration = Duration::from_secs(1);

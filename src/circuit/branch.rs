@@ -1,13 +1,14 @@
-//! The branches of a circuit. A branch is a reference to the circuit, which permits and rejections hold.
+//! The branches of a circuit. A branch is a reference-counted reference to the circuit. Each permit and each rejection
+//! holds a branch.
 //!
-//! Each branch has a reference count of its own, because two threads that count references on one cache line cost each
-//! other more than the rest of a call. A circuit begins with one branch, the root. When several threads call the
-//! circuit often, the circuit is spread. Each index (a small number that one live thread has) then gets a branch, and a
-//! cell for the counts of its thread.
+//! Each branch has a reference count of its own. If all threads changed one count, the threads would slow each other
+//! down by more than the rest of a call costs. A circuit begins with one branch, the root. When several threads call
+//! the circuit often, the circuit is spread. Each live thread has an index (a small number), and each index then gets a
+//! branch and a cell (counters with one writing thread).
 //!
-//! A thread without a cell uses the counts that all threads share. `circuit/admit.rs` and `circuit/outcomes.rs` report
-//! each such use to `note_contention`. `window/contention.rs` counts the uses, and so finds that the circuit should be
-//! spread.
+//! A thread without a cell uses counters that all threads share. `circuit/admit.rs` and `circuit/outcomes.rs` report
+//! each use of the shared counters to `note_contention`. `window/contention.rs` decides by the number of uses that the
+//! circuit should be spread.
 
 use std::sync::Arc;
 
@@ -17,22 +18,22 @@ use crate::clock::Tick;
 use crate::state::{Shed, Transition, opening};
 use crate::sync::{OnceLock, Relaxed, Release, indices, seat, seat_with_index};
 
-// The struct is aligned, so that the reference counts of two branches never share a cache line. `Arc` keeps the counts
-// in front of the fields.
+// `Arc` stores the reference counts before the fields. Because of the alignment, the reference counts of two branches
+// never share a cache line.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Branch {
     pub(super) inner: Arc<Inner>,
-    /// The branches of the threads, one for each index (a small number that one live thread has). Only the root has
-    /// these branches, and only once the circuit is spread.
+    /// The branches of the threads, one for each index (the small number of a live thread). Only the root of a spread
+    /// circuit has these branches.
     spread: OnceLock<Box<[Arc<Self>]>>,
-    /// The load and the limits by which load shedding has rejected a call. Such a call gets a branch of its own, so
-    /// that other rejections need no room for these numbers.
+    /// The load and the limits because of which load shedding has rejected a call. The rejection of a shed call gets a
+    /// branch of its own, so that all other rejections need no space for these numbers.
     pub(super) shed: Option<Box<Shed>>,
 }
 
 impl Branch {
-    /// Returns the root of a new circuit, with all branches if the circuit is spread from the start.
+    /// Creates the root branch of a new circuit. If `is_spread` is true, also creates the branches of the threads.
     pub(super) fn root(inner: Arc<Inner>, is_spread: bool) -> Arc<Self> {
         let root = Arc::new(Self::new(inner, None));
         if is_spread {
@@ -50,8 +51,7 @@ impl Branch {
         Self { inner, spread: OnceLock::new(), shed }
     }
 
-    /// Returns the branch of this thread if `self` is the root of a spread circuit. Otherwise returns `self`, because
-    /// only such a root has other branches.
+    /// Returns the branch of this thread if `self` is the root of a spread circuit. Otherwise returns `self`.
     #[inline(always)]
     pub(super) fn own(self: &Arc<Self>, word: Word) -> &Arc<Self> {
         if !word.is_spread() {
@@ -63,7 +63,7 @@ impl Branch {
         }
     }
 
-    /// Assigns an index to a thread that has none yet, and returns the branch of the index. If no index is free, the
+    /// Assigns an index to a thread without an index, and returns the branch for the index. If no index is free, the
     /// thread shares the branch of another thread.
     #[cold]
     fn first_or_shared(branches: &[Arc<Self>]) -> &Arc<Self> {
@@ -71,15 +71,15 @@ impl Branch {
         branches.get(seat.index()).unwrap_or_else(|| &branches[seat.number() as usize % branches.len()])
     }
 
-    /// Returns true if permits or rejections hold one of the branches of the threads. `self` is the root.
+    /// Returns true if a permit or a rejection holds a branch other than the root. `self` is the root.
     #[cfg(feature = "keyed")]
     pub(super) fn has_permits_of_threads(&self) -> bool {
         self.spread.get().is_some_and(|branches| branches.iter().any(|branch| Arc::strong_count(branch) > 1))
     }
 
-    /// Notes that a thread had no cell (counts with one writing thread) for an outcome or a rejection. If this happens
-    /// often, the circuit is spread, which gives each thread a cell and a branch. `self` is the root, unless the
-    /// circuit is already spread.
+    /// Counts that a thread had no cell (counters with one writing thread) for an outcome or a rejection. If threads
+    /// often have no cell, spreads the circuit, so that each thread gets a cell and a branch. `self` is the root,
+    /// unless the circuit is already spread.
     #[cold]
     #[inline(never)]
     pub(super) fn note_contention(&self, now: impl FnOnce() -> Tick) {
@@ -89,11 +89,11 @@ impl Branch {
         }
     }
 
-    /// Gives each index (a small number that one live thread has) a cell and a branch. Returns true once the circuit is
-    /// spread, and false if another thread holds the lock.
+    /// Creates a cell and a branch for each index (the small number of a live thread). Returns true if the circuit is
+    /// spread now, and false if another thread holds the lock.
     pub(super) fn spread(&self) -> bool {
-        // The lock makes sure that the circuit is spread once, and that no other change of the word comes between its
-        // load and its store. The thread does not wait for the lock, because a thread without a cell will try again.
+        // With the lock, the circuit is spread only once, and no other thread changes the word between the load and the
+        // store below. This thread does not wait for the lock, because a later call will try again.
         let Some(_cold) = self.inner.cold.try_lock() else { return false };
         // Relaxed, because the word changes only under the lock, which this thread holds.
         let word = Word::from_bits(self.inner.word.load(Relaxed));
@@ -108,15 +108,15 @@ impl Branch {
         true
     }
 
-    /// Returns the last transition that opened the circuit up to a given era, so that a rejection of that era can give
-    /// the reason. `None` for a shed call, or if the history has no such transition. `before` gets the present era, and
-    /// returns the number of eras since the given era.
+    /// Returns the transition that last opened the circuit in or before the era of a rejection, so that the rejection
+    /// can show the reason. `None` for a shed call, or if the history does not contain the transition. `before` gets
+    /// the present era, and returns the number of eras since the rejection.
     pub(super) fn opened(&self, before: impl Fn(u64) -> u64) -> Option<Transition> {
         if self.shed.is_some() {
             return None;
         }
         let cold = self.inner.cold.lock();
-        // Each transition begins one era, so the history has the last eras without a gap.
+        // Each transition begins one era, so the history contains the last eras without a gap.
         let later = usize::try_from(before(cold.history.back()?.era)).ok()?;
         opening(cold.history.iter().rev().skip(later)).cloned()
     }

@@ -1,15 +1,16 @@
-//! Transitions of a circuit (trip, reopen, probe, close, change of mode). Each change has one winner, which writes the
-//! data of the new era under the cold mutex and then publishes the word.
+//! Makes the transitions of a circuit (trip, reopen, probe, close, change of mode). If several threads want to make a
+//! transition, one thread wins. The winner writes the data of the new era under the cold mutex, and then publishes the
+//! atomic word.
 //!
-//! A thread plans a change for the word that the thread has loaded. If another era has begun since, another thread was
-//! first, and the planned change is dropped. The observers are notified after the change and outside the lock, because
-//! observers are foreign code.
+//! A thread plans a change for the word that the thread has loaded. If a new era has begun since, another thread has
+//! won, and the planned change is dropped. The observers are notified after the lock is released, because observers are
+//! foreign code.
 //!
-//! The beginning of a half-open era also sets its patience. Patience is the time after which the era ends if a probe is
-//! overdue and no probe has succeeded.
+//! At the beginning of a half-open era, the patience of the era is set. The patience is the time after which the
+//! circuit opens again if a probe is overdue and no probe has succeeded.
 //!
-//! The trip rules are in `trip_rules`. The functions that find a change due are in `admit`, `adopt`, `at_once`,
-//! `hanging`, `health`, `notify`, `operate`, `outcomes` and `verdict`.
+//! The trip rules are in `trip_rules`. The transitions are requested by `admit`, `adopt`, `at_once`, `hanging`,
+//! `health`, `notify`, `operate`, `outcomes` and `verdict`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,40 +34,42 @@ pub(super) struct Plan {
     pub(super) standing: Standing,
     pub(super) reason: Reason,
     pub(super) now: Tick,
-    /// The end of the opening, if the new state is open. `None` if only an operator ends the opening.
+    /// The end of the open duration, if the new state is open. `None` if the circuit stays open until an operator
+    /// resets it.
     pub(super) open_until: Option<Tick>,
-    /// The end of the hold, if the new mode is a hold. `None` if only an operator ends the hold.
+    /// The end of the hold, if the new mode is a hold. `None` if the hold lasts until an operator ends the hold.
     pub(super) hold_until: Option<Tick>,
-    /// The `earlier` reason of a snapshot. `None` if the new state does not come from a snapshot, or if the snapshot
-    /// has no such reason.
+    /// The `earlier` reason of the snapshot from which the new state comes. `None` without a snapshot, or if the
+    /// snapshot has no `earlier` reason.
     pub(super) earlier: Option<Arc<EarlierReason>>,
-    /// The time since the state with the `earlier` reason began.
+    /// The time since the beginning of the state for which `earlier` is the reason.
     pub(super) earlier_for: Option<Duration>,
-    /// The time that the new state had already lasted when the circuit took it over from a snapshot.
+    /// The time for which the new state has already lasted on another instance or before a restart. `None` without a
+    /// snapshot.
     pub(super) state_for: Option<Duration>,
-    /// The time since the operator began the hold. `None` unless an order for a hold makes the transition.
+    /// The time since an operator gave the order that begins the hold. `None` if the transition begins no hold.
     pub(super) hold_for: Option<Duration>,
-    /// The time since the circuit closed, if that happened on another instance or before a restart.
+    /// The time since the circuit closed on another instance or before a restart. `None` if the closed state does not
+    /// come from a snapshot.
     pub(super) closed_for: Option<Duration>,
-    /// The failure that opens the circuit or lengthens its opening. `None` if no single failure is the cause.
+    /// The failure that opens the circuit, or keeps the circuit open for longer. `None` if no single failure is the
+    /// cause.
     pub(super) failure: Option<Failed>,
-    /// The weight of the run (the failures since the last success) at the start of the era. Zero unless a snapshot has
-    /// a weight.
+    /// The weight of the run (the failures since the last success) at the start of the era. Zero without a snapshot.
     pub(super) run: u64,
-    /// The sums of the window at the start of the era. The sums are empty unless they come from a snapshot.
+    /// The sums of the window at the start of the era. Empty without a snapshot.
     pub(super) tally: Tally,
-    /// The successes of probes at the start of the era. The number is zero unless it comes from a snapshot.
+    /// The number of successful probes at the start of the era. Zero without a snapshot.
     pub(super) successes: u32,
-    /// The time since the circuit has left the closed state or an operator tripped the circuit, if that happened on
-    /// another instance or before a restart.
+    /// The time since the circuit left the closed state or was tripped by an operator, if that happened before this
+    /// transition. The time comes from a snapshot or from the order of the operator. `None` otherwise.
     pub(super) tripped_for: Option<Duration>,
-    /// The id and the hash of the operator's order that makes the transition. `None` without an order, or if the order
-    /// has no id.
+    /// The id and the hash of the order that makes the transition. `None` without an order, or if the order has no id.
     pub(super) order: Option<(Arc<str>, OrderHash)>,
-    /// The state that an operator's reset names, even if the reset leaves a healthy circuit closed. `None` if the
-    /// transition is no reset.
+    /// The state to which an operator resets the circuit. A healthy circuit may stay closed after a reset to half-open.
+    /// `None` if the transition is not a reset.
     pub(super) resets_to: Option<To>,
-    /// True if the coordinator logs the transition, so that the observer for logs does not log the transition again.
+    /// True if the coordinator logs the transition. The observer for logs then skips the transition.
     pub(super) is_logged: bool,
 }
 
@@ -96,17 +99,17 @@ impl Plan {
 }
 
 impl Inner {
-    /// Makes the planned change and notifies the observers, if the circuit is still in the era of `expected`.
+    /// Makes the change from `plan` and notifies the observers, if the circuit is still in the era of `expected`.
     ///
     /// `plan` runs under the lock. Returns the transition, or `None` if another era has begun or `plan` returns `None`.
-    /// Eras are compared, and not words, because a word also changes within an era, for example when a wait for a
-    /// restore ends. If words were compared, such a change would make the circuit drop the planned change.
+    /// The comparison uses the era and not the whole word, because a word can change within an era, for example when a
+    /// wait for a restore ends. Such a change does not make the plan invalid.
     pub(super) fn change(&self, expected: Word, plan: impl FnOnce(&mut Cold) -> Option<Plan>) -> Option<Transition> {
         self.change_any(|cold, word| if word.era() == expected.era() { plan(cold) } else { None })
     }
 
-    /// Makes the planned change in any era, and notifies the observers. Returns the transition, or `None` if `plan`
-    /// returns `None`.
+    /// Makes the change from `plan` in any era, and notifies the observers. `plan` runs under the lock and gets the
+    /// present word. Returns the transition, or `None` if `plan` returns `None`.
     pub(super) fn change_any(&self, plan: impl FnOnce(&mut Cold, Word) -> Option<Plan>) -> Option<Transition> {
         let mut cold = self.cold.lock();
         // Relaxed, because the word changes only under the lock, which this thread holds.
@@ -114,12 +117,13 @@ impl Inner {
         let plan = plan(&mut cold, word)?;
         let transition = self.enter(cold, word, plan);
         self.wakers.wake();
-        // `enter` has released the lock, because wakers and observers are foreign code.
+        // Wakers and observers are foreign code, so `enter` has released the lock before.
         self.report_transitions();
         Some(transition)
     }
 
-    /// Writes the data of the next era, publishes the word, and releases the lock. Returns the transition.
+    /// Begins the next era: writes the data of the era, publishes the word, and releases the lock. Returns the
+    /// transition.
     fn enter(&self, mut cold: MutexGuard<'_, Cold>, from: Word, plan: Plan) -> Transition {
         let Plan { standing, reason, now, open_until, hold_until, failure, run, tally, .. } = plan;
         let Plan {
@@ -144,8 +148,8 @@ impl Inner {
             Standing { .. } => None,
         };
         if !from.standing().is_tripped() {
-            // The rejections of an outage are counted from the trip on. Therefore this number of earlier rejections,
-            // for example by a ramp, is subtracted later.
+            // A transition reports only the rejections since the trip. Earlier rejections, for example by a ramp, are
+            // subtracted later.
             cold.rejected_before = rejected;
         }
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });
@@ -194,23 +198,23 @@ impl Inner {
         cold.history.push_back(transition.clone());
         cold.past_mut().note_opening(&transition, earlier_for);
 
-        // The time without an opening reduces the number of openings in a row. The time of the era that ends is added
-        // only if the circuit counted calls in this era.
+        // `closed_for` is the time spent closed, which reduces the number of openings in a row. An opening sets this
+        // time to zero. Other transitions add the duration of the old era, if the circuit counted calls in the old era.
         if standing.state == State::Open && from.state() != State::Open {
             cold.closed_for = Duration::ZERO;
         } else if from.counts_calls() {
             cold.closed_for = cold.closed_for.saturating_add(now.saturating_since(self.entered()));
         }
 
-        // A circuit that closes after some probes ended without a verdict, and before enough probes have succeeded, is
-        // closed on trust.
+        // The circuit is closed on trust if it closes before enough probes have succeeded, and some probes have ended
+        // without a verdict.
         let has_gaps = matches!(transition.reason, Reason::NoVerdict { .. })
             || matches!(transition.reason, Reason::QuietService { .. }) && self.probes.verdict(from.era()).has_gaps();
         let on_trust = has_gaps && standing.state == State::Closed;
-        // Relaxed, because the Release store below publishes these values with the word.
+        // Relaxed, because the Release store of the word below publishes these values.
         self.entered.store(now.as_nanos(), Relaxed);
-        // A deadline is overwritten only if the new era has such a deadline. Otherwise a thread that still has the old
-        // word would read `NEVER`, and reject the call as if the opening had no end.
+        // Each deadline is overwritten only if the new era uses the deadline. Otherwise a thread that still has the old
+        // word could read `NEVER`, and reject a call as if the circuit stayed open for ever.
         if standing.state == State::Open {
             self.open_until.store(open_until.unwrap_or(Tick::NEVER).as_nanos(), Relaxed);
         }
@@ -221,19 +225,19 @@ impl Inner {
         self.evidence.begin(to.era());
         self.begin_under_way(to.era());
         self.evidence.seed(to.era(), now, tally);
-        // An era without a success doubles the patience of the next half-open era (its time to wait for a first
-        // success). The end of the open duration and an era without a verdict keep the patience. Every other transition
-        // resets the patience.
+        // The patience is the time that a half-open era waits for a first success. The reason `NoSuccess` doubles the
+        // patience of the next half-open era. The reasons `WaitElapsed` and `NoVerdict` keep the patience. Every other
+        // reason resets the patience.
         if let Reason::NoSuccess { .. } = transition.reason {
             cold.overdue = cold.overdue.saturating_add(1).min(MOST_OVERDUE);
         } else if !matches!(transition.reason, Reason::WaitElapsed { .. } | Reason::NoVerdict { .. }) {
             cold.overdue = 0;
         }
         let probing = &self.config.probes;
-        // The patience is twice the probe deadline, doubled for each era in a row without a success.
+        // The patience is twice the probe deadline, and is doubled for each successive half-open era without a success.
         let patience = probing.deadline.saturating_mul(2 << cold.overdue);
-        // The restored successes are limited to one fewer than the verdict needs, because only the end of a probe
-        // closes the circuit.
+        // Only the end of a probe can close the circuit. Therefore the restored successes are limited, so that at least
+        // one more success is needed.
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
         let to = self.begin_limit(from, to, &transition.reason, (closed_for, tally), now);
@@ -243,28 +247,29 @@ impl Inner {
         if let Some(checks) = cold.checks_if_any_mut() {
             checks.note(&transition);
         }
-        // The summaries of rejections also begin for a circuit that is reset to half-open or restored half-open,
-        // because a half-open circuit rejects calls too.
+        // Summaries of rejections also begin if the circuit is reset to half-open or restored as half-open, because a
+        // half-open circuit rejects calls too.
         if standing.is_open() || to.is_limited() || standing.is_tripped() && !from.standing().is_tripped() {
             self.begin_summaries(now);
         }
         // Release, which pairs with the Acquire in `load`. A thread that sees the new era sees all data written above.
         self.word.store(to.bits(), Release);
         if standing.state == State::Closed {
-            // The open slot of the group is given back after the word is stored, so that no other circuit opens before
-            // this circuit is closed.
+            // Gives the open slot (the permission of the group to leave the closed state) back after the store of the
+            // word. Therefore no other circuit of the group opens before this circuit is closed.
             drop(cold.slot_back());
         }
         transition
     }
 
-    /// Trips a closed circuit for this reason, unless the group of the circuit suppresses the opening.
+    /// Opens a closed circuit for this reason, unless the group of the circuit has no free open slot.
     pub(super) fn trip(&self, expected: Word, now: Tick, reason: Reason, failed: impl FnOnce() -> Option<Failed>) {
         self.count_absent();
         if self.finds_no_slot(expected) {
             return self.suppress(expected.era(), now, &reason);
         }
-        // The text of the failure is written before the mutex is taken, because an error is foreign code.
+        // The text of the failure is written before the mutex is taken, because the code of an error type is foreign
+        // code.
         let failure = failed();
         let mut suppressed = None;
         self.change(expected, |cold| {
@@ -280,9 +285,9 @@ impl Inner {
         }
     }
 
-    /// Returns the number of earlier openings in a row that a trip would still count at this moment. The time spent
-    /// closed reduces the number, but not while the circuit is on trust or in a ramp, because these times show no
-    /// recovery.
+    /// Returns the number of earlier openings in a row that still count if the circuit trips now. The time spent closed
+    /// reduces the number. The number is not reduced during the time on trust or during a ramp, because these times do
+    /// not show that the service has recovered.
     pub(super) fn openings_that_count(&self, cold: &Cold, word: Word, now: Tick) -> u32 {
         if word.state() != State::Closed || self.run.get(word.era()).on_trust || self.ramp_left(now).is_some() {
             return cold.attempt;
@@ -294,19 +299,19 @@ impl Inner {
     /// Opens a half-open circuit again.
     pub(super) fn reopen(&self, expected: Word, now: Tick, reason: Reason, failure: Option<Failed>) {
         self.change(expected, |cold| {
-            // `take_slot` returns true, because a circuit that is not closed opens again even if no slot is free.
+            // `take_slot` always returns true here, because a half-open circuit needs no free slot to open again.
             self.take_slot(cold, expected).then(|| self.open(cold, expected, now, reason, failure))
         });
     }
 
-    /// Plans an opening, which lasts for the configured duration or for the `Retry-After` of the service, whichever is
-    /// longer.
+    /// Plans a change to open. The circuit stays open for the configured duration or for the `Retry-After` of the
+    /// service, whichever is longer.
     fn open(&self, cold: &mut Cold, from: Word, now: Tick, reason: Reason, failure: Option<Failed>) -> Plan {
         let era = from.era();
         cold.attempt = cold.attempt.saturating_add(1).min(self.config.open.last_attempt());
         let alone_until = Duration::from_millis(self.leave_alone_until.get(era).unwrap_or(0));
         let floor = self.entered().saturating_add(alone_until).saturating_since(now);
-        // The longest `Retry-After` is enforced again, because the clock may have jumped back since the failure.
+        // The limit of a `Retry-After` is enforced again, because the clock may have jumped back since the failure.
         let floor = floor.min(LONGEST_RETRY_AFTER);
         cold.last_open = self.config.open.of(cold.attempt, self.random(era)).max(floor);
         cold.past_mut().leave_alone_until = now.saturating_add(floor);
@@ -318,13 +323,13 @@ impl Inner {
         plan
     }
 
-    /// Begins to probe after an opening or a forced opening.
+    /// Changes an open or forced open circuit to half-open.
     pub(super) fn half_open(&self, expected: Word, now: Tick, reason: Reason) {
         self.change(expected, |_| Some(Self::probing(expected, now, reason)));
     }
 
-    /// Plans a half-open era, in which the circuit probes. If a hold is in force, the new mode is the mode beneath the
-    /// hold.
+    /// Plans a change to half-open. If an operator holds the circuit, the hold ends, and the new mode is the mode
+    /// beneath the hold.
     pub(super) fn probing(from: Word, now: Tick, reason: Reason) -> Plan {
         Plan::new(Standing::new(State::HalfOpen, from.beneath()), reason, now)
     }
@@ -334,12 +339,12 @@ impl Inner {
         self.change(expected, |_| Some(Plan::new(Standing::new(State::Closed, expected.mode()), reason, now)));
     }
 
-    /// Ends a hold, so that the state beneath the hold decides about calls again.
+    /// Ends a hold. From then on, the state beneath the hold decides about calls.
     pub(super) fn uncover(&self, expected: Word, now: Tick, reason: Reason) {
         self.change(expected, |_| Some(self.over_the_same_state(expected, expected.beneath(), reason, now)));
     }
 
-    /// Plans another mode over the present state, which keeps its deadline.
+    /// Plans a change of the mode. The state and the end of the open duration stay the same.
     pub(super) fn over_the_same_state(&self, from: Word, mode: Mode, reason: Reason, now: Tick) -> Plan {
         let mut plan = Plan::new(Standing::new(from.state(), mode), reason, now);
         plan.open_until = self.open_until().known();
@@ -347,14 +352,14 @@ impl Inner {
     }
 }
 
-/// Returns true if the state is not closed, or if the circuit is forced open. Unlike [`Standing::is_tripped`], returns
-/// true also for a disabled circuit whose state beneath is not closed.
+/// Returns true if the state is not closed, or if the circuit is forced open. Unlike [`Standing::is_tripped`], this
+/// function also returns true for a disabled circuit if the state beneath the hold is not closed.
 fn has_left_closed(standing: Standing) -> bool {
     standing.mode == Mode::ForcedOpen || standing.state != State::Closed
 }
 
-/// The largest number of doublings of the patience, the time that a half-open era waits for a first success. The
+/// The largest number of doublings of the patience (the time that a half-open era waits for a first success). The
 /// longest patience is 64 times the probe deadline.
 const MOST_OVERDUE: u8 = 5;
-/// The number of transitions that a circuit remembers.
+/// The largest number of transitions in the history of a circuit.
 const HISTORY: usize = 128;

@@ -1,8 +1,8 @@
-//! The cold data of a circuit behind one mutex, such as the history of transitions, the number of openings in a row and
-//! the ids of orders. Transitions, acts of operators, status reads and the texts of rejections use the data. No healthy
-//! call waits for the mutex.
+//! The rarely used data of a circuit behind one mutex, such as the history of transitions, the number of openings in a
+//! row and the ids of orders. Transitions, orders of operators, status reads and the texts of rejections use the data.
+//! A call of a closed circuit does not wait for the mutex.
 //!
-//! A lock is the simplest way to give each change one winner, and transitions are rare enough for a lock.
+//! With the mutex, only one of several threads makes a transition. Transitions are rare enough for a lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,38 +14,37 @@ use crate::group::OpenSlot;
 use crate::state::order_hash::{Earlier, OrderHash};
 use crate::state::{EarlierReason, FleetBrief, Generation, Reason, State, Transition};
 
-/// The data that no healthy call needs.
+/// The data that the calls of a closed circuit do not need.
 #[derive(Debug)]
 pub(super) struct Cold {
-    /// The last transitions, oldest first, at most 128. The queue does not reserve its full length, because most
-    /// circuits never trip.
+    /// The last transitions, oldest first, at most 128. The memory for the queue grows on demand, because most circuits
+    /// never trip.
     pub(super) history: VecDeque<Transition>,
     /// The generation of the stored record that this instance has read or written last.
     pub(super) generation: Generation,
-    /// The number of openings in a row. A trip first subtracts the decay for the time that the circuit was closed. If
-    /// the open duration doubles with each opening, the number stops growing at the largest open duration, because a
-    /// larger number would only make the decay longer.
+    /// The number of openings in a row. A trip first reduces the number by the time spent closed, and then adds one. If
+    /// the open duration doubles with each opening, the number stops growing at the longest open duration. A larger
+    /// number would not change the open duration, but would take longer to decrease.
     pub(super) attempt: u32,
-    /// The number of half-open eras in a row that ended without a success because a probe was overdue. Each such era
-    /// doubles the time that the next era waits for a first success, so that the circuit can close even if the calls of
-    /// a service take long.
+    /// The number of successive half-open eras that ended with an overdue probe and without a success. Each of these
+    /// eras doubles the time that the next half-open era waits for a first success. Therefore the circuit can close
+    /// even if each call takes long.
     pub(super) overdue: u8,
-    /// The duration of the last opening. `attempt` decreases by one for each time that this duration fits into the time
-    /// spent closed.
+    /// The last open duration. After each period of this length in the closed state, `attempt` decreases by one.
     pub(super) last_open: Duration,
-    /// The time that the circuit has been closed since the last opening, without the present era. The time is summed
-    /// over eras, so that a change of the mode, which begins an era, does not restart the decay of `attempt`.
+    /// The time spent closed since the circuit was last open, without the present era. The times of several eras are
+    /// added, so that a change of the mode (which begins an era) does not restart the decrease of `attempt`.
     pub(super) closed_for: Duration,
-    /// The total number of rejections at the last transition from a standing (state and mode) that is not tripped. Each
-    /// transition reports the rejections since then.
+    /// The total number of rejections at the beginning of the present outage (the last transition from a standing that
+    /// is not tripped). Each transition reports how many rejections have come since.
     pub(super) rejected_before: u64,
-    /// True once a call was made inside a probe of this circuit. Only the first such call is logged.
+    /// True if a call was made inside a probe of this circuit. Only the first such call is logged.
     pub(super) has_nested: bool,
     /// True if the circuit has inherited the evidence of an evicted circuit of the same name.
     #[cfg(feature = "keyed")]
     pub(super) has_inherited: bool,
-    /// The data that most circuits never need, because most circuits never trip and get no orders. Allocated at the
-    /// first need, for example at the first transition or for a stored record.
+    /// Data that a circuit needs only after a transition, an order or a stored record. The data are allocated at the
+    /// first need, because most circuits never need them.
     past: Option<Box<Past>>,
 }
 
@@ -70,7 +69,8 @@ impl Cold {
         self.past.as_deref()
     }
 
-    /// Returns the open slot and the suppressed opening of a circuit in a group. `None` if the circuit has had neither.
+    /// Returns the data of a circuit in a group: the open slot and the suppressed opening. `None` if the circuit has
+    /// never had a slot or a suppressed opening.
     pub(super) fn grouped(&self) -> Option<&Grouped> {
         self.past()?.grouped.as_deref()
     }
@@ -79,8 +79,8 @@ impl Cold {
         self.past_mut().grouped.get_or_insert_default()
     }
 
-    /// Removes the open slot of the group from these data. Returns the slot, or `None` if the circuit holds no slot.
-    /// The caller gives the slot back to the group by dropping the slot.
+    /// Takes the open slot out of the data. Returns the slot, or `None` if the circuit holds no slot. When the caller
+    /// drops the slot, the group gets the slot back.
     pub(super) fn slot_back(&mut self) -> Option<OpenSlot> {
         self.past.as_deref_mut()?.grouped.as_deref_mut()?.slot.take()
     }
@@ -89,13 +89,13 @@ impl Cold {
         self.past.get_or_insert_default()
     }
 
-    /// Returns the time since the circuit has left the closed state or an operator last tripped the circuit. `None` if
-    /// neither happened, or if the circuit has closed since.
+    /// Returns the time since the circuit left the closed state, or since an operator last tripped the circuit. `None`
+    /// if the circuit is closed and not forced open.
     pub(super) fn tripped_for(&self, now: Tick) -> Option<Duration> {
         self.past()?.tripped.map(|since| since.passed(now))
     }
 
-    /// Returns the decision of the fleet. `None` for a circuit without a fleet.
+    /// Returns the decision of the fleet about the circuit. `None` for a circuit without a fleet.
     #[cfg(feature = "store")]
     pub(super) fn fleet(&self) -> Option<FleetBrief> {
         self.past()?.fleet.as_deref().copied()
@@ -119,59 +119,59 @@ impl Cold {
     }
 }
 
-/// The past of a circuit, on which the answers to orders, the reasons in a snapshot and the reports to observers
-/// depend.
+/// The past of a circuit. The data are needed to accept or refuse orders, for the reasons in a snapshot, and for the
+/// reports to observers.
 #[derive(Debug, Default)]
 pub(super) struct Past {
-    /// The time when the circuit left the closed state or an operator tripped the circuit. `None` once the circuit has
-    /// closed again. The cooldown of a reset starts at this time.
+    /// The time when the circuit left the closed state, or when an operator tripped the circuit. `None` if the circuit
+    /// is closed and not forced open. The cooldown of a reset starts at this time.
     pub(super) tripped: Option<Since>,
-    /// The time when the circuit was tripped according to the stored record, by an instance or by an operator. `None`
-    /// if the record is not tripped. While `tripped` is `None`, the cooldown of a reset starts at this time, because
-    /// another instance may have tripped.
+    /// The time of the trip in the stored record. `None` if the record is not tripped. If another instance has tripped
+    /// while this circuit is closed, `tripped` is `None`, and the cooldown of a reset starts at this time.
     pub(super) tripped_elsewhere: Option<Since>,
-    /// A number that increases with every change that an operator could have observed. Such changes are the transitions
-    /// of this circuit and the changes loaded from the store.
+    /// A number that increases with every transition of this circuit, and with every change of the stored record. By
+    /// this number, an order can name the last change that the operator has seen.
     pub(super) latest: Generation,
-    /// The time that the present state lasted before the present era. For a state taken over from a snapshot this is
-    /// the time on another instance or before a restart. For an opening it also includes the earlier eras of the same
-    /// opening, for example in another mode. Reasons add this time, so that their durations count from the start of the
-    /// state.
+    /// The time for which the present state lasted before the present era. For a state from a snapshot, this is the
+    /// time on another instance or before a restart. For an open state, this includes earlier open eras, for example in
+    /// another mode. The durations in reasons include this time, so that they begin at the start of the state.
     pub(super) state_before: Duration,
-    /// The time that the present hold lasted before the present era, for example on the instance where the operator
-    /// acted.
+    /// The time for which the present hold lasted before the present era. For example, the hold may have begun on
+    /// another instance.
     pub(super) hold_before: Duration,
-    /// The reason of the last opening, for a snapshot. `None` once the circuit has closed again.
+    /// The reason for which the circuit opened, for a snapshot. `None` if the circuit is closed.
     pub(super) opening: Option<Opening>,
     /// The era of the last transition that was reported to the observers.
     pub(super) reported: u64,
-    /// True while a thread notifies the observers of transitions. That thread also reports the transitions that come
-    /// during the notification.
+    /// True while a thread reports transitions to the observers. The thread also reports new transitions that come in
+    /// this time.
     pub(super) is_reporting: bool,
-    /// The ids and the hashes of the last orders of operators, given on this and on other instances, the newest last.
+    /// The ids and the hashes of the last orders of operators on all instances, newest last.
     orders: VecDeque<(Arc<str>, Option<OrderHash>)>,
-    /// The time until which the service wants no calls, by its `Retry-After`. A health probe does not end an opening
-    /// before this time.
+    /// The end of the `Retry-After` of the service. A successful health probe does not end the open state before this
+    /// time.
     pub(super) leave_alone_until: Tick,
-    /// The open slot and the suppressed opening. Allocated by itself, so that a circuit without a group stays small.
+    /// The data of a circuit in a group. The box is allocated only in a group, so that other circuits stay small.
     grouped: Option<Box<Grouped>>,
-    /// The health probes of the circuit. Allocated for the first runner (the task that checks the service), because
-    /// most circuits have no runner.
+    /// The state of the health probes. The box is allocated when the first runner (the task that sends health probes)
+    /// starts, because most circuits have no runner.
     checks: Option<Box<Checks>>,
-    /// The decision of the fleet. Allocated by itself, so that a circuit without a fleet stays small.
+    /// The decision of the fleet about the circuit. The box is allocated only with a fleet, so that other circuits stay
+    /// small.
     #[cfg(feature = "store")]
     pub(super) fleet: Option<Box<FleetBrief>>,
 }
 
 impl Past {
-    /// Keeps the reason of an opening until the circuit closes. For a state that was taken over from a snapshot, `ago`
-    /// is the time since the state with the snapshot's `earlier` reason began.
+    /// Records the reason for which the circuit opened, and keeps the reason until the circuit closes. If the state
+    /// comes from a snapshot, `ago` is the time since the beginning of the state for which the snapshot's `earlier` is
+    /// the reason.
     pub(super) fn note_opening(&mut self, edge: &Transition, ago: Option<Duration>) {
         let is_restored = edge.reason == Reason::Restored;
         match (edge.to.state, &edge.earlier) {
             (State::Closed, _) => self.opening = None,
-            // A half-open circuit keeps the reason of its last opening, unless a restore brings the reason of an
-            // opening.
+            // A half-open circuit keeps the reason for which it opened, unless the circuit is restored with an
+            // `earlier` reason.
             (State::HalfOpen, None) => {}
             (State::HalfOpen, Some(_)) if !is_restored => {}
             (State::Open | State::HalfOpen, Some(earlier)) => {
@@ -195,8 +195,8 @@ impl Past {
         self.checks.get_or_insert_default()
     }
 
-    /// Returns the earlier order with this id, if the circuit still remembers that order. An order that is sent again
-    /// does nothing.
+    /// Returns the hash of an earlier order with this id, or `Earlier::None` if the circuit remembers no such order. An
+    /// order that is sent again must do nothing.
     pub(super) fn earlier(&self, id: &str) -> Earlier {
         self.orders.iter().find(|(done, _)| **done == *id).map_or(Earlier::None, |(_, hash)| Earlier::Done(*hash))
     }
@@ -212,25 +212,26 @@ impl Past {
     }
 }
 
-/// The open slot of a circuit in a group, and the reason of its suppressed opening.
+/// The data of a circuit in a group.
 #[derive(Debug, Default)]
 pub(super) struct Grouped {
-    /// The open slot that the circuit holds while it is not closed. `None` if the circuit has taken no slot. The drop
-    /// of the circuit gives the slot back to the group.
+    /// The open slot (the permission of the group to leave the closed state), while the circuit is not closed. `None`
+    /// if the circuit holds no slot. If the circuit is dropped, the group gets the slot back.
     pub(super) slot: Option<OpenSlot>,
-    /// The reason of a suppressed opening, for the status. A later suppressed opening replaces this reason only if the
-    /// later opening is the first of its era, or is reported to the observers.
+    /// The reason for which the circuit would have opened if the group had had a free slot. The status shows the
+    /// reason. A later suppressed opening replaces the reason if it is the first in the era, or if it is reported to
+    /// the observers.
     pub(super) suppressed: Option<Reason>,
 }
 
-/// The reason of an opening, and the time of the opening if the time is known.
+/// The reason for which a circuit opened, and the time at which it opened, if the time is known.
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) reason: Arc<EarlierReason>,
     pub(super) at: Option<Since>,
 }
 
-/// A time in the past, which may lie before the origin of the clock. A `Tick` cannot express such a time.
+/// A time in the past, which may be before the origin of the clock. A `Tick` alone cannot have such a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Since {
     at: Tick,
@@ -247,5 +248,5 @@ impl Since {
     }
 }
 
-/// The number of order ids that a circuit remembers, so that it recognises an order that is sent again.
+/// The largest number of order ids that a circuit remembers to recognise an order that is sent again.
 const ORDERS: usize = 16;

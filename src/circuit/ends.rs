@@ -1,8 +1,8 @@
-//! The correction of the end of an opening or a hold, by the clock of the store, after the machine was suspended.
+//! Corrects the end of the open duration or of a hold after the machine was suspended.
 //!
-//! The monotonic clock of a machine stops while the machine is suspended, so that a deadline by this clock comes too
-//! late. The clock of the store does not stop, and the coordinator uses that clock to move such a deadline to an
-//! earlier time. A deadline is never moved to a later time. No new era begins, because only the remaining time changes.
+//! The monotonic clock of a machine stops while the machine is suspended. Therefore a deadline on this clock comes too
+//! late. The clock of the store does not stop, so the coordinator computes the right deadline from the clock of the
+//! store. A deadline is only moved to an earlier time, never to a later time. No new era begins.
 
 use std::time::Duration;
 
@@ -12,20 +12,21 @@ use crate::state::State;
 use crate::sync::Relaxed;
 
 impl Circuit {
-    /// Returns the present era, and the time until the opening ends. `None` if the circuit is not open, or if the
-    /// opening has no end.
+    /// Returns the present era, and the rest of the open duration. The rest is `None` if the circuit is not open, or
+    /// stays open until a reset.
     pub(crate) fn opening_ends_in(&self) -> (u64, Option<Duration>) {
         let inner = self.inner();
-        // The lock is held so that no transition comes between the two reads.
+        // The lock prevents a transition between the read of the word and the read of the deadline.
         let _cold = inner.cold.lock();
         let word = inner.load();
         let until = inner.open_until().known().filter(|_| word.state() == State::Open);
         (word.era(), until.map(|until| until.saturating_since(inner.now())))
     }
 
-    /// Moves the end of the opening of `era` to `opening` from now, and the end of the hold of `era` to `hold` from
-    /// now. `None` leaves an end as it is. Does nothing if a later era has begun. An end is moved only if it is more
-    /// than [`APART`] too late, or if the given time is zero and the end has not come.
+    /// Moves two deadlines of `era` to an earlier time: the open duration ends after `opening`, and the hold ends after
+    /// `hold`, both counted from now. `None` keeps the present deadline. Does nothing if a later era has begun. A
+    /// deadline is moved only if the deadline is more than [`APART`] too late. If the given time is zero, every later
+    /// deadline is moved.
     pub(crate) fn end_within(&self, era: u64, opening: Option<Duration>, hold: Option<Duration>) {
         let inner = self.inner();
         let now = inner.now();
@@ -42,8 +43,9 @@ impl Circuit {
             for (end, within) in [(&inner.open_until, opening), (&inner.hold_until, hold)] {
                 let Some(within) = within else { continue };
                 let until = now.saturating_add(within);
-                // Relaxed, because the deadline publishes no other data, and only the holder of the lock writes it. A
-                // thread that still reads the old deadline decides as if this function had been called later.
+                // Relaxed, because the deadline publishes no other data, and only the holder of the lock writes the
+                // deadline. A thread that still reads the old deadline decides as if this function had been called
+                // later.
                 let apart = if within.is_zero() { Duration::ZERO } else { APART };
                 if end.load(Relaxed) > until.saturating_add(apart).as_nanos() {
                     end.store(until.as_nanos(), Relaxed);
@@ -58,5 +60,6 @@ impl Circuit {
     }
 }
 
-/// The largest difference of two ends that count as the same, because the answer of a store takes some time to arrive.
+/// The largest difference between two deadlines that count as equal. The difference allows for the time that the answer
+/// of a store takes to arrive.
 const APART: Duration = Duration::from_secs(1);

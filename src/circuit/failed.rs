@@ -1,7 +1,8 @@
-//! The failure that opened a circuit, with its kind and its error text for status, log, audit and rejections.
+//! The failure that opened a circuit: the kind and the error text, which the status, the log, the audit and rejections
+//! show.
 //!
-//! An outage has thousands of failures and few openings. Therefore the error text is written only for a failure that is
-//! about to open the circuit.
+//! An outage has thousands of failures, but opens the circuit only a few times. Therefore the error text is written
+//! only for a failure that is about to open the circuit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use crate::event::guarded;
 use crate::outcome::{Failure, FailureKind};
 use crate::state::text;
 
-/// The text of the failure of a call, which a closure writes. The closure is called only if the failure is about to
-/// open the circuit.
+/// A closure that writes the error text of a failed call. The closure is called only if the failure is about to open
+/// the circuit.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a>(Option<&'a dyn Fn() -> Option<String>>);
 
@@ -39,8 +40,8 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// Calls `text` to write the error text, and returns the failure. The caller must hold no lock, because errors and
-    /// classifiers are foreign code.
+    /// Returns the kind and the error text of a failure. Calls `text` to write the error text. The caller must hold no
+    /// lock, because errors and classifiers are foreign code.
     #[cold]
     pub(super) fn new(failure: Failure, text: Text<'_>) -> Self {
         let text = text.0.and_then(|write| guarded(write).flatten());

@@ -1,15 +1,14 @@
 //! The gate, a pure function that decides to admit a call, to admit the call as a probe, or to reject the call. The
-//! decision depends on state, mode, deadlines and probes of the circuit. A call that can be admitted by the circuit's
-//! word alone, or rejected by the word and one deadline, does not reach the gate.
+//! decision depends on the state, the mode, the deadlines and the probes of the circuit. Many calls need no gate: the
+//! atomic word of the circuit alone is enough to admit them, or the word and one deadline are enough to reject them.
 //!
-//! The same function decides on the admission of a call, on the readiness of services, and on every answer about the
-//! next call. The function gets a [`Scene`], which has all data on which the decision depends. If time has made a
-//! change due, [`Scene::gate`] returns the change as an `Err`. An admission makes the change and evaluates the gate
-//! again. An answer about the next call applies the change only to its copy of the scene ([`Scene::after`]), so that a
-//! question makes no transition.
+//! The gate decides on the admission of calls and on the readiness of services, and also answers queries such as
+//! `would_admit`. The gate gets a [`Scene`], which has all data for the decision. If the time of a change has come,
+//! [`Scene::gate`] returns the change as an `Err`. An admission makes the change and calls the gate again. A query
+//! applies the change only to a copy of the scene ([`Scene::after`]), so that a query makes no transition.
 //!
-//! `admit` reads the scene and makes the changes. `peek` answers the questions, and has the two exceptions in which a
-//! question makes a transition.
+//! The module `admit` reads the scene and makes the changes. The module `peek` answers queries, and has the two
+//! exceptions in which a query makes a transition.
 
 use std::time::Duration;
 
@@ -18,21 +17,22 @@ use crate::clock::{Tick, nanos};
 use crate::config::{Config, Recovery};
 use crate::state::{Mode, State};
 
-/// The data on which the gate decides, at one moment.
+/// The state of a circuit at one moment, with all data that the gate needs for a decision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scene<'a> {
     pub(super) config: &'a Config,
     pub(super) now: Tick,
     pub(super) bypassed: bool,
     pub(super) mode: Mode,
-    /// The mode after the end of the hold, or the present mode if no hold is in force.
+    /// The mode that the circuit has after the end of a hold. Without a hold, the present mode.
     pub(super) beneath: Mode,
     pub(super) state: State,
-    /// True if only a share of the calls of the closed circuit goes through.
+    /// True if the closed circuit admits only a part of the calls, because of a ramp or a throttle.
     pub(super) is_limited: bool,
     pub(super) open_until: Option<Tick>,
     pub(super) hold_until: Option<Tick>,
-    /// The time until which no call may be a probe, because no health probe has succeeded. Zero if calls may probe.
+    /// The time until which the circuit waits for a successful health probe and admits no call as a probe. Zero if
+    /// calls may probe.
     pub(super) held_back_until: Tick,
     pub(super) round: Round,
 }
@@ -41,12 +41,12 @@ pub(super) struct Scene<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Round {
     pub(super) half_open_for: Duration,
-    /// The time after which the era ends if a probe is overdue and no probe has succeeded.
+    /// The time after which the circuit opens again if a probe is overdue and no probe has succeeded.
     pub(super) patience: Duration,
     /// The time until which each probe needs a grant (a permission of the coordinator). Zero if probes need no grant.
     pub(super) leased_until: Tick,
     pub(super) slots: Occupancy,
-    /// True if the call is made inside a probe of the era.
+    /// True if the call is made inside a probe of the same circuit and the same era.
     pub(super) in_probe: bool,
 }
 
@@ -55,47 +55,50 @@ pub(super) struct Round {
 pub(super) enum Gate {
     /// The call passes and its outcome is counted.
     Counted,
-    /// The call passes and its outcome is counted, if a random draw admits the call. A query such as `would_admit`
-    /// makes no draw, and returns that a call may pass.
+    /// A ramp or a throttle makes a random decision on the call. If the call passes, its outcome is counted. A query
+    /// such as `would_admit` makes no random decision, and answers that the call passes.
     Limited,
-    /// The call passes, and its outcome counts only for the totals.
+    /// The call passes, but its outcome counts only in the totals.
     Uncounted,
-    /// The call passes as with `Uncounted`, because the call is a part of a probe.
+    /// The call passes because it is a part of a probe. The outcome counts only in the totals.
     Nested,
-    /// The call passes as with `Uncounted`, because the circuit is in shadow. In automatic mode the call would be
-    /// rejected.
+    /// The call passes because the circuit is in shadow mode. In automatic mode the circuit would reject the call. The
+    /// outcome counts only in the totals.
     InShadow,
     /// The call is a probe.
     Probe,
-    /// The half-open circuit admits no further probe at present. `oldest` is the age of the oldest probe in
+    /// The circuit is half-open and admits no further probe at present. `oldest` is the age of the oldest probe in
     /// nanoseconds. If only a grant (a permission of the coordinator) is missing, `leased_until` is the time from which
-    /// a probe needs no grant. Otherwise `leased_until` is `None`.
+    /// probes need no grant. Otherwise `leased_until` is `None`.
     Taken { oldest: u64, leased_until: Option<Tick> },
-    /// The circuit is due to probe, but no call may be a probe until a health probe succeeds or this time comes,
-    /// whichever is first.
+    /// Calls could be probes now, but the circuit waits for a successful health probe. No call may be a probe until a
+    /// health probe succeeds or this time comes, whichever is first.
     HeldBack(Tick),
-    /// The circuit is open or forced open, and no call passes before this time. `None` if the time is not known.
+    /// The circuit is open or forced open, and no call passes before this time. `None` if the time is unknown.
     Closed(Option<Tick>),
 }
 
-/// A change that time has made due.
+/// A change whose time has come.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Due {
-    /// A hold has ended. If `probes` is true, the circuit begins to probe. Otherwise the state beneath the hold
-    /// decides.
+    /// The time of a hold has passed. If `probes` is true, the circuit becomes half-open. Otherwise the circuit returns
+    /// to the state that it has beneath the hold.
     HoldEnded { probes: bool },
-    /// The open duration is over, so the circuit begins to probe.
+    /// The open duration has passed, so the circuit becomes half-open.
     Probing,
-    /// A probe has reached its deadline, so the circuit reclaims the slot of the probe.
+    /// A probe has reached the probe deadline, so the slot of the probe becomes free.
     Overdue,
-    /// A probe has reached its deadline, and the era has lasted too long without a verdict. The circuit opens again.
+    /// A probe has reached the probe deadline, and the half-open era has lasted too long without a verdict. The circuit
+    /// opens again.
     GiveUp { has_success: bool, half_open_for: Duration },
-    /// The circuit has been half-open for `quiet_after` with some successes and no failure, so the circuit closes.
+    /// The circuit has been half-open for `quiet_after`, some probes have succeeded and no probe has failed. The
+    /// circuit closes.
     Quiet { successes: u32, half_open_for: Duration },
 }
 
 impl Due {
-    /// Returns true if the change begins a half-open era without a hold. `state` is the state before the change.
+    /// Returns true if the change begins an era in which the circuit probes (half-open, without a hold). `state` is the
+    /// state before the change.
     pub(super) fn begins_round(self, state: State) -> bool {
         match self {
             Self::Probing | Self::HoldEnded { probes: true } => true,
@@ -106,17 +109,19 @@ impl Due {
 }
 
 impl Scene<'_> {
-    /// Returns the answer to a call, or the change after which the gate must be evaluated again.
-    // Always inlined, as are the reading of the scene and the parts of this function, because a scene in memory costs a
-    // rejected call 4 ns.
+    /// Decides on a call, and returns the answer. Returns an `Err` if the time of a change has come. The caller must
+    /// make the change, and then call this function again.
+    // Always inlined, so that the scene stays in registers. A scene in memory costs a rejected call 4 ns. Therefore the
+    // parts of this function and the reading of the scene are inlined too.
     #[inline(always)]
     pub(super) fn gate(&self) -> Result<Gate, Due> {
         if self.bypassed {
             return Ok(Gate::Uncounted);
         }
         let gate = match self.mode {
-            // A circuit that was forced open probes first, because the service may still be down. With manual recovery
-            // the circuit must not probe by itself, so the state beneath decides.
+            // After a forced opening the circuit probes first, because the service may still be down. With manual
+            // recovery the circuit must not probe without an operator, so the circuit returns to the state beneath the
+            // hold.
             Mode::ForcedOpen if self.is_over(self.hold_until) => {
                 return Err(Due::HoldEnded { probes: self.config.recovery == Recovery::Automatic });
             }
@@ -134,7 +139,7 @@ impl Scene<'_> {
                 State::HalfOpen => self.half_open()?,
             },
         };
-        // In shadow every call passes.
+        // In shadow mode every call passes.
         let in_shadow =
             self.mode == Mode::Shadow && matches!(gate, Gate::Closed(_) | Gate::Taken { .. } | Gate::HeldBack(_));
         Ok(if in_shadow { Gate::InShadow } else { gate })
@@ -150,22 +155,21 @@ impl Scene<'_> {
         until.is_some_and(|until| self.now >= until)
     }
 
-    /// Decides for a half-open circuit. The check for an overdue probe comes first, because such a probe keeps its slot
-    /// until the circuit reclaims the slot.
+    /// Decides on a call of a half-open circuit. The check for an overdue probe comes first, because an overdue probe
+    /// must first lose its slot.
     #[inline(always)]
     fn half_open(&self) -> Result<Gate, Due> {
         let probing = &self.config.probes;
         let Round { half_open_for, patience, leased_until, slots, in_probe } = self.round;
         let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
-        // While each probe needs a lease of the fleet, the fleet decides when the era ends. The age of the era is no
-        // reason to end the era, because the age includes the waits for leases.
+        // While each probe needs a lease (a permission of the fleet), the fleet decides when the half-open era ends.
+        // The duration of the era does not matter then, because the duration includes the waits for leases.
         let is_leased = self.now < leased_until;
         if slots.overdue > 0 {
             return Err(match (successes, failures) {
                 _ if is_leased => Due::Overdue,
                 (0, _) if half_open_for >= patience => Due::GiveUp { has_success: false, half_open_for },
-                // This arm needs a failure, because a circuit with successes and without a failure closes after
-                // `quiet_after`.
+                // With successes and without a failure, the circuit does not open but closes after `quiet_after`.
                 (1.., 1..) if half_open_for >= patience.max(probing.quiet_after) => {
                     Due::GiveUp { has_success: true, half_open_for }
                 }
@@ -185,29 +189,29 @@ impl Scene<'_> {
         })
     }
 
-    /// Returns the scene as it would be after the change. `leased_until` takes a mode, and returns the time until which
-    /// each probe in this mode needs a grant (a permission of the coordinator).
+    /// Returns the scene as it would be after the change `due`. `leased_until` takes a mode, and returns the time until
+    /// which each probe in this mode needs a grant (a permission of the coordinator).
     fn after(self, due: Due, leased_until: impl Fn(Mode) -> Tick) -> Self {
         let next = Self { mode: self.beneath, round: Round::default(), ..self };
         match due {
             Due::HoldEnded { .. } | Due::Probing if due.begins_round(self.state) => {
                 let round = Round { leased_until: leased_until(next.mode), ..next.round };
-                // After the end of an opening calls may probe, because the gate reports `Probing` only if no health
-                // probe is awaited any more. The end of a hold does not replace a health probe, so the circuit may
-                // still hold calls back.
+                // The gate returns `Probing` only if the circuit does not wait for a health probe, so calls may probe.
+                // After the end of a hold, the circuit may still have to wait for a health probe.
                 let held_back_until = if let Due::Probing = due { Tick::ZERO } else { self.held_back_until };
                 Self { state: State::HalfOpen, held_back_until, round, ..next }
             }
             Due::HoldEnded { .. } | Due::Probing => next,
             Due::Overdue => Self { round: Round { slots: self.round.slots.reclaimed(), ..self.round }, ..self },
-            // The end of the opening is not known yet. The circuit chooses the end when the circuit opens.
+            // The open duration is unknown here, because the circuit chooses the open duration when the circuit opens.
             Due::GiveUp { .. } => Self { state: State::Open, open_until: None, ..next },
             Due::Quiet { .. } => Self { state: State::Closed, ..next },
         }
     }
 
-    /// Returns the answer that a call would get after every change that is due. `leased_until` takes a mode, and
-    /// returns the time until which each probe in this mode needs a grant (a permission of the coordinator).
+    /// Returns the answer that a call would get now, after all changes whose time has come. No change is made.
+    /// `leased_until` takes a mode, and returns the time until which each probe in this mode needs a grant (a
+    /// permission of the coordinator).
     pub(super) fn settled(mut self, leased_until: impl Fn(Mode) -> Tick) -> Gate {
         loop {
             match self.gate() {
@@ -217,8 +221,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Returns the time until the oldest probe is overdue, or until a probe needs no grant (a permission of the
-    /// coordinator) if that is earlier. `oldest` is the age of the oldest probe in nanoseconds.
+    /// Returns the time after which a probe slot may become free. By then, the oldest probe is overdue, or probes need
+    /// no grant (a permission of the coordinator) any more. `oldest` is the age of the oldest probe in nanoseconds.
     pub(super) fn until_slot(&self, oldest: u64, leased_until: Option<Tick>) -> Duration {
         let until_overdue = Duration::from_nanos(nanos(self.config.probes.deadline).saturating_sub(oldest));
         leased_until.map_or(until_overdue, |until| until_overdue.min(until.saturating_since(self.now)))

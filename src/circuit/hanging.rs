@@ -1,28 +1,27 @@
-//! Calls that hang, which count as slow before they end.
+//! Hanging calls, which count as slow calls before they end.
 //!
-//! A slow call is known only at its end. If a service stops answering, a circuit without this module would notice the
-//! fault only when the first callers time out, which can take half a minute. Therefore a circuit with a slow-call rule
-//! counts hanging calls too. A call that has been under way for `slower_than` or longer counts as a slow call before it
-//! ends. When the call ends, it enters the window and no longer counts as hanging. A call that ends after its era (the
-//! time between two transitions) changes nothing. Only the slow-call rule counts hanging calls, because a hanging call
-//! is no failure yet. A hanging call counts only for the duration of the window, as a call that has ended does.
-//! Otherwise long polls would outnumber the other calls. A window over a number of calls has no duration. With such a
-//! window, a hanging call counts for ten seconds.
+//! Without this module a call would count as slow only when the call ends. If a service stops answering, no call ends
+//! until the first callers time out, which can take half a minute. Therefore a circuit with a slow-call rule counts
+//! hanging calls too. A call hangs if it has been under way for `slower_than` or longer. When the call ends, it enters
+//! the window and no longer counts as hanging. A call that ends after its era (the time between two transitions)
+//! changes nothing. A hanging call is no failure yet, so no other rule counts hanging calls. A call that has hung for
+//! the duration of the window no longer counts. Otherwise long polls would outnumber the other calls. A window over a
+//! number of calls has no duration. With such a window, a hanging call counts for ten seconds.
 //!
-//! `window/under_way.rs` counts the calls under way, and this file decides when the rule is checked. Time makes calls
-//! hang, but a timer for each circuit would cost more than the rule is worth. Therefore the first call of each time
-//! bucket checks the rule, and so does every outcome that may trip the circuit. Even if no calls come, the rule is
-//! checked by each read of the status, by each refresh of the metrics, by the runner of a health probe, and once a
-//! second by the task of a registry with a store. If the check of a new call opens the circuit, the gate then decides
-//! on this call, and rejects it unless the circuit is in shadow.
+//! `window/under_way.rs` counts the calls under way, and this file decides when the slow-call rule is checked. A timer
+//! for each circuit would cost too much. Therefore the rule is checked by the first call of each time bucket, and by
+//! every outcome that may trip the circuit. If no calls come, the rule is still checked by each read of the status, by
+//! each refresh of the metrics, by the runner of a health probe, and once a second by the task of a registry with a
+//! store. If the start of a call checks the rule and opens the circuit, that call is rejected, unless the circuit is in
+//! shadow.
 //!
-//! Only calls of a closed circuit hang. Probes have a deadline of their own, and calls that count in no window do not
-//! count as hanging either. A call whose service has answered, and whose body is still streamed, does not hang, because
-//! a slow reader or a stream without end says nothing about the service.
+//! Only calls of a closed circuit count as hanging. Probes have a deadline of their own. Calls whose outcome enters no
+//! window do not count as hanging. A call stops counting as hanging when the service answers, even if the body is still
+//! streamed, because a slow reader or a stream without end says nothing about the service.
 //!
-//! A circuit without the rule does not count the calls under way, and the admission of its calls needs no additional
-//! test. A circuit with the rule sets a bit in its word. If this bit is set, the one test of the word on the shortest
-//! path ([`Word::passes_at_once`]) fails.
+//! A circuit without a slow-call rule does not count the calls under way, and its calls need no additional test. The
+//! rule sets a bit in the word of the circuit. The one test of the word on the shortest path ([`Word::passes_at_once`])
+//! fails if the bit is set.
 
 use std::time::Duration;
 
@@ -36,36 +35,37 @@ use crate::window::Stamp;
 use crate::window::under_way::UnderWay;
 
 impl Inner {
-    /// Counts the start of a call whose outcome will count. If the call is the first of its time bucket, also checks
-    /// the hanging calls. Returns true if the era of `word` is over after this check. The gate must then decide on the
-    /// call in the new era.
+    /// Adds a call to the calls under way. If the call is the first of its time bucket, also opens the circuit if the
+    /// hanging calls meet the slow-call rule. Returns true if the era of `word` is over afterwards. The gate must then
+    /// decide on the call again, in the new era.
     pub(super) fn note_start(&self, word: Word, started: Tick) -> bool {
         let Some(under_way) = self.under_way() else { return false };
         under_way.start(Stamp { era: word.era(), now: started }) && self.opens_by_hanging(word, started)
     }
 
-    /// Removes a call of the present era from the calls under way, because the service has answered or the call has
-    /// ended. The caller adds the outcome to the window only afterwards, so that no call is counted twice. Does nothing
-    /// if the answer has removed the call already.
+    /// Removes a call of the present era from the calls under way. Runs when the service answers, or when the call ends
+    /// without an answer. Does nothing if the answer has removed the call already. The outcome must enter the window
+    /// only after the removal, so that no reader counts the call twice.
     #[inline]
     pub(super) fn note_end(&self, word: Word, mark: Mark, started: Tick) {
         if let Some(under_way) = self.under_way().filter(|_| mark.awaits_answer()) {
             under_way.end(Stamp { era: word.era(), now: started });
-            // Release, which pairs with the Acquire in `under_way_after_window`. A thread that sees the call in the
-            // window does not see the call among the hanging calls, so that the call is never counted twice.
+            // Release, which pairs with the Acquire in `under_way_after_window`. A thread that finds the call in the
+            // window no longer finds the call among the hanging calls, and so does not count the call twice.
             fence(Release);
         }
     }
 
-    /// Returns the number of calls of the era that have been under way for `slower_than` or longer. A caller that also
-    /// reads the window must read the window first, so that no call is counted twice.
+    /// Returns the number of calls of the era of `word` that have been under way for `slower_than` or longer. Code that
+    /// also reads the window must read the window first. Otherwise a call that ends between the two reads is counted
+    /// twice.
     pub(super) fn hanging(&self, word: Word, now: Tick) -> u64 {
         self.under_way_after_window(word).map_or(0, |under_way| under_way.hanging(word.era(), now))
     }
 
-    /// Returns the number of calls of the era that began to hang no longer ago than the duration of the window. These
-    /// calls are evidence for the slow-call rule. A caller that also reads the window must read the window first, so
-    /// that no call is counted twice.
+    /// Returns the number of calls of the era of `word` that have begun to hang within the last window duration. The
+    /// slow-call rule counts these calls as slow. Code that also reads the window must read the window first. Otherwise
+    /// a call that ends between the two reads is counted twice.
     pub(super) fn hanging_lately(&self, word: Word, now: Tick) -> u64 {
         self.under_way_after_window(word).map_or(0, |under_way| under_way.hanging_lately(word.era(), now))
     }
@@ -77,8 +77,8 @@ impl Inner {
         Some(under_way)
     }
 
-    /// Opens the circuit if the hanging calls meet the slow-call rule. For callers that have no outcome to weigh, such
-    /// as a status or a refresh of the metrics.
+    /// Opens the circuit if the hanging calls meet the slow-call rule. Runs when there is no new outcome, for example
+    /// for a status or a refresh of the metrics.
     pub(super) fn open_if_hanging(&self) {
         let word = self.load();
         if word.is_watched() {
@@ -114,8 +114,8 @@ impl Inner {
         self.config.rules.slow_call_rate.map(|(_, slower_than)| slower_than.max(SHORTEST_LOOK))
     }
 
-    /// Resets the counts of the calls under way for a new era. The caller holds the cold mutex and publishes the era
-    /// after this call.
+    /// Resets the counts of the calls under way for a new era. The caller holds the cold mutex, and publishes the new
+    /// era afterwards.
     pub(super) fn begin_under_way(&self, era: u64) {
         if let Some(under_way) = self.under_way() {
             under_way.begin(era);

@@ -1,24 +1,26 @@
-//! Health probes of a circuit. A successful health probe can end an opening early. A circuit can also require a
-//! successful health probe before calls may probe.
+//! Health probes of a circuit. A successful health probe can end the open state early. A circuit can also require a
+//! successful health probe before calls may be probes.
 //!
-//! A runner (`health`) checks the service while the circuit is not closed, and reports the results of its checks here.
-//! A success while the circuit is open ends the wait early. A failure counts in no window and no verdict, because a
-//! check is no call of a user.
+//! A runner (a task of the module `health`) checks the service while the circuit is not closed, and reports the result
+//! of each check here. A check that succeeds while the circuit is open ends the open state early. A check that fails
+//! enters no window and decides no verdict, because a check is no call of a user.
 //!
-//! A success does not end the wait in three cases:
+//! A successful check does not end the open state in three cases:
 //!
-//! * The service has asked for no calls until a time (`Retry-After`), and this time has not come.
-//! * A health probe began a half-open era, failed calls of that era opened the circuit again, and since then no three
-//!   health probes in a row have failed. The checks then succeed although calls fail. If each success ended the wait,
-//!   the circuit would probe at each check, and would never wait for its open duration.
-//! * The check began in another era, a hold or the kill switch is in force, or only an operator ends the opening.
+//! * The service has sent a `Retry-After`, and its time has not passed.
+//! * A successful check made the circuit half-open earlier, but calls then failed, and the circuit opened again. The
+//!   checks succeed although calls fail. Therefore a success ends the open state again only after three checks in a row
+//!   have failed. Otherwise the circuit would become half-open at each check, and would never wait for its open
+//!   duration.
+//! * The check began in another era (the time between two transitions), the circuit is under a hold or under the kill
+//!   switch, or only a reset by an operator ends the open state.
 //!
-//! With a *required* health probe no call of a user is a probe until a check has succeeded since the opening. An era is
-//! *cleared* if its calls may probe. A reset to half-open and a half-open decision of the fleet clear the era that they
-//! begin, too. Two bounds end the wait for a success, because otherwise calls could be rejected for ever. First, calls
-//! probe if no check has ended for ten intervals plus a deadline (the duration `silence`), because the runner may be
-//! gone. The runner is then *silent*. Second, calls probe after ten times `silence` without a success, because the
-//! health endpoint may not exist.
+//! If a health probe is *required*, no call may be a probe until a check has succeeded since the circuit opened. An era
+//! is *cleared* if its calls may be probes. If a reset or the fleet makes the circuit half-open, the new era is cleared
+//! from its start. Two bounds end the wait for a successful check, so that calls are not rejected for ever. First,
+//! calls probe if no check has ended for the duration `silence`, which is ten check intervals plus a deadline. The
+//! runner is then *silent*, and is perhaps gone. Second, calls probe after ten times `silence` without a successful
+//! check, because the health endpoint may not exist.
 //!
 //! ```text
 //! open:       the wait is over, or a check succeeds ──▶ half-open, cleared
@@ -26,8 +28,8 @@
 //! half-open:  not cleared, required                 ──▶ held back likewise
 //! ```
 //!
-//! The times of checks and their deadline are left to the runner.
-//! The file is longer than others, because the gate, the runner and the transitions must agree about one era.
+//! The runner decides when to check, and applies the deadline. This file is longer than others, because it has the
+//! rules about one era for the gate, the runner and the transitions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,20 +48,20 @@ use crate::sync::{AtomicU64, Relaxed};
 use crate::telemetry;
 use crate::window::tagged::Tagged;
 
-/// The data of health probes that the gate reads for a call.
+/// The health-probe data that the gate reads for a call.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// The duration in nanoseconds for which calls wait for the end of a check. A runner that ends no check for this
-    /// duration is silent, and calls then probe. Zero if calls need no health probe.
+    /// The longest time, in nanoseconds, for which calls wait for a check to end. If no check ends for this long, the
+    /// runner is silent, and calls probe. Zero if calls need no health probe.
     silence: AtomicU64,
     /// The time at which the last check ended or the runner began, whichever is later. In nanoseconds of the clock.
     answered: AtomicU64,
-    /// 1 if calls of this era may probe, because a required health probe has succeeded or a transition has made a
-    /// health probe unnecessary. 0 otherwise.
+    /// 1 if calls of this era may probe without a further health probe. 0 if they must wait for a successful health
+    /// probe.
     cleared: Tagged,
 }
 
-/// The data of health probes that no call reads.
+/// The health-probe data that no call reads.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     /// The number of the present runner. Each new runner gets the next number, and a runner with an earlier number
@@ -69,36 +71,38 @@ pub(super) struct Checks {
     required: bool,
     every: Duration,
     deadline: Duration,
-    /// The number of instances that share the checks. Zero and 1 both mean that this instance makes all checks.
+    /// The number of instances that share the checks of the service. Zero and 1 both mean that this instance makes all
+    /// checks.
     instances: u32,
     last: Option<(HealthResult, Tick, Option<Arc<str>>)>,
     passed: u64,
     failed: u64,
     /// True if a successful health probe began the present half-open era.
     began_round: bool,
-    /// True if a successful health probe began a half-open era, and this era ended with an opening. False again after
-    /// three failed health probes in a row, or after a closing.
+    /// True if a successful health probe made the circuit half-open, but the circuit then opened again. Becomes false
+    /// after three failed health probes in a row, or when the circuit closes.
     contradicted: bool,
     failed_in_row: u8,
-    /// True after the log entry for the first call that was a probe although no health probe had succeeded. Later such
-    /// calls are not logged.
+    /// True once the log has an entry for a call that was a probe without a successful health probe. Only the first
+    /// such call is logged.
     is_logged: bool,
 }
 
-/// The answer to a runner that wants to know if it should check the service.
+/// The next step of a runner of health probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// The service should be checked. `era` is the era in which the result counts.
+    /// The runner should check the service. The result counts only in the era `era`.
     Check { era: u64 },
-    /// No check is wanted before the next transition. If a time is given, the runner must query again after that time.
-    /// The time is the rest of a hold, or the interval at which a closed circuit checks its hanging calls.
+    /// The runner should make no check before the next transition. If a duration is given, the runner must query again
+    /// after that duration. The duration is the rest of a hold, or the interval at which a closed circuit checks its
+    /// hanging calls.
     Nothing(Option<Duration>),
     /// Another runner has taken over, or the circuit has left its registry. This runner must end.
     Replaced,
 }
 
 impl Circuit {
-    /// Registers a runner, which replaces an earlier runner, and returns its number.
+    /// Registers a new runner, which replaces any earlier runner. Returns the number of the new runner.
     pub(crate) fn begin_checks(&self, every: Duration, deadline: Duration, required: bool) -> u64 {
         let inner = self.inner();
         let now = inner.now();
@@ -113,13 +117,14 @@ impl Circuit {
             health.expect(checks);
             checks.runner
         };
-        // The wake lets an earlier runner find that it was replaced, and end.
+        // An earlier runner wakes up, finds that it was replaced, and ends.
         inner.wakers.wake();
         inner.notify(&Event::HealthBegan);
         runner
     }
 
-    /// Ends a runner. Calls need no health probe from now on, because none will come.
+    /// Notes that a runner has ended. Calls then need no health probe, because no runner is left to make one. Does
+    /// nothing if another runner has replaced this runner.
     pub(crate) fn end_checks(&self, runner: u64) {
         let inner = self.inner();
         {
@@ -171,7 +176,7 @@ impl Circuit {
         }
     }
 
-    /// Answers a runner that wants to know if it should check the service.
+    /// Returns the next step of a runner, which is to check the service, to wait or to end.
     pub(crate) fn wanted(&self, runner: u64) -> Wanted {
         let inner = self.inner();
         if inner.cold.lock().checks().is_none_or(|checks| checks.runner != runner) {
@@ -190,8 +195,9 @@ impl Circuit {
         let until = inner.hold_until().known().filter(|_| word.mode().is_hold());
         let left = until.map(|until| until.saturating_since(now));
         let is_tripped = match word.mode() {
-            // After the hold the circuit becomes half-open, so the service is checked. With manual recovery the circuit
-            // returns to its state from before the hold (`word.state()`), and that state decides.
+            // With automatic recovery the circuit becomes half-open after the hold, so the service is checked. With
+            // manual recovery the circuit returns to its state from before the hold (`word.state()`). The service is
+            // then checked only if this state is not closed.
             Mode::ForcedOpen => inner.config.recovery == Recovery::Automatic || word.state() != State::Closed,
             Mode::Automatic | Mode::Shadow | Mode::Disabled => word.state() != State::Closed,
         };
@@ -203,7 +209,7 @@ impl Circuit {
         }
     }
 
-    /// Records the result of a check that began in `era`. `error` is the text of its error.
+    /// Records the result of a check that began in `era`. `error` is the error text of a failed check.
     pub(crate) fn checked(&self, runner: u64, era: u64, result: HealthResult, error: Option<&str>) {
         let inner = self.inner();
         let now = inner.now();
@@ -222,8 +228,8 @@ impl Circuit {
             } else {
                 checks.failed += 1;
                 checks.failed_in_row = checks.failed_in_row.saturating_add(1);
-                // If calls have contradicted the health probes, one failed check does not yet show that the health
-                // probes notice the outage now. Perhaps only one of several backends has failed.
+                // Calls have failed although health probes succeeded. One failed check does not show that the health
+                // probes notice the outage now, because perhaps only one of several backends has failed.
                 checks.contradicted &= checks.failed_in_row < BELIEVED_AFTER;
             }
             if let Some(health) = inner.health() {
@@ -240,14 +246,14 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Handles the success of a check that began in `era`. Lets calls of this era probe, and makes an open circuit
-    /// half-open if the success may end the opening. Does nothing if `era` is over.
+    /// Handles a successful check that began in `era`. Lets calls of this era probe, and makes an open circuit
+    /// half-open if the success may end the open state. Does nothing if `era` is over.
     fn passed_check(&self, era: u64, now: Tick) {
         let mut word = self.load();
         if word.era() != era || word.bypassed() {
             return;
         }
-        // A hold whose time has passed ends with the next call, or with this success.
+        // The time of a hold may have passed without a call since then. This successful check then ends the hold.
         if word.mode().is_hold()
             && let Err(due @ Due::HoldEnded { .. }) = self.scene(word, now).gate()
         {
@@ -297,8 +303,8 @@ impl Inner {
         // Relaxed, for the reason in `is_required`.
         let silence = Duration::from_nanos(health.silence.load(Relaxed));
         if word.mode().is_hold() {
-            // A hold is in force. The gate reads the returned time only once the hold has ended. The half-open era that
-            // then begins is not cleared yet (its calls may not probe).
+            // The gate reads this time only after the hold has ended. The calls of the half-open era that begins then
+            // must wait for a successful health probe.
             return now.saturating_add(silence);
         }
         if health.cleared.is(word.era(), 1) {
@@ -381,12 +387,12 @@ impl Health {
         self.silence.load(Relaxed) > 0
     }
 
-    /// Begins an era, and decides by the transition if the era is cleared (its calls may probe). The caller holds the
-    /// cold mutex and publishes the era after this call.
+    /// Begins an era with the transition `edge`. The transition decides if calls of the era may probe before a health
+    /// probe succeeds. The caller holds the cold mutex, and publishes the era afterwards.
     pub(super) fn begin(&self, from: Word, era: u64, edge: &Transition) {
         let goes_on = edge.from.state == edge.to.state && edge.reason != Reason::AtOnce;
-        // True if calls may probe after this transition, because a health probe has succeeded, the gate has let a call
-        // probe, or an operator or the fleet has decided.
+        // True if calls may probe after this transition. Either a health probe has succeeded, the gate has let a call
+        // probe, or an operator or the fleet has made the circuit half-open.
         let clears = matches!(
             edge.reason,
             Reason::HealthProbe { .. }
@@ -417,12 +423,12 @@ impl Checks {
         interval.saturating_mul(PATIENCE).saturating_add(self.deadline)
     }
 
-    /// Notes a transition. If a health probe began a half-open era and the calls of that era opened the circuit again,
-    /// the calls have contradicted the health probes.
+    /// Updates the health-probe data after a transition. If a health probe began a half-open era, and failed calls of
+    /// that era opened the circuit again, the calls have contradicted the health probes.
     pub(super) fn note(&mut self, edge: &Transition) {
         match (&edge.reason, edge.to.state) {
-            // The fleet makes this circuit half-open after a successful health probe of another instance, so the era
-            // counts as begun by a health probe.
+            // The fleet makes this circuit half-open after a successful health probe of another instance. Therefore the
+            // era is treated as one that a health probe began.
             (Reason::HealthProbe { .. }, _) | (Reason::Fleet, State::HalfOpen) => self.began_round = true,
             // Only the mode has changed.
             (_, State::HalfOpen) if edge.from.state == State::HalfOpen => {}
@@ -440,9 +446,9 @@ impl Branch {
     }
 }
 
-/// The number of intervals without the end of a check, after which a runner is silent. If checks end but none succeeds,
-/// calls probe after a wait of `silence` multiplied by this number.
+/// The number of check intervals for which calls wait for a check to end. Also the number of `silence` durations for
+/// which calls wait for a check to succeed.
 const PATIENCE: u32 = 10;
 /// The number of failed checks in a row that show that the checks notice the failure of the service. If calls failed
-/// although the checks succeeded, a successful check ends an opening only after that many failed checks.
+/// although the checks succeeded, a successful check ends the open state only after that many failed checks.
 const BELIEVED_AFTER: u8 = 3;

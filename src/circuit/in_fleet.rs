@@ -1,6 +1,6 @@
-//! The functions of a circuit that the coordinator of its fleet calls. They keep the decision of the fleet for the
-//! status, report fleet probes and declined openings, and apply the trip rules to the sums of several instances. A
-//! circuit adopts the decisions of its fleet by `adopt`, and gets its leased probes by `lease`.
+//! The functions of a circuit for the coordinator of its fleet. These functions store the decision of the fleet for the
+//! status, report fleet probes and declined openings to the observers, and apply the trip rules to the sums of several
+//! instances. The file `adopt` applies decisions of the fleet to a circuit, and the file `lease` has the leased probes.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::state::{FleetBrief, FleetProbe, Reason};
 use crate::window::{Tally, run};
 
 impl Circuit {
-    /// Keeps the decision of the fleet for the status, and reports a change to the observers.
+    /// Stores the decision of the fleet for the status. If the decision has changed, notifies the observers.
     pub(crate) fn show_fleet(&self, brief: FleetBrief) {
         let inner = self.inner();
         {
@@ -30,14 +30,14 @@ impl Circuit {
         self.inner().cold.lock().fleet()
     }
 
-    /// Reports to the observers the number of fleet probes of this instance that ended with this result.
+    /// Reports to the observers that `number` fleet probes of this instance ended with `result`.
     pub(crate) fn report_fleet_probes(&self, result: FleetProbe, number: u32) {
         if number > 0 {
             self.inner().notify(&Event::FleetProbes { result, number });
         }
     }
 
-    /// Reports to the observers an opening of the fleet that this instance declines.
+    /// Reports to the observers that this instance declines an opening of the fleet.
     pub(crate) fn report_declined(&self) {
         self.inner().notify(&Event::FleetDeclined);
     }
@@ -47,17 +47,16 @@ impl Circuit {
         self.inner().load().bypassed()
     }
 
-    /// Returns the duration, without jitter, of opening number `attempt` in a row. `None` if only a reset ends an
-    /// opening.
+    /// Returns the open duration, without jitter, of the opening that is number `attempt` in a row. `None` if only a
+    /// reset ends the open state.
     pub(crate) fn open_duration(&self, attempt: u32) -> Option<Duration> {
         let config = self.config();
         (config.recovery == Recovery::Automatic).then(|| config.open.of(attempt.min(config.open.last_attempt()), 0.5))
     }
 
-    /// Returns the rule that `tally` meets, or `None` if `tally` meets no rule. `tally` has the sums over the windows
-    /// of several instances. The returned number is the attempt of an opening by this rule, which is its place among
-    /// the openings in a row. The limits of a run of failures and of a score are limits of one instance, so these rules
-    /// are not applied.
+    /// Returns the rule that `tally` meets, and the number of openings in a row, the new opening included. Returns
+    /// `None` if `tally` meets no rule. `tally` has the sums over the windows of several instances. The rules for
+    /// failures in a row and for a failure score are not applied, because their limits are for one instance.
     pub(crate) fn trips_with(&self, tally: Tally) -> Option<(u32, Reason)> {
         let inner = self.inner();
         let seen = Situation { run: run::Seen::default(), tally, hanging: 0, has_outcome: true, age: Duration::MAX };

@@ -1,9 +1,9 @@
-//! The circuit as a member of a [group](crate::Group), with its open slot and its suppressed openings. An open slot
-//! permits one member to be open or half-open. An opening is suppressed if the group has no open slot left.
+//! The circuit as a member of a [group](crate::Group). A group has a limited number of open slots. An open slot permits
+//! one member to be open or half-open. If no slot is free, an opening is suppressed, and the circuit stays closed.
 //!
-//! The slot is taken under the cold mutex before the circuit becomes open, and is given back under the mutex after the
-//! circuit has become closed. So the circuits that open by themselves are never more than the open slots, except after
-//! members have left, or after calls have come back to absent circuits (whose keys no call has used for a minute). The
+//! A circuit takes its slot under the cold mutex before it opens, and gives the slot back under the mutex after it has
+//! closed. Apart from acts of operators, there are never more open circuits than slots, with two exceptions. Members
+//! may have left the group, or calls may come back to absent circuits (whose keys no call has used for a minute). The
 //! slot is in the cold data, so that a circuit that is dropped gives its slot back.
 //!
 //! | edge | slot |
@@ -12,16 +12,15 @@
 //! | between open and half-open | kept |
 //! | half-open to open | A circuit without a slot, which an operator has tripped or reset, takes a slot if one is free, and opens in any case. |
 //! | to closed | given back |
-//! | an act of an operator | neither needed nor taken, and kept until the circuit is closed |
+//! | an act of an operator | No slot is needed or taken. A slot that the circuit has is kept until the circuit is closed. |
 //!
 //! A circuit in shadow takes slots as in automatic mode, so that the trial shows the effect of the group. A circuit
-//! under the kill switch needs no slot, because its state decides about no call. A circuit whose key was evicted has
-//! left its group.
+//! under the kill switch needs no slot, because every call passes. A circuit whose key was evicted has left its group.
 //!
-//! In an outage of all members every failing call meets a rule, but finds no slot. Such a call takes no lock, because
-//! the counts of the group show that no slot is free. The lock is taken for the first suppressed opening of an era, for
-//! a report, and if a slot seems to be free. The event of suppressed openings is reported at most every ten seconds,
-//! because one line for each failing call would flood a log.
+//! In an outage of all members every failing call meets a trip rule, but no slot is free. A call takes the lock only
+//! for the first suppressed opening of an era, for a report, or if a slot seems to be free. The counters of the group
+//! show without a lock if a slot is free. An event reports the suppressed openings of a circuit at most every ten
+//! seconds, because one line for each failing call would flood a log.
 
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ use crate::group::{Group, Member};
 use crate::state::{Reason, State, Suppressed};
 use crate::sync::{AtomicU64, Relaxed};
 
-/// The membership of one circuit in its group, and the counts of its suppressed openings.
+/// The membership of a circuit in a group, and the counters of suppressed openings.
 #[derive(Debug)]
 pub(super) struct InGroup {
     member: Member,
@@ -42,11 +41,11 @@ pub(super) struct InGroup {
     suppressed: AtomicU64,
     /// The value of `suppressed` when an event last reported suppressed openings.
     reported: AtomicU64,
-    /// The earliest time at which the next event may report suppressed openings.
+    /// The time from which the next event may report suppressed openings. In nanoseconds of the clock.
     next_report: AtomicU64,
-    /// The time of the last suppressed opening. Zero if there is none.
+    /// The time of the last suppressed opening, in nanoseconds of the clock. Zero if no opening was suppressed.
     last: AtomicU64,
-    /// The era of the suppressed opening whose reason was stored last. Zero if there is none.
+    /// The era for which the reason of a suppressed opening was stored last. Zero if no reason was stored.
     era: AtomicU64,
 }
 
@@ -65,7 +64,7 @@ impl InGroup {
 
 impl Inner {
     /// Takes an open slot for a circuit that is about to leave the closed state, or to open again. Returns true if the
-    /// transition may follow, and false if the transition must be suppressed. The caller holds the cold mutex.
+    /// transition may follow, and false if it must be suppressed. The caller holds the cold mutex.
     pub(super) fn take_slot(&self, cold: &mut Cold, from: Word) -> bool {
         let Some(InGroup { member, .. }) = self.in_group().filter(|group| !group.member.has_left()) else {
             return true;
@@ -78,14 +77,14 @@ impl Inner {
                 cold.grouped_mut().slot = Some(slot);
                 true
             }
-            // No slot is free. A circuit that is not closed and has no slot was tripped or reset by an operator. Such a
-            // circuit may open in any case, because it rejects calls already.
+            // No slot is free, so a closed circuit stays closed. A circuit that is not closed and has no slot was
+            // tripped or reset by an operator. This circuit may open without a slot, because it rejects calls already.
             None => from.state() != State::Closed,
         }
     }
 
-    /// Counts the absent circuits of the group (whose keys no call has used for a minute), unless they were counted
-    /// less than a second ago. The caller holds no lock.
+    /// Counts the absent circuits of the group, at most once a second. A circuit is absent if no call has used its key
+    /// for a minute. The caller holds no lock.
     #[cfg(feature = "keyed")]
     pub(super) fn count_absent(&self) {
         if let Some(group) = self.in_group() {
@@ -93,7 +92,7 @@ impl Inner {
         }
     }
 
-    /// Does nothing, because only a layer of keys has absent circuits.
+    /// Does nothing. Only layers of keys have absent circuits, and this build has no layers of keys.
     #[cfg(not(feature = "keyed"))]
     #[expect(clippy::unused_self, reason = "as with layers of keys")]
     pub(super) fn count_absent(&self) {}
@@ -103,27 +102,29 @@ impl Inner {
     pub(super) fn holds_slot_of(&self, group: &Group) -> Option<bool> {
         let member = &self.in_group()?.member;
         let is_member = !member.has_left() && member.group().is(group);
-        // The lock is taken only for a circuit that is not closed, because only such a circuit holds a slot.
+        // A closed circuit holds no slot, so the lock is not needed.
         let holds = || {
             self.load().state() != State::Closed && self.cold.lock().grouped().is_some_and(|held| held.slot.is_some())
         };
         is_member.then(holds)
     }
 
-    /// Returns true if an opening in this era was suppressed before, and the group still has no free slot. Another
-    /// opening would be suppressed too, so taking the lock is not worthwhile.
+    /// Returns true if an opening in this era was suppressed before, and the group still has no free slot. The next
+    /// opening would be suppressed too, so the caller need not take the lock.
     pub(super) fn finds_no_slot(&self, expected: Word) -> bool {
         self.in_group().is_some_and(|group| {
-            // Relaxed, because the era publishes no other data. A thread that reads an earlier era takes the lock.
+            // Relaxed, because the era publishes no other data. A thread that reads an earlier era takes the lock
+            // needlessly.
             group.era.load(Relaxed) == expected.era() && !group.member.has_left() && group.member.finds_no_slot()
-            // The era is compared again, because the circuit itself may have opened meanwhile and taken the last slot.
+            // Another thread may have opened this circuit meanwhile with the last slot. The era then differs, and no
+            // opening is suppressed.
                 && self.load().era() == expected.era()
         })
     }
 
-    /// Returns true if an opening by hanging calls is suppressed again in this era, and no report is due. Such an
-    /// opening is not counted, because each check finds the same hanging calls, and the count would only be the number
-    /// of checks. The time of the opening is kept for the status.
+    /// Returns true if an opening by hanging calls is suppressed again in this era, and no report is due. The caller
+    /// then does not count the opening, because each check finds the same hanging calls. The time is stored for the
+    /// status.
     pub(super) fn is_suppressed_again(&self, word: Word, now: Tick) -> bool {
         let Some(group) = self.in_group().filter(|_| self.finds_no_slot(word)) else { return false };
         // Relaxed, because the times publish no other data.
@@ -134,11 +135,12 @@ impl Inner {
         is_again
     }
 
-    /// Counts a suppressed opening, and reports the opening if a report is due. The caller holds no lock.
+    /// Counts a suppressed opening. If a report is due, notifies the observers of all openings suppressed since the
+    /// last report. The caller holds no lock.
     #[cold]
     pub(super) fn suppress(&self, era: u64, now: Tick, reason: &Reason) {
         let Some(group) = self.in_group() else { return };
-        // Relaxed for all these numbers, because they publish no other data. The exchange only elects the thread that
+        // Relaxed for all these numbers, because they publish no other data. The exchange only chooses the thread that
         // reports.
         group.suppressed.fetch_add(1, Relaxed);
         group.last.store(taken(now).as_nanos(), Relaxed);
@@ -160,7 +162,7 @@ impl Inner {
         }
     }
 
-    /// Returns the last suppressed opening of this era, if it is at most a minute old.
+    /// Returns the last suppressed opening of the era of `word`, if the opening was suppressed within the last minute.
     pub(super) fn suppressed(&self, cold: &Cold, word: Word, now: Tick) -> Option<Suppressed> {
         let group = self.in_group()?;
         // Relaxed, because the times and counts publish no other data.
@@ -182,12 +184,14 @@ impl Inner {
         self.in_group().map_or(0, |group| group.suppressed.load(Relaxed))
     }
 
-    /// Removes the circuit from its group and gives its slot back. Called when the circuit is dropped, and already when
-    /// its key is evicted, because calls under way and a later successor can keep an evicted circuit alive.
+    /// Removes the circuit from its group, and gives the slot of the circuit back. Runs when the circuit is dropped. If
+    /// the key of the circuit is evicted, runs at the eviction, because calls under way or a successor can keep the
+    /// circuit alive.
     pub(super) fn leave_group(&self) {
         let Some(group) = self.in_group() else { return };
         let mut cold = self.cold.lock();
-        // The circuit leaves under the lock, because a trip that comes later must not take a slot.
+        // A trip takes a slot under the same lock. Therefore a later trip finds that the circuit has left, and takes no
+        // slot.
         group.member.leave();
         drop(cold.slot_back());
     }

@@ -1,9 +1,9 @@
-//! The inheritance of an evicted keyed circuit. The next circuit of the same name takes over its state and its
-//! evidence.
+//! The inheritance of an evicted keyed circuit. The next circuit of the same name takes over the state and the evidence
+//! of the evicted circuit.
 //!
-//! An evicted circuit may know that its service fails, and calls of that circuit may still be under way. Its successor
-//! inherits that knowledge, so that a caller who lets keys be evicted cannot make a circuit forget its failures. The
-//! successor also inherits the number of openings in a row, so that its next opening is not too short.
+//! The evicted circuit may have seen its service fail. Without inheritance, a client could make the circuit forget
+//! these failures by using so many keys that the circuit is evicted. The next circuit also takes over the number of
+//! openings in a row, so that its next open duration is not too short.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use super::Circuit;
 use crate::state::{Reason, Snapshot};
 
 impl Circuit {
-    /// Returns true if this circuit knows more than a new circuit would. This is so if its state is not closed, its
-    /// mode is not the configured mode, its calls are limited, or the circuit has failures or slow calls in its
-    /// evidence, openings in a row that still count, or calls under way.
+    /// Returns true if this circuit has data that a new circuit would not have. These data are a state other than
+    /// closed, a mode other than the configured mode, a limit on calls, failures or slow calls in the evidence,
+    /// openings in a row that still count, and calls under way.
     ///
     /// `handles` is the number of references to the circuit while no call is under way and the application keeps no
     /// handle.
@@ -31,21 +31,20 @@ impl Circuit {
             || self.has_calls_under_way(handles)
     }
 
-    /// Returns true if the circuit has permits, rejections, or handles that the application keeps. `handles` is the
-    /// number of all other references to the circuit.
+    /// Returns true if permits or rejections of the circuit exist, or if the application keeps a handle. `handles` is
+    /// the number of all other references to the circuit.
     pub(crate) fn has_calls_under_way(&self, handles: usize) -> bool {
         Arc::strong_count(&self.root) > handles || self.root.has_permits_of_threads()
     }
 
     /// Returns the number of calls that ended in this circuit. Rejected calls and cancelled calls do not count, because
-    /// such a call costs its caller nothing, and a stranger could make a key look busy with such calls.
+    /// they cost a client nothing. With such calls, a client could make a key look busy.
     pub(crate) fn ended_calls(&self) -> u64 {
         let totals = self.totals();
         totals.successes.saturating_add(totals.failures).saturating_add(totals.ignored)
     }
 
-    /// Takes over the snapshot of the evicted circuit of the same name. The caller does this before the first call of
-    /// this circuit.
+    /// Takes over the snapshot of the evicted circuit of the same name. Must run before the first call of this circuit.
     pub(crate) fn inherit(&self, snapshot: &Snapshot) {
         self.inner().cold.lock().has_inherited = true;
         self.adopt(snapshot, Reason::Restored);

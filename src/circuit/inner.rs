@@ -27,82 +27,86 @@ use crate::window::tagged::Tagged;
 use crate::window::under_way::UnderWay;
 use crate::window::{Evidence, Tally};
 
-/// The shared data of all handles of a circuit. The fields that every call reads come first and together, on cache
-/// lines that no healthy call writes, so that threads do not wait for each other.
+/// The data that all handles of a circuit share. The fields that every call reads come first. They lie on cache lines
+/// that no healthy call writes, so that threads do not slow each other down.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Inner {
     /// The word (era, state, mode and flags), which every call reads. Each transition writes the word. The word is also
-    /// written when the circuit is spread over its threads, and when a limit or a wait for a restore begins or ends.
+    /// written when threads begin to count in counters of their own, and when a limit or a wait for a restore begins or
+    /// ends.
     pub(super) word: AtomicU64,
-    /// The time at which the opening ends. Valid only while the state is open.
+    /// The time at which the open state ends. Valid only while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
     /// The weight of the failures since the last success, with a bit for a circuit on trust (closed without a verdict
     /// of its probes). A success does not write this field if weight and bit are zero.
     pub(super) run: Run,
-    /// The successes and rejections that threads count without contention, each thread in its own cell.
+    /// Counters of successes and rejections. Each thread has counters of its own (a cell), so that threads do not wait
+    /// for each other.
     pub(super) cells: Cells,
     /// The steps by which the success of a counted call is recorded.
     pub(super) success: Success,
-    /// The way in which each call is timed, unless its classifier needs the elapsed time.
+    /// The clocks that are read for a call whose classifier needs no duration.
     pub(super) timing: Timing,
     /// The time at which the era began. A transition writes `entered`, `open_until` and `hold_until` under the cold
-    /// mutex before the word.
+    /// mutex, and then the word.
     pub(super) entered: AtomicU64,
     /// The time at which the hold ends. Valid only while the mode is a hold.
     pub(super) hold_until: AtomicU64,
-    /// The seed of the jitter of open durations and of the random numbers by which a limit admits calls.
+    /// The seed of the random numbers of this circuit. They vary the open durations, and choose the calls that a limit
+    /// admits.
     pub(super) seed: u64,
     /// The observers that want an event for every call.
     pub(super) call_observers: Box<[Arc<dyn Observer>]>,
     pub(super) probes: Probes,
-    /// The time until which the service wants no calls, by the latest `Retry-After` of a failure in this era. The time
-    /// is in milliseconds since the era began.
+    /// The time until which the service wants no calls, from the last `Retry-After` of a failure in this era. In
+    /// milliseconds since the era began.
     pub(super) leave_alone_until: Tagged,
     pub(super) wakers: Wakers,
     pub(super) config: Config,
-    /// The observers of the configuration, the shipped observers, and the observer of the registry if there is one. The
-    /// shipped observers belong to this circuit alone, because they keep numbers of this circuit.
+    /// All observers of this circuit. They come from the configuration, from this crate, and from the registry if there
+    /// is one. The observers from this crate are created for each circuit, because they keep numbers of one circuit.
     pub(super) observers: Box<[Arc<dyn Observer>]>,
     /// The shared window of outcomes in the present era. Successes that a thread counts in its own cell (`cells`) are
     /// not in the window.
     pub(super) evidence: Evidence,
-    /// A duration in nanoseconds, by which the coarse clock can prove that a call was not slow. The call was not slow
-    /// if the time from its start by the precise clock to its end by the coarse clock is shorter than this duration.
-    /// Zero without a slow-call rule, and if the lag of the coarse clock is unknown or reaches `slower_than`.
+    /// A limit in nanoseconds. A call was not slow if the time from its start (precise clock) to its end (coarse clock)
+    /// is below this limit. The precise clock is then not read at the end. Zero without a slow-call rule, and if the
+    /// lag of the coarse clock is unknown or reaches `slower_than`.
     pub(super) quick: u64,
     pub(super) contention: Contention,
     pub(super) counts: Counts,
-    /// The time at which the advice of another instance ends. The advice lowers the thresholds of the rules. The field
-    /// is far from the word, because it is read only when evidence is weighed.
+    /// The time at which the advice of another instance ends. Until then the thresholds of the trip rules are lower.
+    /// The field is far from the word, because it is read only when the trip rules are checked.
     pub(super) advised_until: AtomicU64,
-    /// The time until which a probe of this circuit needs a grant of the coordinator. No healthy call reads this time.
+    /// The time until which a probe of this circuit needs a permission of the coordinator. No healthy call reads this
+    /// time.
     pub(super) leased_until: AtomicU64,
-    /// The parts that most circuits never need. Loom need not model this `OnceLock` of `std`, because `limit` and
-    /// `health` have a `OnceLock` of their own that loom models, and because the other parts are set before the circuit
-    /// is shared.
+    /// The parts that most circuits never need. Loom does not model this `OnceLock` of `std`. The models are still
+    /// complete, because `limit` and `health` have a `OnceLock` of their own that loom models, and the other parts are
+    /// set before the circuit is shared.
     rare: std::sync::OnceLock<Box<Rare>>,
     pub(super) cold: Mutex<Cold>,
 }
 
-/// The parts that most circuits never need. The box is allocated at the first need of a part.
+/// The parts that most circuits never need. They are allocated when the first part is needed.
 #[derive(Debug, Default)]
 struct Rare {
-    /// The ramp, the throttle, the criticality of calls and the usual error rate. Neither the admission nor the success
-    /// of a healthy call reads the limit.
+    /// The ramp, the throttle, the criticality of calls and the usual error rate. A healthy call reads this part
+    /// neither at its admission nor at its success.
     limit: OnceLock<Limit>,
     /// The health probes. A call reads this part only if its circuit is not closed or is under a hold.
     health: OnceLock<Health>,
     /// The counts of the calls under way. `None` without a slow-call rule. Set when the circuit is created.
     under_way: Option<UnderWay>,
     /// The membership of the circuit in its group. Empty for a circuit without a group. Set before the circuit is
-    /// shared, so that the `OnceLock` of `std` suffices in loom models too.
+    /// shared, so that loom need not model the `OnceLock`.
     in_group: std::sync::OnceLock<InGroup>,
 }
 
-// The assertions hold only on 64-bit targets, because shorter pointers move `config` closer to the word. Such a layout
-// is slower, but correct.
+// Shorter pointers move `config` closer to the word, so the assertions hold only on 64-bit targets. The layout on other
+// targets is slower, but correct.
 #[cfg(all(not(breaker_loom), target_pointer_width = "64"))]
 const _: () = {
     assert!(std::mem::offset_of!(Inner, timing) < 128, "a call reads more than two lines");
@@ -124,12 +128,12 @@ pub(super) enum Timing {
 /// The steps by which the success of a counted call is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Success {
-    /// Adds to a cell, without a time.
+    /// Adds one to a counter of the thread, without a time.
     Counts,
-    /// Adds to the bucket of the present time in a cell, because a time window or a report of sums needs the time.
+    /// Adds one to a counter of the thread for the present time. Needed for a time window, and for reports of sums.
     Dates,
-    /// Takes every step, because a success may trip the circuit, the window is a ring of calls, or an observer needs
-    /// each call by itself.
+    /// Takes every step of recording. Needed if a success may trip the circuit, if the window is a number of calls, or
+    /// if an observer needs each call by itself.
     Weighs,
 }
 
@@ -145,31 +149,33 @@ pub(crate) enum Start {
     Precise,
 }
 
-/// Counts for the totals. Successes of a closed circuit are not among these counts, because the cells and the window
-/// count such successes.
+/// Counters for the totals of a circuit. Successes of a closed circuit are not counted here, because the window and the
+/// cells (the counters of single threads) count them.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Failures that entered the window.
     pub(super) failures: AtomicU64,
-    /// Successes that entered no window, which are successes of probes, of uncounted calls and of earlier eras.
+    /// Successes that entered no window. These are successes of probes, of uncounted calls and of calls from earlier
+    /// eras.
     pub(super) other_successes: AtomicU64,
-    /// Failures that entered no window, which are failures of probes, of uncounted calls and of earlier eras.
+    /// Failures that entered no window. These are failures of probes, of uncounted calls and of calls from earlier
+    /// eras.
     pub(super) other_failures: AtomicU64,
-    /// The sum, in 1/256, of 1.0 minus the weight of each failure. The weights themselves are not summed, because most
-    /// failures are hard. A hard failure weighs 1.0, and so writes nothing here.
+    /// The sum, over all failures, of 1.0 minus the weight of the failure. In units of 1/256. A hard failure weighs 1.0
+    /// and adds nothing, so most failures need no write here.
     pub(super) lacking: AtomicU64,
     pub(super) ignored: AtomicU64,
     pub(super) cancelled: AtomicU64,
     pub(super) stale: AtomicU64,
-    /// Rejections that no cell counts. These are the rejections by a ramp or a throttle, and the rejections of threads
-    /// without a cell.
+    /// Rejections by a ramp or a throttle, and rejections on threads without a cell. A cell (the counters of one
+    /// thread) counts the other rejections.
     pub(super) rejected: AtomicU64,
     pub(super) would_reject: AtomicU64,
     pub(super) load_shed: AtomicU64,
     pub(super) observer_panics: AtomicU64,
     /// The time at which the next summary of rejections is due.
     pub(super) next_summary: AtomicU64,
-    /// The count of rejections at the last summary, or when the summaries began.
+    /// The total of rejections at the last summary, or at the start of the summaries.
     pub(super) summarised: AtomicU64,
 }
 
@@ -251,7 +257,7 @@ impl Inner {
         inner
     }
 
-    /// Returns the calls under way. `None` without a slow-call rule.
+    /// Returns the counters of the calls under way. `None` without a slow-call rule.
     #[inline]
     pub(super) fn under_way(&self) -> Option<&UnderWay> {
         self.rare.get()?.under_way.as_ref()
@@ -290,8 +296,8 @@ impl Inner {
         (word.era(), word.standing())
     }
 
-    // The function is not inlined, because inlining would save little compared with the time of a clock reading, and
-    // would make the code of every caller larger.
+    // Not inlined. Reading the clock takes so long that inlining would save little, and the code of every caller would
+    // grow.
     #[inline(never)]
     pub(super) fn now(&self) -> Tick {
         self.clock.now()
@@ -305,15 +311,15 @@ impl Inner {
     /// Returns the sums over the window of an era.
     pub(super) fn tally(&self, era: u64, now: Tick) -> Tally {
         let mut tally = self.evidence.tally(era, now);
-        // Without a time window the calls of the cells (counts of one thread each) are not added to the tally. The
-        // cells may have buckets of calls nevertheless, but only for the reports to observers.
+        // The cells (the counters of single threads) may count calls by time even without a time window, but then only
+        // for reports to observers. Such calls are not added to the tally.
         if self.evidence.needs_now() {
             tally.calls += self.cells.calls(era, now);
         }
         tally
     }
 
-    /// Returns a number between 0 and 1, for the jitter of an opening. The number depends only on the seed and on
+    /// Returns a number between 0 and 1, for the jitter of an open duration. The number depends only on the seed and on
     /// `era`.
     pub(super) fn random(&self, era: u64) -> f64 {
         random::share(random::nth(self.seed, era))
@@ -349,14 +355,15 @@ impl Drop for Inner {
     }
 }
 
-/// Returns the time, but at least one nanosecond. Zero stands for a time that was not read, and the clock of a user may
+/// Returns `now`, or one nanosecond if `now` is zero. Zero means that no time was read, but the clock of a user may
 /// begin at zero.
 pub(super) fn taken(now: Tick) -> Tick {
     now.max(Tick::from_nanos(1))
 }
 
-/// The era of a new circuit. Era 0 never exists, so that a task can start `poll_changed` with era 0.
+/// The era of a new circuit. No circuit has era 0. Therefore a task that has seen no era yet can call `poll_changed`
+/// with era 0.
 pub(super) const FIRST_ERA: u64 = 1;
 
-/// The time for which a hanging call is evidence if the window is a number of calls, and so has no duration.
+/// The time for which a hanging call counts if the window is a number of calls. Such a window has no duration.
 const LATELY: Duration = Duration::from_secs(10);

@@ -11,8 +11,8 @@ use crate::roll_call::{Call, expect, note};
 /// The name of the environment variable of the kill switch.
 pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
 
-/// Returns true if the variable names the new circuit. Also reports the name of the circuit to the roll call, which
-/// finds the names in the variable that no circuit has.
+/// Returns true if the variable of the kill switch names the new circuit. Also reports the name of the circuit to the
+/// roll call, which finds names in the variable that no circuit has.
 pub(super) fn names(circuit: &str) -> bool {
     let variable = expect_names();
     note(|| Call::Created(circuit.to_owned()));

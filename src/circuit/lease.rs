@@ -1,18 +1,17 @@
-//! Leased probes, for which a half-open circuit of a fleet needs a grant of the coordinator.
+//! Leased probes. A half-open circuit of a fleet needs a grant (a permission of the coordinator) for each probe.
 //!
-//! The instances of a fleet probe a service with a few probes in all. Therefore an instance requests a lease for each
-//! probe. The coordinator grants the probe to the circuit once the instance holds the lease. A grant is a slot that the
-//! next call finds free (`probes/slot.rs`), so that no call waits for the store.
+//! All instances of a fleet together make only a few probes of a service. Therefore an instance requests a lease for
+//! each probe. Once the instance holds the lease, the coordinator grants the probe to the circuit. A grant is a free
+//! slot for the next call (`probes/slot.rs`), so that no call waits for the store.
 //!
-//! Probes are leased only until a certain time, which the coordinator renews again and again. If the store is down, the
-//! coordinator has ended, the runtime stalls or the registry is gone, no renewal comes. The circuit then probes by
-//! itself, as a circuit without a fleet does.
+//! Probes need grants only until a certain time, which the coordinator moves forward again and again. The time passes
+//! if the store is down, the coordinator has ended, the runtime stalls or the registry is gone. The circuit then probes
+//! by itself, as a circuit without a fleet does.
 //!
-//! In shadow probes are not leased, because every call passes in any case, and because an instance in shadow requests
-//! no lease. While probes are leased, neither the quiet rule (`quiet_after`) nor an overdue probe ends the half-open
-//! era. The era includes the waits for leases, so its duration says little about the service. The fleet has rules of
-//! its own for its rounds (half-open times). Votes, leases and the meaning of a result for the fleet are left to the
-//! coordinator.
+//! In shadow probes need no grant, because every call passes in any case. While probes need grants, neither the quiet
+//! rule (`quiet_after`) nor an overdue probe ends the half-open era. The era includes the waits for leases, so its
+//! duration says little about the service. The fleet has rules of its own for the end of its half-open time. The
+//! coordinator handles votes, leases, and the effect of a probe on the fleet.
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests;
@@ -38,9 +37,9 @@ pub(crate) struct Probed {
     pub(crate) era: u64,
     pub(crate) successes: u32,
     pub(crate) failures: u32,
-    /// The grants that no call has used.
+    /// The number of granted probes that no call has used.
     pub(crate) granted: u32,
-    /// The probes that hold a slot.
+    /// The number of probes that hold a slot.
     pub(crate) under_way: u32,
     /// The age of the oldest probe that holds a slot, overdue probes included. Zero if no probe holds a slot.
     pub(crate) oldest: Duration,
@@ -48,11 +47,10 @@ pub(crate) struct Probed {
 
 #[cfg(any(feature = "store", test))]
 impl Circuit {
-    /// Lets calls probe only with a grant of the coordinator, from now on and for the duration `lasts`. The new end
-    /// replaces an earlier end. With zero, calls may probe without a grant at once. A renewal wakes no task and takes
-    /// no lock.
+    /// Requires a grant of the coordinator for each probe, from now on for the duration `lasts`. This duration replaces
+    /// an earlier duration. With zero, probes need no grant from now on. A renewal wakes no task and takes no lock.
     ///
-    /// If an era begins after this function has returned, the calls of that era observe the new end.
+    /// If an era begins after this function has returned, the calls of that era observe the new duration.
     pub(crate) fn lease_probes(&self, lasts: Duration) {
         let inner = self.inner();
         let until = if lasts.is_zero() { Tick::ZERO } else { inner.now().saturating_add(lasts) };
@@ -61,23 +59,25 @@ impl Circuit {
         // of the next era.
         let before = inner.leased_until.swap(until.as_nanos(), Relaxed);
         if until.as_nanos() < before {
-            // The waiting tasks have timers for the later end, and must check the circuit again.
+            // Waiting tasks have timers for the old end, which is later than the new end. The tasks must check the
+            // circuit again.
             inner.wakers.wake();
         }
     }
 
     /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, the
-    /// next two calls may be probes, because a hedge (one request that is sent twice) needs two. Returns true if a slot
-    /// was granted. Returns false if the era is over, if the circuit starts no probes, or if each slot is granted
-    /// already or taken by a probe.
+    /// next two calls may be probes, because a hedge (one request that is sent twice) needs two probes. Returns true if
+    /// a slot was granted. Returns false if the era is over, if the circuit starts no probes, or if each slot is
+    /// granted already or taken by a probe.
     pub(crate) fn grant(&self, era: u64) -> bool {
         let inner = self.inner();
         // The word is checked, so that the answer is false for an era that is over or starts no probes. If another
-        // thread begins an era after the check, the grant has no effect, because the slot names its era.
+        // thread begins an era after the check, the grant has no effect, because a grant is valid only in the era that
+        // its slot names.
         let word = inner.load();
         let granted = word.era() == era && is_probing(word) && inner.probes.grant(era);
         if granted {
-            // The tasks are woken after the slot is free, so that a woken task finds the slot.
+            // The slot is free before the tasks are woken, so that a woken task finds the slot.
             inner.wakers.wake();
         }
         granted
@@ -104,7 +104,8 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Returns the time until which a probe needs a grant in this mode. Zero in shadow, where no probe needs a grant.
+    /// Returns the time until which a probe needs a grant (a permission of the coordinator) in this mode. Zero in
+    /// shadow, where no probe needs a grant.
     #[inline(always)]
     pub(super) fn leased_until(&self, mode: Mode) -> Tick {
         if mode == Mode::Shadow {
@@ -115,8 +116,8 @@ impl Inner {
         Tick::from_nanos(self.leased_until.load(Relaxed))
     }
 
-    /// Makes the circuit half-open if its wait is over and each probe needs a lease. The coordinator requests a lease
-    /// after this transition.
+    /// Makes the circuit half-open if its open duration is over and each probe needs a lease. The coordinator can then
+    /// request a lease before a call comes.
     pub(super) fn await_grant_if_due(&self, now: Tick) {
         let word = self.load();
         if word.is_flowing() || self.plain_wait(word, now).is_some() || now >= self.leased_until(word.beneath()) {
@@ -130,8 +131,8 @@ impl Inner {
     }
 }
 
-/// Returns true if calls may be probes, because the circuit is half-open and neither a hold nor the kill switch
-/// decides.
+/// Returns true if the circuit is half-open, and is neither under a hold nor under the kill switch. Calls may then be
+/// probes.
 #[cfg(any(feature = "store", test))]
 fn is_probing(word: Word) -> bool {
     word.state() == State::HalfOpen && !word.mode().is_hold() && !word.bypassed()

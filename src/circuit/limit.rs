@@ -1,27 +1,26 @@
-//! The limit of a closed circuit, which admits only a share of the calls because of a ramp or a throttle.
+//! The limit on the calls of a closed circuit. A ramp or a throttle makes the circuit admit only a share of the calls.
 //!
-//! After a closing, all waiting calls would reach a service that has perhaps just started, and would overload it again.
-//! Therefore a circuit can have a *ramp*, which is the time after a closing in which the share of admitted calls grows
-//! linearly from a tenth to all. While the ramp lasts, the circuit opens again on a quarter of the evidence that the
-//! rules otherwise need ([`trip_rules::relapses`](super::trip_rules::relapses)). A circuit can also have a *throttle*
-//! (`limit/throttle.rs`), which rejects a share of the calls while the service fails too many calls.
+//! When a circuit closes, all waiting calls reach the service at once. They could overload a service that has just
+//! started. Therefore a circuit can have a *ramp*. During the ramp, the share of admitted calls grows linearly from a
+//! tenth to all. While the ramp lasts, a quarter of the usual evidence is enough to open the circuit again
+//! ([`trip_rules::relapses`](super::trip_rules::relapses)). A circuit can also have a *throttle* (`limit/throttle.rs`),
+//! which rejects a share of the calls while too many calls fail.
 //!
-//! A limit is one bit of the circuit's word, so that the calls of a circuit without a limit need no further test. The
-//! bit is set by a transition, by a restore, or by a failure that makes the throttle reject calls. A call clears the
-//! bit if no ramp lasts and the throttle rejects no share of the calls. Each change computes the bit again under the
-//! cold mutex, so that a thread that acts late does not clear the bit of the next ramp. A thread that finds the mutex
-//! taken does not wait, because the next failure, or the next call of the limited circuit, changes the bit as well.
+//! One bit of the circuit's word says that calls are limited, so that the calls of a circuit without a limit need no
+//! further test. The bit is set by a transition, by a restore, or by a failure that makes the throttle reject calls. A
+//! call clears the bit if no ramp lasts and the throttle rejects no calls. Each change computes the bit again under the
+//! cold mutex, so that a late thread does not clear the bit of the next ramp. If another thread holds the mutex, a
+//! thread does not wait. The next failure, or the next call of the limited circuit, tries again.
 //!
 //! For each call a random number is drawn. The draw is lost if the number is not below the share. Each lost draw leads
 //! to one rejection, and the criticality of the calls decides which call is rejected (`limit/levels.rs`). A query such
-//! as `would_admit` makes no draw, because the next call makes a draw of its own. Such a query answers that the next
-//! call may be admitted.
+//! as `would_admit` makes no draw, and answers that the next call may be admitted.
 //!
-//! All instances of a fleet close at the same time. Therefore each instance admits the same share at the same time, and
-//! so does the whole fleet. An instance that closes later begins at the share of the others
+//! All instances of a fleet close at the same time. Therefore all instances admit the same share at the same time. An
+//! instance that closes later begins at the present share of the other instances
 //! ([`Snapshot::closed_for`](crate::state::Snapshot::closed_for)).
 //!
-//! The file is longer than others, because the ramp, the throttle and the bit of the word must agree about one era.
+//! This file is longer than others, because the ramp, the throttle and the bit of the word change together.
 
 mod levels;
 mod throttle;
@@ -40,11 +39,11 @@ use crate::state::{Act, Criticality, Reason, RejectReason, State};
 use crate::sync::{AtomicU64, Relaxed, Release};
 use crate::window::Tally;
 
-/// The criticality by which a limited or half-open circuit decides on a call. `No` exempts the call from this decision.
+/// The criticality with which a limited or half-open circuit decides on a call, or `No` for a call that is exempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drawn {
-    /// In a limited circuit a random draw and this criticality decide. In a half-open circuit a more critical call
-    /// leaves the probes to less critical calls.
+    /// In a limited circuit a random draw and this criticality decide if the call is admitted. In a half-open circuit a
+    /// more critical call leaves the probes to less critical calls.
     By(Criticality),
     /// The call is exempt, because the caller has waited until a call may pass, or because the permit only records a
     /// failed `poll_ready` of the inner service.
@@ -56,8 +55,8 @@ impl Drawn {
     pub(crate) const YES: Self = Self::By(Criticality::Standard);
 }
 
-/// The ramp of the present era, the throttle, and the number of random draws. For a circuit without a ramp the end of
-/// the ramp is zero.
+/// The ramp of the present era, the throttle, and the number of random draws. Without a ramp, the end of the ramp is
+/// zero.
 ///
 /// The limit is created with the circuit if a ramp or a throttle is set. Otherwise the limit is created when a ramp of
 /// the fleet begins, when advice with a usual error rate comes, or when a sheddable or critical call finds a free slot
@@ -70,21 +69,21 @@ pub(super) struct Limit {
     /// The duration of the whole ramp in nanoseconds. The start is not kept, because the start can be before the origin
     /// of the clock.
     length: AtomicU64,
-    /// The number of draws, which is the position in the sequence of random numbers.
+    /// The number of random draws so far, which is the position in the sequence of random numbers.
     draws: AtomicU64,
     levels: Levels,
     throttle: Option<Throttle>,
     /// The number of calls that the throttle has rejected.
     throttled: AtomicU64,
-    /// The rate of failed calls in the last minutes, as the bits of a float. While advice of another instance is in
-    /// force, evidence is compared with this rate (`usual.rs`).
+    /// The usual error rate, which is the share of failed calls in the last minutes, as the bits of a float. While
+    /// advice of another instance lasts, the trip rules compare the evidence with this rate (`usual.rs`).
     pub(super) usual: AtomicU64,
 }
 
 /// The answer of the limit to a call.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Draw {
-    /// The limit is over.
+    /// The circuit no longer has a limit.
     Unlimited,
     /// The call is admitted.
     Admitted,
@@ -119,8 +118,8 @@ impl Limit {
 
     pub(super) fn set(&self, left: Duration, length: Duration, now: Tick) {
         let until = if left.is_zero() { Tick::ZERO } else { now.saturating_add(left) };
-        // Relaxed, because the Release store of the word publishes the values, and because a thread that reads a later
-        // ramp with an earlier word only decides by that ramp.
+        // Relaxed, because the Release store of the word publishes the values. A thread that reads a later ramp with an
+        // earlier word only decides by that ramp.
         self.length.store(nanos(length), Relaxed);
         self.until.store(until.as_nanos(), Relaxed);
         self.levels.begin();
@@ -145,8 +144,8 @@ impl Inner {
         self.limit_or_new().throttled.fetch_add(1, Relaxed);
     }
 
-    /// Returns true if a call must not take a free probe slot, because less critical calls have come lately or may
-    /// still come, and should probe first.
+    /// Returns true if the call must leave a free probe slot to less critical calls, because they have come lately or
+    /// may still come.
     pub(super) fn leaves_probe(&self, drawn: Drawn, now: Tick) -> bool {
         let Drawn::By(criticality) = drawn else { return false };
         if criticality == Criticality::Standard && self.limit().is_none() {
@@ -165,8 +164,8 @@ impl Inner {
         }
     }
 
-    /// Returns the word of an era that begins, with the bit that says if its calls are limited. The caller holds the
-    /// cold mutex, has begun the window of the era, and publishes the word after this call. `closed_for` is the time
+    /// Begins the limit of a new era. Returns the word `to`, with the bit that says if calls are limited. The caller
+    /// holds the cold mutex, has begun the window of the era, and publishes the returned word. `closed_for` is the time
     /// since another instance closed, or since this circuit closed before a restart. `tally` has the sums of the window
     /// from that instance or from before the restart.
     pub(super) fn begin_limit(
@@ -205,8 +204,8 @@ impl Inner {
         }
         let (alone, in_fleet) = (self.config.ramp_alone(), self.config.ramp_in_fleet());
         if matches!(reason, Reason::ProbesPassed { .. } | Reason::QuietService { .. } | Reason::NoVerdict { .. }) {
-            // The last leased probe closes this circuit before the decision of the fleet arrives, so this closing has
-            // the ramp of a fleet.
+            // The last leased probe closes this circuit before the decision of the fleet arrives. Therefore the circuit
+            // has the ramp of a fleet.
             return Some(if now < self.leased_until(from.mode()) { in_fleet } else { alone });
         }
         // No ramp begins, because the operator knows that the service is back.
@@ -251,7 +250,7 @@ impl Inner {
         Some(self.limit()?.left(now)).filter(|left| !left.is_zero())
     }
 
-    /// Returns the time since the closing that began the present ramp, or `None` without a ramp.
+    /// Returns the time since the present ramp began, or `None` without a ramp.
     pub(super) fn ramped_for(&self, now: Tick) -> Option<Duration> {
         Some(self.limit()?.length().saturating_sub(self.ramp_left(now)?))
     }
@@ -305,7 +304,8 @@ impl Inner {
         }
     }
 
-    /// Decides on a call of a limited circuit, by a random draw against the share and by the criticality of the call.
+    /// Decides if a limited circuit admits a call. The decision depends on a random draw, the share of admitted calls,
+    /// and the criticality of the call.
     pub(super) fn draw(&self, word: Word, drawn: Drawn, now: Tick) -> Draw {
         let (ramp, throttled) = (self.ramp_left(now), self.throttled_share(word.era(), now));
         if ramp.is_none() && throttled <= 0.0 {
@@ -313,7 +313,7 @@ impl Inner {
             return Draw::Unlimited;
         }
         let criticality = match drawn {
-            // A call inside an admitted call is a part of that call, so a second draw must not reject it.
+            // A call inside an admitted call is a part of the admitted call, and makes no draw of its own.
             Drawn::By(criticality) if !nested::is_inside(self, word.era()) => criticality,
             Drawn::By(_) | Drawn::No => return Draw::Admitted,
         };
@@ -351,7 +351,7 @@ impl Inner {
         let next = self.with_limit(word, now);
         if let Some(limit) = self.limit().filter(|_| !next.is_limited()) {
             // The limit is over, so the rejections that are still due for lost draws (`limit/levels.rs`) are dropped.
-            // Otherwise the next limit of a throttle would make these rejections.
+            // Otherwise the next limit would reject calls for these draws.
             limit.levels.end();
         }
         self.word.store(next.bits(), Release);
@@ -367,5 +367,5 @@ impl Inner {
 const LEAST_SHARE: f64 = 0.1;
 /// The longest time that a rejected caller is asked to wait. The time is short, because the share changes meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// A number that is mixed into the seed, so that the draws are independent of the jitter of openings.
+/// A number that is mixed into the seed, so that the draws are independent of the jitter of open durations.
 const DRAWS: u64 = 0x5241_4D50_5348_4152;

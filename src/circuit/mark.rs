@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::probes::Probe;
 
-/// The right of a permit, which decides where the outcome of its call counts.
+/// The right of a permit. The right decides where the outcome of the call counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
     /// The outcome enters the window.
@@ -31,8 +31,8 @@ pub(super) enum Right {
 pub(super) struct Mark(u64);
 
 impl Mark {
-    /// The mark of a rejected call, which has no permit. The number beside the mark in the `Answer` then has the facts
-    /// of the rejection.
+    /// The mark of a rejected call, which has no permit. An `Answer` with this mark also has a number with the facts of
+    /// the rejection.
     pub(super) const REFUSED: Self = Self(NO_CALL);
     /// The mark of a permit whose outcome has been recorded. The drop of such a permit records nothing.
     pub(super) const RECORDED: Self = Self(NO_CALL);
@@ -52,13 +52,13 @@ impl Mark {
         Self(self.0 | if measured { MEASURED } else { 0 })
     }
 
-    /// Returns the same mark with the bit that makes `nested` note the call while the call is polled. The mark of a
+    /// Returns the same mark with the bit that makes `nested` list the call while the call is polled. The mark of a
     /// probe always has this bit.
     pub(super) const fn noted(self) -> Self {
         Self(self.0 | NOTED)
     }
 
-    /// Returns the mark of a counted call whose service has answered, although the call goes on with the body of the
+    /// Returns the mark of a counted call after the service has answered. The call still goes on with the body of the
     /// answer.
     #[cfg(feature = "http")]
     pub(super) const fn answered(self) -> Self {
@@ -71,8 +71,8 @@ impl Mark {
         self.0 & (RIGHT | ANSWERED) == COUNTED
     }
 
-    /// Returns true if `nested` notes the call while the call is polled, so that a call made inside this call is a part
-    /// of this call.
+    /// Returns true if `nested` lists the call while the call is polled. A call inside a listed call is then a part of
+    /// the listed call.
     #[inline]
     pub(super) const fn is_noted(self) -> bool {
         self.0 & NOTED != 0

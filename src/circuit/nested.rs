@@ -1,14 +1,14 @@
 //! Nested calls, which are calls inside a probe of the same circuit, in the same task.
 //!
 //! One service can be inside two layers of the same circuit, for example if an outer router and its nested router both
-//! have a layer. In half-open the outer call is a probe. Its inner call must not need a slot of its own, because a
-//! rejection of the inner call would end the probe without a verdict. Therefore the circuit notes in a thread-local
-//! list that the probe is being polled. A call on the same thread during that poll goes through uncounted, and the
-//! outer probe alone decides. A call that a ramp or a throttle has admitted by a random draw is noted as well.
+//! have a layer. While the circuit is half-open, the outer call is a probe. The inner call must not need a slot of its
+//! own, because a rejection of the inner call would end the probe without a verdict. Therefore the circuit notes in a
+//! thread-local list that the probe is being polled. A call on the same thread during that poll goes through uncounted,
+//! and the outer probe alone decides. A call that a random draw of a ramp or a throttle has admitted is noted too.
 //! Otherwise a second draw could reject a call inside the admitted call.
 //!
-//! Other calls of a closed circuit are not noted, because the note would slow every healthy call down. Therefore a
-//! closed circuit counts both calls of two nested layers, and such layers reach a threshold with half the requests.
+//! Other calls of a closed circuit are not noted, because the note would slow every healthy call down. Therefore, in a
+//! closed circuit, two nested layers count each request twice, and a threshold is reached with half the requests.
 
 use std::cell::{Cell, RefCell};
 
@@ -25,7 +25,7 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The note that a call is being polled. `drop` removes the note, also after a panic.
+/// Keeps a call in `POLLED` while the call is polled. `drop` removes the call, also after a panic.
 #[derive(Debug)]
 struct Polled(());
 
@@ -76,7 +76,7 @@ impl Admission<'_> {
     }
 }
 
-// The function is not inlined, because only noted calls run it.
+// Not inlined, because few calls are noted.
 #[cold]
 #[inline(never)]
 fn noted<T>(circuit: usize, mark: Mark, part: impl FnOnce() -> T) -> T {

@@ -2,8 +2,8 @@
 //! metrics.
 //!
 //! An event for each call would slow every call down, and a line for each rejection would flood the log in an outage.
-//! Observers are foreign code. Therefore no lock is held during a notification, and a panic of an observer is caught
-//! and counted.
+//! Observers can be code of the application. Therefore no lock is held while an observer runs, and a panic of an
+//! observer is caught and counted.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::sync::{Relaxed, seat};
 use crate::window::cells::Sums;
 
 impl Inner {
-    /// Reports the number of rejections since the last summary to the observers. `due` is the time in nanoseconds at
+    /// Reports to the observers the number of rejections since the last summary. `due` is the time in nanoseconds at
     /// which this summary was due. If several threads find the summary due, one of them reports.
     #[cold]
     pub(super) fn summarise(&self, due: u64, retry_after: Option<Duration>, now: Tick) {
         let rejected = self.rejected();
         let next = now.saturating_add(SUMMARY_EVERY).as_nanos();
-        // Relaxed, because the exchange only elects one thread and publishes no other data.
+        // Relaxed, because the exchange only chooses one thread and publishes no other data.
         if self.counts.next_summary.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return;
         }
@@ -33,8 +33,8 @@ impl Inner {
         }
     }
 
-    /// Begins the summaries of rejections. The first rejection after ten seconds causes the first summary. A caller
-    /// begins the summaries when the circuit opens, becomes half-open without an opening, or starts to limit its calls.
+    /// Begins the summaries of rejections. The first rejection after ten seconds causes the first summary. Runs when
+    /// the circuit opens, becomes half-open without an opening before, or starts to limit its calls.
     pub(super) fn begin_summaries(&self, now: Tick) {
         // Relaxed, because time and count publish no other data.
         self.counts.next_summary.store(now.saturating_add(SUMMARY_EVERY).as_nanos(), Relaxed);
@@ -47,13 +47,13 @@ impl Inner {
         self.counts.rejected.load(Relaxed) + self.cells.rejections()
     }
 
-    /// Reports the calls that all threads have counted in their cells (counts with one writing thread each) since the
-    /// last report, to the observers that accept sums.
+    /// Reports sums of calls to the observers that accept sums. A sum has the calls that all threads have counted in
+    /// their cells (the counters of single threads) since the last report.
     pub(super) fn report_sums(&self) {
         self.report(self.cells.take_sums());
     }
 
-    /// Reports the calls that the cell of this thread has counted since the last report.
+    /// Reports the sum of the calls that this thread has counted in its cell since the last report.
     #[cold]
     #[inline(never)]
     pub(super) fn report_own_sums(&self) {
@@ -101,8 +101,8 @@ impl Inner {
     }
 
     /// Notifies the observers that want an event for every call.
-    // The function is not inlined, because the calls of most circuits are reported in sums, and an inlined loop would
-    // take registers from every caller.
+    // Not inlined, because most circuits report their calls in sums. An inlined loop would take registers from every
+    // caller.
     #[inline(never)]
     pub(super) fn notify_of_call(&self, event: &Event<'_>) {
         for observer in &self.call_observers {
@@ -117,9 +117,9 @@ impl Inner {
         }
     }
 
-    /// Reports that the circuit exists, so that its gauges appear before its first call. If the kill switch
-    /// (`CIRCUIT_BREAKER_DISABLED`) names the circuit, makes and reports a transition to the same state instead, with
-    /// the kill switch as its reason.
+    /// Reports a new circuit to the observers, so that the gauges of the circuit appear before its first call. If the
+    /// kill switch (`CIRCUIT_BREAKER_DISABLED`) names the circuit, makes and reports a transition to the same state
+    /// instead. The reason of this transition is the kill switch.
     pub(super) fn introduce(&self) {
         let word = self.load();
         if word.bypassed() {

@@ -1,11 +1,11 @@
-//! The acts of operators on a circuit, which are trip, disable, shadow, reset, resume and forget, and the cooldown of a
-//! reset.
+//! The acts of operators on a circuit, and the cooldown of a reset. The acts are trip, disable, shadow, reset, resume
+//! and forget.
 //!
-//! An act has a user and a reason. An act takes effect immediately, and observers are notified of an act as of every
-//! transition. A hold (forced open or disabled) and a shadow stay in force until another act. A hold with a duration
-//! also ends after that duration. Automatic changes do not end a hold or a shadow, because an operator may know more
-//! than the counts. A trip or a disable of a held circuit replaces the hold. The duration of the new hold begins with
-//! the new act. The effect of an act on a stored record is in `record/apply/operate.rs`.
+//! An act has a user and a reason. An act takes effect immediately, and observers are notified as for every transition.
+//! A hold (forced open or disabled) and a shadow last until another act. A hold with a duration also ends when the
+//! duration has passed. Automatic changes do not end a hold or a shadow, because an operator may know more than the
+//! counts. A trip or a disable of a held circuit replaces the hold. The duration of the new hold begins with the new
+//! act. The effect of an act on a stored record is in `record/apply/operate.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +43,8 @@ impl Circuit {
         self.always(&Order::direct(Act::Shadow, by))
     }
 
-    /// Removes the hold or the shadow of an operator, and makes the circuit half-open or closed ([`To`]). The window of
-    /// the circuit is emptied.
+    /// Removes the hold or the shadow of an operator, and makes the circuit half-open or closed, as `to` says. The
+    /// window of the circuit is emptied.
     ///
     /// A circuit that is configured for shadow returns to shadow. The cooldown of
     /// [`Registry::reset`](crate::Registry::reset) does not apply to this method.
@@ -67,8 +67,8 @@ impl Circuit {
     /// carried out before.
     ///
     /// The order is judged under the cold lock, and names the latest change that its operator has seen (`Order::seen`).
-    /// If two orders name the same change, at most one of them is carried out, because its transition makes the other
-    /// order stale.
+    /// If two orders name the same change, at most one of them is carried out, because the transition of the first
+    /// order makes the second order stale.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl Circuit {
 }
 
 impl Inner {
-    /// Returns the facts by which the order is judged.
+    /// Returns the facts that decide if the order is carried out.
     fn facts(&self, order: &Order, cold: &Cold, word: Word, now: Tick) -> Facts<'_> {
         Facts {
             name: &self.config.name,

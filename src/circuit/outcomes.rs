@@ -1,10 +1,10 @@
-//! Outcomes of calls that are no probes, as evidence for a circuit: slow calls, stale outcomes, and the weight of a
-//! call that was cancelled late or ended by a deadline of its caller. The ends of probes are judged in `verdict`.
+//! Recording of the outcomes of calls that are no probes. This file also decides if a call was slow, and weighs a call
+//! that was cancelled late or ended by a deadline of its caller. The file `verdict` handles the outcomes of probes.
 //!
 //! An outcome is evidence only in the era (the time between two transitions) in which its permit was given. If that era
-//! is over, the outcome counts only for the totals. The one exception is a stale failure that trips at once and has a
-//! `Retry-After` (`at_once`). Evidence may cause a transition. The rules are in `trip_rules`, and the transition itself
-//! is in `change`.
+//! is over, the outcome counts only for the totals. The one exception is a late failure that trips at once and has a
+//! `Retry-After` (`at_once`). The rules by which evidence causes a transition are in `trip_rules`, and the transition
+//! itself is in `change`.
 
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ pub(super) struct End<'a> {
 pub(super) enum Took {
     Unknown,
     Measured(Duration),
-    /// The start of the call by the precise clock. The precise end was not read, because for most calls the coarse
-    /// clock proves that the call was not slow.
+    /// The start of the call by the precise clock. The precise clock was not read at the end, because for most calls
+    /// the coarse clock proves that the call was not slow.
     Since(Tick),
 }
 
@@ -70,13 +70,13 @@ impl Took {
 struct Recorded {
     /// The time of the outcome. `None` if the clock was not read while the outcome was recorded.
     at: Option<Tick>,
-    /// True if a sum contains the outcome, so that the outcome is not reported by itself.
+    /// True if the outcome is reported in a sum of calls, and not by itself.
     in_sum: bool,
 }
 
 impl Branch {
-    /// Records the success of a counted call. The effect is that of [`record`](Self::record), but most successes need
-    /// only the few steps of this function.
+    /// Records the success of a counted call. Has the same effect as [`record`](Self::record), with fewer steps for
+    /// most successes.
     #[inline(always)]
     pub(super) fn record_success(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
         let inner = &*self.inner;
@@ -141,8 +141,8 @@ impl Branch {
         inner.report_end(&recorded, end.ended, end.took);
     }
 
-    /// Adds an outcome to the evidence of a closed circuit, which is the window and the run (the weight of the failures
-    /// in a row). Trips the circuit if a rule is met.
+    /// Adds an outcome to the window and to the run (the weight of the failures in a row) of a closed circuit. Trips
+    /// the circuit if a rule is met.
     fn count(&self, word: Word, end: &End<'_>) -> Recorded {
         let inner = &*self.inner;
         let failure = match end.ended {
@@ -172,8 +172,8 @@ impl Branch {
         Recorded { at: Some(now), in_sum: false }
     }
 
-    /// Adds a success to the cell of this thread, a count that no other thread writes. Adds the success to the window
-    /// instead if the success may trip the circuit, if the window is a ring of calls, or if the thread has no cell.
+    /// Adds a success to the cell of this thread (counters that no other thread writes). Adds the success to the window
+    /// instead if the success may trip the circuit, if the window is a number of calls, or if the thread has no cell.
     #[inline]
     fn count_success(&self, word: Word, mark: Mark, started: Tick, took: Took) -> Recorded {
         let inner = &*self.inner;
@@ -187,7 +187,7 @@ impl Branch {
         let counted = if weighs || !inner.evidence.allows_cells() {
             Counted::No
         } else if dates || inner.cells.report_sums() {
-            // The success needs a time, because a time window counts by time and sums are reported at intervals.
+            // The success needs a time, for the time window or for the interval between two reports of sums.
             inner.cells.success_at(seat(), era, now)
         } else {
             inner.cells.success(seat())
@@ -212,7 +212,8 @@ impl Branch {
 }
 
 impl Inner {
-    /// Reports the end of a call to the observers that want an event for every call, unless a sum contains the end.
+    /// Reports the end of a call to the observers that want an event for every call. Does nothing if the call is
+    /// reported in a sum.
     #[inline]
     fn report_end(&self, recorded: &Recorded, ended: Ended, took: Took) {
         if !recorded.in_sum && !self.call_observers.is_empty() {
@@ -277,8 +278,8 @@ impl Inner {
         }
     }
 
-    /// Trips the circuit if the failure trips at once, or if the evidence meets a rule. A rule has the thresholds of
-    /// the settings, or the lower thresholds of a ramp or of advice.
+    /// Trips the circuit if the failure trips at once, or if the evidence meets a rule. A ramp, or advice of another
+    /// instance, lowers the thresholds of the rules.
     #[cold]
     fn weigh(&self, word: Word, now: Tick, failure: Option<Failure>, text: Text<'_>) {
         let failed = || failure.map(|failure| Failed::new(failure, text));
@@ -287,7 +288,7 @@ impl Inner {
         }
         let era = word.era();
         let age = now.saturating_since(self.entered());
-        // `tally` writes the sums into the struct, because a copy of sums that were just written would stall the
+        // The sums are written directly into the struct. A copy of sums that were just written would stall the
         // processor.
         let mut seen =
             Situation { run: self.run.get(era), hanging: 0, has_outcome: true, age, tally: self.tally(era, now) };
@@ -304,13 +305,13 @@ impl Inner {
     /// ramp or of advice. Returns `None` if the evidence meets no rule.
     pub(super) fn met(&self, seen: &Situation, now: Tick) -> Option<Reason> {
         let met = trip_rules::trips(&self.config.rules, self.config.window, seen);
-        // A ramp or advice is the reason only if the evidence does not meet the configured thresholds, because
-        // otherwise the circuit would trip without them too.
+        // If the evidence meets the configured thresholds, a ramp or advice is not the reason, because the circuit
+        // trips without them too.
         if met.is_some() { met } else { self.met_if_lowered(seen, now) }
     }
 
-    /// Returns the rule that the evidence meets with the thresholds of a ramp or of advice. Returns `None` if neither
-    /// is in force, or if the evidence meets no rule.
+    /// Returns the rule that the evidence meets with the thresholds of a ramp or of advice. Returns `None` if no ramp
+    /// and no advice lasts, or if the evidence meets no rule.
     // Not inlined, so that the answer `None` is written once and not copied.
     #[inline(never)]
     fn met_if_lowered(&self, seen: &Situation, now: Tick) -> Option<Reason> {
@@ -359,10 +360,10 @@ impl Inner {
     /// short wait the failure weighs less, because a short deadline says little about the service. Returns the end and
     /// its doubt ([`End::doubt`]).
     ///
-    /// If the failure says nothing about the service after this wait, the failure is ignored. A probe is ignored too,
-    /// and so ends without a verdict, if the wait makes its failure lighter than a timeout. Otherwise the verdict would
-    /// count the light failure as a whole failed probe, and a caller with a short deadline could reopen the circuit.
-    /// The doubt is the weight of such a light failure in 1/256, and zero in all other cases.
+    /// If the wait was too short to say anything about the service, the failure is ignored. A probe needs a longer
+    /// wait. If the wait makes the failure of a probe lighter than a timeout, the probe ends without a verdict.
+    /// Otherwise the verdict would count the light failure as a whole failed probe, and a caller with a short deadline
+    /// could reopen the circuit. The doubt is the weight of such a light failure in 1/256, and zero in all other cases.
     #[cold]
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();
@@ -375,7 +376,7 @@ impl Inner {
         }
     }
 
-    /// Returns the meaning of a call that was dropped `age` after its start. A drop after `cancelled_counts_after`
+    /// Returns the outcome of a call that was dropped `age` after its start. A drop after `cancelled_counts_after`
     /// counts as a timeout, because the caller has given up waiting. If `age` is `None`, the drop is no evidence.
     pub(super) fn cancelled(&self, age: Option<Duration>) -> Ended {
         match (self.config.cancelled_counts_after, age) {

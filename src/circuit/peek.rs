@@ -1,13 +1,12 @@
-//! Answers about the next call for a caller that does not make the call yet, such as `would_admit`, `is_open` and the
-//! readiness of a service.
+//! Queries about the next call, such as `would_admit`, `is_open` and the readiness of a service. A query makes no call.
 //!
 //! All answers come from the gate (`gate.rs`), which also decides on calls, so that the next call gets the same answer.
-//! Such a query makes no change, with two exceptions. A half-open circuit whose probes have led to no verdict for too
-//! long rejects the next call, and opens again with that call. An open circuit whose wait is over rejects the next call
-//! if each probe needs a lease of the fleet. That call makes the circuit half-open, so that the coordinator requests a
-//! lease. A caller that calls only if the circuit would admit the call would make neither of these calls, and would
-//! wait for ever. Therefore [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and [`Circuit::status`]
-//! make these changes.
+//! A query makes no change, with two exceptions. First, a half-open circuit opens again if its probes have led to no
+//! verdict for too long. Second, an open circuit becomes half-open if its open duration is over and each probe needs a
+//! lease of the fleet. The coordinator can then request a lease. Otherwise only a rejected call would make these
+//! changes. A caller that makes a call only if the circuit would admit the call never makes the rejected call, and
+//! would wait for ever. Therefore [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and
+//! [`Circuit::status`] make these changes too.
 
 use std::time::Duration;
 
@@ -24,13 +23,13 @@ use crate::state::{Mode, Standing, State};
 pub(crate) enum Peek {
     /// The call may be admitted, so the inner service can be made ready.
     MayPass,
-    /// The call will be rejected, until a transition or until this time has passed. `None` if no time is known.
+    /// The call will be rejected until a transition comes or this time has passed. `None` if no time is known.
     Rejecting(Option<Duration>),
     /// The call will be rejected until a transition comes, a slot becomes free, or this time has passed. When the time
     /// has passed, the oldest probe is overdue, probes are no longer leased, or calls no longer wait for a health
     /// probe. The circuit wakes no task at such a time, so the waiting caller needs a timer.
     ProbesTaken(Duration),
-    /// The answer is unknown until the circuit is restored, and a service waits in `poll_ready` until then.
+    /// The answer is unknown until the circuit is restored from a store. A service waits in `poll_ready` until then.
     AwaitsRestore,
 }
 
@@ -38,8 +37,8 @@ impl Circuit {
     /// Returns the automatic state. While a mode such as forced open overrules the state, returns the state beneath the
     /// mode.
     ///
-    /// An open circuit stays open after its open duration, until a call comes. Therefore decide about traffic by
-    /// [`would_admit`](Self::would_admit), and not by the state.
+    /// An open circuit stays open after its open duration, until a call comes. Therefore use
+    /// [`would_admit`](Self::would_admit), and not the state, to decide about traffic.
     #[must_use]
     pub fn state(&self) -> State {
         self.standing().state
@@ -51,8 +50,8 @@ impl Circuit {
         self.inner().load().standing()
     }
 
-    /// Returns true if every call is rejected now. The circuit is then forced open, or the circuit is open and
-    /// its next call would be no probe yet.
+    /// Returns true if every call is rejected now. The circuit is then forced open, or is open and not yet due to
+    /// probe.
     ///
     /// False for an open circuit whose next call would be a probe, for a circuit in shadow, and under
     /// `CIRCUIT_BREAKER_DISABLED`.
@@ -86,14 +85,13 @@ impl Circuit {
     /// due, or if a half-open circuit has a free slot. A call is also admitted if an operator, shadow or
     /// `CIRCUIT_BREAKER_DISABLED` lets every call through.
     ///
-    /// Choose an endpoint by this answer, and not by the state, because an endpoint without calls gets no probe and
-    /// never recovers. The answer is no permit. Another thread may take the last slot before the call, and a ramp or a
-    /// throttle may still reject the call.
+    /// Choose an endpoint by this answer, and not by the state. An open endpoint that gets no calls gets no probe, and
+    /// so never recovers. The answer is no permit. Another thread may take the last slot before the call, and a ramp or
+    /// a throttle may still reject the call.
     ///
-    /// A half-open circuit that has waited too long for the verdict of its probes opens at the next call, and also when
-    /// this method is called. Otherwise a caller that calls only after a positive answer would never call again. For
-    /// the same reason, this method makes an open circuit half-open if its wait is over and each probe needs a lease of
-    /// its fleet.
+    /// This method can change the state. A half-open circuit opens if its probes have led to no verdict for too long.
+    /// An open circuit becomes half-open if its open duration is over and each probe needs a lease of its fleet.
+    /// Without these changes, a caller that calls only after a positive answer might never call again.
     ///
     /// ```
     /// use tower_circuit_breaker::Circuit;
@@ -110,9 +108,9 @@ impl Circuit {
     }
 
     /// Returns the answer of [`would_admit`](Self::would_admit) as if probes needed no leases, and makes no transition.
-    /// By the answer, a layer of keys decides whether an unused circuit is evicted, forgotten, or absent from its
-    /// group. This decision must neither request a lease nor wait for a lease, and must not notify the observers of a
-    /// circuit that is kept.
+    /// A layer of keys uses the answer to decide if an unused circuit is evicted, forgotten, or absent from its group.
+    /// This decision must neither request a lease nor wait for a lease, and must not notify the observers of a circuit
+    /// that is kept.
     #[cfg(feature = "keyed")]
     pub(crate) fn would_admit_without_leases(&self) -> bool {
         let (inner, now) = (self.inner(), self.now());
@@ -159,7 +157,7 @@ impl Inner {
         }
     }
 
-    /// Returns the standing from the view of a caller. An open circuit whose next call would be a probe appears as
+    /// Returns state and mode from the view of a caller. An open circuit whose next call would be a probe appears as
     /// half-open.
     pub(super) fn effective_standing(&self, word: Word) -> Standing {
         let standing = word.standing();
@@ -180,8 +178,8 @@ impl Inner {
         self.scene(word, now).settled(|mode| self.leased_until(mode))
     }
 
-    /// Makes the changes that are due and that a query may make. Without these changes, a caller that queries the
-    /// circuit before each call would be rejected for ever.
+    /// Makes the due changes that a query may make. Without these changes, a caller that queries the circuit before
+    /// each call would be rejected for ever.
     pub(super) fn settle_for_caller(&self, now: Tick) {
         self.give_up_if_due(now);
         self.await_grant_if_due(now);

@@ -1,7 +1,7 @@
-//! The permit of a call, on which the outcome of the call is recorded, and the steps from an admission to a permit.
+//! The permit of a call, which records the outcome of the call.
 //!
-//! Every permit ends in exactly one outcome. Either the caller records the outcome, or the drop of the permit does. The
-//! meaning of the outcome is left to `outcomes`.
+//! Every permit ends in exactly one outcome. If the caller records no outcome, the drop of the permit does. The file
+//! `outcomes` decides on the effect of an outcome.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,14 +20,15 @@ use crate::event::Ended;
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::state::text::beginning;
 
-/// The right to make one call, in the era (the time between two transitions) in which the permit was given.
+/// The right to make one call.
 ///
 /// Make the call with [`call`](Self::call), or record its outcome by [`judge`](Self::judge) or by a shorter method such
-/// as [`success`](Self::success). An outcome that is recorded after the end of the era counts only in the totals.
+/// as [`success`](Self::success). A permit belongs to the era (the time between two transitions) in which it was given.
+/// An outcome that is recorded after the end of this era counts only in the totals.
 ///
 /// A permit that is dropped without an outcome counts as a failure of weight 0.5, because most such permits are dropped
 /// by a `?` behind a call that failed. The kind of the failure is `unrecorded`, or `cancelled` for a drop after
-/// `cancelled_counts_after`. A caller that gives up without knowing the outcome calls [`cancel`](Self::cancel) or
+/// `cancelled_counts_after`. If you give up a call without knowing the outcome, use [`cancel`](Self::cancel) or
 /// [`ignore`](Self::ignore). If the future that holds the permit can be dropped, by a timeout, `select!` or an abort,
 /// make the call with [`call`](Self::call), [`call_with`](Self::call_with) or
 /// [`call_classified`](Self::call_classified), which count such a drop as cancelled. A drop by a panic counts as a hard
@@ -35,10 +36,11 @@ use crate::state::text::beginning;
 ///
 /// A probe that is dropped before `cancelled_counts_after` gives its slot back without a verdict, because the caller
 /// may have given up on a healthy service. Three such probes in a row close the circuit on trust, which means without a
-/// proof that the service is healthy. If a failure of weight 0.5 follows before the first success, such as one more
-/// dropped permit, the circuit opens again for a longer open duration. During an outage, therefore, each opening costs
-/// four failed calls if a `?` drops the permits, and only one if the failures are recorded.
-// The fields are three whole words. The compiler writes smaller fields one by one and moves them as larger units, and a
+/// proof that the service is healthy. If a failure of weight 0.5, such as one more dropped permit, follows before the
+/// first success, the circuit opens again for a longer open duration. If a `?` drops the permits during an outage, four
+/// failed calls therefore pass before the circuit opens again. If the failures are recorded, only one failed call
+/// passes.
+// The three fields are whole words. The compiler would write smaller fields one by one and then move them together. A
 // processor stalls at such a move for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped without an outcome counts as a failure"]
 pub struct Permit {
@@ -105,8 +107,8 @@ impl fmt::Debug for Asking {
 }
 
 impl Inner {
-    /// Returns the start of a call, or zero if the start is not needed. The second value is true if the duration of the
-    /// call is to be measured. `now` is the time by the coarse clock, if the caller has already read that clock.
+    /// Returns the start time of a call, or zero if no start time is needed. The second value is true if the duration
+    /// of the call must be measured. `now` is the time by the coarse clock, if the caller has already read that clock.
     #[inline(always)]
     pub(super) fn start(&self, start: Start, now: Option<Tick>) -> (Tick, bool) {
         if start == Start::Precise || self.timing != Timing::Nothing {
@@ -180,11 +182,11 @@ impl Permit {
 
     /// Calls `judge` with the result of the call, records the outcome that `judge` returns, and gives the result back.
     ///
-    /// Put the `?` behind this call, because a `?` before the outcome is recorded would drop the permit.
+    /// Put the `?` after `judge`, as below. A `?` before `judge` would drop the permit without an outcome.
     ///
-    /// If the call opens the circuit, the reason has no text of the error, because the result can be of any type. If
-    /// the usual judgement of errors is enough, make the call with [`call`](Self::call),
-    /// [`call_within`](Self::call_within) or [`call_blocking`](Self::call_blocking), which record the text too.
+    /// If the outcome opens the circuit, the reason has no error text, because the result can be of any type. If the
+    /// usual judgement of errors is enough, make the call with [`call`](Self::call), [`call_within`](Self::call_within)
+    /// or [`call_blocking`](Self::call_blocking), which record the text too.
     ///
     /// ```
     /// # use tower_circuit_breaker::{BoxError, Circuit, Config, Outcome, classify::outcome_of};
@@ -214,8 +216,8 @@ impl Permit {
     }
 
     /// Returns the same permit for a call whose duration is measured. The start of the call is now, unless the
-    /// admission has read the precise clock. In that case the start stays as the admission read it, because the list of
-    /// calls under way has the call with that start.
+    /// admission has read the precise clock. In that case the start does not change, because the call is counted as
+    /// under way with that start.
     pub(crate) fn measured_from_now(mut self) -> Self {
         let inner = &self.branch.inner;
         if !self.mark.is_measured() && inner.timing == Timing::Nothing {
@@ -225,8 +227,8 @@ impl Permit {
         self
     }
 
-    /// Reads the start time if the admission has not read the time. Only a call that was pending needs a start time,
-    /// because only such a call can last long enough for its cancellation to count.
+    /// Reads the start time if the admission has not done so. Only a call that was pending needs a start time, because
+    /// only such a call can last long enough for its cancellation to count.
     #[inline]
     pub(crate) fn begin_waiting(&mut self) {
         if self.started == Tick::ZERO {
@@ -239,7 +241,7 @@ impl Permit {
         age(&self.branch.inner, self.mark, self.started)
     }
 
-    /// Returns the time since the start of the call. `None` if the duration of the call is not to be measured.
+    /// Returns the time since the start of the call. `None` if the duration of the call need not be measured.
     #[inline]
     pub(crate) fn measured(&self) -> Option<Duration> {
         if self.mark.is_measured() { self.age() } else { None }
@@ -260,8 +262,7 @@ impl Permit {
         }
     }
 
-    /// Records that the service has answered, although the call goes on with a body. From now on the call cannot count
-    /// as hanging.
+    /// Records that the service has answered. The call goes on with a body, but no longer counts as hanging.
     #[cfg(feature = "http")]
     pub(crate) fn answered(&mut self) {
         let inner = &self.branch.inner;

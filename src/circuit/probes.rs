@@ -1,5 +1,5 @@
-//! The probes of a half-open circuit, with a slot for each probe that may be under way, and one verdict, which counts
-//! their results.
+//! The probes of a half-open circuit. Each probe under way has a slot, and one verdict counts the results of all
+//! probes.
 //!
 //! ```text
 //! slot      era | turn | withheld, free, or the start of a probe (`probes/slot.rs`)
@@ -9,13 +9,13 @@
 //! The verdict also counts the probes under way, so that one exchange decides if the half-open era can use another
 //! probe. A slot has the start time of its probe, so that the circuit can reclaim the slot of an overdue probe.
 //!
-//! A slot is taken and given back by one exchange that compares era and turn. Therefore no race between callers creates
-//! or loses a slot, even if the circuit has become half-open a second time. The turn grows each time a slot is given
-//! back, so that a late probe cannot give back a slot that another probe has taken since. The count of probes under way
-//! increases before a probe takes its slot, and decreases after the slot is given back. Therefore there is a slot for
-//! each counted probe. While the instances of a fleet lease their probes, a counted call also needs a grant, which is a
-//! slot that the coordinator has freed. Without a grant the call is removed from the count again. The grants are given
-//! by `lease`, and the meaning of a verdict is left to `verdict`.
+//! Each slot has a *turn*, a number that grows each time the slot is given back. A slot is taken or given back by one
+//! exchange that compares era and turn. Therefore no race between callers creates or loses a slot, even if the circuit
+//! has become half-open a second time. A late probe cannot give back a slot that another probe has taken since. The
+//! number of probes under way increases before a probe takes its slot, and decreases after the slot is given back.
+//! Therefore there is a slot for each counted probe. While the instances of a fleet lease their probes, a counted call
+//! also needs a grant, which is a slot that the coordinator has freed. A call without a grant is removed from the
+//! number again. The file `lease` gives the grants, and the file `verdict` decides on the effect of a verdict.
 
 mod slot;
 
@@ -38,8 +38,8 @@ pub(super) struct Probes {
     patience: AtomicU64,
 }
 
-/// The right to one probe, which is the index of a slot and the turn in which the slot was taken. The value has 24
-/// bits, so that a probe fits into the mark of a permit.
+/// The right to one probe. Contains the index of a slot, and the turn of the slot (the number of times that the slot
+/// had been given back). The value has 24 bits, so that a probe fits into the mark of a permit.
 ///
 /// ```text
 /// probe   23..10 turn | 9..0 slot
@@ -50,7 +50,7 @@ pub(super) struct Probe(u32);
 /// A reading of the slots and of the verdict of one half-open era.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Occupancy {
-    /// The number of probes that are overdue and have not lost their slots yet.
+    /// The number of overdue probes that still have their slots.
     pub(super) overdue: u32,
     /// The age of the oldest probe that is not overdue, in nanoseconds but exact to the millisecond. Zero if no such
     /// probe is under way.
@@ -69,12 +69,12 @@ impl Occupancy {
     }
 }
 
-/// The counts of the probes that an era has had so far.
+/// The number of probes of one half-open era, by result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Verdict {
     pub(super) successes: u32,
     pub(super) failures: u32,
-    /// The probes under way, without the overdue probes that have lost their slots.
+    /// The number of probes under way. Overdue probes that have lost their slots are not included.
     under_way: u32,
     /// The number of probes that ended without a verdict (cancelled or ignored), at most [`MANY`]. The number begins
     /// again at zero when the slot of an overdue probe is reclaimed.
@@ -132,8 +132,8 @@ impl Probes {
     }
 
     /// Withholds every slot for a new era, so that a leased probe cannot take a slot before a grant. The verdict of the
-    /// era begins with `successes`, which are zero unless they come from a snapshot. The caller holds the cold mutex
-    /// and publishes the era after this call.
+    /// era begins with `successes`, which are zero unless they come from a snapshot. The caller holds the cold mutex,
+    /// and publishes the era afterwards.
     pub(super) fn begin(&self, era: u64, successes: u32, patience: Duration) {
         // Relaxed, because the Release store of the circuit's word publishes the patience with the era.
         self.patience.store(nanos(patience), Relaxed);
@@ -155,8 +155,8 @@ impl Probes {
             Some(Probe(turn << SLOT_BITS | index))
         });
         if probe.is_none() {
-            // No slot could be taken. A leased probe has no grant, the era is over, or another caller was faster. The
-            // probe is removed from the count.
+            // No slot could be taken, because a leased probe has no grant, the era is over, or another caller was
+            // faster. The probe no longer counts as under way.
             self.count_out(era, |verdict| verdict.without);
         }
         probe
@@ -195,7 +195,8 @@ impl Probes {
     }
 
     /// Frees a withheld slot of `era`. If a probe ended without a verdict, frees one more slot for the second request
-    /// of a hedge, unless a free slot of an earlier grant remains for that request. Returns true if a slot was freed.
+    /// of a hedge (one request that is sent twice). This second slot is not freed if a slot of an earlier grant is
+    /// still free. Returns true if a slot was freed.
     #[cfg(any(feature = "store", test))]
     pub(super) fn grant(&self, era: u64) -> bool {
         let left = self.slots.iter().any(|slot| slot.get(era) == Some(Use::Free));
@@ -225,7 +226,7 @@ impl Probes {
         })
     }
 
-    /// Removes one probe from the count of probes under way. The probe has no slot, or has lost its slot. `without`
+    /// Reduces the number of probes under way by one, for a probe that has no slot or has lost its slot. `without`
     /// returns the new number of probes without a verdict.
     fn count_out(&self, era: u64, without: impl Fn(Verdict) -> u32) {
         self.verdict.update(era, |number| {
@@ -243,7 +244,7 @@ impl Probes {
         let (mut overdue, mut oldest, mut left, mut has_grant) = (0, 0, verdict.under_way, false);
         for slot in &self.slots {
             // A probe is counted before it takes a slot. Therefore the loop stops once all counted probes are found. If
-            // probes are leased, the loop also looks for a grant.
+            // probes are leased, the loop goes on until it finds a grant.
             if left == 0 && (has_grant || !leased) {
                 break;
             }
@@ -315,8 +316,8 @@ const MOST_SLOTS: usize = (1 << SLOT_BITS) - 1;
 const MOST_COUNTED: u32 = (1 << 14) - 1;
 /// The largest count of probes under way. The settings allow at most 1 000, to which [`EXTRA`] is added.
 const MOST_UNDER_WAY: u32 = (1 << 10) - 1;
-/// The number of probes without a verdict from which [`Verdict::says_nothing`] can be true. The count stops at this
-/// number, because the word has two bits for the count.
+/// The number of probes without a verdict that [`Verdict::says_nothing`] requires. Further such probes are not counted,
+/// because the word has only two bits for their number.
 const MANY: u32 = 3;
 /// The number of probes that may be under way beyond `probes_in_flight` once a probe has ended without a verdict. The
 /// extra probe is the second request of a hedge.

@@ -1,5 +1,5 @@
-//! The error `Rejected` of a call that the circuit did not permit, with its reason, its wait (`retry_after`) and its
-//! sentence.
+//! The error `Rejected` for a call that the circuit did not admit. The error has the reason of the rejection, the wait
+//! (`retry_after`) and a sentence for people.
 //!
 //! An outage creates a rejection for every call. Therefore a rejection has two words, which are passed in registers,
 //! and allocates nothing. Only the rejection of a shed call allocates, for the measured load. A rejection holds a
@@ -28,14 +28,15 @@ use crate::state::{Brief, Mode, RejectReason, Shed, State, Transition};
 
 /// The error of a call that the circuit rejected. The circuit did not let this call through to the service.
 ///
-/// If a retry lies between the caller and the breaker, a rejection is the end of only one attempt. Earlier attempts of
-/// the same call may have reached the service. Without such a retry, a rejection says that nothing was sent. The guide
-/// shows in "A rejection after an attempt" how a caller counts the attempts that were sent.
+/// If a retry layer lies between the caller and the breaker, a rejection is the end of only one attempt. Earlier
+/// attempts of the same call may have reached the service. Without such a retry, a rejection says that nothing was
+/// sent. The guide shows in "A rejection after an attempt" how a caller counts the attempts that were sent.
 ///
-/// `Display` is one sentence for the person on call. The sentence has the circuit, the reason for its opening with the
-/// numbers, the kind and the text of the last failure, and the time until the next probe. Formatting locks a mutex of
-/// the circuit, so format a rejection only if a person will read the sentence. Show the sentence only to people who
-/// operate the service. The text of a failure can name hosts behind the service, and a hold shows its user and reason.
+/// `Display` is one sentence for the person on call. The sentence has the name of the circuit, the reason for which the
+/// circuit opened, the kind and the text of the last failure, and the time until the next probe. Formatting locks a
+/// mutex of the circuit, so format a rejection only if a person will read the sentence. Show the sentence only to
+/// people who operate the service. The text of a failure can name hosts behind the service, and a hold shows its user
+/// and reason.
 #[derive(Clone)]
 #[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
 pub struct Rejected {
@@ -74,7 +75,8 @@ impl Rejected {
     }
 
     /// Returns the transition that opened the circuit, if the transition is among the last 128 that the circuit
-    /// remembers. If this instance took the half-open state over from a store, returns the transition of that takeover.
+    /// remembers. If this instance loaded the half-open state from a store, returns the transition that adopted this
+    /// state.
     ///
     /// Returns `None` for a call that was shed. Returns `None` for a call that a closed circuit rejected because of its
     /// ramp or its throttle, or because the service had not been polled ready. Also returns `None` if the circuit has
@@ -84,8 +86,8 @@ impl Rejected {
         self.branch.opened(|era| self.facts.eras_before(era))
     }
 
-    /// Returns true if the circuit lets no call probe at this moment, because its required health probe has not
-    /// succeeded since the opening.
+    /// Returns true if the circuit lets no call probe at this moment, because the required health probe has not
+    /// succeeded since the circuit opened.
     #[must_use]
     pub fn waits_for_health_probe(&self) -> bool {
         self.reason() != RejectReason::LoadShed && self.retry_after().is_none() && self.branch.waits_for_health()
@@ -216,8 +218,8 @@ impl Facts {
         }
     }
 
-    /// Returns the same facts with another reason, which is that the service was not polled ready. For a call that the
-    /// circuit would have admitted otherwise.
+    /// Returns the same facts with another reason, which is that the service was not polled ready. Used for a call that
+    /// the circuit would have admitted.
     pub(super) const fn of_unready_service(self) -> Self {
         Self(self.0 & !REASON | UNREADY)
     }

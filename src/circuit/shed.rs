@@ -1,7 +1,7 @@
-//! Load shedding as a circuit sees it, with the refusal of a heavy call and the report of the measured load.
+//! Load shedding in a circuit. The circuit refuses heavy calls, and reports the measured load to the observers.
 //!
-//! A shed call enters no window, takes no probe and counts no failure. The measurement of the load and the choice of
-//! the calls are left to the layer.
+//! A shed call enters no window, takes no probe and counts no failure. The layer measures the load and chooses the
+//! calls.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::sync::Relaxed;
 impl Circuit {
     /// Refuses a call that is too heavy for a busy machine, and returns the rejection. Returns `None` if the circuit
     /// rejects the call itself, if the circuit lets every call through, or if the call is made inside a probe.
-    // The function is not inlined, and it is not `#[cold]`, because every heavy call runs it while the machine is busy.
+    // Not inlined, but also not `#[cold]`, because every heavy call runs this function while the machine is busy.
     #[inline(never)]
     pub(crate) fn shed(&self, now: Tick, retry_after: Duration, shed: impl FnOnce() -> Shed) -> Option<Rejected> {
         let inner = self.inner();
@@ -43,9 +43,9 @@ impl Inner {
     /// Returns true if load shedding may refuse a heavy call. In shadow such a call passes, and is counted as a call
     /// that would have been rejected.
     ///
-    /// Load shedding does not refuse a call that the circuit rejects by itself, because that rejection shows the fault
-    /// of the service. Load shedding also refuses no call while an operator or the kill switch lets every call through,
-    /// and no call inside a probe.
+    /// Load shedding leaves a call alone if the circuit itself rejects the call, because that rejection shows the fault
+    /// of the service. Load shedding also leaves alone each call inside a probe, and every call while an operator or
+    /// the kill switch lets every call through.
     fn may_shed(&self, now: Tick) -> bool {
         let word = self.load();
         let lets_through = match self.settled(word, now) {

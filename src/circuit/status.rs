@@ -17,7 +17,7 @@ use crate::window::Tally;
 
 /// The state and the numbers of a circuit at one moment, for people and dashboards.
 ///
-/// Its `Display` is one sentence for operators:
+/// The `Display` of a status is one sentence for operators:
 ///
 /// ```
 /// use tower_circuit_breaker::{Circuit, Config};
@@ -113,8 +113,8 @@ pub struct Status {
 
 /// The answer that the next call would get, at the moment of a [`Status`].
 ///
-/// The state alone does not determine the answer. An open circuit whose wait is over admits the next call as a probe,
-/// and stays open until that call comes.
+/// The state alone does not determine the answer. An open circuit whose open duration is over admits the next call as a
+/// probe, and stays open until that call comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a call is admitted, a probe or rejected")]
 pub enum NextCall {
@@ -204,8 +204,9 @@ impl Circuit {
     /// never call again. A closed circuit whose [hanging](Status::hanging) calls meet the slow-call rule also opens.
     #[must_use]
     pub fn status(&self) -> Status {
-        // A caller of `status` may have a call to make, so the change that is due may request a lease. The admin page
-        // and the coordinator have no call to make and must not request a lease, so they call only `status_with`.
+        // The caller of `status` may want to make a call next. Therefore an open circuit whose next probe needs a lease
+        // becomes half-open here, so that a lease is requested. The admin page and the coordinator make no call, and
+        // must not cause a request for a lease. They use only `status_with`.
         self.inner().await_grant_if_due(self.now());
         self.status_with(usize::MAX)
     }
@@ -283,8 +284,8 @@ impl Circuit {
     /// Reports the standing (state and mode together) to the observers, so that every gauge is up to date. A closed
     /// circuit whose [hanging](Status::hanging) calls meet the slow-call rule opens first.
     ///
-    /// Call this function in the handler of `/metrics`, because some gauges decay with time, and because the recorder
-    /// may have been installed after the circuit was created.
+    /// Call this function in the handler of `/metrics`, because some gauges change with time, and because the metrics
+    /// recorder may have been installed after the circuit was created.
     pub fn refresh_metrics(&self) {
         let inner = self.inner();
         inner.open_if_hanging();

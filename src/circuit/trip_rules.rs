@@ -2,12 +2,11 @@
 //! rate. Also the lower thresholds of the rules on advice and in a ramp, and the decay of the number of openings in a
 //! row.
 //!
-//! The functions get numbers and return a [`Reason`] with the same numbers, so that each decision can be tested without
-//! a circuit. The callers make the change. A circuit has one window, so that every rule sees the counts of the same
-//! time.
+//! Each function gets numbers and returns a [`Reason`] with the same numbers, so that each decision can be tested
+//! without a circuit. The caller then opens the circuit. All rules of a circuit use one window, and so the same calls.
 //!
-//! While another instance advises (because its own circuit has opened), and while a ramp lasts, rules need fewer calls.
-//! On advice a run or a rate must also pass the test in `chance.rs`, because few failed calls can be chance.
+//! Rules need fewer calls during a ramp, and while advice lasts. Advice comes from another instance whose circuit has
+//! opened. With advice, a run or a rate must also pass the test in `chance.rs`, because few failed calls can be chance.
 
 mod chance;
 
@@ -21,8 +20,8 @@ use crate::window::{Tally, Window, run};
 use chance::Chance;
 pub(crate) use chance::usual_rate;
 
-/// The numbers by which the trip rules decide, at one moment. They are usually numbers of one closed circuit. In
-/// `in_fleet.rs` they are sums over several instances.
+/// The numbers that the trip rules check, at one moment. They usually come from one closed circuit. In `in_fleet.rs`
+/// they are sums over several instances.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation {
     pub(super) run: run::Seen,
@@ -31,8 +30,8 @@ pub(super) struct Situation {
     /// The number of calls under way that became slow within the last window duration. `tally` does not include these
     /// calls.
     pub(super) hanging: u64,
-    /// True if outcomes are weighed. False if only time has passed, and then only the slow-call rule is checked,
-    /// because time makes no other rule true.
+    /// True if there may be new outcomes. False if only time has passed. Then only the slow-call rule is checked,
+    /// because time alone makes no other rule true.
     pub(super) has_outcome: bool,
     /// The time since the era began.
     pub(super) age: Duration,
@@ -47,9 +46,9 @@ pub(super) fn trips(rules: &Rules, window: Window, seen: &Situation) -> Option<R
 
 /// Returns the number of slow calls and the number of all calls in the window, each with the hanging calls added.
 ///
-/// In a window of the last calls the hanging calls take the places of the oldest calls. Otherwise the earlier successes
-/// would stay in the window as long as no call ends. The number of slow calls among the oldest calls is not known, so
-/// the slow calls are assumed to be spread evenly over the window.
+/// In a window over a number of calls, the hanging calls take the places of the oldest calls. Otherwise the earlier
+/// successes would stay in the window as long as no call ends. The number of slow calls among the oldest calls is not
+/// known, so the slow calls are assumed to be spread evenly over the window.
 pub(super) fn with_hanging(window: Window, tally: Tally, hanging: u64) -> (u64, u64) {
     let Tally { calls, slow, .. } = tally;
     let stay = window.calls_of_ring().map_or(calls, |most| u64::from(most).saturating_sub(hanging).min(calls));
@@ -57,8 +56,8 @@ pub(super) fn with_hanging(window: Window, tally: Tally, hanging: u64) -> (u64, 
     (slow.saturating_add(hanging), stay.saturating_add(hanging))
 }
 
-/// Returns the first rule that the evidence meets. With `chance`, a run or a rate that is likely by chance does not
-/// meet its rule.
+/// Returns the first rule that the evidence meets. With `chance`, a run or a rate that is likely by chance meets no
+/// rule.
 fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Chance>) -> Option<Reason> {
     let Rules { failure_rate, min_calls, consecutive_failures, raised_at_traffic, .. } = *rules;
     let Rules { failure_score, slow_call_rate, .. } = *rules;
@@ -69,7 +68,7 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
         chance.is_none_or(|chance| chance.is_excluded_by(bad, number(calls), limit))
     };
     // The age is checked only after the number of calls, because `Window::young` costs a division, and most windows
-    // have too few calls for a rate when a failure is weighed.
+    // have too few calls for a rate when a failure comes.
     let is_old_enough = || window.young().is_none_or(|young| seen.age >= young);
     let by_slow_calls = || {
         let (limit, slower_than) = slow_call_rate?;
@@ -92,7 +91,7 @@ fn first_met(rules: &Rules, window: Window, seen: &Situation, chance: Option<Cha
     if seen.run.on_trust && run >= TRUST {
         return Some(Reason::Unproven { score: score_from_units(run) });
     }
-    // At high traffic a few failures in a row are chance. Therefore the default asks for a longer run once the
+    // At high traffic a few failures in a row can be chance. Therefore the default requires a longer run once the
     // window has enough calls for a rate.
     if let Some(set) = consecutive_failures {
         let longer = rules.has_rate() && raised_at_traffic && enough;
@@ -147,8 +146,8 @@ fn lowered_rule(rules: &Rules, window: Window, seen: &Situation, chance: Option<
     Some(rule)
 }
 
-/// Returns a quarter of the threshold, rounded up. At least 2, because one failure is chance, but never more than the
-/// threshold.
+/// Returns a quarter of the threshold, rounded up. The result is at least 2, because one failure can be chance, but
+/// never more than the threshold itself.
 fn lowered(threshold: u32) -> u32 {
     threshold.div_ceil(4).max(2).min(threshold)
 }
@@ -171,10 +170,10 @@ pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -
     attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))
 }
 
-/// The weight of failures that reopens a circuit which closed without a verdict of its probes and has had no success
-/// since. The weight is half a failure, which is one timeout or one dropped permit. A smaller weight would reopen the
-/// circuit too easily. The deadlines of the most impatient callers end first after each closing. Failures by short
-/// deadlines weigh less than a timeout, and would reopen the circuit before a healthy service could answer.
+/// The weight of failures that reopens a circuit on trust. Such a circuit has closed without a verdict of its probes,
+/// and has had no success since. The value is the weight of one timeout or of one dropped permit. Failures by short
+/// deadlines weigh less. With a smaller value, the callers with the shortest deadlines would reopen the circuit before
+/// a healthy service could answer.
 const TRUST: u64 = Weight::TIMEOUT.units() as u64;
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -1,7 +1,9 @@
-//! The usual error rate of a circuit. While another instance advises, evidence is compared with this rate.
+//! The usual error rate of a circuit. While advice of another instance lasts, the trip rules compare the evidence with
+//! this rate.
 //!
-//! The rate is a share of weights, as the rates of the rules are. The present evidence, which is the window and the run
-//! (failures in a row), is left out, because otherwise an outage would make its own failures usual.
+//! The rate is the weight of the failures divided by the number of calls, as in the rules. The present evidence, which
+//! is the window and the run (failures in a row), is left out. Otherwise the failures of an outage would count as
+//! usual.
 
 #[cfg(feature = "store")]
 use super::Circuit;
@@ -18,16 +20,16 @@ use crate::window::Tally;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Before {
     pub(crate) calls: u64,
-    /// The weight of the failures of these calls in 1/256.
+    /// The weight of the failures among these calls, in units of 1/256.
     pub(crate) units: u64,
 }
 
 impl Inner {
-    /// Returns the usual rate of failed calls. This is the rate in all calls before the present window, or the rate of
-    /// the last advice ([`usual`](Self::usual)), whichever is higher.
-    /// Returns `None` if no call has ever succeeded. A restored window does not say how many of its calls succeeded,
-    /// because a window has only the weight of its failures. The window is assumed to contain a success if its calls
-    /// weigh less than a timeout on average.
+    /// Returns the usual rate of failed calls. This is the rate in all calls before the present window, or the rate
+    /// that came with the last advice ([`usual`](Self::usual)), whichever is higher. Returns `None` if no call has ever
+    /// succeeded. A restored window does not say how many of its calls succeeded, because a window has only the weight
+    /// of its failures. The window is assumed to contain a success if the average weight of its calls is below the
+    /// weight of a timeout.
     pub(super) fn usual_rate(&self, window: Tally, run: u64) -> Option<f64> {
         let totals = self.totals();
         let is_only_failures = window.calls <= totals.failures
@@ -55,9 +57,9 @@ impl Inner {
         }
     }
 
-    /// Returns the calls before the present evidence. This evidence is the window or the run, whichever is larger,
-    /// because a run can be longer than the window. The totals do not contain restored evidence, but the window does.
-    /// Therefore the result is too low until restored evidence has expired.
+    /// Returns the calls of the totals without the calls of the present evidence. This evidence is the window or the
+    /// run, whichever is larger, because a run can be longer than the window. The totals do not contain restored
+    /// evidence, but the window does. Therefore the result is too low until restored evidence has expired.
     fn before(&self, totals: Totals, window: Tally, run: u64) -> Before {
         // Relaxed, because `lacking` publishes no other data. `lacking` may already contain a failure that
         // `totals.failures` does not contain yet, so that `hard` may be too small.

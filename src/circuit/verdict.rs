@@ -1,10 +1,10 @@
 //! The judgement of a probe that has ended or was cancelled, and the verdict of all probes. The verdict closes the
-//! half-open circuit, opens the circuit again, or waits for more probes.
+//! half-open circuit or opens the circuit again. Until the verdict is certain, the circuit waits for more probes.
 //!
-//! This module decides whether the end of a probe is a success, a failure or no verdict. A probe that is cancelled
-//! early, or whose result is ignored, ends without a verdict. Such a probe leaves a doubt if a closed circuit would
-//! have counted a failure. A verdict counts whole probes and ignores weights. The counts are in `probes`, and the
-//! transition itself is in `change`.
+//! This module decides whether a probe counts as a success, as a failure or as neither. A probe that is cancelled
+//! early, or whose result is ignored, ends without a verdict. If a closed circuit would have counted a failure, such a
+//! probe leaves a *doubt* with the weight of that failure. A verdict counts whole probes and ignores weights. The
+//! counts are in `probes`, and the transition itself is in `change`.
 
 use super::failed::{Failed, Text};
 use super::inner::Inner;
@@ -36,8 +36,8 @@ impl Inner {
             (None, Ended::Success) => Judged::Success,
             (None, _) => Judged::Without,
         };
-        // The weight of the doubt is added to the run before the probe enters the verdict, so that the last of several
-        // probes sees the doubts of all probes.
+        // A doubt is the weight of a failure that only a closed circuit would count. The doubt is added to the run
+        // before the probe enters the verdict, so that the last of several probes sees the doubts of all probes.
         if end.doubt > 0 {
             self.run.failure(era, end.doubt);
         }
@@ -68,7 +68,8 @@ impl Inner {
             let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
             // If a caller drops the permit of a failed call, the probe ends at once without a verdict, and its slot is
             // free for the next call. Almost every call would then reach the service until the probe deadline.
-            // Therefore the wait ends early once the doubts of such probes weigh enough.
+            // Therefore the wait ends early once the doubts (weights of possible failures) of such probes are large
+            // enough.
             let has_doubts = successes == 0 && self.run.get(word.era()).weight >= MANY_DOUBTS;
             let is_time = half_open_for >= waited || has_doubts;
             if is_time && failures > 0 {
@@ -87,6 +88,6 @@ impl Inner {
     }
 }
 
-/// The half-open era ends before the probe deadline if the doubts have this weight and no probe has succeeded. The
-/// weight is that of three dropped permits.
+/// The half-open era ends before the probe deadline if no probe has succeeded, and the doubts (weights of possible
+/// failures) reach this sum. Three dropped permits reach the sum.
 const MANY_DOUBTS: u64 = 3 * Weight::TIMEOUT.units() as u64;

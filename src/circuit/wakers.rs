@@ -21,8 +21,8 @@ impl Wakers {
         Self { waiting: AtomicBool::new(false), tasks: Mutex::new(Tasks::default()) }
     }
 
-    /// Registers a task. A task that is already registered is not registered twice. After the call, the caller must
-    /// check once more for the change before the task waits.
+    /// Registers a task. A task that is already registered is not registered twice. Afterwards, the caller must check
+    /// once more for the change before the task waits.
     pub(super) fn register(&self, waker: &Waker) {
         // The replaced waker is dropped at the end of the function and outside the lock, because a waker is foreign
         // code and its drop may call `leave`.
@@ -30,8 +30,8 @@ impl Wakers {
         self.raise();
     }
 
-    /// Registers the task at the place of a waiter, after assigning a place if the waiter has no place yet. The waiter
-    /// must give the place back with [`leave`](Self::leave).
+    /// Registers the task at the place of a waiter. A waiter without a place gets a new place. The waiter must give the
+    /// place back with [`leave`](Self::leave).
     pub(super) fn register_at(&self, place: &mut Place, waker: &Waker) {
         let mut tasks = self.tasks.lock();
         if *place == Place::default() {

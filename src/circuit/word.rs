@@ -1,5 +1,4 @@
-//! The word of a circuit, one `AtomicU64` with era, state, mode and flags, by which the circuit decides if a call goes
-//! through.
+//! The word of a circuit, one `AtomicU64` with era, state, mode and flags. The word decides if a call goes through.
 //!
 //! ```text
 //! word   63..10 era | 9 watched | 8 shadow beneath a hold | 7 spread | 6 limited | 5 awaits its restore | 4 bypassed
@@ -7,9 +6,9 @@
 //! ```
 //!
 //! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
-//! every transition, and never wraps, because 2^54 eras last half a year even at one era each nanosecond. The wait for
-//! a restore, the limit and the spreading over threads (a count and a reference for each thread) do not change the era.
-//! Therefore a thread that wants to know if the circuit has changed compares eras, and not words.
+//! every transition, and never wraps, because 2^54 eras last half a year even at one era each nanosecond. The flags for
+//! a wait for a restore, for a limit, and for counters of each thread can change within an era. Therefore a thread that
+//! wants to know if a transition has happened compares eras, and not words.
 
 use std::fmt;
 
@@ -49,9 +48,9 @@ impl Word {
         self.0 >> ERA_SHIFT
     }
 
-    /// Returns the word of the next era, with a new standing. The bits for the kill switch, the wait for a restore, the
-    /// spreading over threads and the count of the calls under way are kept. The word of a hold keeps the mode from
-    /// before the hold. The next era begins without a limit.
+    /// Returns the word of the next era, with the state and the mode of `standing`. The bits for the kill switch, the
+    /// wait for a restore, the spreading over threads and the count of the calls under way are kept. The word of a hold
+    /// keeps the mode from before the hold. The next era begins without a limit.
     pub(super) fn next(self, standing: Standing) -> Self {
         let next = Self::new(self.era().saturating_add(1), standing, self.bypassed());
         let beneath = if standing.mode.is_hold() && self.beneath() == Mode::Shadow { SHADOW_BENEATH } else { 0 };
@@ -70,9 +69,9 @@ impl Word {
 
     /// Returns true if calls go through and are counted, because the circuit is closed in automatic mode or in shadow.
     ///
-    /// The check is one comparison, because these two standings are the smallest numbers of all standings. A circuit
-    /// that awaits its restore, or whose calls are limited, does not count as flowing, so that the admission of a
-    /// healthy call needs no second test.
+    /// The check is one comparison, because these two combinations of state and mode are the smallest numbers. A
+    /// circuit that awaits its restore, or whose calls are limited, does not count as flowing, so that the admission of
+    /// a healthy call needs no second test.
     #[inline]
     pub(super) const fn is_flowing(self) -> bool {
         self.0 & (LIMITED | AWAITS_RESTORE | BYPASSED | MODE | STATE) <= SHADOW
@@ -107,8 +106,8 @@ impl Word {
         if is_limited { Self(self.0 | LIMITED) } else { Self(self.0 & !LIMITED) }
     }
 
-    /// Returns true if calls are rejected until the end of the opening, because no other mode, kill switch or wait for
-    /// a restore overrules the open state.
+    /// Returns true if calls are rejected until the end of the open duration, because no other mode, kill switch or
+    /// wait for a restore overrules the open state.
     #[inline]
     pub(super) const fn is_plainly_open(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) == OPEN
@@ -121,8 +120,8 @@ impl Word {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE) == FORCED_OPEN
     }
 
-    /// Returns true if the circuit is spread over its threads, so that each thread with an index has its own cell
-    /// (counts) and branch (reference count).
+    /// Returns true if the circuit is spread over its threads. Each thread with an index (a small number) then has
+    /// counters and a reference count of its own.
     #[inline]
     pub(super) const fn is_spread(self) -> bool {
         self.0 & SPREAD != 0
@@ -218,7 +217,7 @@ const AWAITS_RESTORE: u64 = 1 << 5;
 const LIMITED: u64 = 1 << 6;
 const SPREAD: u64 = 1 << 7;
 const SHADOW_BENEATH: u64 = 1 << 8;
-/// The bit for the count of the calls under way. Set for the life of a circuit with a slow-call rule.
+/// The bit that says that the circuit counts the calls under way. Set for the life of a circuit with a slow-call rule.
 const WATCHED: u64 = 1 << 9;
 const ERA_SHIFT: u32 = 10;
 

@@ -78,16 +78,16 @@ pub trait BodyClassifier<Req, B: Body, Err>: Classifier<Req, Response<B>, Err> {
     /// Returns the outcome of the call if the head decides the outcome, or `None` to wait for the end of the body.
     fn head(&self, call: &mut Self::Call, response: &Response<B>, elapsed: Duration) -> Option<Outcome>;
 
-    /// Returns the outcome of a body that ended, with the trailers if the response had any.
+    /// Returns the outcome of a call whose body has ended. `trailers` is `None` if the response had no trailers.
     ///
-    /// A response without content has ended when its head arrives.
+    /// The body of a response without content has ended when the head arrives.
     fn end(&self, call: Self::Call, trailers: Option<&HeaderMap>, elapsed: Duration) -> Outcome;
 
-    /// Returns the outcome of a body that failed with `error`.
+    /// Returns the outcome of a call whose body failed with `error`.
     fn body_error(&self, call: Self::Call, error: &B::Error, elapsed: Duration) -> Outcome;
 
-    /// Returns the text of a failed body, as [`describe`](Classifier::describe) returns the text of a failed
-    /// call. Default: `None`.
+    /// Returns a text that explains an error of a body to people, as [`describe`](Classifier::describe) does for a
+    /// failed call. Default: `None`.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe_body_error(&self, error: &B::Error) -> Option<String> {
         None

@@ -19,7 +19,7 @@ pub(super) fn hard(error: &(dyn StdError + 'static)) -> Failure {
 }
 
 /// Returns the failure with the kind that the error and its sources show. If the error shows no kind, the failure keeps
-/// its own.
+/// its own kind.
 ///
 /// The phase of the call says more than the way in which a connection ended. Therefore a reset while the client
 /// connects is of the kind `connect`, and the end of a connection within a body is of the kind `body`.
@@ -29,16 +29,16 @@ pub(super) fn caused(failure: Failure, error: &(dyn StdError + 'static)) -> Fail
 }
 
 /// Returns true if this error alone shows that the caller is the cause, and not the service. Either hyper refused to
-/// send the request, for example because its URI has no host, or the request broke off because its own body failed. In
-/// a proxy, such a body belongs to a client that goes away during its upload.
+/// send the request, for example because its URI has no host, or the body of the request failed. In a proxy, the body
+/// of a request fails if the client goes away during the upload.
 pub(super) fn is_of_caller(error: &(dyn StdError + 'static)) -> bool {
     #[cfg(feature = "http")]
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         // While a response is still awaited, hyper resets the stream only if the body of the request has failed.
         return error.is_reset() && !error.is_remote() && !error.is_library();
     }
-    // The text of an `io::Error` is not read. If the error wraps another error, that error is the next in the chain and
-    // has the same text. Otherwise the text can cost an allocation.
+    // The text of an `io::Error` is not read, because the text can cost an allocation. An error that the `io::Error`
+    // wraps is the next error in the chain, and has the same text.
     if error.is::<io::Error>() {
         return false;
     }
@@ -177,7 +177,7 @@ impl Write for Head {
     }
 }
 
-/// The number of bytes at the beginning of a text that are compared.
+/// The number of bytes that are compared at the beginning of an error text.
 const LONGEST_HEAD: usize = 64;
 
 #[cfg(test)]
@@ -229,7 +229,8 @@ mod tests {
         }
     }
 
-    /// The body of a request can be the body of another service's response, whose errors are those of a client.
+    /// The body of a request can be the response body of another service. Such a body fails with errors of an HTTP
+    /// client.
     #[test]
     fn an_error_below_the_body_of_a_request_says_nothing_about_the_service() {
         let below: Vec<BoxError> = vec![

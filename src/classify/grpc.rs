@@ -5,9 +5,9 @@
 //! trailers otherwise. A classifier that sees only heads would count every stream as a success. Therefore
 //! [`GrpcClassifier`] is also a [`BodyClassifier`].
 //!
-//! The classifier parses the status itself, because a missing status must not count as OK, and because a deadline
-//! weighs less than an outage. In grpc-web the trailers are a part of the body. The classifier does not read bodies,
-//! and judges a grpc-web request by its head.
+//! A missing status is a failure, and a `DEADLINE_EXCEEDED` weighs less than an outage. In grpc-web the trailers are a
+//! part of the body. The classifier does not parse the data of a body. Therefore a grpc-web call is judged by the head
+//! of its response.
 
 mod call;
 mod code;
@@ -53,10 +53,11 @@ use origin::{Origin, broken};
 /// the request was processed, weigh 0.5 with the kind `not_processed`, unless [`status`](Self::status) changes the
 /// outcome of UNAVAILABLE.
 ///
-/// A caller who sets a short `grpc-timeout` says little about the service. Therefore `DEADLINE_EXCEEDED`, HTTP status
-/// 408 or 504 and tonic's own timeout weigh in proportion to the wait if the request has the header, see
-/// [`Failure::deadline`]. The same holds for CANCELLED, and for an HTTP/2 reset with CANCEL, if the call ended after
-/// the deadline or shortly before. Shortly means at most a tenth of the deadline plus 20 ms.
+/// If a caller sets a short `grpc-timeout`, a call that exceeds this deadline says little about the service. Therefore
+/// `DEADLINE_EXCEEDED`, HTTP status 408 or 504 and tonic's own timeout weigh in proportion to the wait if the request
+/// has a `grpc-timeout`, see [`Failure::deadline`]. CANCELLED and an HTTP/2 reset with CANCEL weigh in proportion to
+/// the wait, too, if the call ended after the deadline or shortly before the deadline. Shortly means at most a tenth of
+/// the deadline plus 20 ms.
 ///
 /// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure keeps the
 /// delay. A negative or malformed value forbids a retry, so the failure has no delay. Without that header, the delay is
@@ -78,10 +79,10 @@ use origin::{Origin, broken};
 /// judged by its head. If the head has a `grpc-status`, the status decides. Otherwise 5xx is a failure, and
 /// every other status is a success.
 ///
-/// Errors are judged by [`outcome_of`](super::outcome_of) without its rows for the features `tonic` and `reqwest`. Only
-/// `GrpcClassifier::tonic`, which needs the feature `tonic`, judges a `tonic::Status` among the sources by its code,
-/// and tonic's own timeouts in proportion to the wait. A status that tonic created from a transport error has the kind
-/// of that error, such as `connect` instead of `grpc_unavailable`.
+/// Errors are judged by the table of [`outcome_of`](super::outcome_of), except the rows for the features `tonic` and
+/// `reqwest`. Only `GrpcClassifier::tonic`, which needs the feature `tonic`, judges a `tonic::Status` among the sources
+/// by its code, and tonic's own timeouts in proportion to the wait. A status that tonic created from a transport error
+/// has the kind of that error, such as `connect` instead of `grpc_unavailable`.
 ///
 /// ```
 /// use tower_circuit_breaker::classify::{GrpcClassifier, GrpcCode};
@@ -97,14 +98,14 @@ use origin::{Origin, broken};
 /// [specification]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
 #[derive(Debug, Clone, Default)]
 pub struct GrpcClassifier {
-    /// The outcomes that [`status`](GrpcClassifier::status) changed, by the number of the code.
+    /// The outcomes that [`status`](GrpcClassifier::status) changed, indexed by the status code.
     ///
-    /// The table is behind an `Arc`, because each call clones the classifier. `None` without a change, because the
-    /// threads would contend for the reference count of an `Arc`.
+    /// The table is behind an `Arc`, because each call clones the classifier. The field is `None` until an outcome is
+    /// changed, so that a call of an unchanged classifier updates no reference count.
     changed: Option<Arc<[Option<Outcome>; GrpcCode::COUNT]>>,
     /// True if the classifier judges the handlers of a server.
     of_handlers: bool,
-    /// True if a delay that the server asks for opens the circuit at once.
+    /// True if the circuit opens at once when the server asks for a delay before the next call.
     trips_on_retry_after: bool,
     #[cfg(feature = "tonic")]
     knows_tonic: bool,
@@ -126,10 +127,9 @@ impl GrpcClassifier {
     /// Returns a classifier like [`new`](Self::new), but for a layer around the services of a server. A call
     /// that is dropped because its client disconnected never counts.
     ///
-    /// A client that resets its stream, or whose deadline passes in the server, drops the call. In a server
-    /// such a drop says nothing about the handler. A `DEADLINE_EXCEEDED` for a request with a `grpc-timeout`
-    /// says nothing about the handler either. Therefore only a timeout below the breaker detects a handler
-    /// that hangs.
+    /// The server drops a call if the client resets the stream or the deadline of the call passes. Such a drop says
+    /// nothing about the handler. A `DEADLINE_EXCEEDED` for a request with a `grpc-timeout` says nothing about the
+    /// handler either. Therefore only a timeout below the breaker detects a handler that hangs.
     #[must_use]
     pub const fn for_handlers() -> Self {
         let mut classifier = Self::new();
@@ -139,14 +139,13 @@ impl GrpcClassifier {
 
     /// Returns a classifier that also knows tonic's errors and error details, for a client's `Channel`.
     ///
-    /// A `tonic::TimeoutExpired` in the sources of an error weighs 0.5. If the request has a `grpc-timeout`,
-    /// the failure may weigh less, because a caller who waits only a short time says little about the service (see
-    /// [`Failure::deadline`]). The code of a `tonic::Status` in the sources is judged like a code in the headers. A
-    /// cause in this process, such as a timeout or a rejection, decides before the code, because tonic chose the code
-    /// only to wrap that cause. A failure without `grpc-retry-pushback-ms` takes its delay from `google.rpc.RetryInfo`,
-    /// if `grpc-status-details-bin` contains that message.
+    /// A `tonic::TimeoutExpired` in the sources of an error weighs 0.5. If the request has a short `grpc-timeout`, the
+    /// failure weighs less (see [`Failure::deadline`]). The code of a `tonic::Status` in the sources is judged like a
+    /// code in the headers. A cause in this process, such as a timeout or a rejection, decides before the code, because
+    /// tonic chose the code only to wrap that cause. A failure without `grpc-retry-pushback-ms` takes its delay from
+    /// `google.rpc.RetryInfo`, if `grpc-status-details-bin` contains that message.
     ///
-    /// This constructor exists beside [`new`](Self::new), because a feature must not change the judgement of `new`.
+    /// [`new`](Self::new) judges the same with and without the feature `tonic`.
     #[cfg(feature = "tonic")]
     #[must_use]
     pub const fn tonic() -> Self {
@@ -158,8 +157,7 @@ impl GrpcClassifier {
     /// Sets the outcome of a status in headers, in trailers or in an error. The code is a [`GrpcCode`], or
     /// with the feature `tonic` a `tonic::Code`.
     ///
-    /// If `outcome` is a failure without a `retry_after`, the failure takes the delay that the server asks
-    /// for, if the response contains a delay.
+    /// If `outcome` is a failure without a `retry_after`, the failure takes the delay in the response, if any.
     #[must_use]
     pub fn status(mut self, code: impl Into<GrpcCode>, outcome: impl Into<Outcome>) -> Self {
         let changed = self.changed.get_or_insert_default();
@@ -167,14 +165,13 @@ impl GrpcClassifier {
         self
     }
 
-    /// Lets one answer open the circuit, if its code is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server asks for a
-    /// delay.
+    /// Lets a single response open the circuit, if the status is `RESOURCE_EXHAUSTED` or UNAVAILABLE and the server
+    /// asks for a delay.
     ///
-    /// The delay comes from `grpc-retry-pushback-ms`, from `google.rpc.RetryInfo` (only with
-    /// [`tonic`](Self::tonic)), or from the `Retry-After` of a proxy. A delay that is zero, malformed or
-    /// negative does not open the circuit.
-    /// [`HttpClassifier::trips_on_retry_after`](super::HttpClassifier::trips_on_retry_after) describes all
-    /// other rules, and the reason why this setting is off by default.
+    /// The delay comes from `grpc-retry-pushback-ms`, from `google.rpc.RetryInfo` (only with [`tonic`](Self::tonic)),
+    /// or from the `Retry-After` of a proxy. A delay that is zero, malformed or negative does not open the circuit.
+    /// [`HttpClassifier::trips_on_retry_after`](super::HttpClassifier::trips_on_retry_after) describes the other rules
+    /// of this setting, and explains why the setting is off by default.
     ///
     /// ```
     /// use tower_circuit_breaker::classify::GrpcClassifier;
@@ -186,29 +183,29 @@ impl GrpcClassifier {
         Self { trips_on_retry_after: true, ..self }
     }
 
-    /// Returns the outcome that [`status`](Self::status) set for the code, or `None` if the outcome of the code is
-    /// unchanged.
+    /// Returns the outcome that [`status`](Self::status) set for the code, or `None` if the code has its default
+    /// outcome.
     fn changed(&self, code: GrpcCode) -> Option<Outcome> {
         self.changed.as_ref().and_then(|changed| changed[code.index()])
     }
 
-    /// Returns the outcome of a status. `beside` holds the headers or trailers that contain the status. The same
-    /// headers can also contain a message, and the delay that the server asks for.
+    /// Returns the outcome of a status. `beside` holds the headers or trailers with the status, which can also contain
+    /// a message and a delay before the next call.
     fn judge(&self, call: GrpcCall, code: GrpcCode, beside: &HeaderMap) -> Outcome {
         let message = || beside.get(MESSAGE).map_or(&[][..], HeaderValue::as_bytes);
         self.judge_as(code, call.meaning(code, message), beside)
     }
 
-    /// Returns the outcome that [`status`](Self::status) set for the code, and `otherwise` without such a setting. A
-    /// failure takes the delay that `beside` asks for.
+    /// Returns the outcome that [`status`](Self::status) set for the code, or `otherwise` if there is none. A failure
+    /// takes the delay in the headers `beside`.
     fn judge_as(&self, code: GrpcCode, otherwise: Outcome, beside: &HeaderMap) -> Outcome {
         let trips = self.trips_on_retry_after && matches!(code, GrpcCode::ResourceExhausted | GrpcCode::Unavailable);
         after_delay(self.changed(code).unwrap_or(otherwise), trips, || self.retry_after(beside))
     }
 
     /// Returns the delay that the server asks for, or `None` if the headers have no valid delay. The header
-    /// `grpc-retry-pushback-ms` decides before the error details, because the header is a part of the protocol and can
-    /// forbid a retry. A `Retry-After` comes from a proxy that answered for the server.
+    /// `grpc-retry-pushback-ms` decides before the error details, because the header can forbid a retry. A
+    /// `Retry-After`, which a proxy sets when it answers for the server, is read last.
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         if let Some(pushback) = headers.get(PUSHBACK) {
             let milliseconds = pushback.to_str().ok()?.parse::<i32>().ok()?;
@@ -255,9 +252,9 @@ impl GrpcClassifier {
         self.transport(known(error).or_else(|| not_processed(error)).unwrap_or_else(|| broken(origin.call(), error)))
     }
 
-    /// Returns the outcome that [`status`](Self::status) set for an error of the transport, and `outcome` without such
-    /// a setting. gRPC translates a timeout into `DEADLINE_EXCEEDED`, and a request that was not processed into
-    /// UNAVAILABLE. Therefore the settings of these two statuses decide.
+    /// Returns the outcome of a transport error, which is `outcome`, unless [`status`](Self::status) set another
+    /// outcome for the matching gRPC status. `DEADLINE_EXCEEDED` matches a timeout, and UNAVAILABLE matches a request
+    /// that the server did not process.
     fn transport(&self, outcome: Outcome) -> Outcome {
         let code = match outcome.as_failure().map(Failure::kind) {
             Some(FailureKind::Timeout | FailureKind::Deadline) => GrpcCode::DeadlineExceeded,
@@ -315,9 +312,9 @@ where
         status.map_or_else(no_status, |(code, trailers)| self.judge(call, code, trailers))
     }
 
-    /// Judges an error of the body. Every status in such an error is a failure, even a status such as CANCELLED before
-    /// the deadline of the caller, unless the user has changed the outcome of the status. The caller cannot be the
-    /// cause of the error, because a caller who cancels the stream reads no further and sees no error.
+    /// Judges an error of the body. A status in the error is a failure, even CANCELLED, unless the user has changed the
+    /// outcome of the status. A caller who cancels the stream reads no further and sees no error. Therefore the caller
+    /// is not the cause of an error here.
     fn body_error(&self, call: GrpcCall, error: &B::Error, _: Duration) -> Outcome {
         self.error(Origin::Body(call), error)
     }

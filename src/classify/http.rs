@@ -29,10 +29,10 @@ use retry_after::{after_delay, retry_after};
 /// | 408, 504 | a timeout with weight 0.5 and kind `timeout` |
 /// | other 5xx | a hard failure with weight 1.0 and kind `http_500`, `http_502`, `http_503`, or `http_5xx` |
 /// | 429 | weight 0.5, kind `http_429` |
-/// | other 4xx, and everything below | a success of the service |
+/// | other 4xx, and every lower status | a success of the service |
 /// | the rejection of an inner breaker, with [`Rejected`] in the extensions of the response | ignored |
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed, in a boxed error | weight 0.5, kind `not_processed` |
-/// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of), which is a timeout with weight 0.5, a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error`, or ignored if this process refused the call or the caller is the cause |
+/// | any other error instead of a response | the outcome of [`outcome_of`](super::outcome_of): a timeout with weight 0.5; ignored if this process refused the call or the caller is the cause; otherwise a hard failure with weight 1.0 and kind `connect`, `dns`, `tls`, `reset`, `body` or `error` |
 ///
 /// [`status`](Self::status) sets another outcome for a status.
 ///
@@ -49,8 +49,8 @@ use retry_after::{after_delay, retry_after};
 /// in the past and a malformed value are ignored. With [`trips_on_retry_after`](Self::trips_on_retry_after), a
 /// 429 or 503 with a `Retry-After` opens the circuit at once.
 ///
-/// The classifier allocates nothing. The feature `metrics` allocates for each failure of a kind such as `http_503`,
-/// because the metrics look up the counter of such a kind for each failure.
+/// The classifier allocates nothing. The feature `metrics` allocates for each failure of a kind such as `http_503`, in
+/// order to look up the counter of that kind.
 ///
 /// # Examples
 ///
@@ -69,8 +69,8 @@ use retry_after::{after_delay, retry_after};
 /// [RFC 9110, 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 #[derive(Debug)]
 pub struct HttpClassifier<U = AtHeaders> {
-    /// The outcomes that [`status`](HttpClassifier::status) changed. `None` if no outcome was changed, so that the
-    /// clone for each call changes no reference count.
+    /// The outcomes that [`status`](HttpClassifier::status) changed, or `None` if no outcome was changed. Each call
+    /// clones the classifier, and a clone of `None` updates no reference count.
     overrides: Option<Arc<[(StatusCode, Outcome)]>>,
     /// True if the classifier judges the handlers of a server.
     of_handlers: bool,
@@ -87,8 +87,8 @@ pub struct AtHeaders;
 /// The marker type of an [`HttpClassifier`] that judges a response at the end of its body if the headers are
 /// a success.
 ///
-/// [`HttpClassifier::until_end_of_body`] sets this type. The compiler infers `M`, which says how to read an
-/// error of the body.
+/// [`HttpClassifier::until_end_of_body`] sets this type. The compiler infers `M`, which selects between the two
+/// implementations of [`BodyError`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AtEndOfBody<M>(PhantomData<fn() -> M>);
@@ -129,10 +129,10 @@ impl HttpClassifier {
     /// Waits for the end of the body if the headers are a success. Requires a layer with `.tracked_bodies()`.
     /// With any other layer the compiler cannot infer `M` (error E0282).
     ///
-    /// An error of the body is judged as if the call had returned that error, so that a timeout among its
-    /// sources weighs half. A normal end is a success. If the headers are a failure or ignored, the body does
-    /// not matter. The error type of the body must implement `std::error::Error`, as the error types of axum,
-    /// hyper, tonic and reqwest do, or be [`BoxError`](crate::BoxError).
+    /// An error of the body is judged as if the call had returned that error. For example, a timeout among the sources
+    /// of the error weighs half. A normal end is a success. If the headers are a failure or ignored, the body does not
+    /// matter. The error type of the body must implement `std::error::Error`, as the error types of axum, hyper, tonic
+    /// and reqwest do, or be [`BoxError`](crate::BoxError).
     #[must_use]
     pub fn until_end_of_body<M>(self) -> HttpClassifier<AtEndOfBody<M>> {
         let Self { overrides, of_handlers, trips_on_retry_after, .. } = self;
@@ -144,8 +144,7 @@ impl<U> HttpClassifier<U> {
     /// Sets the outcome of a status. The last setting of a status applies.
     ///
     /// If `outcome` is a failure without a [`retry_after`](Failure::retry_after), the failure takes the `Retry-After`
-    /// of the response, if the response has that header. After this setting each call costs a little more, because the
-    /// call clones an `Arc` of the table of outcomes.
+    /// of the response, if any. This setting makes each call slightly slower, because each call then clones an `Arc`.
     #[must_use]
     pub fn status(self, status: StatusCode, outcome: impl Into<Outcome>) -> Self {
         let others = self.overrides.iter().flat_map(|all| all.iter()).filter(|(other, _)| *other != status);
@@ -153,18 +152,17 @@ impl<U> HttpClassifier<U> {
         Self { overrides: Some(overrides), ..self }
     }
 
-    /// Lets one answer open the circuit, if the answer has status 429 or 503 and a `Retry-After`.
+    /// Lets a single response open the circuit, if the response has status 429 or 503 and a `Retry-After`.
     ///
-    /// Use this setting for a provider that bans clients which continue to call after a 429. The circuit opens for the
-    /// time that the response asks for, capped at 5 minutes, or for its open duration if this duration is longer. A
-    /// late answer to a call that was admitted in an earlier state has the same effect, and lengthens an opening that
-    /// would end earlier. A `Retry-After` of zero, in the past or malformed does not open the circuit, and neither does
-    /// a status that [`status`](Self::status) changed to a success or to ignored. A 503 with `Retry-After` can also
-    /// come from the `HttpRejection` of a breaker in another process.
+    /// Use this setting for a provider that bans clients which continue to call after a 429. The circuit stays open for
+    /// the delay in the response, capped at 5 minutes, or for the open duration of the circuit if the open duration is
+    /// longer. A late response to a call that was admitted in an earlier state also opens the circuit, or keeps an open
+    /// circuit open until the delay has passed. A `Retry-After` of zero, in the past or malformed does not open the
+    /// circuit, and neither does a status that [`status`](Self::status) changed to a success or to ignored. A 503 with
+    /// `Retry-After` can also come from the `HttpRejection` of a breaker in another process.
     ///
-    /// This setting is off by default, because the delay may concern only one of the callers of a server, or
-    /// only one instance behind a balancer, while the service answers all other calls. One such answer would
-    /// then make the circuit reject the other calls.
+    /// This setting is off by default, because the delay may concern only one caller of the service, or only one
+    /// instance behind a load balancer. The circuit would then reject calls that the service would answer.
     ///
     /// ```
     /// use tower_circuit_breaker::classify::HttpClassifier;
@@ -176,7 +174,7 @@ impl<U> HttpClassifier<U> {
         Self { trips_on_retry_after: true, ..self }
     }
 
-    /// Returns true if the classifier was created by [`for_handlers`](Self::for_handlers). A dropped call then never
+    /// Returns true if the classifier was created by [`for_handlers`](Self::for_handlers), so that a dropped call never
     /// counts.
     #[cfg(feature = "reqwest")]
     pub(super) const fn is_for_handlers(&self) -> bool {
@@ -193,8 +191,8 @@ impl<U> HttpClassifier<U> {
         self.judge_head_as(status, by_default(status), headers, extensions)
     }
 
-    /// Judges the head of a response. The outcome is the outcome that [`status`](Self::status) set for this status, and
-    /// `otherwise` without such a setting.
+    /// Judges the head of a response. The outcome is `otherwise`, unless [`status`](Self::status) set an outcome for
+    /// the status of the response.
     pub(super) fn judge_head_as(
         &self,
         status: StatusCode,
@@ -214,8 +212,7 @@ impl<U> HttpClassifier<U> {
     }
 }
 
-/// Returns the text of a failed response. The text is only the status, because a classifier cannot read the body, and
-/// headers are not for people.
+/// Returns the text of a failed response, which contains only the status, because a classifier cannot read the body.
 pub(super) fn text_of_status(status: StatusCode) -> String {
     format!("status {status}")
 }
@@ -229,8 +226,8 @@ fn by_default(status: StatusCode) -> Outcome {
         StatusCode::INTERNAL_SERVER_ERROR => "http_500",
         StatusCode::BAD_GATEWAY => "http_502",
         StatusCode::SERVICE_UNAVAILABLE => "http_503",
-        // All other 5xx share one label, because there are almost a hundred of them and each label creates a
-        // time series.
+        // All other 5xx statuses share one label, because each label creates a time series and there are almost 100
+        // statuses.
         status if status.is_server_error() => "http_5xx",
         _ => return Outcome::Success,
     };
@@ -259,8 +256,8 @@ impl<U, Req, B, Err: 'static> Classifier<Req, Response<B>, Err> for HttpClassifi
     }
 }
 
-/// Judges an error of any type. If the type is not known, the error is a hard failure, and the first such error logs a
-/// warning.
+/// Judges an error of any type. If the classifier does not know the type, the error is a hard failure, and the first
+/// such error logs a warning.
 fn judged<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or_else(opaque::<E>, outcome_of)
 }

@@ -1,8 +1,8 @@
 //! The classifier of reqwest's responses and errors.
 //!
-//! The type of reqwest's timeout is private, and only `reqwest::Error::is_timeout` recognises it. Some errors
-//! are faults of the caller and not of the service. A request with an invalid URL, for example, never leaves
-//! the process.
+//! reqwest needs a classifier of its own. The type of reqwest's timeout is private, and only
+//! `reqwest::Error::is_timeout` recognises such a timeout. Some errors of reqwest are faults of the caller and not of
+//! the service. For example, a request with an invalid URL never leaves the process.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -22,8 +22,8 @@ use super::{BodyClassifier, Classifier, HttpClassifier};
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::sources::find;
 
-/// Judges the calls of a `reqwest::Client`. A response is judged by its status, and an error by its cause. For a
-/// client that the handlers of a server call, use [`for_handlers`](Self::for_handlers).
+/// Judges the calls of a `reqwest::Client`. A response is judged by its status, and an error by its cause. For a client
+/// inside the handlers of a server, use [`for_handlers`](Self::for_handlers).
 ///
 /// | result | outcome |
 /// |---|---|
@@ -38,9 +38,9 @@ use crate::sources::find;
 /// | HTTP/2 `REFUSED_STREAM`, or GOAWAY before the request was processed | weight 0.5, kind `not_processed` |
 /// | every other error, such as a refused or reset connection, a failure of DNS or TLS, an incomplete body, or `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
 ///
-/// A short `Request::timeout` that the caller has set says little about the service. Therefore such a timeout weighs in
-/// proportion to the wait. An `http::Request` that was converted from a `reqwest::Request` keeps the timeout, but
-/// reading the timeout of an `http::Request` costs about a microsecond.
+/// If the caller sets a short `Request::timeout`, a call that exceeds this timeout says little about the service.
+/// Therefore the timeout weighs in proportion to the wait. An `http::Request` that was converted from a
+/// `reqwest::Request` keeps the timeout, but reading the timeout of an `http::Request` costs about a microsecond.
 ///
 /// `is_decode()` is a failure, because reqwest reports an incomplete body as that error. A caller who decodes
 /// the body as a wrong type causes the same error, which then counts against the service. An ignored call differs
@@ -73,8 +73,7 @@ use crate::sources::find;
 #[derive(Debug, Clone, Default)]
 pub struct ReqwestClassifier {
     statuses: HttpClassifier,
-    /// The deadline of the caller, which [`for_request`](Self::for_request) sets for judgements outside
-    /// tower.
+    /// The timeout of the request that was given to [`for_request`](Self::for_request), for judgements outside tower.
     deadline: Option<Duration>,
 }
 
@@ -85,15 +84,15 @@ impl ReqwestClassifier {
         Self { statuses: HttpClassifier::new(), deadline: None }
     }
 
-    /// Returns a classifier like [`new`](Self::new), but for a client that the handlers of a server call. A
-    /// call that is dropped never counts.
+    /// Returns a classifier like [`new`](Self::new), but for a client inside the handlers of a server. A call that is
+    /// dropped never counts.
     ///
-    /// A server drops a handler, and with it the handler's call, when the user presses "stop". Such a drop
-    /// says nothing about the service. Therefore only a timeout inside the call detects a service that hangs,
-    /// such as the timeout of the client, of the request, or of a layer below the breaker.
+    /// When the user presses "stop", the server drops the handler together with its call. Such a drop says nothing
+    /// about the service. Therefore only a timeout inside the call detects a service that hangs, such as the timeout of
+    /// the client, of the request, or of a layer below the breaker.
     ///
-    /// The timeout of a request weighs 0.5 whatever its length, because the handler sets that timeout and the user of
-    /// the server does not.
+    /// A timeout that is set on the request always weighs 0.5, because the handler chooses this timeout and the user
+    /// does not.
     ///
     /// ```
     /// use tower_circuit_breaker::{Circuit, CircuitBreakerLayer, Config, classify::ReqwestClassifier};
@@ -123,8 +122,8 @@ impl ReqwestClassifier {
     }
 
     /// Returns a classifier that knows the timeout of this request. Use this method outside tower, also with
-    /// [`call_classified`](crate::Circuit::call_classified). In a layer the classifier reads the timeout of each
-    /// request by itself.
+    /// [`call_classified`](crate::Circuit::call_classified). A layer does not need this method, because the classifier
+    /// in a layer reads the timeout of each request.
     #[must_use]
     pub fn for_request(&self, request: &Request) -> Self {
         let deadline = if self.statuses.is_for_handlers() { None } else { deadline_of(request) };
@@ -192,8 +191,8 @@ impl ReqwestClassifier {
     pub(super) fn reqwest_error(&self, deadline: Option<Duration>, error: &reqwest::Error) -> Outcome {
         if error.is_timeout() {
             match deadline {
-                // If the timeout of a request expires during the connect, reqwest does not report an error of the
-                // connect. Therefore a timeout with `is_connect` is a timeout of the client.
+                // If the timeout of the request expires while the client connects, `is_connect` is false. Therefore a
+                // timeout with `is_connect` is a timeout of the client and not of the request.
                 Some(deadline) if !error.is_connect() => Failure::deadline(deadline).by_timer().into(),
                 Some(_) | None => Outcome::timeout(),
             }
@@ -225,7 +224,7 @@ impl ReqwestClassifier {
 }
 
 impl<Req: 'static, Err: 'static> Classifier<Req, reqwest::Response, Err> for ReqwestClassifier {
-    /// The timeout that the request has of its own.
+    /// The timeout that is set on the request itself, if any.
     type Call = Option<Duration>;
 
     fn start(&self, request: &Req) -> Option<Duration> {
@@ -253,7 +252,7 @@ impl<Req: 'static, Err: 'static> Classifier<Req, reqwest::Response, Err> for Req
 }
 
 impl<Req: 'static, B, Err: 'static> Classifier<Req, Response<B>, Err> for ReqwestClassifier {
-    /// The timeout that the request has of its own.
+    /// The timeout that is set on the request itself, if any.
     type Call = Option<Duration>;
 
     fn start(&self, request: &Req) -> Option<Duration> {
@@ -291,7 +290,7 @@ where
         }
     }
 
-    /// A normal end is a success, because the body is awaited only after a head that is a success.
+    /// A normal end is a success, because the classifier waits for the end of the body only after a successful head.
     fn end(&self, _: Option<Duration>, _: Option<&HeaderMap>, _: Duration) -> Outcome {
         Outcome::Success
     }
@@ -305,8 +304,8 @@ where
     }
 }
 
-/// Returns the timeout that a request has of its own. The request must be a `reqwest::Request` or an
-/// `http::Request` that was converted from a `reqwest::Request`.
+/// Returns the timeout that is set on the request itself, if any. Only a `reqwest::Request`, or an `http::Request` that
+/// was converted from a `reqwest::Request`, can have such a timeout.
 fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
     let request: &dyn Any = request;
     if let Some(request) = request.downcast_ref::<Request>() {
@@ -324,8 +323,8 @@ fn deadline_of<Req: 'static>(request: &Req) -> Option<Duration> {
     Request::try_from(copy).ok()?.timeout().copied()
 }
 
-/// Returns true if a request could not be sent because its own body failed. An error that occurs while a request is
-/// sent has a source with `is_body` only in this case.
+/// Returns true if the body of the request failed while the request was sent. No other error during the sending has a
+/// source with `is_body`.
 fn is_of_the_request_body(error: &reqwest::Error) -> bool {
     error.is_request() && error.source().and_then(find).is_some_and(reqwest::Error::is_body)
 }

@@ -16,8 +16,8 @@ use crate::outcome::Outcome;
 /// A classifier for an error of your own that implements [`std::error::Error`], such as an `enum` with `#[source]`
 /// fields. Every response is a success, and [`outcome_of`] judges the error by its type and its sources. A timeout
 /// among the sources weighs 0.5. With the features `reqwest` and `tonic`, a `reqwest::Error` or a `tonic::Status` among
-/// the sources gets the same outcome as from the classifier of that client. The reason of an opening shows the text of
-/// the innermost source.
+/// the sources gets the same outcome as from the classifier of that client. When a failure opens the circuit, the
+/// reason shows the text of the innermost source.
 ///
 /// The error of the client must itself be one of the sources. `#[error(transparent)]` of thiserror hides the error of
 /// the client, because `source()` then skips the wrapped error. Timeouts then weigh 1.0, and mistakes of callers count.

@@ -1,5 +1,5 @@
-//! The default classifier, and its judgement of an error by the type of the error and of its sources. A timeout has
-//! [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), and a refusal in this process is ignored. The classifier of a known
+//! The default classifier, which judges an error by the type of the error and by the types of its sources. A timeout
+//! has [`Weight::TIMEOUT`](crate::Weight::TIMEOUT), and a refusal in this process is ignored. The classifier of a known
 //! client judges the error of that client. Every other error is a hard failure, and the module `cause` decides the kind
 //! of the failure.
 //!
@@ -27,11 +27,12 @@ use crate::sync::{AtomicBool, Relaxed};
 ///
 /// The error may be a `BoxError`, an `io::Error`, a timeout of tower or tokio, tower's `Overloaded`, or [`Rejected`] or
 /// [`Elapsed`] of this crate. With the feature `reqwest`, the error may be a `reqwest::Error`, and with the feature
-/// `tonic` a `tonic::Status` or a `tonic::transport::Error`. A `BoxError`, an `io::Error` and the errors of these two
-/// clients may also be inside an [`Error`](crate::Error) or a [`WithinError`]. An error of your own type is a hard
-/// failure, because its sources are not searched. An [`Error`](crate::Error) of an inner breaker around your type is a
-/// hard failure too. To search the sources, use [`StdErrorClassifier`](super::StdErrorClassifier), which also knows the
-/// text of the error. Otherwise the text is known only for the types that this paragraph lists.
+/// `tonic` a `tonic::Status` or a `tonic::transport::Error`. A `BoxError`, an `io::Error` and the errors of reqwest and
+/// tonic may also be inside an [`Error`](crate::Error) or a [`WithinError`]. An error of your own type is a hard
+/// failure, because this classifier cannot search the sources of that type. An [`Error`](crate::Error) of an inner
+/// breaker around your type is a hard failure too. To search the sources, use
+/// [`StdErrorClassifier`](super::StdErrorClassifier), which also knows the text of the error. Otherwise the text is
+/// known only for the types that this paragraph lists.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;
@@ -65,7 +66,7 @@ impl<Req, Res, Err: 'static> Classifier<Req, Res, Err> for DefaultClassifier {
 
 /// Judges an error and its sources by this table. The first three rows have priority over the other rows. If several
 /// errors in the chain match one of these three rows, the outermost of these errors decides. If no error matches the
-/// three rows, the first other row that matches an error decides:
+/// first three rows, the first of the other rows that matches an error decides:
 ///
 /// | the error or a source | outcome |
 /// |---|---|
@@ -142,7 +143,7 @@ pub(super) fn text_of_any<E: 'static>(error: &E) -> Option<String> {
     as_error(error).map(text_of)
 }
 
-/// Returns the error as `dyn Error`, or `None` if its type is neither `BoxError` nor a type that [`DefaultClassifier`]
+/// Returns the error as `dyn Error`, or `None` if `E` is neither `BoxError` nor a type that [`DefaultClassifier`]
 /// knows.
 pub(super) fn as_error<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
     let any: &dyn Any = error;
@@ -195,8 +196,8 @@ pub(super) fn not_ready(outcome: Outcome) -> Outcome {
 
 type AsError = fn(&dyn Any) -> Option<&(dyn StdError + 'static)>;
 
-/// Returns three conversions to `dyn Error`, of an `E`, of an [`Error`](crate::Error) with an `E` inside, and of a
-/// [`WithinError`] with an `E` inside. Typed layers and calls without tower return the two wrappers.
+/// Returns the conversions to `dyn Error` of an `E`, of an [`Error`](crate::Error) with an `E` inside, and of a
+/// [`WithinError`] with an `E` inside. Typed layers and calls without tower return errors in these two wrappers.
 const fn wrapped<E: StdError + 'static>() -> [AsError; 3] {
     [as_dyn::<E>, as_dyn::<Error<E>>, as_dyn::<WithinError<E>>]
 }
@@ -209,9 +210,9 @@ fn as_dyn<E: StdError + 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'st
 /// Returns the outcome of the outermost error in the chain that is a timeout, a refusal or a mistake of the caller.
 /// `None` if the chain has no such error.
 ///
-/// The outermost error must decide, because hyper wraps an error of the request body in its own error. In a proxy the
-/// request body can be the response body of another service. A timeout of that body says nothing about the service of
-/// this call.
+/// In a proxy, the request body can be the response body of another service. A timeout of that body says nothing about
+/// the service of this call. hyper wraps the timeout in an error for a failed request body. Therefore the outermost
+/// error must decide.
 pub(super) fn known(error: &(dyn StdError + 'static)) -> Option<Outcome> {
     chain(error).find_map(known_alone)
 }

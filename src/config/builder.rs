@@ -91,10 +91,9 @@ impl ConfigBuilder {
 
     /// Trips the circuit when the weights of the failures in the window reach this share of the calls in the window.
     ///
-    /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach the share.
-    /// The rule waits until the window has [`min_calls`](Self::min_calls) calls. With a time window, the rule
-    /// also waits until the circuit has been closed for the time of one bucket of the window, or for 1 s if a
-    /// bucket is longer.
+    /// Range: more than 0, at most 1. Default: 0.4, so that timeouts alone (weight 0.5) can reach the share. The rule
+    /// waits until the window has [`min_calls`](Self::min_calls) calls. With a time window, the rule also waits until
+    /// the circuit has been closed for the length of one bucket of the window, but at most 1 s.
     #[doc(alias = "failureRateThreshold")]
     pub const fn failure_rate(mut self, rate: f64) -> Self {
         self.config.rules.failure_rate = Some(rate);
@@ -109,16 +108,16 @@ impl ConfigBuilder {
 
     /// Sets the number of calls in the window that a rate rule needs. Default: 20.
     ///
-    /// Range: at least 1. With a rate rule and a call window, the number must not exceed the calls of that
-    /// window.
+    /// Range: at least 1. With a rate rule and a call window, the number must not exceed the number of calls that the
+    /// window holds.
     #[doc(alias = "minimumNumberOfCalls", alias = "MinimumThroughput")]
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.config.rules.min_calls = calls;
         self
     }
 
-    /// Trips the circuit when the weights of the failures since the last success add up to `n`,
-    /// however many calls the window has. Range: at least 1.
+    /// Trips the circuit when the weights of the failures since the last success add up to `n`. The number of calls in
+    /// the window does not matter. Range: at least 1.
     ///
     /// Default: [`consecutive_failures_raised_at_traffic(5)`](Self::consecutive_failures_raised_at_traffic).
     #[doc(alias = "failureThreshold")]
@@ -132,8 +131,8 @@ impl ConfigBuilder {
     /// window has [`min_calls`](Self::min_calls) calls, the limit is the larger of `n` and `min_calls`.
     /// Range: at least 1. Default: 5.
     ///
-    /// The limit is raised because five failures in a row happen by chance at 1 000 calls a second with 10 %
-    /// errors. The rate rule judges such traffic. Without a rate rule the limit stays `n`.
+    /// The limit is raised because at 1 000 calls a second with 10 % errors, five failures in a row happen by chance.
+    /// The rate rule judges a window with enough calls. Without a rate rule the limit stays `n`.
     pub const fn consecutive_failures_raised_at_traffic(mut self, n: u32) -> Self {
         self.config.rules.consecutive_failures = Some(n);
         self.config.rules.raised_at_traffic = true;
@@ -149,7 +148,7 @@ impl ConfigBuilder {
     /// Trips the circuit when the weights of the failures in the window add up to `score`. This rule is off
     /// by default.
     ///
-    /// Range: more than 0. With a call window, the score must not exceed the calls of that window.
+    /// Range: more than 0. With a call window, the score must not exceed the number of calls that the window holds.
     pub const fn failure_score(mut self, score: f64) -> Self {
         self.config.rules.failure_score = Some(score);
         self
@@ -157,31 +156,31 @@ impl ConfigBuilder {
 
     /// Trips the circuit when this share of the calls in the window took [`slower_than`](Self::slower_than) or longer.
     ///
-    /// Range: more than 0, at most 1. This rule is off by default, because the rule costs each call a reading of the
-    /// precise clock. A call that takes nearly as long as `slower_than`, or longer, costs a second reading. The rule
-    /// waits for enough calls in the same way as [`failure_rate`](Self::failure_rate).
+    /// Range: more than 0, at most 1. This rule is off by default, because each call must then read the precise clock.
+    /// A call that takes nearly as long as `slower_than`, or longer, reads the precise clock twice. Like
+    /// [`failure_rate`](Self::failure_rate), the rule waits until the window has enough calls.
     ///
     /// A call counts as slow once it has been under way for `slower_than`, even before its end. Therefore a service
-    /// that hangs can open the circuit before the first timeout. Such a hanging call counts until the call ends, until
-    /// the circuit changes its state, or for the length of the window (10 s if the window counts calls), whichever is
-    /// first. In a time window the successes from before the outage count for the length of the window. At a constant
-    /// rate of calls, the circuit opens about `slower_than + rate × (window − slower_than)` after the outage has begun.
-    /// In a window of the last calls, the hanging calls take the places of the oldest calls.
+    /// that hangs can open the circuit before the first timeout. Such a hanging call counts for the length of the
+    /// window (10 s if the window counts calls), but no longer than until the call ends or the circuit changes its
+    /// state. In a time window, successes before the outage count for the length of the window. At a constant rate of
+    /// calls, the circuit opens about `slower_than + rate × (window − slower_than)` after the outage has begun. In a
+    /// call window, the hanging calls replace the oldest calls.
     ///
-    /// A call that lasts longer than `slower_than` and the window together, such as a long poll, counts twice. The call
-    /// counts for the length of the window after the call has become slow, and again at its end. If a share `s` of the
-    /// calls of a healthy service takes longer than `slower_than`, choose a rate above `2s ÷ (1 + s)`, or give such
-    /// calls a circuit of their own.
+    /// A call that lasts longer than `slower_than` plus the length of the window, such as a long poll, counts twice.
+    /// The call counts first for the length of the window after the call has become slow, and then again when the call
+    /// ends. If a share `s` of the calls of a healthy service takes longer than `slower_than`, choose a rate above `2s
+    /// ÷ (1 + s)`, or give such calls a circuit of their own.
     ///
     /// The first call in each interval of a tenth of `slower_than`, or of a hundredth of the window if that is longer,
     /// checks for hanging calls. The interval is at least 1 ms. [`status`](crate::Circuit::status),
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics) and the runner of a health probe check for hanging calls
     /// too. The task of a registry with a store checks once a second. A permit that is leaked counts as a hanging call,
     /// and so does a call of a layer whose future is not polled. A call whose body is tracked counts as hanging only
-    /// until its response comes. The start and the end of a call each cost one atomic exchange more.
+    /// until its response comes. The check for hanging calls costs one more atomic exchange at the start and at the end
+    /// of each call.
     ///
-    /// While the rule is on, a probe that took `slower_than` or longer has failed, because it is as slow as the calls
-    /// that the rule counts.
+    /// While the rule is on, a probe that takes `slower_than` or longer fails.
     #[doc(alias = "slowCallRateThreshold")]
     pub const fn slow_call_rate(mut self, rate: f64) -> Self {
         self.slow_call_rate = Some(rate);
@@ -196,26 +195,26 @@ impl ConfigBuilder {
         self
     }
 
-    /// Rejects a share of the calls, instead of all, while the service accepts fewer than one of `k` requests. This
-    /// setting is off by default.
+    /// Rejects a share of the calls while the service accepts less than one in `k` requests, instead of opening the
+    /// circuit at once. This setting is off by default.
     ///
     /// Of the requests in the window, the share `(requests - k × accepts) ÷ (requests + 1)` is rejected with
     /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the
     /// calls that did not fail. The weight of a failure does not matter. The requests are all calls and the rejections
     /// of the throttle. No rule counts these rejections as failures. The share is 0 until the window has
     /// [`min_calls`](Self::min_calls) requests. So an overloaded service gets at most `k` times the calls that it
-    /// accepts, and a service that answers 60 % of its calls loses none at the usual `k` of 2. The formula is that of
-    /// Google's *Site Reliability Engineering*, chapter "Handling Overload".
+    /// accepts. At the usual `k` of 2, no call is rejected if the service answers 60 % of the calls. The formula comes
+    /// from Google's *Site Reliability Engineering*, chapter "Handling Overload".
     ///
-    /// Range of `k`: 1.1 to 100, usually 2. A higher `k` rejects less and finds the recovery earlier. Needs a window of
-    /// time.
+    /// Range of `k`: 1.1 to 100, usually 2. With a higher `k`, the circuit rejects fewer calls and detects the recovery
+    /// earlier. Needs a time window.
     ///
     /// While the throttle is on, the failure rate opens the circuit only at
     /// [`throttled_failure_rate`](Self::throttled_failure_rate). The other rules, such as failures in a row, open the
     /// circuit as always, so that a dead service gets no calls.
     ///
-    /// A caller that waits until a call may pass is not rejected by the throttle, as with a [`ramp`](Self::ramp). Each
-    /// instance of a fleet throttles by its own calls.
+    /// The throttle does not reject a caller that waits for admission, see [`ramp`](Self::ramp). Each instance of a
+    /// fleet throttles by its own calls.
     #[doc(alias = "adaptive throttling", alias = "client-side throttling")]
     pub const fn throttle(mut self, k: f64) -> Self {
         self.throttle = Some(k);
@@ -225,15 +224,15 @@ impl ConfigBuilder {
     /// Sets the share of failed calls that opens the circuit while a [`throttle`](Self::throttle) is set. The share is
     /// ignored if [`failure_rate`](Self::failure_rate) is higher or off.
     ///
-    /// Range: more than 0, at most 1. Default: 0.95, which timeouts alone never reach, because each weighs 0.5. Without
-    /// [`throttle`](Self::throttle) this setting has no effect.
+    /// Range: more than 0, at most 1. Default: 0.95, which timeouts alone never reach, because each timeout weighs 0.5.
+    /// Without [`throttle`](Self::throttle) this setting has no effect.
     pub const fn throttled_failure_rate(mut self, rate: f64) -> Self {
         self.throttled_failure_rate = rate;
         self
     }
 
-    /// Sets the window, which contains the last calls or the last seconds that the rules judge. Default:
-    /// `Window::time` of 10 s.
+    /// Sets the window, which contains the calls that the rules judge. The window holds either the last calls or the
+    /// calls of the last seconds. Default: `Window::time` of 10 s.
     #[doc(alias = "SamplingDuration")]
     pub const fn window(mut self, window: Window) -> Self {
         self.config.window = window;
@@ -247,7 +246,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets the way in which an open circuit recovers. Default: [`Recovery::Automatic`].
+    /// Sets the way in which an open circuit returns to closed. Default: [`Recovery::Automatic`].
     pub const fn recovery(mut self, recovery: Recovery) -> Self {
         self.config.recovery = recovery;
         self
@@ -262,9 +261,9 @@ impl ConfigBuilder {
 
     /// Sets the number of probes that can be under way at the same time. Range: 1 to 1 000. Default: 1.
     ///
-    /// A half-open circuit admits no more probes than its verdict needs. A verdict needs at most the sum of `probes`
-    /// and the tolerated failures. After a probe has ended without a verdict, one more probe than this number can be
-    /// under way, so that the circuit admits both requests of a hedged call.
+    /// A half-open circuit admits only as many probes as the decision to close or to reopen needs, which is at most the
+    /// sum of `probes` and the tolerated failures. After a probe has ended without a verdict, one more probe than
+    /// `probes_in_flight` can be under way, so that the circuit admits both requests of a hedged call.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
         self.config.probes.in_flight = probes;
         self
@@ -274,8 +273,8 @@ impl ConfigBuilder {
     /// the first failure reopens the circuit. A failure that [`trips_at_once`](crate::Failure::trips_at_once) is never
     /// tolerated.
     ///
-    /// In a fleet, the number is a limit for the failed probes of all instances together, in each half-open phase. A
-    /// phase that has lasted for `quiet_after` tolerates no failure.
+    /// In a fleet, the number limits the failed probes of all instances together, in each half-open phase. After a
+    /// fleet has been half-open for `quiet_after`, the fleet tolerates no failure.
     pub const fn probe_failures_tolerated(mut self, failures: u32) -> Self {
         self.config.probes.failures_tolerated = failures;
         self
@@ -293,42 +292,43 @@ impl ConfigBuilder {
     ///
     /// The circuit closes after `probe_deadline` if three probes in a row end without a verdict, because their callers
     /// give up early or the classifier ignores their results. This rule holds only while no probe succeeds, fails or is
-    /// overdue. The circuit closes and does not open, because a closed circuit judges by more calls than its probes.
-    /// The circuit closes before `probe_deadline` if a closed circuit would have counted these probes as failures with
-    /// a total weight of 1.5 or more, as with three dropped permits.
+    /// overdue. The circuit closes and does not open, because a closed circuit can judge by more calls. The circuit
+    /// closes before `probe_deadline` if a closed circuit would have counted these probes as failures with a total
+    /// weight of 1.5 or more, as with three dropped permits.
     ///
-    /// A circuit that closed in this way opens again as soon as failures before its first success weigh 0.5 together.
-    /// This limit is checked before the rules. The circuit then opens for the next longer open duration.
+    /// A circuit that closed without a verdict opens again if failures with a total weight of 0.5 come before the first
+    /// success. This limit is checked before the rules. The circuit then opens for the next longer open duration.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self
     }
 
-    /// Sets the time after which one success closes a half-open circuit if no probe has failed. With this
-    /// setting, a service that has too few calls for all [`probes`](Self::probes) can recover. Range: 1 ms to
-    /// 365 days. Default: 60 s.
+    /// Sets the time in the half-open state after which one success closes the circuit if no probe has failed. With
+    /// this setting, a circuit that has too few calls for all [`probes`](Self::probes) can close. Range: 1 ms to 365
+    /// days. Default: 60 s.
     pub const fn quiet_after(mut self, duration: Duration) -> Self {
         self.config.probes.quiet_after = duration;
         self
     }
 
     /// Sets the duration of the ramp, which is the time after a closing in which the circuit admits only a share of the
-    /// calls. The share grows linearly to all calls, and is a tenth at least. So a service that has just recovered is
-    /// not brought down again by all calls at once.
+    /// calls. The share grows linearly to all calls, and is a tenth at least. Without a ramp, all calls at once could
+    /// overload a service that has just recovered.
     ///
-    /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if this instance decides the closing, and 10 s if a
-    /// fleet (`Sharing::Quorum` or `Sharing::Follow`) decides the closing, because all instances of the fleet close in
-    /// the same moment.
+    /// Range: 0 to 1 h, where 0 means no ramp. Default: no ramp if this instance alone decides to close, and 10 s if a
+    /// fleet (`Sharing::Quorum` or `Sharing::Follow`) decides to close, because all instances of the fleet close at the
+    /// same moment.
     ///
     /// A call that is not admitted is rejected with [`RejectReason::Ramp`](crate::RejectReason::Ramp), and its
     /// `retry_after` is the rest of the ramp, at most 1 s. At a constant rate of calls, 49.5 % of the calls during a
     /// ramp are rejected. While the ramp lasts, `min_calls` and `consecutive_failures` are a quarter of the configured
-    /// values, rounded up and at least 2, so that the circuit opens early if the service falls over again. The reason
-    /// of such an opening is [`Reason::Relapsed`](crate::Reason::Relapsed).
+    /// values, rounded up and at least 2, so that the circuit opens early if the service fails again. The reason is
+    /// then [`Reason::Relapsed`](crate::Reason::Relapsed).
     ///
-    /// A ramp follows each closing by probes or by a fleet. A reset by an operator has no ramp. A caller that waits
-    /// until a call may pass is not rejected, as in [`Circuit::acquire`](crate::Circuit::acquire) and in a service with
-    /// [`WhenOpen::Pend`](crate::WhenOpen::Pend), so that only the lowered thresholds apply.
+    /// A ramp follows each closing by probes or by a fleet. A reset by an operator has no ramp. The ramp does not
+    /// reject a caller that waits for admission, as in [`Circuit::acquire`](crate::Circuit::acquire) and in a service
+    /// with [`WhenOpen::Pend`](crate::WhenOpen::Pend). For such a caller, only the lower `min_calls` and
+    /// `consecutive_failures` matter.
     #[doc(alias = "slowStart", alias = "slow_start")]
     pub const fn ramp(mut self, ramp: Duration) -> Self {
         self.ramp = Some(ramp);
@@ -338,9 +338,9 @@ impl ConfigBuilder {
     /// Sets the address at which the service reports its health, `http://HOST[:PORT]/PATH` or
     /// `grpc://HOST:PORT[/SERVICE]` (`grpc.health.v1.Health/Check`). Default: no address. Needs the feature `health`.
     ///
-    /// The task of a registry with a store checks the address while the circuit is not closed, and ends the opening
-    /// with the first success. Without such a task, spawn [`Circuit::health_probe`](crate::Circuit::health_probe). The
-    /// status 2xx and `SERVING` are successes. Redirects are not followed.
+    /// The task of a registry with a store checks the address while the circuit is not closed. The first success ends
+    /// the open state. Without such a task, spawn [`Circuit::health_probe`](crate::Circuit::health_probe). The status
+    /// 2xx and `SERVING` are successes. Redirects are not followed.
     ///
     /// Range: up to 1000 visible ASCII characters, without TLS and without credentials. For another check, use
     /// [`Circuit::probe_with`](crate::Circuit::probe_with).
@@ -350,24 +350,24 @@ impl ConfigBuilder {
     }
 
     /// Sets the interval from the end of a check of [`health`](Self::health) to the beginning of the next check. The
-    /// first check begins one interval after the opening. Each interval varies by up to 20 %. The instances of a fleet
-    /// wait longer, so that the fleet makes about one check in each interval. Range: 10 ms to 1 h. Default: 1 s. Needs
-    /// [`health`](Self::health).
+    /// first check begins one interval after the circuit has opened. Each interval varies by up to 20 %. The instances
+    /// of a fleet wait longer, so that the fleet makes about one check in each interval. Range: 10 ms to 1 h. Default:
+    /// 1 s. Needs [`health`](Self::health).
     pub const fn health_every(mut self, every: Duration) -> Self {
         self.health.every = Some(every);
         self
     }
 
-    /// Sets the deadline of a check of [`health`](Self::health). Range: 1 ms to 60 s. Default: 1 s. Needs
-    /// [`health`](Self::health).
+    /// Sets the longest duration of a check of [`health`](Self::health). A check that takes longer fails. Range: 1 ms
+    /// to 60 s. Default: 1 s. Needs [`health`](Self::health).
     pub const fn health_deadline(mut self, deadline: Duration) -> Self {
         self.health.deadline = Some(deadline);
         self
     }
 
-    /// If `required` is true, no call of a user is a probe until a check of [`health`](Self::health) has succeeded
-    /// since the opening. [`HealthProbe::required`](crate::health::HealthProbe::required) describes the limits of this
-    /// rule. Default: `false`. Needs [`health`](Self::health).
+    /// Sets whether a check of [`health`](Self::health) must succeed before an open circuit admits calls as probes.
+    /// [`HealthProbe::required`](crate::health::HealthProbe::required) describes the limits of this setting. Default:
+    /// `false`. Needs [`health`](Self::health).
     pub const fn health_required(mut self, required: bool) -> Self {
         self.health.required = required;
         self
@@ -376,28 +376,28 @@ impl ConfigBuilder {
     /// Puts the circuits of this configuration into a group, of which only a share may be open at the same time.
     /// Default: no group.
     ///
-    /// Each circuit counts for itself, so that two circuits of one configuration are two members. A circuit that meets
-    /// a rule while its group has no open slot stays closed. This holds for every automatic opening, even for a failure
-    /// that [trips at once](crate::Failure::trips_at_once) and has a `retry_after`. Therefore do not put a circuit into
-    /// a group if its service must get no calls during its `Retry-After`. See [`Group`].
+    /// Two circuits of one configuration are two members of the group. A circuit that should trip stays closed while
+    /// the largest allowed share of its group is open. This holds even for a failure that [trips at
+    /// once](crate::Failure::trips_at_once) and has a `retry_after`. Therefore do not put a circuit into a group if its
+    /// service must get no calls during its `Retry-After`. See [`Group`].
     pub fn group(mut self, group: &Group) -> Self {
         self.group = Some(group.clone());
         self
     }
 
-    /// Counts a dropped call as a failure of weight 0.5 if the caller drops the call this long after its start or
-    /// later. Default: 1 s.
+    /// Sets the time after which a dropped call counts as a failure of weight 0.5. The time begins with the call.
+    /// Default: 1 s.
     ///
     /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker. Otherwise such a timeout
-    /// drops every hanging call before the call counts as a failure. If the caller set a shorter deadline for the call
+    /// drops every hanging call before a drop counts as a failure. If the caller set a shorter deadline for the call
     /// itself, the failure weighs in proportion to the wait, see [`Failure::deadline`](crate::Failure::deadline).
     pub const fn cancelled_counts_after(mut self, duration: Duration) -> Self {
         self.config.cancelled_counts_after = Some(duration);
         self
     }
 
-    /// Never counts a dropped call, and never counts a deadline that the caller set for the call itself. Only
-    /// a timeout inside the breaker then detects a service that hangs.
+    /// Ignores each dropped call, and each exceeded deadline that the caller had set for the call itself. Only a
+    /// timeout inside the breaker then detects a service that hangs.
     pub const fn cancelled_never_counts(mut self) -> Self {
         self.config.cancelled_counts_after = None;
         self
@@ -413,18 +413,18 @@ impl ConfigBuilder {
     /// Spreads the counts of the circuit over the threads from the start. By default a circuit is spread once threads
     /// have updated its shared counts 256 times within a second.
     ///
-    /// In circuits that are spread, some threads of the process have counts of their own. The number of these threads
-    /// is the number of cores plus one, but at least 3 and at most 33. The first threads that call a spread circuit get
-    /// such counts, and each keeps its counts until the thread ends. All other threads share the window, and wait for
-    /// each other. The decisions of a circuit do not depend on being spread. With the default rules and window, a
-    /// spread circuit takes up to 4 KiB on 8 cores. The counts of a call window are never spread.
+    /// In a spread circuit, some threads of the process have counts of their own. The number of these threads is the
+    /// number of cores plus one, but at least 3 and at most 33. The first threads that call a spread circuit get counts
+    /// of their own, and keep them until the thread ends. All other threads share the window, and wait for each other.
+    /// A spread circuit makes the same decisions as other circuits. With the default rules and window, a spread circuit
+    /// takes up to 4 KiB on 8 cores. The counts of a call window are never spread.
     pub const fn sharded(mut self) -> Self {
         self.config.sharded = true;
         self
     }
 
-    /// Measures the duration of each call, for `circuit_breaker_call_duration_seconds`. This setting is off
-    /// by default, because each call costs two readings of the precise clock.
+    /// Measures the duration of each call, for `circuit_breaker_call_duration_seconds`. This setting is off by default,
+    /// because each call must then read the precise clock twice.
     pub const fn measure_durations(mut self) -> Self {
         self.config.durations = true;
         self
@@ -434,7 +434,8 @@ impl ConfigBuilder {
     /// after an operator has tripped the circuit. An early reset would send calls to a service that is still down.
     /// [`Order::force`](crate::operation::Order::force) resets the circuit nevertheless.
     ///
-    /// A reopening does not restart this time. Range: up to 365 days, where zero means no cooldown. Default: 60 s.
+    /// A return from half-open to open does not restart this time. Range: up to 365 days, where zero means no cooldown.
+    /// Default: 60 s.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.config.reset_cooldown = cooldown;
         self
@@ -466,13 +467,13 @@ impl ConfigBuilder {
         self
     }
 
-    /// Omits the observers that the features `metrics` and `tracing` add to every circuit.
+    /// Creates the circuit without the observers that the features `metrics` and `tracing` add by default.
     pub const fn without_shipped_observers(mut self) -> Self {
         self.config.shipped_observers = false;
         self
     }
 
-    /// Replaces the name, and sets the label in metrics, for a keyed circuit.
+    /// Replaces the name of the circuit, and sets its label in metrics. Only keyed circuits need this function.
     #[cfg(feature = "keyed")]
     pub(crate) fn named(mut self, name: &str, label: Arc<Label>) -> Self {
         (self.config.name, self.config.label) = (name.into(), Some(label));
@@ -483,7 +484,7 @@ impl ConfigBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the first field that can never work, its value and the allowed range.
+    /// [`ConfigError`] names the first setting that can never work, with its value and the allowed range.
     pub fn build(mut self) -> Result<Config, ConfigError> {
         check_name(&self.config.name)?;
         if is_reserved(&self.config.name) {
@@ -534,8 +535,8 @@ impl ConfigBuilder {
         Ok(is_set.then(|| Box::new(RareSettings { ramp, throttle, health, group })))
     }
 
-    /// Raises the limit of the failure rate of a throttled circuit to `throttled_failure_rate`, because the throttle
-    /// relieves a service that fails only some of its calls.
+    /// Raises the limit of the failure rate of a throttled circuit to `throttled_failure_rate`. If a service fails only
+    /// some of its calls, the throttle already reduces the load, so the circuit need not open.
     fn throttle_rules(&mut self) {
         let Rules { failure_rate, is_throttled, .. } = &mut self.config.rules;
         *is_throttled = self.throttle.is_some();
@@ -651,10 +652,10 @@ fn check_duration(field: &'static str, value: Duration, least: Duration) -> Resu
 /// The default limit of the failure rate while a throttle is set.
 const THROTTLED_FAILURE_RATE: f64 = 0.95;
 
-/// The longest duration of a ramp that is allowed.
+/// The longest duration that the user can set for a ramp.
 const LONGEST_RAMP: Duration = Duration::from_secs(3600);
 
-/// The default time for which a registry refuses a reset.
+/// The default time for which a registry refuses a reset after the circuit has opened.
 pub(crate) const RESET_COOLDOWN: Duration = Duration::from_secs(60);
 
 /// The default time between two checks of a health address.
@@ -662,5 +663,5 @@ const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// The default deadline of a check of a health address.
 pub(crate) const HEALTH_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The default limit for the share of failed calls. [`Rules::rate_limit`] returns this limit also if the rule is off.
+/// The default limit for the share of failed calls. [`Rules::rate_limit`] returns this limit, too, if the rule is off.
 pub(super) const FAILURE_RATE: f64 = 0.4;

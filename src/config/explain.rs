@@ -91,7 +91,7 @@ fn recovery(config: &Config, text: &mut String) -> std::fmt::Result {
         Recovery::Automatic => writeln!(text, "The circuit stays open for {}.", config.open)?,
     }
     let (successes, deadline) = (probes.successes, probes.deadline);
-    // The circuit admits no more probes than its verdict can need.
+    // The circuit never admits more probes at a time than a verdict (to close or to reopen) can need.
     let in_flight = probes.in_flight.min(successes + probes.failures_tolerated);
     let (in_flight, successes) = (some(in_flight, "probe"), some(successes, "success"));
     writeln!(text, "Then the circuit admits {in_flight} at a time, and closes after {successes}.")?;

@@ -1,9 +1,9 @@
 //! The address at which a service reports its health, and the times of the checks.
 //!
 //! An address is `http://HOST[:PORT]/PATH` or `grpc://HOST:PORT[/SERVICE]`, without TLS and without credentials,
-//! because a health endpoint is usually inside the network of its service. For any other check, the application gives a
-//! closure with its own client. This module checks the form of an address, and the module `health` connects to the
-//! address.
+//! because a health endpoint is usually inside the network of its service. For any other check, the application passes
+//! a closure that uses its own client. This module checks the form of an address, and the module `health` connects to
+//! the address.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::ConfigError;
 use crate::shown::{forges, quoted};
 use crate::state::Exact;
 
-/// The settings of the health probes at an address.
+/// The settings of the health probes, which check the health of a service at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HealthSettings {
     pub(crate) address: String,
@@ -33,7 +33,8 @@ impl HealthSettings {
     }
 }
 
-/// Checks the interval and the deadline of health probes. Each is given with the name of its field for the error.
+/// Checks the ranges of the interval and the deadline of health probes. Each parameter also has the name of its field,
+/// for the error.
 pub(crate) fn check_times(
     every: (&'static str, Duration),
     deadline: (&'static str, Duration),
@@ -46,7 +47,7 @@ pub(crate) fn check_times(
     Ok(())
 }
 
-/// The parts of an address that was read and checked.
+/// The parts of a valid health address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HealthAddress {
     pub(crate) protocol: Protocol,
@@ -57,7 +58,7 @@ pub(crate) struct HealthAddress {
     pub(crate) authority: String,
 }
 
-/// The protocol of an address, with the part of the address that only this protocol has.
+/// The protocol of an address. Each variant holds the part of the address that only this protocol has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http {
@@ -65,13 +66,13 @@ pub(crate) enum Protocol {
         path: String,
     },
     Grpc {
-        /// The service in the request. Empty for the whole server.
+        /// The name of the service in the request. An empty name means the whole server.
         service: String,
     },
 }
 
 impl HealthAddress {
-    /// Reads an address.
+    /// Parses and checks a health address.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The open duration of a circuit with its backoff and jitter, and the way in which an open circuit recovers.
+//! The open duration of a circuit with backoff and jitter, and the way in which an open circuit returns to closed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ enum Shape {
 }
 
 impl OpenDuration {
-    /// The duration of the first opening with the default settings.
+    /// The default duration of the first open state, before any backoff.
     pub(crate) const DEFAULT_BASE: Duration = Duration::from_secs(5);
-    /// The limit of the open duration with the default settings.
+    /// The default limit of the open duration.
     pub(crate) const DEFAULT_MAX: Duration = Duration::from_secs(60);
 
     /// Returns a duration that is the same for each opening, without jitter. Range: 1 ms to 365 days.
@@ -36,9 +36,9 @@ impl OpenDuration {
     /// Returns a duration of `base` that doubles with each opening in a row up to `max`, with a jitter of 10 %.
     ///
     /// Range: 1 ms to 365 days, and `base` must not exceed `max`. Without
-    /// [`open_for`](crate::config::ConfigBuilder::open_for) a circuit has 5 s and 60 s. The number of openings in a row
-    /// stops growing when the duration reaches `max`. The number falls by one each time the circuit has been closed for
-    /// as long as the open duration of its last opening.
+    /// [`open_for`](crate::config::ConfigBuilder::open_for), `base` is 5 s and `max` is 60 s. The number of openings in
+    /// a row stops growing when the duration reaches `max`. The number falls by one each time the circuit has been
+    /// closed for as long as the open duration of its last opening.
     #[must_use]
     pub const fn exponential(base: Duration, max: Duration) -> Self {
         Self { shape: Shape::Exponential { base, max }, jitter: 0.1 }
@@ -64,8 +64,8 @@ impl OpenDuration {
         self
     }
 
-    /// Returns the open duration for the opening number `attempt` in a row, counted from 1. `random` is between 0 and 1
-    /// and selects a value within the jitter.
+    /// Returns the open duration with jitter. `attempt` is the number of openings in a row, counted from 1. `random` is
+    /// between 0 and 1, and selects a value within the range of the jitter.
     pub(crate) fn of(&self, attempt: u32, random: f64) -> Duration {
         let nominal = match &self.shape {
             Shape::Fixed(duration) => *duration,
@@ -73,12 +73,11 @@ impl OpenDuration {
                 let doublings = attempt.saturating_sub(1).min(31);
                 base.saturating_mul(1 << doublings).min(*max)
             }
-            // The function is foreign code that runs under the mutex of the circuit, perhaps while a permit is dropped.
-            // Therefore its panic must be caught.
+            // The function is foreign code that runs under the mutex of the circuit, and can run while a permit is
+            // dropped. Therefore a panic of the function must be caught.
             Shape::Function(function) => guarded(|| function(attempt.max(1))).unwrap_or(AFTER_A_PANIC),
         };
-        // The duration is limited before the multiplication, because the multiplication would otherwise
-        // overflow.
+        // The limit comes before the multiplication, because the product of a longer duration could overflow.
         let nominal = nominal.clamp(SHORTEST, LONGEST);
         nominal.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).clamp(SHORTEST, LONGEST)
     }
@@ -99,8 +98,8 @@ impl OpenDuration {
         }
     }
 
-    /// Returns the longest time that an opening can last. This is the longest duration with its jitter, or the limit of
-    /// a `Retry-After` if this limit is longer.
+    /// Returns the longest time for which one opening can keep the circuit open. The result is the longest open
+    /// duration plus jitter, or the limit of a `Retry-After` if that limit is longer.
     pub(crate) fn longest(&self) -> Duration {
         let nominal = match self.shape {
             Shape::Fixed(duration) => duration,
@@ -110,7 +109,7 @@ impl OpenDuration {
         nominal.min(LONGEST).mul_f64(1.0 + self.jitter).max(LONGEST_RETRY_AFTER)
     }
 
-    /// Returns the value in the spelling of a settings file. A function has no such spelling, so the text
+    /// Returns the open duration in the spelling of a settings file. A function has no such spelling, so the text
     /// describes the function.
     pub(super) fn setting(&self) -> String {
         let jitter = self.jitter;
@@ -125,8 +124,8 @@ impl OpenDuration {
         }
     }
 
-    /// Returns the field, the value and the allowed range of the first setting that is not allowed. `None` if all are
-    /// allowed.
+    /// Returns the field, the value and the allowed range of the first invalid setting. `None` if all settings are
+    /// valid.
     pub(crate) fn fault(&self) -> Option<(&'static str, String, String)> {
         let range = |field, duration: Duration, max: Duration| {
             let allowed = format!("{} to {}", Exact(SHORTEST), Exact(max));

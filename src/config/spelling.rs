@@ -12,8 +12,8 @@ use crate::state::Exact;
 use crate::window::{Shape, Window};
 
 impl Config {
-    /// Returns the settings in which `other` differs, each as a name with both values. Clocks and observers
-    /// are not compared.
+    /// Returns the settings that differ between `self` and `other`, each as a name with both values. Clocks and
+    /// observers are not compared.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let pairs = values(self).into_iter().zip(values(other));
         let differ = pairs.filter(|(present, requested)| present != requested);
@@ -46,8 +46,7 @@ pub(super) fn values(config: &Config) -> [(&'static str, String); 28] {
         ("failure_score", number(failure_score)),
         ("slow_call_rate", number(slow_call_rate.map(|(rate, _)| rate))),
         ("slower_than", slow_call_rate.map_or_else(off, |(_, slower_than)| exact(slower_than))),
-        // `throttled_failure_rate` is missing in this list, because `build` has already put its value into the failure
-        // rate.
+        // This list has no `throttled_failure_rate`, because `build` has already copied that rate into `failure_rate`.
         ("throttle", number(config.throttle())),
         ("window", window(config.window)),
         ("open_for", config.open.setting()),

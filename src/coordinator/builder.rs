@@ -117,9 +117,9 @@ impl RegistryBuilder {
     }
 
     /// Sets the number of votes that open a circuit in the whole fleet with [`Sharing::Quorum`]. The number is this
-    /// `share` of the live members, rounded up, but at least `at_least` and at most 10. An instance that has been alone
-    /// for 20 s needs no vote but its own. While the number of members is not known, at least two votes are needed. The
-    /// setting has no effect with [`Sharing::Follow`], where one vote is always enough.
+    /// `share` of the live members, rounded up, but at least `at_least` and at most 10. An instance that has been the
+    /// only member for 20 s needs only its own vote. While the number of members is not known, at least two votes are
+    /// needed. The setting has no effect with [`Sharing::Follow`], where one vote is always enough.
     ///
     /// Range: 1 to 10 votes, and a share of 0 to 1. Default: 2 votes, and a share of 0.1. If one vote is enough, one
     /// instance with a bad network path opens the circuits of all instances that had no successful call recently.
@@ -132,18 +132,18 @@ impl RegistryBuilder {
     /// in `poll_ready`. Without tower, [`call`](crate::Circuit::call) and its variants,
     /// [`acquire`](crate::Circuit::acquire) and [`acquire_blocking`](crate::Circuit::acquire_blocking) wait.
     /// [`try_acquire`](crate::Circuit::try_acquire) and [`call_blocking`](crate::Circuit::call_blocking) do not wait,
-    /// because they could block the thread that makes the restore.
+    /// because a wait could block the thread that runs the restore.
     ///
-    /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins when the circuit is created, or
-    /// with [`start`](Registry::start) or [`restore`](Registry::restore) if that is later.
+    /// Range: up to 60 s. Default: zero, so that no call waits. The duration begins with the creation of the circuit,
+    /// but not before [`start`](Registry::start) or [`restore`](Registry::restore) is called.
     ///
-    /// The services of keyed circuits wait for the restore of all circuits under their prefix that are not closed in
-    /// the store. Calls without tower do not wait for these circuits. The duration begins when the keyed circuits are
-    /// built, or with the start if that is later.
+    /// A service of keyed circuits waits for the restore of all circuits that have the same prefix and are not closed
+    /// in the store. The wait begins when the keyed circuits are built, but not before the start of the registry. Calls
+    /// without tower do not wait for these circuits.
     ///
-    /// The first call of a key that is new after the restore does not wait for the record of the key. The record of
-    /// such a key is usually closed. The restore has already created the circuits of all records that were not closed,
-    /// if there was room. The exception is a record that another instance has opened since.
+    /// After the restore, the first call of a new key does not wait for the record of the key, because that record is
+    /// usually closed. The restore has already created the circuits of all records that were not closed, if there was
+    /// room. The exception is a circuit that another instance has opened after the restore.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
@@ -152,7 +152,7 @@ impl RegistryBuilder {
     /// Sets the longest duration of an operation of the store. Range: 10 ms to 60 s. Default: 2 s.
     ///
     /// A store derives its own limits for connections, answers and statements from this duration. A new connection to
-    /// PostgreSQL with TLS needs about ten round trips, so that a database 250 ms away needs 5 s.
+    /// PostgreSQL with TLS needs about ten round trips, so set 5 s for a database with a round-trip time of 250 ms.
     pub const fn store_timeout(mut self, timeout: Duration) -> Self {
         self.terms.timeout = timeout;
         self
@@ -177,7 +177,7 @@ impl RegistryBuilder {
     /// `other` is for all others. Range: 1 s to 365 days. Default: 24 h and 1 h.
     ///
     /// A record lives longer if the open duration or the hold of its circuit ends later. A record does not expire if
-    /// only an operator can end its state.
+    /// only an operator can end the state of the circuit.
     pub const fn ttl(mut self, open: Duration, other: Duration) -> Self {
         self.terms.ttl = Ttl { open, other };
         self
@@ -185,8 +185,9 @@ impl RegistryBuilder {
 
     /// Sets the times to live of the record of one circuit, as [`ttl`](Self::ttl) does for all circuits.
     ///
-    /// `circuit` may be a pattern, the beginning of names with a `*` at its end, as in `host:*` for the keyed circuits
-    /// of a prefix. A name is more specific than a pattern, and the longest pattern wins.
+    /// `circuit` is a name or a pattern. A pattern is the beginning of names and a `*`, such as `host:*` for the keyed
+    /// circuits with the prefix `host`. A full name has priority over a pattern, and a longer pattern has priority over
+    /// a shorter pattern.
     ///
     /// Range of the name: 1 to 200 bytes of printable text without spaces, with a `*` only at the end, but not `*`
     /// alone.
@@ -222,15 +223,15 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the largest number of checks of health probes that the background task makes at the same time, over all
-    /// circuits. Further checks wait. Range: 1 to 1000. Default: 16.
+    /// Sets the largest number of health checks that the background task makes at the same time, over all circuits.
+    /// Further checks wait. Range: 1 to 1000. Default: 16.
     pub const fn health_probes_at_once(mut self, probes: u16) -> Self {
         self.terms.health_probes = probes;
         self
     }
 
     /// Sets the seed of jitter and ids, for tests that must give the same result in each run. Two registries on one
-    /// store must not have the same seed, because their ids would be equal.
+    /// store must not have the same seed, because the two registries would create equal ids.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.terms.seed = Some(seed);
         self

@@ -1,7 +1,7 @@
-//! The path of an order from the registry to the store.
+//! The path of an operator's order from the registry to the store.
 //!
 //! The registry reserves room for the audit row of the order, registers for the result, and waits for the result. The
-//! background task writes the act, in the desk of the circuit.
+//! desk of the circuit (the part of the background task for this circuit) writes the act.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) enum NoRoom {
     Unwritable(u32),
 }
 
-/// A handle of the registry to its coordinator, for orders.
+/// The handle through which a registry sends orders to its coordinator (the background task).
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery(Arc<Hub>);
 
@@ -38,7 +38,7 @@ impl Registry {
 }
 
 impl Delivery {
-    /// Reserves room for the audit row of an order, because a full outbox would lose the row of another act.
+    /// Reserves room for the audit row of an order, because an outbox that is full drops the oldest row.
     /// [`withdraw`](Self::withdraw) gives the room back if the order is not carried out. Returns an error if the outbox
     /// is full, or if the record of the circuit cannot be overwritten.
     pub(crate) fn admit(&self, circuit: &str) -> Result<(), NoRoom> {
@@ -49,7 +49,7 @@ impl Delivery {
         if let Some(version) = unwritable {
             return Err(NoRoom::Unwritable(version));
         }
-        // Orders that the task has not read yet are added, because their rows are not in the outbox yet.
+        // Orders that the task has not read yet also count, because the rows of these orders are not in the outbox yet.
         let mut inbox = self.0.inbox.lock();
         let waiting = rows + inbox.orders;
         if waiting >= self.0.terms.outbox {
@@ -65,14 +65,14 @@ impl Delivery {
         inbox.orders = inbox.orders.saturating_sub(1);
     }
 
-    /// Registers for the result of an order, and returns the receiver of the result. Call this before the order is
-    /// carried out. Otherwise the result could be sent before the receiver is registered.
+    /// Registers for the result of an order, and returns the receiver of the result. Call this function before the
+    /// order is carried out. Otherwise the result could be sent before the receiver is registered.
     pub(crate) fn expect(&self, circuit: &str, id: &str) -> oneshot::Receiver<Fate> {
         self.0.waiters.add(circuit, id)
     }
 
     /// Registers for the audit row of an order, and returns the receiver that is notified once the audit has the row.
-    /// Call this before the order is carried out.
+    /// Call this function before the order is carried out.
     pub(crate) fn expect_row(&self, circuit: &str, order: &Order) -> oneshot::Receiver<()> {
         self.0.waiters.add_row(&order_row_id(circuit, order))
     }
@@ -85,15 +85,15 @@ impl Delivery {
     }
 
     /// Queries the result of an earlier order. The task also writes the audit row of the order again, because the
-    /// instance that got the order first may have ended before it wrote the row.
+    /// instance that got the order first may have stopped before the row was written.
     pub(crate) fn query(&self, circuit: &str, order: &Order) {
         self.0.inbox.lock().repeated.push((circuit.to_owned(), order.clone()));
         self.0.called.notify_one();
     }
 
-    /// Waits for the result of an order and then for its audit row, together at most for the timeout of the store. Does
-    /// not wait if `patient` is false. Returns the result of the order, together with an error if the row is not stored
-    /// yet. Returns only an error if the result is not known yet. Both errors state the reason.
+    /// Waits for the result of an order and then for its audit row. The two waits together last at most for the timeout
+    /// of the store. Does not wait if `patient` is false. Returns the result of the order, together with an error if
+    /// the row is not stored yet. Returns only an error if the result is not known yet. Each error states its reason.
     ///
     /// # Cancel safety
     ///
@@ -137,13 +137,13 @@ impl Delivery {
         Ok((fate, if is_row_stored { Ok(()) } else { Err(why()) }))
     }
 
-    /// Returns the kind of the durable tier. `None` if the store has no tiers.
+    /// Returns the kind of the durable tier of the store. `None` if the store has no tiers.
     pub(crate) fn durable_tier(&self) -> Option<&'static str> {
         self.0.store.tiers().map(|[_, durable]| durable)
     }
 
     /// Returns the number of circuits with a change that the store does not have. The number is at least 1, because the
-    /// caller reports its own change as pending even if the change was written just now.
+    /// caller still reports its own change as pending, even if the change has just been written.
     pub(crate) fn pending(&self) -> usize {
         self.0.unsaved().max(1)
     }

@@ -33,7 +33,7 @@
 //! need several parts, and are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`. The reasons to load a record are
 //! in `news.rs`.
 //!
-//! The file is longer than others, because the table above, the parts and the simple answers of a desk are read
+//! The file is longer than others, because the table above, the fields and the simple methods of a desk are read
 //! together.
 
 mod acts;
@@ -89,7 +89,7 @@ pub(super) struct Who {
     pub(super) tiers: Option<String>,
     pub(super) sharing: Sharing,
     pub(super) quorum: Quorum,
-    /// The live members of the fleet, as the task has counted them last.
+    /// The live members of the fleet at the last count by the task.
     pub(super) members: Members,
 }
 
@@ -106,8 +106,8 @@ impl Who {
     }
 }
 
-/// One moment on two clocks. Waits are measured on the clock of this process. Records are dated by the clock of the
-/// store, because the clocks of instances differ.
+/// The current time on two clocks. Waits use `here`, the clock of this process. The dates in records use `store`, the
+/// clock of the store, because the clocks of instances differ.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) here: Tick,
@@ -158,10 +158,10 @@ impl Ticket {
 pub(super) struct Report {
     /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
-    /// Audit rows that are added once more because the audit may lack them, each with its age. Some belong to acts of
-    /// other instances, which may have ended before they wrote the rows. The others belong to orders that were given
-    /// again while their acts wait for the store. These rows are not logged, because each act has a line in the log
-    /// already.
+    /// Audit rows that are sent once more because the audit may lack them, each with its age. A row can belong to an
+    /// act of another instance that may have ended before the row was written. A row can also belong to an order that
+    /// was given again while its act waits for the store. These rows are not logged, because the log already has a line
+    /// for each act.
     pub(super) repeated: Vec<(Duration, AuditRow)>,
     /// The number of transitions that the history of the circuit had lost before the desk could read them, and an audit
     /// row with that number.
@@ -216,14 +216,14 @@ impl Desk {
         self.circuit.name()
     }
 
-    /// Reports the sums of the calls since the last report to the observers of the circuit.
+    /// Sends the sums of the calls since the last report to the observers of the circuit.
     pub(super) fn report_sums(&self) {
         self.circuit.report_sums();
     }
 
     /// Returns the format version of the record if a later version of this crate has written the record, and `None`
-    /// otherwise. Such a record is never overwritten, because this version of the crate does not know all of its
-    /// fields.
+    /// otherwise. Such a record is never overwritten, because this version of the crate does not know all fields of the
+    /// record.
     pub(super) fn unwritable(&self) -> Option<u32> {
         let record = self.known.record();
         (!record.is_writable()).then_some(record.version)
@@ -245,7 +245,7 @@ impl Desk {
     }
 
     /// Returns true if the desk knows a change that the store lacks, even if the write is planned for later. A command
-    /// to the fleet does not count as a change, and neither does the mark that this instance stops.
+    /// to the fleet does not count as a change, and neither does the mark `stopped` of this instance.
     pub(super) fn has_unwritten(&self) -> bool {
         self.has_order() || self.changes.has_transition() || self.known.is_behind() || self.evidence.has_news()
     }
@@ -318,7 +318,7 @@ impl Desk {
         now: Now,
     ) -> Report {
         if self.changes.is_forgetting() {
-            // The content is about to be deleted. Only its version is kept, because the deletion names the version.
+            // The content is about to be deleted. The deletion needs only the version of the content.
             self.known.found_before_deletion(current);
             return self.look(who, now.here);
         }
@@ -326,9 +326,9 @@ impl Desk {
         match found {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {
-                // The store has no usable record, perhaps because it has lost the record. If the circuit is tripped and
-                // the known record has no entry of this instance with the present state, perhaps no copy of the record
-                // has this state. The entry must then be written now.
+                // The store has no usable record. If the known record has no entry of this instance with the present
+                // state, the state may exist only in the circuit. If the circuit is tripped, this instance must then
+                // write its entry now.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
                     self.evidence.owe(now.here);
@@ -352,7 +352,7 @@ impl Desk {
         self.evidence.hurry(&self.circuit, now);
     }
 
-    /// Marks the next entry of this instance as the last one before the process ends, so that other instances do not
+    /// Marks the next entry of this instance as the last entry before the process ends, so that other instances do not
     /// count this instance any more. The entry of a closed circuit gets the mark only if `any` is true. Returns true if
     /// the mark is the only reason to write the entry.
     pub(super) fn stop(&mut self, any: bool, now: Tick) -> bool {
@@ -366,14 +366,14 @@ impl Desk {
     }
 
     /// Drops the mark `stopped` from the next entry if no other change waits to be written. Nothing is lost without the
-    /// mark. Therefore the end of the process does not wait until the mark is written.
+    /// mark, so the end of the process need not wait for a write of the mark.
     pub(super) fn drop_mark(&mut self) {
         if self.has_only_mark() {
             self.evidence.go_on();
         }
     }
 
-    /// Returns true if the mark that this instance stops is the only change that waits to be written.
+    /// Returns true if the mark `stopped` of this instance is the only change that waits to be written.
     pub(super) fn has_only_mark(&self) -> bool {
         self.evidence.has_only_mark() && !self.has_unwritten()
     }
@@ -384,14 +384,14 @@ impl Desk {
         self.evidence.hurry(&self.circuit, now);
     }
 
-    /// Notes that the instance has another id now, under which the record has no entry yet.
+    /// Handles a change of the instance id. The record has no entry under the new id yet.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.evidence.renamed(now);
         self.end_turn();
     }
 
-    /// Creates a row for the audit without an id and a time. The outbox sets the id. When the outbox sends the row, it
-    /// computes the time from the age of the row.
+    /// Creates a row for the audit without an id and a time. The outbox sets the id, and computes the time from the age
+    /// of the row.
     fn row(&self, who: &Who, action: &str, reason: String, user: Option<String>) -> AuditRow {
         AuditRow {
             id: String::new(),

@@ -1,15 +1,15 @@
 //! The desks of a registry, by id. A desk is all that the background task knows about one circuit.
 //!
-//! Keyed circuits come and go without end, and the list of desks must not grow with them. Therefore a closed desk
-//! leaves its place to a later desk, and an id alone does not identify a desk. The answer to a load names the id and
-//! the turn of its desk. The turn is a number that only increases, and the next desk of a place begins with a higher
-//! turn. Therefore the task can ignore an answer that was meant for the previous desk.
+//! Keyed circuits come and go without end, and the list of desks must not grow with them. Therefore a new desk takes
+//! the place and the id of a closed desk. Each desk also has a turn, a number that only increases, and a new desk
+//! begins with a higher turn than the closed desk. The answer to a load names the id and the turn. Therefore the task
+//! can ignore an answer that was meant for the closed desk.
 
 use std::ops::{Index, IndexMut};
 
 use super::desk::Desk;
 
-/// The number of the place of a desk. A later desk can get the same number.
+/// The index of a desk in the list of places. After the desk is closed, a later desk can get the same index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct DeskId(usize);
 
@@ -18,13 +18,14 @@ pub(super) struct DeskId(usize);
 pub(super) struct Desks {
     /// The desks by id. `add` fills a place, and `remove` empties it.
     places: Vec<Option<Desk>>,
-    /// The free places, each with the first turn of its next desk. This turn is higher than each turn of the previous
-    /// desk, so that an answer for the previous desk is ignored.
+    /// The free places, each with the first turn of its next desk. The turn is a number that increases with each write
+    /// of a desk. The next desk begins above the last turn of the closed desk, so that an answer for the closed desk is
+    /// ignored.
     free: Vec<(DeskId, u64)>,
 }
 
 impl Desks {
-    /// Adds the desk that `make` creates from its id and its first turn.
+    /// Adds a desk and returns its id. `make` creates the desk from its id and its first turn.
     pub(super) fn add(&mut self, make: impl FnOnce(DeskId, u64) -> Desk) -> DeskId {
         let (id, turn) = self.free.pop().unwrap_or((DeskId(self.places.len()), 0));
         let desk = Some(make(id, turn));
@@ -35,7 +36,7 @@ impl Desks {
         id
     }
 
-    /// Returns `count` ids that have no desks, for tests.
+    /// Returns `count` ids without desks, for tests.
     #[cfg(all(test, not(breaker_loom)))]
     pub(super) fn ids_of(count: usize) -> Vec<DeskId> {
         (0..count).map(DeskId).collect()
@@ -56,8 +57,8 @@ impl Desks {
         self.places.get_mut(id.0)?.as_mut()
     }
 
-    /// Returns the ids of all places, even of free places. The iterator borrows nothing, so that the caller can change,
-    /// add and remove desks during the iteration.
+    /// Returns the ids of all places, even of free places. The iterator does not borrow `self`, so the caller can
+    /// change, add and remove desks during the iteration.
     pub(super) fn places(&self) -> impl Iterator<Item = DeskId> + use<> {
         (0..self.places.len()).map(DeskId)
     }

@@ -1,9 +1,9 @@
 //! The state that the registry, its circuits and the background task share: the settings, an inbox for the task, and
 //! the results of the task (the findings).
 //!
-//! Each field that changes has a lock of its own, which is held only for a short time. A circuit with a transition only
-//! adds its desk to the inbox (it *rings*), and the registry only reads findings. Therefore neither a circuit nor the
-//! registry waits for the task.
+//! Each mutable field has its own lock, which is held only for a short time. A circuit that has made a transition only
+//! adds its desk to the inbox, and the registry only reads findings. Therefore neither a circuit nor the registry waits
+//! for the task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,17 +41,17 @@ pub(super) struct Hub {
     pub(super) inbox: Mutex<Inbox>,
     /// Wakes the task after a change of the inbox.
     pub(super) called: Notify,
-    /// The signal that the findings have changed, for the callers that wait for a restore or a shutdown.
+    /// Signals each change of the findings to the callers that wait for a restore or a shutdown.
     pub(super) progress: watch::Sender<u64>,
     pub(super) findings: Mutex<Findings>,
     pub(super) waiters: Waiters,
-    /// The limit on the health checks of the registry, over all its health probes.
+    /// The limit on the number of health checks at the same time, over all health probes of the registry.
     pub(super) health_limit: HealthLimit,
-    /// The layers with keyed circuits. After a restart, only the store knows the names of these circuits.
+    /// The layers with keyed circuits. After a restart, the task gets the names of their circuits from the store.
     #[cfg(feature = "keyed")]
     pub(super) prefixes: Prefixes,
-    /// The knowledge of the last task, while no task runs. Each task leaves its knowledge here when it ends, even by a
-    /// panic, and the next task takes it.
+    /// The data of the last task, while no task runs. Each task leaves its data here when it ends, even by a panic. The
+    /// next task continues with the data.
     pub(super) ledger: Mutex<Option<Ledger>>,
 }
 
@@ -62,31 +62,31 @@ pub(super) struct Inbox {
     pub(super) running: bool,
     /// True once a task has run.
     pub(super) started: bool,
-    /// True if the log has a warning that changes are not saved because no task runs. A start clears the flag.
+    /// True after a warning that changes are not saved because no task runs. A start of the task clears the flag.
     pub(super) warned: bool,
     /// The handle that aborts the task.
     pub(super) task: Option<AbortHandle>,
-    /// True once the end of the task is decided, so that a call of `start` can no longer keep the task running.
+    /// True once the task has decided to end. From then on, a call of `start` cannot keep the task running.
     pub(super) ending: bool,
-    /// The runtime of a call of `start` that came when the end of the task was already decided. The ending task starts
-    /// the next task on this runtime.
+    /// The runtime of a call of `start` that came after the task had decided to end. The ending task starts the next
+    /// task on this runtime.
     pub(super) next: Option<Handle>,
-    /// The new circuits that the task has not read yet, by name. A circuit that is evicted before the task has read the
-    /// inbox is removed again.
+    /// The new circuits that the task has not read yet, by name. If a circuit is evicted before the task has read the
+    /// inbox, the circuit is removed here.
     pub(super) introduced: BTreeMap<String, Circuit>,
     /// The evicted circuits that have a desk (the data of the task about a circuit) or something to write. The task
-    /// handles them before the new circuits, because a new circuit may have the name of an evicted one.
+    /// handles evicted circuits before new circuits, because a new circuit may have the name of an evicted circuit.
     pub(super) forgotten: Vec<Circuit>,
     /// The desks whose circuits have changed, with the names of the circuits.
     pub(super) rung: BTreeMap<DeskId, String>,
-    /// The number of orders since the task last read the inbox.
+    /// The number of orders that have come since the task last read the inbox.
     pub(super) orders: usize,
-    /// The orders that callers have repeated to query the results, each with its circuit. The audit row of such an
-    /// order is written again, in case the row was lost.
+    /// The repeated orders, each with the name of its circuit. A caller repeats an order to query its result. The task
+    /// writes the audit row of a repeated order again, in case the row was lost.
     pub(super) repeated: Vec<(String, Order)>,
     /// The health probes that the application has added since the task last read the inbox.
     pub(super) health: Vec<HealthProbe>,
-    /// True if a caller waits for a restore or for the result of an order.
+    /// True if a caller waits for a restore or for the result of an order. Then the task ends the backoff of the store.
     pub(super) hurry: bool,
     /// True if the task must write the remaining changes and then end.
     pub(super) shutdown: bool,
@@ -95,8 +95,8 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Decides if the task ends, and returns true if so. A caller may have started the task again since the request for
-    /// its end. Then the task continues.
+    /// Decides if the task ends, and returns true if so. If a caller has started the task again since the request to
+    /// end, the task continues.
     pub(super) fn end(&mut self) -> bool {
         self.ending = self.shutdown || self.ended;
         self.ending
@@ -110,17 +110,17 @@ pub(super) struct Findings {
     pub(super) status: StoreStatus,
     /// The members of the fleet. Empty while no task runs.
     pub(super) members: Vec<Member>,
-    /// The circuits whose records a later version of this crate has written, each with the version of its record.
+    /// The circuits whose records come from a later version of this crate, each with the format version of the record.
     pub(super) unwritable: BTreeMap<String, u32>,
-    /// The circuits with an order that could not be written yet, with the last reason.
+    /// The circuits with an order that could not be written yet, each with the last reason.
     pub(super) held_up: BTreeMap<String, String>,
-    /// The number of audit rows of operators that the store does not have yet.
+    /// The number of audit rows about acts of operators that the store does not have yet.
     pub(super) rows_of_people: usize,
     /// The number of keyed circuits that were not restored before their first call, for example because the registry
     /// was full.
     pub(super) left_out: usize,
-    /// The new circuits that the task has taken from the inbox, and that have no desk (the data of the task about a
-    /// circuit) yet.
+    /// The new circuits that the task has taken from the inbox, but that still have no desk (the data of the task about
+    /// a circuit).
     pub(super) introduced: Vec<Circuit>,
     /// The desks with changes that the store does not have, with the names of their circuits.
     pub(super) unwritten: BTreeMap<DeskId, String>,
@@ -128,7 +128,7 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Returns the reason why an order for the circuit is not stored yet. The last error of the store may come from a
-    /// write for another circuit, so that error is the reason only while the store does not answer.
+    /// write for another circuit. Therefore the last error is the reason only while the store does not answer.
     pub(super) fn why_not_stored(&self, circuit: &str, timeout: Duration) -> String {
         if let Some(why) = self.held_up.get(circuit) {
             return why.clone();
@@ -148,21 +148,21 @@ impl Hub {
         self.called.notify_one();
     }
 
-    /// Returns the number of circuits that have a change which the store does not have.
+    /// Returns the number of circuits with a change that the store does not have.
     pub(super) fn unsaved(&self) -> usize {
         self.with_unsaved(|circuits| circuits.count())
     }
 
-    /// Calls `read` with the names of the circuits that have a change which the store does not have. A transition is
-    /// included as soon as the circuit has added its desk to the inbox, even if the task has not read the inbox yet. A
-    /// circuit without a desk is included if it has a transition or a failure.
+    /// Calls `read` with the names of the circuits with a change that the store does not have. A transition is included
+    /// as soon as the circuit has added its desk to the inbox, even if the task has not read the inbox yet. A circuit
+    /// without a desk is included if it has a transition or a failure.
     fn with_unsaved<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &str>) -> T) -> T {
         let inbox = self.inbox.lock();
         let ledger = self.ledger.lock();
         let findings = self.findings.lock();
         let rung = inbox.rung.iter().filter(|(desk, _)| !findings.unwritten.contains_key(desk));
-        // A circuit can add its desk to the inbox without a transition. If the ledger is in the hub, it shows this
-        // case, and the circuit is left out here. The ledger is in the hub only while no task runs.
+        // A desk can be in the inbox although its circuit has made no transition. While no task runs, the ledger is in
+        // the hub and shows which desks have transitions. The other desks are left out.
         let rung = rung.filter(|(desk, _)| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk)));
         let without_desk =
             inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());
@@ -171,7 +171,7 @@ impl Hub {
     }
 
     /// Returns the report of the changes that are not written. The report uses only the data of the hub. Therefore a
-    /// shutdown returns a report even if the task cannot end, because its runtime is blocked.
+    /// shutdown returns a report even if a blocked runtime keeps the task from ending.
     pub(super) fn shutdown_report(&self) -> ShutdownReport {
         let unsaved = self.with_unsaved(|circuits| circuits.map(ToOwned::to_owned).collect::<BTreeSet<_>>());
         let (audit_rows, never_started) = (self.findings.lock().status.audit_rows, !self.inbox.lock().started);
@@ -179,7 +179,8 @@ impl Hub {
         ShutdownReport { unsaved, audit_rows, never_started, ..ShutdownReport::default() }
     }
 
-    /// Logs once that changes are not saved, if no task runs and no caller has requested a shutdown.
+    /// Logs a warning that changes are not saved, if no task runs and no caller has requested a shutdown. Logs the
+    /// warning only once.
     pub(super) fn warn_unless_running(&self) {
         let mut inbox = self.inbox.lock();
         if inbox.running || inbox.shutdown || std::mem::replace(&mut inbox.warned, true) {
@@ -216,7 +217,7 @@ impl Companion for Coordinator {
 
     fn introduced(&self, circuit: &Circuit) {
         let mut inbox = self.0.inbox.lock();
-        // Calls wait only while a task runs, because only the task restores the circuit and ends the wait.
+        // Calls wait only while a task runs, because only the task can restore the circuit and end the wait.
         if inbox.running && !self.0.terms.first_call_waits.is_zero() {
             circuit.await_restore();
         }
@@ -229,12 +230,12 @@ impl Companion for Coordinator {
     fn forgotten(&self, circuit: &Circuit) {
         let has_history = circuit.has_history();
         let mut inbox = self.0.inbox.lock();
-        // The inbox may already contain another circuit of this name, which must stay.
+        // The inbox may contain a newer circuit of this name. The newer circuit must stay.
         let waits = inbox.introduced.get(circuit.name()).is_some_and(|waiting| waiting.is(circuit));
         let unseen = waits && inbox.introduced.remove(circuit.name()).is_some();
         if unseen && !(has_history && inbox.forgotten.len() < LEAVING) {
-            // The task has never seen this circuit. If the circuit has no history, or if there is no room, the circuit
-            // is dropped, because millions of keys may come and go before the task runs again.
+            // The task has never seen this circuit. The circuit is dropped if it has no history, or if there is no
+            // room. Millions of keys may come and go before the task runs again.
             return;
         }
         inbox.forgotten.push(circuit.clone());
@@ -246,8 +247,7 @@ impl Companion for Coordinator {
     fn keyed(&self, circuits: Weak<dyn Prefixed>) {
         self.0.prefixes.add(circuits);
         let inbox = self.0.inbox.lock();
-        // Without a task the calls do not wait, because no restore would end their wait. A later `start` begins the
-        // wait.
+        // Calls wait only while a task runs, because only the task can end the wait. A later `start` begins the wait.
         let waiting = (inbox.running && self.first_calls_wait()).then(|| self.0.prefixes.let_calls_wait());
         drop(inbox);
         drop(waiting);
@@ -260,15 +260,16 @@ impl Companion for Coordinator {
     }
 }
 
-/// The largest number of evicted circuits that wait to be written, so that a slow store cannot fill the memory.
+/// The largest number of evicted circuits with changes that are not written yet. The limit keeps a slow store from
+/// filling the memory.
 pub(super) const LEAVING: usize = 1024;
 
 impl Drop for Coordinator {
     fn drop(&mut self) {
         let mut inbox = self.0.inbox.lock();
         inbox.ended = true;
-        // The warning is logged here only if the registry was never started. If a task has run and ended, `changed`
-        // logs the warning at the next transition.
+        // This warning is only for a registry that was never started. If a task has run and ended, `changed` logs the
+        // warning at the next transition.
         let has_nothing_to_save = inbox.started || inbox.introduced.is_empty();
         drop(inbox);
         if !has_nothing_to_save {
@@ -292,8 +293,8 @@ mod tests {
         let (last, next) = (Circuit::new(Config::new("a").unwrap()), Circuit::new(Config::new("a").unwrap()));
         coordinator.introduced(&last);
         coordinator.0.inbox.lock().introduced.clear();
-        // Another thread has created a circuit of that name after the registry has removed `last` and before `last` is
-        // forgotten.
+        // Another thread creates a circuit of the same name. By then, the registry has removed `last`, but has not
+        // called `forgotten` yet.
         coordinator.introduced(&next);
         coordinator.forgotten(&last);
         let inbox = coordinator.0.inbox.lock();

@@ -1,5 +1,6 @@
-//! The default id of this instance, which is the name of the host, and the default name of its fleet, which is the name
-//! of the program. Both names survive restarts, so that a new process finds the state of its predecessor in the store.
+//! The default id of this instance and the default name of its fleet. The id is the name of the host, and the name of
+//! the fleet is the name of the program. Both survive restarts, so that a new process finds the state of its
+//! predecessor in the store.
 
 use std::env::consts::EXE_SUFFIX;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::path::Path;
 use crate::keep::{LONGEST_FLEET, is_fleet, is_instance};
 use crate::shown::is_printable;
 
-/// Returns the name of the host, or `localhost` if the name is no valid id.
+/// Returns the name of the host, or `localhost` if the name of the host is not a valid id.
 pub(crate) fn host_name() -> String {
     let name = system_name();
     if is_instance(&name) { name } else { "localhost".to_owned() }
@@ -21,7 +22,7 @@ pub(crate) fn program_name() -> String {
 
 fn fleet_of_program(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy();
-    // Linux appends this mark if the file was replaced while the program runs, for example by a new release.
+    // Linux appends this suffix if the file was replaced while the program runs, for example by a new release.
     let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
     let name = name.strip_suffix(EXE_SUFFIX).unwrap_or(name);
     let mut fleet = String::new();

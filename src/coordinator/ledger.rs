@@ -1,6 +1,6 @@
-//! The knowledge that outlives a task. The ledger contains the desks of the circuits, the outbox with the audit rows,
-//! and the health of the store. The next task continues with the same ledger, so that a panic of a task loses no
-//! change.
+//! The data that outlive a task. The ledger contains the desks (the data about each circuit), the outbox with the audit
+//! rows, and the health of the store. If a task panics, the next task continues with the same ledger, so no change is
+//! lost.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -23,43 +23,43 @@ use crate::telemetry::lines::Lines;
 pub(super) struct Ledger {
     /// The identity under which this process writes.
     pub(super) who: Who,
-    /// The configured id of this instance. The present id is `named`, or `named#2` and so on if another instance has
-    /// the same id.
+    /// The configured id of this instance. If another instance has the same id, the present id is `named#2`, `named#3`
+    /// and so on. Otherwise the present id is `named`.
     pub(super) named: String,
-    /// The number at the end of the present id. The number is 1 while the id is `named` itself.
+    /// The number at the end of the present id. The number is 1 if the present id has no number.
     pub(super) names: u32,
     pub(super) desks: Desks,
     /// The membership of this instance in its fleet.
     pub(super) membership: Membership,
-    /// The desk of each circuit, by the name of the circuit.
+    /// The id of each desk, by the name of its circuit.
     pub(super) index: HashMap<String, DeskId>,
     /// The desks of evicted circuits, oldest first.
     pub(super) leaving: VecDeque<DeskId>,
-    /// The rate limit of the log lines about evicted circuits whose changes were not written.
+    /// Limits the rate of the log lines about evicted circuits whose changes were not written.
     pub(super) given_up: Lines,
-    /// The rate limit of the log lines about audit rows that were lost because the outbox was full.
+    /// Limits the rate of the log lines about audit rows that were lost because the outbox was full.
     pub(super) lost_rows: Lines,
     /// The number of lost audit rows that the log has reported.
     pub(super) logged_lost: u64,
-    /// The rate limit of the log lines about audit rows that the store refuses.
+    /// Limits the rate of the log lines about audit rows that the store refuses.
     pub(super) refused_rows: Lines,
-    /// The rate limit of the log lines about other instances with the same id.
+    /// Limits the rate of the log lines about other instances with the same id.
     pub(super) clashes: Lines,
-    /// The highest era (number of a transition) of all removed desks. A new desk adds this number to the eras of its
-    /// circuit. Therefore a circuit with the name of an evicted circuit does not repeat the eras of its predecessor.
+    /// The highest era of all removed desks. An era is the number of a transition. A new desk adds this number to the
+    /// eras of its circuit, so that a new circuit does not repeat the eras of an evicted circuit with the same name.
     pub(super) eras: u64,
     /// The health probes of the registry, in the order in which the registry got them.
     pub(super) health: Vec<HealthProbe>,
     pub(super) outbox: Outbox,
     pub(super) link: Link,
-    /// The number of writes of audit rows that failed in a row.
+    /// The number of consecutive failures to write audit rows.
     pub(super) audit_failures: u32,
     pub(super) dice: Dice,
     pub(super) clock: TokioClock,
 }
 
 impl Ledger {
-    /// Creates the knowledge of a first task, with no desks and a new incarnation (the id of this start of the
+    /// Creates the ledger of the first task, with no desks and a new incarnation (the id of this start of the
     /// instance).
     pub(super) fn new(terms: &Terms, store: &dyn DynStore) -> Self {
         let incarnation = Dice::new(terms.seed).id();
@@ -94,13 +94,14 @@ impl Ledger {
         }
     }
 
-    /// Returns true if the circuit of the desk has made a transition that the desk has not read. A circuit can also
-    /// notify its desk without a transition, for example at the end of the wait for a restore.
+    /// Returns true if the circuit of the desk has made a transition that the desk has not read. The result can be
+    /// false although the circuit has notified the desk, for example at the end of the wait for a restore.
     pub(super) fn has_news(&self, desk: &DeskId) -> bool {
         self.desks.get(*desk).is_some_and(Desk::has_news)
     }
 
-    /// Returns true if this circuit has a desk. Returns false if the desk of this name belongs to another circuit.
+    /// Returns true if this circuit has a desk. The result is false if the desk of this name belongs to another
+    /// circuit.
     pub(super) fn has_desk(&self, circuit: &Circuit) -> bool {
         self.index.get(circuit.name()).is_some_and(|at| self.desks[*at].is_of(circuit))
     }

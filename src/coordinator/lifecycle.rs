@@ -16,7 +16,7 @@ use crate::health::HealthProbe;
 use crate::record::Member;
 use crate::registry::Registry;
 
-/// The methods of a registry for its store. Without a store, a restore and a shutdown only return a report that there
+/// The methods that connect a registry to its store. Without a store, a restore and a shutdown only report that there
 /// is no store. A shutdown also ends the [subscriptions](Registry::subscribe) of the registry, with or without a store.
 impl Registry {
     /// Returns a builder with the default settings. By default a registry has no store and at most 10 000 circuits.
@@ -47,14 +47,14 @@ impl Registry {
             return Ok(());
         }
         if let Some(ledger) = &*hub.ledger.lock() {
-            // A task that panics may have taken circuits out of the inbox before they had a desk (the data of the task
-            // about a circuit). Such circuits are put back into the inbox. The inbox stays locked, so that none of the
-            // listed circuits is evicted before it is in the inbox.
+            // A panic of a task can lose circuits that the task has taken out of the inbox, and that have no desk (the
+            // data of the task about a circuit) yet. These circuits are put back. The inbox stays locked, so that none
+            // of them is evicted in the meantime.
             for circuit in self.circuits().into_iter().filter(|circuit| !ledger.has_desk(circuit)) {
                 inbox.introduced.entry(circuit.name().to_owned()).or_insert(circuit);
             }
         }
-        // The first calls of circuits that were created before this start wait for the restore as well.
+        // The first calls of circuits that were created before this start wait for the restore too.
         let waits = !hub.terms.first_call_waits.is_zero();
         inbox.introduced.values().filter(|_| waits).for_each(Circuit::await_restore);
         #[cfg(feature = "keyed")]
@@ -67,12 +67,12 @@ impl Registry {
 
     /// Starts the background task if necessary, and waits until every circuit is restored, at most until the deadline.
     ///
-    /// The function waits for the circuits of the registry, and for the keyed circuits that are not closed in the
-    /// store. Circuits and layers that are created later are restored when they are created, without another call of
-    /// this function.
+    /// The function waits for all circuits of the registry, and for each keyed circuit that is not closed in the store.
+    /// Circuits and layers that are created later are restored at their creation, without another call of this
+    /// function.
     ///
-    /// A circuit for which the store does not answer in time continues with its present state, and is restored when the
-    /// store answers. The report has the result for each circuit.
+    /// If the store does not answer in time, a circuit continues with its present state. The circuit is restored when
+    /// the store answers. The report has the result for each circuit.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Registry {
         hub.called.notify_one();
         let complete = async {
             loop {
-                // The progress is marked as seen before the report is made, so that a change during the report wakes
+                // The present value is marked as seen before the report is made. A change during the report then wakes
                 // this loop again.
                 progress.borrow_and_update();
                 let report = self.restore_report(hub);
@@ -127,16 +127,16 @@ impl Registry {
 
     /// Writes the changes that the store does not have yet, at most until the deadline, and ends the background task.
     ///
-    /// The report lists the changes that could not be written. The circuits continue in memory, and changes after this
-    /// call are not written.
+    /// The report lists the changes that could not be written. The circuits continue in memory. Changes after this call
+    /// are not written.
     ///
     /// A registry that was never started has neither restored nor written anything. The report says so
     /// ([`ShutdownReport::never_started`]), and the log has a warning.
     ///
     /// Call this function after the server has stopped, when no request is under way any more, so that the changes of
-    /// the last requests are written. All [subscriptions](Self::subscribe) end when this function begins. This is too
-    /// late for the event streams of the admin page, which would keep the server from stopping. Therefore give the page
-    /// the signal that stops the server (`AdminRouter::shutdown_signal`).
+    /// the last requests are written. All [subscriptions](Self::subscribe) end when this function begins. The event
+    /// streams of the admin page must end earlier, because an open stream would keep the server from stopping.
+    /// Therefore pass the signal that stops the server to `AdminRouter::shutdown_signal`.
     ///
     /// # Cancel safety
     ///
@@ -147,7 +147,7 @@ impl Registry {
             return ShutdownReport { without_store: true, ..ShutdownReport::default() };
         };
         let hub = &coordinator.0;
-        // The subscription comes before the request for the shutdown, so that the end of the task is not missed.
+        // The subscription begins before the shutdown is requested, so that the end of the task is not missed.
         let mut progress = hub.progress.subscribe();
         {
             hub.warn_unless_running();
@@ -161,7 +161,7 @@ impl Registry {
             }
         }
         hub.called.notify_one();
-        // A call of `start` withdraws the request for a shutdown, and then this function waits no longer.
+        // A call of `start` withdraws the request for a shutdown. Then this function no longer waits.
         let is_awaited = || {
             let inbox = hub.inbox.lock();
             inbox.running && inbox.shutdown
@@ -181,11 +181,11 @@ impl Registry {
         hub.shutdown_report()
     }
 
-    /// Lets the background task run a health probe, from the start of the task until the circuit is dropped. The task
-    /// ends the probes of a registry when a shutdown begins, and makes at most
-    /// [`health_probes_at_once`](RegistryBuilder::health_probes_at_once) checks at the same time.
+    /// Adds a health probe to the background task. The task runs the probe until the circuit of the probe is dropped or
+    /// a shutdown begins. The task makes at most [`health_probes_at_once`](RegistryBuilder::health_probes_at_once)
+    /// checks at the same time.
     ///
-    /// A health probe whose address is in the configuration of a circuit runs without a call of this function.
+    /// No call of this function is needed for a health probe in the configuration of a circuit.
     ///
     /// # Errors
     ///
@@ -215,8 +215,8 @@ impl Registry {
     /// This instance is one of them.
     ///
     /// The list comes from the background task, at no cost for the store, and is at most 12 s old while the store
-    /// answers. A member is live for 30 s after its last heartbeat. If the store has not answered for 30 s, no member
-    /// is live, because the members are not known.
+    /// answers. A member is live for 30 s after its last heartbeat. If the store has not answered for 30 s, the members
+    /// are unknown and none of them counts as live.
     ///
     /// The list is empty with [`Sharing::Advise`](super::Sharing::Advise), without a store, before the first answer of
     /// the store, and while the task does not run.

@@ -1,7 +1,7 @@
-//! The link to the store, with the backoff after failures, the log lines about failures, and the time of the store.
+//! The link to the store, with the backoff after failures, the log lines about failures, and the clock of the store.
 //!
-//! All circuits share one link, so that a thousand circuits do not cause a thousand attempts and log lines during an
-//! outage.
+//! All circuits of a registry share one link. During an outage, a thousand circuits therefore do not cause a thousand
+//! attempts and log lines.
 
 use std::time::Duration;
 
@@ -18,15 +18,16 @@ use crate::telemetry::store::Rank;
 pub(super) struct Link {
     kind: &'static str,
     health: Health,
-    /// True if the store has ever answered. A refusal counts as an answer.
+    /// True if the store has answered at least once. A refusal counts as an answer.
     has_answered: bool,
-    /// True if a write has failed, and no write has succeeded since.
+    /// True if a write has failed, and no write has succeeded since then.
     write_failed: bool,
-    /// The number of past failures whose recovery is not logged yet. The next successful write logs the recovery.
+    /// The number of past failures that the next log line about a recovery will report.
     failures: u32,
     /// The last error, with its kind.
     pub(super) last_error: Option<(StoreErrorKind, String)>,
-    /// The time of the store at a tick of the local clock. The present time of the store is estimated from this pair.
+    /// A tick of the local clock, and the time of the store at that tick. The present time of the store is estimated
+    /// from this pair.
     clock: Option<(Tick, Timestamp)>,
     /// The time of the last failure that lengthened the backoff.
     counted: Tick,
@@ -50,8 +51,8 @@ impl Link {
         self.kind
     }
 
-    /// Returns false from a failure of the store until its next answer, and otherwise true. The result is also true
-    /// before the first operation, so that operations begin.
+    /// Returns true while the store is up. The store is down from a failure until its next answer. Returns true before
+    /// the first operation too, so that operations begin.
     pub(super) const fn is_up(&self) -> bool {
         self.health.is_up()
     }
@@ -62,7 +63,7 @@ impl Link {
     }
 
     /// Returns the number of operations that may run at the same time. While the store is down, no operation runs
-    /// during the backoff, and one operation tries the store after the backoff.
+    /// during the backoff. After the backoff, one operation tries the store.
     pub(super) fn room(&self, now: Tick) -> usize {
         if self.is_up() { CONCURRENT } else { self.health.may_ask(now).into() }
     }
@@ -72,7 +73,7 @@ impl Link {
         self.health.next()
     }
 
-    /// Ends the backoff, because a caller waits for an answer, or because the store may answer again.
+    /// Ends the backoff. A caller waits for an answer, or the store may answer again.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.health.hurry(now);
     }
@@ -80,8 +81,8 @@ impl Link {
     /// Ends the backoff after a success, and logs the recovery if a failure was logged. `store` is the time of the
     /// store, or `None` if the operation returns no time.
     ///
-    /// After a failed write, the error stays and the recovery is not logged until a write succeeds. A successful load
-    /// is not enough, because a store that is full or read-only still answers loads.
+    /// After a failed write, `last_error` stays, and the recovery is not logged until a write succeeds. A successful
+    /// load is not enough, because a store that is full or read-only still answers loads.
     pub(super) fn succeeded(&mut self, now: Tick, operation: &'static str, store: Option<Timestamp>) {
         if let Some(store) = store {
             self.clock = Some((now, store));
@@ -131,7 +132,8 @@ impl Link {
         }
     }
 
-    /// Forgets the time of the store, because the local clock may have stood still during a suspend of the machine.
+    /// Forgets the estimated time of the store. The estimate depends on the local clock, which may have stopped during
+    /// a suspend of the machine.
     pub(super) fn forget_time(&mut self) {
         self.clock = None;
     }
@@ -148,16 +150,16 @@ fn writes(operation: &str) -> bool {
     !matches!(operation, "load" | "list" | "watch" | "audit")
 }
 
-/// Returns the random wait after `failures` failures in a row.
+/// Returns a random wait, which is longer after more failures in a row.
 pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
     let most = doubled(FIRST_WAIT, failures, LONGEST_WAIT);
-    // The random part of the wait prevents all instances from returning at the same time after an outage. The constant
-    // part prevents an immediate attempt.
+    // The random part spreads the attempts of all instances after an outage. The constant part prevents an immediate
+    // attempt.
     FIRST_WAIT.saturating_add(most.mul_f64(dice.share()))
 }
 
-/// The largest number of operations that run at the same time while the store is up. The bound protects the store after
-/// an outage.
+/// The largest number of operations at the same time while the store is up. The limit protects a store that has just
+/// recovered from an outage.
 const CONCURRENT: usize = 16;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);

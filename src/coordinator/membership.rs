@@ -1,9 +1,9 @@
 //! The members of a fleet, which are the instances that share a store and a fleet name.
 //!
-//! The number of members determines the quorum. A count that is too high delays an opening of the fleet, but each
-//! instance still opens its own circuit. A count that is too low lets few instances decide for all. An instance that is
-//! alone opens its fleet without the vote of another instance. Therefore an instance that does not know the number is
-//! never treated as alone.
+//! The number of members determines the quorum. If the number is too high, the fleet opens too late, but each instance
+//! still opens its own circuit. If the number is too low, few instances decide for all. An instance that is alone opens
+//! its fleet without the vote of another instance. Therefore an instance that does not know the number is never treated
+//! as alone.
 //!
 //! The record of the fleet (`record/member.rs`) has an entry for each instance. An instance writes its entry again at
 //! each heartbeat. The second heartbeat follows 2 s after the first one, and later heartbeats follow every 10 s. The
@@ -15,9 +15,10 @@
 //! |---|---|---|
 //! | no answer yet, or no answer for 30 s | unknown | no |
 //! | an answer names another live member | that member counts until its entry is 30 s old or marked as stopped | no |
-//! | answers name no other live member | 1 | once this has lasted for 20 s |
+//! | answers name no other live member | 1 | yes, after 20 s without another live member |
 //!
-//! A record of a later version of this crate, and bytes that are no record, say nothing about the members.
+//! The members are also unknown if a later version of this crate has written the record, or if the stored bytes are not
+//! a record.
 
 mod others;
 mod quorum;
@@ -37,30 +38,31 @@ use crate::telemetry::lines::{Lines, Omitted};
 use others::Others;
 pub(super) use quorum::Quorum;
 
-/// The number of live members, as the record of the members shows it.
+/// The live members of the fleet, according to the record in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Members {
-    /// The number of live members, including this instance. `None` without an answer of the store in the last 30 s.
+    /// The number of live members, including this instance. `None` if the store has not answered in the last 30 s.
     pub(super) live: Option<u32>,
     /// True if the record has shown no other live member for 20 s.
     pub(super) is_alone: bool,
 }
 
-/// The membership of this instance in its fleet, with the state of its heartbeat.
+/// The membership of this instance in its fleet. The struct contains the state of the heartbeats, and the known
+/// members.
 #[derive(Debug)]
 pub(super) struct Membership {
     /// The name of the record that lists the members of the fleet.
     name: String,
     /// True if this instance writes heartbeats. False under `Sharing::Advise`, where no decision needs the number of
-    /// members and an idle instance must write nothing.
+    /// members.
     is_kept: bool,
     /// All copies of the record that this process has loaded or written, merged into one record.
     known: CircuitRecord,
-    /// The version of the record in the store, which the next write expects. `Some(None)` if the store has no record.
-    /// `None` if the version is not known, before a load and after a failure.
+    /// The version of the record in the store. A write expects this version. `Some(None)` if the store has no record.
+    /// `None` if the version is unknown, for example before the first load and after a failure.
     stored: Option<Option<Etag>>,
     others: Others,
-    /// The last entry that the store has taken from this instance, with its id.
+    /// The last entry that this instance has written to the store, with the id of this instance at that time.
     written: Option<(String, InstanceEntry)>,
     /// The record in the write that is under way. `None` if no write is under way.
     sent: Option<CircuitRecord>,
@@ -70,11 +72,11 @@ pub(super) struct Membership {
     /// The number of conflicts since the last successful write.
     conflicts: u32,
 
-    /// The time at which this instance started, as a tick of this process, and as a time of the store. The time of the
-    /// store is known since the first heartbeat.
+    /// The start of this instance, as a tick of this process and as a time of the store. The time of the store is
+    /// `None` before the first heartbeat.
     started: (Tick, Option<Timestamp>),
     phase: Phase,
-    /// The rate limit of the log lines about failed heartbeats.
+    /// Limits the rate of the log lines about failed heartbeats.
     failures: Lines,
 }
 
@@ -122,7 +124,8 @@ impl Membership {
         self.is_under_way
     }
 
-    /// Returns the time of the next operation. `None` while an operation is under way, and if no operation follows.
+    /// Returns the time of the next operation on the member record. `None` while an operation is under way, and if no
+    /// more operation will follow.
     pub(super) fn next(&self) -> Option<Tick> {
         (self.is_kept && !self.is_under_way && self.phase != Phase::Stopped).then_some(self.next)
     }
@@ -137,8 +140,8 @@ impl Membership {
         self.others.members(&self.known, id, now)
     }
 
-    /// Returns the next operation and counts it as under way. `store` is the time of the store, or `None` if the time
-    /// is not known. Returns `None` if the entry of this instance cannot be written into the record.
+    /// Returns the next operation, which is under way from now on. `store` is the time of the store, or `None` if the
+    /// time is not known. Returns `None` if the entry of this instance cannot be written into the record.
     pub(super) fn begin(
         &mut self,
         who: &Who,
@@ -152,8 +155,8 @@ impl Membership {
             return Some(Heartbeat::Load(self.name.clone()));
         };
         if self.written.is_none() {
-            // The instances of a fleet often start together, and then the first answer shows only few of them. The
-            // second heartbeat comes early to show the other instances.
+            // The instances of a fleet often start together, so the first answer shows only few of them. The second
+            // heartbeat comes early to find the other instances.
             self.next = now.saturating_add(SECOND_AFTER.mul_f64(0.8 + dice.share() * 0.4));
         }
         let mut record = self.known.clone();
@@ -167,7 +170,7 @@ impl Membership {
         self.is_under_way = true;
         self.sent = Some(record);
         let (name, ttl) = (self.name.clone(), Some(MEMBERS_KEPT));
-        // No instance waits for a heartbeat, so the write sends no hint.
+        // The write sends no hint (notice to other instances), because no instance waits for a heartbeat.
         Some(Heartbeat::Write(Write { name, expected, bytes, ttl, hint: Hint::None }))
     }
 
@@ -203,7 +206,7 @@ impl Membership {
 
     /// Notes the answer to a load.
     ///
-    /// Returns true if another living instance has the id of this instance.
+    /// Returns true if another running process has the id of this instance.
     pub(super) fn loaded(&mut self, value: Option<&Versioned>, who: &Who, now: Now) -> bool {
         self.is_under_way = false;
         if self.found(value, who, now) {
@@ -212,10 +215,11 @@ impl Membership {
         self.is_contested(who)
     }
 
-    /// Notes that another instance has written the record first. A second attempt follows at once. Each further attempt
-    /// waits a random time, because many instances may write at the same time.
+    /// Notes a conflict, because another instance has written the record first. After the first conflict, the next
+    /// attempt follows immediately. After further conflicts, the next attempt waits a random time, because many
+    /// instances may write at the same time.
     ///
-    /// Returns true if another living instance has the id of this instance.
+    /// Returns true if another running process has the id of this instance.
     pub(super) fn conflicted(&mut self, value: Option<&Versioned>, who: &Who, now: Now, dice: &mut Dice) -> bool {
         (self.is_under_way, self.sent) = (false, None);
         self.conflicts = self.conflicts.saturating_add(1);
@@ -245,7 +249,7 @@ impl Membership {
                 return false;
             }
             Some(Err(_)) => {
-                // The stored bytes are no record, and the next write replaces them. The members are not known until the
+                // The stored bytes are not a record, so the next write replaces them. The members are unknown until the
                 // answer to that write.
                 self.others.forget(now.here);
                 return true;
@@ -268,7 +272,7 @@ impl Membership {
         present.is_some_and(|entry| entry.incarnation != who.incarnation && entry.sequence > own.sequence)
     }
 
-    /// Notes that the operation has failed. The next heartbeat comes at its usual time. It begins with a load, because
+    /// Notes that the operation has failed. The next heartbeat comes at its usual time and begins with a load, because
     /// the failed write may have reached the store. Logs the reason at most once a minute, unless `error` is `None`.
     pub(super) fn failed(&mut self, error: Option<&str>, now: Tick) {
         (self.is_under_way, self.sent, self.stored) = (false, None, None);
@@ -283,28 +287,28 @@ impl Membership {
         }
     }
 
-    /// Brings the first heartbeat forward, because the store answers again.
+    /// Lets a delayed first heartbeat begin now, because the store answers again.
     pub(super) fn answers_again(&mut self, now: Tick) {
         if self.written.is_none() {
             self.next = self.next.min(now);
         }
     }
 
-    /// Brings the next heartbeat forward and forgets the members after a suspend of the machine, because the clock of
-    /// this process may have stood still.
+    /// Lets a heartbeat begin now, and forgets the members after a suspend of the machine. The age of their entries is
+    /// unknown then, because the clock of this process may have stopped during the suspend.
     pub(super) fn wake_up(&mut self, now: Tick) {
         self.others.forget(now);
         (self.stored, self.next) = (None, now);
     }
 
-    /// Begins again for the next task, because the answers to the operations of the last task are lost.
+    /// Prepares the membership for the next task, because the answers to the operations of the last task are lost.
     pub(super) fn restart(&mut self, now: Tick) {
         (self.is_under_way, self.sent, self.stored) = (false, None, None);
         (self.phase, self.next) = (Phase::Runs, now);
     }
 
-    /// Marks this instance as stopped in its next entry. If the store has no entry of this instance and no write is
-    /// under way, no such entry is written.
+    /// Plans a last entry, which marks this instance as stopped. No last entry is needed if the store has no entry of
+    /// this instance and no write is under way.
     pub(super) fn stop(&mut self, now: Tick) {
         let has_entry = self.written.is_some() || self.sent.is_some();
         self.phase = if has_entry { Phase::Stops } else { Phase::Stopped };
@@ -321,7 +325,7 @@ impl Membership {
         self.phase == Phase::Stops
     }
 
-    /// Gives up the entry that would mark the stop of this instance. The other instances notice the stop after 30 s.
+    /// Gives up the write of the entry that marks the stop. The other instances then notice the stop after 30 s.
     pub(super) fn give_up_mark(&mut self) {
         if self.phase == Phase::Stops {
             self.phase = Phase::Stopped;

@@ -1,17 +1,17 @@
 //! The outbox, which holds audit rows until the store has them, in bounded memory.
 //!
-//! Two things must not happen. The rows of transitions must not take the room of the rows of operators, and a row that
-//! the store refuses for good must not hold up the other rows. Therefore acts of operators have a queue of their own,
-//! which is sent first (`queues.rs`), and a refused batch is made smaller until the refused row is found.
+//! The rows of transitions must not take the room of the rows of operators. Therefore the rows of operators have their
+//! own queue, which is sent first (`queues.rs`). A row that the store always refuses must not block the other rows.
+//! Therefore a refused batch is made smaller until the refused row is found.
 //!
-//! A store does not say whether it refuses one row or all rows. The outbox finds out by a *notice*, which is a short
-//! row of this crate about the refused rows.
+//! A store does not report whether it refuses one row or all rows. To find this out, the outbox sends a *notice*, a
+//! short row of this crate about the refused rows.
 //!
 //! | the store | then |
 //! |---|---|
 //! | refuses a batch | the next batch is half as long |
 //! | refuses a single row | the row is a suspect and waits, and the other rows are sent |
-//! | refuses several single rows one after the other (`trust` is their number), or has no other row to take | the notice is sent |
+//! | refuses `trust` single rows one after the other, or has no other row to take | the notice is sent |
 //! | takes the notice | the suspects are sent once more, one at a time |
 //! | refuses a suspect once more | the row is set aside (given up), and the caller logs the row |
 //! | refuses the notice and has taken no other row | all rows wait, and each attempt sends first the oldest suspect and then one other row, each alone |
@@ -39,36 +39,36 @@ use queues::{Kind, Queues, Trial, Waiting};
 #[derive(Debug)]
 pub(super) struct Outbox {
     queues: Queues,
-    /// The number of rows that were set aside, since the first start of the task.
+    /// The number of rows that were given up because the store refused them, since the first start of the task.
     refused: u64,
     /// The largest number of rows in the next batch. A failed batch halves the number, unless the whole store is down.
     /// A stored batch doubles the number.
     width: usize,
-    /// True if the store has refused a row that was sent alone (a suspect) and that is still in a queue. If false, the
+    /// True if a queue has a suspect (a row that the store refused when the row was sent alone). While false, the
     /// search for suspects is skipped, because the search visits all rows.
     has_tried: bool,
     /// The number of batches and notices that the store has taken.
     taken: u64,
-    /// The number of single rows that were refused one after the other. A taken batch, a taken notice and a failed
-    /// notice reset the number.
+    /// The number of consecutive refusals of single rows. A taken batch, a taken notice and a failed notice reset the
+    /// number.
     in_a_row: usize,
-    /// The number of single rows that may be refused one after the other before a notice is sent. A stored notice
-    /// doubles the number, so that a thousand refused rows need few notices.
+    /// The number of consecutive refusals of single rows after which a notice is sent. A stored notice doubles the
+    /// number, so that a thousand refused rows need few notices.
     trust: usize,
     /// The notice whose result is not known yet.
     notice: Option<AuditRow>,
-    /// The kind of row that the next attempt sends, after the store has refused a notice and perhaps refuses all rows.
-    /// `None` once the store takes a row.
+    /// `Some` after the store has refused a notice, because the store may refuse all rows then. The next attempt sends
+    /// one row of this kind. `None` once the store takes a row.
     stuck: Option<Stuck>,
 }
 
-/// The kind of row that the next attempt sends, while the store perhaps refuses all rows.
+/// The kind of the single row in the next attempt, while the store may refuse all rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stuck {
-    /// The oldest suspect (a row that was refused alone), so that the rows stay in their order if the store takes rows
-    /// again.
+    /// The oldest suspect (a row that was refused alone). If the store takes rows again, this choice keeps the rows in
+    /// their order.
     Oldest,
-    /// A row that was not refused yet, because the store may refuse notices and suspects only.
+    /// A row that was not refused yet. The store may take this row, even if it refuses notices and suspects.
     Another,
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Batch {
     pub(super) sent: Sent,
 }
 
-/// The rows of a batch by their numbers, so that the outbox finds them after the answer.
+/// The content of a batch. The numbers identify the rows, so that the outbox finds them after the answer.
 #[derive(Debug)]
 pub(super) enum Sent {
     Rows(Vec<u64>),
@@ -93,7 +93,7 @@ pub(super) enum Next {
     Now,
     /// The next batch must wait for a backoff.
     Later,
-    /// This row was set aside (given up). The next batch can be sent now.
+    /// The store refused this row again, so the row was given up. The next batch can be sent now.
     SetAside(Box<AuditRow>),
 }
 
@@ -122,20 +122,21 @@ impl Outbox {
         }
     }
 
-    /// Adds a row for a change at the tick `at`, and gives the row an id if it has none. A row whose id is present
-    /// already is not added. If the queue of the row is full, its oldest row is lost and counted.
+    /// Adds a row for a change at the tick `at`, unless the outbox already has a row with the same id. A row without an
+    /// id gets an id. If the queue is full, its oldest row is lost and counted.
     pub(super) fn push(&mut self, at: Tick, row: AuditRow) {
         self.queues.push(1, at, row);
     }
 
-    /// Removes and returns the ids of the rows of acts that were lost since the last call. Callers may wait for these
-    /// rows, and must be notified of the loss.
+    /// Takes the ids of the operators' rows that were lost since the last call. Callers may wait for these rows, and
+    /// must be notified of the loss.
     pub(super) fn take_lost(&mut self) -> Vec<String> {
         std::mem::take(&mut self.queues.lost_acts)
     }
 
-    /// Adds the row of an act once more, unless the row waits already. The row does not use the room that is reserved
-    /// for the rows of operators. After a restart, the rows of all acts are repeated at once and would fill that room.
+    /// Adds the row of an act once more, unless the row waits already. The row goes to the queue of the rows without a
+    /// user. After a restart, the rows of all acts are repeated at once, and would fill the queue of the operators'
+    /// rows.
     pub(super) fn push_repeated(&mut self, at: Tick, row: AuditRow) {
         if !self.queues.contains(&row.id) {
             self.queues.push_as(Kind::Machines, 1, at, row);
@@ -157,24 +158,24 @@ impl Outbox {
         self.queues.len()
     }
 
-    /// Returns the number of rows of operators, which have room of their own.
+    /// Returns the number of waiting rows about acts of operators.
     pub(super) fn people(&self) -> usize {
         self.queues.people.len()
     }
 
-    /// Returns the number of rows that were lost because there was no room.
+    /// Returns the number of rows that were lost because their queue was full.
     pub(super) const fn lost(&self) -> u64 {
         self.queues.lost
     }
 
-    /// Returns the number of rows that the store has refused for good.
+    /// Returns the number of rows that were given up because the store refused them.
     pub(super) const fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Returns the next rows, dated by the clock of the store. `store` is the time of the store at the tick `now`. The
-    /// rows stay in the outbox until [`stored`](Self::stored) removes them, because the write may fail. Returns `None`
-    /// if no row can be sent now.
+    /// Returns the next batch, with rows dated by the clock of the store. `store` is the time of the store at the tick
+    /// `now`. The rows stay in the outbox until [`stored`](Self::stored) removes them, because the write may fail.
+    /// Returns `None` if no row can be sent now.
     ///
     /// The rows of operators are chosen first. The rows of one batch are in the order of their changes.
     pub(super) fn batch(&mut self, now: Tick, store: Timestamp) -> Option<Batch> {
@@ -193,9 +194,8 @@ impl Outbox {
         let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && !rests(waiting);
         let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
         let again = tried().find(|waiting| waiting.trial == Trial::Again && !rests(waiting));
-        // The second attempt for a suspect waits while a row of an operator can be sent. It also waits if the last
-        // attempt was a refused single row. The store may refuse all rows from now on, so the other rows are sent
-        // first.
+        // A suspect is not sent again while a row of an operator can be sent, or if the last attempt was a refused
+        // single row. After that refusal the store may refuse all rows, so the other rows are tried first.
         let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
         let mut chosen = match oldest.or(again_first) {
             Some(alone) => vec![alone],
@@ -209,9 +209,9 @@ impl Outbox {
             return match self.stuck {
                 _ if suspects == 0 => None,
                 None => self.send_notice(store),
-                // All other rows were refused or wait for their next attempt, so the search for refused rows begins
-                // anew. No notice is sent, because the store would refuse the notice as well. If the store has begun to
-                // take rows again, the notice would be false.
+                // All other rows were refused or wait for their next attempt. Therefore the search for refused rows
+                // begins anew. No notice is sent. If the store still refuses all rows, it would refuse the notice too.
+                // If the store takes rows again, the notice would be false.
                 Some(_) => {
                     self.clear_suspects();
                     self.batch(now, store)
@@ -256,7 +256,7 @@ impl Outbox {
             Sent::Rows(numbers) => numbers,
         };
         let [number] = numbers[..] else {
-            // During an outage of the whole store, a shorter batch would fail as well.
+            // During an outage of the whole store, a shorter batch would fail too.
             if failed.is_refused || failed.is_up {
                 self.width = (numbers.len() / 2).max(1);
             }
@@ -287,7 +287,8 @@ impl Outbox {
 
     fn notice_failed(&mut self, failed: Failed) -> Next {
         if !failed.is_refused && !failed.is_up {
-            // The store may have taken the notice. The next attempt has the same id, so that the notice is stored once.
+            // The store may have taken the notice although no answer came. The next attempt has the same id, so that
+            // the store keeps only one notice.
             return Next::Later;
         }
         self.notice = None;
@@ -307,15 +308,15 @@ impl Outbox {
         Next::Later
     }
 
-    /// Forgets which rows were refused, because the store probably refused all rows, and no single row was the reason.
+    /// Clears the suspicion of all rows. The store probably refused all rows, so no single row was the reason.
     fn clear_suspects(&mut self) {
         for waiting in self.queues.iter_mut() {
             waiting.trial = Trial::None;
         }
     }
 
-    /// Lets each suspect be sent once more if the store had taken fewer than `before` batches when it refused the
-    /// suspect. Returns true if there is such a suspect.
+    /// Marks a suspect for one more attempt if the store had taken fewer than `before` batches when it refused the
+    /// suspect. Returns true if at least one suspect was marked.
     fn retry_suspects(&mut self, before: u64) -> bool {
         let mut found = false;
         for waiting in self.queues.iter_mut() {
@@ -341,8 +342,7 @@ impl Outbox {
 
 /// The largest number of rows in one write.
 const BATCH: usize = 128;
-/// The largest number of suspects before the notice is sent. The number is limited, because each suspect is sent a
-/// second time.
+/// The number of suspects at which a notice is sent. The number is limited, because each suspect is sent a second time.
 const MOST_SUSPECTS: usize = 64;
 /// The wait of a row after the first time that the row was sent alone and got no answer.
 const FIRST_REST: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
-//! The layers with keyed circuits in a registry, with the prefix and the progress of the restore of each layer.
+//! The layers with keyed circuits in a registry. The list has the prefix of each layer, and the progress of its
+//! restore.
 //!
-//! The task and the registry share this list, because a layer can be created before or after the task begins. The
-//! references to the layers are weak, because each layer holds the registry and the registry holds this list. Strong
+//! The task and the registry share this list, because a layer can be created before or after the task begins. Each
+//! layer holds the registry, and the registry holds this list. Therefore the references to the layers are weak. Strong
 //! references would form a cycle, and the task would never end.
 
 use std::sync::{Arc, Weak};
@@ -24,7 +25,7 @@ struct Prefix {
     progress: Progress,
 }
 
-/// The state of the wait in `poll_ready`, in which the services of a layer wait for the restore of its circuits.
+/// The state of the wait for the restore of a layer. During the wait, the services of the layer wait in `poll_ready`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     /// No service waits.
@@ -43,8 +44,8 @@ enum Progress {
     /// The store has not listed the circuits of the layer yet.
     Unread,
     /// These circuits were created from the names in the store, and some of them are not restored yet. `seen` is false
-    /// until the task has read its inbox once more. From then on, each circuit either has a desk, which restores the
-    /// circuit, or is evicted.
+    /// until the task has read its inbox once more. From then on, each circuit is evicted or has a desk (the data of
+    /// the task about a circuit), which restores the circuit.
     Restoring { circuits: Vec<Circuit>, seen: bool },
     /// All circuits of the layer are restored.
     Done,
@@ -58,11 +59,11 @@ impl Prefixes {
         list.push(Prefix { keyed, wait: Wait::None, progress: Progress::Unread });
     }
 
-    /// Lets the services of a layer wait if the store has not listed the circuits of the layer yet. Returns all layers
-    /// whose services begin to wait.
+    /// Begins the wait of each layer whose circuits the store has not listed yet. Returns the layers whose services
+    /// begin to wait.
     ///
-    /// While there is a task, the caller must hold the lock of the inbox, so that a task that ends now also ends this
-    /// wait. The caller drops the returned layers outside that lock.
+    /// While there is a task, the caller must hold the lock of the inbox. Otherwise a task that ends at the same time
+    /// could miss this wait and not end it. The caller must drop the returned layers outside that lock.
     #[must_use = "the layers are dropped outside the lock"]
     pub(super) fn let_calls_wait(&self) -> Vec<Arc<dyn Prefixed>> {
         let waiting = self.select(|prefix| {
@@ -73,8 +74,7 @@ impl Prefixes {
         waiting
     }
 
-    /// Ends the waits whose time is over. A wait that has no end yet will end after the duration `lasts`, counted from
-    /// now.
+    /// Ends the waits whose time is over. A wait without a set end gets its end, `lasts` from now.
     pub(super) fn end_waits(&self, now: Tick, lasts: Duration) {
         let over = self.select(|prefix| {
             if prefix.wait == Wait::Begun {
@@ -86,7 +86,7 @@ impl Prefixes {
         over.iter().for_each(|keyed| keyed.restored());
     }
 
-    /// Ends all waits, because no task runs that restores circuits.
+    /// Ends all waits, because no task is left that could restore the circuits.
     pub(super) fn end_all_waits(&self) {
         let waiting = self.select(|prefix| {
             let waits = matches!(prefix.wait, Wait::Begun | Wait::Until(_));
@@ -101,7 +101,7 @@ impl Prefixes {
         self.0.lock().iter().filter_map(ends).min()
     }
 
-    /// Returns true if the store has not listed the circuits of some layer yet.
+    /// Returns true if there is a layer whose circuits the store has not listed yet.
     pub(super) fn has_unread(&self) -> bool {
         self.0.lock().iter().any(Prefix::is_unread)
     }
@@ -135,10 +135,10 @@ impl Prefixes {
         }
     }
 
-    /// Ends the restore of each layer whose circuits are all restored. Returns true if the restore of a layer has
-    /// ended.
+    /// Ends the restore of each layer whose circuits are all restored. Returns true if the restore of at least one
+    /// layer has ended.
     pub(super) fn settle(&self, is_waiting: impl Fn(&Circuit) -> bool) -> bool {
-        // The circuits are dropped outside the lock, because their observers are foreign code.
+        // The circuits are dropped outside the lock, because a drop can run observers, which are foreign code.
         let mut restored = Vec::new();
         let done = self.select(|prefix| {
             let Progress::Restoring { circuits, seen } = &mut prefix.progress else { return false };
@@ -158,8 +158,8 @@ impl Prefixes {
         !done.is_empty()
     }
 
-    /// Returns the layers that `choose` accepts. The caller must drop the returned handles outside the lock.
-    /// A returned handle can be the last one, and the drop of a layer runs foreign code.
+    /// Returns the layers that `choose` accepts. The caller must drop the returned handles outside the lock. The drop
+    /// of the last handle to a layer runs foreign code.
     fn select(&self, mut choose: impl FnMut(&mut Prefix) -> bool) -> Vec<Arc<dyn Prefixed>> {
         let mut list = self.0.lock();
         list.iter_mut().filter_map(|prefix| if choose(prefix) { prefix.keyed.upgrade() } else { None }).collect()

@@ -35,8 +35,8 @@ pub enum Restored {
         /// circuit.
         held_by: Option<String>,
     },
-    /// The store has a record, but the circuit had already made a transition in this process. The circuit
-    /// keeps this newer state.
+    /// The store has a record, but the circuit had already made a transition in this process. The circuit keeps its
+    /// newer state.
     Outrun,
 }
 
@@ -44,10 +44,10 @@ pub enum Restored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovered {
-    /// The state that this instance wrote, with its counts of calls and failures if they are recent.
+    /// The state that this instance wrote. Its counts of calls and failures are restored too, if they are recent.
     Own,
-    /// The state that was published last, or the decision of the fleet. The record has no entry of this instance, or
-    /// only an entry that is older than the decision.
+    /// The published state, or the decision of the fleet. The record has no entry of this instance, or only an entry
+    /// that is older than the decision.
     Published,
 }
 
@@ -64,8 +64,8 @@ pub struct RestoreReport {
     /// The prefixes of the layers whose keyed circuits are not restored yet, because the store has not been
     /// queried or has not answered.
     pub keyed_waiting: Vec<String>,
-    /// The number of keyed circuits that are not closed in the store and were not created, because there is no room for
-    /// them or because the template refused them. Such a circuit is restored at the first call of its key.
+    /// The number of keyed circuits that are not closed in the store, but were not created. There was no room for them,
+    /// or the template refused them. Such a circuit is restored at the first call of its key.
     pub left_out: usize,
     /// The last error of the store, if a circuit is not restored yet.
     pub error: Option<String>,
@@ -84,8 +84,8 @@ impl RestoreReport {
 /// The changes that a shutdown could not write.
 ///
 /// Its `Display` is one sentence for a log. The sentence names circuits with unwritten changes and the number of
-/// unwritten audit rows, or says that everything is saved, that there is no store, or that the registry was never
-/// started.
+/// unwritten audit rows, or reports that everything is saved. For a registry that has no store or was never started,
+/// the sentence states this fact.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[must_use = "the report lists the changes that are lost"]
@@ -131,26 +131,26 @@ pub struct StoreStatus {
     /// The last error of the store. The error is cleared when a store that was down answers again. After a failed
     /// write, only a write that succeeds clears the error.
     ///
-    /// The text comes from the store, and can contain its address, a role or a path. Therefore only operators should
-    /// see the text, and other readers the [kind](Self::last_error_kind).
+    /// The text comes from the store, and can contain its address, a role or a path. Therefore show the text only to
+    /// operators, and the [kind](Self::last_error_kind) to all other readers.
     pub last_error: Option<String>,
     /// The kind of the last error of the store.
     pub last_error_kind: Option<StoreErrorKind>,
     /// The number of circuits with a change that the store does not have yet. If the number is zero, a restart at this
     /// moment restores the same states.
     ///
-    /// A transition or an act is included immediately. A failed call is included after the task has read the counters
-    /// of the circuit, which it does every second, and until the task has written the counters. While the store
-    /// answers, the write follows within 18 s. In a [`TieredStore`](crate::store::TieredStore) the fast tier has the
-    /// change, and the durable tier may not have it yet.
+    /// A transition or an act is included immediately. The task reads the counters of each circuit every second. A
+    /// failed call is included from that time until the task has written the counters. While the store answers, this
+    /// write follows within 18 s. In a [`TieredStore`](crate::store::TieredStore) the fast tier has the change, and the
+    /// durable tier may not have it yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,
-    /// The number of audit rows that were lost because too many rows waited for the store, since the registry was
-    /// built. A row with the action `missing` reports the rows that were lost since the previous report.
+    /// The number of audit rows that were lost since the registry was built, because too many rows waited for the
+    /// store. A row with the action `missing` reports the rows that were lost since the previous report.
     pub audit_lost: u64,
-    /// The number of audit rows that the store has refused for good, since the registry was built. A row with the
-    /// action `missing` names one of them.
+    /// The number of audit rows that were given up since the registry was built, because the store refused them. A row
+    /// with the action `missing` names one of the refused rows.
     pub audit_refused: u64,
     /// The id of this instance. If another running instance uses the configured id, this instance uses a different id.
     pub instance: String,

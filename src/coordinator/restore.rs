@@ -15,14 +15,14 @@ use crate::record::{CircuitRecord, Fleet, InstanceEntry, Operated, Timestamp};
 use crate::state::{Act, EarlierReason, Generation, Mode, Snapshot, State};
 use crate::window::{Tally, Window};
 
-/// The state that a restored circuit adopts, and its source.
+/// The state that a circuit takes at its restore, and the source of the state.
 #[derive(Debug, PartialEq)]
 pub(super) struct Restoration {
     pub(super) snapshot: Snapshot,
     pub(super) whose: Recovered,
 }
 
-/// Returns the state that a circuit adopts on this instance. Returns `None` if the record has no entry of this
+/// Returns the state that the circuit of this instance adopts. Returns `None` if the record has no entry of this
 /// instance, no published state and no act.
 pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, now: Timestamp) -> Option<Restoration> {
     let id = who.id.as_str();
@@ -40,8 +40,7 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
             // state, the published state contains this time.
             let is_published = entry.state == State::HalfOpen && record.instance == id;
             snapshot.half_open_for = half_open_for(record, now).filter(|_| is_published);
-            // Counts are restored only if they are recent, because old counts say nothing about the present
-            // health of the service.
+            // Counts are restored only if they are recent. Old counts do not show the present health of the service.
             if now.since(entry.updated_at) <= remembered(config.window) {
                 snapshot.run = entry.run;
                 snapshot.tally = Tally::new(entry.calls, entry.score, entry.slow);
@@ -49,12 +48,12 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
             (snapshot, Recovered::Own, entry.acts, entry.mode)
         }
         None if record.generation == Generation::new(0) && record.operator.is_none() => return None,
-        // In a fleet, the decision of the fleet is restored and not the published state, because an instance of an
-        // earlier version may have published its own state.
+        // In a fleet, the decision of the fleet is restored instead of the published state. An instance with an earlier
+        // version of this crate may have published its own state.
         None if who.sharing.is_of_fleet() => {
             let mut snapshot = Snapshot::closed();
-            // The opening of this instance can last longer than the opening of the fleet, even into the next half-open
-            // round. A reset that is newer than the entry has ended the opening.
+            // This instance can stay open for longer than the fleet, even while the fleet is half-open. A reset that is
+            // newer than the entry has ended this open state.
             let reset = record.operator.as_ref().filter(|operated| operated.act == Act::Reset);
             let is_open = |entry: &&InstanceEntry| {
                 entry.state == State::Open && reset.is_none_or(|reset| entry.acts >= reset.sequence)
@@ -108,15 +107,15 @@ pub(super) fn restoration(record: &CircuitRecord, who: &Who, config: &Config, no
     Some(Restoration { snapshot, whose })
 }
 
-/// Returns the state that was published last, for adoption by the instance with this id.
+/// Returns the published state as a snapshot for the circuit of the instance with this id.
 pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Snapshot {
     let mut snapshot = Snapshot::closed();
     snapshot.generation = record.generation;
     snapshot.state = record.state;
     snapshot.attempt = record.half_open_attempts;
     snapshot.open_for = record.open_for(now);
-    // The reason for which this instance opened its own circuit gets no name. Every other reason gets the name of the
-    // instance that published the state, if the record has the name.
+    // The name of the instance that published the state is added to the reason. No name is added if this instance
+    // opened its own circuit, or if the record has no name.
     let is_own = record.instance.is_empty() || record.instance == id && record.state == State::Open;
     let published = reason(record);
     let named = |(earlier, at): Reasoned| (if is_own { earlier } else { earlier.on(&record.instance) }, at);
@@ -126,17 +125,18 @@ pub(super) fn published(record: &CircuitRecord, id: &str, now: Timestamp) -> Sna
     snapshot
 }
 
-/// Returns true if the decision of the fleet has not made the entry obsolete. An entry with the same time as the
-/// decision is not obsolete, because both were written together.
+/// Returns true if the entry is at least as new as the decision of the fleet, or if both are closed. An entry and a
+/// decision with equal times were written together.
 fn is_newer(entry: &InstanceEntry, record: &CircuitRecord, who: &Who) -> bool {
     let fleet = record.decision(who.follows());
     entry.updated_at >= fleet.since || entry.state == State::Closed && fleet.state == State::Closed
 }
 
 /// Writes the decision of a fleet into the snapshot of a circuit. The mode and the sums of the window stay. The run
-/// (the weight of the failures since the last success) becomes zero if the state changes. If circuit and fleet are both
-/// open, the circuit stays open until the later end of the two openings. The service may have asked this instance to
-/// wait until then (`Retry-After`).
+/// (the weight of the failures since the last success) becomes zero if the state changes.
+///
+/// If the circuit and the fleet are both open, the circuit stays open until the later of the two ends. The service may
+/// have asked this instance to wait until that end (`Retry-After`).
 pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who, now: Timestamp) {
     let fleet = record.decision(who.follows());
     let own_end = (snapshot.state == State::Open).then_some(snapshot.open_for);
@@ -157,39 +157,39 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who
     snapshot.tripped_for = snapshot.tripped_for.or(ago).filter(|_| fleet.state != State::Closed);
     if !fleet.reason.is_empty() {
         let reason = EarlierReason::new(&fleet.reason);
-        // The reason of a decision by votes or counts names the instances. The reason of a state that one instance has
-        // published does not name that instance, so the name is added here.
+        // A decision by votes or counts has the names of the instances in its reason. The reason of a state that one
+        // other instance has published lacks the name of that instance, so the name is added here.
         let is_of_another = record.is_decided_by_one(who.follows()) && ![&who.id, ""].contains(&&*fleet.instance);
         give(snapshot, Some((if is_of_another { reason.on(&fleet.instance) } else { reason }, since)), now);
     }
 }
 
-/// Returns the time since the fleet closed, so that the circuit continues its ramp (the gradual return to all calls) at
-/// this point. `None` if the fleet is not closed. Also `None` if an operator has closed the fleet, because no ramp
-/// follows a reset.
+/// Returns the time since the fleet closed. The circuit continues its ramp (the gradual return to all calls) at this
+/// point. `None` if the fleet is not closed, or if an operator has closed the fleet by a reset, because no ramp follows
+/// a reset.
 fn closed_for(record: &CircuitRecord, fleet: &Fleet, now: Timestamp) -> Option<Duration> {
     let is_of = |operated: &Operated| fleet.reason.starts_with(&format!("{} by {}", operated.act, operated.user));
     let is_reset = record.operator.as_ref().is_some_and(|operated| operated.act == Act::Reset && is_of(operated));
     (fleet.state == State::Closed && fleet.generation.get() > 0 && !is_reset).then(|| now.since(fleet.since))
 }
 
-/// The urgency of restoring a keyed circuit before its first call. The circuit with the greater urgency is restored
-/// first.
+/// The urgency of restoring a keyed circuit before its first call. Circuits with a greater urgency are restored first.
 #[cfg(feature = "keyed")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Urgency {
     /// True if the circuit rejects calls or an operator holds the circuit.
     binds: bool,
-    /// True if this instance has written the state. Such a circuit is more urgent, because this instance
-    /// calls the service.
+    /// True if this instance has written the state. A circuit of this instance is more urgent than others, because this
+    /// instance calls the service.
     is_own: bool,
     /// The time at which the state in the record was written last.
     updated_at: Timestamp,
 }
 
-/// Returns the urgency of the restore of a keyed circuit before its first call. If no operator holds the circuit,
-/// returns `None` in two cases. Either the circuit is closed, or it would admit the next call and its state was last
-/// written at least `idle` ago. In the second case the circuit would soon be evicted from memory again.
+/// Returns the urgency of restoring a keyed circuit before its first call, or `None` if the restore can wait for the
+/// first call. A circuit that an operator holds never waits. Any other circuit can wait if it is closed. It can also
+/// wait if it would admit the next call and its state was last written at least `idle` ago, because it would soon be
+/// evicted from memory again.
 #[cfg(feature = "keyed")]
 pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Timestamp) -> Option<Urgency> {
     let entry = record.instances.get(&who.id);
@@ -206,11 +206,11 @@ pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Ti
     states.into_iter().flatten().filter_map(urgency).max()
 }
 
-/// The reason of a state with the time at which the state began.
+/// The reason of a state, and the time at which the state began.
 type Reasoned = (EarlierReason, Option<Timestamp>);
 
-/// Returns the reason for which the circuit of this instance opened. If the entry has no reason, because an older
-/// version wrote it, returns the reason of the published state.
+/// Returns the reason why the circuit of this instance opened. An entry from an older version has no reason. Then the
+/// result is the reason of the published state, if the same start of this instance has published it.
 fn opening(record: &CircuitRecord, entry: &InstanceEntry) -> Option<Reasoned> {
     let is_open = record.state == State::Open && entry.state == State::Open;
     match entry.opening() {
@@ -225,8 +225,8 @@ fn reason(record: &CircuitRecord) -> Option<Reasoned> {
     (!record.reason.is_empty()).then(|| (EarlierReason::new(&record.reason), record.last_state_change))
 }
 
-/// Returns the time for which the published state has been half-open. Returns `None` for another state, and if the
-/// recorded start is unknown or lies in the future.
+/// Returns the time for which the published state has been half-open. `None` for another state, or if the recorded
+/// start is unknown or lies in the future.
 fn half_open_for(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     let began = record.last_state_change.filter(|at| *at <= now && record.state == State::HalfOpen);
     began.map(|at| now.since(at))

@@ -1,12 +1,13 @@
 //! The task of a registry, which connects its circuits with the store.
 //!
-//! The task waits for the next event. A circuit wakes the task after a transition, and the registry wakes it with a
-//! message. An answer or a hint of the store, the end of a health probe's runner, and the time of planned work are
-//! events too. After each event the task lets the desks, one for each circuit, observe their circuits, and begins the
-//! operations that can begin now. One task serves all circuits of a registry, so that the desks need no lock.
+//! Each circuit has a desk, which is the data of the task about the circuit. The task waits for the next event. A
+//! circuit wakes the task after a transition, and the registry wakes the task with a message. An answer or a hint of
+//! the store, the end of a health probe's runner, and the time of planned work are events too. After each event, the
+//! desks observe the changed circuits, and the task begins the operations that can begin now. One task serves all
+//! circuits of a registry, so the desks need no lock.
 //!
-//! The task keeps its knowledge in the [`Ledger`], because the next task continues with the ledger after a panic. The
-//! desks derive the records to write.
+//! The task keeps its data in the [`Ledger`]. After a panic, the next task continues with the ledger. The desks derive
+//! the records to write.
 //!
 //! | file | content |
 //! |---|---|
@@ -21,7 +22,7 @@
 //! | `slept.rs` | the wake-up of a suspended machine |
 //! | `end.rs` | the reports, and the end of the task |
 //!
-//! The file is longer than others, because the loop is read together with all that can wake it.
+//! The file is longer than others, so that the loop and all events that wake the loop are in one place.
 
 mod answers;
 mod end;
@@ -63,7 +64,7 @@ use sweep::Sweep;
 #[derive(Debug)]
 pub(super) struct Task {
     hub: Arc<Hub>,
-    /// The knowledge that outlives the task. When the task is dropped, the ledger goes back to the hub.
+    /// The data that the next task continues with. When the task is dropped, the ledger goes back to the hub.
     ledger: Ledger,
     /// The operations on the store that are under way.
     jobs: JoinSet<(Begun, Ended)>,
@@ -71,7 +72,7 @@ pub(super) struct Task {
     runners: JoinSet<()>,
     /// True while the health probes run.
     runs_health: bool,
-    /// The number of runners that have ended since the ledger was last cleared of ended health probes.
+    /// The number of runners that have ended since the last search for health probes whose circuits are gone.
     ended_runners: usize,
     /// The desks whose records must be loaded.
     to_load: Loads,
@@ -82,12 +83,12 @@ pub(super) struct Task {
     /// The search of the store for keyed circuits that are not closed.
     #[cfg(feature = "keyed")]
     survey: survey::Survey,
-    /// True while rows of the audit are being written. Only one such write runs, because a second write would get the
-    /// same rows.
+    /// True while audit rows are being written. Only one such write runs, because a second write would get the same
+    /// rows.
     audit_under_way: bool,
     /// True while a request for a watch is under way.
     watch_under_way: bool,
-    /// The earliest time of the next write of the audit.
+    /// The earliest time of the next write of audit rows.
     audit_at: Tick,
     /// The watch of the store, while one is open.
     watch: Option<Watch>,
@@ -96,11 +97,11 @@ pub(super) struct Task {
     /// The time of the next attempt to get a watch. `None` while a watch exists or is requested, and if the store has
     /// no watches.
     watch_at: Option<Tick>,
-    /// The time at which the desks next observe all circuits (a *look*).
+    /// The next time at which the desks observe all circuits.
     next_look: Tick,
-    /// The polls, which load records at regular times without another reason.
+    /// The polls, which load records at regular times.
     polls: Polls,
-    /// The time of the next deletion of old rows of the audit.
+    /// The time of the next deletion of old audit rows.
     next_trim: Tick,
     /// The deletion of records that no instance has needed for long.
     sweep: Sweep,
@@ -153,7 +154,8 @@ impl Task {
         }
     }
 
-    /// Spawns the task of a hub whose inbox has `running` set already. Returns false if the runtime has ended.
+    /// Spawns the task of a hub. The caller has already set `running` in the inbox of the hub. Returns false if the
+    /// runtime has ended, and true otherwise.
     ///
     /// The caller must not hold the lock of the inbox. A runtime that is shutting down drops the task within `spawn`,
     /// and the drop locks the inbox.
@@ -173,8 +175,8 @@ impl Task {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, its operations are dropped as well, and the ledger goes back to the hub. An operation
-    /// that was dropped may have reached the store, and therefore the next task loads all records before it writes.
+    /// If the future is dropped, its operations are dropped as well, and the ledger goes back to the hub. A dropped
+    /// operation may have reached the store, so the next task loads all records before it writes.
     pub(super) async fn run(mut self) {
         self.hub.inbox.lock().started = true;
         while self.step().await {}
@@ -203,8 +205,8 @@ impl Task {
             self.finished = true;
             return false;
         }
-        // The wait is at least one millisecond. Without a wait, the loop would use a whole core if an operation should
-        // begin now and cannot.
+        // The wait is at least one millisecond. Without a wait, the loop would use a whole core while an operation is
+        // due but cannot begin.
         let wait = self.next_wake(now).saturating_since(now).max(Duration::from_millis(1));
         tokio::select! {
             biased;
@@ -250,7 +252,7 @@ impl Task {
                 self.plan(at, now);
             }
         }
-        // The evicted circuits come first, because a new circuit may have the name of an evicted one.
+        // The evicted circuits come first, because a new circuit may have the name of an evicted circuit.
         for circuit in forgotten {
             self.evict(&circuit, now);
         }
@@ -283,8 +285,8 @@ impl Task {
             for at in self.ledger.desks.places() {
                 let Some(desk) = self.ledger.desks.get_mut(at) else { continue };
                 desk.hurry(now);
-                // If the store is down, the entries get no mark that this instance stops, because the writes of the
-                // marks would hold up the end of the process. Nothing is lost without the marks.
+                // The mark in an entry shows that this instance stops. While the store is down, no marks are written,
+                // because the writes would delay the end of the process. Nothing is lost without the marks.
                 if self.ledger.link.is_up() && desk.stop(marks < CLOSED_MARKS, now) {
                     marks += usize::from(desk.is_closed());
                 }
@@ -297,7 +299,7 @@ impl Task {
         self.finished |= ended;
     }
 
-    /// Lets a desk observe its circuit, because the circuit has put its desk into the inbox or a second has passed.
+    /// Lets a desk observe its circuit. The circuit has put the desk into the inbox, or a second has passed.
     fn look(&mut self, at: DeskId, now: Tick) {
         let Ledger { desks, who, .. } = &mut self.ledger;
         let Some(desk) = desks.get_mut(at) else { return };
@@ -308,8 +310,8 @@ impl Task {
     /// Lets every desk observe its circuit, because no circuit notifies the task of a change that is only in its
     /// counters.
     ///
-    /// The function also reports the sums of each circuit to its observers, because a thread that makes no more calls
-    /// reports no sums.
+    /// The function also reports the sums of each circuit to its observers. A thread reports its sums only with its
+    /// calls, so the last sums of an idle thread would be missing otherwise.
     fn look_at_all(&mut self, now: Tick) {
         self.count_members(now);
         for at in self.ledger.desks.places() {
@@ -321,10 +323,10 @@ impl Task {
         self.next_look = now.saturating_add(LOOK_EVERY);
     }
 
-    /// Updates the plans for a desk: its next write and the pace of its polls. Afterwards the desk is in `to_write` if
-    /// and only if it has something to write now. The desk is in `findings.unwritten` if and only if the store lacks a
-    /// change of its circuit, even if the write of the change must wait. A command to the fleet, and the mark that this
-    /// instance stops, are not such changes.
+    /// Plans the next write of a desk and the pace of its polls. Afterwards the desk is in `to_write` if it has
+    /// something to write now, and otherwise not. The desk is in `findings.unwritten` as long as the store lacks a
+    /// change of the circuit, even if the write must wait. A command to the fleet does not count as a change here.
+    /// Neither does the mark that this instance stops.
     fn plan(&mut self, at: DeskId, now: Tick) {
         self.check(at, now);
         self.set_pace(at, now);
@@ -358,21 +360,21 @@ impl Task {
         }
     }
 
-    /// Plans the next write of a desk after an operation that has failed or could not begin. If the mark that this
-    /// instance stops is the only change, the desk drops the mark, because a shutdown must not wait for a mark.
+    /// Plans the next write of a desk after an operation that has failed or could not begin. A shutdown must not wait
+    /// for the mark that this instance stops. Therefore the desk drops the mark if the mark is the only change.
     fn give_up_mark(&mut self, at: DeskId, now: Tick) {
         self.ledger.desks[at].drop_mark();
         self.plan(at, now);
     }
 
-    /// Handles the report of a desk. Its rows go to the log and the audit, and its results of orders go to the waiting
-    /// callers. Then the next write of the desk is planned, and a desk that is finished is closed.
+    /// Handles the report of a desk. The rows of the report go to the log and the audit, and the results of orders go
+    /// to the waiting callers. Then the next write of the desk is planned. A desk that is finished is closed.
     fn note(&mut self, at: DeskId, report: Report, now: Tick) {
         if let Some((missed, row)) = report.missed {
             self.ledger.outbox.push_for(missed, now, row);
         }
-        // The row of an order is in the outbox before the caller gets the result, because the caller waits for the row
-        // next.
+        // A caller waits first for the result of its order, and then for the audit row. Therefore the row is in the
+        // outbox before the result is sent.
         for (age, row) in report.rows {
             row.log();
             self.hub.waiters.sent(&row.id);
@@ -392,8 +394,8 @@ impl Task {
         self.close_if_finished(at, now);
     }
 
-    /// Changes the id of this instance to the next number, because another living instance has the present id. Two
-    /// instances with one id would overwrite each other's entries.
+    /// Changes the id of this instance to the next number, because another running instance has the present id. Two
+    /// instances with the same id would overwrite each other's entries.
     fn rename(&mut self, now: Tick) {
         let ledger = &mut self.ledger;
         ledger.names += 1;
@@ -413,11 +415,11 @@ impl Task {
         }
     }
 
-    /// Returns the time at which the task must act without an event.
+    /// Returns the time at which the task must act even if no event comes.
     fn next_wake(&self, now: Tick) -> Tick {
         let mut next = self.next_poll().map_or(self.next_look, |poll| poll.min(self.next_look));
-        // While an operation is under way, its end wakes the task. If the store is down, no second operation may begin
-        // before that end, so the end of the backoff does not matter.
+        // The end of an operation under way wakes the task. If the store is down, no second operation may begin before
+        // that end, so the end of the backoff does not matter.
         let busy = self.under_way() > 0;
         let waits = !self.to_load.is_empty() || !self.to_write.is_empty() || self.ledger.outbox.len() > 0;
         if let Some(at) = self.ledger.link.next().filter(|_| waits && !busy) {
@@ -425,7 +427,7 @@ impl Task {
         }
         if self.ledger.link.is_up() && !busy && !self.to_load.is_empty() {
             // A write of this step has found that its desk needs a load, but the loads of this step have already begun.
-            // Therefore the next step comes at once and begins the load.
+            // Therefore the next step comes immediately and begins the load.
             return Tick::ZERO;
         }
         if let Some(at) = self.next_hint().into_iter().chain(self.next_beat()).min() {
@@ -444,7 +446,7 @@ impl Task {
             next = next.min(at);
         }
         if self.hub.terms.first_call_waits.is_zero() {
-            // By the configuration, no call waits for a restore. Therefore the search below is skipped, because it
+            // In this configuration, no call waits for a restore. Therefore the search below is skipped. The search
             // would visit up to ten thousand desks after every event.
             return next;
         }
@@ -465,12 +467,12 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
     }
 }
 
-/// The mean time from the start to the first deletion of old rows of the audit. The actual time is 50 % to 150 % of
-/// this time, because many instances may start at the same time.
+/// The mean time from the start to the first deletion of old audit rows. The actual time is 50 % to 150 % of this time,
+/// because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
-/// The largest number of closed circuits for which a shutdown writes a mark that this instance stops. A slow store must
-/// not have to write thousands of marks. Each circuit that is not closed gets a mark, because its entry would otherwise
-/// look like the entry of a live instance for some minutes.
+/// The largest number of closed circuits for which a shutdown writes a mark that this instance stops. The limit saves a
+/// slow store from thousands of writes. A circuit that is not closed always gets a mark, because its entry would
+/// otherwise look like the entry of a live instance for some minutes.
 const CLOSED_MARKS: usize = 64;
 /// The time between two observations of all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -21,7 +21,7 @@ pub(super) struct Terms {
     pub(super) ttl: Ttl,
     pub(super) ttl_of: ByName<Ttl>,
     pub(super) outbox: usize,
-    /// The largest number of checks of health probes at the same time.
+    /// The largest number of health checks at the same time, over all health probes.
     pub(super) health_probes: u16,
     /// The retention of audit rows. `None` leaves the retention to the store.
     pub(super) audit_kept: Option<Duration>,

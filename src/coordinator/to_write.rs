@@ -1,8 +1,8 @@
 //! The desks (the data of the task about one circuit each) with something to write. Desks with an order of an operator
-//! come first, the oldest order before newer orders.
+//! come first, from the oldest order to the newest.
 //!
-//! An outage of the network opens thousands of circuits at once. An operator who acts meanwhile waits for an answer,
-//! and must not wait for the records of all these circuits.
+//! An outage of the network opens thousands of circuits at once. An operator who acts during the outage waits for an
+//! answer, and must not wait for the writes of all these circuits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::desks::DeskId;
 /// The desks with something to write.
 #[derive(Debug, Default)]
 pub(super) struct ToWrite {
-    /// The desks that have an order to write, by a number that is higher for a newer order.
+    /// The desks that have an order to write, by the number of the order. A newer order has a higher number.
     orders: BTreeMap<u64, DeskId>,
     /// The keys of `orders`, by desk.
     numbers: BTreeMap<DeskId, u64>,

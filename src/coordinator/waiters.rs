@@ -11,9 +11,9 @@ use crate::sync::Mutex;
 /// The result of writing an order to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The store has carried out the act. The record contains the act, or the store no longer has the record if the act
-    /// is `Forget`. `lacking` is the tier of a tiered store that does not have the change yet. `None` if no tier is
-    /// known to lack the change.
+    /// The store has carried out the act. The record contains the act, or after `Forget`, the store no longer has the
+    /// record. `lacking` is the tier of a tiered store that does not have the change yet. `None` if no tier is known to
+    /// lack the change.
     Stored { generation: Generation, lacking: Option<&'static str> },
     /// Another act has superseded this order.
     Superseded { why: String },
@@ -26,7 +26,7 @@ pub(crate) enum Fate {
 /// The callers that wait for orders and for audit rows.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    /// The callers that wait for the result, by circuit and id of the order.
+    /// The callers that wait for the result of an order, by the name of the circuit and the id of the order.
     fates: Mutex<HashMap<(String, String), Waiting>>,
     /// The callers that wait for an audit row, by the id of the row.
     rows: Mutex<HashMap<String, Row>>,
@@ -35,7 +35,7 @@ pub(super) struct Waiters {
 /// The callers that wait for one audit row.
 #[derive(Debug, Default)]
 struct Row {
-    /// True once the outbox has got the row. When the row then leaves the outbox, the store has the row.
+    /// True once the row is in the outbox. If the row leaves the outbox afterwards, the store has the row.
     is_sent: bool,
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -65,7 +65,7 @@ impl Waiters {
         }
     }
 
-    /// Ends all waits without a result, because no task runs that could send a result.
+    /// Ends all waits without a result, because no task is left that could send a result.
     pub(super) fn end(&self) {
         let waiters = std::mem::take(&mut *self.fates.lock());
         let rows = std::mem::take(&mut *self.rows.lock());
@@ -73,7 +73,7 @@ impl Waiters {
         drop((waiters, rows));
     }
 
-    /// Registers a caller that waits until the audit has a row.
+    /// Registers a caller that waits until the audit has the row with this id.
     pub(super) fn add_row(&self, id: &str) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         let mut rows = self.rows.lock();
@@ -89,8 +89,8 @@ impl Waiters {
         }
     }
 
-    /// Notifies the callers whose rows have left the outbox, because the store has these rows. `is_waiting` returns
-    /// true for the id of a row that is still in the outbox.
+    /// Notifies the callers whose audit rows are stored. A row is stored once it has left the outbox. `is_waiting`
+    /// returns true for the id of a row that is still in the outbox.
     pub(super) fn stored(&self, is_waiting: impl Fn(&str) -> bool) {
         let mut stored = Vec::new();
         self.rows.lock().retain(|id, row| {

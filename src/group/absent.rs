@@ -1,13 +1,13 @@
-//! The absent circuits of a group, whose keys no call has used for a minute.
+//! The absent circuits of a group, which are circuits whose keys no call has used for a minute.
 //!
-//! A circuit is not dropped when its endpoint is gone, because a layer of keys keeps the circuits of idle keys. Such a
-//! circuit must not raise the number of open slots, and must not keep a slot from the endpoints in use. Therefore the
-//! layers count their absent circuits, and the group subtracts the counts from its members and from its taken slots.
+//! A layer of keys keeps the circuit of an idle key after the endpoint of the key is gone. This circuit must not
+//! increase the number of open slots, and must not occupy a slot that a circuit in use needs. Therefore the layers
+//! count their absent circuits, and the slots that these circuits have taken. The group subtracts the results from its
+//! numbers of members and of taken slots.
 //!
-//! A call writes nothing for this purpose, because a layer knows the last use of each key already. The absent circuits
-//! are counted when a circuit is about to open and when metrics are refreshed, at most once a second. So a healthy call
-//! never pays for a count. Between two counts, a circuit reads the result of the last count. `keyed/absent.rs` decides
-//! which circuits are absent.
+//! The absent circuits are counted when a circuit is about to open and when metrics are refreshed, at most once a
+//! second. In between, the last result is used. A successful call does no work for the count, because each layer
+//! records the last use of its keys anyway. `keyed/absent.rs` decides which circuits are absent.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::{Group, members, taken};
 use crate::clock::{AnyClock, Tick};
 use crate::sync::{AtomicU64, Mutex, OnceLock, Relaxed};
 
-/// The layers of keys that have circuits in the group, and the counts of the absent circuits in these layers.
+/// The layers of keys with circuits in the group, and the number of absent circuits in these layers.
 #[derive(Default)]
 pub(super) struct Layers {
     known: OnceLock<Known>,
@@ -27,10 +27,10 @@ pub(super) struct Layers {
 
 struct Known {
     layers: Mutex<Vec<Weak<dyn Layer>>>,
-    /// The clock that measures the time between two counts of absent circuits. This is always the clock of the first
-    /// layer, because the clocks of two layers can have different origins.
+    /// The clock of the first layer, which measures the time since the absent circuits were last counted. The clocks of
+    /// other layers are not used, because their times can have other origins.
     clock: AnyClock,
-    /// The time of the next count of the absent circuits, in nanoseconds.
+    /// The time from which the absent circuits may be counted again, in nanoseconds of `clock`.
     next_count: AtomicU64,
 }
 
@@ -64,17 +64,18 @@ impl Group {
     /// because a circuit to which a handle exists does not count as absent.
     pub(crate) fn count_absent(&self) {
         let Some(Known { layers, clock, next_count }) = self.shared.layers.known.get() else { return };
-        // Relaxed for both words, because the counts publish no other data, and the exchange only elects the thread
-        // that counts.
+        // Relaxed for `next_count` and `absent`, because neither publishes other data. The exchange only elects the
+        // thread that counts.
         let (now, due) = (clock.now(), next_count.load(Relaxed));
         let next = now.saturating_add(COUNT_EVERY).as_nanos();
-        // If the clock has jumped back, `due` is more than one interval away. The count is made now, because otherwise
-        // the next count would wait until the clock reaches `due`.
+        // If the clock has jumped back, `due` is more than one interval away. Without the second condition, no count
+        // would begin until the clock reaches `due`.
         let is_due = now >= Tick::from_nanos(due) || due > next;
         if !is_due || next_count.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return;
         }
-        // The lock is released first, so that a layer whose last handle is dropped here is not dropped under the lock.
+        // The handles outlive the guard of the lock. If a handle is the last handle to its layer, the layer is dropped
+        // after the lock is released.
         let layers: Vec<_> = {
             let mut layers = layers.lock();
             layers.retain(|layer| layer.strong_count() > 0);
@@ -95,8 +96,8 @@ impl Group {
 }
 
 impl Layers {
-    /// Returns the counts of a group without its absent circuits. The differences saturate at zero, because a circuit
-    /// may have left the group since it was counted.
+    /// Returns the word of a group (number of members, number of taken slots) without the absent circuits. The
+    /// differences saturate at zero, because a circuit may have left the group after it was counted as absent.
     pub(super) fn subtract_absent(&self, counts: u64) -> u64 {
         // Relaxed, because the counts publish no other data.
         let absent = self.absent.load(Relaxed);
@@ -108,6 +109,6 @@ fn join(members: u32, taken: u32) -> u64 {
     u64::from(members) << 32 | u64::from(taken)
 }
 
-/// The shortest time between two counts of the absent circuits. One count in a layer of ten thousand keys takes some
+/// The shortest time between two counts of the absent circuits. In a layer of ten thousand keys, counting takes some
 /// milliseconds.
 const COUNT_EVERY: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
-//! TCP connections to a health address, with a bound on the DNS lookups of hosts.
+//! TCP connections to a health address, with a limit on concurrent DNS lookups.
 //!
-//! A lookup runs on a thread of tokio's blocking pool, and continues after the check was dropped at its deadline.
-//! Without a bound, checks would fill the blocking pool of the application if a name server hangs.
+//! A lookup runs on a thread of tokio's blocking pool, and continues after its check has been dropped at the deadline.
+//! If a name server hangs, lookups without a limit would occupy all threads of the blocking pool.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -16,8 +16,8 @@ use crate::config::HealthAddress;
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, no connection stays open. A DNS lookup under way continues, and counts toward the bound on
-/// lookups until it ends.
+/// If the future is dropped, no connection stays open. A DNS lookup under way continues, and counts toward the limit on
+/// lookups until the lookup ends.
 pub(super) async fn connect(address: &HealthAddress) -> io::Result<TcpStream> {
     if let Ok(ip) = address.host.parse::<IpAddr>() {
         return TcpStream::connect((ip, address.port)).await;
@@ -37,5 +37,5 @@ pub(super) async fn connect(address: &HealthAddress) -> io::Result<TcpStream> {
 
 /// Limits the number of DNS lookups that the health probes of this process make at the same time.
 static LOOKUPS: Semaphore = Semaphore::const_new(16);
-/// The largest number of addresses of one host that are tried.
+/// The largest number of IP addresses of one host to which a check tries to connect.
 const MOST_ADDRESSES: usize = 16;

@@ -1,8 +1,8 @@
 //! The check of a gRPC address, which is one call of `grpc.health.v1.Health/Check` on a connection of its own.
 //!
-//! The request and the answer have one field each, so that this module writes and reads them without generated code.
-//! The first byte of a frame is 1 if the message is compressed, the next four bytes have its length, and the message
-//! follows.
+//! The request and the response have one field each, so that this module encodes and decodes the messages without
+//! generated code. A message is sent in a frame. The first byte of the frame is 1 if the message is compressed, and
+//! otherwise 0. The next four bytes are the length of the message, and the message follows.
 //!
 //! ```text
 //! HealthCheckRequest    1: string service
@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use super::connect::connect;
 use crate::config::HealthAddress;
 
-/// Makes one check. Succeeds if the service answers `SERVING`, and otherwise returns the problem in words.
+/// Checks the service once. Returns `Ok` if the response is `SERVING`, and otherwise a text that describes the problem.
 ///
 /// # Cancel safety
 ///
@@ -26,7 +26,7 @@ use crate::config::HealthAddress;
 pub(super) async fn check(address: &HealthAddress, service: &str, deadline: Duration) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let tcp = connect(address).await.map_err(|error| text(&error))?;
-    // The limits keep a server from filling the memory with headers or with an answer.
+    // The limits prevent a server from filling the memory of this process with headers or with a body.
     let mut limits = client::Builder::new();
     limits.max_header_list_size(HEADERS).initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
     let (client, connection) = limits.handshake(tcp).await.map_err(|error| text(&error))?;
@@ -48,8 +48,8 @@ pub(super) async fn check(address: &HealthAddress, service: &str, deadline: Dura
         let trailers = body.trailers().await?.unwrap_or_default();
         Ok::<_, h2::Error>(judge(parts.status, &parts.headers, &trailers, &message))
     };
-    // The call makes progress only while the connection is polled. If the connection ends first, its error is the
-    // result.
+    // The connection is polled together with the call, because the call makes progress only while the connection is
+    // polled. If the connection ends before the call, the error of the connection is the result.
     tokio::select! {
         biased;
         answer = answer => answer.map_err(|error| text(&error))?,
@@ -66,14 +66,13 @@ fn head(address: &HealthAddress, deadline: Duration) -> Request<()> {
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
     headers.insert("te", HeaderValue::from_static("trailers"));
     headers.insert("user-agent", HeaderValue::from_static("tower-circuit-breaker"));
-    // The unit `m` is milliseconds. A deadline has at most 60 000 ms, and the header allows 8 digits.
+    // The unit `m` is milliseconds. The header allows 8 digits, which is enough for the longest deadline of 60 000 ms.
     let timeout = HeaderValue::from_str(&format!("{}m", deadline.as_millis().max(1)));
     headers.insert("grpc-timeout", timeout.expect("digits and a letter are a header value"));
     request
 }
 
-/// Returns the frame of a request for the health of this service. An empty name requests the health of the whole
-/// server.
+/// Encodes a request for the health of this service as one frame. An empty name stands for the whole server.
 fn message(service: &str) -> Bytes {
     let mut message = Vec::new();
     if !service.is_empty() {
@@ -99,13 +98,13 @@ fn varint(to: &mut Vec<u8>, mut number: usize) {
     }
 }
 
-/// Returns `Ok` if the HTTP status, the gRPC code and the message all show that the service is serving, and otherwise
-/// the problem in words.
+/// Returns `Ok` if the HTTP status, the gRPC code and the message all show that the service is serving. Otherwise the
+/// error is a text that describes the problem.
 fn judge(status: StatusCode, headers: &HeaderMap, trailers: &HeaderMap, frame: &[u8]) -> Result<(), String> {
     if status != StatusCode::OK {
         return Err(format!("the HTTP status is {}", status.as_u16()));
     }
-    // An answer without a body has its gRPC code in the headers instead of the trailers.
+    // In a response without a body, the gRPC code is in the headers and not in the trailers.
     let code = trailers.get("grpc-status").or_else(|| headers.get("grpc-status"));
     match code.map(HeaderValue::as_bytes) {
         Some(b"0") => {}
@@ -128,9 +127,9 @@ fn judge(status: StatusCode, headers: &HeaderMap, trailers: &HeaderMap, frame: &
     }
 }
 
-/// Returns the serving status, which is the value of field 1. If the field is repeated, the last value counts. If the
-/// field is absent, the status is 0 (UNKNOWN). Unknown fields are skipped. Returns `None` if the bytes are not a valid
-/// message.
+/// Decodes a `HealthCheckResponse`, and returns the serving status in field 1. If the field is repeated, the last value
+/// wins. If the field is absent, the status is 0 (UNKNOWN). Unknown fields are skipped. Returns `None` if the bytes are
+/// not a valid message.
 fn serving_status(mut message: &[u8]) -> Option<u64> {
     let mut status = 0;
     while !message.is_empty() {
@@ -163,14 +162,14 @@ fn read_varint(from: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The protobuf key of field 1 with the wire type of strings and bytes.
+/// The protobuf key of field 1, with the wire type for strings and bytes.
 const FIELD_1_BYTES: u8 = 1 << 3 | 2;
-/// The largest number of bytes that are read of an answer.
+/// The largest number of bytes that a check reads from the body of a response.
 const LONGEST: usize = 8 * 1024;
-/// The largest size of the headers of an answer, in bytes.
+/// The largest total size of the headers of a response, in bytes.
 const HEADERS: u32 = 16 * 1024;
-/// The largest number of bytes that a server may send before the client has read them. HTTP/2 allows no smaller window
-/// for a connection.
+/// The size of the HTTP/2 flow-control window in bytes. A server may send this many bytes before the client reads.
+/// HTTP/2 allows no smaller window for a connection.
 const WINDOW: u32 = 65_535;
 
 #[cfg(test)]

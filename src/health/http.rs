@@ -1,7 +1,8 @@
 //! The check of an HTTP address, which is one `GET` on a connection of its own.
 //!
-//! Only the status line decides. The body is not read. The request asks the server to close the connection. A redirect
-//! is no success. The client is written by hand, because a check needs only a small part of an HTTP client.
+//! Only the status line decides the result, and the body is not read. A redirect is a failure. The request asks the
+//! server to close the connection. The client is written by hand, because a check needs only a small part of an HTTP
+//! client.
 
 use std::io;
 
@@ -10,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::connect::connect;
 use crate::config::HealthAddress;
 
-/// Makes one check. Succeeds if the answer has a status of 200 to 299, and otherwise returns an error that states the
-/// problem.
+/// Sends one `GET` request. Returns `Ok` if the status of the response is from 200 to 299, and otherwise an error that
+/// states the problem.
 ///
 /// # Cancel safety
 ///
@@ -40,12 +41,13 @@ pub(super) async fn check(address: &HealthAddress, path: &str) -> io::Result<()>
     }
 }
 
-/// Returns the first status that is not informational, or `None` if that status has not arrived yet. Returns an error
-/// if the answer is not HTTP/1.
+/// Returns the status of the final response. Informational responses (100 to 199, except 101) come before the final
+/// response and are skipped. Returns `None` if the final status has not arrived yet, and an error if the bytes are not
+/// HTTP/1.
 fn final_status(mut head: &[u8]) -> io::Result<Option<u16>> {
     loop {
         let Some(end) = head.iter().position(|byte| *byte == b'\n') else {
-            // An incomplete line is checked too, because a server of another protocol perhaps never sends a line break.
+            // An incomplete line is checked too. A server that does not speak HTTP may never send a line break.
             let begin = &head[..head.len().min(PROTOCOL.len())];
             return if PROTOCOL.starts_with(begin) { Ok(None) } else { Err(wrong("the answer is not HTTP/1")) };
         };
@@ -53,13 +55,13 @@ fn final_status(mut head: &[u8]) -> io::Result<Option<u16>> {
         if !(100..=199).contains(&status) || status == 101 {
             return Ok(Some(status));
         }
-        // The final answer follows the empty line behind the informational head.
+        // An informational response ends with an empty line, and the next response follows.
         let Some(empty) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return Ok(None) };
         head = &head[empty + 4..];
     }
 }
 
-/// Returns the status of a status line such as `HTTP/1.1 200 OK`, or `None` if the line is malformed.
+/// Parses the status code in a status line such as `HTTP/1.1 200 OK`. Returns `None` if the line is malformed.
 fn status(line: &[u8]) -> Option<u16> {
     let [b'0'..=b'9', b' ', digits @ ..] = line.strip_prefix(PROTOCOL)? else { return None };
     let (digits, behind) = digits.split_at_checked(3)?;
@@ -73,7 +75,7 @@ fn wrong(text: &'static str) -> io::Error {
 }
 
 const PROTOCOL: &[u8] = b"HTTP/1.";
-/// The largest number of bytes that are read of an answer.
+/// The largest number of bytes that a check reads while it waits for the final status.
 const LONGEST: usize = 8 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The runner of one health probe: its interval, its deadline, its waits, and its log of panics.
+//! The runner of one health probe, which is the task that makes the checks.
 //!
 //! ```text
 //!        ┌────────────── closed, held: sleeps until a transition ─────────────┐
@@ -6,13 +6,13 @@
 //!  wait for the interval ──▶ wait for a place ──▶ check, within the deadline ─┴─▶ report to the circuit
 //! ```
 //!
-//! A place is the right to make one of the checks that a [`HealthLimit`] allows at the same time. With a slow-call rule
-//! the runner of a closed circuit wakes from time to time, so that the circuit detects calls that hang although no
-//! other call comes.
+//! A place is a permit of the [`HealthLimit`], which limits the number of checks at the same time. If a closed circuit
+//! has a slow-call rule, its runner also wakes at intervals, so that the circuit detects hanging calls without a
+//! further call.
 //!
-//! A transition ends each wait, and also a check under way, because the result of that check would not count any more.
-//! The runner registers with the wakers of its circuit before each reading of the state, as every waiting task does, so
-//! that it misses no transition.
+//! A transition ends each wait. A transition also ends a check under way, because the result would be about the earlier
+//! state. The runner registers its waker with the circuit each time before it reads the state, so that it misses no
+//! transition.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -33,8 +33,8 @@ use crate::telemetry;
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, the check under way is dropped and does not count. A [required](HealthProbe::required)
-/// health probe is then required no more, so that calls may probe.
+/// If the future is dropped, the check under way is dropped and has no result. A [required](HealthProbe::required)
+/// health probe is then not required any more, so that calls may probe without a successful check.
 #[must_use = "a health probe checks nothing until its future is spawned"]
 pub struct HealthRun(Pin<Box<dyn Future<Output = ()> + Send>>);
 
@@ -71,7 +71,7 @@ async fn run(probe: HealthProbe) {
         if runner.unless_changed(era, sleep(interval)).await.is_none() {
             continue;
         }
-        // The permit of the semaphore is kept until the end of the check.
+        // `place` is a permit of the semaphore, and is held until the check ends.
         let place = async {
             let HealthLimit(semaphore) = limit.clone()?;
             semaphore.acquire_owned().await.ok()
@@ -89,19 +89,19 @@ async fn run(probe: HealthProbe) {
 }
 
 /// Returns the time until the next check. `jitter` and `turn` are random numbers between 0 and 1. `jitter` varies the
-/// configured interval. `turn` varies the additional wait of an instance of a fleet, during which the other instances
-/// check.
+/// configured interval `every`. `turn` varies an additional wait, which leaves time for the checks of the other
+/// instances of the fleet.
 ///
 /// In a fleet of n instances, each instance waits n intervals on average, so that the fleet makes about one check in
-/// each interval. The time varies between about one interval and 2n - 1 intervals, because the instances of a fleet
-/// open at the same time, and would otherwise check at the same time.
+/// each interval. The circuits of all instances open at the same time. Therefore the wait is random, from about one
+/// interval to 2n - 1 intervals, so that the instances do not check at the same time.
 fn interval(every: Duration, instances: u32, jitter: f64, turn: f64) -> Duration {
     let others = f64::from(instances.saturating_sub(1));
     every.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter + 2.0 * others * turn)
 }
 
-/// Makes one check within the deadline, and catches its panics. Returns the result, and the error text if the check
-/// failed.
+/// Runs one check until its end or the deadline, and catches its panics. Returns the result, and the error text if the
+/// check returned an error.
 async fn checked(check: &Check, deadline: Duration) -> (HealthResult, Option<String>) {
     let Some(answer) = guarded(|| check()) else { return (HealthResult::Panicked, None) };
     match timeout(deadline, caught(answer)).await {
@@ -112,7 +112,8 @@ async fn checked(check: &Check, deadline: Duration) -> (HealthResult, Option<Str
     }
 }
 
-/// Returns the answer of a check, or `None` if its future panics. A future that panicked is not polled again.
+/// Waits for the result of a check. Returns `None` if the future of the check panics, and never polls that future
+/// again.
 async fn caught(mut answer: Answer) -> Option<Result<(), String>> {
     poll_fn(|context| match guarded(|| answer.as_mut().poll(context)) {
         Some(polled) => polled.map(Some),
@@ -121,7 +122,7 @@ async fn caught(mut answer: Answer) -> Option<Result<(), String>> {
     .await
 }
 
-/// The runner of a circuit. The circuit recognises the runner by its number.
+/// The runner of a circuit. The circuit has one runner at a time, and recognises the runner by `number`.
 struct Runner {
     circuit: WeakCircuit,
     number: u64,
@@ -129,11 +130,11 @@ struct Runner {
 }
 
 impl Runner {
-    /// Waits until the service should be checked. Returns the era of the circuit (the version of its state), or `None`
-    /// if the circuit is gone or has another runner.
+    /// Waits until the circuit needs checks. Returns the era of the circuit (the version of its state), or `None` if
+    /// the circuit is gone or another runner has replaced this runner.
     async fn until_wanted(&mut self) -> Option<u64> {
         loop {
-            // A timer is needed, because neither the end of a hold nor a call that hangs wakes a task.
+            // A timer is needed, because no waker is called when a hold of an operator ends or when a call hangs.
             let mut hold = None;
             let wanted = poll_fn(|context| match self.look(context) {
                 None => Poll::Ready(None),
@@ -154,8 +155,8 @@ impl Runner {
         }
     }
 
-    /// Runs the future to its end. Drops the future and returns `None` if the era (the version of the circuit's state)
-    /// has changed, if no check is wanted any more, or if the circuit is gone.
+    /// Returns the output of the future. Drops the future and returns `None` if the state of the circuit changes first,
+    /// if no further checks are needed, or if the circuit is gone.
     async fn unless_changed<T>(&mut self, era: u64, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         poll_fn(|context| match self.look(context) {
@@ -165,8 +166,8 @@ impl Runner {
         .await
     }
 
-    /// Registers with the wakers of the circuit, and returns whether the circuit wants a check now. Returns `None` if
-    /// the circuit is gone.
+    /// Registers the waker of this task with the circuit, and returns whether the circuit needs a check now. Returns
+    /// `None` if the circuit is gone.
     fn look(&mut self, context: &Context<'_>) -> Option<Wanted> {
         let circuit = self.circuit.upgrade()?;
         circuit.register_at(&mut self.place, context);
@@ -185,15 +186,14 @@ impl Drop for Runner {
     }
 }
 
-/// The log lines about checks that panicked. The number of lines is limited, because a check can panic several times a
-/// second.
+/// The number of checks that panicked. Only some panics are logged, because a check can panic several times a second.
 #[derive(Debug, Default)]
 struct Panics(u64);
 
 impl Panics {
     fn log(&mut self, circuit: &str) {
         self.0 = self.0.saturating_add(1);
-        // The 1st, 2nd, 4th and 8th panic are logged, and so on.
+        // The panics with the numbers 1, 2, 4, 8, 16 and so on are logged.
         if self.0.is_power_of_two() {
             telemetry::warn(&format!(
                 "the health probe of circuit `{circuit}` panicked, which counts as a failure of the health probe ({} panics so far)",
@@ -203,5 +203,5 @@ impl Panics {
     }
 }
 
-/// The largest share by which an interval is shorter or longer than configured.
+/// The largest fraction of the configured interval by which an interval is longer or shorter.
 const JITTER: f64 = 0.2;

@@ -1,8 +1,8 @@
-//! The check of a store's address, which is the same for settings, stores and `circuitctl`.
+//! The check of a store's address. The configuration, the stores and `circuitctl` use the same check.
 //!
-//! The check knows every scheme and every parameter. An unknown parameter is refused. Otherwise a misspelt `sslmode`
-//! would have no effect, and the password could be sent to a server that is not the database. An error quotes the name
-//! or the value of a parameter only if the quoted text cannot contain a part of a password.
+//! The check refuses unknown schemes and unknown parameters. If a misspelt `sslmode` were ignored, the password could
+//! be sent to a wrong server. An error quotes the name or the value of a parameter only if this text cannot be a part
+//! of a password.
 
 mod known;
 mod several;
@@ -15,7 +15,7 @@ use known::{Known, OPTIONS, PREFIX, check_value};
 #[cfg(feature = "redis")]
 pub(crate) use several::{MASTERS, is_master};
 
-/// An address whose form and parameters were checked.
+/// The address of a store, after a check of its form and its parameters.
 pub(crate) struct Address {
     pub(crate) kind: StoreKind,
     parameters: Vec<(&'static str, String)>,
@@ -26,7 +26,7 @@ pub(crate) struct Address {
 pub(crate) enum Wrong {
     /// The text does not have the form of a store's address.
     Form,
-    /// A part of the address is wrong. The text names the part and the remedy.
+    /// A part of the address is wrong. The text names the part and the correction.
     Part(String),
 }
 
@@ -36,8 +36,8 @@ impl Address {
         let kind = StoreKind::of(url).ok_or(Wrong::Form)?;
         let is_socket = scheme.contains("unix");
         let is_server = matches!(kind, StoreKind::Postgres | StoreKind::Redis);
-        // A space before or after the address is refused here, because the error of a store would not name the space as
-        // the cause.
+        // A space before or after the address is refused here. The later error of the store would not show that the
+        // space is the cause.
         if is_server && !rest.starts_with("//") || url.trim() != url || url.contains(forges) {
             return Err(Wrong::Form);
         }
@@ -75,7 +75,7 @@ impl Address {
             }
             check_value(kind, name, &value)?;
             if name == PREFIX && !is_prefix(&value) {
-                // The error quotes the value only if the value cannot contain a part of a password.
+                // The error quotes the value only if the value cannot be a part of a password.
                 let sure = ends_as_host(place) && !query.is_some_and(|query| query.contains('@'));
                 let value = if sure { format!(" is \"{}\" and", quoted(&value)) } else { String::new() };
                 return Err(part(format!("the parameter `prefix`{value} must be {PREFIXES}")));
@@ -87,12 +87,13 @@ impl Address {
         Ok(address)
     }
 
-    /// Returns the decoded value of a parameter. `None` if the address does not have the parameter.
+    /// Returns the decoded value of a parameter, or `None` if the address does not have the parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
-    /// Returns an error if a parameter would have no effect without another parameter.
+    /// Returns an error if the address has a parameter that needs a second parameter, and the second parameter is
+    /// missing.
     fn check_pairs(&self) -> Result<(), Wrong> {
         let has = |name| self.get(name).is_some();
         if has("sentinel_user") && !has("sentinel_pass") {
@@ -114,18 +115,19 @@ impl Address {
     }
 }
 
-/// Returns true if the text is a path that a shell would expand and a store would not.
+/// Returns true if the path begins with `~` or `$`. A shell would expand such a path, but a store does not.
 fn is_of_shell(path: &str) -> bool {
     path.starts_with(['~', '$'])
 }
 
-/// Returns true if the key looks like the misspelt name of a parameter, and not like a part of a password.
+/// Returns true if an unknown key is short and has only the characters of parameter names. Such a key is probably a
+/// misspelt name, and not a part of a password.
 fn is_name(key: &str) -> bool {
     key.len() <= 40 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte))
 }
 
-/// Returns true if the text before the parameters ends with a host, a port or a path. Otherwise a `?` may belong to a
-/// password.
+/// Returns true if the text before the `?` of an address has only hosts with valid ports before its path. If not, the
+/// `?` may be a part of a password.
 fn ends_as_host(place: &str) -> bool {
     let authority = place.split('/').next().unwrap_or_default();
     let hosts = authority.rsplit('@').next().unwrap_or_default();
@@ -135,7 +137,8 @@ fn ends_as_host(place: &str) -> bool {
     })
 }
 
-/// Decodes `%XX` and `+`, as in the query of a URL. Returns `None` if the result is not UTF-8.
+/// Decodes `%XX` and `+` as in the query of a URL, where `+` is a space. Returns `None` if the decoded bytes are not
+/// UTF-8.
 pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,16 +1,18 @@
-//! The circuits of a layer that are absent from their group, because their endpoints are probably gone.
+//! The absent circuits of a layer. An absent circuit is not counted as a member of its group, because its endpoint is
+//! probably gone.
 //!
-//! No call has used the key of an absent circuit for a minute. A circuit that has taken an open slot of its group,
-//! which is the right to be open, is absent only after ten minutes. Otherwise, in a service with few calls, each open
-//! circuit would soon be absent, and the next circuit could use its slot. Some circuits are needed and never absent
-//! although no call uses their keys. These are the circuits that an operator holds, and the circuits whose calls the
-//! application makes by a handle. Circuits that would reject the next call are needed too, because callers avoid their
-//! keys. A circuit that is needed is not evicted as idle either.
+//! A circuit is absent if no call has used its key for a minute. A circuit that has taken an open slot of its group
+//! (the right to be open) is absent only after ten minutes. In a service with few calls, the slots of open circuits
+//! would otherwise become free after a minute, and too many circuits could open.
 //!
-//! Only the number of references to a circuit shows that the application has a handle, and a status page also holds a
-//! reference for a moment. Therefore a handle makes its circuit needed only if two counts of absent circuits in a row
-//! have found the handle. After the application has got a handle, the group can have too few members until the second
-//! count, but never too many.
+//! Three kinds of circuits are needed and never absent, even without calls. They are circuits that an operator holds,
+//! circuits to which the application has a handle, and circuits that would reject the next call. Callers avoid a key
+//! whose circuit rejects calls, so the missing calls do not show that its endpoint is gone. A needed circuit is not
+//! evicted as idle either.
+//!
+//! The number of references to a circuit shows whether the application has a handle. But a status page also holds a
+//! reference for a moment. Therefore a circuit is needed for its handle only if two counts of absent circuits in a row
+//! have found an additional reference. Until the second count, the group can have too few members, but never too many.
 
 use super::circuits::{Circuits, GRAIN};
 use super::slot::Slot;
@@ -18,7 +20,7 @@ use crate::circuit::Circuit;
 use crate::group::{Absent, Group};
 
 impl Circuits {
-    /// Returns the number of absent circuits of the group, and the number of open slots that they hold.
+    /// Returns the number of absent circuits of the group, and the number of open slots that these circuits have taken.
     pub(super) fn absent(&self, group: &Group) -> Absent {
         let now = self.clock.now().as_nanos() >> GRAIN;
         let handles = self.registry.handles_of_a_circuit();
@@ -33,8 +35,8 @@ impl Circuits {
     }
 }
 
-/// Returns true if an absent circuit holds an open slot of the group, and false if an absent circuit holds none.
-/// Returns `None` if the circuit is not absent from the group.
+/// For an absent circuit of the group, returns whether the circuit has taken an open slot of the group. Returns `None`
+/// for every other circuit.
 fn holds_slot_and_is_absent(entry: &Slot, group: &Group, now: u64, handles: usize) -> Option<bool> {
     let unused_for = now.saturating_sub(entry.used());
     let circuit = entry.circuit.as_ref().filter(|_| unused_for >= ABSENT_AFTER)?;
@@ -45,8 +47,8 @@ fn holds_slot_and_is_absent(entry: &Slot, group: &Group, now: u64, handles: usiz
     (!is_present).then_some(holds_slot)
 }
 
-/// Returns true if the circuit is needed although no call uses its key. `handles` is the number of handles to the
-/// circuit if the application has no handle.
+/// Returns true if the circuit must be kept although no call uses its key. `handles` is the number of handles to a
+/// circuit without calls under way and without a handle of the application.
 pub(super) fn is_needed(circuit: &Circuit, handles: usize) -> bool {
     circuit.has_calls_under_way(handles) || rejects_or_is_held(circuit)
 }
@@ -55,6 +57,6 @@ fn rejects_or_is_held(circuit: &Circuit) -> bool {
     circuit.is_held() || !circuit.would_admit_without_leases()
 }
 
-/// The time without a call after which a circuit is absent, which is a minute in coarse ticks of 17 ms.
+/// The time without a call after which a circuit is absent. The value is one minute, in coarse ticks of 17 ms.
 const ABSENT_AFTER: u64 = 60_000_000_000 >> GRAIN;
 const ABSENT_WITH_SLOT_AFTER: u64 = 10 * ABSENT_AFTER;

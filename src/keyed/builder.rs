@@ -1,4 +1,4 @@
-//! The builder of keyed circuits, which checks their settings once.
+//! The builder of keyed circuits. The builder checks all settings when the circuits are created.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,12 +20,12 @@ use crate::telemetry;
 pub struct KeyedBuilder {
     pub(super) registry: Registry,
     pub(super) template: Template,
-    /// The prefix of the names. `None` until the caller has set the prefix, which has no default.
+    /// The prefix of all circuit names. `None` until the caller has set the prefix. There is no default prefix.
     pub(super) prefix: Option<String>,
     pub(super) max_keys: usize,
     pub(super) idle: Duration,
     pub(super) labels: usize,
-    /// The share of the keys whose circuits may be open. `None` for no group.
+    /// The share of the circuits that may be open at the same time. `None` if the layer creates no group.
     pub(super) at_most_open: Option<f64>,
 }
 
@@ -42,20 +42,20 @@ impl KeyedBuilder {
         }
     }
 
-    /// Sets the prefix of all circuit names of this layer, so that no key has the name of another circuit. Required.
+    /// Sets the prefix of all circuit names of this layer. The prefix is required.
     ///
     /// Range: 1 to 100 bytes of printable text without spaces. The last character separates the prefix from the keys,
     /// and is neither a letter nor a digit. An example is `host:`.
     ///
     /// All names that begin with the prefix belong to this layer until the last clone of its [`Keyed`] is dropped.
     /// Without this rule, a caller could send the key `payments` and open a circuit of the application with that name.
-    /// Therefore [`by`](Self::by) refuses a prefix if the name of a circuit of the registry begins with the prefix. A
-    /// prefix is also refused if it begins with the prefix of another layer, or if the prefix of another layer begins
-    /// with it. Afterwards [`Registry::circuit`] refuses names that begin with the prefix. To use the circuits in
-    /// several places, clone the [`Keyed`].
+    /// Therefore [`by`](Self::by) refuses a prefix if the name of a circuit of the registry begins with the prefix.
+    /// [`by`](Self::by) also refuses a prefix if two layers would have the same prefix, or if one prefix would begin
+    /// with the prefix of another layer. After [`by`](Self::by), [`Registry::circuit`] refuses names that begin with
+    /// the prefix. To use the circuits in several places, clone the [`Keyed`].
     ///
-    /// Other programs that share the store have registries of their own. Give their circuits names that do not begin
-    /// with the prefix.
+    /// The registry cannot refuse names in other programs that share the store. Give their circuits names that do not
+    /// begin with the prefix.
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = Some(prefix.to_owned());
         self
@@ -64,24 +64,25 @@ impl KeyedBuilder {
     /// Sets the largest number of known keys. Range: 1 to the limit of the registry. Default: 1 000, or the
     /// limit of the registry if that limit is lower.
     ///
-    /// A circuit takes about 1.5 KiB, or 2.25 KiB with a store. In addition to `keys` circuits, `keys` evicted circuits
-    /// can stay in memory. If callers let very many keys fail, the memory of forgotten keys takes up to 1 KiB more for
-    /// each key, at least 8 KiB and at most 2 MiB. Choose a number well above the number of keys that are used within a
-    /// minute, because a circuit that is evicted between two calls loses its successes.
+    /// A circuit takes about 1.5 KiB of memory, or 2.25 KiB with a store. In addition to `keys` circuits, up to `keys`
+    /// evicted circuits can stay in memory. If calls of very many keys fail, the layer also stores the number of calls
+    /// of forgotten keys. These numbers take up to 1 KiB for each of the `keys`, in total at least 8 KiB and at most 2
+    /// MiB. Choose a number well above the number of keys that are used within a minute. A circuit that is evicted
+    /// between two calls loses its successes.
     ///
-    /// The registry needs a limit above the sum of `max_keys` of its layers and the number of other circuits. Otherwise
-    /// callers who choose keys can fill the registry.
+    /// Give the registry a limit above the sum of the `max_keys` of all its layers plus the number of other circuits.
+    /// With a lower limit, callers who choose keys can fill the registry.
     pub const fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
         self
     }
 
     /// Sets the time without a call after which a key is evicted. A key stays if its circuit would reject the next
-    /// call, has a call under way or is held by an operator, or if the application has a handle to the circuit. Range:
-    /// 1 s to 365 days. Default: 1 h.
+    /// call, has a call under way or is held by an operator. A key also stays if the application has a handle to its
+    /// circuit. Range: 1 s to 365 days. Default: 1 h.
     ///
-    /// The idle time is checked only when a new key arrives, and at most once in a quarter of the idle time,
-    /// because no task runs in the background.
+    /// No task checks the idle time in the background. Idle keys are evicted only when a new key arrives, and at most
+    /// once in a quarter of the idle time.
     pub const fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
@@ -90,32 +91,32 @@ impl KeyedBuilder {
     /// Sets the number of keys that can get their own name as the label in metrics. All other keys share one
     /// label, which is the prefix followed by `other`. With 0, all keys share that label. Default: 200.
     ///
-    /// A key gets a label after a number of uses, as [`Keyed`] describes. Each label has some dozen series, which stay
-    /// for the life of the process.
+    /// A key gets its label after a number of uses, as [`Keyed`] describes. Each label has some dozen metric series,
+    /// which exist until the process ends.
     pub const fn label_budget(mut self, names: usize) -> Self {
         self.labels = names;
         self
     }
 
-    /// Puts the circuits of all keys into one [group](crate::Group), of which at most this share, but at least one
-    /// circuit, may be open at the same time. The group has the prefix as its name, and replaces a group that the
-    /// template sets. Range: more than 0, at most 1. Default: no group.
+    /// Puts the circuits of all keys into one [group](crate::Group). At most this share of the circuits, but at least
+    /// one circuit, may be open at the same time. The name of the group is the prefix. A group that the template sets
+    /// is ignored. Range: more than 0, at most 1. Default: no group.
     ///
-    /// Use a group if the keys are the endpoints of one service, of which some must stay in rotation. Keys of
-    /// independent services need no group. A caller who chooses the keys can fill the group with keys that fail, so
-    /// that the circuits of other keys stay closed. The circuit of a key that is not in use is no member of the group,
-    /// as [`Group`](crate::Group) describes. A key that is evicted leaves the group. If a handle to its circuit is
-    /// still in use, the circuit opens without a slot.
+    /// Use a group if the keys are the endpoints of one service, and if some endpoints must always get calls. Keys of
+    /// independent services need no group. A caller who chooses the keys can open the circuits of many failing keys. If
+    /// these circuits have taken all open slots, the circuits of other keys stay closed. The circuit of a key that is
+    /// not in use is not a member of the group, as [`Group`](crate::Group) describes. An evicted circuit leaves the
+    /// group. If a handle to the circuit is still in use, the circuit opens without a slot.
     pub const fn at_most_open(mut self, share: f64) -> Self {
         self.at_most_open = Some(share);
         self
     }
 
-    /// Checks the settings and creates the keyed circuits. The closure returns the key of a request. If the
-    /// closure returns `None`, the request passes unguarded.
+    /// Checks the settings and creates the keyed circuits. The closure returns the key of a request, or `None` if the
+    /// request passes unguarded (without a circuit).
     ///
-    /// With a store, the circuits under the prefix that are not closed in the store are restored with the
-    /// next `start` or `restore`, or immediately if the registry has already started.
+    /// With a store, keyed circuits that are open, half-open or held in the store are restored. The restore takes place
+    /// with the next `start` or `restore` of the registry, or immediately if the registry has already started.
     ///
     /// ```
     /// # use std::borrow::Cow;
@@ -131,9 +132,9 @@ impl KeyedBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the field, the value and the allowed range, for example if the registry has another circuit
-    /// or layer whose names clash with the prefix. This method calls the template once, and also returns the error of
-    /// the settings that the template returned.
+    /// [`ConfigError`] with the field, the value and the allowed range. One cause is a prefix that clashes with a
+    /// circuit or with another layer of the registry. This method also calls the template once, and returns an error if
+    /// the settings from the template are invalid.
     pub fn by<Req, F>(self, key: F) -> Result<Keyed<F>, ConfigError>
     where
         // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
@@ -168,8 +169,9 @@ impl KeyedBuilder {
             let allowed = format!("a prefix that begins no other name, and {taken}");
             ConfigError::new("prefix", format_args!("\"{prefix}\""), allowed)
         })?;
-        // `expect_names` registers the names in the kill switch variable, and starts the thread that reports names
-        // without a circuit. `note` then excepts the names with this prefix. Without the thread, `note` does nothing.
+        // `expect_names` reads the circuit names in the environment variable of the kill switch, and starts a thread
+        // that reports names without a circuit. `note` excludes names with this prefix from the report. `note` has no
+        // effect before the thread runs, so `expect_names` is called first.
         expect_names();
         note(|| Call::Keyed(prefix.clone()));
         telemetry::keyed::begin();
@@ -186,5 +188,6 @@ impl fmt::Debug for KeyedBuilder {
     }
 }
 
-/// The longest prefix in bytes, which leaves room for a hashed name and for a host name of usual length.
+/// The largest length of a prefix, in bytes. The rest of a circuit name has room for a hashed key and for a host name
+/// of usual length.
 const LONGEST_PREFIX: usize = 100;

@@ -1,12 +1,12 @@
-//! The map of keyed circuits, which a lookup reads without a lock. Only a call of a new key takes a lock.
+//! The map of keyed circuits. A lookup of a known key takes no lock. Only a call with a new key takes a lock.
 //!
-//! A lookup writes the time of use into the entry of its key only if the coarse time, in ticks of 17 ms, has changed.
-//! Threads with the same key therefore do not contend for the cache line. A new circuit is created outside the lock,
-//! because the template, the clock and the observers are foreign code. Under the lock the map is searched again before
-//! the circuit is inserted, so that two threads with the same new key get one circuit.
+//! A lookup writes the time of use into the entry of its key at most once in a coarse tick of 17 ms. Therefore threads
+//! with the same key seldom contend for the cache line of the entry. A new circuit is created outside the lock, because
+//! the template, the clock and the observers are foreign code. Under the lock, the map is searched again before the
+//! circuit is inserted, so that two threads with the same new key get one circuit.
 //!
-//! The key of the map is the stem, which is the part of a circuit's name that comes from the key of the
-//! request. The prefix is reserved in the registry, so that no key has the name of another circuit.
+//! The map is indexed by stems. A stem is the part of a circuit's name behind the prefix, and comes from the key of the
+//! request. The registry reserves the prefix, so that no keyed circuit has the name of another circuit.
 
 use std::sync::{Arc, Weak};
 
@@ -33,30 +33,31 @@ pub(super) struct Circuits {
     pub(super) registry: Registry,
     template: Template,
     pub(super) prefix: Box<str>,
-    /// A placeholder circuit that no call uses. While this circuit awaits its restore, the services wait in
-    /// `poll_ready` until the keyed circuits in the store are restored. `None` if services do not wait.
+    /// A placeholder circuit that no call uses. The circuit counts as restored when the keyed circuits are restored
+    /// from the store. Until then, services wait in `poll_ready`. `None` if services do not wait.
     pub(super) gate: Option<Circuit>,
-    /// The labels in metrics. All keys without a label of their own share one label.
+    /// The labels of the keys in metrics. All keys without their own label share one label.
     labels: Arc<Labels>,
-    /// The group of all keys. `None` if the template sets the group of each circuit.
+    /// The group for all circuits of this layer. `None` if the group in the settings from the template is used.
     group: Option<Group>,
-    /// A reference to this layer, with which the groups of its circuits find the circuits whose keys are not in use.
+    /// A reference to this layer. The groups of its circuits use the reference to count the circuits whose keys are not
+    /// in use.
     itself: Weak<dyn Layer>,
     pub(super) clock: AnyClock,
     pub(super) known: HashMap<Box<str>, Slot, RandomState>,
     pub(super) room: Mutex<Room>,
-    /// The coarse tick until which new keys are refused, because no known key can be evicted. The tick is an
-    /// atomic outside the lock, because every call of a key that is not in the map reads the tick.
+    /// The coarse tick (17 ms) until which new keys get no circuit, because no known key could be evicted. Every call
+    /// of a key that is not in the map reads this tick. Therefore the tick is an atomic, and reading needs no lock.
     full_until: AtomicU64,
-    /// The coarse tick until which new keys are refused, because the registry is full.
+    /// The coarse tick (17 ms) until which new keys get no circuit, because the registry is full.
     registry_full_until: AtomicU64,
     pub(super) evicted: AtomicU64,
     unguarded: AtomicU64,
-    /// The coarse tick from which this layer may log its next warning.
+    /// The coarse tick (17 ms) from which this layer may log its next warning.
     warn_at: AtomicU64,
 }
 
-/// The reason why a call with a key passes unguarded.
+/// The reason why a call with a key passes unguarded (without a circuit).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     Full,
@@ -65,8 +66,8 @@ pub(super) enum Why {
 }
 
 impl Circuits {
-    /// Creates the map. `sample` has the settings that the template returns for an example name. `itself` is the layer
-    /// that owns the map.
+    /// Creates an empty map. `sample` has the settings that the template returns for an example name. `itself` is the
+    /// layer that owns the map.
     pub(super) fn new(settings: KeyedBuilder, prefix: &str, sample: &Config, itself: Weak<dyn Layer>) -> Self {
         let KeyedBuilder { registry, template, max_keys, idle, labels, at_most_open, .. } = settings;
         let group = at_most_open.map(|share| Group::new(prefix).at_most_open(share));
@@ -94,16 +95,16 @@ impl Circuits {
         }
     }
 
-    /// Calls `act` with the circuit of a key, and creates the circuit if necessary. With `None`, the call is
-    /// unguarded.
+    /// Calls `act` with the circuit of a key, and creates the circuit if necessary. The argument of `act` is `None` if
+    /// the call passes unguarded (without a circuit).
     ///
-    /// `act` must not take long, because entries that are evicted while `act` runs are freed only after it
-    /// returns.
+    /// `act` must not take long. Entries that are evicted while `act` runs are freed only after `act` returns.
     #[inline]
     pub(super) fn with<T>(&self, key: &str, act: impl FnOnce(Option<&Circuit>) -> T) -> T {
         let now = self.clock.now().as_nanos() >> GRAIN;
-        // The map contains circuits by stem, which is the name without the prefix. If the map has an entry for the text
-        // of the key, the key is its own stem, unless the key looks like a hashed stem.
+        // The map is indexed by stems, which are circuit names without the prefix. The stem of most keys is the key
+        // itself, so the map is first searched for the key. A key that looks like a hashed stem is not searched for,
+        // because the stem of such a key is a hash of the key.
         if !looks_made(key) {
             let known = self.known.pin();
             if let Some(entry) = known.get(key)
@@ -115,8 +116,8 @@ impl Circuits {
         act(self.of(key, now).as_ref())
     }
 
-    /// Returns the circuit of a key that [`with`](Self::with) did not find in the map. Returns `None` if the
-    /// call is unguarded.
+    /// Returns the circuit of a key that [`with`](Self::with) did not find in the map, and creates the circuit if
+    /// necessary. Returns `None` if the call passes unguarded (without a circuit).
     #[inline(never)]
     fn of(&self, key: &str, now: u64) -> Option<Circuit> {
         let stem = Stem::new(key, LONGEST_NAME - self.prefix.len());
@@ -129,7 +130,8 @@ impl Circuits {
         self.create(stem, now)
     }
 
-    /// Creates the circuit of a stem that is not in the map. Returns `None` if the call is unguarded.
+    /// Creates the circuit of a stem that is not in the map. Returns `None` if the call passes unguarded (without a
+    /// circuit).
     #[cold]
     fn create(&self, stem: &str, now: u64) -> Option<Circuit> {
         // Relaxed, because an outdated tick does no harm, and the ticks publish no other data.
@@ -145,8 +147,8 @@ impl Circuits {
         }
     }
 
-    /// Adds the circuit of a stem to the map. Returns the circuit, with `true` if this call has inserted the circuit.
-    /// The error is the reason why calls of the key pass unguarded.
+    /// Adds the circuit of a stem to the map. Returns the circuit in the map, with `true` if this call has inserted the
+    /// circuit. The error is the reason why calls of the key pass unguarded (without a circuit).
     pub(super) fn add(&self, stem: &str, now: u64, cause: Cause) -> Result<(Circuit, bool), Why> {
         let name = format!("{}{stem}", self.prefix);
         let (has_label, former) = {
@@ -163,14 +165,13 @@ impl Circuits {
             group.add_layer(&self.itself, &self.clock);
         }
         if let (Ok(made), Some(former)) = (&made, &former) {
-            // The circuit inherits from its evicted predecessor before the map contains the circuit, so that no call
-            // finds a circuit without the failures of the predecessor. The lock is not held, because the inheritance
-            // notifies the observers of the circuit.
+            // The new circuit inherits the state and the failures of the evicted circuit before the map contains the
+            // new circuit. Thus no call uses the new circuit without these failures. The lock is not held, because
+            // `inherit` notifies the observers of the new circuit.
             made.inherit(&former.snapshot());
         }
 
-        // The guard of the map outlives the lock, so that evicted entries are freed after the lock is
-        // released.
+        // The pin of the map is dropped after the lock is released, so that evicted entries are freed without the lock.
         let known = self.known.pin();
         let mut room = self.room.lock();
         let inserted = self.insert(&mut room, &known, stem, &made, now, cause);
@@ -180,17 +181,16 @@ impl Circuits {
         for circuit in &leaving.gone {
             telemetry::evicted();
             circuit.report_forgotten();
-            // The key of an evicted circuit may already have a new circuit with the same label. The report about the
-            // evicted circuit has set the gauges of this label to zero. The refresh sets them to the values of the new
-            // circuit.
+            // The key of an evicted circuit may already have a new circuit with the same label. `report_forgotten` has
+            // set the gauges of this label to zero. `refresh_metrics` sets the gauges to the values of the new circuit.
             let has_label = circuit.config().label.as_ref().is_some_and(|label| label.is_own());
             if let Some(next) = self.registry.get(circuit.name()).filter(|_| has_label) {
                 next.refresh_metrics();
             }
         }
         if let (Ok(made), Some(_), Ok((_, false)) | Err(_)) = (&made, former, &inserted) {
-            // Another thread inserted its circuit first, or there is no room, so this circuit is unused. Its observers
-            // were notified of the inherited state, and must forget the circuit.
+            // The new circuit is not used, because another thread inserted its circuit first, or because there is no
+            // room. The observers know the inherited state of the new circuit, and must forget the circuit.
             made.report_forgotten();
         }
         match inserted {
@@ -209,9 +209,9 @@ impl Circuits {
         }
     }
 
-    /// Inserts the circuit `made` under the stem, unless the map has a circuit of the stem. Returns the circuit in the
-    /// map, with `true` if the circuit is new and its observers must be notified. The error is the reason why calls of
-    /// the key pass unguarded, and the error text if the configuration was refused.
+    /// Inserts the circuit `made`, unless the map already has a circuit for the stem. Returns the circuit in the map,
+    /// with `true` if `made` was inserted and its observers must be notified. The error is the reason why calls of the
+    /// key pass unguarded (without a circuit), with an error text if the configuration is invalid.
     fn insert(
         &self,
         room: &mut Room,
@@ -256,15 +256,15 @@ impl Circuits {
         Err((Why::Config, Some(problem)))
     }
 
-    /// Counts a call that passes unguarded, and always returns `None`.
+    /// Counts a call that passes unguarded (without a circuit), and always returns `None`.
     #[cold]
     fn pass(&self, why: Why, now: u64) -> Option<Circuit> {
         // Relaxed, because the count publishes no other data.
         let passed = self.unguarded.fetch_add(1, Relaxed) + 1;
         let limit = self.registry.limit();
         telemetry::unguarded(why.as_str());
-        // No warning is necessary for a refused configuration, because its error was logged when the
-        // configuration was refused.
+        // An invalid configuration needs no warning here, because its error was logged when the circuit could not be
+        // created.
         if why != Why::Config && self.may_warn(now) {
             let keys = self.known.len();
             telemetry::full(&self.prefix, keys, (why == Why::RegistryFull).then_some(limit), passed);
@@ -272,8 +272,8 @@ impl Circuits {
         None
     }
 
-    /// Returns true if a minute has passed since the last warning. Only one caller per minute gets true and
-    /// logs the warning.
+    /// Returns true if a minute has passed since the last warning. Only one thread per minute gets true, and logs the
+    /// warning.
     fn may_warn(&self, now: u64) -> bool {
         // Relaxed, because the exchange only chooses the thread that warns, and publishes no other data.
         let at = self.warn_at.load(Relaxed);
@@ -287,8 +287,8 @@ impl Circuits {
     }
 }
 
-/// Removes the circuits from the registry when the last handle to this map is dropped. No later call could evict these
-/// circuits. After the removal, other circuits may use their names.
+/// Removes the circuits of the layer from the registry, and releases the prefix, so that other circuits may use the
+/// names.
 impl Drop for Circuits {
     fn drop(&mut self) {
         for circuit in self.known.pin().values().filter_map(|entry| entry.circuit.as_ref()) {
@@ -309,8 +309,8 @@ impl Why {
     }
 }
 
-/// The shift from nanoseconds to coarse ticks. A tick is 2^24 ns or 17 ms, so the time of use of a busy key is written
-/// at most sixty times a second.
+/// The number of bits by which a time in nanoseconds is shifted to get coarse ticks. A tick is 2^24 ns, which is about
+/// 17 ms. Therefore the time of use of a key is written at most sixty times a second.
 pub(super) const GRAIN: u32 = 24;
 /// The number of coarse ticks in about a second.
 pub(super) const SECOND: u64 = 60;

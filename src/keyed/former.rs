@@ -1,10 +1,10 @@
-//! The evicted circuits that still know something, such as failures, an opening, or calls under way.
+//! Evicted circuits that stay in memory for their history, such as failures, an open state, or calls under way.
 //!
-//! The number of such circuits is bounded. The circuits of keys that were not used for the idle time are forgotten
-//! first, and then the circuits with the fewest calls. A flood of keys has few calls for each key, so that the circuits
-//! of the flood are forgotten before the circuits of hosts in use. As in 2Q (Johnson and Shasha, 1994), a key that is
-//! used again after its circuit was forgotten stays longer than a key that is used for the first time. [`Recall`] has
-//! the numbers of calls of the forgotten keys.
+//! The number of these circuits is limited. Circuits whose keys were not used for the idle time are forgotten first,
+//! and then the circuits with the fewest calls. A caller who sends very many keys makes few calls with each key.
+//! Therefore the circuits of that caller are forgotten before the circuits of hosts in use. As in 2Q (Johnson and
+//! Shasha, 1994), a key that returns after its circuit was forgotten stays longer than a new key. [`Recall`] stores the
+//! number of calls of each forgotten key.
 
 use std::collections::HashMap;
 
@@ -13,12 +13,13 @@ use foldhash::fast::RandomState;
 use super::recall::Recall;
 use crate::circuit::Circuit;
 
-/// An evicted circuit that still knows something.
+/// An evicted circuit with history, and the data that decide when the circuit is forgotten.
 #[derive(Debug, Clone)]
 pub(super) struct Former {
-    /// The circuit itself instead of a snapshot, so that calls under way still add to its evidence.
+    /// The evicted circuit. This is the circuit itself and not a snapshot, so that calls under way still record their
+    /// outcomes.
     pub(super) circuit: Circuit,
-    /// The number of calls of the key that have ended, including the calls of earlier circuits.
+    /// The number of ended calls of the key, including the calls of earlier circuits of the key.
     pub(super) calls: u64,
     /// The coarse tick of the last use of the key.
     pub(super) used: u64,
@@ -26,7 +27,7 @@ pub(super) struct Former {
     pub(super) since: u64,
 }
 
-/// The evicted circuits by stem, which is the name without the prefix.
+/// A map of evicted circuits. The map is indexed by stems, which are circuit names without the prefix.
 #[derive(Debug)]
 pub(super) struct Formers {
     max: usize,
@@ -41,26 +42,26 @@ impl Formers {
         Self { max, idle, circuits: HashMap::default(), recall: Recall::new(max) }
     }
 
-    /// Returns the evicted circuit of a key. If the idle time has passed since the eviction, returns the circuit only
-    /// if it would reject the next call. The eviction of idle keys makes the same exception.
+    /// Returns the evicted circuit of a key, from which a new circuit may inherit. After the idle time since the
+    /// eviction, an evicted circuit is returned only if it would reject the next call.
     pub(super) fn get(&self, stem: &str, now: u64) -> Option<Circuit> {
         let Former { circuit, since, .. } = self.circuits.get(stem)?;
         let is_gone = now.saturating_sub(*since) >= self.idle && circuit.would_admit_without_leases();
         (!is_gone).then(|| circuit.clone())
     }
 
-    /// Returns the number of calls that a key without a circuit made through its earlier circuits.
+    /// Returns the number of calls of a key through its earlier, evicted circuits.
     pub(super) fn calls(&self, stem: &str) -> u64 {
         self.circuits.get(stem).map_or_else(|| self.recall.calls(stem), |former| former.calls)
     }
 
-    /// Removes and returns the evicted circuit of a key that has a new circuit.
+    /// Removes and returns the evicted circuit of a key, after the key has got a new circuit.
     pub(super) fn take(&mut self, stem: &str) -> Option<Circuit> {
         self.circuits.remove(stem).map(|former| former.circuit)
     }
 
-    /// Keeps an evicted circuit. If there is no room, an eighth of the circuits is forgotten at once, so that only one
-    /// of many evictions needs a scan. The forgotten circuits are moved to `dropped`. The caller drops them without a
+    /// Adds an evicted circuit. If the map is full, an eighth of its circuits is forgotten at once, so that the next
+    /// evictions need no scan. The forgotten circuits are moved to `dropped`. The caller drops these circuits without a
     /// lock, because the drop of a circuit can run foreign code.
     pub(super) fn keep(&mut self, stem: &str, former: Former, dropped: &mut Vec<Circuit>) {
         if self.circuits.len() >= self.max {

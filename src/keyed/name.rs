@@ -1,16 +1,16 @@
 //! The names of keyed circuits. A key that is a valid name is used unchanged. Any other key is cut to its first
-//! characters, and a hash is added. The functions are pure.
+//! characters, and a hash is added.
 //!
-//! The hash uses no secret, because every instance must compute the same name after every restart, so that it
-//! finds the records in the store. The hash is cryptographic, because a caller who chooses keys must not find
-//! two keys with the same name.
+//! The hash uses no secret. Every instance must compute the same name after every restart, because names identify the
+//! records in the store. The hash is cryptographic, because a caller who chooses keys must not find two keys with the
+//! same name.
 
 use sha2::{Digest, Sha256};
 
 use crate::shown::is_printable;
 
-/// The stem of a circuit's name, which is the part after the prefix and is derived from a key. Creating a stem does not
-/// allocate.
+/// The stem of a circuit's name, which is the part behind the prefix. The stem is the key or a hash of the key.
+/// Creating a stem does not allocate.
 #[derive(Debug)]
 pub(super) enum Stem<'a> {
     Plain(&'a str),
@@ -20,8 +20,8 @@ pub(super) enum Stem<'a> {
 impl<'a> Stem<'a> {
     /// Returns the stem of a key. The stem has at most `room` bytes, and `room` must be at least [`LONGEST_MADE`].
     pub(super) fn new(key: &'a str, room: usize) -> Self {
-        // Most keys are ASCII, for which the fast check by bytes is enough. Only other keys need the check by
-        // characters.
+        // The fast check of the bytes is enough for ASCII keys, which are the most frequent. Only other keys need the
+        // check of the characters.
         let printable = || key.bytes().all(|byte| byte.is_ascii_graphic()) || key.chars().all(is_printable);
         if (1..=room).contains(&key.len()) && printable() && !looks_made(key) {
             Self::Plain(key)
@@ -58,7 +58,7 @@ impl<'a> Stem<'a> {
     }
 }
 
-/// Returns true if a text of at most `room` bytes can be the stem of a key.
+/// Returns true if the text is a valid stem of at most `room` bytes.
 #[cfg(feature = "store")]
 pub(super) fn is_stem(stem: &str, room: usize) -> bool {
     (1..=room).contains(&stem.len()) && stem.chars().all(is_printable)
@@ -71,11 +71,11 @@ pub(super) fn looks_made(key: &str) -> bool {
     end[0] == MARK && end[1..].iter().all(|byte| HEX.contains(byte))
 }
 
-/// The longest readable beginning of a hashed stem, in bytes.
+/// The largest length of the readable part of a hashed stem, in bytes. The hash follows this part.
 const READABLE: usize = 64;
 const MARK: u8 = b'~';
 const HEX: &[u8; 16] = b"0123456789abcdef";
-/// The number of bytes of the hash, which is 128 bits.
+/// The number of bytes of the hash that a stem contains. 16 bytes are 128 bits.
 const HASHED: usize = 16;
 pub(super) const LONGEST_MADE: usize = READABLE + 1 + 2 * HASHED;
 

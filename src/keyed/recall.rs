@@ -1,11 +1,13 @@
-//! The memory of forgotten keys, which has the number of calls of each key in a fixed amount of memory.
+//! The number of calls of each forgotten key, in a fixed amount of memory.
 //!
-//! A caller who chooses keys can let so many keys fail that the layer has to forget failing circuits. A host in use
-//! then differs from the keys of that caller only because calls to the host continue. Therefore the layer remembers for
-//! a forgotten key how many calls the key had. The memory is a filter as in `TinyLFU` (Einziger, Friedman and Manes,
-//! 2017), which is a Bloom filter with a number in each cell. The number of calls of a key is stored up to 255. While
-//! the filter remembers the key, the number is never too small and seldom too large. If the present generation of cells
-//! is full, empty cells replace the previous generation, so that old keys disappear without a scan.
+//! A caller who chooses keys can open so many circuits that the layer has to forget open circuits. Then only further
+//! calls distinguish a key in use from the keys of that caller. Therefore the layer stores the number of calls of each
+//! forgotten key, and adds the number again when the key returns.
+//!
+//! The data structure is a filter as in `TinyLFU` (Einziger, Friedman and Manes, 2017), which is a Bloom filter with a
+//! number in each cell. The filter stores numbers of calls up to 255. As long as the filter remembers a key, the number
+//! is never too small, and seldom too large. There are two generations of cells. If the present generation is full, it
+//! replaces the previous generation, and a new, empty generation begins. Thus old keys disappear without a scan.
 
 use std::hash::BuildHasher;
 
@@ -13,28 +15,30 @@ use foldhash::fast::RandomState;
 
 /// The numbers of calls of forgotten keys.
 pub(super) struct Recall {
-    /// The seed is random, so that a caller cannot choose keys that share cells.
+    /// The hasher of the keys. Its seed is random, so that a caller cannot choose keys that share cells.
     hasher: RandomState,
     cells: usize,
-    /// The cells of the present generation. Empty until a key is forgotten, because most layers never forget a key.
+    /// The cells of the present generation. Allocated when the first key is forgotten, because most layers never forget
+    /// a key.
     present: Box<[u8]>,
     /// The cells of the previous generation.
     past: Box<[u8]>,
-    /// The number of keys that were noted in the present generation.
+    /// The number of keys that were added to the present generation.
     noted: usize,
 }
 
 impl Recall {
-    /// Returns an empty memory for a layer with this number of keys. A full memory takes 512 bytes to 1 KiB for each
-    /// key, from 8 KiB up to 2 MiB, and remembers at least the last 85 × `max_keys` forgotten keys. Above a `max_keys`
-    /// of 4 096 the memory grows no further, and remembers at least the last 349 525 forgotten keys.
+    /// Returns an empty filter for a layer with at most `max_keys` keys. The two generations take 512 bytes to 1 KiB
+    /// for each of the `max_keys`, in total at least 8 KiB and at most 2 MiB. The filter remembers at least the last 85
+    /// × `max_keys` forgotten keys. For a `max_keys` of 4 096 or more, the filter remembers at least the last 349 525
+    /// forgotten keys.
     pub(super) fn new(max_keys: usize) -> Self {
         let cells = max_keys.saturating_mul(256).clamp(1 << 12, 1 << 20).next_power_of_two();
         let (present, past) = (Box::default(), Box::default());
         Self { hasher: RandomState::default(), cells, present, past, noted: 0 }
     }
 
-    /// Notes that a key with this number of calls is forgotten. A number above 255 is stored as 255.
+    /// Stores the number of calls of a key that is forgotten. A number above 255 is stored as 255.
     pub(super) fn note(&mut self, key: &str, calls: u64) {
         if self.present.is_empty() || self.noted >= self.cells / PROBES {
             self.past = std::mem::replace(&mut self.present, vec![0; self.cells].into());
@@ -47,8 +51,8 @@ impl Recall {
         }
     }
 
-    /// Returns the number of calls of a forgotten key, at most 255, and 0 for a key that the memory does not know. The
-    /// number can be too large, also for a key that was never noted, because keys share cells.
+    /// Returns the number of calls of a forgotten key, at most 255. For a key that the filter does not know, the number
+    /// is 0. The number can be too large for every key, because keys share cells.
     pub(super) fn calls(&self, key: &str) -> u64 {
         let number = |cells: &[u8], at: usize| cells.get(at).copied().unwrap_or(0);
         let calls = |at| number(&self.present, at).max(number(&self.past, at));
@@ -63,14 +67,14 @@ impl Recall {
     }
 }
 
-/// Prints the number of keys only, because the cells would fill pages.
+/// Writes the number of keys, and leaves out the cells, which would fill pages.
 impl std::fmt::Debug for Recall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recall").field("noted", &self.noted).finish_non_exhaustive()
     }
 }
 
-/// The number of cells for each key.
+/// The number of cells that store the number of calls of one key.
 const PROBES: usize = 3;
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -1,8 +1,8 @@
-//! The restore of keyed circuits, which creates circuits for the names in a store.
+//! The restore of keyed circuits from a store, which creates a circuit for each stored name that begins with the
+//! prefix.
 //!
-//! The name of a keyed circuit is the prefix followed by a stem. A store can contain names that no key has,
-//! because other services may share the store, and because every writer can choose a name. Therefore a name
-//! is checked like a key.
+//! The name of a keyed circuit is the prefix followed by a stem. A store can contain names that no key can produce,
+//! because other services may write to the store. Therefore a stored name is checked in the same way as a key.
 
 use std::time::Duration;
 
@@ -60,8 +60,8 @@ impl<F> std::fmt::Debug for Parts<F> {
 }
 
 impl Circuits {
-    /// Returns the stem of a name, which is the name without the prefix. Returns `None` if no key can have this name,
-    /// or if the name already has a circuit.
+    /// Returns the stem of a name, which is the name without the prefix. Returns `None` if no key can produce this
+    /// name, or if the name already has a circuit.
     fn stem<'a>(&self, name: &'a str) -> Option<&'a str> {
         let stem = name.strip_prefix(&*self.prefix)?;
         let is_free = || !self.known.pin().contains_key(stem);

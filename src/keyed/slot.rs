@@ -7,22 +7,22 @@ use crate::sync::{AtomicBool, AtomicU64, Relaxed};
 /// The entry of a key, with its circuit and the time of its last use.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// The circuit of the key. `None` if the settings of the key were refused. Calls of the key are then unguarded
-    /// until the key is tried again.
+    /// The circuit of the key, or `None` if the settings for the key were invalid. Without a circuit, calls of the key
+    /// pass unguarded until the settings are tried again.
     pub(super) circuit: Option<Circuit>,
-    /// The number of calls of earlier, evicted circuits of the key.
+    /// The number of calls of the key through its earlier, evicted circuits.
     pub(super) calls_before: u64,
-    /// The coarse tick (17 ms) of the last use, and the number of ticks in which the key was used. For a refused key,
-    /// the tick of the refusal.
+    /// The coarse tick (17 ms) of the last use of the key, and the number of ticks in which the key was used. If the
+    /// settings for the key were invalid, the tick is the time at which the settings were checked.
     ///
     /// ```text
     /// word   63..24 tick | 23..0 ticks with a use
     /// ```
     used: AtomicU64,
-    /// The coarse tick at which the restore created the circuit. `u64::MAX` if a call created the circuit.
+    /// The coarse tick at which the circuit was restored from the store. `u64::MAX` if a call created the circuit.
     brought_back: u64,
-    /// True if the application had a handle to this circuit at the last count of absent circuits (circuits whose keys
-    /// are not in use).
+    /// True if the application had a handle to this circuit when absent circuits (circuits without recent calls) were
+    /// last counted.
     had_handle: AtomicBool,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Slot {
 pub(super) enum Cause {
     /// A call with a new key.
     Call,
-    /// The restore, which creates circuits for the names in the store.
+    /// The restore from the store, which creates circuits for stored names.
     Restore,
 }
 
@@ -54,20 +54,20 @@ impl Slot {
         self.used.load(Relaxed) >> USES_BITS
     }
 
-    /// Stores whether the application has a handle to this circuit, for a count of absent circuits. Returns true if the
-    /// present and the previous count have both found a handle.
+    /// Stores whether a count of absent circuits has found a handle of the application to this circuit. Returns true if
+    /// this count and the previous count have both found a handle.
     pub(super) fn note_handle(&self, has_handle: bool) -> bool {
         // Relaxed, because the flag publishes no other data.
         self.had_handle.swap(has_handle, Relaxed) && has_handle
     }
 
-    /// Returns true if the restore created the circuit, and no call has used the key since.
+    /// Returns true if the circuit was restored from the store and no call has used the key since.
     pub(super) fn awaits_first_call(&self) -> bool {
         self.used() == self.brought_back
     }
 
-    /// Returns the circuit, and writes the time of its use. Returns `Some(None)` if the settings of the key were
-    /// refused, and `None` when the key may be tried again.
+    /// Returns the circuit, and stores `now` as the time of its last use. If the settings for the key were invalid,
+    /// returns `Some(None)`, or `None` if it is time to try the settings again.
     #[inline]
     pub(super) fn circuit_at(&self, now: u64) -> Option<Option<&Circuit>> {
         let used = self.used();
@@ -80,13 +80,12 @@ impl Slot {
         Some(Some(circuit))
     }
 
-    /// Writes the time of a use in a new tick, and counts the tick. Calls within one tick count as one use, so that a
-    /// short burst of calls is not counted as many uses.
+    /// Stores the tick of a use, and adds 1 to the number of uses. This function is called at most once in a tick, so
+    /// that a short burst of calls counts as one use.
     #[cold]
     fn note_use(&self, circuit: &Circuit, now: u64) {
-        // Relaxed for both, because the word publishes no other data. If two threads write at the same time, a tick may
-        // be counted twice or not at all, or the earlier of two ticks may remain. The time and the number of uses need
-        // not be exact.
+        // Relaxed for the load and the store, because the word publishes no other data. If two threads write at the
+        // same time, the time and the number of uses may be slightly wrong. These values need not be exact.
         let uses = (self.used.load(Relaxed) & MOST_USES).saturating_add(1).min(MOST_USES);
         self.used.store(now << USES_BITS | uses, Relaxed);
         if let Some(label) = &circuit.config().label {
@@ -95,8 +94,8 @@ impl Slot {
     }
 }
 
-/// A coarse tick has at most 40 bits, which leaves 24 bits for the number of uses.
+/// The number of bits for the number of uses. The other 40 bits of the word hold the coarse tick.
 const USES_BITS: u32 = 24;
 const MOST_USES: u64 = (1 << USES_BITS) - 1;
-/// The number of coarse ticks after which a refused key is tried again.
+/// The number of coarse ticks after which invalid settings for a key are tried again.
 const REFUSED_AGAIN: u64 = 10 * SECOND;

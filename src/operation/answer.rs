@@ -1,76 +1,76 @@
-//! The answer to an order of an operator, and the place where the order was recorded.
+//! The result of an order of an operator, with the place where the order is stored.
 
 use std::fmt;
 
 use crate::state::{Generation, Transition};
 
-/// The answer to an order that was carried out.
+/// The result of an order that was carried out.
 ///
-/// Its `Display` is one sentence, with the transition and the place where the order was recorded.
+/// The `Display` text is one sentence, with the transition and the place where the order is stored.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Done {
-    /// The transition that the order made in this process. `None` if the order was carried out before, or if an
+    /// The transition that the order has caused in this process. `None` if the order was carried out before, or if an
     /// `Operator` has written the order to a store.
     pub transition: Option<Transition>,
-    /// The place where the order was recorded.
+    /// The place where the order is stored.
     pub kept: Kept,
-    /// True if the same order was carried out before, so that nothing was done now. Since then, another act may have
-    /// changed the circuit.
+    /// True if the same order was carried out before. The order was then not carried out again. A later order may have
+    /// changed the circuit since.
     pub repeated: bool,
 }
 
-/// The place where an order was recorded, besides the circuit itself.
+/// The place where an order is stored, in addition to its effect on the circuit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kept {
-    /// The order is recorded only in this process, because the registry has no store. The effect of the order ends with
-    /// the process.
+    /// The order is not stored, because the registry has no store. The effect of the order ends with the process.
     Nowhere,
-    /// The order is in the record of the store, and has a row in the audit. Both survive a restart. The other instances
-    /// apply the act at once if the store reports changes, and at their next poll otherwise.
+    /// The order is in the record of the circuit in the store, and in the audit. The order survives a restart. The
+    /// other instances apply the order at once if the store reports changes. With any other store, they apply the order
+    /// at their next poll.
     #[non_exhaustive]
     Stored {
-        /// The number of the latest change in the record, after the act was recorded.
+        /// The number of the latest change in the record after the order was stored.
         generation: Generation,
     },
-    /// The order is recorded only in this process for now. The act already applies in this process, and is written as
-    /// soon as the store can take it.
+    /// The order is not stored yet. The order already has its effect in this process. The registry stores the order as
+    /// soon as the store works again.
     #[non_exhaustive]
     Here {
-        /// The number of circuits with a change that the store does not have yet.
+        /// The number of circuits with changes that are not stored yet.
         pending: usize,
-        /// The reason why the act is not stored yet.
+        /// The reason why the order is not stored yet.
         why: String,
     },
-    /// The order is in the record of the store, but not in the audit yet, because the audit could not be written in
-    /// time. The record survives a restart, and the other instances apply the act. The registry writes the row of the
-    /// audit later, and so does an instance that applies the act. If the order is given again with the same id, only
-    /// the row is written.
+    /// The order is in the record of the circuit in the store. The order is not in the audit yet, because the audit
+    /// could not be written in time. The order survives a restart, and the other instances apply the order. The
+    /// registry or another instance writes the row of the audit later. If the order is given again with the same id,
+    /// only the row is written.
     #[non_exhaustive]
     Unaudited {
-        /// The number of the latest change in the record, after the act was recorded.
+        /// The number of the latest change in the record after the order was stored.
         generation: Generation,
         /// The reason why the audit could not be written.
         why: String,
     },
-    /// The order is only in the cache of a [`TieredStore`](../store/struct.TieredStore.html). Instances that use the
-    /// cache apply the act, but the durable tier has perhaps neither the act nor its row of the audit. Both are copied
-    /// when the durable tier answers. Until then a loss of the cache loses the act.
+    /// The order is in the cache of a [`TieredStore`](../store/struct.TieredStore.html), but the durable tier may not
+    /// have the order or its row of the audit. Instances that use the cache apply the order. The order and the row are
+    /// copied as soon as the durable tier answers. Until then, the order is lost if the cache loses its data.
     #[non_exhaustive]
     Cached {
-        /// The number of the latest change in the record, after the act was recorded.
+        /// The number of the latest change in the record after the order was stored.
         generation: Generation,
-        /// The kind of the store that is the durable tier.
+        /// The kind of store that is the durable tier, such as `postgres`.
         durable: &'static str,
-        /// The reason why the durable tier does not have the act.
+        /// The reason why the durable tier may not have the order.
         why: String,
     },
 }
 
 #[cfg(feature = "store")]
 impl Kept {
-    /// Returns the place where an act was recorded, for an act that is in a record of the store. `lacking` is the tier
+    /// Returns the place where an order is stored, after the record with the order was written. `lacking` is the tier
     /// that does not have the record, or `None` if every tier has the record. `row` is the result of writing the row of
     /// the audit.
     pub(super) fn of(generation: Generation, lacking: Option<&'static str>, row: Result<(), String>) -> Self {

@@ -1,7 +1,8 @@
-//! The decision of a fleet with its votes and leases, loaded from the store for each query.
+//! The state on which a fleet has decided, with the votes and leases of its instances. Each query loads these data from
+//! the store.
 //!
-//! No copy of the answer stays in memory. The bytes in the store are not trusted. The record is decoded as the
-//! instances decode their records. A vote or a lease that lasts longer than any command allows is ignored.
+//! The status is not cached. The bytes in the store are not trusted, and are decoded with the same checks as any
+//! record. A vote or a lease is ignored if its end is impossibly far in the future.
 
 use std::time::Duration;
 
@@ -10,47 +11,50 @@ use crate::registry::Registry;
 use crate::state::{Generation, Mode, State};
 use crate::store::{Loaded, StoreError, StoreErrorKind, answer_within};
 
-/// The decision of a fleet about one circuit, with the votes, the leases and the entries of its instances
-/// ([`Registry::fleet`]). All durations are measured at the moment of the answer, by the clock of the store.
+/// The state on which a fleet has decided for one circuit, with the votes, the leases and the entries of its instances.
+/// [`Registry::fleet`] returns this status. All durations are measured at the time of the query, by the clock of the
+/// store.
 ///
-/// A record has room for about 100 instances. If a fleet has more instances, the entries that were written longest ago
-/// are missing, with their votes and leases.
+/// A record has room for about 100 instances. If a fleet has more instances, the oldest entries are missing, with their
+/// votes and leases.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FleetStatus {
     /// The name of the circuit.
     pub circuit: String,
-    /// The state that the fleet has decided.
+    /// The state on which the fleet has decided.
     pub state: State,
-    /// The generation of the decision, which increases with each decision. Zero if the fleet has never decided.
+    /// The number of the latest decision, which increases with each decision. Zero if the fleet has never decided.
     pub generation: Generation,
-    /// The time since the decision. `None` if the fleet has never decided.
+    /// The time since the latest decision. `None` if the fleet has never decided.
     pub decided_for: Option<Duration>,
-    /// The time until the open fleet begins to probe, or zero if the time is over and the fleet waits for the next
-    /// call. `None` if the fleet is not open, or if only a reset ends the opening.
+    /// The time until the open fleet may begin to probe. Zero if the fleet may probe, but no call has arrived yet.
+    /// `None` if the fleet is not open, or if the fleet stays open until a reset.
     pub open_for: Option<Duration>,
-    /// The number of openings in a row, by which the open duration grows.
+    /// The number of openings in a row. The open duration grows with this number.
     pub attempt: u32,
-    /// The reason of the decision, as a sentence without a full stop. Empty if the fleet has never decided.
+    /// The reason of the latest decision, as a sentence without a full stop. Empty if the fleet has never decided.
     pub reason: String,
-    /// The name of the instance that wrote the decision. Empty if the fleet has never decided.
+    /// The name of the instance that wrote the latest decision. Empty if the fleet has never decided.
     pub instance: String,
-    /// The number of votes that opened the fleet. `None` if the fleet is closed, or if no votes opened the fleet.
+    /// The number of votes with which the fleet opened. `None` if the fleet is closed, or if the fleet opened without
+    /// votes.
     pub opened_by: Option<u32>,
-    /// The number of votes that an opening needs. If votes have opened the fleet and the fleet has not closed since,
-    /// this is the number that the present opening needed, from the record. Otherwise the number comes from the circuit
-    /// of this process, and is `None` if this process has no such circuit in a fleet.
+    /// The number of votes that are needed to open the fleet. If votes have opened the fleet and the fleet has not
+    /// closed since, this is the number in the record, which was needed at that time. In any other case this is the
+    /// present number from the circuit of this process. `None` if this process has no circuit of this name in a fleet.
     pub needed: Option<u32>,
-    /// The votes in force for an opening, by instance. Empty unless the fleet is closed, because the votes end when the
-    /// fleet opens.
+    /// The valid votes for opening the fleet, sorted by instance. Only a closed fleet has votes, because the votes end
+    /// when the fleet opens.
     pub votes: Vec<FleetVote>,
-    /// The leases of the present round, by instance. Empty if the fleet is not half-open.
+    /// The leases (rights to probe) of the half-open fleet in the present round of probes, sorted by instance. Empty if
+    /// the fleet is not half-open.
     pub leases: Vec<FleetLease>,
-    /// The instances that have an entry in the record, by name.
+    /// The instances with an entry in the record, sorted by name.
     pub instances: Vec<FleetInstance>,
 }
 
-/// The vote of one instance for an opening of the fleet. The vote is in force.
+/// A valid vote of one instance for opening the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetVote {
@@ -60,22 +64,22 @@ pub struct FleetVote {
     pub left: Duration,
 }
 
-/// The lease of an instance in the present round, with the results of its probes.
+/// The lease (right to probe) of an instance in the present round of probes, with the results of its probes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetLease {
-    /// The name of the instance that has or had the lease.
+    /// The name of the instance to which the lease belongs.
     pub instance: String,
-    /// The time until the lease ends. `None` if the instance may make no probe at present.
+    /// The time until the lease ends. `None` if the lease has ended, so that the instance may not probe at present.
     pub left: Option<Duration>,
-    /// The number of probes of the instance that passed in the round.
+    /// The number of successful probes of the instance in the round.
     pub passed: u32,
     /// True if a probe of the instance failed in the round.
     pub failed: bool,
 }
 
-/// The entry of an instance in the record. A healthy instance writes its entry rarely. [`seen`](Self::seen) is the age
-/// of the entry and of its numbers.
+/// The entry of one instance in the record. A healthy instance writes its entry rarely, so the numbers can be old.
+/// [`seen`](Self::seen) is the age of the entry.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FleetInstance {
@@ -87,24 +91,25 @@ pub struct FleetInstance {
     pub mode: Mode,
     /// The time since the instance wrote its entry.
     pub seen: Duration,
-    /// True if the instance has stopped, or has written nothing for so long that the instance no longer counts as live.
+    /// True if the instance has stopped, or has not written its entry for so long that the instance does not count as
+    /// present.
     pub gone: bool,
-    /// The run of failures, which is the weight of the failures since the last success.
+    /// The total weight of the failures since the last success.
     pub run: f64,
-    /// The weight of the failures in the window of the instance.
+    /// The total weight of the failures in the window of the circuit on the instance.
     pub score: f64,
-    /// The number of calls in the window of the instance.
+    /// The number of calls in the window of the circuit on the instance.
     pub calls: u64,
-    /// True if the instance votes for an opening.
+    /// True if the instance has a valid vote for opening the fleet.
     pub votes: bool,
 }
 
 impl Registry {
-    /// Returns the decision of the fleet about a circuit, with its votes, its leases and its instances. Reads the
-    /// record of the circuit from the store.
+    /// Loads the record of a circuit from the store, and returns the state on which the fleet has decided, with votes,
+    /// leases and instances.
     ///
-    /// A circuit without a record has the status of a fleet that has never decided, which is closed. The same status is
-    /// returned if the registry has no store. This process need not have the circuit.
+    /// If the circuit has no record, or if the registry has no store, the status is that of a closed fleet that has
+    /// never decided. The circuit need not exist in this process.
     ///
     /// # Errors
     ///
@@ -136,7 +141,8 @@ impl Registry {
 }
 
 impl FleetStatus {
-    /// Returns the status of the fleet from its record, at the time `now` of the store.
+    /// Returns the status in a record. `now` is the time of the store at which the durations in the status are
+    /// measured.
     pub(super) fn of(record: &CircuitRecord, now: Timestamp) -> Self {
         let fleet = record.decision(false);
         let has_decided = fleet.generation != Generation::new(0);

@@ -1,4 +1,4 @@
-//! Orders of operators to the circuits of this process, as methods of [`Registry`].
+//! Orders of operators for the circuits of this process, as methods of [`Registry`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,8 +24,8 @@ impl Registry {
     ///
     /// The call waits until the order and its row of the audit are stored, at most for
     /// [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout). If the store is down, the
-    /// answer is [`Kept::Here`], and the act is stored later with the time at which it happened. An outage of the store
-    /// is a reason for a refusal only if the rows of earlier orders fill the outbox ([`Refused::OutboxFull`]).
+    /// result is [`Kept::Here`]. The order is then stored later, with the time at which it was carried out. The order
+    /// is refused only if the outbox is full of audit rows of earlier orders ([`Refused::OutboxFull`]).
     ///
     /// # Errors
     ///
@@ -33,9 +33,8 @@ impl Registry {
     ///
     /// # Cancel safety
     ///
-    /// The act is carried out at the first poll of the future, before the future waits. If the future is dropped later,
-    /// only the answer is lost, because the act already applies in this process and is still written to the store. The
-    /// same order can be given again, and takes effect only once.
+    /// The first poll of the future carries out the order. If the future is dropped later, only the result is lost, and
+    /// the order is still written to the store. The same order can be given again, and takes effect only once.
     pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
         self.begin(name, order)?.end(&mut true).await
     }
@@ -57,8 +56,8 @@ impl Registry {
         self.operate(name, &order).await
     }
 
-    /// Ends every override of a circuit, and makes the circuit half-open or closed, as `to` says ([`Order::reset`]).
-    /// `force` skips the cooldown.
+    /// Resets a circuit to half-open or closed, as `to` says, and ends every override of the circuit
+    /// ([`Order::reset`]). `force` skips the cooldown.
     ///
     /// # Errors
     ///
@@ -73,8 +72,8 @@ impl Registry {
         self.operate(name, &if force { order.force() } else { order }).await
     }
 
-    /// Lets every call of a circuit through for the duration `hold`, and counts each call only in the totals
-    /// ([`Order::disable`], which also allows an order without an end).
+    /// Lets every call of a circuit through for the duration `hold`. The calls are counted only in the totals, and do
+    /// not change the state of the circuit. [`Order::disable`] also allows an order without an end.
     ///
     /// # Errors
     ///
@@ -87,7 +86,8 @@ impl Registry {
         self.operate(name, &Order::disable(by).hold(hold)).await
     }
 
-    /// Removes the override of a circuit, so that the circuit decides by itself again ([`Order::resume`]).
+    /// Removes the override of an operator from a circuit. The circuit then decides by itself again
+    /// ([`Order::resume`]).
     ///
     /// # Errors
     ///
@@ -113,11 +113,11 @@ impl Registry {
         self.operate(name, &Order::forget(by)).await
     }
 
-    /// Resets every circuit as [`reset`](Self::reset) does, and returns the result of each order by the name of its
-    /// circuit.
+    /// Resets every circuit of this process, as [`reset`](Self::reset) does for one circuit. Returns the result for
+    /// each circuit by its name.
     ///
-    /// All circuits are reset in this process before the call waits for the store. After the first order that could not
-    /// be stored in time, the call does not wait for the remaining orders.
+    /// All circuits are reset in this process before the call waits for the store. Once the store did not store an
+    /// order in time, the call stops waiting for the results of further orders.
     ///
     /// # Cancel safety
     ///
@@ -125,8 +125,8 @@ impl Registry {
     pub async fn reset_all(&self, by: &By, to: To, force: bool) -> BTreeMap<String, Result<Done, Refused>> {
         let order = Order::reset(by, to);
         let order = if force { order.force() } else { order };
-        // The names are copied first, because the registry must not be locked while a reset runs observers, which may
-        // query the registry.
+        // The names are copied first, so that the registry is not locked during the resets. A reset calls observers,
+        // and observers may query the registry.
         let names: Vec<_> = self.circuits().iter().map(|circuit| circuit.name().to_owned()).collect();
         let begun: Vec<_> = names.iter().map(|name| self.begin(name, &order)).collect();
         let mut done = BTreeMap::new();
@@ -150,7 +150,7 @@ impl Registry {
         self.find(name).map(|circuit| circuit.status())
     }
 
-    /// Returns true if a circuit has tripped and not closed since, which means open, half-open or forced open.
+    /// Returns true if a circuit is open, half-open or forced open.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ impl Registry {
         self.status(name).map(|status| status.standing().is_tripped())
     }
 
-    /// Returns the circuit of that name, or a refusal with the most similar name.
+    /// Returns the circuit with this name. If there is no such circuit, the error contains the most similar name.
     pub(crate) fn find(&self, name: &str) -> Result<Circuit, Refused> {
         self.get(name).ok_or_else(|| Refused::NoSuchCircuit {
             name: bounded(name),
@@ -167,7 +167,8 @@ impl Registry {
         })
     }
 
-    /// Carries out the order on the circuit of this process, and hands the order to the coordinator without waiting.
+    /// Carries out the order on the circuit of this process, and passes the order to the coordinator, which writes the
+    /// order to the store. Does not wait for the store.
     fn begin(&self, name: &str, order: &Order) -> Result<Begun, Refused> {
         order.check()?;
         let circuit = self.find(name)?;
@@ -176,8 +177,8 @@ impl Registry {
         #[cfg(feature = "store")]
         if let Some(delivery) = self.delivery() {
             delivery.admit(name).map_err(refused)?;
-            // The receiver is registered before the order is carried out. Otherwise the result could arrive before the
-            // registration.
+            // The receivers are registered before the order is carried out, so that they exist when the result of the
+            // order arrives.
             let fate = delivery.expect(name, order.command_id());
             let row = delivery.expect_row(name, order);
             on_its_way = Some(OnItsWay { name: name.to_owned(), delivery, fate, row });
@@ -204,13 +205,13 @@ impl Registry {
 
 #[cfg(feature = "store")]
 impl Registry {
-    /// Returns the rows of the audit that pass the filter, newest first. The rows are the changes of circuits, such as
-    /// trips and resets, automatic or by an operator, with user and reason.
+    /// Returns the rows of the audit that match the filter, newest first. Each row describes a change of a circuit,
+    /// such as a trip or a reset, with user and reason. The change was made by the circuit itself or by an operator.
     ///
-    /// Rows that still wait for the store are not included. Texts that are longer than any text that this crate writes
-    /// are cut, because another program may have written the row.
+    /// Rows that are not stored yet are not included. Overlong texts are cut, because another program may have written
+    /// them.
     ///
-    /// Without a store the rows are the transitions that the circuits of this process remember, at most 128 for each
+    /// Without a store, the rows are the latest transitions of the circuits of this process, at most 128 for each
     /// circuit.
     ///
     /// # Errors
@@ -230,15 +231,15 @@ impl Registry {
     }
 }
 
-/// An order that was carried out in this process, and whose result in the store is not known yet.
+/// An order that was carried out in this process. The store may not have the order yet.
 struct Begun {
     transition: Option<Transition>,
     #[cfg(feature = "store")]
     on_its_way: Option<OnItsWay>,
 }
 
-/// The order on its way to the store. `fate` receives the result of the order, and `row` the notice that the row of the
-/// audit is stored.
+/// An order that the coordinator writes to the store. `fate` receives the result of the write, and `row` receives a
+/// message when the row of the audit is stored.
 #[cfg(feature = "store")]
 struct OnItsWay {
     name: String,
@@ -248,9 +249,9 @@ struct OnItsWay {
 }
 
 impl Begun {
-    /// Returns the answer to the order. Waits for its result in the store first, unless `patient` is false. A wait that
-    /// ends without a result sets `patient` to false. A caller with many orders then waits only once for a store that
-    /// is down.
+    /// Returns the result of the order. If `patient` is true, waits until the order is stored. If the order is not
+    /// stored in time, sets `patient` to false. Thus a caller with many orders waits only once for a store that is
+    /// down.
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;
@@ -261,8 +262,8 @@ impl Begun {
         let kept = match delivery.fate(&name, fate, row, *patient).await {
             Ok((Fate::Stored { generation, lacking }, row)) => {
                 *patient &= row.is_ok();
-                // If the row of the audit is not stored yet, the durable tier of the store may be down. The record may
-                // then be in the cache only.
+                // If the row of the audit is not stored yet, the durable tier of the store may be down. The record is
+                // then perhaps only in the cache, so the durable tier is reported as lacking the record.
                 let lacking = lacking.or_else(|| delivery.durable_tier().filter(|_| row.is_err()));
                 Kept::of(generation, lacking, row)
             }
@@ -294,9 +295,9 @@ fn refused(why: NoRoom) -> Refused {
     }
 }
 
-/// Returns the audit of a registry without a store, which consists of the transitions that its circuits remember,
-/// newest first. Because there can be thousands of circuits, the function yields at intervals, and keeps only the
-/// newest rows in between.
+/// Returns the audit of a registry without a store. The rows are the latest transitions of its circuits, newest first.
+/// There can be thousands of circuits, so the function yields to other tasks at intervals. Between the yields, only the
+/// newest rows are kept.
 #[cfg(feature = "store")]
 async fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow> {
     let is_meant = |circuit: &&Circuit| filter.service.as_ref().is_none_or(|service| service == circuit.name());
@@ -313,7 +314,7 @@ async fn remembered(circuits: &[Circuit], filter: &AuditFilter) -> Vec<AuditRow>
     rows
 }
 
-/// The number of circuits whose rows are collected between two yields. Each circuit has at most 128 rows.
+/// The number of circuits whose rows are collected before the function yields. Each circuit has at most 128 rows.
 #[cfg(feature = "store")]
 const AT_A_TIME: usize = 16;
 
@@ -322,7 +323,7 @@ fn rows_of(circuit: &Circuit) -> Vec<AuditRow> {
     let status = circuit.status_with(usize::MAX);
     let edges = status.transitions.into_iter().filter(|edge| edge.reason != Reason::KillSwitch);
     let row = |edge: Transition| AuditRow {
-        // Eras as hexadecimal digits of equal length sort like numbers.
+        // The era is written with 16 hexadecimal digits, so that the ids of a circuit sort in the order of their eras.
         id: format!("{}-{:016x}", circuit.name(), edge.era),
         ..AuditRow::of_transition(circuit.name(), &edge, "")
     };

@@ -1,4 +1,4 @@
-//! Orders that are written to a store only, for a command line that has no circuits in its process.
+//! Orders that are written only to a store, for a command-line tool whose process has no circuits.
 
 mod attempt;
 mod members;
@@ -24,8 +24,8 @@ use crate::state::refused::bounded;
 use crate::state::{Act, By, Generation};
 use crate::store::{AnyStore, AuditFilter, AuditRow, Etag, Loaded, Store, StoreError, Versioned, answer_within};
 
-/// Operates circuits through their store, without access to the processes that have the circuits. Each instance that
-/// shares the store applies the order like an order from another instance, at its next poll of the store at the latest.
+/// Writes orders for circuits to a store, without access to the processes that have the circuits. Each instance that
+/// uses the store applies the order, at the latest when the instance next polls the store.
 ///
 /// Clones are handles to the same operator.
 ///
@@ -53,7 +53,7 @@ pub struct Operator {
     incarnation: Arc<str>,
     timeout: Duration,
     cooldown: Duration,
-    /// True if orders are carried out even if the instances use a cache that the store of this operator does not have.
+    /// If true, orders are sent even if the instances use a cache that the store of this operator does not have.
     ignores_tiers: bool,
 }
 
@@ -63,7 +63,7 @@ pub struct Operator {
 pub struct Shown {
     /// The name of the circuit.
     pub name: String,
-    /// The record, or the reason why the stored value is not a record.
+    /// The record of the circuit, or an error if the stored value cannot be used as a record.
     pub record: Result<CircuitRecord, CorruptRecord>,
     /// The time at which the record was loaded, by the clock of the store.
     pub now: Timestamp,
@@ -72,7 +72,7 @@ pub struct Shown {
 }
 
 impl Operator {
-    /// Creates an operator for the circuits in `store`.
+    /// Creates an operator that writes its orders to `store`.
     pub fn new(store: AnyStore) -> Self {
         Self {
             store,
@@ -84,46 +84,47 @@ impl Operator {
         }
     }
 
-    /// Sets the name of the instance that the record and the audit show for the acts of this operator. The first 100
-    /// characters of the name are kept. Default: `operator@` and the name of the host.
+    /// Sets the name of the instance in the record and in the audit for orders of this operator. The first 100
+    /// characters of the name are kept. Default: `operator@` followed by the host name.
     pub fn instance(mut self, name: &str) -> Self {
         self.instance = one_line(name, 100).into();
         self
     }
 
-    /// Appends the login name of the person to the name of the instance, for example `operator@vm login ana`. A person
-    /// can name any user in an order. Therefore a tool calls this method if that user differs from the login name. The
-    /// first 32 characters of the login name are kept. Neither the user nor the login name is checked.
+    /// Appends a login name to the name of the instance, for example `operator@vm login ana`. A person can name any
+    /// user in an order. Therefore a tool should call this method if the user of the order is not the login name of the
+    /// person. The first 32 characters of the login name are kept. The login name is not verified.
     pub fn login(self, name: &str) -> Self {
         let instance = format!("{} login {}", cut(&self.instance, 61), one_line(name.trim(), 32));
         self.instance(&instance)
     }
 
-    /// Sets the longest duration of each store operation. Default: 2 s. A store derives its own limits from this
-    /// duration, for example the limit of a new connection.
+    /// Sets the time limit of each operation of the store. Default: 2 s.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets the cooldown of resets. The cooldown begins when the published state changes from closed to another state,
-    /// or when an operator trips the circuit. Default: 60 s.
+    /// Sets the cooldown, during which resets are refused. The cooldown begins when the state in the record changes
+    /// from closed to another state, or when an operator trips the circuit. Default: 60 s.
     ///
-    /// The cooldown must be set here, because the store does not know the configuration of the circuits.
+    /// The cooldown in the configuration of the circuits has no effect here, because the store does not contain the
+    /// configuration.
     pub const fn reset_cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
         self
     }
 
-    /// Sends orders even if the entries of the instances name a cache in front of this store. By default such orders
-    /// are refused ([`Refused::OneTier`]), because the instances load their records from the cache, which would not
-    /// have the order. Use this setting if the cache was removed and old entries still name the cache.
+    /// Sends orders even if the instances seem to use a cache in front of this store. By default these orders are
+    /// refused ([`Refused::OneTier`]), because the instances would read the cache, and would not see an order that is
+    /// only in this store. Use this setting if the cache was removed and old entries in the record still name the
+    /// cache.
     pub const fn ignore_tiers(mut self) -> Self {
         self.ignores_tiers = true;
         self
     }
 
-    /// Returns the time of the store, which also proves that the store answers.
+    /// Returns the present time of the store's clock. A result also shows that the store is reachable.
     ///
     /// # Errors
     ///
@@ -133,13 +134,13 @@ impl Operator {
     ///
     /// Dropping the future changes nothing.
     pub async fn now(&self) -> Result<Timestamp, StoreError> {
-        // The load has a name, because some stores answer a load of no names without a query to their server. A record
-        // of this name need not exist.
+        // The query asks for a record that need not exist. Without a name, some stores would return a result without a
+        // query to their server.
         Ok(self.load("circuitctl").await?.1)
     }
 
-    /// Returns the records of all circuits in the store, sorted by name. [`members`](Self::members) returns the members
-    /// of fleets.
+    /// Returns the records of all circuits in the store, sorted by circuit name. The members of fleets are not
+    /// included, see [`members`](Self::members).
     ///
     /// # Errors
     ///
@@ -157,7 +158,7 @@ impl Operator {
         self.within_timeout(self.store.list()).await
     }
 
-    /// Loads the records of these names. A record that was deleted after the names were listed is left out.
+    /// Loads the records with these names. Records that no longer exist are left out.
     async fn load_all(&self, names: Vec<String>) -> Result<Vec<Shown>, StoreError> {
         let mut shown = Vec::with_capacity(names.len());
         for names in names.chunks(BATCH) {
@@ -173,8 +174,8 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// [`Refused::NoRecord`] with the most similar name, [`Refused::Store`], or [`Refused::Invalid`] for a name that is
-    /// reserved for the members of a fleet.
+    /// [`Refused::NoRecord`] with the most similar name if there is no record, [`Refused::Store`] if the store failed,
+    /// or [`Refused::Invalid`] if the name is reserved for the members of a fleet.
     ///
     /// # Cancel safety
     ///
@@ -187,13 +188,13 @@ impl Operator {
         }
     }
 
-    /// Returns the changes in the store from now on. The first changes are all present records.
+    /// Watches the store for changes of records. The first changes that are returned are all present records.
     pub fn watch(&self) -> Changes {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that pass the filter, newest first. Texts that are longer than any text that this
-    /// crate writes are cut, because another program may have written the row.
+    /// Returns the rows of the audit that match the filter, newest first. Overlong texts are cut, because another
+    /// program may have written them.
     ///
     /// # Errors
     ///
@@ -209,13 +210,12 @@ impl Operator {
         Ok(rows)
     }
 
-    /// Carries out an order in the store.
+    /// Carries out an order on the record of a circuit in the store.
     ///
-    /// If another writer changes the record at the same time, the order is judged again on the changed record, at most
-    /// 16 times. An order for a circuit without a record is refused, because the name is more likely mistyped than new.
-    /// [`Order::create`] creates the record, unless the name is a pattern such as `host:*`. An order for such a pattern
-    /// without a record is refused as [`Refused::Invalid`] and not as [`Refused::NoRecord`], because `create` would not
-    /// make the order valid.
+    /// If another writer changes the record at the same time, the order is tried again on the changed record, at most
+    /// 16 times in all. An order for a circuit without a record is refused, because the name is probably mistyped.
+    /// [`Order::create`] creates the record instead. A record cannot be created for a pattern such as `host:*`, so an
+    /// order for a pattern without a record is refused with [`Refused::Invalid`].
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl Operator {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the act may or may not have been carried out, and may be missing in the audit. The
+    /// If the future is dropped, the order may or may not have been carried out, and may be missing in the audit. The
     /// same order can be given again, and takes effect only once in the store and in the audit.
     pub async fn operate(&self, name: &str, order: &Order) -> Result<Done, Refused> {
         order.check()?;
@@ -269,8 +269,8 @@ impl Operator {
         self.operate(name, &Order::forget(by)).await
     }
 
-    /// Writes the row of the audit for an order that was carried out. The id of the row is derived from the order, so
-    /// that repeated writes result in one row.
+    /// Writes the audit row of an order that was carried out, and returns the place where the order is stored. The id
+    /// of the row is derived from the order, so that repeated writes result in one row.
     async fn audited(&self, name: &str, order: &Order, stored: Stored) -> Kept {
         let Stored { generation, now, lacking } = stored;
         let generation = Generation::new(generation);
@@ -291,7 +291,7 @@ impl Operator {
     }
 
     async fn no_record(&self, name: &str) -> Refused {
-        // A failure to list the names only means that the refusal suggests no name.
+        // If the names cannot be listed, the refusal contains no suggestion.
         let names = self.names().await.unwrap_or_default();
         let circuits = names.iter().map(String::as_str).filter(|name| !is_reserved(name));
         Refused::NoRecord { name: bounded(name), nearest: nearest(name, circuits) }
@@ -307,7 +307,7 @@ impl Operator {
 }
 
 impl Shown {
-    /// Returns the decision of the fleet in the record. `None` if the stored value is not a record.
+    /// Returns the status of the fleet that the record contains, or `None` if the stored value is not a record.
     #[must_use]
     pub fn fleet(&self) -> Option<FleetStatus> {
         self.record.as_ref().ok().map(|record| FleetStatus::of(record, self.now))
@@ -319,7 +319,7 @@ impl Shown {
     }
 }
 
-/// Refuses a reserved name, because no circuit can have such a name.
+/// Returns an error if the name is reserved, because no circuit can have a reserved name.
 fn check_unreserved(name: &str) -> Result<(), Refused> {
     if is_reserved(name) {
         return Err(Refused::Invalid { problem: format!("`{}` is no circuit, allowed is {UNRESERVED}", quoted(name)) });
@@ -335,7 +335,8 @@ fn store(error: &StoreError, maybe_done: bool) -> Refused {
     Refused::Store { problem: error.chain(), maybe_done }
 }
 
-/// The largest number of attempts to write an order while other writers change the record.
+/// The largest number of attempts to write one order. An attempt fails if another writer changes the record at the same
+/// time.
 const ATTEMPTS: usize = 16;
-/// The largest number of names in one load.
+/// The largest number of records that are loaded with one query.
 pub(super) const BATCH: usize = 256;

@@ -1,4 +1,4 @@
-//! The changes of records in a store, for a display or a script.
+//! A watch for changes of the records in a store, for a display or a script.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Poll;
@@ -9,26 +9,27 @@ use super::{Operator, Shown};
 use crate::pattern::is_reserved;
 use crate::store::{Etag, StoreError, Watch, WatchEvent};
 
-/// The changes of records in a store, which begin with all present records. Created by [`Operator::watch`].
+/// A watch for changes of the records in a store. The first changes are all present records. Created by
+/// [`Operator::watch`].
 #[derive(Debug)]
 #[must_use = "changes are reported only by `next`"]
 pub struct Changes {
     operator: Operator,
     watch: Option<Watch>,
     begun: bool,
-    /// True if the store may have changed since the records were last listed.
+    /// True if records in the store may have changed since the records were last listed.
     due: bool,
     known: BTreeMap<String, Etag>,
     ready: VecDeque<Change>,
 }
 
-/// A change of one record. Contains the present record, or reports that the record was deleted.
+/// A change of one record, with the new record. A deleted record is a change without a record.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Change {
     /// The name of the circuit.
     pub name: String,
-    /// The present record. `None` if the record was deleted.
+    /// The new record, or `None` if the record was deleted.
     pub shown: Option<Shown>,
 }
 
@@ -38,14 +39,14 @@ impl Changes {
     }
 
     /// Waits for the next change. The first calls return all present records. If the store reports changes, a later
-    /// change is returned after a pause of 50 ms plus 50 ms for each 256 known records, which is 200 ms for 1000
-    /// records. Otherwise a query every two seconds finds the change. Of several quick changes to one record, only the
-    /// last change is returned.
+    /// change is returned after a pause of 50 ms, plus 50 ms for each 256 known records. The pause is 200 ms for 1000
+    /// records. If the store does not report changes, a query every two seconds finds the change. Of several quick
+    /// changes to one record, only the last change is returned.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store failed or did not answer in time. The next call waits for a report of the store, at
-    /// most two seconds, and queries the store again afterwards.
+    /// [`StoreError`] if the store failed or did not answer in time. The next call then waits for a report of the
+    /// store, at most two seconds, and queries the store again.
     ///
     /// # Cancel safety
     ///
@@ -59,20 +60,21 @@ impl Changes {
                 self.wait().await;
             }
             if !self.begun {
-                // The watch begins before the records are first listed, so that no change in between is missed. A store
-                // that cannot watch at present is polled.
+                // The watch begins before the records are first listed, so that no change in between is missed. If the
+                // watch cannot begin, the store is polled.
                 self.watch = self.operator.store_watch().await.unwrap_or_default();
                 self.begun = true;
             }
             let shown = self.operator.list().await;
-            // `due` is cleared after a failure too, so that the next attempt waits first.
+            // `due` is also cleared if the list failed, so that the next call waits before it queries the store again.
             self.due = false;
             self.compare(shown?);
         }
     }
 
-    /// Returns the next change that is already known, or `None`, without a wait or a query. A caller can collect all
-    /// changes of one query in this way.
+    /// Returns the next change that is already known, or `None` if no further change is known. Does not wait, and does
+    /// not query the store. After [`next`](Self::next), this method returns the other changes that the same query
+    /// found.
     pub fn ready(&mut self) -> Option<Change> {
         self.ready.pop_front()
     }
@@ -80,8 +82,8 @@ impl Changes {
     async fn wait(&mut self) {
         let reported = async {
             match &mut self.watch {
-                // A reserved name is the name of a membership, not of a circuit. A heartbeat in a membership is no
-                // change of a circuit.
+                // Records with reserved names list the members of fleets. Their changes are heartbeats of the members,
+                // and not changes of circuits.
                 Some(watch) => loop {
                     match watch.next().await {
                         Some(WatchEvent::Changed { name, .. }) if is_reserved(&name) => {}
@@ -91,17 +93,18 @@ impl Changes {
                 None => std::future::pending().await,
             }
         };
-        // One list finds all changes, so the name in the event is not needed. Most stores do not report a write that
-        // changes only the counts of calls. The next poll finds this write.
+        // Listing the records finds all changes, so the name in the event is not needed. Most stores do not report
+        // writes that change only the counts of calls. The next poll finds such writes.
         let reported = tokio::time::timeout(POLL, reported).await;
-        // The flag is set before the pause, so that no change is lost if the future is dropped during the pause.
+        // `due` is set before the pause below. If the future is dropped during the pause, the next call still lists the
+        // records, and no change is lost.
         self.due = true;
         if reported != Ok(true) {
             self.watch = self.watch.take().filter(|_| reported.is_err());
             return;
         }
-        // Other programs can send reports without end. Therefore all reports that arrive during a pause cause only one
-        // list, and the pause grows with the length of the list.
+        // Other programs can send many reports. Therefore the records are listed only once for all reports that arrive
+        // during a pause. The pause is longer if there are more records to list.
         let lists = u32::try_from(self.known.len() / BATCH + 1).unwrap_or(u32::MAX);
         tokio::time::sleep(MERGED_WITHIN.saturating_mul(lists)).await;
         let is_there = |watch: &mut Watch| matches!(watch.next_ready(), Poll::Ready(Some(_)));
@@ -125,10 +128,10 @@ impl Changes {
     }
 }
 
-/// The longest delay of a change that the store does not report.
+/// The longest time until a change is found that the store does not report.
 const POLL: Duration = Duration::from_secs(2);
-/// The pause after a report of the store, for each load of [`BATCH`] records that the list needs.
+/// The pause after a report of the store. The pause is longer if there are [`BATCH`] or more records.
 const MERGED_WITHIN: Duration = Duration::from_millis(50);
-/// The largest number of waiting reports that are read before one list. The list finds the changes of all these
-/// reports.
+/// The largest number of reports that are read before the records are listed. Listing the records finds the changes of
+/// all these reports.
 const MERGED_AT_MOST: usize = 4096;

@@ -1,5 +1,5 @@
-//! A failure with its weight and its kind. If a deadline of the caller may have caused the failure, the failure
-//! contains this deadline, too.
+//! The failure of a call, with its weight and its kind. If a deadline of the caller may have caused the failure, the
+//! failure also contains this deadline.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,113 +14,117 @@ pub struct Failure {
     kind: FailureKind,
     retry_after: Option<Duration>,
     trips: bool,
-    /// The deadline of the caller, if that deadline may have ended the call. If a deadline is present, the circuit sets
-    /// the weight when the failure is recorded.
+    /// The deadline of the caller, if the call may have ended because of this deadline. With a deadline, the circuit
+    /// computes the weight when the failure is recorded.
     deadline: CallerDeadline,
-    /// The meaning of the failure if the call ended clearly before the deadline of the caller.
+    /// The effect of the failure if the call ended clearly before the deadline of the caller.
     early: Early,
 }
 
-/// The meaning of a call that ended clearly before the deadline of its caller.
+/// The effect of a failure whose call ended clearly before the deadline of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Early {
-    /// The deadline ended the call nevertheless, because the service itself answered that the deadline had passed.
+    /// The deadline ended the call in spite of the early end, because the service reported that the deadline had
+    /// passed.
     Deadline,
-    /// The failure keeps its weight, because a shorter timeout of this process ended the call. The kind `Deadline`
-    /// becomes `Timeout`.
+    /// A shorter timeout of this process ended the call, and not the deadline. The failure keeps its weight, and the
+    /// kind `Deadline` becomes `Timeout`.
     #[cfg_attr(not(any(feature = "tonic", feature = "reqwest")), expect(dead_code, reason = "no timer is known"))]
     OfTheOwner,
-    /// The failure keeps its weight and its kind, because the service broke off the call.
+    /// The service ended the call, and not the deadline. The failure keeps its weight and its kind.
     #[cfg(feature = "http")]
     Unchanged,
-    /// The call is no evidence, like a call that its caller cancelled.
+    /// The outcome is ignored, as if the caller had cancelled the call.
     #[cfg(feature = "http")]
     Ignored,
 }
 
 impl Failure {
-    /// Returns a failure of the given weight and of kind [`FailureKind::Error`].
+    /// Returns a failure with the given weight and the kind [`FailureKind::Error`].
     #[must_use]
     pub const fn new(weight: Weight) -> Self {
         let deadline = CallerDeadline::NONE;
         Self { weight, kind: FailureKind::Error, retry_after: None, trips: false, deadline, early: Early::Deadline }
     }
 
-    /// Returns a hard failure, with weight 1.0 and kind [`FailureKind::Error`].
+    /// Returns a failure with the weight 1.0 and the kind [`FailureKind::Error`].
     #[must_use]
     pub const fn hard() -> Self {
         Self::new(Weight::HARD)
     }
 
-    /// Returns a timeout, with weight 0.5 and kind [`FailureKind::Timeout`].
+    /// Returns a failure with the weight 0.5 and the kind [`FailureKind::Timeout`].
     #[must_use]
     pub const fn timeout() -> Self {
         Self::new(Weight::TIMEOUT).with_kind(FailureKind::Timeout)
     }
 
-    /// Returns the failure of a call that exceeded a deadline, such as `grpc-timeout`, which the caller set only for
-    /// this call. The kind is [`FailureKind::Deadline`].
+    /// Returns the failure of a call that exceeded the deadline that its caller set for this call, for example with
+    /// `grpc-timeout`. The kind is [`FailureKind::Deadline`].
     ///
-    /// A caller who does not wait long says little about the service. Therefore the circuit sets the weight when the
-    /// failure is recorded. With a deadline below
-    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) the weight is 0.5 × min(1,
-    /// waited ÷ `cancelled_counts_after`), and a weight that rounds to zero is an ignored outcome. With a deadline of
-    /// `cancelled_counts_after` or longer the weight is 0.5, because a caller with a long deadline is willing to wait.
-    /// A setting, or a classifier for the handlers of a server, can decide that dropped calls never count. The outcome
-    /// is then ignored. A probe of a half-open circuit fails only if the weight is 0.5, and otherwise ends without a
-    /// verdict.
+    /// If a caller waits only for a short time, the failure says little about the service. Therefore the circuit
+    /// computes the weight when the failure is recorded. If the deadline is at least
+    /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after), the weight is 0.5. With a
+    /// shorter deadline, the weight is 0.5 × min(1, waited ÷ `cancelled_counts_after`). If this weight rounds to zero,
+    /// the outcome is ignored. The outcome is also ignored if a setting or the classifier says that dropped calls never
+    /// count.
     ///
-    /// The wait begins with the first poll that returned `Pending`, as for a call that is dropped. For a timeout that a
-    /// layer of the stack sets for all calls, use [`timeout`](Self::timeout).
+    /// A probe of a half-open circuit fails only if the weight is 0.5. With a smaller weight, the probe ends without a
+    /// result.
+    ///
+    /// The time `waited` begins with the first poll of the call that returned `Pending`. For a timeout that a layer of
+    /// the stack sets for all calls, use [`timeout`](Self::timeout).
     #[must_use]
     pub const fn deadline(deadline: Duration) -> Self {
         Self { deadline: CallerDeadline::new(deadline), ..Self::timeout().with_kind(FailureKind::Deadline) }
     }
 
-    /// Marks the failure as caused by a timer of this process, which may be the timer of the caller's deadline or a
-    /// shorter timeout of the client.
+    /// Marks the failure as caused by a timer of this process. Either the caller's deadline or a shorter timeout of the
+    /// client has set this timer.
     #[cfg(any(feature = "tonic", feature = "reqwest"))]
     pub(crate) const fn by_timer(mut self) -> Self {
         self.early = Early::OfTheOwner;
         self
     }
 
-    /// Returns the failure of a call that the service cancelled. The failure is a [`deadline`](Self::deadline) if the
-    /// call lasted about as long as the deadline. An earlier end says nothing about the service.
+    /// Returns the failure of a call that the service cancelled. If the call lasted about as long as the deadline, the
+    /// failure is a [`deadline`](Self::deadline). If the call ended earlier, the outcome is ignored.
     #[cfg(feature = "http")]
     pub(crate) const fn cancelled_by(deadline: Duration) -> Self {
         Self { early: Early::Ignored, ..Self::deadline(deadline) }
     }
 
-    /// Makes the failure a [`deadline`](Self::deadline) if the call lasted about as long as the deadline. A call that
-    /// ended earlier keeps this failure.
+    /// Adds a deadline to the failure. If the call lasted about as long as the deadline, the failure becomes a
+    /// [`deadline`](Self::deadline). If the call ended earlier, the failure is unchanged.
     #[cfg(feature = "http")]
     pub(crate) const fn or_deadline(self, deadline: Duration) -> Self {
         Self { deadline: CallerDeadline::new(deadline), early: Early::Unchanged, ..self }
     }
 
-    /// Returns true if the failure is ignored when the call has ended clearly before the deadline of its caller.
+    /// Returns true if the failure is ignored in the case that the call ended clearly before the deadline of its
+    /// caller.
     #[cfg(all(feature = "http", any(feature = "retry", feature = "tonic")))]
     pub(crate) const fn is_ignored_early(&self) -> bool {
         matches!(self.early, Early::Ignored)
     }
 
-    /// Returns true if the weight depends on the time that the call waited, because the caller has set a deadline.
+    /// Returns true if the failure has a deadline of the caller. The weight then depends on the time that the call
+    /// waited.
     #[inline]
     pub(crate) const fn weighs_by_wait(&self) -> bool {
         self.deadline.0 != CallerDeadline::NONE.0
     }
 
-    /// Returns the failure with the weight that follows from the time `waited`. Returns `None` if the failure says
-    /// nothing about the service. `counts_after` is the setting `cancelled_counts_after`, and `waited` is `None` if the
-    /// call was never pending.
+    /// Returns the failure with its final weight, which depends on `waited` if the caller has set a deadline. Returns
+    /// `None` if the failure must be ignored. `waited` is the time since the call was first pending, or `None` if the
+    /// call was never pending. `counts_after` is the setting `cancelled_counts_after`.
     pub(crate) fn after_waiting(self, waited: Option<Duration>, counts_after: Option<Duration>) -> Option<Self> {
         let Some(deadline) = self.deadline.get() else { return Some(self) };
         let waited = waited.unwrap_or_default();
         let decided = Self { deadline: CallerDeadline::NONE, early: Early::Deadline, ..self };
         let is_early = waited.saturating_add(INACCURACY + deadline / 10) < deadline;
         match self.early {
-            // A wait of zero means that the wait was not measured.
+            // If `waited` is zero, the time was not measured, so an early end is not known.
             Early::OfTheOwner if is_early && !waited.is_zero() => {
                 let is_deadline = self.kind == FailureKind::Deadline;
                 return Some(if is_deadline { decided.with_kind(FailureKind::Timeout) } else { decided });
@@ -146,7 +150,7 @@ impl Failure {
         weight.map(|weight| Self { weight, ..decided })
     }
 
-    /// Sets the kind, which metrics and messages show.
+    /// Sets the kind. Metrics and messages show the kind.
     #[must_use]
     pub const fn with_kind(mut self, kind: FailureKind) -> Self {
         self.kind = kind;
@@ -155,28 +159,29 @@ impl Failure {
 
     /// Sets the time for which the service asked its callers to wait (`Retry-After`).
     ///
-    /// If the circuit opens by its next transition, the opening ends no earlier than this time after the failure. A
-    /// time above 5 minutes counts as 5 minutes. If several failures since the last transition have such a time, the
-    /// time of the latest failure counts.
+    /// If the next transition opens the circuit, the circuit stays open until this time has passed since the failure,
+    /// or longer. A time above 5 minutes is treated as 5 minutes. If several failures since the last transition have a
+    /// `Retry-After`, the latest failure decides.
     #[must_use]
     pub const fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// Lets this single failure open the circuit, regardless of the rules and of the number of tolerated probe
-    /// failures.
+    /// Lets this failure alone open the circuit, regardless of the rules and of the number of tolerated probe failures.
     ///
-    /// Use this method for an answer that asks the caller to stop, such as 429 with `Retry-After` from a provider that
-    /// bans impatient clients. The circuit stays open for [`retry_after`](Self::with_retry_after) at least, capped at 5
-    /// minutes. A circuit with manual recovery stays open until a reset. A failure that is recorded under a hold of an
-    /// operator or under `CIRCUIT_BREAKER_DISABLED` opens nothing. A failure with a `Retry-After` also takes effect if
-    /// its answer arrives late, after the circuit has changed its state. Such a late answer opens the circuit, or makes
-    /// the present opening longer. In a fleet only the instance that got the answer keeps the `Retry-After`. The other
-    /// instances may still probe, and can close the fleet.
+    /// Use this method for a response that asks the caller to stop, such as 429 with `Retry-After` from a provider that
+    /// bans impatient clients. The circuit stays open at least for the [`retry_after`](Self::with_retry_after) time,
+    /// which is limited to 5 minutes. A circuit with manual recovery stays open until a reset. The failure does not
+    /// open a circuit that an operator holds or that `CIRCUIT_BREAKER_DISABLED` disables.
     ///
-    /// A [`deadline`](Self::deadline) with this method weighs 0.5, even if the caller's deadline was short. Only an
-    /// answer of the service asks the caller to stop, so that the short deadline was not the cause.
+    /// A failure with a `Retry-After` also takes effect if its response arrives after the circuit has changed its
+    /// state. The late response opens the circuit, or keeps an open circuit open for longer. In a fleet, only the
+    /// instance that got the response keeps to the `Retry-After`. The other instances may still probe, and can close
+    /// the fleet.
+    ///
+    /// A [`deadline`](Self::deadline) with this method always weighs 0.5. A service that asks its callers to stop has
+    /// responded, so a short deadline of the caller was not the cause of the failure.
     #[must_use]
     pub const fn trips_at_once(mut self) -> Self {
         self.trips = true;
@@ -184,14 +189,14 @@ impl Failure {
         self
     }
 
-    /// Returns true if this single failure opens the circuit, regardless of the rules.
+    /// Returns true if this failure alone opens the circuit, regardless of the rules.
     #[must_use]
     pub const fn trips(&self) -> bool {
         self.trips
     }
 
-    /// Returns the weight. For a [`deadline`](Self::deadline) that is not recorded yet, the result is the largest
-    /// possible weight.
+    /// Returns the weight. For a [`deadline`](Self::deadline) before it is recorded, the result is the largest possible
+    /// weight.
     #[must_use]
     pub const fn weight(&self) -> Weight {
         self.weight
@@ -203,7 +208,7 @@ impl Failure {
         self.kind
     }
 
-    /// Returns the time for which the service asked its callers to wait. `None` if the service did not ask.
+    /// Returns the time for which the service asked its callers to wait, or `None` if the service did not ask.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
@@ -216,8 +221,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The deadline that the caller set for one call, in milliseconds, or [`NONE`](Self::NONE). The type is small, because
-/// the outcome of each call has room for a deadline.
+/// The deadline that the caller set for one call, in milliseconds, or [`NONE`](Self::NONE). The type has only 4 bytes,
+/// because the outcome of each call contains this type.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CallerDeadline(u32);
 
@@ -230,7 +235,7 @@ impl fmt::Debug for CallerDeadline {
 impl CallerDeadline {
     pub(crate) const NONE: Self = Self(u32::MAX);
 
-    /// Returns the deadline, shortened to 49 days if the deadline is longer.
+    /// Converts a duration to a deadline. A duration above 49 days becomes 49 days.
     pub(crate) const fn new(deadline: Duration) -> Self {
         let millis = deadline.as_millis();
         #[expect(clippy::cast_possible_truncation, reason = "it is below u32::MAX, by the check")]
@@ -243,44 +248,45 @@ impl CallerDeadline {
     }
 }
 
-/// The longest time by which a coarse clock and a timer may disagree.
+/// The largest difference between a time of the coarse clock and a time of a timer.
 const INACCURACY: Duration = Duration::from_millis(20);
 
-/// The kind of a failure, for metrics and messages. The kind decides nothing.
+/// The kind of a failure, for metrics and messages. The kind has no effect on the circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The call returned an error, or an answer that the classifier counts as an error, and no other kind fits.
+    /// The call returned an error, or a response that the classifier treats as an error. This is the kind if no other
+    /// kind describes the failure.
     Error,
-    /// No connection was made, for example because the host refused the connection or has no route.
+    /// The connection could not be opened, for example because the host refused the connection or is not reachable.
     Connect,
-    /// The lookup of the host name failed or found no address.
+    /// The DNS lookup of the host name failed or found no address.
     Dns,
     /// The TLS handshake failed, for example because of an invalid certificate.
     Tls,
-    /// The connection ended before the answer.
+    /// The connection ended before the response arrived.
     Reset,
-    /// The body of the answer ended too early or is not valid.
+    /// The body of the response ended too early or is not valid.
     Body,
     /// The call took too long and was given up.
     Timeout,
-    /// The call was ended by a deadline that the caller set only for this call.
+    /// The call exceeded a deadline that the caller set only for this call.
     Deadline,
-    /// The future of the call, or its permit, was dropped later than `cancelled_counts_after`, for example by a timeout
-    /// outside the breaker.
+    /// The future of the call, or its permit, was dropped after the call had waited for `cancelled_counts_after` or
+    /// longer. One cause is a timeout outside the breaker.
     Cancelled,
     /// The call panicked.
     Panicked,
-    /// The `poll_ready` of the inner service failed, or a caller gave up waiting for its readiness.
+    /// `poll_ready` of the inner service failed, or a caller stopped waiting for the inner service to be ready.
     NotReady,
-    /// A probe succeeded, but took `slower_than` or longer while the slow-call rule is on.
+    /// A probe succeeded, but took at least `slower_than`. Only a circuit with a slow-call rule records this kind.
     Slow,
-    /// A kind of your own, such as `"http_503"`. Use few different names, because each name becomes a metric label.
+    /// Your own kind, such as `"http_503"`. Use few different names, because each name becomes a metric label.
     Named(&'static str),
 }
 
 impl FailureKind {
-    /// Returns the kind in the spelling of a metric label.
+    /// Returns the name of the kind, as in metric labels.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {

@@ -1,22 +1,22 @@
-//! The type of a weight, and the weights of a hard failure and of a timeout, in units of 1/256. The weight of one call
-//! is chosen by its classifier (`classify`) or by its caller. The units are integers, so that a sum is exact and does
-//! not depend on the order in which threads add.
+//! The weight of a failure, in units of 1/256. The classifier of a call (`classify`) or its caller chooses the weight.
+//! The number of units is an integer, so that sums are exact and do not depend on the order in which threads add
+//! weights.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The weight of a failure, more than 0 and at most 1, in steps of 1/256.
+/// The weight of a failure, which is more than 0 and at most 1, in steps of 1/256.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Weight(u16);
 
 impl Weight {
-    /// The weight 1.0 of a hard failure, such as a 5xx answer or a refused connection.
+    /// The weight of a hard failure, such as a 5xx response or a refused connection, which is 1.0.
     pub const HARD: Self = Self(UNIT);
-    /// The weight 0.5 of a timeout. A timeout weighs less than an error, because a slow answer is weaker evidence than
-    /// a failure.
+    /// The weight of a timeout, which is 0.5. A timeout weighs less than an error, because the service may only be
+    /// slow.
     pub const TIMEOUT: Self = Self(UNIT / 2);
 
-    /// Returns the weight nearest to `weight`, at least 1/256.
+    /// Returns `weight`, rounded to the nearest step of 1/256, but at least 1/256.
     ///
     /// # Errors
     ///
@@ -41,15 +41,15 @@ impl Weight {
         f64::from(self.0) / f64::from(UNIT)
     }
 
-    /// Returns the weight multiplied by `part / whole`, rounded, and at most the weight itself. Returns `None` if the
-    /// product rounds to zero.
+    /// Returns this weight × `part` ÷ `whole`, rounded, but at most this weight. Returns `None` if the result rounds to
+    /// zero.
     pub(super) fn share(self, part: Duration, whole: Duration) -> Option<Self> {
         let units = (part.as_nanos() * u128::from(self.0) * 2).checked_div(whole.as_nanos())?.div_ceil(2);
         let units = u16::try_from(units).map_or(self.0, |units| units.min(self.0));
         (units > 0).then_some(Self(units))
     }
 
-    /// Returns the weight in 1/256.
+    /// Returns the weight as a number of units of 1/256.
     pub(crate) const fn units(self) -> u16 {
         self.0
     }
@@ -73,21 +73,22 @@ impl fmt::Display for InvalidWeight {
 
 impl std::error::Error for InvalidWeight {}
 
-/// The weight 1.0, in units of 1/256. All sums of weights are kept in this unit.
+/// The number of units in the weight 1.0. All sums of weights are in units of 1/256.
 pub(crate) const UNIT: u16 = 256;
 
-/// Converts a count to a float, for a rate or a score.
+/// Converts an integer to a float, to compute a rate or a score.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, beyond which a rate does not need the last digit")]
 pub(crate) const fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// Converts a sum of weights in 1/256 to a score.
+/// Converts a sum of weights in units of 1/256 to a score, in which a hard failure is 1.0.
 pub(crate) fn score_from_units(units: u64) -> f64 {
     number(units) / f64::from(UNIT)
 }
 
-/// Converts the score of a record to a sum of weights in 1/256. A score that is negative or not finite is zero.
+/// Converts a score from a record to a sum of weights in units of 1/256. A score that is negative or not finite becomes
+/// zero.
 pub(crate) fn units_from_score(score: f64) -> u64 {
     if !score.is_finite() || score <= 0.0 {
         return 0;

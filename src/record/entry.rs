@@ -1,4 +1,5 @@
-//! The entry of one instance in a record, with its own state, counts and totals.
+//! The entry of one instance in the record of a circuit, with the state of the circuit on the instance and its counts
+//! of calls.
 
 use std::time::Duration;
 
@@ -9,32 +10,32 @@ use super::{Lease, Timestamp, Vote, is_default, words};
 use crate::shown::forges;
 use crate::state::{Mode, State};
 
-/// The entry of one instance in a record. Only this instance writes the entry. After a restart, the instance restores
-/// its circuit from the entry.
+/// The entry of one instance in the record of a circuit. Only this instance writes the entry. After a restart, the
+/// instance restores its circuit from the entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InstanceEntry {
-    /// The number of the write, which orders the entries of one instance.
+    /// The number of the entry, which increases with each write of the entry.
     pub sequence: u64,
-    /// The id of the run (from start to exit) of the instance that wrote the entry. The id has 128 random bits.
+    /// The id of the run (from start to exit) in which the instance wrote the entry. The id has 128 random bits.
     #[serde(default, skip_serializing_if = "is_default")]
     pub incarnation: String,
-    /// The state of the circuit on this instance, without the mode that an operator set.
+    /// The state of the circuit on this instance. A mode that an operator has set is not included.
     #[serde(with = "words::state")]
     pub state: State,
-    /// The mode of the circuit, which can override the state, as a hold of an operator does.
+    /// The mode of the circuit on this instance. A hold by an operator is a mode that overrides the state.
     #[serde(default = "automatic", skip_serializing_if = "is_automatic", with = "words::mode")]
     pub mode: Mode,
-    /// The time when the open circuit begins to probe. `None` if the circuit is not open, or if only a reset ends the
-    /// opening.
+    /// The time when the open circuit may begin to probe. `None` if the circuit is not open, or if the circuit stays
+    /// open until a reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The whole open duration, in milliseconds.
+    /// The open duration in milliseconds, from the opening to `until`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// True if the circuit left the closed state on the advice of another instance, or took over the state of another
-    /// instance. Until the circuit has closed, none of its openings advises other instances, so that advice cannot feed
-    /// itself.
+    /// True if the circuit left the closed state on the advice of another instance, or adopted the state of another
+    /// instance. Until the circuit has closed, its openings are not advice for other instances. Without this rule,
+    /// instances could keep each other open by advice.
     #[serde(default, skip_serializing_if = "is_default")]
     pub advised: bool,
     /// The time when the circuit left the closed state. `None` for a closed circuit.
@@ -46,14 +47,14 @@ pub struct InstanceEntry {
     /// The number of successful probes of a half-open circuit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub probe_successes: u32,
-    /// The weight of the failures since the last success. If the circuit is not closed, the weight of the
+    /// The total weight of the failures since the last success. If the circuit is not closed, the total weight of the
     /// failures that opened the circuit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub run: f64,
     /// The number of calls in the window.
     #[serde(default, skip_serializing_if = "is_default")]
     pub calls: u64,
-    /// The weight of the failures in the window.
+    /// The total weight of the failures in the window.
     #[serde(default, skip_serializing_if = "is_default")]
     pub score: f64,
     /// The number of slow calls in the window.
@@ -71,67 +72,68 @@ pub struct InstanceEntry {
     /// The time when the instance wrote the entry.
     #[serde(default, skip_serializing_if = "is_default")]
     pub updated_at: Timestamp,
-    /// The last opening of the circuit, as stored. `None` if the circuit is closed, or if the opening is not known. The
-    /// stored opening can belong to an earlier entry, and [`opening()`](Self::opening()) then returns `None`.
+    /// The stored data about the last opening of the circuit. `None` if the circuit is closed, or if there are no data.
+    /// The data can be left over from an earlier entry. In this case [`opening()`](Self::opening()) returns `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
-    /// The `sequence` of the entry that the instance wrote at its shutdown, or `None`. If this number is equal to the
-    /// `sequence` of this entry, the instance [has stopped](Self::is_stopped).
+    /// The `sequence` of the entry that the instance wrote at its shutdown. `None` if the instance has never shut down.
+    /// If this number is equal to the `sequence` of this entry, the instance [has stopped](Self::is_stopped).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<u64>,
-    /// The sequence of the last act of an operator that the instance had applied when it wrote the entry. A restore
-    /// compares this number with the last act in the record, to recognise an act that is newer than the entry.
+    /// The sequence of the last order of an operator that the instance had applied when it wrote the entry. If the last
+    /// order in the record has a larger sequence, a restore must still apply the order.
     #[serde(default, skip_serializing_if = "is_default")]
     pub acts: u64,
-    /// The kinds of the tiers of the instance's store, such as `redis in front of postgres`. `None` if the store of the
-    /// instance has no tiers. An order that reaches only one of the tiers does not reach the instance.
+    /// The tiers of the store that the instance uses, such as `redis in front of postgres`. `None` if the store has no
+    /// tiers. An order must be written through both tiers to reach the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiers: Option<String>,
-    /// The vote of the instance for an opening of its fleet.
+    /// The vote of the instance for opening its fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vote: Option<Vote>,
-    /// The last lease of the instance for a probe of its fleet, with the results of its probes in the round of the
-    /// lease.
+    /// The last lease (right to probe for the fleet) of the instance, with the results of its probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// The time when the instance started, if the entry is in the record of a fleet's members. `None` in the record of
-    /// a circuit.
+    /// The time when the instance started. This field is set only in the record with the members of a fleet, and is
+    /// `None` in the record of a circuit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// The version of this crate that the instance uses, if the entry is in the record of a fleet's members. `None` in
-    /// the record of a circuit.
+    /// The version of this crate that the instance uses. This field is set only in the record with the members of a
+    /// fleet, and is `None` in the record of a circuit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
-    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](super::CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
+    /// Fields that this version of the crate does not know, for example because a later version has added them. Unknown
+    /// fields are written back unchanged, up to [`MAX_EXTRA_BYTES`](super::CircuitRecord::MAX_EXTRA_BYTES) in the whole
+    /// record.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// The last opening of the circuit of one instance. After a restart, the circuit shows the reason of this opening.
+/// The reason and the time of the last opening of a circuit on one instance. After a restart, the status of the circuit
+/// shows this reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Opening {
-    /// The reason of the opening, without a full stop.
+    /// The reason of the opening, as a sentence without a full stop.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reason: String,
     /// The time of the opening.
     #[serde(default, skip_serializing_if = "is_default")]
     pub at: Option<Timestamp>,
-    /// The sequence of the entry to which this opening belongs.
+    /// The `sequence` of the entry to which this opening belongs.
     #[serde(default)]
     pub sequence: u64,
 }
 
 impl Opening {
-    /// Returns the opening for the entry with the given sequence.
+    /// Returns an opening for the entry with the given `sequence`. A long reason is cut.
     pub(crate) fn new(reason: &str, at: Option<Timestamp>, sequence: u64) -> Self {
         Self { reason: bounded(reason), at, sequence }
     }
 }
 
 impl InstanceEntry {
-    /// Returns the entry of a closed circuit without any calls.
+    /// Returns a new entry for a closed circuit that has had no calls.
     #[must_use]
     pub fn closed(incarnation: &str) -> Self {
         Self {
@@ -165,36 +167,36 @@ impl InstanceEntry {
         }
     }
 
-    /// Returns the last opening if it belongs to this entry and the circuit is not closed. The sequences are compared,
-    /// because an older version of this crate copies the opening of an earlier entry unchanged into a new entry.
+    /// Returns the last opening, if the circuit is not closed and the opening belongs to this entry. The comparison of
+    /// sequences is needed because older versions of this crate copy the opening of an earlier entry into a new entry.
     #[must_use]
     pub fn opening(&self) -> Option<&Opening> {
         self.opening.as_ref().filter(|opening| opening.sequence == self.sequence && self.state != State::Closed)
     }
 
-    /// Returns the time from `now` until the circuit begins to probe, limited by the whole open duration.
-    /// Returns `None` if the circuit is not open, or if the opening has no end.
+    /// Returns the time from `now` until the circuit may begin to probe, which is at most the open duration. Returns
+    /// `None` if the circuit is not open, or if the circuit stays open until a reset.
     #[must_use]
     pub fn open_for(&self, now: Timestamp) -> Option<Duration> {
         (self.state == State::Open).then(|| left(self.until, self.open_ms, now)).flatten()
     }
 
-    /// Returns a copy of the entry after [`clean`](Self::clean), with valid texts and weights.
+    /// Returns a copy of the entry in which all texts and weights are valid, as after [`clean`](Self::clean).
     pub(super) fn cleaned(&self) -> Self {
         let mut entry = self.clone();
         entry.clean();
         entry
     }
 
-    /// Returns true if the entry can be read again from its JSON. Reading can fail if a field in `extra` has the name
+    /// Returns true if the JSON of the entry can be decoded again. Decoding can fail if a field in `extra` has the name
     /// of a known field.
     pub(super) fn has_form(&self) -> bool {
         self.extra.is_empty()
             || serde_json::to_vec(self).is_ok_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_ok())
     }
 
-    /// Cuts texts that are too long, replaces deceptive characters, sets impossible weights to zero, and drops a
-    /// `version` that cannot be a version of this crate.
+    /// Makes the texts and weights valid. Long texts are cut, deceptive characters are replaced, and impossible weights
+    /// are set to zero. A `version` that is not a valid version is removed.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
         if let Some(tiers) = &mut self.tiers {
@@ -205,8 +207,8 @@ impl InstanceEntry {
             opening.reason = bounded(&opening.reason);
         }
         for weight in [&mut self.run, &mut self.score] {
-            // The upper limit keeps the sum over all instances finite, because JSON has no infinity and a
-            // record with an infinite sum could not be read again.
+            // With the upper limit, the sum over all instances is finite. JSON has no infinity, so a record with an
+            // infinite sum could not be read again.
             if !(0.0..=MOST_WEIGHT).contains(weight) {
                 *weight = 0.0;
             }
@@ -214,31 +216,32 @@ impl InstanceEntry {
     }
 }
 
-/// Returns true if the text can be the id of an instance. A reader drops the entries with other ids.
+/// Returns true if the text is a valid id of an instance. Entries with invalid ids are dropped when a record is read.
 pub(super) fn is_id(id: &str) -> bool {
     (1..=200).contains(&id.len()) && !id.contains(forges)
 }
 
-/// Returns true if the text can be a version of this crate. Any other text is dropped, so that no page shows it.
+/// Returns true if the text has the form of a version of this crate. Other texts are dropped, because a status page
+/// shows the version.
 fn is_version(version: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".+-".contains(&byte);
     (1..=LONGEST_VERSION).contains(&version.len()) && version.bytes().all(is_allowed)
 }
 
-/// Returns the kinds of the two tiers of a store as the text of [`InstanceEntry::tiers`].
+/// Returns the text for [`InstanceEntry::tiers`] from the kinds of the two tiers.
 pub(crate) fn tiers_text([fast, durable]: [&str; 2]) -> String {
     format!("{fast} in front of {durable}")
 }
 
-/// Returns the time from `now` until `until`, or `None` without `until`. The time is at most `whole_ms`, because the
-/// clock of the store may have been set back.
+/// Returns the time from `now` until `until`, or `None` if `until` is `None`. The result is at most `whole_ms`, because
+/// `until` can be too far in the future after the clock of the store was set back.
 pub(super) fn left(until: Option<Timestamp>, whole_ms: Option<u64>, now: Timestamp) -> Option<Duration> {
     let left = until?.since(now);
     Some(whole_ms.map_or(left, |whole| left.min(Duration::from_millis(whole))))
 }
 
-/// Cuts a reason to [`LONGEST_REASON`] bytes of JSON, because the size of a record with the reasons of all its entries
-/// is limited.
+/// Cuts a reason to [`LONGEST_REASON`] bytes of JSON. The limit is needed because every entry of a record can have a
+/// reason, and the size of a record is limited.
 fn bounded(reason: &str) -> String {
     let mut clean = words::clean(reason, LONGEST_REASON);
     let mut length = 0;
@@ -251,9 +254,9 @@ fn bounded(reason: &str) -> String {
 }
 
 const LONGEST_VERSION: usize = 20;
-/// The length of the longest reason in an entry, in bytes of JSON.
+/// The largest length of a reason in an entry, in bytes of JSON.
 const LONGEST_REASON: usize = 250;
-/// The largest weight that is accepted. No real instance has failures of that weight.
+/// The largest weight in an entry. A real instance never has failures of this weight.
 const MOST_WEIGHT: f64 = 1e15;
 
 const fn automatic() -> Mode {

@@ -1,15 +1,18 @@
 //! The size limit of a record, and the removal of content from a record that is too long.
 //!
-//! The limits for reading and for writing are the same. If a record at the limit kept all its content, no further act
-//! of an operator could be stored. Therefore a record that is too long loses content in a fixed order. First, the
-//! entries of instances lose the reason and the time of their last opening, the oldest entries first. Only people read
-//! these fields. If that is not enough, the oldest entries are removed. A later version of this crate may decide by
-//! fields that this version does not know. Therefore unknown fields are kept up to a bound, even in a record that is
-//! too long.
+//! A record longer than [`CircuitRecord::MAX_BYTES`] cannot be written. An act of an operator must always be written.
+//! Therefore a record that is too long loses content in a fixed order:
 //!
-//! The result depends only on the record, so that all instances keep the same content. The length of a record is
-//! computed as if each sum over the entries had its largest number of digits. Therefore a record that fits still fits
-//! when its sums grow.
+//! 1. The entries of instances lose the reason and the time of the last opening, oldest entries first. Only people read
+//!    these fields.
+//! 2. The oldest entries are removed.
+//!
+//! A later version of this crate may need fields that this version does not know. Therefore up to
+//! [`CircuitRecord::MAX_EXTRA_BYTES`] of unknown fields are kept, even in a record that is too long.
+//!
+//! The removal depends only on the record, so that all instances keep the same content. The computed length of a record
+//! uses the largest number of digits for each sum over the entries. Therefore a record that is short enough stays short
+//! enough when its sums grow.
 
 use std::io;
 
@@ -52,13 +55,14 @@ impl CircuitRecord {
         self.sum();
     }
 
-    /// Returns the present length of the sums over the entries, in bytes of JSON.
+    /// Returns the number of bytes that the present sums over the entries have as JSON.
     fn length_of_sums(&self) -> usize {
         let Self { failure_count, success_count, total_failures, total_successes, last_failure_at, .. } = self;
         length(&(failure_count, success_count, total_failures, total_successes, last_failure_at))
     }
 
-    /// Drops the unknown fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES).
+    /// Keeps at most [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) of unknown fields (fields of a later version of this
+    /// crate), and drops the other unknown fields.
     fn bound_extra(&mut self) {
         let mut room = Self::MAX_EXTRA_BYTES;
         for extra in self.extras() {
@@ -86,7 +90,7 @@ impl CircuitRecord {
     }
 }
 
-/// Returns the length of a part in JSON, in bytes.
+/// Returns the number of bytes of `part` as JSON.
 fn length(part: &impl Serialize) -> usize {
     struct Count(usize);
 
@@ -102,16 +106,16 @@ fn length(part: &impl Serialize) -> usize {
     }
 
     let mut count = Count(0);
-    // Only a state, mode or act that cannot be stored causes an error. `encode` reports this error, so it is ignored
-    // here.
+    // Serialization fails only for a state, mode or act that cannot be stored. `encode` reports this error, so this
+    // function ignores the error.
     serde_json::to_writer(&mut count, part).ok();
     count.0
 }
 
-/// The number of entries up to which a record without unknown fields is always short enough. An entry has at most 2 100
-/// bytes, including its id, its vote and its lease. The rest of the record, including the decision of the fleet, has at
-/// most 14 000 bytes.
+/// A record with at most this number of entries and without unknown fields is always short enough to be written. An
+/// entry has at most 2 100 bytes, including its id, its vote and its lease. The record without its entries has at most
+/// 14 000 bytes, including the decision of the fleet.
 const SURELY_FIT: usize = 24;
-/// The longest length of the sums over the entries, in bytes of JSON. The longest weight has 24 characters, and each of
-/// the other four sums has at most 20 digits.
+/// The largest length of the sums over the entries, in bytes of JSON. The sum of failure weights has at most 24
+/// characters, and each of the other four sums has at most 20 digits.
 const SUMS: usize = 128;

@@ -1,19 +1,22 @@
-//! The part of a record that holds the common decision of a fleet, and the votes and leases in the entries of
-//! instances.
+//! The common decision of a fleet about one circuit, and the votes and leases of the instances. All are parts of the
+//! record of the circuit.
 //!
-//! The fleet has a circuit of its own. [`Fleet`] is the state of this circuit, and its `generation` orders the
-//! decisions. The fleet opens when enough instances vote, probes with leases, and closes after enough successful
-//! probes, which are counted over all instances. A vote and a lease are kept in the entry of their instance, because an
-//! entry has only one writer, and its sequence orders the writes. Therefore the merge of two copies of a record needs a
-//! rule only for the decision (`join.rs`). An older version of this crate that knows no fleets keeps the decision, the
-//! votes and the leases as unknown fields. The commands are in `fleet/command.rs`, their guards and effects in
-//! `fleet/rules.rs`, and the effect of a decision in `fleet/decision.rs`. If a record has no decision, the fleet is
-//! closed and has generation zero.
+//! [`Fleet`] is the last decision. A later decision has a larger `generation`. The fleet opens when enough instances
+//! vote for an opening. When the open duration is over, the fleet becomes half-open, and instances with leases make
+//! probes. The fleet closes after enough successful probes, counted over all instances. If a record has no decision,
+//! the fleet is closed and has generation zero.
 //!
-//! The numbers in a record are not trusted, and the clock of a store can be set back. Therefore a vote or a lease that
-//! would last longer than a command allows is ignored. Otherwise one damaged entry could vote for ever. A decision that
-//! is dated far ahead of the clock counts as old, so that the fleet can leave the open or half-open state. Otherwise,
-//! after the clock was set back, a fleet could stay in this state until the clock has caught up.
+//! The vote and the lease of an instance are in the entry of the instance. Only this instance writes the entry, and
+//! each write has a higher sequence. Therefore the merge of two copies of a record needs a rule only for the decision
+//! (`join.rs`). A version of this crate that knows no fleets keeps the decision, the votes and the leases as unknown
+//! fields.
+//!
+//! The commands are in `fleet/command.rs`, their guards and effects in `fleet/rules.rs`, and the effect of a decision
+//! in `fleet/decision.rs`.
+//!
+//! A record can be damaged, and the clock of a store can be set back. Therefore a vote or a lease is ignored if its end
+//! is further away than a command allows. Otherwise one damaged entry could vote for ever. A decision that is dated far
+//! in the future counts as old. Otherwise the fleet could stay open or half-open until the clock reaches that date.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod command;
@@ -39,33 +42,32 @@ pub struct Fleet {
     /// The state that the fleet has decided.
     #[serde(with = "words::state")]
     pub state: State,
-    /// The number that orders the decisions of the fleet. Each command of an instance names the generation that the
-    /// instance knew. A half-open generation is called a round.
+    /// The number of the decision. A later decision has a larger number. Each command of an instance carries the number
+    /// of the last decision that the instance knew. A half-open generation is called a round.
     #[serde(default, with = "words::generation")]
     pub generation: Generation,
     /// The time of the decision.
     #[serde(default)]
     pub since: Timestamp,
-    /// The time when the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends the
-    /// opening.
+    /// The time when the open fleet begins to probe. `None` if the fleet is not open, or if it stays open until a
+    /// reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The whole open duration in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// The number of openings in a row.
+    /// The number of openings in a row. The open duration grows with this number.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attempt: u32,
     /// The number of votes that opened the fleet. The number is kept until the fleet closes or is reset. `None` if no
     /// votes opened the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub votes: Option<u32>,
-    /// The quorum, which is the number of votes that the opening of the fleet needed. `None` if no votes opened the
-    /// fleet.
+    /// The number of votes that were needed to open the fleet (the quorum). `None` if no votes opened the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed: Option<u32>,
-    /// True if the call counts of several instances together opened the fleet, instead of votes. The flag is kept until
-    /// the fleet closes or is reset.
+    /// True if the added call counts of several instances opened the fleet, and not votes. The flag is kept until the
+    /// fleet closes or is reset.
     #[serde(default, skip_serializing_if = "is_default")]
     pub merged: bool,
     /// The reason of the decision, as a sentence.
@@ -74,40 +76,39 @@ pub struct Fleet {
     /// The instance that wrote the decision.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instance: String,
-    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
-    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Up to
+    /// [`MAX_EXTRA_BYTES`](CircuitRecord::MAX_EXTRA_BYTES) of unknown fields in a record are written back unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// The vote of an instance for an opening of the fleet. An instance votes if its circuit opened because of its own
-/// calls.
+/// The vote of an instance to open the fleet. An instance votes after its own calls have opened its circuit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Vote {
     /// The generation of the fleet at the time of the vote. The vote is valid only while the fleet has this generation.
-    /// Zero if the fleet had never decided.
+    /// Zero if the fleet had not made a decision.
     #[serde(default, with = "words::generation")]
     pub on: Generation,
     /// The time when the vote ends.
     #[serde(default)]
     pub until: Timestamp,
-    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
-    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Up to
+    /// [`MAX_EXTRA_BYTES`](CircuitRecord::MAX_EXTRA_BYTES) of unknown fields in a record are written back unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// The right of an instance to make one probe in a half-open round of the fleet, and the results of its probes in this
-/// round.
+/// The right of an instance to make one probe while the fleet is half-open. The lease also holds the results of the
+/// instance's probes in this half-open round.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Lease {
-    /// The generation of the fleet that identifies the round.
+    /// The generation of the fleet in the half-open round of this lease.
     #[serde(default, with = "words::generation")]
     pub round: Generation,
-    /// The time when the lease ends. `None` if the probe has ended. Once this time has passed, the lease has lapsed.
-    /// The holder of a lapsed lease may still make the probe while no other instance probes.
+    /// The time when the lease expires. A later result of the probe counts only if the round still has room for a
+    /// lease. `None` if the probe has ended or the lease was given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The number of probes of this instance that passed in the round.
@@ -116,16 +117,17 @@ pub struct Lease {
     /// The number of probes of this instance that failed in the round.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failed: u32,
-    /// The time when the last probe of this instance failed in the round. After this failure, the instance gets another
-    /// lease in this round only if the settings tolerate all failed probes of the round.
+    /// The time of the last failed probe of this instance in the round. `None` if no probe failed. After a failed
+    /// probe, the instance gets a further lease in this round only if the settings tolerate the number of failed
+    /// probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
-    /// True if the probe of this instance took so long that the instance gave the lease back, and the probe has not
-    /// ended yet. The result of the probe will still count.
+    /// True if the instance gave the lease back because its probe took too long, and the probe is still under way. The
+    /// result of this probe will count.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overdue: bool,
-    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
-    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Up to
+    /// [`MAX_EXTRA_BYTES`](CircuitRecord::MAX_EXTRA_BYTES) of unknown fields in a record are written back unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -149,15 +151,15 @@ impl Fleet {
         }
     }
 
-    /// Returns true if the fleet is open and its open duration has passed, so that the fleet may become half-open.
+    /// Returns true if the fleet is open and its open duration has passed. The fleet may then become half-open.
     fn is_over(&self, now: Timestamp) -> bool {
         let Some(until) = self.until.filter(|_| self.state == State::Open) else { return false };
         let longest = self.open_ms.map(|whole| self.since.saturating_add(Duration::from_millis(whole)));
         longest.map_or(until, |longest| until.min(longest)) <= now || self.is_ahead(now)
     }
 
-    /// Returns the time until the open fleet begins to probe. `None` if the fleet is not open, or if only a reset ends
-    /// the opening.
+    /// Returns the time until the open fleet begins to probe. `None` if the fleet is not open, or if it stays open
+    /// until a reset.
     pub(crate) fn open_for(&self, now: Timestamp) -> Option<Duration> {
         let until = self.until.filter(|_| self.state == State::Open);
         if self.is_over(now) { Some(Duration::ZERO) } else { left(until, self.open_ms, now) }
@@ -168,13 +170,13 @@ impl Fleet {
         now.since(self.since) >= age || self.is_ahead(now)
     }
 
-    /// Returns true if the decision is dated so far ahead that the clock of the store must have been set back since.
-    /// Such a decision counts as old.
+    /// Returns true if the decision is dated more than a minute in the future. Then the clock of the store was set back
+    /// after the decision, or the record is damaged.
     fn is_ahead(&self, now: Timestamp) -> bool {
         self.since > now.saturating_add(SLACK)
     }
 
-    /// Cuts texts that are too long, and replaces deceptive characters.
+    /// Cuts texts that are too long, and replaces invisible characters and line breaks by spaces.
     pub(super) fn clean(&mut self) {
         self.reason = words::clean(&self.reason, 300);
         self.instance = words::clean(&self.instance, 200);
@@ -206,26 +208,29 @@ impl Lease {
 }
 
 impl CircuitRecord {
-    /// Returns the state of an instance according to its entry. A mode that an operator set is left out.
+    /// Returns the state that `entry` shows for the circuit of its instance. The mode that an operator set has no
+    /// effect on the result.
     ///
-    /// A closing of the fleet closes the circuit of each instance, but the instance writes its entry up to 18 s later.
-    /// Therefore an entry that is older than the closing counts as closed.
+    /// When the fleet closes, each instance closes its circuit, but writes its entry up to 18 s later. Therefore an
+    /// entry written before the fleet closed counts as closed.
     #[must_use]
     pub fn state_of(&self, entry: &InstanceEntry) -> State {
         let is_ended = |fleet: &Fleet| fleet.state == State::Closed && entry.updated_at < fleet.since;
         if self.fleet.as_ref().is_some_and(is_ended) { State::Closed } else { entry.state }
     }
 
-    /// Returns true if an instance must follow the published state (the state that one instance wrote into the record)
-    /// instead of the decision of the fleet. This is so if the published state is newer and `follows` is true, which
-    /// means that the instance has `Sharing::Follow`. A newer published state comes from an instance that takes no part
-    /// in the decisions of the fleet, because it has `Sharing::Advise` or an earlier version of this crate.
+    /// Returns true if an instance must follow the published state of the record instead of the decision of the fleet.
+    /// The published state must be newer than the decision, and the instance must have `Sharing::Follow` (`follows`).
+    ///
+    /// The published state is the state that one instance wrote. A published state newer than the decision was written
+    /// by an instance with `Sharing::Advise` or with an earlier version of this crate. Such an instance takes no part
+    /// in the decisions of the fleet.
     pub(crate) fn is_decided_by_one(&self, follows: bool) -> bool {
         follows && self.generation > self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
     }
 
-    /// Returns the state and the generation of the decision that an instance must follow. This is the published state
-    /// of the record if [`is_decided_by_one`](Self::is_decided_by_one) is true, and otherwise the decision of the
+    /// Returns the state and the generation that an instance must follow. They come from the published state of the
+    /// record if [`is_decided_by_one`](Self::is_decided_by_one) returns true, and otherwise from the decision of the
     /// fleet.
     pub(crate) fn decided(&self, follows: bool) -> (State, Generation) {
         match &self.fleet {
@@ -283,21 +288,21 @@ impl CircuitRecord {
         round.is_some_and(|round| self.leases(round).any(|(other, lease)| other != id && lease.has_lapsed(now)))
     }
 
-    /// Returns the instances that vote for an opening, each with the remaining duration of its vote. If the fleet is
-    /// not closed, there are no votes.
+    /// Returns the instances that vote for an opening, each with the remaining duration of its vote. Empty if the fleet
+    /// is not closed.
     pub(crate) fn votes(&self, fleet: &Fleet, now: Timestamp) -> impl Iterator<Item = (&str, Duration)> {
         let is_closed = fleet.state == State::Closed;
         let voters = self.voters(fleet.generation, now).filter(move |_| is_closed);
         voters.map(move |(id, _, vote)| (id.as_str(), vote.until.since(now)))
     }
 
-    /// Returns the leases of the present round. A fleet that is not half-open has none.
+    /// Returns the leases of the present round. Empty if the fleet is not half-open.
     pub(crate) fn round(&self, fleet: &Fleet) -> impl Iterator<Item = (&String, &Lease)> {
         let is_round = fleet.state == State::HalfOpen;
         self.leases(fleet.generation).filter(move |_| is_round)
     }
 
-    /// Returns the entries whose vote is valid while the fleet has the generation `on`.
+    /// Returns the entries of instances that have a valid vote for the generation `on`.
     fn voters(&self, on: Generation, now: Timestamp) -> impl Iterator<Item = (&String, &InstanceEntry, &Vote)> {
         let votes = self.instances.iter().filter_map(|(id, entry)| Some((id, entry, entry.vote.as_ref()?)));
         votes.filter(move |(_, _, vote)| vote.counts(on, now))
@@ -310,18 +315,18 @@ impl CircuitRecord {
     }
 }
 
-/// Returns true if a vote or a lease that ends at `until` is valid. A valid vote or lease has not ended, and does not
-/// last longer than a command allows (`longest`).
+/// Returns true if a vote or a lease that ends at `until` is valid. The end must be in the future, but not further away
+/// than a command allows (`longest`).
 fn is_running(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
     until > now && until.since(now) <= longest.saturating_add(SLACK)
 }
 
-/// The longest duration of a vote. A vote lasts as long as the window of its instance, but at least ten seconds, and no
-/// window is longer than this duration.
+/// The longest duration of a vote, which is also the longest window. A vote lasts as long as the window of its
+/// instance, but at least ten seconds.
 const LONGEST_VOTE: Duration = Duration::from_secs(24 * 3600);
-/// The longest duration of a lease without a renewal. The lease of an instance that dies blocks the other instances for
+/// The longest duration of a lease without a renewal. If an instance crashes, its lease blocks the other instances for
 /// at most this time.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
-/// The largest distance by which a time in a record may be ahead of the clock of the store. A larger distance means
+/// The largest time by which a timestamp in a record may be ahead of the clock of the store. A larger difference means
 /// that the clock was set back, or that the record is damaged.
 const SLACK: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{CircuitRecord, Fleet, InstanceEntry};
 use crate::state::State;
 
-/// Returns the merge of two copies, which contains the newer copy of each part.
+/// Returns a record that contains the newer copy of each part of `a` and `b`.
 ///
 /// The merge is commutative, associative and idempotent. Therefore neither the order of the copies nor a repeated copy
 /// changes the result. If two published states have the same generation, the safer state wins. Open is safer than
@@ -53,9 +53,9 @@ pub(super) fn merge(instances: &mut BTreeMap<String, InstanceEntry>, id: &str, e
     }
 }
 
-/// Keeps the [`MAX_INSTANCES`](CircuitRecord::MAX_INSTANCES) entries that were written last. The entries that stay are
-/// newer than a removed entry, so every later merge would remove that entry too. Therefore the result of several merges
-/// does not depend on the order of the copies.
+/// Removes the oldest entries until [`MAX_INSTANCES`](CircuitRecord::MAX_INSTANCES) entries remain. The remaining
+/// entries are newer than a removed entry, so every later merge removes that entry again. Therefore the result of
+/// several merges does not depend on the order of the copies.
 pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     while instances.len() > CircuitRecord::MAX_INSTANCES {
         let oldest =
@@ -64,7 +64,7 @@ pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     }
 }
 
-/// Compares the published states of two copies. The merge keeps the greater state.
+/// Compares the published states of two copies of a record. The merge keeps the state that compares as greater.
 fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     let key = |record: &CircuitRecord| {
         // An opening without an end wins, because it rejects calls longer than an opening with an end.
@@ -80,7 +80,8 @@ fn published(a: &CircuitRecord, b: &CircuitRecord) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b)))
 }
 
-/// Compares the decisions of a fleet in two copies, as [`published`] compares the published states.
+/// Compares the decisions of a fleet in two copies of a record, in the same way as [`published`] compares the published
+/// states.
 fn decided(a: &Fleet, b: &Fleet) -> Ordering {
     let key = |fleet: &Fleet| {
         let Fleet { generation, state, until, since, attempt, .. } = fleet;
@@ -89,8 +90,7 @@ fn decided(a: &Fleet, b: &Fleet) -> Ordering {
     key(a).cmp(&key(b)).then_with(|| text(a).cmp(&text(b)))
 }
 
-/// Returns the rank of a state, by which two states of the same generation are compared. A safer state has a higher
-/// rank.
+/// Returns a number to compare two states of the same generation. A safer state has a higher number.
 const fn rank(state: State) -> u8 {
     match state {
         State::Closed => 0,
@@ -107,6 +107,6 @@ fn rest(record: &CircuitRecord) -> String {
 }
 
 fn text(part: &impl Serialize) -> String {
-    // Only a state, mode or act that cannot be stored causes an error. A decoded record contains no such value.
+    // Serialization fails only for a state, mode or act that cannot be stored. A decoded record contains no such value.
     serde_json::to_string(part).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The members of a fleet, which are the instances in the record `@fleet:NAME`, and the heartbeats that show which of
-//! them are live.
+//! The members of a fleet, which are the instances in the record `@fleet:NAME`, and the heartbeats that show which
+//! members are live.
 //!
 //! The record `@fleet:orders` lists the instances of the fleet `orders`. This record has the form of the record of a
 //! circuit, with the state closed and an entry for each instance. An instance writes its entry again every ten seconds,
@@ -7,8 +7,8 @@
 //! so other rules decide there which instances are present (`presence.rs`).
 //!
 //! All times come from the clock of the store. If this clock is set back, the entries that were written earlier are
-//! dated in the future. An entry that is dated more than 30 s in the future is removed from the record, unless the
-//! instance that writes the record has observed a recent heartbeat of the entry's instance.
+//! dated in the future. An instance that writes the record removes each entry dated more than 30 s in the future. The
+//! instance keeps such an entry only if it has observed a recent heartbeat in the entry.
 
 use std::time::Duration;
 
@@ -21,22 +21,22 @@ use crate::pattern::RESERVED;
 pub struct Member {
     /// The id of the instance.
     pub id: String,
-    /// The time when the instance started. `None` if its entry does not have this time.
+    /// The time when the instance started. `None` if the entry of the instance does not contain the time.
     pub since: Option<Timestamp>,
     /// The time of the last heartbeat of the instance.
     pub last_seen: Timestamp,
-    /// The version of this crate that the instance uses. `None` if its entry does not name the version.
+    /// The version of this crate that the instance uses. `None` if the entry of the instance does not contain the
+    /// version.
     pub version: Option<String>,
-    /// True if the instance is live, which means that its last heartbeat is younger than 30 s and that the instance has
-    /// not stopped.
+    /// True if the instance is live. A live instance has not stopped, and its last heartbeat is less than 30 s old.
     pub live: bool,
     /// True if the instance was shut down.
     pub stopped: bool,
 }
 
 impl InstanceEntry {
-    /// Returns the time for which a member is still live if no further heartbeat comes. Zero if the member has stopped
-    /// or is no longer live.
+    /// Returns the time for which a member stays live without a further heartbeat. Zero if the member has stopped or is
+    /// no longer live.
     pub(crate) fn lives_for(&self, now: Timestamp) -> Duration {
         if self.is_stopped() { Duration::ZERO } else { LIVE_FOR.saturating_sub(now.since(self.updated_at)) }
     }
@@ -54,7 +54,7 @@ impl InstanceEntry {
 }
 
 impl CircuitRecord {
-    /// Returns the members in the record of a fleet, sorted by id. `is_live` decides which of them are live.
+    /// Returns the members in the record of a fleet, sorted by id. `is_live` decides which members are live.
     pub(crate) fn members(&self, is_live: impl Fn(&str, &InstanceEntry) -> bool) -> Vec<Member> {
         let member = |(id, entry): (&String, &InstanceEntry)| Member {
             id: id.clone(),
@@ -67,16 +67,17 @@ impl CircuitRecord {
         self.instances.iter().map(member).collect()
     }
 
-    /// Removes the entries that are an hour old or dated far in the future, except the entries of members for which
-    /// `is_live` returns true. Then removes the oldest entries, until the record has room for the entry of `id`. Every
-    /// copy of the record is reduced in this way before a write, so that no copy brings back a removed entry.
+    /// Removes the entries that are at least an hour old or dated more than 30 s in the future. Members for which
+    /// `is_live` returns true are kept. Then removes the oldest entries, until the record has room for the entry of
+    /// `id`. Every copy of the record is reduced in this way before a write, so that no copy brings back a removed
+    /// entry.
     pub(crate) fn keep_members(&mut self, id: &str, now: Timestamp, is_live: impl Fn(&str) -> bool) {
         self.instances.retain(|other, entry| {
             is_live(other) || now.since(entry.updated_at) < MEMBERS_KEPT && !entry.is_ahead(now)
         });
-        // The entry with the earliest write time counts as the oldest. The sequences of the entries cannot decide this.
-        // After the clock was set back, the entry of a dead instance may have the highest sequence, because new
-        // sequences follow the clock.
+        // The entry with the earliest write time counts as the oldest. The sequences cannot decide, because a new
+        // sequence depends on the clock. After the clock was set back, the entry of a dead instance may have the
+        // highest sequence.
         while self.instances.keys().filter(|other| *other != id).count() >= Self::MAX_INSTANCES {
             let others = self.instances.iter().filter(|(other, _)| *other != id);
             let oldest = others.min_by_key(|(_, entry)| entry.updated_at).map(|(other, _)| other.clone());
@@ -92,6 +93,6 @@ pub(crate) fn record_of(fleet: &str) -> String {
 
 /// The time for which a member is live after a heartbeat.
 pub(crate) const LIVE_FOR: Duration = Duration::from_secs(30);
-/// The time for which an entry stays in the record of a fleet after its last heartbeat, so that operators see the
-/// instances that are gone. This is also the time to live of the record.
+/// The time for which an entry stays in the record of a fleet after its last heartbeat. Operators can see gone
+/// instances for this time. This is also the time to live of the record.
 pub(crate) const MEMBERS_KEPT: Duration = Duration::from_secs(3600);

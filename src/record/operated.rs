@@ -1,4 +1,4 @@
-//! The last act of an operator in a record, such as a hold, which every instance applies.
+//! The last act of an operator in a record, such as a forced opening. Every instance applies this act.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Timestamp, words};
 use crate::state::order_hash::{Earlier, OrderHash};
 use crate::state::{Act, By, Mode, State};
 
-/// The last act of an operator, in the form in which it is stored.
+/// The last act of an operator, in its stored form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Operated {
@@ -29,8 +29,8 @@ pub struct Operated {
     /// The time when the mode of this act ends by itself. `None` if only another act ends the mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The whole duration of the hold in milliseconds. If the clock of the store is set back, the remaining time is at
-    /// most this duration.
+    /// The whole duration of the mode in milliseconds, counted from the act. If the clock of the store is set back, the
+    /// remaining time is limited to this duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
     /// The time of the act.
@@ -46,24 +46,25 @@ pub struct Operated {
     /// list is not applied again.
     #[serde(default)]
     pub commands: Vec<String>,
-    /// The hashes of the orders for the acts in [`commands`](Self::commands), by the id of each act. An order that
-    /// repeats one of these ids with another hash is a different order, and is refused. An id that an older release
-    /// wrote has no hash.
+    /// For each id in [`commands`](Self::commands), the hash of the order with this id. A new order with a known id and
+    /// a different hash is refused, because it is a different order with the same id. An id that an older version of
+    /// this crate wrote has no hash.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub marks: BTreeMap<String, String>,
-    /// The id of the start of the instance on which the operator acted.
+    /// The instance on which the operator acted, as the id that the instance got when it last started.
     #[serde(default)]
     pub incarnation: String,
     /// The instance on which the operator acted, if [`instance_of`](Self::instance_of) confirms that the field belongs
     /// to this act. An earlier version of this crate copies `instance` and `instance_of` from one act to the next.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
-    /// The id of the start of the instance that wrote [`instance`](Self::instance). `instance` belongs to the present
-    /// act only if this id equals `incarnation`.
+    /// The value of [`incarnation`](Self::incarnation) at the time when [`instance`](Self::instance) was written. If
+    /// the two values differ, `instance` belongs to an earlier act.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance_of: String,
-    /// Fields that this version of the crate does not know, such as fields of a later version. Unknown fields are
-    /// written back unchanged, up to [`MAX_EXTRA_BYTES`](super::CircuitRecord::MAX_EXTRA_BYTES) in the whole record.
+    /// Fields that this version of the crate does not know, such as fields of a later version. Up to
+    /// [`MAX_EXTRA_BYTES`](super::CircuitRecord::MAX_EXTRA_BYTES) of unknown fields in a record are written back
+    /// unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -72,14 +73,14 @@ impl Operated {
     /// The largest number of ids in [`commands`](Self::commands).
     pub const MAX_COMMANDS: usize = 8;
 
-    /// Returns true if the act overrides the circuit at the time `now`.
+    /// Returns true if the mode of the act overrides the state of the circuit at the time `now`.
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
         self.mode != Mode::Automatic && self.until.is_none_or(|until| until > now)
     }
 
-    /// Returns the time from `now` until the mode ends by itself, limited by the whole duration of the hold.
-    /// Returns `None` if only another act ends the mode.
+    /// Returns the time from `now` until the mode ends by itself, limited to the whole duration of the mode. Returns
+    /// `None` if only another act ends the mode.
     #[must_use]
     pub fn held_for(&self, now: Timestamp) -> Option<Duration> {
         left(self.until, self.hold_ms, now)
@@ -97,7 +98,7 @@ impl Operated {
         if self.commands.iter().any(|done| done == id) { Earlier::Done(self.order_hash(id)) } else { Earlier::None }
     }
 
-    /// Returns the ids of the last orders with their hashes.
+    /// Returns the ids of the last orders, each with the hash of the order if the record has the hash.
     pub(crate) fn orders(&self) -> impl Iterator<Item = (&str, Option<OrderHash>)> {
         self.commands.iter().map(|id| (id.as_str(), self.order_hash(id)))
     }

@@ -1,13 +1,14 @@
-//! The presence of an instance, as its entry in the record of a circuit shows it: present, silent, gone or expired.
+//! The presence of an instance, which is present, silent, gone or expired. The age of the instance's entry in the
+//! record of a circuit decides.
 //!
-//! An instance with a closed circuit and no failures writes nothing. Therefore the age of an entry alone does not show
-//! that the instance is gone. An instance whose circuit is not closed writes its entry again every [`RENEWED_AFTER`],
-//! also without calls. An instance that stops marks its entry as stopped. Therefore a closed circuit causes no write
-//! only to show that its instance is present. A circuit that is not closed causes at most five such writes an hour on
-//! each instance.
+//! An instance with a closed circuit and no failures writes nothing. Therefore an old entry alone does not show that
+//! the instance is gone. While the circuit is open or half-open, the instance writes its entry again every
+//! [`RENEWED_AFTER`], even without calls. These are at most five writes an hour. An instance that shuts down marks its
+//! entry as stopped.
 //!
 //! All times come from the clock of the store, so that differences between the clocks of instances have no effect. The
-//! age of an entry counts from its write or from the end of its opening, whichever is later.
+//! age of an entry is the time since its last write. If the open duration in the entry ended later, the age counts from
+//! that end.
 //!
 //! | entry | presence |
 //! |---|---|
@@ -17,8 +18,8 @@
 //! | closed, and no write for [`SILENT_FOR`] | gone, although the instance may have had no failure |
 //! | no write for [`KEPT_FOR`] | dropped from the record, unless only a reset ends its opening |
 //!
-//! The entry of an instance that is gone stays in the record until it is dropped. The instance restores its circuit
-//! from the entry after a restart, and is present again after its next write.
+//! The entry of a gone instance stays in the record for up to [`KEPT_FOR`]. After a restart, the instance restores its
+//! circuit from the entry. The instance is present again after its next write.
 
 use std::time::Duration;
 
@@ -27,23 +28,23 @@ use crate::keep::Ttl;
 use crate::state::{Act, State};
 
 impl InstanceEntry {
-    /// Returns true if the instance has stopped, or has not written the entry for so long that it no longer counts as
-    /// present. The limit is 15 minutes if the circuit of the instance is not closed. The limit is 24 hours if the
+    /// Returns true if the instance no longer counts as present, because it has stopped or has not written the entry
+    /// for too long. The limit is 15 minutes if the circuit of the instance is not closed. The limit is 24 hours if the
     /// circuit is closed, because such an instance writes only after failures.
     #[must_use]
     pub fn is_gone(&self, now: Timestamp) -> bool {
         self.is_stopped() || self.is_unseen(now)
     }
 
-    /// Returns true if the instance has not written the entry for so long that it no longer counts as present.
+    /// Returns true if the last write of the entry is so old that the instance no longer counts as present.
     pub(super) fn is_unseen(&self, now: Timestamp) -> bool {
         let limit = if self.state == State::Closed { SILENT_FOR } else { SEEN_FOR };
         self.unseen_for(now) >= limit
     }
 
-    /// Returns true if the circuit of the instance is closed, and its entry is 15 minutes to 24 hours old and not
-    /// marked as stopped. Such an instance has had no failure since it wrote the entry, or ended without marking the
-    /// entry.
+    /// Returns true if the circuit of the instance is closed, and the entry is 15 minutes to 24 hours old. An entry
+    /// marked as stopped is not silent. Such an instance either has had no failure since its last write, or has ended
+    /// without a shutdown.
     #[must_use]
     pub fn is_silent(&self, now: Timestamp) -> bool {
         self.state == State::Closed && self.unseen_for(now) >= SEEN_FOR && !self.is_gone(now)
@@ -55,28 +56,29 @@ impl InstanceEntry {
         self.state != State::Closed && !self.is_gone(now)
     }
 
-    /// Returns true if the instance has marked this entry as stopped at its shutdown. The mark is a sequence, and is
-    /// valid only if it equals the sequence of the entry. An older version of this crate copies an old mark into a new
-    /// entry.
+    /// Returns true if the instance has marked this entry as stopped at its shutdown. The mark is the sequence of the
+    /// entry. A mark with a different sequence is ignored, because an older version of this crate copies an old mark
+    /// into a new entry.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.is_some_and(|sequence| sequence == self.sequence)
     }
 
-    /// Returns true if an instance whose circuit is not closed must write the entry again, so that other instances know
-    /// that the instance is present.
+    /// Returns true if an instance with an open or half-open circuit must write the entry again. The entry is marked as
+    /// stopped, or is at least 12 minutes old. The write shows other instances that the instance is present.
     pub(crate) fn must_be_renewed(&self, now: Timestamp) -> bool {
         self.is_stopped() || self.unseen_for(now) >= RENEWED_AFTER
     }
 
-    /// Returns true if the entry is too old to be kept in the record. An entry of unknown age is kept, and so is an
-    /// entry with an opening that only a reset ends.
+    /// Returns true if the entry is too old to be kept in the record. An entry of unknown age is kept. An entry whose
+    /// circuit stays open until a reset is also kept.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         let is_endless = self.state == State::Open && self.until.is_none();
         !is_endless && self.updated_at != Timestamp::default() && self.unseen_for(now) >= KEPT_FOR
     }
 
-    /// Returns the time since the entry was written, or since its opening has ended if that is later.
+    /// Returns the time since the last write of the entry. If the open duration in the entry ended later, returns the
+    /// time since that end.
     fn unseen_for(&self, now: Timestamp) -> Duration {
         let opening = self.until.filter(|_| self.state == State::Open).unwrap_or_default();
         now.since(self.updated_at.max(opening))
@@ -98,8 +100,8 @@ impl CircuitRecord {
         self.ttl(ttl.open, ttl.other, written).is_some_and(|ttl| written.saturating_add(ttl) <= now)
     }
 
-    /// Drops the entries that are too old to be kept. Old entries are dropped from each copy of the record before the
-    /// copy is compared or written, so that no copy brings back a dropped entry.
+    /// Drops the entries that are too old to be kept. Call this method on each copy of the record before the copy is
+    /// compared or written. Otherwise a copy could bring back a dropped entry.
     pub(crate) fn expire(&mut self, now: Timestamp) {
         let before = self.instances.len();
         self.instances.retain(|_, entry| !entry.is_expired(now));
@@ -109,12 +111,14 @@ impl CircuitRecord {
     }
 }
 
-/// The time for which an instance counts as present after it has written an entry whose state is not closed.
+/// The time for which an instance counts as present after its last write of an entry, if the state in the entry is not
+/// closed.
 const SEEN_FOR: Duration = Duration::from_secs(15 * 60);
 /// The time after which an instance writes its entry again while the state in the entry is not closed. This time is
 /// shorter than [`SEEN_FOR`], so that a slow store has three minutes for the write.
 const RENEWED_AFTER: Duration = Duration::from_secs(12 * 60);
-/// The time for which an instance counts as present after it has written an entry whose state is closed.
+/// The time for which an instance counts as present after its last write of an entry, if the state in the entry is
+/// closed.
 const SILENT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The time for which an entry is kept, so that an instance that was away over a weekend continues its totals.
 const KEPT_FOR: Duration = Duration::from_secs(72 * 3600);

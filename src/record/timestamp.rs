@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 /// A point in time, as milliseconds since the Unix epoch by the clock of a store.
 ///
 /// A time in milliseconds has 13 digits, and every JSON reader keeps a number of this length exactly. The store's clock
-/// is used, because it is the only clock that all instances share. A time that may be missing is an `Option`. A field
-/// without an `Option`, such as [`updated_at`](super::CircuitRecord::updated_at), is zero if the JSON lacks the field.
+/// is used, because it is the only clock that all instances share. A field for a time that may be missing has the type
+/// `Option<Timestamp>`. A field of the type `Timestamp`, such as [`updated_at`](super::CircuitRecord::updated_at), is
+/// zero if the JSON lacks the field.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -26,25 +27,25 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// Returns the time `millis` milliseconds after the epoch.
+    /// Returns the time that is `millis` milliseconds after the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// Returns the milliseconds since the epoch.
+    /// Returns the number of milliseconds since the Unix epoch.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// Returns the time that is later by `by`, limited to the largest time.
+    /// Returns this time plus `by`, or the largest possible time if the sum is too large.
     #[must_use]
     pub fn saturating_add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis(by)))
     }
 
-    /// Returns the time that is earlier by `by`, limited to the epoch.
+    /// Returns this time minus `by`, or the Unix epoch if the result would be earlier than the epoch.
     #[must_use]
     pub fn saturating_sub(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(millis(by)))
@@ -57,14 +58,14 @@ impl Timestamp {
     }
 }
 
-/// Converts a time of the system. A time before the epoch becomes the epoch.
+/// Converts a [`SystemTime`]. A time before the Unix epoch becomes the epoch.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         Self(time.duration_since(UNIX_EPOCH).map_or(0, millis))
     }
 }
 
-/// Converts to a time of the system. If the system cannot represent the time, the error is the timestamp itself.
+/// Converts to a [`SystemTime`]. If the system cannot represent the time, the error is the timestamp itself.
 impl TryFrom<Timestamp> for SystemTime {
     type Error = Timestamp;
 
@@ -79,8 +80,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Returns the duration in milliseconds. A duration of more than 584 million years becomes the largest
-/// number.
+/// Returns the duration in milliseconds. A duration of more than 584 million years becomes `u64::MAX`.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
 //! The spelling of states, modes and acts in a record, and the cleaning of texts from a store.
 //!
-//! An earlier version of this crate cannot read a record with a new word. Therefore the format needs a new version
-//! (`CircuitRecord::VERSION`) if a word is added.
+//! An earlier version of this crate cannot read a record with a new word. Therefore a new word needs a new version of
+//! the format (`CircuitRecord::VERSION`).
 
 pub(super) use crate::shown::one_line as clean;
 use crate::state::{Act, Mode, State};
@@ -21,7 +21,8 @@ macro_rules! spelt {
             pub(in crate::record) const WORDS: &[$word] = &[$($value),+];
 
             pub(in crate::record) fn serialize<S: Serializer>(word: &$word, to: S) -> Result<S::Ok, S::Error> {
-                // If a word that `deserialize` refuses were written, the whole record could not be read again.
+                // A word that `deserialize` refuses would make the whole record unreadable, so this function refuses
+                // the word too.
                 if !WORDS.contains(word) {
                     return Err(S::Error::custom(format!("`{}` cannot be recorded", word.as_str())));
                 }

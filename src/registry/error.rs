@@ -11,12 +11,13 @@ pub enum RegistryError {
     Different {
         /// The name of the circuit.
         name: String,
-        /// The settings that differ, each with its name and both values in the spelling of a settings file,
-        /// such as `probes is 3, requested is 7`.
+        /// The settings that differ, such as `probes is 3, requested is 7`. Each text has the name of the setting and
+        /// both values, spelled as in a settings file.
         differences: Vec<String>,
     },
     /// The name begins with the prefix of a layer of keyed circuits. Only keys of that layer can have such names.
-    /// Otherwise a caller who chooses a key could use a circuit of the application.
+    /// Otherwise a key could have the name of an unrelated circuit of the application, and its calls would use that
+    /// circuit.
     #[cfg(feature = "keyed")]
     #[non_exhaustive]
     Keyed {
@@ -35,7 +36,7 @@ pub enum RegistryError {
     },
 }
 
-/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints its `Debug` form.
 impl fmt::Debug for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

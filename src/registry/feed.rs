@@ -20,8 +20,8 @@ use crate::sync::Mutex;
 pub(super) struct Feed {
     channel: Mutex<Channel>,
     /// The companion of the registry, which is notified of transitions and writes the audit. Without a companion, the
-    /// feed logs the acts of operators itself. The reference is weak, because each circuit holds the feed and may
-    /// outlive the registry, but the companion must not.
+    /// feed logs the acts of operators itself. The reference is weak. Each circuit holds the feed, so a circuit that
+    /// outlives the registry would otherwise keep the companion alive.
     companion: Option<Weak<dyn Companion>>,
 }
 
@@ -51,8 +51,7 @@ impl Feed {
     /// Ends all subscriptions. Until [`resume`](Self::resume) is called, a new subscription ends immediately.
     #[cfg(feature = "store")]
     pub(super) fn end(&self) {
-        // The sender is dropped after the lock is released, because its drop wakes tasks, which are foreign
-        // code.
+        // The lock is released before the sender is dropped. The drop wakes tasks, and their wakers are foreign code.
         let _sender = std::mem::replace(&mut *self.channel.lock(), Channel { sender: None, ended: true });
     }
 
@@ -67,14 +66,14 @@ impl Feed {
     }
 
     fn send(&self, circuit: &str, what: impl FnOnce() -> What) {
-        // The event is sent after the lock is released, because sending wakes tasks, which are foreign code.
+        // The lock is released before the event is sent. Sending wakes tasks, and their wakers are foreign code.
         let sender = self.channel.lock().sender.clone();
         let Some(sender) = sender else { return };
         let news = News { circuit: circuit.to_owned(), what: what() };
         if sender.send(news).is_err() {
             let mut channel = self.channel.lock();
-            // The send failed, because there was no subscriber. Therefore the channel is dropped with its stored
-            // events, unless another subscriber has come since.
+            // A send fails only if there is no subscriber. The channel is then dropped with its stored events, unless a
+            // new subscriber has come since.
             if sender.receiver_count() == 0 && channel.sender.as_ref().is_some_and(|kept| kept.same_channel(&sender)) {
                 channel.sender = None;
             }
@@ -131,8 +130,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Waits for the next event. Returns `None` when the registry and its circuits are gone, or when the
-    /// [shutdown](crate::Registry::shutdown) of the registry has begun and all earlier events are read.
+    /// Waits for the next event. Returns `None` after the registry and its circuits were dropped. Also returns `None`
+    /// after the [shutdown](crate::Registry::shutdown) of the registry has begun and all earlier events are read.
     ///
     /// # Cancel safety
     ///
@@ -148,7 +147,7 @@ impl Subscription {
 
 /// An event, with the name of its circuit.
 ///
-/// Its `Display` is one sentence for operators, such as ``circuit `payments`: closed to open: failures in a row weighed
+/// `Display` writes one sentence for operators, such as ``circuit `payments`: closed to open: failures in a row weighed
 /// 5.0, the limit is 5.0``. Do not show the sentence to strangers, because it can contain the text of an error.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -199,18 +198,18 @@ pub enum What {
         /// The time until the circuit admits calls again. `None` if the time is not known.
         retry_after: Option<Duration>,
     },
-    /// The group of the circuit has suppressed openings of the circuit, because as many circuits of the group are open
-    /// as the group allows. A circuit sends this event at most every 10 s.
+    /// The circuit would have opened, but its group suppressed the opening. The group already has as many open circuits
+    /// as it allows. A circuit sends this event at most every 10 s.
     #[non_exhaustive]
     Suppressed {
         /// The reason of the last suppressed opening.
         reason: Reason,
-        /// The number of suppressed openings since the last event.
+        /// The number of suppressed openings since the last event of this kind.
         number: u64,
     },
     /// The circuit is new.
     Introduced,
-    /// The decision of the fleet has changed, or the number of its votes or of its probes.
+    /// The fleet has made a decision, or the number of its votes or of its probes has changed.
     Fleet(FleetBrief),
     /// The subscriber was too slow and lost events, so the subscriber should load the status of all circuits
     /// again.
@@ -221,5 +220,5 @@ pub enum What {
     },
 }
 
-/// The largest number of events that are stored for the slowest subscriber.
+/// The largest number of events that the channel stores until the slowest subscriber reads them.
 const KEPT: usize = 1024;

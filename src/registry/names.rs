@@ -1,4 +1,4 @@
-//! The names of a registry that are taken by circuits, and the prefixes that layers of keyed circuits have reserved.
+//! The names of the circuits in a registry, and the prefixes that layers of keyed circuits have reserved.
 //!
 //! One lock protects both lists. With two locks, a circuit could get a name while a layer reserves a prefix of that
 //! name.
@@ -22,9 +22,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Returns the circuit that already has the name of `config`. Returns `None` if a circuit can be added. Returns an
-    /// error if the settings of the existing circuit differ, if the name belongs to a layer of keyed circuits, or if
-    /// there are `limit` circuits.
+    /// Returns the circuit that already has the name in `config`. Returns `None` if the name is free and a circuit can
+    /// be added. Returns an error if the settings of the existing circuit differ, or if the name belongs to a layer of
+    /// keyed circuits. Also returns an error if the name is free but the registry already has `limit` circuits.
     pub(super) fn taken(&self, config: &Config, limit: usize) -> Option<Result<Circuit, RegistryError>> {
         let name = || config.name().to_owned();
         #[cfg(feature = "keyed")]
@@ -42,8 +42,8 @@ impl Names {
         (self.circuits.len() >= limit).then(|| Err(RegistryError::Full { name: name(), limit }))
     }
 
-    /// Reserves all names that begin with `prefix`. Returns an error with the reason if such a name belongs to a
-    /// circuit, or can belong to a key of another layer.
+    /// Reserves all names that begin with `prefix`. Returns an error with the reason if a circuit has such a name. Also
+    /// returns an error if a key of another layer can have such a name.
     #[cfg(feature = "keyed")]
     pub(super) fn reserve(&mut self, prefix: &str) -> Result<(), String> {
         let clashes = |other: &str| other.starts_with(prefix) || prefix.starts_with(other);

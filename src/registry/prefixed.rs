@@ -2,7 +2,7 @@
 //!
 //! The registry learns of a key only at the first call of the key. Therefore, after a restart, only the store contains
 //! the names of the keyed circuits that must be restored. This trait lets the coordinator create a circuit for a stored
-//! name. The layer of the keyed circuits checks if a key can have the name and if there is room, and chooses the
+//! name. The layer checks if a key can have the name, and if there is room for the circuit. The layer also chooses the
 //! settings of the circuit.
 
 use std::fmt;
@@ -12,7 +12,8 @@ use crate::circuit::Circuit;
 
 /// The keyed circuits of one layer, whose names begin with the same prefix.
 pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
-    /// Returns the prefix of the names of these circuits. No other circuit of the registry has this prefix.
+    /// Returns the prefix with which the names of these circuits begin. No other name in the registry begins with this
+    /// prefix.
     fn prefix(&self) -> &str;
 
     /// Returns the largest number of keys of the layer.
@@ -26,13 +27,13 @@ pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
     fn wants(&self, name: &str) -> bool;
 
     /// Creates the circuit of a stored name, and adds the circuit to the registry. The companion of the registry then
-    /// restores the circuit.
+    /// restores the state of the circuit from the store.
     fn bring_back(&self, name: &str) -> BroughtBack;
 
     /// Makes the services of the layer wait in `poll_ready` until [`restored`](Self::restored) is called.
     fn await_restore(&self);
 
-    /// Ends the wait of the services, whether or not the circuits were restored.
+    /// Ends the wait of the services, even if some circuits could not be restored.
     fn restored(&self);
 }
 

@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use super::Rejection;
 use crate::error::Rejected;
 
-/// Converts rejections and the errors of the service into your own error type `E`, which implements `From<Rejected>`
-/// and `From` for the errors of the service. Only these conversions can allocate.
+/// Converts rejections and the errors of the service into your own error type `E`. `E` implements `From<Rejected>`, and
+/// `From` for the errors of the service. Only these conversions can allocate.
 pub struct ErrorsAs<E>(PhantomData<fn() -> E>);
 
 impl<E> ErrorsAs<E> {

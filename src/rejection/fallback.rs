@@ -1,12 +1,12 @@
-//! Fallbacks, which are answers of a closure instead of rejections.
+//! Fallbacks, which answer rejected calls with the result of a closure.
 
 use std::fmt;
 
 use super::Rejection;
 use crate::error::Rejected;
 
-/// Answers a rejected call with the result of a closure, which gets the [`Rejected`] and the request. The rejection
-/// type `R`, whose answer the closure replaces, still converts the errors of the service.
+/// Answers a rejected call with the result of a closure, which gets the [`Rejected`] and the request. The closure
+/// replaces the answer of the rejection `R`. `R` still converts the errors of the service.
 ///
 /// This type is created by [`CircuitBreakerLayer::fallback`](crate::CircuitBreakerLayer::fallback). For a
 /// layer of load shedding, use [`new`](Self::new). Each answer is reported as an

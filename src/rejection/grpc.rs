@@ -31,19 +31,18 @@ use crate::state::RejectReason;
 /// discloses more, and [`anonymous`](Self::anonymous) discloses less. All headers together stay below 4 KiB,
 /// because many clients limit the size of headers. A sentence that is too long is cut.
 ///
-/// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). If an open circuit stays
-/// open until an operator acts or until a required health probe succeeds, the value is -1, which forbids a retry. If
-/// the circuit is half-open, the header is absent. The next attempt may succeed then, so the caller should use its own
-/// backoff.
+/// `grpc-retry-pushback-ms` is the time to wait in whole milliseconds, rounded up ([gRFC A6]). The value is -1, which
+/// forbids a retry, if the circuit stays open until an operator acts or a required health probe succeeds. If the time
+/// is unknown for a different reason, such as a half-open circuit, the header is absent. The next attempt may succeed,
+/// so the caller should use its own backoff.
 ///
 /// Every rejected request gets such a response. If a server has routes that are not gRPC, give these routes a
 /// layer of their own.
 ///
 /// # In a client of tonic
 ///
-/// With the feature `tonic`, the rejection is the source of the `tonic::Status` that the stub returns, so
-/// that [`Rejected::find`] finds the rejection in the status. A caller with several endpoints can then try
-/// the next endpoint:
+/// With the feature `tonic`, the stub returns a `tonic::Status` with the rejection as its source. [`Rejected::find`]
+/// finds the rejection in this status. A caller with several endpoints can then try the next endpoint:
 ///
 /// ```
 /// # #[cfg(feature = "tonic")]
@@ -115,10 +114,10 @@ impl GrpcRejection {
 
     /// Adds error details of Google's error model, which tonic's `StatusExt` and other clients decode.
     ///
-    /// `google.rpc.ErrorInfo` has the reason `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN`, `CIRCUIT_RAMP`, `CIRCUIT_THROTTLED`
-    /// or `LOAD_SHED`, the domain `tower-circuit-breaker`, and the name of the circuit as `service` in its metadata. An
-    /// [`anonymous`](Self::anonymous) rejection has no `ErrorInfo`. `google.rpc.RetryInfo` has the time to wait, and is
-    /// absent if the time is unknown.
+    /// `google.rpc.ErrorInfo` has the domain `tower-circuit-breaker`, and the name of the circuit as `service` in its
+    /// metadata. Its reason is `CIRCUIT_OPEN`, `CIRCUIT_HALF_OPEN`, `CIRCUIT_RAMP`, `CIRCUIT_THROTTLED` or `LOAD_SHED`.
+    /// An [`anonymous`](Self::anonymous) rejection has no `ErrorInfo`. `google.rpc.RetryInfo` has the time to wait, and
+    /// is absent if the time is unknown.
     #[cfg(feature = "tonic")]
     #[must_use]
     pub const fn with_details(mut self) -> Self {
@@ -202,8 +201,8 @@ fn percent_encoded(text: &str) -> HeaderValue {
     HeaderValue::try_from(encoded).expect("printable ASCII is a header")
 }
 
-/// The longest message in bytes. The encoded message can have three times as many bytes, and the details
-/// contain the message again in base64. All headers stay below 4 KiB.
+/// The longest message in bytes. The encoded message can have three times as many bytes, and the details contain the
+/// message again in base64. With this limit, all headers together stay below 4 KiB.
 const LONGEST_MESSAGE: usize = 640;
 
 /// The end of a message that was cut.

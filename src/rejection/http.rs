@@ -1,9 +1,9 @@
 //! Rejections as HTTP responses with status 503.
 //!
-//! The response says that this attempt did not reach the service, which circuit rejected the attempt, and when to try
-//! again. Earlier attempts of the same request may have reached the service, because a layer of retries can be outside
-//! the breaker. By default the response omits the rule, its numbers and the last failure, because the caller may be a
-//! stranger.
+//! The response names the circuit that rejected this attempt, and the time to wait before the next attempt. The
+//! response also says that this attempt did not reach the service. Earlier attempts of the same request may have
+//! reached the service, because a layer of retries can be outside the breaker. By default the response omits the trip
+//! rule with its numbers and the last failure, because the caller may be a stranger.
 
 mod accept;
 mod problem;
@@ -22,14 +22,14 @@ use problem::problem;
 /// Rejections as HTTP responses. The errors of the service stay unchanged.
 ///
 /// The status is 503. `Retry-After` is the time until the circuit admits calls again, in whole seconds, rounded up to
-/// at least 1 ([RFC 9110, 10.2.3]). The header is absent if the time is unknown. This is so if the circuit is
-/// half-open, waits for a health probe, or stays open until an operator acts. The [`Rejected`] is in the extensions of
-/// the response, so that outer layers can distinguish the rejection from a 503 of the service.
+/// at least 1 ([RFC 9110, 10.2.3]). If the time is unknown, the header is absent. Examples are a half-open circuit, and
+/// a circuit that stays open until an operator acts. The [`Rejected`] is in the extensions of the response, so that
+/// outer layers can distinguish the rejection from a 503 of the service.
 ///
-/// The body is a problem, `application/problem+json` ([RFC 9457]). If the `Accept` of a client prefers `text/plain` by
-/// its q-values, the body is the sentence of the problem as plain text. A client that accepts `application/json` also
-/// accepts the problem. A client that accepts neither form gets the problem. The response to a `HEAD` has only the
-/// headers.
+/// The body is a problem document in JSON, `application/problem+json` ([RFC 9457]). If the `Accept` of a client prefers
+/// `text/plain` by its q-values, the body is the sentence of the problem as plain text. A client that accepts
+/// `application/json` also accepts the problem. A client that accepts neither form gets the problem. The response to a
+/// `HEAD` has only the headers.
 ///
 /// ```json
 /// {"type":"about:blank","title":"Service Unavailable","status":503,
@@ -165,8 +165,8 @@ impl<T, B: From<String>, E> Rejection<Request<T>, Response<B>, E> for HttpReject
 
     fn reject(&self, rejected: Rejected, request: Request<T>) -> Result<Response<B>, E> {
         let form = accept::preferred(request.headers().get_all(ACCEPT));
-        // The text is written for a `HEAD` too, so that the response has the headers of a `GET`, such as
-        // the length (RFC 9110, 9.3.2).
+        // The text is written for a `HEAD` too. The response then has the headers of a `GET`, such as the length (RFC
+        // 9110, 9.3.2).
         Ok(self.respond(rejected, form, request.method() != Method::HEAD))
     }
 

@@ -1,7 +1,6 @@
-//! The sentence of a rejection for HTTP and gRPC responses, with as much detail as a response may disclose.
+//! The sentence of a rejection for HTTP and gRPC responses, at one of three levels of detail.
 //!
-//! HTTP and gRPC use the same three levels of detail and the same default, because strangers can receive
-//! either answer.
+//! HTTP and gRPC use the same levels and the same default, because strangers can receive both kinds of response.
 
 use std::fmt::Write;
 

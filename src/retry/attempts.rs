@@ -19,8 +19,8 @@ use crate::outcome::Outcome;
 ///
 /// A classifier decides whether a result is a failure, so give the breaker and the retries the same classifier. A
 /// success deposits into the budget, and a retry withdraws from the budget. If a failure has a
-/// [`retry_after`](crate::Failure::retry_after) (RFC 9110, 10.2.3) that is not above the maximum of the backoff, this
-/// time is added to the wait. If the `retry_after` is longer, there is no retry.
+/// [`retry_after`](crate::Failure::retry_after) (RFC 9110, 10.2.3), this time is added to the wait. If the
+/// `retry_after` is longer than the maximum of the backoff, there is no retry.
 ///
 /// [`RetryPolicy::builder`]: super::RetryPolicy::builder
 #[derive(Clone)]
@@ -41,8 +41,8 @@ where
     type Future = Sleep;
 
     fn retry(&mut self, request: &mut Req, result: &mut Result<Res, E>) -> Option<Sleep> {
-        // `request` is the copy that tower made before the attempt, and contains the same data for the classifier as
-        // the request that was sent.
+        // `request` is the copy that tower made before the attempt. For the classifier, the copy has the same data as
+        // the sent request.
         let call = self.classifier.start(request);
         let failure = match self.classifier.finish(call, result.as_ref(), Duration::ZERO) {
             Outcome::Success => {
@@ -63,8 +63,8 @@ where
         }
         self.left -= 1;
         let step = self.backoff.next_backoff();
-        // The step of the backoff is added to the delay, because the service may have given the same delay to many
-        // callers at once.
+        // The random step of the backoff is added to the delay. The service may have given the same delay to many
+        // callers at once, and the steps spread their retries.
         Some(sleep_until(step.deadline() + delay))
     }
 

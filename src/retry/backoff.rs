@@ -80,8 +80,8 @@ impl Rng for Spread {
     fn next_u64(&mut self) -> u64 {
         // Relaxed, because the count publishes no other data.
         let drawn = self.0.count.fetch_add(1, Relaxed);
-        // The lowest bit of the part that tower turns into a fraction is set, because tower asserts that the fraction
-        // is not zero.
+        // tower turns the upper 53 bits into a fraction, and asserts that the fraction is not zero. Therefore the
+        // lowest of these bits is always set.
         random::nth(self.0.seed, drawn) | 1 << 11
     }
 }

@@ -61,7 +61,7 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
         self
     }
 
-    /// Sets the largest random share by which a wait is lengthened. Range: 0 to 1. Default: 0.5.
+    /// Sets the largest share of a wait by which the wait is lengthened at random. Range: 0 to 1. Default: 0.5.
     ///
     /// A wait with its jitter never exceeds the maximum of the backoff, so waits that have reached the maximum have no
     /// jitter.
@@ -95,8 +95,8 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
     /// failure, except an error that [`outcome_of`](crate::classify::outcome_of) ignores, such as tower's `Overloaded`.
     pub fn classify<Res, Err, F>(self, f: F) -> RetryPolicyBuilder<FnClassifier<F>, Q>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
-        // of the method that receives the closure.
+        // The bound must be on this method. From this bound, the compiler infers the reference lifetimes of the
+        // closure.
         F: Fn(Result<&Res, &Err>) -> Outcome,
     {
         self.classifier(FnClassifier::new(f))
@@ -106,8 +106,8 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
     /// breaker, if the breaker has one.
     ///
     /// The classifier always sees an `elapsed` of zero, even if
-    /// [`NEEDS_ELAPSED`](crate::classify::Classifier::NEEDS_ELAPSED) is true, because a late response is no reason to
-    /// repeat the call.
+    /// [`NEEDS_ELAPSED`](crate::classify::Classifier::NEEDS_ELAPSED) is true. A late response is no reason to repeat
+    /// the call.
     pub fn classifier<C2>(self, classifier: C2) -> RetryPolicyBuilder<C2, Q> {
         let Self { repeat, attempts, spacing, ratio, per_second, shared, .. } = self;
         RetryPolicyBuilder { classifier, repeat, attempts, spacing, ratio, per_second, shared }
@@ -121,8 +121,8 @@ impl<C, Q> RetryPolicyBuilder<C, Q> {
     /// POST, so that the service could act twice.
     pub fn repeat<Req, Q2>(self, repeat: Q2) -> RetryPolicyBuilder<C, Q2>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
-        // of the method that receives the closure.
+        // The bound must be on this method. From this bound, the compiler infers the reference lifetimes of the
+        // closure.
         Q2: Fn(&Req) -> Option<Req>,
     {
         let Self { classifier, attempts, spacing, ratio, per_second, shared, .. } = self;

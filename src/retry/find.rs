@@ -40,9 +40,9 @@ impl<Res, E: MayBeRejected> FindRejected<Res, E> for InErrors {
     }
 }
 
-/// Searches the extensions of a response, where `HttpRejection` and `GrpcRejection` store the rejection. Beside an
-/// `http::Response`, a boxed error is searched too, because `GrpcRejection` can answer with such an error in a client
-/// of tonic.
+/// Searches the extensions of a response, where `HttpRejection` and `GrpcRejection` store the rejection. If the
+/// response is an `http::Response`, a boxed error is searched too. In a client of tonic, `GrpcRejection` can answer
+/// with a boxed error.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct InResponses;

@@ -20,7 +20,7 @@ impl<F: Fn(&Req) -> Option<Req>, Req> Repeat<Req> for F {
     }
 }
 
-/// The default, which copies every request. Do not use this default for requests that have an effect each time they
+/// Copies every request. This type is the default. Do not use it for requests that have an effect each time they
 /// arrive.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]

@@ -66,8 +66,8 @@ impl Roll {
         let (mut lines, mut alone) = (Vec::new(), Vec::new());
         let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));
         for (name, (kind, setting)) in unused.take(MOST_COMPARED) {
-            // A circuit that has a setting of this kind under its own name is not suggested, because the misspelt
-            // setting is then meant for another circuit.
+            // A circuit with a setting of this kind under its own name is not suggested. Such a circuit already has its
+            // setting, so the misspelt setting is for a different circuit.
             match self.nearest(name, work, |circuit| self.set.get(circuit).is_none_or(|(other, _)| other != kind)) {
                 Some(near) => lines.push(format!(
                     "{} has no effect, because no circuit has been created with that name so far; did you mean the \
@@ -91,9 +91,9 @@ impl Roll {
     }
 
     /// Returns a sentence about the circuit `name` if no setting has this name, but a table has a similar name. The
-    /// program has probably misspelt the name of this table. The table is suggested only if the program has created the
-    /// circuit of the table but never requested the settings of this circuit by name. Such a circuit was probably
-    /// created together with all other circuits of the file. `lines_of_settings` reports the tables without a circuit.
+    /// program probably meant the circuit of this table. The table is suggested only if the program has created the
+    /// circuit of the table, but has never requested its settings by name. Such a circuit was probably created together
+    /// with all other circuits of the file. `lines_of_settings` reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {
@@ -124,8 +124,8 @@ impl Roll {
     /// Returns true if a circuit has the name. For a pattern, returns true if the pattern covers a circuit, or can
     /// cover keyed circuits.
     fn is_created(&self, name: &str) -> bool {
-        // The names with this beginning follow each other in the sorted set, so that only the first name at or after
-        // the beginning must be checked.
+        // In the sorted set, the names with this beginning follow directly after the beginning. Therefore only the
+        // first name at or after the beginning is checked.
         let covered = |begins: &str| {
             let mut from = self.created.range::<str, _>((Bound::Included(begins), Bound::Unbounded));
             from.next().is_some_and(|circuit| circuit.starts_with(begins))
@@ -166,7 +166,7 @@ fn shown(name: &str) -> String {
     quoted(name).replace("\\\"", "\"").replace("\\'", "'")
 }
 
-/// The largest number of names of each kind that are remembered.
+/// The largest number of names of each kind that a `Roll` stores.
 const MOST: usize = 10_000;
 /// The largest number of names of each kind that are compared with all circuits. The number is limited, because a
 /// comparison takes long.

@@ -19,7 +19,7 @@ impl Pend {
     /// # Cancel safety
     ///
     /// If the task stops polling, the circuit wakes the task at most once more. If the service is dropped, the circuit
-    /// forgets the task.
+    /// drops the waker of the task.
     pub(super) fn poll(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<()> {
         if circuit.peek() != Peek::MayPass {
             ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll(context));
@@ -28,17 +28,17 @@ impl Pend {
         Poll::Ready(())
     }
 
-    /// Waits until the circuit is restored from the store, and returns the answer that the circuit would give to the
-    /// next call.
+    /// Waits until the circuit is restored from the store. Returns the decision of the circuit about a call that would
+    /// come now.
     ///
     /// # Cancel safety
     ///
     /// If the task stops polling, the circuit wakes the task at most once more. If the service is dropped, the circuit
-    /// forgets the task.
+    /// drops the waker of the task.
     pub(super) fn poll_restored(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<Peek> {
-        // After the restore, a healthy call does not check for a restore. If all later calls are healthy, `poll_ready`
-        // never calls this function again. The wait then keeps its place in the circuit's list of wakers until the
-        // service is dropped. The place is empty, because the wake has removed the waker from it.
+        // After the restore, `poll_ready` does not call this function while the circuit is closed. The wait may then
+        // keep its place in the circuit's list of wakers until the service is dropped. The place is empty, because the
+        // wake has removed the waker.
         let peek = ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll_restored(context));
         self.0 = None;
         Poll::Ready(peek)

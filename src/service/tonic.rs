@@ -1,4 +1,4 @@
-//! The name of a gRPC service behind a circuit, which is the name of the inner service, so that tonic routes calls as
+//! The name of a gRPC service behind a circuit. The name is that of the inner service, so that tonic routes calls as
 //! without the layer.
 
 use ::tonic::server::NamedService;

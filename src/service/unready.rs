@@ -1,5 +1,4 @@
-//! The wait of a caller in `poll_ready` for an inner service that is not ready, which counts as a failure if the wait
-//! was long.
+//! The wait of a caller in `poll_ready` for an inner service that is not ready. A long wait counts as a failure.
 //!
 //! An exhausted pool, or a connection without free streams, holds callers in `poll_ready`, before any call. A caller
 //! that gives up after `cancelled_counts_after` counts like a dropped call, because such a caller has also waited
@@ -7,8 +6,8 @@
 //!
 //! A service that is used for one call is dropped when its caller gives up. A service that lives longer is polled again
 //! by the next caller, or when a timer of the caller fires. Between two polls the service cannot detect that its caller
-//! has given up. Therefore the caller counts as having given up if a poll follows the last poll by
-//! `cancelled_counts_after` or longer, and the inner service is still not ready.
+//! has given up. Therefore the caller counts as having given up if at least `cancelled_counts_after` passes between two
+//! polls, and the inner service is still not ready.
 
 use std::time::Duration;
 
@@ -40,14 +39,14 @@ impl Unready {
         Self { waits: false, wait: None }
     }
 
-    /// Ends the wait for the inner service, if a caller waits. The inner service is ready, or was not polled.
+    /// Ends the wait of the caller, because the inner service is ready or was not polled.
     #[inline]
     pub(super) const fn end(&mut self) {
         self.waits = false;
     }
 
-    /// Notes that the service was polled and is not ready. Counts a failure if the last poll of this wait was so long
-    /// ago that its caller has given up.
+    /// Records a poll that found the inner service not ready. Counts a failure if the previous poll of this wait was so
+    /// long ago that the caller must have given up.
     #[cold]
     pub(super) fn poll(&mut self, circuit: &Circuit) {
         if circuit.config().cancelled_counts_after.is_none() {
@@ -68,8 +67,7 @@ impl Unready {
     }
 }
 
-/// Counts the wait of the present caller as a failure if the wait was long enough. The drop of the service ends this
-/// wait.
+/// The drop of the service ends the wait of the present caller. Counts this wait as a failure if it was long enough.
 impl Drop for Unready {
     fn drop(&mut self) {
         if let Some(wait) = self.wait.as_ref().filter(|_| self.waits)

@@ -10,10 +10,8 @@ use crate::shown::masked;
 use crate::store::{AnyStore, StoreError, TieredStore};
 
 impl Settings {
-    /// Returns the builder of a registry with the settings of `[persistence]`. These are the store, its cache and its
-    /// tables, sharing, the names of this instance and its fleet, the quorum, the wait of first calls, the retention of
-    /// the audit, and the TTLs. If the table has neither `store` nor `enabled = true`, or has `enabled = false`, the
-    /// registry has no store.
+    /// Returns the builder of a registry with the settings of `[persistence]`. If the table has neither `store` nor
+    /// `enabled = true`, or has `enabled = false`, the registry has no store.
     ///
     /// This method opens no store and creates no circuit. The method needs the feature `store`, and the
     /// feature of the chosen store.
@@ -33,9 +31,10 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if no store accepts the
-    /// address, or if the feature of the store is not compiled in. [`SettingsError`] with another key of
-    /// `[persistence]`, if the table has neither `store` nor `enabled`, so that the key would have no effect.
+    /// * [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if the store does not accept the
+    ///   address, or if the feature of the store is not compiled in.
+    /// * [`SettingsError`] with any other key of `[persistence]`, if the table has neither `store` nor `enabled`. The
+    ///   key would then have no effect.
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {
         let builder = Registry::builder();
         let Some(kept) = self.persistence() else {
@@ -44,8 +43,8 @@ impl Settings {
         // A warning of `roll_call` about a misspelt name shows the first setting with this name. Therefore the tables
         // are passed to `roll_call` first, and the registry passes the names with TTLs later.
         self.expect_circuits();
-        // `Create` is the default and is not passed on. Otherwise it would override an address that opens the store as
-        // read only.
+        // `Create` is the default and is not passed on. Otherwise `Create` would override the address of a read-only
+        // store.
         let schema = Some(kept.schema()).filter(|mode| *mode != SchemaMode::Create);
         let store = AnyStore::open_with(kept.store().as_str(), schema);
         let mut store = store.map_err(|error| self.unusable("store", kept.store(), &error))?;

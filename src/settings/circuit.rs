@@ -1,7 +1,7 @@
 //! The keys of a circuit in a settings file, each with its reader and its method of the builder.
 //!
-//! Each key has one row in `KEYS` with the function that reads its value as a [`Setting`], and each `Setting` has an
-//! arm in `apply`. The list of allowed keys, the environment variables and the tests use `KEYS` too.
+//! Each key has a row in `KEYS` with the function that reads the value as a [`Setting`]. Each `Setting` has an arm in
+//! `apply`. The list of allowed keys, the environment variables and the tests use `KEYS` too.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ pub(super) const KEYS: [(&str, Read); 30] = [
     ("ttl_other", |set| set.top().duration_within("1 s", "365 d").map(Setting::TtlOther)),
 ];
 
-/// The key by which the circuits of a table become one group.
+/// The key that makes the circuits of a table one group, and limits the share of open circuits.
 pub(super) const AT_MOST_OPEN: &str = "at_most_open";
 
 /// Reads the value of `consecutive_failures`, such as `5`, `false` or `{ raised_at_traffic = 5 }`.
@@ -128,7 +128,7 @@ fn health(field: &Field) -> Result<Setting, SettingsError> {
     }
 }
 
-/// The forms of `window`, which are `"10 s"`, `{ time = "10 s", buckets = 10 }` and `{ calls = 100 }`.
+/// The forms of `window`: `"10 s"`, `{ time = "10 s", buckets = 10 }` and `{ calls = 100 }`.
 pub(super) const WINDOW: Shape = Shape {
     duration: "time",
     parts: &["time", "buckets", "calls"],
@@ -160,8 +160,8 @@ fn window(set: &Layers<'_>) -> Result<Window, SettingsError> {
     parts.get("buckets").map_or(Ok(window), |buckets| Ok(window.buckets(buckets.count()?)))
 }
 
-/// The forms of `open_for`, which are `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` and
-/// `{ base = "5 s", max = "60 s", jitter = 0.1 }`.
+/// The forms of `open_for`: `"60 s"`, `{ fixed = "60 s", jitter = 0.1 }` and `{ base = "5 s", max = "60 s", jitter =
+/// 0.1 }`.
 pub(super) const OPEN_FOR: Shape = Shape {
     duration: "fixed",
     parts: &["base", "max", "fixed", "jitter"],

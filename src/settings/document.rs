@@ -41,8 +41,8 @@ pub(super) fn line_of_key(path: &Path, key: &str) -> Option<usize> {
 
 fn read_text(path: &Path, origin: &str) -> Result<String, SettingsError> {
     let mut bytes = Vec::new();
-    // One byte more than the limit is enough to detect a file that is too large, so that an endless file is
-    // not read further.
+    // At most one byte more than the limit is read. This byte shows that a file is too large, even if the file is
+    // endless.
     let done = File::open(path).and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes));
     done.map_err(|error| SettingsError::new(origin, format!("cannot be read: {error}")))?;
     if bytes.len() > MOST_BYTES {
@@ -54,8 +54,8 @@ fn read_text(path: &Path, origin: &str) -> Result<String, SettingsError> {
     })
 }
 
-/// Reads a document. The format is JSON if `json` is true or the text begins with a brace, because no TOML begins with
-/// a brace. Otherwise the format is TOML.
+/// Reads a document. The format is JSON if `json` is true or the text begins with a brace, because no TOML document
+/// begins with a brace. Otherwise the format is TOML.
 pub(super) fn read(text: &str, origin: &str, json: bool) -> Result<Value, SettingsError> {
     if text.len() > MOST_BYTES {
         return Err(too_large(origin));

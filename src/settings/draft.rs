@@ -1,11 +1,11 @@
-//! The settings from files and variables before they are checked, where later values override earlier values.
+//! The unchecked settings from files and variables. Later values override earlier values.
 //!
-//! A draft knows the allowed keys and the origin of each value. The modules `circuit` and `persistence` check
-//! the values after all layers are merged, because a later document or variable may replace a wrong value.
+//! A draft contains only allowed keys, and the origin of each value. A later document or variable may replace a wrong
+//! value. Therefore the modules `circuit` and `persistence` check the values only after all layers are merged.
 //!
-//! The values of a circuit come from the defaults, then from the patterns that cover its name, and then from
-//! its own table. Later tables win. The most specific table with the key `group` names the group, and the
-//! values of the group come directly before the values of that table.
+//! The values of a circuit come from the defaults, then from the patterns that cover its name, and then from its own
+//! table. Later tables win. The most specific table with the key `group` names the group. The values of the group come
+//! directly before the values of this table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -149,7 +149,7 @@ impl Draft {
         entry: &Entry,
         groups: &mut Groups,
     ) -> Result<(Vec<Setting>, Config), SettingsError> {
-        // For a pattern, its own entry is already among the entries that cover the pattern, so it is not added again.
+        // A pattern covers itself, so its own entry is already in the list and is not added again.
         let own = beginning(name).is_none().then_some(entry);
         let entries: Vec<_> = self.circuits.covering(beginning(name).unwrap_or(name)).chain(own).collect();
         let mut tables: Vec<_> = entries.iter().map(|entry| (&*entry.path, &entry.table)).collect();
@@ -196,8 +196,8 @@ fn checked(
     Ok((settings, config))
 }
 
-/// The groups of circuits with `at_most_open`, by the path of the table that has the key. The circuits that get the key
-/// from one table are one group, so that the share of the table limits all its circuits together.
+/// The groups of circuits with `at_most_open`, by the path of the table that has the key. All circuits that get the key
+/// from one table are one group. The share in the table limits these circuits together.
 #[derive(Debug, Default)]
 pub(super) struct Groups(BTreeMap<String, Group>);
 

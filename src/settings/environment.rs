@@ -2,9 +2,9 @@
 //! names of the tables in the documents.
 //!
 //! A variable contains the name of a circuit, a pattern or a group in capitals. One `_` replaces each run of characters
-//! that are neither ASCII letters nor digits. The name cannot be derived from the variable. Therefore variables can set
-//! only keys of tables that a file or `CIRCUIT_BREAKER_CONFIG` contains. A misspelt variable matches no table and is an
-//! error.
+//! that are neither ASCII letters nor digits. A variable alone does not show the exact name. Therefore variables can
+//! set only keys of tables that a file or `CIRCUIT_BREAKER_CONFIG` contains. A misspelt variable matches no table and
+//! is an error.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,8 +19,8 @@ use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
-/// The key that a variable sets, with its table. For a key of a group or a circuit, also with the name of the group or
-/// the circuit.
+/// The key that a variable sets, and the table of the key. A key of a group or a circuit also has the name of the group
+/// or the circuit.
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Persistence(&'static str),
@@ -80,8 +80,8 @@ pub(super) fn lay_over(
     Ok(())
 }
 
-/// Returns the variables that have the prefix of this crate and a value, by name. The variable of the kill switch is
-/// left out, because each circuit reads this variable itself.
+/// Returns the variables `CIRCUIT_BREAKER_…` that have a value, by name. The variable of the kill switch is left out,
+/// because each circuit reads this variable itself.
 fn ours(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<String, String>, SettingsError> {
     let mut ours = BTreeMap::new();
     for (name, value) in vars {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::shown::{masked, one_line};
 
-/// The error of refused settings. One mistake in a file or in the environment refuses all settings.
+/// The error of refused settings. If a file or the environment has one mistake, all settings are refused.
 ///
 /// The error names the file or the variable, the key, its value, the allowed values, and the line if the line is known.
 /// Passwords in the address of a store are never shown.
@@ -17,8 +17,8 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    /// Creates an error that concerns a whole file or variable. The text is cut to one bounded line, because the error
-    /// of a store can repeat an address of any length.
+    /// Creates an error that concerns a whole file or variable. The text becomes one line of at most 4 000 characters,
+    /// because the error of a store can repeat an address of any length.
     pub(super) fn new(origin: &str, says: impl AsRef<str>) -> Self {
         Self { origin: masked(origin), key: None, line: None, says: one_line(says.as_ref(), 4_000) }
     }
@@ -64,7 +64,7 @@ impl fmt::Display for SettingsError {
     }
 }
 
-/// Writes the same sentence as `Display`, because a `main` that returns the error prints this form.
+/// Writes the same sentence as `Display`, because a `main` that returns the error prints its `Debug` form.
 impl fmt::Debug for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

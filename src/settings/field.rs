@@ -8,7 +8,7 @@ use super::error::SettingsError;
 use super::unknown::unknown;
 use super::value::Value;
 
-/// A value, the path of its key, and its origin, which is the file or the variable that contained the value.
+/// A value, the path of its key, and its origin. The origin is the file or the variable that contained the value.
 #[derive(Debug, Clone)]
 pub(super) struct Field {
     pub(super) origin: Arc<str>,
@@ -38,7 +38,7 @@ impl Table {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns the origin of one of the values, which is a file or a variable. `None` if the table is empty.
+    /// Returns the origin (a file or a variable) of one of the values. `None` if the table is empty.
     pub(super) fn origin(&self) -> Option<&str> {
         self.0.values().flatten().next().map(|field| &*field.origin)
     }
@@ -147,8 +147,8 @@ impl Field {
     fn as_number(&self) -> Option<f64> {
         match &self.value {
             Value::Number(number) => Some(*number),
-            // The text of the integer is parsed, so that a large integer is rounded in the same way as a
-            // number with a point.
+            // The text of the integer is parsed. A large integer is then rounded in the same way as a number with a
+            // point.
             Value::Integer(number) => number.to_string().parse().ok(),
             Value::Word(word) => word.parse().ok(),
             Value::Table(_) | Value::Text(_) | Value::Switch(_) | Value::Other(_) => None,

@@ -1,4 +1,4 @@
-//! The layers of a setting, which are the values of one key in all tables that apply to a circuit, and their merge.
+//! The layers of a setting and their merge. The layers are the values of one key in all tables that apply to a circuit.
 //!
 //! A value that is not a table replaces all less specific values. A table changes only the parts that it
 //! names. Therefore a circuit can change `max` of `open_for` and keep the other parts.
@@ -20,7 +20,7 @@ pub(super) struct Shape {
     /// The name of the part that a plain duration sets, such as `time`.
     pub(super) duration: &'static str,
     pub(super) parts: &'static [&'static str],
-    /// All allowed forms, for errors.
+    /// The list of all allowed forms, which an error shows.
     pub(super) allowed: &'static str,
     /// The allowed forms except a plain duration. The error for a wrong duration appends this text.
     pub(super) others: &'static str,

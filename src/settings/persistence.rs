@@ -1,5 +1,5 @@
-//! The settings of the store, which are the table `[persistence]`, as plain data. Reading the settings does not open
-//! the store.
+//! The settings of the store, from the table `[persistence]`, as plain data. Reading the settings does not open the
+//! store.
 
 use std::fmt;
 use std::path::Path;
@@ -41,8 +41,8 @@ impl Persistence {
         &self.store
     }
 
-    /// Returns the address of the cache in front of [`store`](Self::store), which is always Redis. `None`,
-    /// the default, means no cache.
+    /// Returns the address of the cache in front of [`store`](Self::store). The cache is always Redis. `None`, the
+    /// default, means no cache.
     #[must_use]
     pub const fn cache(&self) -> Option<&StoreUrl> {
         self.cache.as_ref()
@@ -80,36 +80,37 @@ impl Persistence {
         self.quorum_at_least
     }
 
-    /// Returns the share of the live members that must vote to open a large fleet, from 0 to 1. No more than 10 votes
-    /// are needed. Default: 0.1.
+    /// Returns the share of the live members that must vote to open a large fleet. At most 10 votes are needed. Range:
+    /// 0 to 1. Default: 0.1.
     #[must_use]
     pub const fn quorum_share(&self) -> f64 {
         self.quorum_share.0
     }
 
-    /// Returns the longest time for which the first call of a circuit waits for the record in the store. Default: 0.
+    /// Returns the longest time for which the first call of a circuit waits for its record from the store. Default: 0,
+    /// which means no wait.
     #[must_use]
     pub const fn first_call_waits(&self) -> Duration {
         self.first_call_waits
     }
 
-    /// Returns the retention of audit rows. `None`, the default, leaves the retention to the store.
+    /// Returns the time for which audit rows are kept. `None`, the default, means that the store decides.
     #[must_use]
     pub const fn audit_kept(&self) -> Option<Duration> {
         self.audit_kept
     }
 
-    /// Returns the time for which the record of this circuit is kept after its last write, if the circuit is open or
-    /// held by an operator. Default: 24 h. The record stays longer if a deadline in the record is later. Stores that do
-    /// not expire records ignore this time.
+    /// Returns the time to live of the circuit's record while the circuit is open or held by an operator. The time
+    /// counts from the last write. Default: 24 h. The record stays longer if a deadline in the record is later. Stores
+    /// that do not expire records ignore this time.
     #[must_use]
     pub fn ttl_open(&self, circuit: &str) -> Duration {
         self.ttl_of(circuit).open
     }
 
-    /// Returns the time for which the record of this circuit is kept after its last write, if the circuit is neither
-    /// open nor held by an operator. Default: 1 h. The record stays longer if a deadline in the record is later. Stores
-    /// that do not expire records ignore this time.
+    /// Returns the time to live of the circuit's record while the circuit is neither open nor held by an operator. The
+    /// time counts from the last write. Default: 1 h. The record stays longer if a deadline in the record is later.
+    /// Stores that do not expire records ignore this time.
     #[must_use]
     pub fn ttl_other(&self, circuit: &str) -> Duration {
         self.ttl_of(circuit).other
@@ -133,7 +134,7 @@ impl Persistence {
 
     /// Checks the table, and returns its settings if persistence is enabled. With `store` and without `enabled`,
     /// persistence is enabled, because an address has no other purpose. The table is also checked if persistence is
-    /// disabled, because otherwise a mistake would appear only when an operator enables persistence.
+    /// disabled. Otherwise a mistake would appear only when an operator enables persistence.
     pub(super) fn read(table: &Table) -> Result<Option<Self>, SettingsError> {
         let given = |key| table.get(key);
         let wish = |key, default| given(key).map_or(Ok(default), |field| field.duration_within("1 s", "365 d"));
@@ -159,10 +160,10 @@ impl Persistence {
         Ok(enabled.then_some(read))
     }
 
-    /// Returns an error if the table has a key but neither `store` nor `enabled`, so that the key has no effect.
+    /// Returns an error if a key of the table has no effect, because the table has neither `store` nor `enabled`.
     ///
-    /// The error appears only when a registry is built from the settings, because a variable can still add the store to
-    /// the settings of a file.
+    /// The error appears only when a registry is built from the settings. Until then, a variable can still add the
+    /// store to the settings of a file.
     #[cfg(feature = "store")]
     pub(super) fn unused(table: &Table) -> Option<SettingsError> {
         if table.get("enabled").is_some() || table.get("store").is_some() {
@@ -189,7 +190,7 @@ impl Persistence {
     }
 }
 
-/// Returns the TTLs of a circuit. The settings of the circuit override `ttl`, which holds for all circuits.
+/// Returns the TTLs of a circuit. The settings of the circuit override `ttl`, the TTLs from `[persistence]`.
 fn with(mut ttl: Ttl, settings: &[Setting]) -> Ttl {
     for setting in settings {
         if let Setting::TtlOpen(open) = setting {

@@ -8,10 +8,10 @@ pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text))
 }
 
-/// Returns a key for an error as [`quoted`] does, but without quotes.
+/// Returns a key for an error, without quotes. The key is escaped and shortened, and its passwords are masked.
 pub(super) fn shown(key: &str) -> String {
     escaped(&masked(key), MOST_SHOWN)
 }
 
-/// The largest number of characters of a text in an error, because an error is a line of a log.
+/// The largest number of characters of a text in an error. A longer text would fill the line of a log.
 const MOST_SHOWN: usize = 100;

@@ -1,5 +1,5 @@
-//! The error for settings that the builder of a configuration refuses, because a value is out of range or
-//! because two values do not fit together. The error names the table of each value.
+//! The error for settings that the builder of a configuration refuses. A value is out of range, or two values exclude
+//! each other. The error names the table of each value.
 
 use super::circuit::{OPEN_FOR, WINDOW};
 use super::error::SettingsError;
@@ -74,7 +74,7 @@ fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<
     if !part.is_empty() {
         return parts.remove(part);
     }
-    // The builder refused the value as a whole, so any of its parts can show its origin. A window of calls has no part
-    // that is a duration, so another part is returned.
+    // The builder refused the value as a whole, so any part of the value can show the origin of the value. A window of
+    // calls has no part that is a duration, so any other part is returned.
     parts.remove(shape.duration).or_else(|| parts.into_values().next())
 }

@@ -61,9 +61,9 @@ impl<O, R> LoadSheddingBuilder<O, R> {
 
     /// Sets the estimated load up to which an operation is never shed. Range: any number. Default: 100.
     ///
-    /// With 0, a busy system sheds each operation with an estimate of 1 or more, and the text of the rejection omits
-    /// the estimate and this limit. The estimate is then a priority: 0 for the operations that are never shed, and 1
-    /// for all other operations.
+    /// With 0, a busy system sheds each operation with an estimate of 1 or more. The estimate is then a priority: 0 for
+    /// the operations that are never shed, and 1 for all other operations. The text of the rejection omits the estimate
+    /// and this limit.
     pub fn for_operations_over(mut self, load: u64) -> Self {
         self.operations_over = load;
         self
@@ -87,8 +87,8 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     /// ```
     pub fn operation<Req, F>(self, operation: F) -> LoadSheddingBuilder<F, R>
     where
-        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
-        // of the method that receives the closure.
+        // The bound must be on this method. From this bound, the compiler infers the reference lifetimes of the
+        // closure.
         F: Fn(&Req) -> (&str, u64),
     {
         self.estimate(operation)

@@ -1,9 +1,9 @@
-//! The load of the CPU, from the cgroup if the cgroup has a quota, and from the machine otherwise. The module needs
-//! only the files of Linux and `std`.
+//! The load of the CPU. If the cgroup of the process has a quota, this is the load of the cgroup. Otherwise this is the
+//! load of the machine. The module needs only the files of Linux and `std`.
 //!
 //! In a container with a quota `/proc/stat` misleads, because the machine may be idle while the container is throttled.
 //! Therefore the load is the used share of the quota, if the process's own cgroup or one of its ancestors has a quota.
-//! If there are several quotas, the load is the largest of their used shares.
+//! If there are several quotas, the load is the largest used share.
 
 mod cgroup;
 mod meter;
@@ -23,9 +23,9 @@ use meter::Meter;
 
 /// The share of the CPU that was used during the last second.
 ///
-/// * In a cgroup of version 2 with a quota, the load is the used time (`usage_usec` in `cpu.stat`) as a share of the
-///   quota (`cpu.max`). If the cgroups from the process's own up to the root of the mount have several quotas, the load
-///   is the largest of their used shares.
+/// * In a cgroup of version 2 with a quota, the load is the used share of the quota. The used time is `usage_usec` in
+///   `cpu.stat`, and the quota is in `cpu.max`. If the process's own cgroup and its ancestors have several quotas, the
+///   load is the largest used share.
 /// * Without a quota, the load is the busy time of the machine as a share of all its time (`/proc/stat`). Waiting for
 ///   disks counts as idle, and stolen time counts as busy.
 /// * If a file cannot be read or parsed, and on systems without these files, the load is unknown, and nothing is shed.

@@ -1,5 +1,5 @@
-//! The future of a call through a load-shedding service, which holds the inner future without a box, or the answer to a
-//! shed call.
+//! The future of a call through a load-shedding service. The future holds the inner future without a box, or the answer
+//! to a shed call.
 
 use std::fmt;
 use std::future::Future;
@@ -18,8 +18,8 @@ pin_project! {
     ///
     /// If the future is dropped before it is ready, the inner future is dropped. The layer itself holds no permit that
     /// could be lost.
-    // `E` is a parameter of its own, because the compiler cannot resolve the error type of `R` in a future whose errors
-    // are boxed. For details, see the comment of `Flight` in `call/flight.rs`.
+    // `E` is a separate parameter. Without it, the compiler cannot resolve the error type of `R` in a future whose
+    // errors are boxed. For details, see the comment of `Flight` in `call/flight.rs`.
     #[must_use = "futures do nothing unless polled"]
     pub struct SheddingFuture<F, R, Req, Res, Err, E = <R as Rejection<Req, Res, Err>>::Error>
     where

@@ -1,5 +1,5 @@
-//! The gauge of load shedding, which has the last reading of the load and elects the call that polls the load next.
-//! Every call reads the atomic fields of the gauge, and one call at a time writes these fields.
+//! The gauge of load shedding. The gauge has the last reading of the load, and elects the call that polls the load
+//! next. Every call reads the atomic fields of the gauge, and one call at a time writes these fields.
 //!
 //! ```text
 //! due      the time of the next poll, a tick
@@ -22,8 +22,8 @@ pub(super) struct Gauge {
     due: AtomicU64,
     seen: AtomicU64,
     looking: AtomicBool,
-    /// The value of `shedding` in the last `Event::SystemLoad` whose `news` was true. `next_news` is the earliest time
-    /// of the next event whose `news` is true. Only the elected call uses these two fields.
+    /// The value of `shedding` in the last `Event::SystemLoad` with `news: true`. `next_news` is the earliest time of
+    /// the next event with `news: true`. Only the elected call uses these two fields.
     reported: AtomicBool,
     next_news: AtomicU64,
 }
@@ -41,17 +41,17 @@ impl Gauge {
 
     /// Returns true if the load should be polled at `now`.
     ///
-    /// If the clock has gone back, the due time can be far ahead. Such a due time counts as reached, because the poll
-    /// must not wait until the clock has caught up. A due time up to [`BACK`] ahead is normal. The next poll is due
-    /// [`EVERY`] after the last poll, and the caller may have read the clock shortly before the last poll.
+    /// A due time up to [`BACK`] ahead is normal, because the next poll is due [`EVERY`] after the last poll. If the
+    /// due time is further ahead, the clock has gone back. The load is then polled at once, instead of waiting until
+    /// the clock has caught up.
     #[inline]
     pub(super) fn is_due(&self, now: Tick) -> bool {
         let wait = self.due().as_nanos().wrapping_sub(now.as_nanos());
         wait == 0 || wait > nanos(BACK)
     }
 
-    /// Returns true if the last reading is too old to shed a call. Either the elected call has been polling the load
-    /// for too long, or no call came for a while and the next poll has not ended.
+    /// Returns true if the last reading is too old to shed a call. Then the poll of the load takes too long, or no call
+    /// came for a while and the next poll is still under way.
     pub(super) fn is_stale(&self, now: Tick) -> bool {
         now.saturating_since(self.due()) >= STALE
     }
@@ -80,8 +80,8 @@ impl Gauge {
 
     #[inline]
     fn due(&self) -> Tick {
-        // Relaxed, because an old value does no harm. `elect` checks the time again after its Acquire, and a reading
-        // that only seems too old lets a call pass that could have been shed.
+        // Relaxed, because an old value does no harm. `elect` checks the time again after its Acquire. For `is_stale`,
+        // an old value can only let a call pass that could have been shed.
         Tick::from_nanos(self.due.load(Relaxed))
     }
 }
@@ -153,5 +153,5 @@ pub(super) const EVERY: Duration = Duration::from_millis(250);
 const BACK: Duration = Duration::from_secs(1);
 /// The time after `due` for which the last reading is still used.
 const STALE: Duration = Duration::from_secs(2);
-/// The shortest time between two events `Event::SystemLoad` whose `news` is true.
+/// The shortest time between two events `Event::SystemLoad` with `news: true`.
 const NEWS_EVERY: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! The load-shedding layer and its service, which queries the shedder (the circuit, the load probe and the limits)
-//! before each call.
+//! The load-shedding layer and its service. Before each call, the service queries the shedder (the circuit, the load
+//! probe and the limits).
 //!
 //! The builder creates the shedder once. axum may apply a layer again for every request. Therefore applying the layer
 //! creates no state.
@@ -21,7 +21,8 @@ use crate::rejection::{BoxedErrors, Rejection};
 /// Refuses heavy operations while the machine is busy. Clones share the last reading of the load.
 ///
 /// Place the layer outside the breaker of the same circuit. Like the breaker, this layer belongs inside layers that
-/// reserve capacity for each call (a concurrency limit, a buffer) and inside layers that wait (retries).
+/// reserve capacity for each call, such as a concurrency limit or a buffer. It also belongs inside layers that wait,
+/// such as retries.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct LoadSheddingLayer<O = NoEstimate, R = BoxedErrors> {

@@ -1,5 +1,5 @@
-//! The shedder, which all services of one load-shedding layer share. The shedder has the circuit, the probe, the limits
-//! and the last reading of the load.
+//! The shedder, which rejects heavy operations while the machine is busy. All services of one load-shedding layer share
+//! one shedder. The shedder has the circuit, the load probe, the limits and the last reading of the load.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::error::Rejected;
 use crate::event::guarded;
 use crate::state::Shed;
 
-/// The limits of the system's load, and of the load of an operation.
+/// The limits of load shedding. Shedding begins when the load of the system is over `above`, and ends when the load is
+/// under `below`. An operation is heavy if its estimated load is over `operations_over`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) above: f64,
@@ -43,7 +44,7 @@ impl Shedder {
         Self { circuit, probe, limits, gauge: Gauge::new() }
     }
 
-    /// Returns the rejection of a call whose operation is heavy while the machine is busy, and otherwise `None`. Polls
+    /// Returns a rejection if the machine is busy and the operation of the call is heavy, and otherwise `None`. Polls
     /// the load first, if a poll is due.
     #[inline]
     pub(super) fn refuse<'a>(&self, estimate: impl FnOnce() -> (&'a str, u64)) -> Option<Rejected> {
@@ -54,14 +55,15 @@ impl Shedder {
         if self.gauge.seen().shedding() { self.weigh(now, estimate()) } else { None }
     }
 
-    /// Returns the rejection of the operation. Returns `None` if the operation is light, if the last reading of the
-    /// load is too old, or if the circuit does not shed the call.
+    /// Returns a rejection if the operation must be shed. Returns `None` if the operation is light, if the last reading
+    /// of the load is too old, or if the circuit does not shed the call.
     fn weigh(&self, now: Tick, (operation, operation_load): (&str, u64)) -> Option<Rejected> {
         let Limits { above, below, operations_over } = self.limits;
         if operation_load <= operations_over || self.gauge.is_stale(now) {
             return None;
         }
-        // Another call may have polled an unknown load since `refuse` checked the reading. This call is then not shed.
+        // Since `refuse` checked the reading, another call may have polled again and found no load. In that case this
+        // call is not shed.
         let load = self.gauge.seen().load()?;
         self.circuit.shed(now, RETRY_AFTER, || {
             let end = (0..=NAME).rfind(|&at| operation.is_char_boundary(at)).unwrap_or(0);
@@ -70,12 +72,12 @@ impl Shedder {
         })
     }
 
-    /// Polls and reports the load, unless another call is polling.
+    /// Polls and reports the load, unless another call is polling the load already.
     #[cold]
     fn look(&self, now: Tick) {
         let Some(look) = self.gauge.elect(now) else { return };
         let load = guarded(|| self.probe.load()).flatten().filter(|load| load.is_finite() && *load >= 0.0);
-        // The clock is read again, because the probe may have taken long.
+        // Reads the clock again, because the load probe may have taken long.
         let (shedding, news) = look.end(self.now(), load, &self.limits);
         self.circuit.report_load(load, shedding, news);
     }
@@ -99,6 +101,6 @@ impl fmt::Debug for Shedder {
 
 /// The `retry_after` of a rejection. The load is polled every 250 ms, but 1 s is the smallest `Retry-After` of HTTP.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The largest number of bytes of an operation's name that are kept. The name needs a bound, because it may come from
-/// the request.
+/// The longest name of an operation in a rejection, in bytes. A longer name is cut, because the name may come from the
+/// request.
 const NAME: usize = 200;

@@ -1,11 +1,11 @@
 //! The masking of passwords and other secrets in texts that may appear in an error or a log.
 //!
 //! Any text is masked, and not only addresses, because a user may paste a password under the wrong key of the settings.
-//! In doubt, the functions hide too much. Errors of the settings and texts of failures use the same list of secrets
-//! from this module, so that they hide the same secrets.
+//! In doubt, the functions hide too much. Errors of the settings and texts of failures hide the same secrets, because
+//! they share the list in this module.
 
-/// Returns the text with `***` in place of the password of an address, and in place of everything behind the name of a
-/// secret such as `password=`.
+/// Returns the text with `***` in place of secrets. A secret is the password of an address, and everything behind the
+/// name of a secret such as `password=`.
 pub(crate) fn masked(text: &str) -> String {
     // The end of a secret is not known, because a secret may contain any character. Therefore the rest of the text is
     // hidden.
@@ -26,7 +26,7 @@ pub(crate) fn masked(text: &str) -> String {
             let user = user.map_or(String::new(), |(user, _)| format!("{user}:"));
             format!("{}{user}***{}", &text[..start], &text[at..])
         }
-        // `user:password` without a host looks like a host and its port, except that a port has only digits.
+        // `user:password` without a host looks like `host:port`, except that a port has only digits.
         (None, Some(start)) => match text[start..].split_once(':') {
             Some((host, behind)) if !host.starts_with('[') && !are_ports(&text[..start], behind) => {
                 format!("{}{host}:***", &text[..start])
@@ -60,7 +60,7 @@ fn begins_with_port(text: &str) -> bool {
     is_port(text.split(['/', '?']).next().unwrap_or_default()) && !text.contains("//")
 }
 
-/// Returns true if the text can be a port, which has 1 to 5 digits. A longer number is a password.
+/// Returns true if the text has 1 to 5 digits and can therefore be a port. A longer number may be a password.
 pub(crate) fn is_port(text: &str) -> bool {
     (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -91,8 +91,8 @@ pub(crate) fn up_to_a_secret(text: &str) -> Option<&str> {
     (!text[end..].trim().is_empty()).then(|| &text[..end])
 }
 
-/// The names of secrets. The flag is true if `x` is a secret in an unquoted `name: x`. The flag of `token` is false,
-/// because `unexpected token: x` is the error of a parser.
+/// The names of secrets. The flag is true if an unquoted `name: x` shows that `x` is a secret. The flag of `token` is
+/// false, because `unexpected token: x` is the error of a parser.
 const SECRETS: [(&str, bool); 11] = [
     ("password", true),
     ("passwd", true),

@@ -2,7 +2,7 @@
 //!
 //! A circuit judges an order by its own facts, and an `Operator` judges an order by the facts in the record. Circuit
 //! and `Operator` use the same pure function, so that they refuse the same orders. The facts must not change until the
-//! order is carried out. A circuit ensures this by its lock, and an `Operator` by compare-and-set.
+//! order is carried out. Until then a circuit holds its lock. An `Operator` writes the record by compare-and-set.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::{Act, Generation};
 pub(crate) struct Facts<'a> {
     /// The name of the circuit.
     pub(crate) name: &'a str,
-    /// The earlier order with the same id, if such an order was already carried out.
+    /// The order with the same id that was carried out earlier, if any.
     pub(crate) earlier: Earlier,
     /// The generation of the latest change of the circuit.
     pub(crate) latest: Generation,
@@ -24,8 +24,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) cooldown: Duration,
     /// True if the circuit is held (forced open or disabled) or in shadow mode, so that a resume has an effect.
     pub(crate) held: bool,
-    /// True if the circuit is known to be closed and in its configured mode on every instance, so that a reset would
-    /// change nothing.
+    /// True if a reset would change nothing. The circuit is known to be closed and in its configured mode on every
+    /// instance.
     pub(crate) undisturbed: bool,
 }
 
@@ -56,8 +56,8 @@ pub(crate) fn admissible(order: &Order, facts: &Facts<'_>) -> Result<bool, Refus
     if let Some(seen) = order.seen.filter(|seen| *seen < latest) {
         return Err(Refused::Stale { seen, now: latest });
     }
-    // An order without an id is exempt from this rule, because the program gives such an order directly to a circuit
-    // whose state the program knows.
+    // This rule is only for orders with an id. An order without an id comes from the program, which gives the order
+    // directly to a circuit and knows the state of the circuit.
     if order.act == Act::Reset && undisturbed && order.id.is_some() {
         // The circuit is healthy. After a reset to half-open the circuit would reject most calls.
         return Err(Refused::NothingToReset { name: name.to_owned() });

@@ -1,8 +1,8 @@
 //! The cause of a transition in words, for logs, records, the audit, the admin page and rejections.
 //!
 //! The module `reason` has the sentence of each reason. This module adds the last failure and, for a state from a
-//! store, the time and the instance. This module also finds the transition that opened a circuit, so that a rejection
-//! and a status of the same moment name the same cause in the same words.
+//! store, the time and the instance. This module also finds the transition that opened a circuit. Therefore a rejection
+//! and a status at the same moment name the same cause.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ impl Transition {
     /// Returns the cause of the transition in words that can follow "because". The cause contains the reason
     /// with its numbers, and the last failure with its text.
     ///
-    /// For a state that this instance took over from a store, the cause begins with the state and its time. The cause
-    /// then names the other instance or the restart of this instance, as in `open since 2026-11-21 07:30:05 UTC, before
-    /// this restart: failures in a row weighed 5.0, the limit is 5.0`.
+    /// If the state comes from a store, the cause begins with the state and the time at which the state began. The
+    /// cause then names the other instance or the restart of this instance, as in `open since 2026-11-21 07:30:05 UTC,
+    /// before this restart: failures in a row weighed 5.0, the limit is 5.0`.
     ///
     /// The text of a failure is not for strangers, because it can name the hosts of the service.
     pub fn because(&self) -> impl fmt::Display + '_ {
         Because(self)
     }
 
-    /// Writes `word` with the cause, as in `open: failures in a row weighed 5.0, the limit is 5.0`. `word` is the state
+    /// Writes `word` and the cause, as in `open: failures in a row weighed 5.0, the limit is 5.0`. `word` is the state
     /// or the mode of the circuit. If the cause itself begins with `word`, as in `open since ..`, writes only the
     /// cause.
     pub(crate) fn write_standing(&self, word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,9 +44,9 @@ impl Transition {
         self.earlier.is_some() && matches!(self.reason, Reason::Restored | Reason::Followed)
     }
 
-    /// Returns true if the cause of the transition is the cause of an opening. For a circuit that was restored to
-    /// half-open, the store has the cause of the opening. For a circuit that followed another instance to half-open,
-    /// the store has only the cause of the half-open state.
+    /// Returns true if the transition has the cause of an opening. For a circuit that was restored to half-open, the
+    /// store has the cause of the opening. For a circuit that followed another instance to half-open, the store has
+    /// only the cause of the half-open state.
     fn is_opening(&self) -> bool {
         self.to.is_open() || self.is_taken_over() && self.reason == Reason::Restored
     }
@@ -75,8 +75,9 @@ impl Transition {
     }
 }
 
-/// Writes the state or mode before and after the transition, and the cause, as in `closed to open: failures in a row
-/// weighed 5.0, the limit is 5.0`. Do not show this text to strangers, because it can contain the text of a failure.
+/// Writes the state or mode before and after the transition, and then the cause. An example is `closed to open:
+/// failures in a row weighed 5.0, the limit is 5.0`. Do not show this text to strangers, because it can contain the
+/// text of a failure.
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}: {}", self.from, self.to, self.because())
@@ -84,8 +85,9 @@ impl fmt::Display for Transition {
 }
 
 /// Returns the transition that opened a circuit, or `None` if the circuit has closed or was disabled since.
-/// `newest_first` are the transitions of the circuit, beginning with the last. If the circuit was open only on another
-/// instance, returns the transition by which this circuit took over the half-open state of that instance.
+/// `newest_first` are the transitions of the circuit, from the newest to the oldest. A circuit that was open only on
+/// another instance may have taken over the half-open state of that instance. For such a circuit, returns the
+/// transition to half-open.
 pub(crate) fn opening<'a>(newest_first: impl Iterator<Item = &'a Transition> + Clone) -> Option<&'a Transition> {
     let mut tripped = newest_first.take_while(|edge| edge.to.is_tripped());
     tripped.clone().find(|edge| edge.is_opening()).or_else(|| tripped.find(|edge| edge.is_taken_over()))

@@ -1,4 +1,4 @@
-//! Durations and shares in the form in which messages show them to people.
+//! The text form of durations and percentages in messages.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,8 +20,7 @@ impl fmt::Display for Brief {
     }
 }
 
-/// A duration with all its digits, in the spelling of a settings file, as in `480 ms`, `90 s`, `365 d` and
-/// `1.0000005 s`.
+/// A duration with all digits, in the spelling of a settings file, as in `480 ms`, `90 s`, `365 d` and `1.0000005 s`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exact(pub(crate) Duration);
 

@@ -1,5 +1,5 @@
-//! The user and the reason of an act of an operator, with the check of their characters. No act is possible without a
-//! user and a reason.
+//! The user and the reason of an act of an operator, and the check that user and reason have only allowed characters.
+//! Every act needs a user and a reason.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use crate::shown::forges;
 /// The user who acts on a circuit, and the reason for the act.
 ///
 /// The audit, the log, the records, the admin page and the texts of rejections contain the user and the reason. Treat a
-/// reason as public, and write no secrets and no personal data into it. The name of the user is not verified, unless
-/// the program has authenticated the user.
+/// reason as public, and write no secrets and no personal data into it. This crate does not verify the name of the
+/// user, so a program should authenticate its users.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
     user: Box<str>,
@@ -23,7 +23,7 @@ impl By {
     /// # Errors
     ///
     /// [`InvalidBy`] if user or reason is blank, is too long, or contains a control character or an invisible
-    /// character, which could forge a line of a log or the name of another user.
+    /// character. Such characters could forge a line of a log or the name of another user.
     pub fn new(user: &str, reason: &str) -> Result<Self, InvalidBy> {
         check("user", user, 200)?;
         check("reason", reason, 500)?;

@@ -11,7 +11,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[expect(clippy::exhaustive_enums, reason = "a classifier of requests must name a level for each request")]
 pub enum Criticality {
-    /// The call can be lost, such as a call of a batch job that will be repeated.
+    /// The loss of the call does little harm, for example because a batch job will repeat the call.
     Sheddable,
     /// The call matters as much as most calls. This is the default.
     #[default]

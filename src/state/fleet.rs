@@ -2,21 +2,22 @@
 //! state, and the numbers of votes and probes.
 //!
 //! The module `record` makes the decisions. The coordinator writes the summary (`coordinator/desk/fleet/shown.rs`), and
-//! `circuit/in_fleet.rs` keeps the summary for the status and reports its changes. The types of this module only
-//! describe decisions and results, so that a status, an event and a metric use the same words.
+//! `circuit/in_fleet.rs` keeps the summary for the status and reports each change of the summary. The types of this
+//! module only describe decisions and results. A status, an event and a metric use the same types.
 
 use super::State;
 
 /// The decision of the fleet about one circuit, as this instance knows the decision. A circuit has this summary only
 /// under `Sharing::Quorum` and `Sharing::Follow`.
 ///
-/// The numbers can be a moment old, because each instance reads the record of the circuit from time to time.
+/// The numbers can be a moment old, because this instance reads the record of the circuit only at intervals.
 /// `Registry::fleet` reads the record at each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetBrief {
-    /// The state that the fleet has decided. The circuit of this instance can have another state. An instance whose own
-    /// calls succeed declines an opening of the fleet, and an instance can open without the fleet.
+    /// The state that the fleet has decided. The circuit of this instance can have another state. For example, an
+    /// instance whose own calls succeed can stay closed while the fleet is open. An instance can also open without the
+    /// fleet.
     pub state: State,
     /// The number of votes for an opening. While the fleet is not closed, this is the number of votes that opened the
     /// fleet. The number is zero if the merged evidence of several instances opened the fleet without votes.
@@ -26,7 +27,7 @@ pub struct FleetBrief {
     pub needed: u32,
     /// The number of live instances. `None` if the number is not known.
     pub live: Option<u32>,
-    /// The number of instances that may make a probe, or are making a probe, in the present round of probes.
+    /// The number of instances that may make a probe or are making a probe in the present round of probes.
     pub leases: u32,
     /// The number of probes that passed in the present round of probes. The fleet closes when this number reaches the
     /// configured number of [`probes`](crate::config::ConfigBuilder::probes).
@@ -41,10 +42,10 @@ pub enum FleetProbe {
     Passed,
     /// A probe with a lease failed.
     Failed,
-    /// This instance gave a lease back, because the probe was cancelled or ignored, or because the instance could not
-    /// use the lease.
+    /// This instance gave back a lease (the right to make one probe). Either the probe was cancelled or ignored, or the
+    /// instance could not use the lease.
     Returned,
-    /// A probe ended after its lease had ended, and the fleet still accepted its result.
+    /// A probe ended after the end of its lease, and the fleet still accepted the result.
     Late,
     /// A probe ended without a lease, for example because the store did not answer for longer than 5 s.
     Unleased,

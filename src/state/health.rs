@@ -58,8 +58,8 @@ pub struct HealthStatus {
     pub last: Option<HealthResult>,
     /// The time since the last health probe ended. `None` before the first health probe has ended.
     pub last_for: Option<Duration>,
-    /// The error that the check of the last health probe returned, in one line of at most 200 characters without the
-    /// secrets of addresses. `None` after a success, and after a check that reached its deadline or panicked.
+    /// The error that the check of the last health probe returned, in one line of at most 200 characters. The secrets
+    /// of addresses are removed. `None` after a success, and after a check that reached its deadline or panicked.
     pub last_text: Option<Arc<str>>,
     /// The number of health probes that succeeded since the circuit was created.
     pub passed: u64,

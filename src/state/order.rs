@@ -37,35 +37,36 @@ pub struct Order {
     pub(crate) seen: Option<Generation>,
     pub(crate) force: bool,
     pub(crate) create: bool,
-    /// The time since the act, for an act that was first carried out by another instance. Zero for a new order.
+    /// The time since another instance carried out the act. Zero for a new order.
     pub(crate) age: Duration,
-    /// True for a hold that began before the start of this process. The coordinator logs the restored state with its
-    /// hold, so the transition to the hold is not logged again.
+    /// True for a hold (a forced-open or disabled mode) that began before the start of this process. The coordinator
+    /// logs the restored state with its hold, so the transition to the hold is not logged again.
     pub(crate) is_restored: bool,
 }
 
 impl Order {
-    /// Creates an order that forces the circuit open until a reset or a resume, or for the duration of
-    /// [`hold`](Self::hold). After that duration the circuit is half-open. With manual recovery the circuit returns to
-    /// its earlier state instead.
+    /// Creates an order that forces the circuit open. The circuit stays forced open until a reset or a resume, or until
+    /// the duration that [`hold`](Self::hold) sets has passed. After that duration the circuit is half-open. With
+    /// manual recovery the circuit returns to its earlier state instead.
     pub fn trip(by: &By) -> Self {
         Self::new(Act::Trip, by)
     }
 
-    /// Creates an order that ends a hold or the shadow mode, and then closes the circuit or lets the circuit probe.
+    /// Creates an order that ends a forced-open, disabled or shadow mode. The circuit then closes or begins to probe,
+    /// depending on `to`.
     pub fn reset(by: &By, to: To) -> Self {
         Self { to, ..Self::new(Act::Reset, by) }
     }
 
     /// Begins an order that lets every call through. The circuit adds the calls to its totals, but not to its window. A
     /// disabled circuit protects nothing and is easily forgotten. Therefore the returned value becomes an order only
-    /// with a duration or with [`indefinitely`](Disable::indefinitely).
+    /// with a duration ([`hold`](Disable::hold)) or with [`indefinitely`](Disable::indefinitely).
     pub fn disable(by: &By) -> Disable {
         Disable(Self::new(Act::Disable, by))
     }
 
-    /// Creates an order that removes a hold or the shadow mode, so that the circuit decides by itself again. A resume
-    /// has no cooldown, so use a resume to undo a trip that was a mistake.
+    /// Creates an order that ends a forced-open, disabled or shadow mode, so that the circuit decides by itself again.
+    /// A resume has no cooldown, so use a resume to undo a trip that was a mistake.
     pub fn resume(by: &By) -> Self {
         Self::new(Act::Resume, by)
     }
@@ -73,7 +74,7 @@ impl Order {
     /// Creates an order that deletes the stored record of the circuit. If this process has the circuit, the circuit
     /// becomes closed and starts without evidence.
     ///
-    /// Use this order for names that are no longer in use, because an instance that still has the circuit writes the
+    /// Use this order only for names that are no longer in use. An instance that still has the circuit writes the
     /// record again.
     pub fn forget(by: &By) -> Self {
         Self::new(Act::Forget, by)
@@ -96,8 +97,9 @@ impl Order {
     /// the order share.
     ///
     /// An id belongs to one order on a circuit. Another order with the same id, which has another act, target, hold,
-    /// user or reason, is refused with [`Refused::IdUsed`]. An instance remembers the ids of the last 16 orders of a
-    /// circuit, and the store remembers the ids of the last 8 orders. An order with an older id is a new order.
+    /// user or reason, is refused with [`Refused::IdUsed`]. For each circuit, an instance remembers the ids of the last
+    /// 16 orders. The store remembers the ids of the last 8 orders. An order with an older id is carried out like a new
+    /// order.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.into());
         self
@@ -112,9 +114,9 @@ impl Order {
         self
     }
 
-    /// Lets an [`Operator`](../operation/struct.Operator.html) create the record of an unknown circuit, so
-    /// that the act applies when a circuit of that name appears. A registry ignores this setting, because a
-    /// registry knows its circuits.
+    /// Lets an [`Operator`](../operation/struct.Operator.html) create the record of an unknown circuit. The act takes
+    /// effect as soon as a circuit of that name is created. A registry ignores this setting, because a registry knows
+    /// its circuits.
     pub const fn create(mut self) -> Self {
         self.create = true;
         self
@@ -147,8 +149,8 @@ impl Order {
         Self { id: Some(random::id().into()), force: false, ..Self::direct(act, by) }
     }
 
-    /// Creates an order without an id, which the program gives directly to a circuit. The cooldown does not refuse the
-    /// order.
+    /// Creates an order without an id, which the program gives directly to a circuit. Such an order can reset a circuit
+    /// within the cooldown.
     pub(crate) fn direct(act: Act, by: &By) -> Self {
         let by = by.clone();
         Self {
@@ -209,7 +211,8 @@ impl From<To> for State {
 pub struct Disable(Order);
 
 impl Disable {
-    /// Sets the duration, after which the circuit decides by itself again. Range: 1 ms to 365 days.
+    /// Sets the duration of the disabling. After this duration the circuit decides by itself again. Range: 1 ms to 365
+    /// days.
     pub fn hold(self, hold: Duration) -> Order {
         self.0.hold(hold)
     }

@@ -3,21 +3,21 @@
 //! The id alone is not enough, because an operator may use one ticket number for a trip and for the later resume. By
 //! the id alone, the resume would look like a repetition of the trip, and would be reported as done.
 //!
-//! The hash is FNV-1a with 64 bits and not the SHA-256 of `digest.rs`, because a circuit without a store compares
-//! orders too, and the default build has no SHA-256. FNV-1a protects operators from a mistake, but not from an attack.
-//! An operator who knows in advance the id and the text of an order of another operator can first give a different
-//! order with the same id and hash. The order of the other operator is then reported as carried out, although it was
-//! not. This attack is accepted, because each operator may act on the circuit anyway, and the history names the user of
-//! the order that was carried out. The ids of audit rows use SHA-256, because two orders with equal row ids would share
-//! one row.
+//! A circuit without a store compares orders too, and the default build has no SHA-256. Therefore the hash is FNV-1a
+//! with 64 bits, and not the SHA-256 of `digest.rs`. FNV-1a protects operators from a mistake, but not from an attack.
+//! Suppose that an operator knows in advance the id and the text of another operator's order. The operator can first
+//! give a different order with the same id and hash. The order of the other operator is then reported as carried out,
+//! although that order was not carried out. This attack is accepted, because each operator may act on the circuit
+//! anyway. The history names the user of the order that was carried out. The ids of audit rows use SHA-256, because two
+//! orders with equal row ids would share one row.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::{Act, By, State};
 
-/// The hash of the act, its target, its hold, its user and its reason. Every version and every host computes the same
-/// hash.
+/// The hash of an act with the target, the hold, the user and the reason of the act. Every version and every host
+/// computes the same hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OrderHash(u64);
 
@@ -72,7 +72,7 @@ pub(crate) enum Repetition {
 }
 
 impl Earlier {
-    /// Compares an order with the earlier order of its id.
+    /// Compares the order that has the hash `hash` with the earlier order of the same id.
     pub(crate) fn of(self, hash: OrderHash) -> Repetition {
         match self {
             Self::None => Repetition::New,

@@ -1,5 +1,5 @@
-//! The reasons of transitions and of rejections, with their numbers and the sentence for each reason, and the kinds of
-//! operators' acts ([`Act`]).
+//! The reasons of transitions and of rejections, and the kinds of operators' acts ([`Act`]). A reason has its numbers
+//! and its sentence.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -27,8 +27,8 @@ pub enum Reason {
     /// The share of slow calls in the window reached its limit. `slow` and `calls` include the `hanging` calls, which
     /// had been under way for `slower_than` or longer and had not ended.
     SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration, hanging: u32 },
-    /// The circuit had closed without a verdict of its probes, and failures with a total weight of at least 0.5 came
-    /// before the first success.
+    /// The circuit had closed without a verdict of its probes. Before the first success, failures reached a total
+    /// weight of at least 0.5.
     Unproven { score: f64 },
     /// One failure opened the circuit or made an opening longer, because the failure was marked
     /// with [`trips_at_once`](crate::Failure::trips_at_once).
@@ -46,9 +46,9 @@ pub enum Reason {
     /// The circuit was half-open for `quiet_after`. At least one probe succeeded and no probe failed, but the
     /// service has too few calls for more probes.
     QuietService { successes: u32, half_open_for: Duration },
-    /// The open duration has passed, so the circuit probes.
+    /// The open duration has passed, so the circuit begins to probe.
     WaitElapsed { waited: Duration },
-    /// A health probe succeeded while the circuit was open, so the circuit probes.
+    /// A health probe succeeded while the circuit was open, so the circuit begins to probe.
     HealthProbe { waited: Duration },
     /// The time of a hold has passed.
     HoldEnded { held: Duration },
@@ -102,9 +102,9 @@ impl Reason {
 }
 
 impl Reason {
-    /// Returns the reason with durations since the beginning of the state or of the hold, instead of durations since
-    /// the last transition. `state` and `hold` are the times that the state and the hold had lasted before the last
-    /// transition.
+    /// Adds the time before the last transition to the durations of the reason. The durations then begin with the state
+    /// or with the hold (a forced-open or disabled mode). Before the last transition the state had lasted for `state`,
+    /// and the hold for `hold`.
     pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
         match &mut self {
             Self::NoSuccess { half_open_for: lasted }
@@ -141,8 +141,8 @@ impl fmt::Display for Reason {
                 match limit.total_cmp(set) {
                     Ordering::Greater => write!(f, " while the window has min_calls or more, and otherwise {set:.1}"),
                     Ordering::Less => write!(f, ", lowered from {set:.1}"),
-                    // A weight so far above the limit shows that the limit was raised to `min_calls` while the weight
-                    // grew.
+                    // A weight that is 1.0 or more above the limit shows that the limit was raised to `min_calls` while
+                    // the weight grew.
                     Ordering::Equal if *score >= *limit + 1.0 => {
                         f.write_str(" now, and can be higher while the window has more calls")
                     }
@@ -173,8 +173,8 @@ impl fmt::Display for Reason {
             Self::AtOnce => f.write_str("a failure asked for no more calls"),
             Self::ProbeFailed { failures, tolerated, successes } => match (failures, tolerated) {
                 (1, 0) => f.write_str("a probe failed"),
-                // The number of failed probes is tolerated. Therefore a failure that trips at once has opened the
-                // circuit.
+                // The settings tolerate this number of failed probes. Therefore a failure that trips at once has opened
+                // the circuit.
                 _ if failures <= tolerated => f.write_str("a probe failed and asked for no more calls"),
                 _ => {
                     let probes = failures.saturating_add(*successes);
@@ -217,18 +217,18 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// The circuit is open, or an operator forced it open. A closed circuit also rejects a call with
-    /// this reason if the service was not polled ready for the call.
+    /// The circuit is open, or an operator forced the circuit open. A closed circuit also rejects a call with this
+    /// reason if the service was not polled ready for the call.
     Tripped,
-    /// The circuit is half-open and admits no further probe at present, because its probes are under way, because its
-    /// fleet has leased no probe to this instance, or because a required health probe has not succeeded.
+    /// The circuit is half-open and admits no further probe at present. Either all probes are under way, or the fleet
+    /// has leased no probe to this instance, or a required health probe has not succeeded.
     HalfOpen,
     /// The circuit would have let the call through, but the machine is busy and the operation is heavy.
     LoadShed,
-    /// The circuit has closed a moment ago and admits only a growing share of the calls. This call was not chosen for
-    /// the share, see [`ConfigBuilder::ramp`](crate::config::ConfigBuilder::ramp).
+    /// The circuit has closed a moment ago and admits only a growing share of the calls. This call was not chosen to be
+    /// admitted, see [`ConfigBuilder::ramp`](crate::config::ConfigBuilder::ramp).
     Ramp,
-    /// The circuit is closed, but the service fails so many calls that a share of the calls is rejected, see
+    /// The circuit is closed but rejects a share of the calls, because the service fails too many calls, see
     /// [`ConfigBuilder::throttle`](crate::config::ConfigBuilder::throttle).
     Throttled,
 }
@@ -260,15 +260,15 @@ impl fmt::Display for RejectReason {
 pub enum Act {
     /// Forces the circuit open.
     Trip,
-    /// Ends a hold or the shadow mode, and then closes the circuit or lets the circuit probe.
+    /// Ends a forced-open, disabled or shadow mode. The circuit then closes or begins to probe, as the order says.
     Reset,
     /// Lets every call through. The circuit adds the calls to its totals, but not to its window.
     Disable,
-    /// Ends a hold or the shadow mode, so that the automatic state decides again.
+    /// Ends a forced-open, disabled or shadow mode, so that the automatic state decides again.
     Resume,
     /// Lets every call through, and counts the calls that would have been rejected.
     Shadow,
-    /// Deletes the stored record, and lets the circuit start without evidence.
+    /// Deletes the stored record, and lets the circuit start again without evidence.
     Forget,
 }
 

@@ -22,8 +22,8 @@ pub enum Refused {
         /// The most similar name of a circuit.
         nearest: Option<String>,
     },
-    /// The store has no record of that name. The name may be mistyped, or the circuit has never failed, because a
-    /// circuit has no record before its first failure. [`create`](super::order::Order::create) creates the record.
+    /// The store has no record of that name. The name may be mistyped, or the circuit has never failed. A circuit has
+    /// no record before its first failure, unless [`create`](super::order::Order::create) creates the record.
     #[non_exhaustive]
     NoRecord {
         /// The name of the circuit in the order. A name that is longer than any valid name is cut and ends with `…`.
@@ -31,9 +31,8 @@ pub enum Refused {
         /// The most similar name of a record.
         nearest: Option<String>,
     },
-    /// The id of the order belongs to an earlier order on this circuit. The earlier order is a different order, or is
-    /// not known to be the same order. Nothing was done. Two orders are the same if act, target, hold, user and reason
-    /// are equal.
+    /// The id of the order belongs to an earlier order on this circuit, which is not known to be the same order.
+    /// Nothing was done. Two orders are the same if act, target, hold, user and reason are equal.
     #[non_exhaustive]
     IdUsed {
         /// The id of the order.
@@ -61,7 +60,7 @@ pub enum Refused {
         /// The other act, in words.
         why: String,
     },
-    /// The circuit has no override that a resume could remove.
+    /// The circuit is neither forced open, nor disabled, nor in shadow mode, so a resume has nothing to end.
     #[non_exhaustive]
     NothingHeld {
         /// The name of the circuit.
@@ -90,7 +89,7 @@ pub enum Refused {
         version: u32,
     },
     /// The instances use a store of two tiers, and the order would reach only one of the tiers. Such an order would
-    /// apply to no instance now, but perhaps to all instances later.
+    /// have no effect now, but could affect all instances later.
     #[non_exhaustive]
     OneTier {
         /// The tiers of the instances, such as `redis in front of postgres`.
@@ -103,8 +102,8 @@ pub enum Refused {
     Corrupt {
         /// The problem with the value, in words.
         problem: String,
-        /// True if a forget order deletes the value. False if the store cannot read the value, for example a link in
-        /// the place of a file.
+        /// True if an order to forget the circuit would delete the value. False if the store cannot read the value, for
+        /// example because a link is in the place of a file.
         can_forget: bool,
     },
     /// The store failed while the order was carried out.
@@ -193,8 +192,8 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Returns the name of a circuit in the form in which a refusal contains the name. A text that is longer than any valid
-/// name is cut, because a request can contain a text of any length.
+/// Returns the name of a circuit for a refusal. A text that is longer than any valid name is cut, because a request can
+/// contain a text of any length.
 pub(crate) fn bounded(name: &str) -> String {
     if name.len() <= LONGEST_NAME { name.to_owned() } else { format!("{}…", cut(name, LONGEST_NAME)) }
 }

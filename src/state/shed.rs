@@ -1,4 +1,4 @@
-//! The load and the limits that led to the shedding of a call, with the name and the estimated load of its operation.
+//! The load and the limits that led to the shedding of a call, and the operation of the call.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub struct Shed {
     pub operation: Box<str>,
     /// The estimated load of the operation, in the unit that the application uses for its estimates.
     pub operation_load: u64,
-    /// The limit for the estimated load, in the same unit. Operations above the limit are shed.
+    /// The limit for the estimated load, in the unit of `operation_load`. Operations above the limit are shed.
     pub operations_over: u64,
 }
 

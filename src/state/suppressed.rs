@@ -1,4 +1,4 @@
-//! An opening that a group of circuits has suppressed, as a status shows the opening.
+//! An opening of a circuit that the group of the circuit has suppressed, for the status of the circuit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::{Brief, Reason};
 
-/// An opening that a [group](crate::Group) has suppressed, because as many of its circuits as it allows have opened and
-/// have not closed since. The circuit stays closed although one of its rules is met.
+/// An opening of a circuit that a [group](crate::Group) has suppressed. The group limits the number of its circuits
+/// that may be open at the same time, and this limit was reached. The circuit stays closed although one of its rules is
+/// met.
 ///
 /// `Display` prints a part of a sentence: `an opening was suppressed 2 s ago, because the group "orders endpoints" had
 /// no open slot (2 of 4 circuits are open now): failures in a row weighed 5.0, the limit is 5.0`.
@@ -16,17 +17,18 @@ use super::{Brief, Reason};
 pub struct Suppressed {
     /// The name of the group.
     pub group: Arc<str>,
-    /// The number of circuits of the group that have opened by themselves and have not closed since, at this moment.
+    /// The present number of circuits of the group that have opened by themselves and have not closed since.
     pub open: u32,
-    /// The number of circuits in the group at this moment.
+    /// The present number of circuits in the group.
     pub members: u32,
     /// The number of openings that were suppressed since the circuit was created. Each outcome that meets a rule adds
-    /// one. All [hanging](crate::Status::hanging) calls together add one in ten seconds.
+    /// one opening. All [hanging](crate::Status::hanging) calls together add one opening in ten seconds.
     pub openings: u64,
     /// The time since the last suppressed opening.
     pub ago: Duration,
-    /// The reason of the suppressed opening that was last reported to the observers since the last transition of the
-    /// circuit. If none was reported, the reason of the first opening that was suppressed since that transition.
+    /// The reason of the suppressed opening that the circuit reported last to its observers. If the circuit has
+    /// reported no suppressed opening since its last transition, the reason of the first suppressed opening since that
+    /// transition.
     pub reason: Reason,
 }
 

@@ -1,5 +1,5 @@
-//! The texts of failures and errors. Each text is cut to one line of a log. Secrets are removed if their form shows
-//! that they are secrets.
+//! The texts of failures and errors. Each text is cut to one line of a log. Secrets are removed if they have a known
+//! form.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -8,12 +8,12 @@ use std::sync::Arc;
 use crate::shown::mask::{is_port, masked, up_to_a_secret};
 use crate::shown::one_line;
 
-/// Returns the text of a failure as one line of at most 200 characters. Secrets are removed if their form shows that
-/// they are secrets. Returns `None` if the text is empty.
+/// Returns the text of a failure as one line of at most 200 characters. Secrets are removed if they have a known form.
+/// Returns `None` if the text is empty.
 ///
 /// Each address with `://` is cut to its scheme and host. An address without `://` looks like other text and keeps its
-/// path. Passwords before a host, query strings, encoded addresses, and the rest of the text behind a name such as
-/// `password=` or `Authorization:` are replaced by `…` or `***`.
+/// path. `…` or `***` replaces passwords before a host, query strings and encoded addresses. `…` also replaces the rest
+/// of the text behind a name such as `password=` or `Authorization:`.
 pub(crate) fn of_failure(text: &str) -> Option<Arc<str>> {
     let words = shortened(text).split_inclusive(char::is_whitespace).map(without_secrets).collect::<String>();
     let words = up_to_a_secret(&words).map_or(words.as_str().into(), |shown| Cow::Owned(format!("{shown}…")));
@@ -23,8 +23,8 @@ pub(crate) fn of_failure(text: &str) -> Option<Arc<str>> {
     (!line.is_empty()).then(|| line.into())
 }
 
-/// Returns the first [`LONGEST_RAW`] bytes of a text of unknown length. The rest of the text is not written,
-/// so that an error with megabytes of text costs no more than other errors.
+/// Returns the first [`LONGEST_RAW`] bytes of a text of unknown length. The rest of the text is never formatted, so
+/// that an error with megabytes of text costs no more than other errors.
 pub(crate) fn beginning(text: &dyn fmt::Display) -> String {
     let mut beginning = Beginning(String::new());
     // `write!` fails only if the text is longer than the limit, and the beginning of the text is enough.
@@ -52,11 +52,11 @@ fn shortened(text: &str) -> String {
         let (before, address) = rest.split_at(at + 3);
         let end = address.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(address.len());
         let (address, behind) = address.split_at(end);
-        // The last `@` is used, because an unescaped password may contain an `@` too.
+        // The host begins after the last `@`, because an unescaped password may contain an `@` too.
         let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
         let length = host.find(|c: char| !(c.is_alphanumeric() || ".-_:[]".contains(c))).unwrap_or(host.len());
-        // The text behind the last colon is a password, unless the text is a port, the end of an IPv6 address, or
-        // empty. The text is empty if the address ends with a colon before the cause of an error.
+        // The text behind the last colon can be a port, the end of an IPv6 address, or empty. Any other text there is a
+        // password. The text is empty if a colon ends the address, as in `http://host: timed out`.
         let ends = |port: &str| port.is_empty() || port.ends_with(']') || is_port(port);
         let length = host[..length].rsplit_once(':').filter(|(_, port)| !ends(port)).map_or(length, |(h, _)| h.len());
         shown.push_str(before);
@@ -70,9 +70,10 @@ fn shortened(text: &str) -> String {
     shown
 }
 
-/// Returns the word without secrets. The word is cut at the first mark behind which a secret may stand. The marks are
-/// an encoded slash or colon (`%2f`, `%3a`, `\/`), the colon of a scheme with a single slash (`https:/host`), and a `?`
-/// with a `=` behind it. In a word without a mark, only the password of `user:password@host` is hidden.
+/// Returns the word without secrets. The word is cut at the first mark behind which a secret may stand. One mark is an
+/// encoded slash or colon (`%2f`, `%3a`, `\/`). Another mark is the colon of a scheme with a single slash
+/// (`https:/host`). The last mark is a `?` that a `=` follows later. In a word without a mark, only the password of
+/// `user:password@host` is hidden.
 fn without_secrets(word: &str) -> Cow<'_, str> {
     let space = &word[word.trim_end().len()..];
     let cut = |at: usize| Cow::Owned(format!("{}…{space}", &word[..at]));
@@ -92,8 +93,8 @@ fn without_secrets(word: &str) -> Cow<'_, str> {
 
 /// The longest text of a failure, in characters.
 const LONGEST_FAILURE: usize = 200;
-/// The longest text that is read from an error, in bytes. The limit is higher than [`LONGEST_FAILURE`], so that a long
-/// address, which is shortened, does not displace the cause behind it.
+/// The longest text that is read from an error, in bytes. The limit is higher than [`LONGEST_FAILURE`], so that the
+/// text behind a long address is read too. The address is shortened later.
 const LONGEST_RAW: usize = 1_000;
 
 #[cfg(test)]

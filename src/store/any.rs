@@ -12,8 +12,7 @@ use crate::record::Timestamp;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// The methods of [`Store`] with boxed futures. One implementation covers every store, so no store implements this
-/// trait itself.
+/// The methods of [`Store`] with boxed futures. A blanket implementation makes every [`Store`] a `DynStore`.
 pub(crate) trait DynStore: fmt::Debug + Send + Sync + 'static {
     fn kind(&self) -> &'static str;
     fn origin(&self, etag: &Etag) -> &'static str;

@@ -20,16 +20,16 @@ use crate::telemetry;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "stores make them, and a row is made of all its parts")]
 pub struct AuditRow {
-    /// The id of the row, at most 64 bytes. A store keeps one row for each id, so that a row can be appended again
-    /// after a lost answer. The id of an act's row is a hash of the circuit and the order. Every other id consists of a
-    /// number for the start of the instance and a number that increases with each row.
+    /// The id of the row, at most 64 bytes. A store keeps one row for each id. Therefore a row can be appended again if
+    /// the answer of the store was lost. The row of an operator's act has a hash of the circuit and the order as its
+    /// id. Every other id is made of a number for the start of the instance and a number that increases with each row.
     pub id: String,
     /// The name of the circuit.
     pub service: String,
     /// The kind of change, as one word. Operators cause `trip`, `reset`, `disable`, `resume`, `shadow` and `forget`.
-    /// The circuit itself causes `opened`, `half_opened`, `closed` and `released`, which is the end of a hold.
-    /// `superseded` and `expired` mark acts of an operator that had no effect on other instances. `missing` counts rows
-    /// that were lost or that the store refused.
+    /// The circuit itself causes `opened`, `half_opened`, `closed` and `released`, which is the end of a hold (a
+    /// forced-open or disabled mode). `superseded` and `expired` mark acts of an operator that had no effect on other
+    /// instances. `missing` counts rows that were lost or that the store refused.
     pub action: String,
     /// The reason of the change.
     pub reason: String,
@@ -83,8 +83,8 @@ impl AuditRow {
         }
     }
 
-    /// Cuts each text of the row that is longer than its limit, because another program may have written the row. The
-    /// texts of this crate are shorter than the limits.
+    /// Cuts texts of the row that are too long, because another program may have written the row. The texts that this
+    /// crate writes are within the limits.
     pub(crate) fn bound(&mut self) {
         for (text, limit) in self.texts() {
             let kept = cut(text, limit);
@@ -100,15 +100,14 @@ impl AuditRow {
         self.texts().for_each(|(text, _)| *text = one_line(text, usize::MAX));
     }
 
-    /// Returns each text with the limit of its length, in characters.
+    /// Returns each text of the row, and the limit of the text in characters.
     fn texts(&mut self) -> impl Iterator<Item = (&mut String, usize)> {
         let Self { id, service, action, reason, user, instance, timestamp: _, generation: _ } = self;
         let texts = [(id, 64), (service, 200), (action, 40), (reason, 1_000), (instance, 200)];
         texts.into_iter().chain(user.iter_mut().map(|user| (user, 200)))
     }
 
-    /// Logs the row. The row of an automatic transition is left out, because the circuit has already logged the
-    /// transition.
+    /// Logs the row, unless the row is of an automatic transition. The circuit has already logged such a transition.
     pub(crate) fn log(&self) {
         if telemetry::audit::is_automatic(&self.action) {
             return;
@@ -124,8 +123,8 @@ pub(crate) fn order_row_id(circuit: &str, order: &Order) -> String {
 }
 
 /// Returns the id of an act's audit row, which is computed from circuit, order, act, user and reason. The id of the
-/// order alone is not enough. If the record no longer knows the id of an order, another order with this id is carried
-/// out as a new order. The row of the new order must not have the id of the earlier order's row.
+/// order alone is not enough. Once the record has forgotten the id of an order, another order with this id is carried
+/// out as a new order. The two orders must have rows with different ids.
 pub(crate) fn row_id(parts: [&str; 5]) -> String {
     // No part can contain a line break, so different parts never produce the same text.
     let [circuit, order, act, user, reason] = parts.map(str::as_bytes);
@@ -143,7 +142,8 @@ pub struct AuditFilter {
     pub user: Option<String>,
     /// The time of the oldest row that passes the filter. `None` passes rows of every age.
     pub since: Option<Timestamp>,
-    /// The largest number of rows. If more rows pass the filter, the newest are returned. Default: 100.
+    /// The largest number of rows in the result. If more rows pass the filter, the newest rows are returned. Default:
+    /// 100.
     pub limit: usize,
 }
 
@@ -182,7 +182,7 @@ impl AuditFilter {
         self
     }
 
-    /// Returns true if the row passes the filter. The limit is not checked, because it applies to all rows together.
+    /// Returns true if the row passes the filter. The limit of the number of rows is not checked here.
     #[must_use]
     pub fn passes(&self, row: &AuditRow) -> bool {
         self.service.as_ref().is_none_or(|service| *service == row.service)

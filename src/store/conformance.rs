@@ -2,7 +2,7 @@
 //!
 //! A store is complete when the suite passes. Each [`Case`] proves one rule. A failure names the rule, the expected
 //! result and the actual result, so that the author of a store needs no debugger. The suite uses only the methods of
-//! [`Store`]. Damage from outside, such as a torn file or a foreign row, is tested by the tests of each store.
+//! [`Store`]. Each store has tests of its own for damage from outside, such as a torn file or a foreign row.
 //!
 //! # Examples
 //!
@@ -175,10 +175,10 @@ type Opened<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The suite for one store.
 ///
 /// The suite runs in real time for a few seconds, preferably on a runtime with several threads. The names of its
-/// records begin with a random prefix, so that the suite can run on a server that other programs use. The suite leaves
-/// records in the store. A store with expiry may delete the records after ten minutes, except one record without a TTL.
-/// Only [`Case::Names`] uses a few names without the prefix, such as `.`, `..` and 200 slashes, and deletes their
-/// records.
+/// records begin with a random prefix. Therefore the suite can run on a server that other programs use. The suite
+/// leaves records in the store. A store with expiry may delete the records after ten minutes, except one record without
+/// a TTL. Only [`Case::Names`] uses a few names without the prefix, such as `.`, `..` and 200 slashes, and deletes
+/// their records.
 #[must_use = "a suite proves nothing until it is run"]
 pub struct Suite<'a> {
     open: Box<dyn Fn() -> Opened<'a, AnyStore> + Send + Sync + 'a>,
@@ -191,7 +191,7 @@ impl<'a> Suite<'a> {
     /// Creates the suite for the store that `open` opens.
     ///
     /// The suite calls `open` several times in a case. Each call must open the *same* store, such as the same folder or
-    /// the same tables, like a process that starts again. For a store in memory, return a clone.
+    /// the same tables. This imitates a restart of the process. For a store in memory, return a clone.
     pub fn new<F, S>(open: impl Fn() -> F + Send + Sync + 'a) -> Self
     where
         F: Future<Output = S> + Send + 'a,
@@ -238,7 +238,7 @@ impl<'a> Suite<'a> {
     ///
     /// # Panics
     ///
-    /// If a case fails. The panic follows after the last case, and its message has all failures.
+    /// If a case fails. The panic follows after the last case, and the message lists all failures.
     ///
     /// # Cancel safety
     ///

@@ -1,12 +1,12 @@
 //! The rules for files and folders of the stores on a disk, and the thread that does the work on the disk.
 //!
-//! A new file gets the owner and the group of its folder if the process may set them, so that the service can open a
+//! A new file gets the owner and the group of its folder if the process may set them. Therefore the service can open a
 //! file that a command of root has created. Links are not followed and only regular files are opened. Otherwise another
-//! user who may write to the folder could redirect a write to a foreign file, or stop the process with a pipe or an
-//! endless device.
+//! user with access to the folder could redirect a write to a foreign file. That user could also stop the process with
+//! a pipe or an endless device.
 //!
-//! Owners, modes and links need unix. On other systems the files get the default permissions of the system, and a
-//! replaced file is not noticed. Only the check before the opening refuses links there.
+//! The rules for owners and modes need unix. On other systems the files get the default permissions of the system, and
+//! a replaced file is not noticed. There a link is refused only by the check before the opening of a file.
 
 mod thread;
 
@@ -26,10 +26,10 @@ pub(super) use thread::DiskThread;
 /// [`InvalidInput`](ErrorKind::InvalidInput) if the path is a link, a folder, a pipe or a device.
 #[cfg(feature = "file")]
 pub(super) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    // The type is checked before the opening, because the opening of a device can have an effect.
+    // The type is checked before the file is opened, because opening a device can have side effects.
     check(&fs::symlink_metadata(path)?)?;
     let file = guarded(options).open(path)?;
-    // The type is checked again, because another process may have replaced the file.
+    // The type is checked again, because another process may have replaced the file before it was opened.
     check(&file.metadata()?)?;
     Ok(file)
 }
@@ -37,7 +37,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
 /// Opens a regular file, and creates the file if it is missing.
 #[cfg(feature = "file")]
 pub(super) fn open_or_create(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    // Two rounds are enough, unless another process creates and deletes the file all the time.
+    // Two iterations are enough, unless another process creates and deletes the file all the time.
     for _ in 0..8 {
         match open(path, options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -64,8 +64,8 @@ pub(super) fn create(path: &Path, options: &OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Creates the folder and its missing parents, for their owner alone. A new folder gets the owner and the group of its
-/// parent if the process may set them.
+/// Creates the folder and its missing parents, which only their owner may access. A new folder gets the owner and the
+/// group of its parent if the process may set them.
 pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -78,7 +78,7 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     }
     #[cfg(unix)]
     {
-        // The new folder is opened without following a link, because the path could lead to another folder by now.
+        // Opens the new folder without following a link, because the path may lead to another folder by now.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::DIRECTORY;
         let made = OpenOptions::new().read(true).custom_flags(flag_bits(flags)).open(path)?;
         give_to_owner(&made, &fs::metadata(folder_of(path))?, |_, _| PRIVATE_FOLDER);
@@ -118,7 +118,7 @@ pub(super) fn is_writable_by_all(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.mode() & OTHERS_WRITE != 0)
 }
 
-/// Returns false, because this crate does not read the permissions of this system.
+/// Returns false, because this crate does not read permissions on this system.
 #[cfg(not(unix))]
 pub(super) fn is_writable_by_all(_path: &Path) -> bool {
     false
@@ -166,7 +166,7 @@ pub(super) fn has_other_names(_metadata: &Metadata) -> bool {
     false
 }
 
-/// Returns the folder of the path, which is `.` for a file name alone.
+/// Returns the folder that contains the path. For a file name without a folder, this is `.`.
 pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -206,9 +206,9 @@ fn flag_bits(flags: rustix::fs::OFlags) -> i32 {
     i32::try_from(flags.bits()).unwrap_or_default()
 }
 
-/// Gives a new file or folder to the owner and the group of its parent folder, and sets its mode. Only root may change
-/// the owner. Other users may set a group that they belong to. A refusal is no error, because the process can use the
-/// file nevertheless.
+/// Gives a new file or folder the owner and the group of its parent folder, and the mode that `mode` returns. Only root
+/// may change the owner. Other users may set a group that they belong to. A refusal is no error, because the process
+/// can use the file nevertheless.
 #[cfg(unix)]
 fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
     let owner = || made.metadata().map(|made| (made.uid(), made.gid())).unwrap_or_default();
@@ -226,8 +226,8 @@ fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
 
 /// Returns the mode of a new file, which is the mode of its folder without the right to execute.
 ///
-/// In a folder such as `/tmp`, in which every user may create files, the file is for its owner alone. If the group of
-/// the folder could not be set, the group of the file gets the rights of all other users.
+/// In a folder such as `/tmp`, in which every user may create files, the file is for its owner alone. If the file has
+/// another group than the folder, the group of the file has only the rights of all other users.
 #[cfg(unix)]
 fn file_mode(folder: u32, has_group: bool) -> u32 {
     if folder & STICKY != 0 && folder & OTHERS_WRITE != 0 {

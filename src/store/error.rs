@@ -1,4 +1,4 @@
-//! The error of a store, with a kind from which the caller decides about the next attempt.
+//! The error of a store, with a kind by which the caller decides whether and when to try again.
 //!
 //! There are few kinds, because callers distinguish only two things. The first is whether a repetition can help, and
 //! the second is whether the operation may have happened. The details are in the message and its causes, for people.
@@ -29,8 +29,9 @@ pub enum StoreErrorKind {
     /// The store did not answer in time. The operation has happened, or has not happened, or will still happen.
     TimedOut,
     /// The store answered, and refuses the operation every time, for example because a permission or a table is
-    /// missing. If one node of a cluster fails while other nodes answer, the failure has this kind too, unless a write
-    /// may have been made. Callers split a refused batch, and continue with the names that the store does not refuse.
+    /// missing. If one node of a cluster fails while other nodes answer, the failure has this kind too. A write that
+    /// may have been made is `TimedOut` instead. Callers split a refused batch, and continue with the names that the
+    /// store does not refuse.
     Refused,
     /// The data in the store are damaged, or were not written by this crate.
     Corrupt,
@@ -54,8 +55,7 @@ impl StoreErrorKind {
         matches!(self, Self::Refused | Self::Corrupt)
     }
 
-    /// Returns the kind as a clause without details of the store, for users of the admin page who may not see the
-    /// details.
+    /// Returns the kind as a clause without details of the store. Some users of the admin page may not see the details.
     #[cfg(feature = "admin")]
     pub(crate) const fn sentence(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl StoreErrorKind {
 }
 
 impl StoreError {
-    /// Creates an error of this kind. The message is in lower case and has no full stop.
+    /// Creates an error of this kind. Write the message in lower case and without a full stop.
     #[must_use]
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None, is_of_one_part: false }
@@ -164,8 +164,7 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// The largest number of causes in a text. The limit is needed, because the causes of a foreign error may form a
-/// circle.
+/// The largest number of causes in a text. The limit is needed, because the causes of a foreign error may form a cycle.
 const MOST_CAUSES: usize = 16;
 /// The largest length of the text of an error and its causes, in characters.
 const LONGEST_CHAIN: usize = 1_000;

@@ -63,8 +63,8 @@ impl<S: Store> FaultyStore<S> {
         &self.inner
     }
 
-    /// Counts and delays an operation on these circuits. Returns the fault of the operation, if there is one, for the
-    /// later steps. If the fault ends the operation at its beginning, returns an error or waits for ever.
+    /// Counts and delays an operation on these circuits, and returns the fault of the operation, if any. Returns an
+    /// error if the fault is [`Fault::Fail`], and never returns if the fault is [`Fault::Hang`].
     async fn begin<'a>(
         &self,
         operation: Operation,
@@ -83,9 +83,9 @@ impl<S: Store> FaultyStore<S> {
         }
     }
 
-    /// Runs the operation, and replaces the answer with an error if the fault loses answers. The writes, except
-    /// `trim_audit`, call [`later`](Self::later) first. For all other operations `ApplyLater` is the same as
-    /// `LoseReply`.
+    /// Runs the operation, and returns its answer. Returns an error instead if the fault is `LoseReply` or
+    /// `ApplyLater`. The writes, except `trim_audit`, call [`later`](Self::later) first, and `later` handles
+    /// `ApplyLater` for them.
     async fn pass<T>(
         &self,
         operation: Operation,
@@ -99,7 +99,8 @@ impl<S: Store> FaultyStore<S> {
         answer
     }
 
-    /// Spawns the write for later and returns an error, if the fault is `ApplyLater`. Otherwise does nothing.
+    /// If the fault is `ApplyLater`, spawns a task that writes after the delay, and returns an error. Otherwise does
+    /// nothing.
     fn later<F>(
         &self,
         operation: Operation,
@@ -211,8 +212,8 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 }
 
-/// Returns a watch that passes on the events and the interruptions of `inner`. The test can drop the events or end the
-/// watch by `faults`.
+/// Returns a watch that passes on the events and the interruptions of `inner`. Through `faults` a test can drop the
+/// events or end the watch.
 fn forwarded(inner: Watch, faults: Faults) -> Watch {
     let (sender, watch) = Watch::channel_of(&inner);
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]

@@ -1,5 +1,5 @@
-//! A store with one JSON file for each circuit in one folder, for a single host and for people who read the state with
-//! `cat`.
+//! A store with one JSON file for each circuit in one folder. The store is for a single host, and people can read the
+//! files with `cat`.
 //!
 //! ```text
 //! breakers/payments.json            the record
@@ -38,17 +38,17 @@ use log::Log;
 ///
 /// # Names
 ///
-/// A file has the name of its circuit, with an escape such as `%2F` for every byte except lower-case letters, digits,
-/// `.`, `_` and `-`. A `.` at the beginning is escaped too. Therefore no name leads out of the folder, and two names
-/// never share a file, even on a file system that treats `A` and `a` alike. If the name of the file would exceed 120
-/// bytes, the SHA-256 of the circuit's name replaces the end.
+/// A file has the name of its circuit. Lower-case letters, digits, `.`, `_` and `-` stay, and an escape such as `%2F`
+/// replaces every other byte. A `.` at the beginning is escaped too. Therefore no name leads out of the folder. Two
+/// names never share a file, even on a file system that treats `A` and `a` alike. If the name of the file would exceed
+/// 120 bytes, the SHA-256 of the circuit's name replaces the end.
 ///
 /// # Rights
 ///
 /// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
-/// group of the folder if the process may set them. The mode of the file is that of the folder without the right to
-/// execute. Links are not followed for files, and only regular files are opened. A warning is logged once if every user
-/// may write to the folder. On systems other than unix, the system sets the rights.
+/// group of the folder if the process may set them. The file gets the mode of the folder without the right to execute.
+/// Links are not followed for files, and only regular files are opened. A warning is logged once if every user may
+/// write to the folder. On systems other than unix, the system sets the rights.
 ///
 /// # Faults
 ///
@@ -104,7 +104,7 @@ impl FileStore {
         Self { log: Log::default(), folder, disk, poll_interval: Duration::from_millis(250) }
     }
 
-    /// Sets the time for which a write waits for a lock of another process. Default: 200 ms.
+    /// Sets the time for which a write waits for a lock that another process holds. Default: 200 ms.
     #[must_use]
     pub fn lock_wait(mut self, wait: Duration) -> Self {
         self.folder.lock_wait = wait;

@@ -1,7 +1,7 @@
 //! The health of a store, with its failures since the last success and the pause after a failure.
 //!
-//! The module also limits the number of failures that are logged. The caller chooses the length of a pause, because the
-//! pauses of a registry are random and the pauses of a tier of a store are not.
+//! The module also limits the number of failures that are logged. The caller chooses the length of each pause. The
+//! pauses of a registry are random, and the pauses of a tier of a store are not.
 
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ impl Health {
 
     /// Notes a success. Returns the number of failures before the success if the caller must log the recovery.
     ///
-    /// The success does not shorten the interval between lines about failures, because a store that fails half the time
-    /// would fill the log otherwise.
+    /// The success does not shorten the interval between log lines about failures. Otherwise a store that fails half
+    /// the time would fill the log.
     #[must_use = "the caller logs the recovery"]
     pub(crate) fn succeeded(&mut self) -> Option<u32> {
         let (failures, logged) = (std::mem::take(&mut self.failures), std::mem::take(&mut self.logged));

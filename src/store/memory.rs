@@ -79,8 +79,8 @@ impl Default for MemoryStore {
 }
 
 impl Kept {
-    /// Returns the value of a name, or `None` if there is none. A value whose TTL has passed is removed first, because
-    /// no task removes expired values.
+    /// Returns the value of a name, or `None` if the name has no value. A value whose TTL has passed is removed first,
+    /// because no task removes expired values.
     fn live(&mut self, name: &str, now: Timestamp) -> Option<Versioned> {
         if self.entries.get(name).is_some_and(|entry| entry.expires.is_some_and(|at| at <= now)) {
             self.entries.remove(name);

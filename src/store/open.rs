@@ -1,8 +1,8 @@
 //! The constructor of a store by its address, for configuration files and command lines.
 //!
-//! The scheme of the address selects the kind of store, by the list in `keep`, and [`AnyStore`] hides the type of that
-//! store. The form and the parameters of the address are checked in the same way as in settings, and the store parses
-//! the rest.
+//! The scheme of the address selects the kind of store from the list in `keep`. [`AnyStore`] hides the type of the
+//! store. The form and the parameters of the address are checked in the same way as in settings. The store parses the
+//! other parts of the address.
 
 #[cfg(any(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis"))]
 use super::StoreKind;
@@ -24,19 +24,19 @@ impl AnyStore {
     /// | `redis-sentinel://HOST,HOST/MASTER`, `rediss-sentinel://…` (TLS) | `RedisStore`; also `valkey-sentinel://` and `valkeys-sentinel://` |
     /// | `redis-cluster://HOST,HOST`, `rediss-cluster://…` (TLS) | `RedisStore`; also `valkey-cluster://` and `valkeys-cluster://` |
     ///
-    /// The store documents the parameters of its address, such as `?prefix=orders` of Redis. A path cannot begin with
-    /// `~` or `$`.
+    /// The documentation of each store describes the parameters of its address, such as `?prefix=orders` of Redis. A
+    /// path cannot begin with `~` or `$`.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if the address has none of these forms, if a parameter is unknown or
-    /// has no effect, or if the feature of that store is not enabled. No message repeats a password.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the address has none of these forms, or if a parameter is unknown
+    /// or has no effect. Also `Refused` if the feature of that store is not enabled. No message repeats a password.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         Self::open_with(url, None)
     }
 
-    /// Creates the store like [`open`](Self::open). If the store has tables, a given `schema` replaces the default
-    /// mode.
+    /// Creates the store like [`open`](Self::open). If the store has tables and `schema` is not `None`, `schema`
+    /// replaces the default mode.
     pub(crate) fn open_with(url: &str, schema: Option<SchemaMode>) -> Result<Self, StoreError> {
         let _of_sql = schema;
         match Address::parse(url)?.kind {

@@ -72,19 +72,21 @@ impl PostgresStore {
     ///
     /// The parameters are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`, `hostaddr`, `port`, `dbname`, `user`,
     /// `password`, `application_name` and `options`, as in libpq. With `sslmode=verify-full` the certificate of the
-    /// server is verified with the public CAs and with those in the file `sslrootcert`. The default is `prefer`, which
-    /// verifies nothing. If a password would go to another host without a verified certificate, a warning is logged.
+    /// server is verified with the public CAs and with the CAs in the file `sslrootcert`. The default is `prefer`,
+    /// which verifies nothing. If a password would go to another host without a verified certificate, a warning is
+    /// logged.
     ///
     /// # Errors
     ///
     /// [`Refused`](super::StoreErrorKind::Refused) if the text is no such address, if a parameter is unknown or has no
-    /// effect, if a file cannot be used, or if the address requires TLS without the feature `tls-rustls`. The error
-    /// does not contain the password.
+    /// effect, or if a file cannot be used. Also `Refused` if the address requires TLS without the feature
+    /// `tls-rustls`. The error does not contain the password.
     pub fn new(url: &str) -> Result<Self, StoreError> {
         Server::from_url(url).map(Self::of)
     }
 
-    /// Creates the store with these options, for example those of a pool: `pool.connect_options().as_ref().clone()`.
+    /// Creates the store with these options, for example the options of a pool:
+    /// `pool.connect_options().as_ref().clone()`.
     ///
     /// # Errors
     ///
@@ -104,8 +106,8 @@ impl PostgresStore {
         self.shared.server.exposes_password()
     }
 
-    /// Sets the mode by which the store creates the tables, only verifies them, or assumes that they exist. Default:
-    /// [`SchemaMode::Create`].
+    /// Sets the mode of the tables. Depending on the mode, the store creates the tables, only verifies the tables, or
+    /// assumes that the tables exist. Default: [`SchemaMode::Create`].
     #[must_use]
     pub const fn schema(mut self, mode: SchemaMode) -> Self {
         self.mode = mode;
@@ -116,8 +118,8 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing or may not be created. The other
-    /// errors are those of every operation.
+    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing or may not be created. Otherwise an
+    /// error that every operation can return.
     ///
     /// # Cancel safety
     ///
@@ -175,8 +177,8 @@ impl fmt::Debug for PostgresStore {
 ///
 /// # Cancel safety
 ///
-/// Every future may be dropped. In this case its connection is closed, and the transaction ends without a commit unless
-/// the `COMMIT` was already sent.
+/// If a future is dropped, its connection is closed, and the transaction ends without a commit unless the `COMMIT` was
+/// already sent.
 impl Store for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"
@@ -328,7 +330,7 @@ impl Store for PostgresStore {
     }
 }
 
-/// Runs an operation with a deadline, because a silent network would let it wait for ever.
+/// Runs an operation with a deadline, because the operation would wait for ever in a network that has become silent.
 async fn within<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let limit = time_limit::for_operation();
     timeout(limit, operation).await.unwrap_or_else(|_| {

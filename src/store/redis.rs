@@ -6,7 +6,7 @@
 //! crate `redis` is not used, because some of its connections stay broken. `connection.rs` replaces that manager.
 //!
 //! This store does not make Redis durable. After a flush, an eviction or a failover has lost records, the instances
-//! write back the part that they remember.
+//! write the records that they remember again.
 
 mod address;
 mod audit;
@@ -48,12 +48,12 @@ use crate::telemetry;
 /// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
 /// coordinator's poll finds changes. The address names one server, the [sentinels](Self::sentinel) of a master, or
 /// nodes of a [cluster](Self::cluster). Every new connection resolves the name again or asks the sentinels again, so
-/// that the connection follows the master. The audit is the stream `circuit_breaker:audit`, which keeps the newest
-/// 10 000 rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row that is sent
-/// again is not appended again.
+/// that the connection follows the master. The stream `circuit_breaker:audit` is the audit, and keeps the newest 10 000
+/// rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row that is sent twice is
+/// appended once.
 ///
 /// The [guide](crate::guide::stores#rights) lists the rights that a separate Redis user needs. A client that may only
-/// publish to the channel can cause loads, at most 20 a second for each instance, and cannot change a circuit.
+/// publish to the channel cannot change a circuit. Such a client can cause at most 20 loads a second for each instance.
 ///
 /// One connection serves all operations, or one connection to each node of a cluster. Each watch has its own
 /// connection. The first operation opens the connection. The connection is replaced when it breaks, and when three
@@ -98,11 +98,11 @@ impl RedisStore {
     /// `?prefix=orders` is the same as [`prefix`](Self::prefix).
     ///
     /// The scheme `rediss` or `valkeys` selects TLS, which needs the feature `tls-rustls`. The certificate of the
-    /// server is verified with the public CAs, or only with those in the file of `?ca=FILE`. `?cert=FILE&key=FILE`
+    /// server is verified with the public CAs, or only with the CAs in the file of `?ca=FILE`. `?cert=FILE&key=FILE`
     /// names a client certificate. All files are in PEM format, and are read again for each new connection.
     ///
     /// [`sentinel`](Self::sentinel) describes the addresses that begin with `redis-sentinel://`, and
-    /// [`cluster`](Self::cluster) those that begin with `redis-cluster://`. `rediss-sentinel://` and
+    /// [`cluster`](Self::cluster) the addresses that begin with `redis-cluster://`. `rediss-sentinel://` and
     /// `rediss-cluster://` are the same with TLS.
     ///
     /// If a password would go to another host without TLS, a warning is logged.
@@ -115,8 +115,8 @@ impl RedisStore {
         Ok(Self::of(Source::from_url(url)?))
     }
 
-    /// Creates the store with a client. A client can have settings that an address cannot express, for example
-    /// certificates that are not in files, or options of the TCP connection. Does not connect and needs no runtime.
+    /// Creates the store with a client. A client can have settings that an address cannot express. Examples are
+    /// certificates that are not in files, and options of the TCP connection. Does not connect and needs no runtime.
     ///
     /// Use `TcpSettings::set_nodelay(true)`, because a command would otherwise wait for the answer to an earlier
     /// command.
@@ -127,22 +127,23 @@ impl RedisStore {
 
     /// Creates the store of the master that sentinels name. Does not connect and needs no runtime.
     ///
-    /// `urls` are addresses of sentinels, `redis://host:26379`, and `master` is the name by which they know the master.
-    /// User, password, database and the parameters of [`new`](Self::new) are those of the master, and must be equal in
-    /// all addresses. The parameters `sentinel_user` and `sentinel_pass` are the user and the password of the
-    /// sentinels, which have none by default. With `rediss://` the connections to the sentinels and to the master use
-    /// TLS.
+    /// `urls` are addresses of sentinels, `redis://host:26379`, and `master` is the name by which the sentinels know
+    /// the master. User, password, database and the parameters of [`new`](Self::new) belong to the master, and must be
+    /// equal in all addresses. The parameters `sentinel_user` and `sentinel_pass` are the user and the password of the
+    /// sentinels. Default: no user and no password. With `rediss://` the connections to the sentinels and to the master
+    /// use TLS.
     ///
-    /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
+    /// The same store as one address, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-sentinel://[user:password@]host:26379,host:26379/MASTER[/database]`.
     ///
-    /// Before each new connection, also before that of a watch, the store asks all sentinels for the master, and then
-    /// the master for its role.
+    /// Before each new connection, the store asks all sentinels for the master, and then the master for its role. The
+    /// connection of a watch is no exception.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new). Also `Refused` if there is no address, if
-    /// there are more than 32 addresses, or if the name is not 1 to 100 letters, digits and `.`, `_` and `-`.
+    /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new). Also `Refused` if there is no address, or
+    /// if there are more than 32 addresses. The name must have 1 to 100 letters, digits and `.`, `_` and `-`, and is
+    /// refused otherwise.
     ///
     /// # Examples
     ///
@@ -161,18 +162,18 @@ impl RedisStore {
     /// Creates the store of a cluster. Does not connect and needs no runtime.
     ///
     /// `urls` are addresses of some nodes, `redis://host:6379`, from which the store learns the other nodes. User,
-    /// password and the parameters of [`new`](Self::new) are those of all nodes, and must be equal in all addresses.
-    /// The database is 0. With `rediss://` the connections to all nodes use TLS.
+    /// password and the parameters of [`new`](Self::new) belong to all nodes, and must be equal in all addresses. The
+    /// database is 0. With `rediss://` the connections to all nodes use TLS.
     ///
-    /// The same in one text, for [`new`](Self::new), settings and `circuitctl`:
+    /// The same store as one address, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-cluster://[user:password@]host:6379,host:6379`.
     ///
     /// If a node is down or hangs, operations on the names of its slots fail as
-    /// [`Refused`](super::StoreErrorKind::Refused), so that the registry still loads and writes the other names. A
-    /// write without an answer fails as [`TimedOut`](super::StoreErrorKind::TimedOut), and does not delay writes of
-    /// other names either. The time of an answer is the time of the node that answered, or the earliest time if several
-    /// nodes answered. Therefore synchronise the clocks of the nodes to within a second. A watch uses one of the nodes,
-    /// and the next node after an error.
+    /// [`Refused`](super::StoreErrorKind::Refused). The registry still loads and writes the other names. A write
+    /// without an answer fails as [`TimedOut`](super::StoreErrorKind::TimedOut), and does not delay writes of other
+    /// names either. The time of an answer is the time of the node that answered, or the earliest time if several nodes
+    /// answered. Therefore synchronise the clocks of the nodes to within a second. A watch uses one of the nodes, and
+    /// the next node after an error.
     ///
     /// # Errors
     ///
@@ -211,17 +212,17 @@ impl RedisStore {
     }
 
     /// Sets the prefix of all keys and of the channel, so that several applications can share one database. With the
-    /// prefix `orders` the record of a circuit is at `orders:circuit_breaker:NAME:state`. Default: none, or the
-    /// parameter `prefix` of the address, which this method replaces.
+    /// prefix `orders` the record of a circuit is at `orders:circuit_breaker:NAME:state`. Default: the parameter
+    /// `prefix` of the address, and otherwise no prefix. This method replaces the parameter.
     ///
     /// Stores with different prefixes do not see each other's circuits, even if one prefix begins with the other. Call
     /// this method before the first operation, because the store gets a new connection.
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if the prefix is empty or has more than 100 bytes, or has other
-    /// characters than ASCII letters, digits and `.`, `_`, `-`, `/` and `:`. Also `Refused` if the prefix begins or
-    /// ends with `:`, or contains `circuit_breaker`.
+    /// [`Refused`](super::StoreErrorKind::Refused) if the prefix is empty or has more than 100 bytes. Only ASCII
+    /// letters, digits and `.`, `_`, `-`, `/` and `:` are allowed. Also `Refused` if the prefix begins or ends with
+    /// `:`, or contains `circuit_breaker`.
     ///
     /// # Examples
     ///

@@ -1,7 +1,7 @@
-//! The tables of the SQL stores, as the text of their definitions and as a check that a database has them.
+//! The definitions of the tables of the SQL stores, and a check that a database has these tables.
 //!
-//! This crate has no migrator, because the application may have its own, and two migrators would conflict. The
-//! definitions are idempotent, so that a store can run them at its start. The files in `docs/schema/` hold the same
+//! This crate has no migration tool, because such a tool could conflict with the migration tool of the application. The
+//! definitions are idempotent, so that a store can run them at each start. The files in `docs/schema/` hold the same
 //! definitions. An application that manages its database by migrations copies these files, and uses
 //! [`SchemaMode::Verify`].
 
@@ -27,8 +27,8 @@ pub(super) struct Table {
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 impl Table {
-    /// Returns an error if the table lacks one of the needed columns. `found` has the names of the present columns, and
-    /// is empty if there is no such table.
+    /// Returns an error if the table lacks a needed column. `found` has the names of the present columns, and is empty
+    /// if the table does not exist.
     pub(super) fn verify(&self, found: &[String], place: &str) -> Result<(), StoreError> {
         if found.is_empty() {
             return Err(StoreError::refused(format!("{place} has no table `{}`", self.name)));

@@ -1,8 +1,9 @@
-//! The conversions that both SQL stores share, from a record to the columns of its row and from bytes to text columns.
+//! The conversions that the two SQL stores share. They turn a record into the columns of its row, and bytes into text
+//! columns.
 //!
-//! The stored bytes of a record are authoritative, and the other columns are for people. Therefore no value of the
-//! other columns makes a write fail. Bytes that do not decode get the state `unknown`, and a number that is too large
-//! for its column becomes null. Each store has its own statements.
+//! A load reads only the bytes of the record. The other columns are for people, so no value of these columns makes a
+//! write fail. Bytes that do not decode get the state `unknown`, and a number that is too large for its column becomes
+//! null. Each store has its own statements.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,7 @@ use super::{AuditRow, Etag, StoreError, Write, check_length};
 use crate::random;
 use crate::record::{CircuitRecord, Timestamp};
 
-/// The columns of `circuit_breaker_states` that a record fills.
+/// The columns of the table `circuit_breaker_states` that are computed from a record.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Columns {
     pub(super) state: &'static str,
@@ -24,10 +25,10 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Returns the columns for the record of this write, or [`UNKNOWN`](Self::UNKNOWN) if the bytes do not decode.
+    /// Returns the columns for the record in `write`, or [`UNKNOWN`](Self::UNKNOWN) if the bytes do not decode.
     pub(super) fn of(write: &Write) -> Self {
-        // The latest possible time is given as the present, so that a record with times of the future is decoded too.
-        // Only a load decides whether a record is valid.
+        // The latest possible time is passed as the present, so that a record with times in the future is decoded too.
+        // Only a load decides if a record is valid.
         let Ok(record) =
             CircuitRecord::decode_with_expired(&write.name, &write.bytes, Timestamp::from_millis(u64::MAX))
         else {
@@ -58,7 +59,8 @@ impl Columns {
     };
 }
 
-/// Returns the milliseconds of a time, but at most the end of the year 9999, because dates of SQLite end there.
+/// Returns a time in milliseconds. A time after the year 9999 becomes the end of that year, because dates of SQLite end
+/// there.
 pub(super) fn bounded(time: Timestamp) -> i64 {
     signed(time.min(LATEST).as_millis())
 }
@@ -68,13 +70,14 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Reverses [`signed`]. Null and negative numbers, which this crate never writes, become zero.
+/// Converts a number back that [`signed`] has converted. Null and negative numbers, which this crate never writes,
+/// become zero.
 pub(super) fn unsigned(number: Option<i64>) -> u64 {
     number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
 }
 
 /// Returns the record of a write as text. Refuses bytes that are not UTF-8, and a NUL in the record or in the name,
-/// because a text column can hold neither.
+/// because a text column cannot hold them.
 pub(super) fn text(write: &Write) -> Result<&str, StoreError> {
     check_length(write)?;
     let refused = |problem: &str| {
@@ -105,7 +108,7 @@ pub(super) fn without_nul(rows: &[AuditRow]) -> Cow<'_, [AuditRow]> {
     rows
 }
 
-/// Creates an etag of 128 random bits, so that no two versions share an etag.
+/// Creates an etag of 128 random bits, so that different versions of a record have different etags.
 pub(super) fn new_etag() -> Etag {
     Etag::new(random::id())
 }

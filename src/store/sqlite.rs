@@ -1,13 +1,13 @@
 //! A store in an SQLite file, which is durable, needs no server, and is shared by the processes of one host.
 //!
-//! Every change is one statement, so that a change is never half done. No transaction first reads and then writes,
-//! because SQLite can refuse to let a reader become a writer, and then a wait does not help. A commit is on the disk
-//! before the operation returns (`synchronous = FULL`), because otherwise a power cut could undo the opening of a
-//! circuit. Such a commit costs about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. A
-//! second connection, which [`watch`](Store::watch) opens, checks five times a second for writes of other connections.
+//! Every change is one statement, so that a change is never half done. No transaction reads first and writes later,
+//! because SQLite can refuse the write of such a transaction without waiting for the lock. A commit is on the disk
+//! before the operation returns (`synchronous = FULL`). Otherwise a power cut could undo the opening of a circuit. A
+//! commit takes about 0.2 ms on an SSD, and sometimes 4 ms. One connection runs all operations. [`watch`](Store::watch)
+//! opens a second connection, which checks five times a second for writes of other connections.
 //!
-//! Each operation first checks that the path still leads to the open file. If the file was replaced or deleted, the new
-//! file is opened, so that the instances share one file again.
+//! Each operation first checks that the path still leads to the open file. If the file was replaced or deleted, the
+//! operation opens the file at the path, so that all instances use the same file again.
 //!
 //! Network file systems are not supported, because SQLite cannot rely on their locks.
 //!
@@ -39,7 +39,7 @@ use connection::{Entered, Lane};
 /// Keeps records in an SQLite file. Clones share one connection.
 ///
 /// The first operation opens the file. This operation also creates the file, its folder and the tables, unless
-/// [`schema`](Self::schema) sets another mode. After a failure the next operation tries again. If another process keeps
+/// [`schema`](Self::schema) sets another mode. If this fails, the next operation tries again. If another process keeps
 /// the file locked for half of the [`store_timeout`](crate::coordinator::RegistryBuilder::store_timeout) (1 s of the
 /// default 2 s), the operation fails as [`Unavailable`](super::StoreErrorKind::Unavailable).
 ///
@@ -48,13 +48,14 @@ use connection::{Entered, Lane};
 /// A new folder has the mode 0700, and the files in it 0600. In an existing folder, a new file gets the owner and the
 /// group of the folder if the process may set them. The file gets the mode of the folder without the rights to execute.
 /// A file that is a link, a pipe or a device is refused. A warning is logged once if every user may write to the folder
-/// or the file. On systems other than unix, the system sets the rights, and a replaced file is not noticed.
+/// or the file. On systems other than unix, the operating system sets the rights, and the store does not notice a
+/// replaced file.
 ///
 /// # A file that hangs
 ///
-/// One thread of the store runs one operation at a time, and sqlx has a thread for each connection to SQLite. If the
-/// caller has given up an operation whose work on the disk has run for 500 ms, further operations fail at once as
-/// `Unavailable`. A statement is interrupted soon after its operation was given up, or after one minute.
+/// The store runs one operation at a time on a thread, and sqlx has another thread for each connection. If the caller
+/// has dropped an operation whose work on the disk has run for 500 ms, further operations fail at once as
+/// `Unavailable`. SQLite interrupts a statement soon after the caller has dropped its operation, or after one minute.
 #[derive(Clone)]
 pub struct SqliteStore {
     lane: Arc<Lane>,
@@ -217,7 +218,7 @@ impl Store for SqliteStore {
         self.lane.run(list).await
     }
 
-    /// Reports the changed records at most about 200 ms after a change, even if this process made the change. Reports a
+    /// Reports each changed record within about 200 ms, even if this process made the change. Reports a
     /// [`Gap`](super::WatchEvent::Gap) after the file was replaced or deleted, and after each change of a file with
     /// more than 20 000 records.
     async fn watch(&self) -> Result<Option<Watch>, StoreError> {
@@ -260,8 +261,8 @@ impl Store for SqliteStore {
     }
 }
 
-/// Reads a record and its etag. A record that is too long is not read, so that the value of another program cannot fill
-/// the memory of this process.
+/// Returns the record and its etag from two columns of a row. The SQL statement leaves out a record that is too long,
+/// so that the value of another program cannot fill the memory of this process.
 fn versioned(row: &SqliteRow, first: usize) -> Result<Versioned, sqlx::Error> {
     let bytes: Option<Vec<u8>> = row.try_get(first)?;
     let etag = Etag::new(lossy(row, first + 1)?.unwrap_or_default());
@@ -288,8 +289,8 @@ fn audited(row: &SqliteRow) -> Result<AuditRow, sqlx::Error> {
     })
 }
 
-/// Selects a text column, or a note in its place if the text is longer than any text of this crate. The expression ends
-/// with a comma.
+/// Selects a text column. If the text is longer than any text of this crate, the expression gives `(too long)` instead.
+/// The expression ends with a comma.
 macro_rules! bounded_text {
     ($column:literal) => {
         concat!("CAST(CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END AS BLOB),")
@@ -324,8 +325,8 @@ const CURRENT: &str = concat!(
 );
 const LIST: &str = "SELECT CAST(service AS BLOB) FROM circuit_breaker_states WHERE octet_length(service) <= 200
     ORDER BY service";
-/// Selects the etags for the watch. The limit is one row more than the watch compares, so that the watch notices a
-/// table with too many rows.
+/// Selects the names and etags of the records, for the watch. The `LIMIT` is one above the number of rows that the
+/// watch can compare, so that the watch notices a table with too many rows.
 const ETAGS: &str = concat!(
     "SELECT CAST(service AS BLOB), ",
     version!(),
@@ -358,7 +359,7 @@ const APPEND: &str =
         strftime('%Y-%m-%dT%H:%M:%fZ', min(value ->> 'timestamp', ?2) / 1000.0, 'unixepoch'),
         CAST(value ->> 'generation' AS INTEGER), value ->> 'instance'
     FROM json_each(?1) WHERE true ORDER BY key ON CONFLICT (id) DO NOTHING";
-// Only another program can have written a text that is too long. Such a text must not fill the memory of this process.
+// A text that is too long comes from another program, and must not fill the memory of this process.
 const AUDIT: &str = concat!(
     "SELECT ",
     bounded_text!("id"),
@@ -372,7 +373,8 @@ const AUDIT: &str = concat!(
         AND (?4 IS NULL OR \"user\" = ?4)
     ORDER BY number DESC LIMIT ?3"
 );
-// The statement checks only the oldest rows, so that no writer waits for long, however many rows there are.
+// The statement checks only the 5 000 oldest rows. Therefore other writers do not wait for long, even if the table has
+// many rows.
 const TRIM: &str = "DELETE FROM circuit_breaker_audit WHERE number IN (SELECT number FROM
         (SELECT number, \"timestamp\" FROM circuit_breaker_audit ORDER BY number LIMIT 5000)
     WHERE \"timestamp\" < strftime('%Y-%m-%dT%H:%M:%fZ', ?1 / 1000.0, 'unixepoch'))";

@@ -1,10 +1,10 @@
 //! A store of two tiers, which puts a fast store in front of a durable one, such as Redis in front of SQL.
 //!
-//! While the fast tier answers, the fast tier decides about each write. The durable tier gets settled changes
-//! (transitions, acts, states of instances) at once, and counts once a minute. The durable tier is read only for values
-//! that the fast tier lacks, and for comparisons of the tiers. Therefore the durable tier costs little. There is no
-//! task and no queue. Each name has a note of the changes that the durable tier may still lack. The regular loads of a
-//! registry copy these changes.
+//! While the fast tier answers, the fast tier accepts or rejects each write. The durable tier gets transitions, acts of
+//! operators and states of instances at once, and counts once a minute. The store reads the durable tier only for
+//! records that the fast tier lacks, and to compare the tiers. Therefore the durable tier has little work. The store
+//! has no task and no queue. For each circuit name, a note says which changes the durable tier may still lack. The
+//! regular loads of a registry copy these changes.
 
 mod members;
 mod notes;
@@ -55,7 +55,7 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 ///
 /// If the future of a write is dropped after its change to the fast tier, a later load copies the change to the durable
 /// tier. If the future of a `delete` is dropped between the deletions in the two tiers, only the durable record is
-/// deleted. The record still counts as present, so repeat the `delete`.
+/// deleted. The fast tier still has the record, so repeat the `delete`.
 ///
 /// # Examples
 ///
@@ -99,14 +99,14 @@ impl<Fast, Durable> Clone for TieredStore<Fast, Durable> {
 }
 
 impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
-    /// Applies a function to the note about a name (the known content of both tiers), and returns the result. Returns
-    /// `None` if there is no room for another note.
+    /// Applies a function to the note on a name, and returns the result. The note has the known content of the two
+    /// tiers. Returns `None` if the name has no note and there is no room for another note.
     fn note<T>(&self, name: &str, note: impl FnOnce(&mut Note) -> T) -> Option<T> {
         self.notes.lock().on(name).map(note)
     }
 
-    /// Copies a write of the fast tier to the durable tier, if the durable tier must have the change now. Returns true
-    /// if the durable tier has the change, or need not have it now.
+    /// Copies a write from the fast tier to the durable tier, unless the change can wait. Returns false only if this
+    /// copy has failed.
     async fn applied(&self, write: &Write, etag: &Etag, now: Timestamp) -> bool {
         let value = Versioned { bytes: write.bytes.clone(), etag: etag.clone() };
         let here = self.clock.now();
@@ -116,12 +116,12 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         !must_settle || self.settle(&copy, durable_limit()).await
     }
 
-    /// Writes to the durable tier, while the fast tier does not answer.
+    /// Writes to the durable tier in place of the fast tier, which does not answer.
     async fn write_durable(&self, write: &Write) -> Result<Written, StoreError> {
         let expected = match write.expected.as_ref().map(untagged) {
             Some((FAST, _)) => {
-                // The etag belongs to the fast tier, so the writer has not seen the durable record. The result is a
-                // conflict, which has the durable record.
+                // The etag belongs to the fast tier, so the writer has not seen the record in the durable tier.
+                // Therefore the result is a conflict with the durable record.
                 let (current, now) = self.load_one(&write.name).await?;
                 return Ok(Written::Conflict { current: current.map(|current| tagged(DURABLE, current)), now });
             }
@@ -177,8 +177,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         match shared.durable.run("load", durable_limit(), shared.durable.store.load_many(names)).await {
             Ok(loaded) => Ok(all_tagged(loaded)),
             Err(error) if tried => Err(error),
-            // The fast tier was skipped because of its pause. The fast tier is tried now, because the durable tier has
-            // failed too.
+            // The fast tier was not tried, because it was in its pause after a failure. The durable tier has failed
+            // too, so the fast tier is tried now.
             Err(error) => {
                 let answer = shared.fast.run("load", fast_limit(), shared.fast.store.load_many(names)).await;
                 let loaded = answer.map_err(|_| error)?;
@@ -228,7 +228,7 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let same = match untagged(etag) {
             (FAST, etag) => fast_has.as_ref().is_some_and(|kept| kept.etag == etag),
             // The etag belongs to the durable tier. Since the caller's load, the durable record may have been copied to
-            // the fast tier. If the fast tier has a record, both tiers must have the same bytes.
+            // the fast tier. If the fast tier has a record, this record must have the same bytes as the durable record.
             (_, etag) => {
                 durable_has.as_ref().is_some_and(|kept| kept.etag == etag)
                     && fast_has
@@ -240,7 +240,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
             return Ok(false);
         }
         let mut deleted = true;
-        // The record in the fast tier is deleted last, because a record counts as present while the fast tier has it.
+        // The record in the fast tier is deleted last. If this deletion fails, loads still find the record, and the
+        // caller can repeat the `delete`.
         if let Some(kept) = durable_has {
             deleted = durable.run("delete", durable_limit(), durable.store.delete(name, &kept.etag)).await?;
         }
@@ -285,7 +286,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
             fast.run("watch", fast_limit(), fast.store.watch()),
             durable.run("watch", durable_limit(), durable.store.watch())
         );
-        // If a tier could not begin to watch, the merged watch ends after a while, so that the coordinator tries again.
+        // If the watch of one tier could not begin, the merged watch ends after a while. The coordinator then begins to
+        // watch the two tiers again.
         let ends = (fast.is_err() || durable.is_err()).then_some(WATCH_AGAIN);
         let (fast, durable) = match (fast, durable) {
             (Err(_), Err(error)) | (Err(error), Ok(None)) | (Ok(None), Err(error)) => return Err(error),
@@ -313,11 +315,11 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
     }
 }
 
-/// Marks the etags of an answer as etags of the durable tier.
+/// Marks each etag in an answer of the durable tier as an etag of this tier.
 fn all_tagged(mut loaded: Loaded) -> Loaded {
     loaded.entries = loaded.entries.into_iter().map(|entry| Some(tagged(DURABLE, entry?))).collect();
     loaded
 }
 
-/// The time for which one tier is watched alone, after the watch of the other tier could not begin.
+/// The time after which a watch of only one tier ends, so that the coordinator tries again to watch the two tiers.
 const WATCH_AGAIN: Duration = Duration::from_secs(30);

@@ -1,8 +1,9 @@
-//! The time limit of the operation under way, from which stores derive their own limits.
+//! The time limit of the present operation on a store. The store computes its inner limits from this limit.
 //!
-//! The caller of a store sets the limit of each operation. The limits inside a store, for a connection or a statement,
-//! are parts of that limit. Constant limits would make a distant server unusable, whatever limit the user sets. The
-//! limit belongs to the task of the operation, so that one store can serve callers with different limits.
+//! The caller sets the limit of each operation. The inner limits of a store, such as for a connection or a statement,
+//! are fractions of this limit. With constant inner limits, a longer limit of the caller could not make a distant
+//! server usable. The limit is local to the task of the operation, so that one store can serve callers with different
+//! limits.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(crate) async fn answer_within<T>(
     answer.unwrap_or_else(|_| Err(StoreError::no_answer_within(limit)))
 }
 
-/// Returns the limit of the operation under way, or the default limit if the caller sets none.
+/// Returns the time limit of the operation under way, or the default limit if the caller has set no limit.
 pub(crate) fn limit() -> Duration {
     LIMIT.try_with(|limit| *limit).unwrap_or(STORE_TIMEOUT)
 }
@@ -46,8 +47,8 @@ pub(super) fn for_connection() -> Duration {
     limit() / 10 * 8
 }
 
-/// Returns the description of a part of the limit, for an error. Call this function in the task of the operation,
-/// because the limit belongs to that task.
+/// Returns a text for an error, with the time `part` of the limit and the whole limit. Call this function in the task
+/// of the operation, because the limit is local to that task.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn described(part: Duration) -> String {
     format!("within {part:?} (the store timeout is {:?}, and a distant server needs a larger one)", limit())

@@ -1,4 +1,4 @@
-//! The files of certificates, and the errors of TLS, which the stores with a server share.
+//! The certificate files and the TLS errors of all stores that connect to a server.
 //!
 //! A refused certificate and an unusable file are problems that last until an operator corrects them. Therefore the
 //! kind of the error is `Refused`, and the error names the file.
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use crate::store::StoreError;
 
-/// A file in PEM format that a parameter of an address or an environment variable names.
+/// A file in PEM format, which is named by a parameter of an address or by an environment variable.
 #[derive(Debug, Clone)]
 pub(super) struct Pem {
     name: &'static str,
@@ -48,7 +48,7 @@ impl Pem {
     pub(super) fn read(&self) -> Result<Vec<u8>, StoreError> {
         let refused = |problem: &str| StoreError::refused(format!("{self} {problem}"));
         let mut bytes = Vec::new();
-        // The type is checked first, because the opening of a pipe would wait for a writer.
+        // The type of the file is checked first, because opening a pipe would wait for a writer.
         let read = std::fs::metadata(&self.path).and_then(|metadata| {
             if !metadata.is_file() {
                 return Err(std::io::Error::other("it is not a regular file"));
@@ -73,8 +73,8 @@ impl fmt::Display for Pem {
     }
 }
 
-/// Returns a description if the error is the refusal of a certificate, and otherwise `None`. `store` is the name of the
-/// server, and `ca` the file with the CA that verifies its certificate.
+/// Returns a description of the error if a certificate was refused, and `None` for any other error. `store` is the name
+/// of the server. `ca` is the file with the CA that verifies the certificate of the server.
 #[cfg(feature = "tls-rustls")]
 pub(super) fn refusal(store: &str, ca: Option<&Pem>, error: &(dyn std::error::Error + 'static)) -> Option<String> {
     use std::sync::Arc;
@@ -121,14 +121,14 @@ pub(super) fn refusal(_: &str, _: Option<&Pem>, _: &(dyn std::error::Error + 'st
     None
 }
 
-/// Logs that a password would go to another host whose certificate is not verified.
+/// Logs a warning that the password goes to another host whose certificate is not verified.
 pub(super) fn warn_of_password(store: &str, remedy: &str) {
     crate::telemetry::lines::warn(format_args!(
         "the password for {store} goes to another host whose certificate is not verified: use {remedy}"
     ));
 }
 
-/// Returns true if the host in an address is the host of this process.
+/// Returns true if the host in an address is the machine of this process.
 pub(super) fn is_this_host(host: &str) -> bool {
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host.is_empty()

@@ -1,15 +1,15 @@
 //! The channel on which a store reports changes to the coordinator.
 //!
-//! A report is a hint, because other programs can send it, and because it may be late or repeated. The receiver loads
-//! the record, so that only the content of the store itself can change a circuit.
+//! A report is only a hint, because a report may be late, repeated, or sent by another program. The receiver loads the
+//! record from the store, so that a report alone cannot change a circuit.
 //!
-//! The channel has a bound, so that a flood of changes cannot fill the memory. Events that do not fit are dropped, and
-//! one gap replaces all of them. A gap makes the receiver load everything, so that no dropped event is needed. A store
-//! can also report a gap itself.
+//! The channel is bounded, so that a flood of changes cannot fill the memory. Events that do not fit are dropped, and a
+//! single gap event replaces them. After a gap, the receiver loads all records, so that no dropped event is needed. A
+//! store can also report a gap itself.
 //!
-//! While a watch lives, the coordinator seldom polls a circuit that is closed and that no operator holds. Therefore a
-//! store of this crate that cannot report changes for a while interrupts its watch, and the next gap ends the
-//! interruption. A store that an application implements ends its watch instead.
+//! While a watch works, the coordinator seldom polls the circuits that are closed and not held by an operator.
+//! Therefore a store must not keep a watch that misses changes. A store of this crate interrupts the watch, and the
+//! next gap ends the interruption. A store that an application implements ends its watch instead.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -30,8 +30,8 @@ use crate::sync::{AtomicBool, Relaxed};
 
 /// The importance of a write for other instances. Each write has a hint, which the store sends to its watches.
 ///
-/// A hint only decides how soon an instance loads a record. Other programs can send hints, too. Therefore a forged hint
-/// causes at most a needless load, or delays a load until the next poll.
+/// A hint decides only how soon an instance loads a record. Therefore a false hint from another program can cause a
+/// needless load, or delay a load until the next poll, but no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Hint {
@@ -41,8 +41,8 @@ pub enum Hint {
     /// The write publishes a state of the writer, and no act of an operator. An instance loads the record at once if
     /// the state can matter for its circuit.
     Transition,
-    /// The write contains an act of an operator, or its content is unknown. Every instance loads the record at once. A
-    /// store that knows nothing about a change reports this hint.
+    /// The write contains an act of an operator, or the content of the write is unknown. Every instance loads the
+    /// record at once. A store that knows nothing about a change reports this hint.
     #[default]
     Any,
 }
@@ -56,8 +56,8 @@ pub enum WatchEvent {
     Changed {
         /// The name whose value has changed.
         name: String,
-        /// The version of the new value. `None` if the value was deleted, or if the store reports only names. The
-        /// receiver loads the value, unless the receiver has this version already.
+        /// The etag of the new value. `None` if the value was deleted, or if the store reports only names. The receiver
+        /// loads the value, unless the receiver already has the version with this etag.
         etag: Option<Etag>,
         /// The hint of the write. [`Hint::Any`] if the store reports none.
         hint: Hint,
@@ -78,7 +78,7 @@ enum Source {
     Parts { parts: Vec<Part>, until: Option<Pin<Box<Sleep>>> },
 }
 
-/// A watch that is a part of a merged watch, and the function that translates its events for the merged watch.
+/// One part of a merged watch, and the function that translates the events of this part for the merged watch.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) watch: Watch,
@@ -101,9 +101,9 @@ impl Watch {
         Self::channel_with(Arc::default())
     }
 
-    /// Creates a channel on which the events of another watch are forwarded. While the other watch is interrupted, the
-    /// new watch is interrupted too. The forwarder reports a gap by [`WatchSender::lose`], because [`WatchSender::gap`]
-    /// would end an interruption that began after the gap.
+    /// Creates a channel that forwards the events of the watch `other`. While `other` is interrupted, the new watch is
+    /// interrupted too. The forwarder reports a gap with [`WatchSender::lose`]. [`WatchSender::gap`] would also end an
+    /// interruption that began after the gap.
     #[cfg(feature = "test-util")]
     pub(super) fn channel_of(other: &Self) -> (WatchSender, Self) {
         Self::channel_with(match &other.0 {
@@ -119,11 +119,11 @@ impl Watch {
         (WatchSender { events, lost, is_interrupted }, Self(source))
     }
 
-    /// Returns true if the store reports every change at present. The merged watch of two tiers never counts as
-    /// complete, because the regular loads of a registry also compare the tiers and must not become rare.
+    /// Returns true if the store reports every change at present. For the merged watch of two tiers, always returns
+    /// false. The regular loads of a registry compare the tiers, so these loads must not become rare.
     pub(crate) fn is_complete(&self) -> bool {
         match &self.0 {
-            // Relaxed, because the flag guards no other memory. A thread that sees an interruption late misses no
+            // Relaxed, because the flag guards no other memory. A thread may see an interruption late, but misses no
             // change, because the gap after the interruption causes a load.
             Source::Channel { is_interrupted, .. } => !is_interrupted.load(Relaxed),
             Source::Parts { .. } => false,
@@ -145,14 +145,16 @@ impl Watch {
         self.poll_next(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// Merges several watches. The merged watch ends when the first of its parts ends, or after the time `ends_after`.
+    /// Merges several watches. The merged watch ends when one of its parts ends, at the latest after the time
+    /// `ends_after`.
     pub(super) fn merged(parts: Vec<Part>, ends_after: Option<Duration>) -> Self {
         Self(Source::Parts { parts, until: ends_after.map(|after| Box::pin(sleep(after))) })
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
         match &mut self.0 {
-            // The gap comes first, because the queued events are older than the load that the gap causes.
+            // A gap is returned before the queued events. The gap causes a load of all records, and the queued events
+            // are older than this load.
             Source::Channel { events, lost, .. } => match lost.poll_recv(cx) {
                 Poll::Ready(Some(())) => Poll::Ready(Some(WatchEvent::Gap)),
                 Poll::Ready(None) | Poll::Pending => events.poll_recv(cx),
@@ -173,8 +175,8 @@ impl Watch {
 }
 
 impl WatchSender {
-    /// Reports that the value of a name has changed. `etag` is the new version, if the store knows it. Never waits,
-    /// because an event that does not fit becomes a gap.
+    /// Reports that the value of a name has changed. `etag` is the new version, if the store knows it. This function
+    /// never waits. An event that does not fit into the channel becomes a gap.
     ///
     /// A name that is too long for a circuit is ignored, so that other programs cannot fill the memory.
     pub fn changed(&self, name: &str, etag: Option<Etag>) {
@@ -192,8 +194,8 @@ impl WatchSender {
         }
     }
 
-    /// Interrupts the watch. Until the next gap, changes may not be reported, and the coordinator polls as if there
-    /// were no watch.
+    /// Interrupts the watch. Until the next gap, reports of changes can be missing, and the coordinator polls as if
+    /// there were no watch.
     #[cfg_attr(
         not(any(feature = "file", feature = "sqlite", feature = "postgres", feature = "redis")),
         expect(dead_code, reason = "only stores outside the memory of this process lose their connection")
@@ -203,7 +205,8 @@ impl WatchSender {
         self.is_interrupted.store(true, Relaxed);
     }
 
-    /// Reports that changes may have been missed, and that changes are reported from now on.
+    /// Reports that changes may have been missed. The receiver then loads every record. From now on, the store must
+    /// report every change again.
     pub fn gap(&self) {
         // Relaxed, as in `is_complete`.
         self.is_interrupted.store(false, Relaxed);

@@ -1,17 +1,17 @@
-//! The seats of threads, which are small numbers that select the counts of each live thread.
+//! The seats of threads. A seat is two small numbers that select the counters of one live thread.
 //!
-//! A count that only one thread writes needs no atomic exchange. The seat of a thread selects the counts that only this
-//! thread writes. A seat has two numbers.
+//! A counter that only one thread writes needs no atomic exchange. Therefore each thread has its own counters, which
+//! the two numbers of its seat select.
 //!
-//! * The `number` is the lowest free number when the thread first counts. Therefore there are at most as many numbers
-//!   as threads that live at the same time.
-//! * The `index` selects the cell (counts) and the branch (reference count) of the thread in a spread circuit, which is
-//!   a circuit that several threads call often. A spread circuit has cells for a few threads only. Therefore a thread
-//!   takes an index only when it first calls a spread circuit. Otherwise threads that never call a spread circuit would
-//!   take indices away from other threads.
+//! * The `number` is the lowest number that is free when the thread first counts. Therefore there are at most as many
+//!   numbers as threads that live at the same time.
+//! * The `index` selects the cell (counters) and the branch (reference count) of the thread in a spread circuit, which
+//!   is a circuit that several threads call often. A spread circuit has cells for a few threads only. Therefore a
+//!   thread takes an index only at its first call of a spread circuit, and threads without such calls take no index.
 //!
-//! A thread returns both numbers when it ends. Numbers have a lock and indices have an atomic word. Both order the
-//! writes of a thread before the writes of the next thread with the same number or index.
+//! A thread returns its number and its index when the thread ends. A lock guards the free numbers, and an atomic word
+//! guards the free indices. They order the writes of a thread before the writes of the next thread with the same number
+//! or index.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -140,8 +140,8 @@ mod of_thread {
     static INDICES: LazyLock<Indices> = LazyLock::new(Indices::default);
 
     thread_local! {
-        // The seat is separate from the value with the destructor, so that a read needs no check and also works while
-        // the thread ends.
+        // `SEAT` has no destructor, so that a read needs no check and also works while the thread ends. `LEAVE` has the
+        // destructor instead.
         static SEAT: Cell<Seat> = const { Cell::new(Seat::UNTAKEN) };
         static LEAVE: Leave = const { Leave };
     }
@@ -150,7 +150,7 @@ mod of_thread {
 
     impl Drop for Leave {
         fn drop(&mut self) {
-            // A destructor that runs later may still make a call, which then counts without a seat.
+            // The destructor of another value may run later and make a call. This call is counted without a seat.
             let seat = SEAT.replace(Seat::NONE);
             if seat.index != NO_INDEX {
                 INDICES.leave(seat.index);

@@ -1,14 +1,14 @@
-//! The audit in the log, and the actions of audit rows such as `opened` or `superseded`.
+//! The log lines of the audit, and the names of the actions in audit rows, such as `opened` or `superseded`.
 //!
-//! Lines of the audit are `tracing` events with a target of their own, so that they can be kept longer than other logs.
-//! Each act of an operator on a circuit of a registry is one line with user and reason. A transition that the circuit
-//! makes by itself has no line here, because `telemetry::tracing` logs every transition. Texts of users are quoted and
-//! escaped, because a text could otherwise end the line or imitate a field.
+//! Lines of the audit are `tracing` events with a separate target, so that these lines can be kept longer than other
+//! logs. Each act of an operator on a circuit of a registry is one line with the user and the reason. Transitions that
+//! a circuit makes by itself are not logged here, because `telemetry::tracing` logs every transition. Texts of users
+//! are quoted and escaped. Otherwise a text could end the line or imitate a field.
 
 use crate::state::{Reason, State, Transition};
 
-/// Logs one line of the audit. `user` is the operator of an act. `instance` is `None` if the registry has no
-/// store, because instances have names only in a store.
+/// Logs one line of the audit. `user` is the operator of an act. `instance` is the name of this instance, or `None` if
+/// the registry has no store.
 pub(crate) fn line(
     service: &str,
     action: &str,
@@ -37,7 +37,7 @@ pub(crate) fn act(circuit: &str, edge: &Transition) {
     }
 }
 
-/// Returns true if a row with the given action is a transition that a circuit made by itself.
+/// Returns true if `action` is the action of a transition that a circuit made by itself.
 #[cfg(feature = "store")]
 pub(crate) fn is_automatic(action: &str) -> bool {
     [OPENED, HALF_OPENED, CLOSED, RELEASED].contains(&action)
@@ -55,8 +55,8 @@ pub(crate) fn summary(edge: &Transition) -> (&'static str, Option<&str>, String)
 /// Returns the action of a transition that the circuit made by itself.
 const fn automatic(edge: &Transition) -> &'static str {
     match (edge.from.state, edge.to.state) {
-        // A failure of a call from before the opening can extend the open state by a transition from open to open. The
-        // audit reports this transition as an opening.
+        // A call that began before the opening can fail during the open state. The failure can extend the open state by
+        // a transition from open to open, which the audit reports as an opening.
         (_, State::Open) if matches!(edge.reason, Reason::AtOnce) => OPENED,
         (State::Closed, State::Closed) | (State::Open, State::Open) | (State::HalfOpen, State::HalfOpen) => RELEASED,
         (_, State::Open) => OPENED,
@@ -65,18 +65,19 @@ const fn automatic(edge: &Transition) -> &'static str {
     }
 }
 
-/// The actions of transitions that circuits make by themselves. For an act of an operator, the action is `Act::as_str`.
+/// The next three constants are the actions of transitions that circuits make by themselves. The action for an act of
+/// an operator is `Act::as_str`.
 pub(crate) const OPENED: &str = "opened";
 pub(crate) const HALF_OPENED: &str = "half_opened";
 pub(crate) const CLOSED: &str = "closed";
-/// The action of a transition after which the state is the same, for example at the end of an operator's hold (a forced
+/// The action of a transition that does not change the state, for example at the end of an operator's hold (a forced
 /// opening or a disabling).
 const RELEASED: &str = "released";
-/// The action of an operator's order that a newer order replaced before the store received the older order.
+/// The action of an operator's order that did not reach the store before a newer order replaced this order.
 #[cfg(feature = "store")]
 pub(crate) const SUPERSEDED: &str = "superseded";
-/// The action of an operator's order to force open or disable a circuit for a limited time, if this time ended before
-/// the store could be reached.
+/// The action of an operator's order with a time limit (a forced opening or a disabling) that did not reach the store
+/// before its end.
 #[cfg(feature = "store")]
 pub(crate) const EXPIRED: &str = "expired";
 /// The action of a row that reports the number of rows that are missing in the audit.

@@ -1,7 +1,7 @@
-//! The metrics of evictions of keyed circuits, and the metrics and warnings of unguarded calls, which pass without a
-//! circuit.
+//! The metrics and warnings about keyed circuits. They report evictions of circuits, and unguarded calls, which are
+//! calls that pass without a circuit.
 //!
-//! `keyed::Circuits` limits the number of the warnings.
+//! `keyed::Circuits` limits the number of these warnings.
 
 use crate::sync::{AtomicBool, Relaxed};
 
@@ -17,7 +17,7 @@ pub(super) fn refresh() {
     #[cfg(feature = "metrics")]
     // Relaxed: a flag, publishes nothing.
     if IS_USED.load(Relaxed) {
-        // An increment of 0 shows an exporter that the series is not idle.
+        // An increment of 0 keeps an exporter from dropping the series as idle.
         metrics::counter!(EVICTIONS).increment(0);
         for reason in UNGUARDED_BECAUSE {
             metrics::counter!(UNGUARDED, "reason" => reason).increment(0);
@@ -31,7 +31,7 @@ pub(crate) fn evicted() {
     metrics::counter!(EVICTIONS).increment(1);
 }
 
-/// Counts a call that passes unguarded. `reason` is one of `UNGUARDED_BECAUSE`.
+/// Counts a call that passes unguarded (without a circuit). `reason` is one of `UNGUARDED_BECAUSE`.
 pub(crate) fn unguarded(reason: &'static str) {
     #[cfg(feature = "metrics")]
     metrics::counter!(UNGUARDED, "reason" => reason).increment(1);
@@ -39,9 +39,9 @@ pub(crate) fn unguarded(reason: &'static str) {
     let _unused = reason;
 }
 
-/// Warns that calls of new keys pass unguarded (without a circuit). Without `registry`, the reason is that operators
-/// hold nearly all circuits, and such circuits are never evicted. With `registry`, the reason is that the registry has
-/// reached this number of circuits, which is its limit.
+/// Logs a warning that calls of new keys pass unguarded (without a circuit). If `registry` is given, the registry has
+/// reached this limit of its circuits. Otherwise operators hold nearly all keyed circuits, and held circuits are never
+/// evicted.
 pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u64) {
     #[cfg(feature = "tracing")]
     match registry {
@@ -60,8 +60,8 @@ pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u
     let _unused = (prefix, keys, registry, passed);
 }
 
-/// Warns that the settings of a key were refused, so that its calls pass unguarded. Logs nothing if `may_warn` is
-/// false.
+/// Logs a warning that the settings of a key were refused, and that calls of this key pass unguarded. Logs nothing if
+/// `may_warn` is false.
 pub(crate) fn refused(name: &str, why: &str, may_warn: bool) {
     #[cfg(feature = "tracing")]
     if may_warn {
@@ -81,5 +81,5 @@ const EVICTIONS: &str = "circuit_breaker_evictions_total";
 #[cfg(feature = "metrics")]
 const UNGUARDED: &str = "circuit_breaker_unguarded_calls_total";
 
-/// True as soon as the process has keyed circuits.
+/// True after the process has created keyed circuits.
 static IS_USED: AtomicBool = AtomicBool::new(false);

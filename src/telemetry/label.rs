@@ -1,10 +1,10 @@
 //! The labels of keyed circuits in metrics, and the number of calls that a key needs for a label of its own.
 //!
-//! A recorder cannot remove a series, and a caller may choose the keys. Therefore a layer of keyed circuits gives a
-//! bounded number of labels, and gives none for a first call. All circuits begin with one shared label. A circuit gets
-//! its own label when its key was used often enough. The fewer labels are left, the more uses a label costs. Therefore
-//! the last labels go to the keys with the most traffic, and a caller who wants all labels must make as much traffic as
-//! these keys. A label that was given is never taken back, so that no series changes its circuit.
+//! A recorder cannot remove a series, and callers may be able to choose the keys. Therefore a layer of keyed circuits
+//! gives only a limited number of labels. All circuits begin with one shared label. A circuit gets its own label when
+//! its key was used often enough. The fewer labels are left, the more uses the next label costs. Therefore the last
+//! labels go to the keys with the most traffic, and a caller with invented keys gets these labels only with as much
+//! traffic. A circuit never loses its own label, so that no series changes its circuit.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ pub(crate) struct Labels {
     given: AtomicU64,
 }
 
-/// The label of one keyed circuit. The circuit shares a label with others until it gets its own.
+/// The label of one keyed circuit. The circuit shares a label with other circuits until it gets its own label.
 #[derive(Debug)]
 pub(crate) struct Label {
     labels: Arc<Labels>,
-    /// True if the circuit never gets a label, because its name is the shared label.
+    /// True if the circuit never gets its own label, because its name equals the shared label.
     is_shared_for_ever: bool,
     is_own: AtomicBool,
 }
@@ -43,7 +43,7 @@ impl Labels {
         })
     }
 
-    /// Returns true if `uses` reaches the price of the next label, and then takes this label out of the budget.
+    /// Takes a label from the budget if `uses` reaches the price of the next label. Returns true if a label was taken.
     fn take(&self, uses: u64) -> bool {
         // Relaxed for both: a count, publishes nothing.
         let enough = |given| (uses >= price(given, self.budget)?).then_some(given + 1);
@@ -64,7 +64,8 @@ impl Label {
         self.is_own.load(Relaxed)
     }
 
-    /// Gives the circuit its own label if `uses`, the number of uses of its key so far, is enough for a label.
+    /// Gives the circuit its own label if `uses` reaches the price of a label. `uses` is the number of uses of the
+    /// circuit's key so far.
     pub(crate) fn used(&self, uses: u64) {
         if uses >= FIRST_PRICE && !self.is_own() && !self.is_shared_for_ever && self.labels.take(uses) {
             // Relaxed, as in `is_own`. Two threads at the same time may take two labels for one circuit. The layer then
@@ -81,7 +82,7 @@ fn price(given: u64, budget: u64) -> Option<u64> {
     Some(FIRST_PRICE.saturating_mul(1_u64.checked_shl(2 * halvings).unwrap_or(u64::MAX)))
 }
 
-/// The number of uses that each of the first labels costs.
+/// The number of uses that each label in the first half of the budget costs.
 const FIRST_PRICE: u64 = 8;
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -1,5 +1,5 @@
-//! Limits for warnings that a store or a client can cause again and again: one line a minute, and 1000 characters a
-//! line.
+//! Limits for the warnings that a store or a client can cause. Each subject has at most one line a minute, and each
+//! line has at most 1000 characters.
 //!
 //! Without the limits, a store or a client could fill the log.
 
@@ -11,15 +11,15 @@ use crate::clock::Tick;
 /// Limits the log lines about one subject to one line a minute.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    /// The time from which the next line may be logged.
+    /// The earliest time at which the next line may be logged.
     next: Tick,
     /// The number of lines that were omitted since the last logged line.
     unlogged: u64,
 }
 
 impl Lines {
-    /// Returns the number of earlier lines that were omitted, if this line may be logged. Returns `None` if
-    /// this line must be omitted.
+    /// Returns `Some` if a line may be logged now, with the number of lines that were omitted since the last logged
+    /// line. Returns `None` if the line must be omitted.
     #[must_use = "the caller logs the line"]
     pub(crate) fn next(&mut self, now: Tick) -> Option<u64> {
         if now < self.next {
@@ -31,7 +31,7 @@ impl Lines {
     }
 }
 
-/// The end of a log line, which reports the number of omitted lines. The text is empty if no line was omitted.
+/// The end of a log line, with the number of omitted lines. The text is empty if no line was omitted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Omitted(pub(crate) u64);
 
@@ -41,7 +41,7 @@ impl fmt::Display for Omitted {
     }
 }
 
-/// Logs an event that needs attention, in one line of at most 1000 characters, because the message can contain texts of
+/// Logs a warning in one line of at most 1000 characters. The limit is needed because the message can contain texts of
 /// a store or a client.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]

@@ -1,16 +1,16 @@
-//! The observer for the `metrics` facade, which turns events into counters, gauges and histograms. The table of all
-//! metrics of a circuit is at [`MetricsObserver`]. A metric of a fact that no event reports needs an event first, see
+//! The observer that turns events into counters, gauges and histograms of the `metrics` facade. [`MetricsObserver`] has
+//! the table of all metrics of a circuit. Each metric comes from an event, so a new metric may need a new event in
 //! `event.rs`.
 //!
 //! A handle of the facade belongs to the recorder that was installed when the handle was registered. A handle that was
-//! registered before any recorder was installed never records. A registration for each call would cost ten times as
-//! much as the call. Therefore the observer keeps one set of handles for each recorder, finds the set by the address of
-//! the recorder, and registers the set when the circuit first uses the recorder. A refresh registers all handles anew,
-//! so that series that an exporter has dropped appear again.
+//! registered before the installation of a recorder records nothing. Registering a handle for each call would cost ten
+//! times as much time as the call. Therefore the observer keeps one set of handles for each recorder, and finds the set
+//! by the address of the recorder. The set is registered when the circuit first uses the recorder. A refresh registers
+//! all handles anew, so that series that an exporter has dropped appear again.
 //!
-//! A call takes a lock in this module only if the handles were refreshed since the last call of its thread, if its
-//! thread does not have the handles of the circuit at hand, or if the call causes a transition or a failure of a named
-//! kind. No code of a recorder runs under a lock.
+//! Most calls take no lock in this module. A call takes a lock if the handles were refreshed since the last call of its
+//! thread, or if its thread has no copy of the circuit's handles. A call also takes a lock if it causes a transition or
+//! a failure of a named kind. No code of a recorder runs under a lock.
 //!
 //! The file is longer than others, because the table of metrics is read together with the events that change them.
 
@@ -76,25 +76,25 @@ use under::Under;
 /// | `circuit_breaker_health_probes_total` | `result` | counter, from the first health probe: `passed`, `failed`, `timed_out`, `panicked` |
 ///
 /// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every
-/// counter whose labels are known in advance begins at 0, so that `increase()` sees the first event. Of the
-/// transitions, those that open the circuit or force it open begin at 0. A kind of failure that a classifier names
-/// appears with its first failure. The metrics of a fleet appear when a circuit under `Sharing::Quorum` or
-/// `Sharing::Follow` first knows the decision of the fleet. A circuit in a group has a second observer for the metrics
-/// of the group, unless the shipped observers are omitted. A probe is `unleased` if it ended without a lease while the
-/// fleet was not closed.
+/// counter whose labels are known in advance begins at 0, so that `increase()` sees the first event. The counters of
+/// transitions to open or forced open begin at 0 too. A failure kind that a classifier names appears with the first
+/// failure of this kind. The metrics of a fleet appear when a circuit under `Sharing::Quorum` or `Sharing::Follow`
+/// first knows the decision of the fleet. A circuit in a group has a second observer for the metrics of the group,
+/// unless the shipped observers are omitted. A probe is `unleased` if it ended without a lease while the fleet was not
+/// closed.
 ///
 /// Gauges change only with events. Without calls, `circuit_breaker_failures_1m` would keep an old value. Therefore
 /// refresh the metrics of the circuit before each scrape. A refresh also keeps the series of an exporter with an idle
 /// timeout alive, and registers anew the series that the exporter has dropped. A dropped counter begins at 0 again.
 ///
 /// Successes and rejections are reported in [sums](Event::Sums). A sum is recorded by the recorder of the thread that
-/// reports the sum. This matters only if threads have recorders of their own (`metrics::with_local_recorder`). In that
-/// case, refresh inside the scope of such a recorder.
+/// reports the sum. If threads have recorders of their own (`metrics::with_local_recorder`), refresh inside the scope
+/// of such a recorder.
 ///
 /// A recorder may be installed at any time. The observer identifies a recorder by its address. Therefore a test that
-/// drops a recorder and creates another should create a new circuit too. The handles of four recorders are kept. With a
-/// fifth recorder the numbers are right, but an event may register its metrics anew. Help texts are registered once for
-/// each recorder.
+/// drops a recorder and creates another should create a new circuit too. The observer keeps the handles of four
+/// recorders. With more recorders, the numbers are still right, but an event may have to register its metrics again.
+/// Help texts are registered once for each recorder.
 #[derive(Debug)]
 pub struct MetricsObserver {
     /// The metric handles under the circuit's own label. Not used while the circuit shares a label with other circuits.
@@ -116,14 +116,16 @@ pub struct MetricsObserver {
     /// The label of a keyed circuit, and the pool in which the circuit was created. A pool counts the circuits that
     /// share a label. If the bit `OWN` of `last` is set, the circuit has left the pool.
     pool: Option<Box<Pooled>>,
-    /// The pool's number of renewals (registrations of its handles anew) at the last refresh of the circuit.
+    /// The number of times that the pool had renewed its handles (registered the handles anew) at the last refresh of
+    /// this circuit.
     seen: AtomicU64,
-    /// The system load that a gauge showed last, as the bits of an `f64`. `NO_LOAD` if no load was shown.
+    /// The last value of the gauge of the system load, as the bits of an `f64`. `NO_LOAD` if the gauge was never set.
     load: AtomicU64,
 }
 
 impl MetricsObserver {
-    /// Returns an observer for one circuit. Two circuits must not share an observer, because their gauges would mix.
+    /// Returns an observer for one circuit. Two circuits must not share an observer, because they would overwrite each
+    /// other's gauges.
     #[must_use]
     pub fn new() -> Self {
         // The first standing (state and mode) is closed, because most circuits start closed. A circuit that starts in
@@ -144,8 +146,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Returns an observer for a circuit. `measures` is true if the circuit measures the durations of its calls. If the
-    /// circuit is keyed, `label` is its label, which it may share with other circuits.
+    /// Returns an observer for a circuit. `measures` is true if the circuit measures the durations of its calls. For a
+    /// keyed circuit, `label` is the label, which other circuits may share.
     pub(super) fn of(label: Option<&Arc<Label>>, measures: bool) -> Self {
         let mut observer = Self::new();
         observer.measures = measures;
@@ -211,7 +213,7 @@ impl MetricsObserver {
         // AcqRel: pairs with the exchange in `show`.
         let Ok(last) = self.last.fetch_update(AcqRel, Acquire, newer) else { return };
         // The value before the exchange decides if the pool or the circuit's own label shows the change. The label that
-        // this event read at its beginning may be out of date, and could make both show the change.
+        // this event read at its beginning may be out of date. With that label, a change could be shown twice.
         match self.pool.as_deref().filter(|_| !Last(last).is_own()) {
             Some(Pooled { pool, .. }) => {
                 pool.moved(Some(Last(last)), Some(news));
@@ -252,9 +254,9 @@ impl MetricsObserver {
         }
     }
 
-    /// Shows the share of the calls that the closed circuit admits. `None` means that the circuit has neither ramp nor
-    /// throttle. Then the gauge is set to 1, but only if a share was shown before. Circuits that share a label show no
-    /// share, because they would overwrite each other's gauge.
+    /// Sets the gauge of the share of the calls that the closed circuit admits. `share` is `None` if the circuit has
+    /// neither a ramp nor a throttle. In this case the gauge becomes 1 if it was set before. Circuits that share a
+    /// label do not have this gauge, because they would overwrite each other's value.
     fn show_share(&self, under: Under<'_>, share: Option<f64>) {
         if under.pool.is_some() || self.is_gone() {
             return;
@@ -268,8 +270,8 @@ impl MetricsObserver {
         }
     }
 
-    /// Shows the number of hanging calls. Circuits that share a label show no number, because they would overwrite each
-    /// other's gauge.
+    /// Sets the gauge of hanging calls. Circuits that share a label do not have this gauge, because they would
+    /// overwrite each other's value.
     fn show_hanging(&self, under: Under<'_>, hanging: Option<u64>) {
         if let (Some(hanging), None, false) = (hanging, under.pool, self.is_gone()) {
             // Relaxed: the flag publishes nothing.
@@ -292,14 +294,14 @@ impl MetricsObserver {
         Last(self.last.load(Relaxed)).is_gone()
     }
 
-    /// Sets the gauges of the circuit's own label to the newest standing. Sets them again if the standing has changed
-    /// meanwhile, so that the gauges show the newest standing in the end.
+    /// Sets the gauges of the circuit's own label to the newest standing. If another thread changes the standing
+    /// meanwhile, sets the gauges again, so that they show the newest standing in the end.
     fn show(&self, circuit: &str) {
         let mut shown = None;
         loop {
             // An exchange that changes nothing is used instead of a load. AcqRel: pairs with the exchange in `change`.
             // If the exchange in `change` is earlier, this exchange returns the new standing. If the exchange in
-            // `change` is later, its thread sets the gauges afterwards and overwrites the old standing.
+            // `change` is later, the thread in `change` sets the gauges afterwards and overwrites the old standing.
             let last = Last(self.last.fetch_max(0, AcqRel));
             if shown == Some(last) {
                 return;

@@ -1,4 +1,5 @@
-//! Metrics and log lines of stores: the counts and the durations of operations, failures and recoveries.
+//! Metrics and log lines of stores. They report the number and the durations of operations, and failures and
+//! recoveries.
 //!
 //! The failure of a cache is logged as a warning, and the failure of a durable store is logged as an error. The callers
 //! limit the number of their lines with [`Lines`](super::lines::Lines).
@@ -43,7 +44,7 @@ pub(crate) fn begin(store: &'static str) {
 pub(super) fn refresh() {
     #[cfg(feature = "metrics")]
     {
-        // Copied, so that no code of a recorder runs under the lock.
+        // The set is copied, so that no code of a recorder runs under the lock.
         let stores = STORES.lock().clone();
         stores.into_iter().for_each(register);
     }
@@ -54,14 +55,14 @@ fn register(store: &'static str) {
     for operation in OPERATIONS {
         for result in RESULTS {
             let labels = [("store", store), ("operation", operation), ("result", result)];
-            // An increment of 0 shows an exporter that the series is not idle.
+            // An increment of 0 keeps an exporter from dropping the series as idle.
             metrics::counter!(COUNT, &labels).increment(0);
         }
         drop(metrics::histogram!(DURATION, &[("store", store), ("operation", operation)]));
     }
 }
 
-/// Counts an operation of a store and records its duration. The result is `ok` or the kind of the error.
+/// Counts an operation of a store and records its duration. `result` is `ok` or the kind of the error.
 pub(crate) fn operation(store: &'static str, operation: &'static str, result: &'static str, took: Duration) {
     #[cfg(feature = "metrics")]
     {
@@ -130,7 +131,7 @@ const TARGET: &str = "circuit_breaker";
 #[cfg(feature = "metrics")]
 const OPERATIONS: [&str; 8] =
     ["load", "list", "compare_and_set", "delete", "append_audit", "trim_audit", "audit", "watch"];
-/// The results that are counted: success, and the kinds of errors.
+/// The results that are counted, which are success and the kinds of errors.
 #[cfg(feature = "metrics")]
 const RESULTS: [&str; 5] = ["ok", "unavailable", "timed_out", "refused", "corrupt"];
 #[cfg(feature = "metrics")]

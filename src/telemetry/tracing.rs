@@ -1,8 +1,8 @@
 //! The observer for logs, which writes transitions and summaries of rejections as `tracing` events.
 //!
-//! Each transition is one line for the person on call, with the new state, and its reason with the numbers. A single
-//! call is never logged, because an outage has thousands of failed calls. A summary of the rejected calls is logged at
-//! most every ten seconds.
+//! Each transition is one line for the operator on call, with the new state, the reason, and the numbers behind the
+//! reason. A single call is never logged, because an outage has thousands of failed calls. A summary of the rejected
+//! calls is logged at most every ten seconds.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::state::{Brief, Mode, Percent, Reason, Standing, State, Transition};
 
 /// Logs the events of a circuit as `tracing` events with the target `circuit_breaker`.
 ///
-/// These are warnings: a transition with which the circuit begins to reject calls, a summary of rejected calls, a
-/// suppressed opening, the beginning of load shedding, and the kill switch of the environment. Every other transition
-/// is logged as information. A restore is information, because a restored circuit entered its state before the restart.
-/// The registry logs the restore from a store, as one line with the name of the store. A transition in shadow mode is
-/// information, because no call is rejected. Single calls are not logged, and neither are failures that do not trip the
+/// The observer logs a warning when the circuit begins to reject calls, for a summary of rejected calls, for a
+/// suppressed opening, when load shedding begins, and for the kill switch of the environment. Every other transition is
+/// logged as information. A restore is information, because the circuit entered its state before the restart. The
+/// registry logs the restore from a store, as one line with the name of the store. A transition in shadow mode is
+/// information, because no call is rejected. The observer logs no single calls, and no failures that do not trip the
 /// circuit.
 ///
-/// The message of a transition is a sentence, with the text of the last failure. Its fields are `service`,
-/// `from`, `to`, `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with
-/// the meanings that [`Transition`] documents. The line of a restore also has the field `store`.
+/// The message of a transition is a sentence, with the text of the last failure. The fields are `service`, `from`,
+/// `to`, `reason`, `failure`, `attempt`, `calls`, `score`, `rejected`, `era` and `generation`, with the meanings that
+/// [`Transition`] documents. The line of a restore also has the field `store`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TracingObserver;
@@ -144,8 +144,8 @@ fn write(circuit: &str, edge: &Transition, store: Option<&str>) {
     }
 }
 
-/// Returns true if the circuit lets calls or probes through before the transition and rejects all calls after it. A
-/// restore does not count, because the circuit rejected calls before the restart already.
+/// Returns true if the circuit lets calls or probes through before the transition and rejects all calls after it.
+/// Returns false for a restore, because the circuit already rejected calls before the restart.
 fn begins_to_reject(edge: &Transition) -> bool {
     let rejects = |standing: Standing| standing.is_open() && standing.mode != Mode::Shadow;
     rejects(edge.to) && !rejects(edge.from) && !edge.bypassed && edge.reason != Reason::Restored
@@ -164,7 +164,7 @@ impl fmt::Display for Calls {
 struct Sentence<'a> {
     circuit: &'a str,
     edge: &'a Transition,
-    /// The store from which the circuit was restored, if the coordinator logs the restore.
+    /// The name of the store, if the transition is a restore that the coordinator logs.
     store: Option<&'a str>,
 }
 
@@ -205,7 +205,8 @@ impl fmt::Display for Sentence<'_> {
     }
 }
 
-/// The time until a circuit probes. If the time is zero, the open duration has passed, and the next call is the probe.
+/// The text about the time until a circuit probes. If the time is zero, the open duration has passed, and the next call
+/// is the probe.
 struct Probing(Duration);
 
 impl fmt::Display for Probing {
@@ -217,7 +218,7 @@ impl fmt::Display for Probing {
     }
 }
 
-/// Returns the words of the sentence for a restored state and mode.
+/// Returns the words for a restored state and mode, such as `forced open`, for the sentence about a restore.
 const fn still(to: Standing) -> &'static str {
     match (to.mode, to.state) {
         (Mode::ForcedOpen, _) => "forced open",

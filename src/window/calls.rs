@@ -5,10 +5,11 @@
 //! slot   31..12 era (low 20 bits) | 11 present | 10 slow | 9..0 weight in 1/256
 //! ```
 //!
-//! A thread that replaces a slot adds the difference of the two calls to the sums, unless the era (version of the
-//! state) of its call has ended. Slots of an older era are ignored, so that a new era need not clear a large ring. A
-//! thread changes the slot first and the sums afterwards. Between these steps the sums lack the difference. If another
-//! thread replaces the slot again meanwhile, a sum can even be below zero, and is then read as zero.
+//! A thread that replaces a slot adds the difference between the new call and the old call to the sums, unless the era
+//! (version of the state) of the new call has ended. Slots of an older era are ignored, so that a new era need not
+//! clear a large ring. A thread changes the slot first and the sums afterwards. Between these steps the sums lack the
+//! difference. If another thread replaces the slot again meanwhile, a sum can even be below zero, and is then read as
+//! zero.
 
 use super::tagged::{self, Tagged};
 use super::{Mark, Tally};
@@ -70,16 +71,16 @@ impl CallRing {
     /// then the calls of this process. The caller holds the circuit's cold mutex.
     ///
     /// The position does not change, so that the totals do not count the added calls. If the sums have more calls than
-    /// free slots, fewer calls are added, with the same shares of failures and slow calls. The cost grows with the
-    /// number of added calls.
+    /// free slots, fewer calls are added, with the same shares of failures and slow calls. The running time grows with
+    /// the number of added calls.
     pub(crate) fn seed(&self, era: u64, tally: Tally) {
         let slots = self.slots.len() as u64;
         let own = self.tally(era).calls.min(slots);
         let calls = tally.calls.min(slots - own);
         let Tally { units, slow, .. } = tally.scaled(calls, tally.calls);
         let (units, slow) = (units.min(calls * u64::from(UNIT)), slow.min(calls));
-        // Returns the part of `sum` for one of the calls, so that the parts differ by at most one and add up to `sum`.
-        // The product does not overflow, because it stays below 2^24 * 2^32.
+        // `part` divides `sum` among the calls. The parts differ by at most one, and add up to `sum`. The product stays
+        // below 2^24 * 2^32, so it does not overflow.
         let part = |sum: u64, call: u64| sum * (call + 1) / calls - sum * call / calls;
         // Every ordering is Relaxed for the reason given in `record`.
         let before_own = self.position.load(Relaxed) % slots + slots - own;
@@ -91,8 +92,7 @@ impl CallRing {
             // Relaxed, because a slot is one word, as in `record`.
             let seen = self.slots[index].load(Relaxed);
             let slot = Slot(seen);
-            // If a call that ends at this moment has taken the slot, the added call is dropped, as if a later call had
-            // replaced the added call.
+            // If another thread has recorded a call in this slot meanwhile, the added call is left out.
             if slot.present() && slot.is_of_the_era_of(new)
                 || self.slots[index].compare_exchange(seen, new.0, Relaxed, Relaxed).is_err()
             {
@@ -114,7 +114,7 @@ impl CallRing {
             sum.begin(era, 0);
         }
         // A slot of an older era is ignored because of its tag. When the tag wraps, an old slot with the same tag would
-        // become valid again, so the slots are cleared before that.
+        // become valid again, so the slots are cleared before the tag wraps.
         if era.is_multiple_of(ERAS_KEPT_APART) {
             for slot in &self.slots {
                 // Relaxed, because the Release store of the circuit's state word publishes the empty slot with the era.
@@ -176,14 +176,14 @@ impl Slot {
     }
 }
 
-/// Changes a sum by the difference of the new and the old call of a slot, modulo 2^40.
+/// Adds `gained` to a sum and subtracts `lost`, modulo 2^40.
 fn adjust(sum: &Tagged, era: u64, gained: u32, lost: u32) {
     if gained != lost {
         sum.update(era, |sum| sum.wrapping_add(u64::from(gained)).wrapping_sub(u64::from(lost)));
     }
 }
 
-/// Returns the sum, or zero if the sum has wrapped because more was subtracted than added so far.
+/// Returns the sum, or zero if the sum is negative because more was subtracted than added so far.
 fn not_below_zero(sum: u64) -> u64 {
     if sum > tagged::MAX / 2 { 0 } else { sum }
 }
@@ -212,7 +212,7 @@ mod tests {
         Mark { units, slow: random(state).is_multiple_of(7) }
     }
 
-    /// Lets two threads record random outcomes. `era` returns the era of each step.
+    /// Records random outcomes in two threads. `era` returns the era of each step.
     fn record_in_two_threads(ring: &CallRing, steps: u64, era: impl Fn(u64) -> u64 + Copy + Send) {
         std::thread::scope(|scope| {
             for seed in 1..=2 {

@@ -1,29 +1,30 @@
-//! Cells, which count the successes and the rejections of each thread without contention. Each cell has one writing
+//! Cells, in which each thread counts its successes and rejections without contention. Each cell has one writing
 //! thread.
 //!
-//! A success that cannot trip the circuit needs a count, but no order among the outcomes. Therefore each thread counts
-//! such successes in a cell of its own, with a load and a store, and no thread waits for another thread. Outcomes that
-//! may trip the circuit enter the shared window, because the exchanges of the window order the outcomes.
+//! A success that cannot trip the circuit must be counted, but its order among the outcomes does not matter. Therefore
+//! each thread counts such successes in a cell of its own, with a load and a store, and no thread waits for another
+//! thread. Outcomes that may trip the circuit enter the shared window, because the atomic exchanges of the window order
+//! the outcomes.
 //!
 //! A circuit begins with one cell, which belongs to the first thread that counts. All other threads count in the shared
 //! window, and in a shared counter of rejections. If the other threads count often, the circuit is spread, which means
-//! that each index of a thread (`sync/seat.rs`) gets a cell. A thread has no index if other threads have taken all
-//! indices, or if the thread is ending. Such a thread still uses the shared counts.
+//! that each thread index (`sync/seat.rs`) gets a cell. A thread has no index if other threads have taken all indices,
+//! or if the thread is ending. Such a thread still uses the shared counts.
 //!
 //! ```text
 //! cell   0 successes | 1 tripped, 2 half-open rejections | 3 spot | 4 begin | 5 span | 6.. buckets, as of a `TimeWindow`
 //! spot   63..7 era | 6..0 place of the bucket in use
 //! ```
 //!
-//! The spot has the bucket in use and its era (the version of the state). The thread adds a success to this bucket if
-//! the success is of this era and its time is less than `span` after `begin`.
+//! The spot names the bucket in use and the era (version of the state) of this bucket. The thread adds a success to
+//! this bucket if the success has the same era and ends less than `span` after `begin`.
 //!
-//! The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Eras form blocks of 64. Before a
+//! The tag of a bucket has only 8 bits of its era, but the spot has the whole era. Every 64 eras form a block. Before a
 //! thread writes an era of another block into its spot, the thread empties its buckets. A reader skips each cell whose
-//! spot has an era of another block. So eras stay apart although tags wrap.
+//! spot has an era of another block. Therefore the counts of different eras stay apart, although the tags wrap.
 //!
-//! The time at which a circuit is spread, and the report of the sums, are left to `circuit`. `cells/reports.rs` knows
-//! the part of the sums that was not reported yet.
+//! The module `circuit` decides when a circuit is spread, and reports the sums. `cells/reports.rs` finds the calls that
+//! were not reported yet.
 
 mod reports;
 
@@ -44,14 +45,15 @@ pub(crate) struct Cells {
     width: u64,
     /// The cell of the first thread that counts.
     first: Box<[Block]>,
-    /// A cell for each thread index, if the circuit is spread (if several threads call the circuit often).
+    /// One cell for each thread index. These cells exist only after the circuit was spread, because several threads
+    /// call the circuit often.
     spread: OnceLock<Box<[Block]>>,
-    /// The calls of each cell that were already reported. `None` if no observer receives sums.
+    /// The number of calls of each cell that were already reported. `None` if no observer receives sums.
     reports: Option<Box<Reports>>,
 }
 
-/// A block of two cache lines, because a processor fetches lines in pairs. A cell with many buckets has more than one
-/// block.
+/// A block of two cache lines, because a processor fetches cache lines in pairs. A cell has one block, or several
+/// blocks if it has many buckets.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Block([AtomicU64; WORDS]);
@@ -64,11 +66,11 @@ pub(crate) enum Counted {
     No,
     /// The call was counted.
     Yes,
-    /// The call was counted, and the sums of the cell are due to be reported.
+    /// The call was counted, and the caller must report the sums of the cell now.
     Due,
 }
 
-/// The kind of a rejection. The value of a variant is the index of the word that counts such rejections.
+/// The kind of a rejection. The value of a variant is the index of the word in a cell that counts these rejections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Tripped = 1,
@@ -104,8 +106,8 @@ impl Cells {
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
-    /// Counts a success in the cell of the thread with this seat (thread number), in a circuit without a time window.
-    /// The success cannot trip the circuit.
+    /// Counts a success that cannot trip the circuit, in the cell of the thread with this seat (thread number). Used
+    /// for circuits without a time window.
     #[inline]
     pub(crate) fn success(&self, seat: Seat) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -198,7 +200,7 @@ impl Cells {
         let head = &cell[0].0;
         let before = era_of(head[SPOT].load(Relaxed));
         if before > era {
-            // The era of the success is over, so the success does not enter a bucket.
+            // The era of the success has ended, so no bucket counts the success.
             return;
         }
         if before / ERAS_KEPT_APART != era / ERAS_KEPT_APART {
@@ -227,8 +229,8 @@ impl Cells {
         };
         head[BEGIN].store(begin, Relaxed);
         head[SPAN].store(span, Relaxed);
-        // Release, which pairs with the Acquire in `calls`. A reader that sees the new era also sees that no bucket has
-        // a count of an earlier block of 64 eras.
+        // Release, which pairs with the Acquire in `calls`. A reader that sees the new era also sees that the buckets
+        // have no counts of an earlier block of 64 eras.
         head[SPOT].store(era << PLACE_BITS | place as u64, Release);
     }
 
@@ -322,7 +324,7 @@ const PLACE_BITS: u32 = 7;
 /// use. No bucket has this place, because a window has at most 60 buckets.
 const PLACE: u64 = (1 << PLACE_BITS) - 1;
 const COUNT: u64 = u32::MAX as u64;
-/// The number of calls after which a thread reports the sums of its cell. A thread also reports with its first call
-/// after `REPORT_EVERY` nanoseconds.
+/// The number of successes or rejections in a cell after which the thread reports the sums of the cell. A thread also
+/// reports at its first call after `REPORT_EVERY` nanoseconds.
 const REPORT_AFTER: u64 = 256;
 const REPORT_EVERY: u64 = 1_000_000;

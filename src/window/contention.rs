@@ -28,7 +28,7 @@ impl Contention {
     }
 }
 
-/// The clock is read after this number of uses of the shared window or counter. Contention is frequent if so many uses
-/// come within a second.
+/// The number of uses of the shared window or counter after which the clock is read. Contention is frequent if so many
+/// uses come within a second.
 const OFTEN: u64 = 256;
 const SECOND: u64 = 1_000_000_000;

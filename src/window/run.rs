@@ -1,17 +1,17 @@
-//! The run, which is the weight of the failures since the last success, with a bit that is set while the era (version
-//! of the state) is on trust.
+//! The run, which is the weight of the failures since the last success. One bit of the run is set while the era
+//! (version of the state) is on trust.
 //!
 //! ```text
 //! number   of a `Tagged` word: 39 on trust | 38..0 weight
 //! ```
 //!
-//! A success of a healthy service only reads the run. While the run is empty, no success writes it, so that the cache
-//! line stays shared between the processors.
+//! A success of a healthy service only reads the run. While the run is empty, successes do not write the run, so that
+//! the cache line stays shared between the processors.
 //!
-//! An era is on trust until its first success, if the circuit has closed without a verdict. The bit of the trust is in
-//! the same number as the weight. The first success empties the number as it empties every run, and thereby ends the
-//! trust without a further step. Each change is one exchange of this number, so that each failure comes clearly before
-//! or after the first success.
+//! If a circuit closes without a verdict of its probes, the new era is on trust until its first success. The bit and
+//! the weight are in one number. The first success sets the whole number to zero, as every success does, and thereby
+//! clears the bit too. Each change is one exchange of this number. Therefore each failure comes clearly before or after
+//! the first success.
 //!
 //! In a half-open era the run has the weight of the doubts, which are probes without a verdict that may have failed
 //! (`circuit/verdict.rs`).

@@ -1,5 +1,5 @@
-//! The tag of a bucket, which has the low bits of the era and of the time slot to which the count in the bucket
-//! belongs.
+//! The tag of a bucket. The tag has the low bits of the era (version of the state) and of the time slot to which the
+//! bucket's count belongs.
 //!
 //! ```text
 //! word   63..56 era (low 8 bits) | 55..32 slot (low 24 bits) | 31..0 count
@@ -37,8 +37,8 @@ impl Tag {
     /// Returns true if an outcome with the tag `other` must not replace a bucket with the tag `self`.
     ///
     /// A slot counts as later only up to two windows ahead. If a slot is further ahead, the clock has jumped back or
-    /// the number of the slot has wrapped. The bucket must then be replaced, because it would refuse outcomes until the
-    /// clock reaches its slot.
+    /// the number of the slot has wrapped. Then the bucket must be replaced. Otherwise the bucket would refuse outcomes
+    /// until the clock reaches its slot.
     pub(super) fn is_later_than(self, other: Self, buckets: u32) -> bool {
         match self.eras_after(other) {
             0 => self.slots_after(other, 2 * buckets).is_some(),

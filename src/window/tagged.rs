@@ -1,13 +1,13 @@
-//! A number with the tag of its era (the version of the state) in one atomic word, for sums that outcomes of other eras
-//! must not change.
+//! A number and the tag of its era (version of the state) in one atomic word. An outcome of another era must not change
+//! the number.
 //!
 //! ```text
 //! word   63..40 era (low 24 bits) | 39..0 number
 //! ```
 //!
-//! A thread with a permit of another era neither changes nor reads the number. Every era begins by replacing the word.
-//! So the tag only has to distinguish the eras that begin while one thread is between two instructions, for which 24
-//! bits are enough.
+//! A thread with a permit of another era neither changes nor reads the number. Each new era replaces the word. A slow
+//! thread could confuse two eras only if 2^24 eras began between its load and its exchange. Therefore a tag of 24 bits
+//! is enough.
 
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed};
 
@@ -22,8 +22,8 @@ impl Tagged {
     /// Starts an era with `number`. The caller holds the circuit's cold mutex and publishes the era after this call.
     pub(crate) fn begin(&self, era: u64, number: u64) {
         // Relaxed, because the Release store of the circuit's state word publishes the number with the era. A plain
-        // store would be correct on hardware. But loom allows the exchange of a slow thread to come after a store,
-        // although this exchange has read the value before the store. `swap` prevents this order, and its cost does not
+        // store would be correct on hardware. In loom, however, the exchange of a slow thread could overwrite a plain
+        // store although the exchange has read the value before the store. `swap` prevents this. Its cost does not
         // matter, because transitions are rare.
         self.0.swap(tag(era) | number.min(MAX), Relaxed);
     }
@@ -36,10 +36,10 @@ impl Tagged {
         (seen & !MAX == tag(era)).then_some(seen & MAX)
     }
 
-    /// Returns true if the word has this era and this number. The answer is only a hint, because the load is Relaxed.
+    /// Returns true if the word has this era and this number. The result is only a hint, because the load is Relaxed.
     #[inline]
     pub(crate) fn is(&self, era: u64, number: u64) -> bool {
-        // Relaxed, because no caller uses this answer to read other data, and the exchange in `update` decides every
+        // Relaxed, because no caller uses this result to read other data, and the exchange in `update` decides every
         // change.
         self.0.load(Relaxed) == tag(era) | number
     }
@@ -52,7 +52,8 @@ impl Tagged {
         self.try_update(era, |number| Some(change(number)))
     }
 
-    /// Changes the number as [`update`](Self::update) does, unless `change` returns `None`.
+    /// Changes the number as [`update`](Self::update) does. If `change` returns `None`, changes nothing and returns
+    /// `None`.
     pub(crate) fn try_update(&self, era: u64, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         // Relaxed, because the load is only a guess and the exchange decides.
         let mut seen = self.0.load(Relaxed);

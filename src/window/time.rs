@@ -1,9 +1,9 @@
-//! The sliding time window, a ring of buckets in which each word has a count and the tag of its era (version of the
-//! state) and time.
+//! The sliding time window, which is a ring of buckets. Each word has a count, and a tag with the era (version of the
+//! state) and the time slot of the count.
 //!
 //! A bucket is not cleared when its time is over. The first outcome of a later slot overtakes the bucket, which means
-//! that one exchange replaces tag and count. A reader skips a bucket that is too old. So the window needs no timer, the
-//! window of an idle service expires, and no outcome is added to the bucket of another slot.
+//! that one exchange replaces tag and count. A reader skips a bucket that is too old. Therefore the window needs no
+//! timer, and the window of an idle service expires. No outcome is added to the count of another slot.
 //!
 //! ```text
 //! word   63..32 tag | 31..0 count, saturating
@@ -24,17 +24,17 @@ use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
 
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
-    /// The words that hold the sums. Calls, scores and, with a slow-call rule, slow calls have `buckets` words each.
-    /// The words are allocated for the first outcome that is not counted in the cell of a thread. A circuit that only
-    /// one thread calls may never need them.
+    /// The words of all buckets. Each bucket has one word for the calls, one for the score and, with a slow-call rule,
+    /// one for the slow calls. The words are allocated for the first outcome that is not counted in the cell of a
+    /// thread. A circuit that only one thread calls may never need the words.
     lines: OnceLock<Box<[Line]>>,
     buckets: u32,
     width: u64,
     slow: bool,
-    /// The number of calls that are in no bucket. Their bucket was overtaken (reused for a later slot) or emptied, or
-    /// they came too late for their bucket. The totals count all calls, so they add this number.
+    /// The number of calls that are in no bucket. Either the bucket of the call was overtaken (reused for a later slot)
+    /// or emptied, or the call came too late for its bucket. The totals add this number.
     retired: AtomicU64,
-    /// The number of calls that a restore has added, which the totals leave out, because this process has not made
+    /// The number of calls that a restore has added. The totals subtract this number, because this process has not made
     /// these calls. The number is written under the circuit's cold mutex.
     seeded: AtomicU64,
 }
@@ -88,8 +88,8 @@ impl TimeWindow {
                 return;
             }
         }
-        // If the call replaced an old score or an old count of slow calls, the old value has expired and is dropped,
-        // because the totals need only the calls.
+        // If `add` replaces an old score or an old count of slow calls, the old value has expired and is dropped. Only
+        // the calls are kept for the totals.
         if mark.units > 0 {
             let _added = self.add(self.word(Sum::Score, bucket), tag, u32::from(mark.units));
         }
@@ -208,8 +208,8 @@ impl TimeWindow {
         counted
     }
 
-    /// Counts calls for the totals in `retired`, after their bucket was overtaken (reused for a later slot) or emptied,
-    /// or because the calls came too late for their bucket.
+    /// Adds calls to `retired`, so that the totals still count these calls. Their bucket was overtaken (reused for a
+    /// later slot) or emptied, or they came too late for their bucket.
     fn retire(&self, calls: u32) {
         // Release, which pairs with the Acquire in `recorded`.
         self.retired.fetch_add(u64::from(calls), Release);
@@ -231,14 +231,14 @@ impl TimeWindow {
 #[must_use]
 enum Added {
     Counted,
-    /// The bucket belonged to an earlier slot or era and had this count, which is now replaced.
+    /// The new count has replaced this count of the bucket, which belonged to an earlier slot or era.
     Overtook(u32),
     /// The bucket belongs to a later slot or era, so the outcome counts only in the totals.
     TooLate,
 }
 
-/// The largest number of times that one call of `recorded` reads the buckets. A further reading is needed if another
-/// thread has reused a bucket during the reading before. The limit makes sure that `recorded` ends.
+/// The largest number of times that one call of `recorded` reads all buckets. The buckets are read again if another
+/// thread has reused a bucket meanwhile. The limit makes sure that `recorded` ends.
 const LOOKS: usize = 16;
 
 #[cfg(all(test, not(breaker_loom)))]

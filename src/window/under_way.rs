@@ -1,33 +1,34 @@
-//! The calls under way, counted by the time at which they began. Therefore a hanging call is found before the call
+//! The number of calls under way, by the time at which they began. These counts show a hanging call before the call
 //! ends.
 //!
-//! There is no list of calls and no timer. Each bucket counts the calls that began in its time and have not ended. A
-//! start adds one to the bucket of its time, and the end of the call takes one from the same bucket, because the permit
-//! knows its start. A call *hangs* if it has been under way for `slower_than` or longer. Once `slower_than`, rounded up
-//! to whole buckets, has passed since the end of a bucket's time, all calls of the bucket hang, and a reader counts
-//! these calls as hanging. So a hanging call is found with a delay of less than two bucket widths.
+//! No list of calls and no timer is needed. Each bucket counts the calls that began in its time slot and have not
+//! ended. The start of a call adds one to the bucket of the present time slot. The end of the call subtracts one from
+//! the same bucket, because the permit has the time of the start. A call *hangs* if it has been under way for
+//! `slower_than` or longer. A reader counts the calls of a bucket as hanging once `slower_than`, rounded up to whole
+//! buckets, has passed since the end of the bucket's time slot. Then all calls of the bucket hang. Therefore a hanging
+//! call is found with a delay of less than two bucket widths.
 //!
 //! ```text
 //! word   63..32 tag | 31..0 calls under way          slot = start / width, bucket = slot % buckets
 //! old    calls of overtaken buckets, minus the ends that did not find their bucket, modulo 2^40
 //! ```
 //!
-//! Only the calls that have begun to hang *lately* count for the slow-call rule, because a hanging call must not count
-//! for longer than a call that has ended. Otherwise the long polls of a healthy service would outnumber its other
-//! calls.
+//! The slow-call rule counts only the calls that have begun to hang *lately*. A hanging call must not count for longer
+//! than a call that has ended. Otherwise the long polls of a healthy service would outnumber its other calls.
 //!
-//! The ring is longer than `slower_than`, so that a start overtakes a bucket (uses the bucket for a later time) only if
-//! all calls of the bucket hang. The count of an overtaken bucket moves to `old`. An end that does not find its bucket
-//! takes one from `old`. Between the two steps of an overtaking, `old` can be too small, and for a moment fewer calls
-//! seem to hang. No interleaving shows a call twice, because a reader reads `old` before the buckets.
+//! The ring covers a longer time than `slower_than`. Therefore a new call overtakes a bucket (reuses the bucket for a
+//! later time slot) only if all calls of the bucket hang. The count of an overtaken bucket moves to `old`. If the end
+//! of a call does not find its bucket, the end subtracts one from `old`. While a count moves to `old`, `old` can be too
+//! small, and for a moment fewer calls seem to hang. No call is counted twice, because a reader reads `old` before the
+//! buckets.
 //!
-//! Bucket and `old` have the era (version of the state) in their word, so that calls of another era neither count nor
-//! change a count. The tags wrap (`window/tag.rs`). If no call replaces a bucket for 2^23 widths, which are 2.3 hours
-//! or more, the calls of the bucket no longer count as hanging.
+//! The words of the buckets and of `old` have the era (version of the state), so that calls of another era neither
+//! count nor change a count. The tags wrap (`window/tag.rs`). If no call overtakes a bucket for 2^23 bucket widths,
+//! which are 2.3 hours or more, the calls of the bucket no longer count as hanging.
 //!
-//! A clock that goes back by less than 2^23 widths makes no call hang. A call that finds the bucket of a later time
-//! joins that bucket. If the bucket is too far ahead for a thread that was only delayed, the clock must have gone back.
-//! In this case the calls of the bucket count as begun now.
+//! A clock that goes back by less than 2^23 bucket widths makes no call hang. If a new call finds its bucket in use for
+//! a later time slot, the bucket counts the call too. The later time slot can be so far ahead that the clock must have
+//! gone back. In this case all calls of the bucket count as begun now.
 
 use std::time::Duration;
 
@@ -43,9 +44,9 @@ pub(crate) struct UnderWay {
     width: u64,
     /// `u64::MAX` divided by the width, rounded down.
     inverse: u64,
-    /// The number of slots (times of one bucket) after which all calls of a bucket hang.
+    /// The age, in slots (bucket widths), from which all calls of a bucket hang.
     hangs_after: u32,
-    /// The number of slots (times of one bucket) for which a hanging call counts as one that has begun to hang lately.
+    /// The number of slots (bucket widths) for which a hanging call counts for the slow-call rule.
     lately: u32,
     lines: [Line; BUCKETS.div_ceil(8)],
     old: Tagged,
@@ -70,7 +71,7 @@ impl UnderWay {
     }
 
     /// Counts a call that begins. Returns true if the call is the first of its bucket. Only then does the caller check
-    /// the number of hanging calls, because this number grows only when time has passed.
+    /// the number of hanging calls, because this number grows only as time passes.
     pub(crate) fn start(&self, started: Stamp) -> bool {
         let (word, tag) = self.find(started);
         // Every ordering is Relaxed, because tag and count are in one word. The AcqRel exchange of `old` orders the
@@ -100,7 +101,7 @@ impl UnderWay {
         }
     }
 
-    /// Counts the end of a call. `started` is the era and the time with which `start` has counted the call.
+    /// Counts the end of a call. `started` is the stamp that was passed to `start` for this call.
     pub(crate) fn end(&self, started: Stamp) {
         let (word, tag) = self.find(started);
         // Relaxed, as in `start`.
@@ -121,7 +122,7 @@ impl UnderWay {
     /// Returns the number of calls of `era` that hang at the time `now`.
     pub(crate) fn hanging(&self, era: u64, now: Tick) -> u64 {
         // `old` is read first. The Acquire in `get` pairs with the exchange in `start`. Therefore a reader that finds
-        // the calls of an overtaken (reused) bucket in `old` does not find them in their bucket.
+        // the calls of an overtaken (reused) bucket in `old` does not find these calls in the bucket too.
         let old = self.old.get(era).unwrap_or(0);
         let current = Tag::new(era, self.slot(now));
         // Relaxed, as in `start`.
@@ -158,8 +159,8 @@ impl UnderWay {
     }
 
     /// Returns the number of whole bucket widths since the origin of the clock.
-    // Two multiplications replace a division, which would cost each call 3 ns. The product with the inverse is too low
-    // by 1 at most.
+    // A division would cost each call 3 ns, so two multiplications replace the division. The product with the inverse
+    // is at most 1 too low, which the last line corrects.
     #[inline]
     fn slot(&self, now: Tick) -> u64 {
         let nanos = now.as_nanos();
@@ -179,7 +180,7 @@ impl UnderWay {
     }
 }
 
-/// The relation of the tag of a bucket to the tag of a call that begins.
+/// The position of a bucket in era and time, relative to a call that begins.
 enum Place {
     Same,
     EarlierEra,
@@ -188,12 +189,12 @@ enum Place {
     /// The bucket belongs to a later slot of the same era. Either the thread of the call was interrupted after it read
     /// the clock, or the clock has gone back a little.
     Later,
-    /// The bucket is so far ahead that only a clock that has gone back can be the reason.
+    /// The bucket belongs to a slot so far ahead that the clock must have gone back.
     FarAhead,
 }
 
 impl Tag {
-    /// Returns the relation of the bucket with this tag to a call with the tag `new`.
+    /// Returns the position of the bucket with this tag, relative to a call with the tag `new`.
     fn place(self, new: Self) -> Place {
         match self.eras_after(new) {
             0 if self == new => Place::Same,
@@ -205,16 +206,17 @@ impl Tag {
         }
     }
 
-    /// Returns the number of slots by which `self` is later than `earlier`, if both are of one era.
+    /// Returns the number of slots from `earlier` to `self`. Returns `None` if the eras differ, or if `self` is
+    /// earlier.
     fn age(self, earlier: Self) -> Option<u32> {
         self.slots_after(earlier, LONGEST_AGE).filter(|_| self.eras_after(earlier) == 0)
     }
 }
 
-/// The largest number of buckets in `slower_than`. A model has fewer buckets, because each bucket is a step of the
+/// The largest number of buckets in `slower_than`. A loom model has fewer buckets, because each bucket is a step of the
 /// model.
 const PARTS: u64 = if cfg!(breaker_loom) { 1 } else { 10 };
-/// The largest number of buckets in the time for which a call counts for the slow-call rule after it has begun to hang.
+/// The largest number of buckets in the time for which a hanging call counts for the slow-call rule.
 const PARTS_LATELY: u64 = 100;
 /// The number of buckets. Except in models, the number exceeds `PARTS + 1 + PARTS_LATELY`, so that the calls of an
 /// overtaken (reused) bucket hang, and have not begun to hang lately.
@@ -223,15 +225,15 @@ const SHORTEST_WIDTH: u64 = 1_000_000;
 /// The largest number of slots by which a bucket can be ahead of the call of a delayed thread. These slots last at
 /// least a hundred times `slower_than`.
 const FAR_AHEAD: u32 = 1 << 10;
-/// The largest age of a bucket in slots. A larger difference means that the bucket is later, because the numbers of
-/// slots wrap.
+/// The largest age of a bucket in slots. The numbers of slots wrap, so a larger difference means that the bucket is
+/// later.
 const LONGEST_AGE: u32 = (1 << 23) - 1;
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests {
     use super::*;
 
-    /// Returns a stamp with the time in tenths of a second, which is the width of the buckets of `counts`.
+    /// Returns a stamp. `tenths` is the time in tenths of a second, which is the bucket width of `counts`.
     fn at(era: u64, tenths: u64) -> Stamp {
         Stamp { era, now: Tick::from_nanos(tenths * 100_000_000) }
     }
@@ -367,7 +369,8 @@ mod tests {
                     for call in 0..1_000_000 {
                         let began = at(1, 1_000 + call / 100);
                         counts.start(began);
-                        // One thread leaves each hundredth call under way, and the other thread leaves each fiftieth.
+                        // One thread leaves each hundredth call under way, and the other thread leaves each fiftieth
+                        // call.
                         if call % (100 / (thread + 1)) != 0 {
                             counts.end(began);
                         }

@@ -35,17 +35,18 @@ pub(crate) async fn run(operator: &Operator, page: &Page, command: &Command) -> 
         }
         Kept::Nowhere | Kept::Stored { .. } | Kept::Here { .. } | _ => {}
     }
-    // The order is done. Therefore a failure to load its reach (the number of instances that have applied the order) is
-    // no failure of the command.
+    // The order is done. Therefore the command succeeds even if the reach (the number of instances that have applied
+    // the order) cannot be loaded.
     let is_forgotten = order.act() == Act::Forget;
     let reach = if is_forgotten { None } else { operator.reach(&given.name, &order, PATIENCE).await.ok().flatten() };
     Ok((page.done(&given.name, &order, &done, hold, reach), code))
 }
 
-/// The longest wait for instances to apply an act.
+/// The longest time that a command waits for the instances to apply an order.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Returns the arguments of an order, the order itself, and the duration of its hold.
+/// Returns the arguments of the command, the order to send, and the duration of the order's hold. The duration is
+/// `None` for an order without a time limit.
 fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration>), Failure> {
     let (given, mut order, create, hold) = match command {
         Command::Trip { order, create, hold } => {
@@ -94,9 +95,9 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
     Ok((given, order, hold))
 }
 
-/// Adds the login name to the name of the instance if `--user` names another user. The user of an order is only a
-/// claim, so the audit shows both names. The login name is a claim too, because a person can set the environment
-/// variables.
+/// Adds the login name to the instance name in the audit if `--user` names a different user. The program cannot verify
+/// the name in `--user`, so the audit shows the login name too. The program cannot verify the login name either,
+/// because a person can set the environment variables.
 pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
     let (Command::Trip { order, .. }
     | Command::Reset { order, .. }
@@ -112,12 +113,12 @@ pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
     }
 }
 
-/// Returns the login name, which is the value of the first of `SUDO_USER`, `USER` and `LOGNAME` that is set.
+/// Returns the login name. The name is the first value of `SUDO_USER`, `USER` and `LOGNAME` that is set and not blank.
 ///
 /// # Errors
 ///
-/// The name of that variable if its value is not UTF-8. The next variable is not used, because it could name another
-/// person.
+/// The name of a variable whose value is not UTF-8. The function does not try the next variable, because the next
+/// variable could name another person.
 fn login() -> Result<Option<String>, &'static str> {
     for name in ["SUDO_USER", "USER", "LOGNAME"] {
         match std::env::var(name) {
@@ -129,8 +130,8 @@ fn login() -> Result<Option<String>, &'static str> {
     Ok(None)
 }
 
-/// Returns the user and the reason of an order. If the name of the user is unknown, the order is refused, because acts
-/// without a user would make the audit useless.
+/// Returns the user and the reason of an order. An order without a known user is refused, because the audit must show
+/// who has given each order.
 fn by(given: &OrderArguments) -> Result<By, Failure> {
     let unknown =
         |why: &str| Failure::new(Code::Usage, "usage", format!("the user is unknown, because {why}: use --user NAME"));

@@ -1,6 +1,7 @@
-//! The addresses of stores on the command line, and the opening of these stores. No output repeats a password.
+//! Parses the addresses of stores on the command line, and opens the stores. No output of the program repeats a
+//! password.
 //!
-//! The program never creates a store, because an address without a store is more often mistyped than new.
+//! The program never creates a store. If there is no store at an address, the user has probably mistyped the address.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,7 +16,7 @@ use tower_circuit_breaker::store::{
 use crate::failure::{Code, Failure};
 use crate::shown::masked;
 
-/// The address of a store. `Debug` masks the password in it.
+/// The address of a store. `Debug` masks the password in the address.
 #[derive(Clone)]
 pub(crate) struct Address(String);
 
@@ -33,17 +34,17 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The stores of one command. `store` receives the orders, and is a tiered store if there is a cache. `cache` is the
-/// cache alone.
+/// The stores that one command uses. `store` receives the orders. With a cache, `store` is a tiered store that writes
+/// to the cache and to the durable store, and `cache` is the cache alone.
 pub(crate) struct Stores {
     pub(crate) store: AnyStore,
     pub(crate) cache: Option<AnyStore>,
-    /// True if the user says with `--cache false` that there is no cache.
+    /// True if the user has given `--cache false`, which means that the instances use no cache.
     pub(crate) no_cache: bool,
 }
 
-/// Creates the stores from their addresses, without connecting to them. A missing file or folder is refused, because
-/// creating it would hide a mistyped address.
+/// Creates the stores from their addresses, without connecting to a server. A missing file or folder is an error,
+/// because a new file or folder would hide a mistyped address.
 pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<Stores, Failure> {
     let Some(store) = store.filter(|store| !store.0.is_empty()) else {
         return Err(Failure::new(
@@ -53,7 +54,8 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
         ));
     };
     let store = opened(store)?;
-    // The environment variable, which the services use too, may have the value `false` for no cache.
+    // The value `false` means no cache. The environment variable for the cache can have this value, because services
+    // read the same variable.
     let no_cache = cache.is_some_and(|cache| cache.0 == "false");
     let Some(cache) = cache.filter(|cache| !matches!(cache.0.as_str(), "" | "false")) else {
         return Ok(Stores { store, cache: None, no_cache });
@@ -124,19 +126,19 @@ fn missing(kind: &str, path: &Path) -> Failure {
     Failure::new(Code::Unavailable, "store_away", sentence)
 }
 
-/// Masks passwords in a text that another crate wrote. Only the passwords in the arguments and the environment
-/// variables of this process are masked.
+/// Masks passwords in a text that another crate has written. Only passwords from the arguments and the environment
+/// variables of this process are found.
 pub(crate) fn hide(text: &str) -> String {
     let variables = ["CIRCUIT_BREAKER_STORE", "CIRCUIT_BREAKER_CACHE"].into_iter().filter_map(std::env::var_os);
     let mut hidden = text.to_owned();
     for given in std::env::args_os().skip(1).chain(variables) {
         let given = given.to_string_lossy();
-        // Both the whole argument and its part behind `=`, as in `--store=URL`, are searched for in the text.
+        // Searches the text for the whole argument and for the part of the argument behind `=`, as in `--store=URL`.
         for part in [Some(&*given), given.split_once('=').map(|(_, value)| value)].into_iter().flatten() {
             let shown = masked(part);
             if !part.is_empty() && shown != part {
                 hidden = hidden.replace(part, &shown);
-                // The text may also contain the argument in escaped form, as in a quotation.
+                // The text may also quote the argument with escapes.
                 hidden = hidden.replace(&*part.escape_debug().to_string(), &shown);
             }
         }

@@ -1,6 +1,6 @@
 //! The JSON documents that `circuitctl --json` prints for programs. A field never changes its name or meaning, but new
-//! fields may be added. The names do not depend on the names in the stored record (`record.rs`). Times are milliseconds
-//! since 1970.
+//! fields may be added. The names of the fields are independent of the names in the stored record (`record.rs`). Times
+//! are in milliseconds since 1970.
 
 use serde_json::{Value, json};
 use tower_circuit_breaker::operation::{Done, Kept, Order, Reach};
@@ -11,8 +11,8 @@ use crate::failure::Failure;
 use crate::shown::{cut, forges};
 use crate::view::{End, View, end_of, is_tripped, word};
 
-/// Returns the document of one circuit. Without a readable record, `problem` has the reason and most other fields are
-/// null.
+/// Returns the document of one circuit. If the record cannot be read, `problem` has the reason, and most other fields
+/// are null.
 pub(crate) fn circuit(view: &View<'_>) -> Value {
     let record = view.record.as_ref().ok();
     let instances = view.instances();
@@ -43,7 +43,7 @@ pub(crate) fn circuit(view: &View<'_>) -> Value {
     })
 }
 
-/// Returns the decision of the fleet. Null for a circuit that has neither decisions nor votes.
+/// Returns the decision of the fleet about the circuit. Null if the fleet has never decided and has no votes.
 fn fleet(view: &View<'_>) -> Value {
     let Some(fleet) = &view.fleet else { return Value::Null };
     json!({
@@ -62,12 +62,12 @@ fn fleet(view: &View<'_>) -> Value {
     })
 }
 
-/// Returns the document of one circuit with the entry of each instance.
+/// Returns the document of one circuit with the data of each instance.
 pub(crate) fn shown(view: &View<'_>) -> Value {
     let mut shown = circuit(view);
     let instances = view.record.as_ref().ok().map(|record| {
-        // The mode of the circuit is used, and not the mode in the entry of an instance. A hold applies to every
-        // instance at once, and an instance may not have written its entry since the hold began.
+        // An operator's hold applies to every instance at once. Therefore this mode comes from the circuit. The entry
+        // of an instance can still have the mode from before the hold.
         let mode = view.mode().unwrap_or(Mode::Automatic);
         let of = record.instances.iter().map(|(id, entry)| {
             json!({
@@ -117,7 +117,7 @@ pub(crate) fn done(name: &str, order: &Order, done: &Done, reach: Option<Reach>)
         Kept::Stored { generation, .. } => ("stored", Some(generation.get())),
         Kept::Unaudited { generation, .. } => ("unaudited", Some(generation.get())),
         Kept::Cached { generation, .. } => ("cached", Some(generation.get())),
-        // Only orders through a registry return these values, because only a registry has circuits.
+        // An order through an `Operator` never returns these values. Only an order through a registry does.
         Kept::Nowhere | Kept::Here { .. } | _ => ("unknown", None),
     };
     json!({
@@ -138,7 +138,7 @@ pub(crate) fn audit(rows: &[AuditRow], more: bool) -> Value {
     json!({ "rows": rows, "more": more })
 }
 
-/// Returns the document that is printed for a failure, in place of any other document.
+/// Returns the document that is printed in place of the normal document if a command fails.
 pub(crate) fn failed(failure: &Failure) -> String {
     let error = json!({
         "code": failure.code as u8,
@@ -150,15 +150,14 @@ pub(crate) fn failed(failure: &Failure) -> String {
     line(&json!({ "error": error }))
 }
 
-/// Returns a document as one line. Each text in the document is cut, because other programs may have written the
-/// content of the store. All characters that could forge a line or a field are escaped, because a terminal may show the
-/// document, and JSON escapes only the characters below U+0020.
+/// Returns a document as one line of JSON. Long texts are cut, because other programs may have written the content of
+/// the store. JSON escapes only the characters below U+0020. A terminal may show the document, so this function also
+/// escapes all other characters that could forge a line or a field.
 pub(crate) fn line(document: &Value) -> String {
     let mut line = String::new();
     for c in bounded(document).to_string().chars() {
         if forges(c) {
-            // JSON escapes a character as its UTF-16 code units. The characters of this branch occur only inside
-            // strings.
+            // The character is inside a JSON string, where an escape has the UTF-16 code units of the character.
             c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}")));
         } else {
             line.push(c);
@@ -180,7 +179,7 @@ fn bounded(document: &Value) -> Value {
     }
 }
 
-/// The largest number of characters of a text in a document. Every text of this crate is shorter.
+/// The largest number of characters of a text in a document. The texts that this crate writes are shorter.
 const LONGEST_TEXT: usize = 2_000;
 
 fn until(end: End) -> Option<u64> {
@@ -190,7 +189,7 @@ fn until(end: End) -> Option<u64> {
     }
 }
 
-/// Returns the word for the event that ends a state, or `None` if no event can be shown.
+/// Returns the word for the event that ends a state, or `None` if the event is unknown or there is none.
 const fn ends(end: End) -> Option<&'static str> {
     match end {
         End::None => None,

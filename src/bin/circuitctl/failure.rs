@@ -1,4 +1,4 @@
-//! The failures of commands of `circuitctl`, each with an exit code for scripts and a sentence for people.
+//! The failures of `circuitctl` commands. Each failure has an exit code for scripts and a sentence for people.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a new kind of refusal is a refusal, with the library's sentence")]
 
@@ -33,12 +33,12 @@ impl From<Code> for ExitCode {
 /// The failure of a command, with its exit code and its sentence.
 pub(crate) struct Failure {
     pub(crate) code: Code,
-    /// The kind of failure, as a word for programs that does not change.
+    /// The kind of failure as a word for programs. Later versions keep the word.
     pub(crate) kind: &'static str,
     pub(crate) sentence: String,
-    /// The existing name that is most similar to the given name, if the given name was perhaps mistyped.
+    /// The most similar name of an existing circuit, if the user has probably mistyped the name of the circuit.
     pub(crate) nearest: Option<String>,
-    /// The id with which the user can repeat an order whose result is unknown.
+    /// The id of an order whose result is unknown. The user can repeat the order safely with this id.
     pub(crate) id: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Failure {
         Self { code, kind, sentence: sentence.into(), nearest: None, id: None }
     }
 
-    /// Returns the failure of invalid arguments, without the usage text that follows the sentence of `clap`.
+    /// Returns the failure for invalid arguments. The sentence is the error message of `clap` without the usage text.
     pub(crate) fn of_arguments(invalid: &clap::Error) -> Self {
         let text = invalid.render().to_string();
         let sentence = match invalid.kind() {
@@ -72,7 +72,7 @@ impl Failure {
         Self::new(Code::Unavailable, "store_away", hinted(format!("{problem}: {}", error.chain())))
     }
 
-    /// Returns the failure of a command that only reads.
+    /// Returns the failure for a command that only reads the store.
     pub(crate) fn of_read(refused: &Refused) -> Self {
         match refused {
             Refused::Store { problem, .. } => {
@@ -88,7 +88,8 @@ impl Failure {
         }
     }
 
-    /// Returns the failure of an order, with the option of the command line that would help.
+    /// Returns the failure for an order that was refused. The sentence names the command-line option that would help,
+    /// if there is such an option.
     pub(crate) fn of_order(refused: &Refused, order: &Order) -> Self {
         let mut failure = Self::of_refusal(refused);
         match refused {
@@ -132,10 +133,10 @@ impl Failure {
     }
 }
 
-/// The advice in a failure if a pattern was given in place of a name.
+/// The advice in a failure if the user has given a pattern in place of a name.
 const PATTERN: &str = ", and a pattern is no name: `status` lists all circuits, and `watch` takes patterns";
 
-/// Adds a hint to a sentence about a missing table or column.
+/// Returns the sentence. If the sentence reports a missing table or column, the function adds a hint.
 fn hinted(mut sentence: String) -> String {
     if sentence.contains("has no table") || sentence.contains("has no column") {
         sentence.push_str("; is it the right database? docs/schema has the definitions");

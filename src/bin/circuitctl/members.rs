@@ -1,4 +1,4 @@
-//! The command `members`, which lists the members of fleets with the time of their last heartbeat.
+//! The command `members`, which lists the members of fleets with the time of each member's last heartbeat.
 
 use serde_json::{Value, json};
 use tower_circuit_breaker::operation::{Membership, Operator};
@@ -19,8 +19,8 @@ pub(crate) async fn run(operator: &Operator, page: &Page, fleet: Option<&str>, l
     Ok((text, Code::Done))
 }
 
-/// Keeps at most `limit` members of all fleets together, the earlier fleets first. If only a part of a fleet can be
-/// kept, live members are kept before the other members. Returns the number of members that are left out.
+/// Cuts the lists of members to at most `limit` members in total, and returns the number of removed members. The first
+/// fleets in the list keep their members. If a fleet can keep only some members, live members are kept first.
 fn bound(fleets: &mut [Membership], limit: usize) -> usize {
     let (mut room, mut left_out) = (limit, 0);
     for members in fleets.iter_mut().filter_map(|fleet| fleet.members.as_mut().ok()) {
@@ -89,7 +89,7 @@ fn shown(fleets: &[Membership], left_out: usize) -> Value {
     json!({ "fleets": fleets.iter().map(of).collect::<Vec<_>>(), "now": now, "left_out": left_out })
 }
 
-/// Returns the state of a member as a word, with its colour. A member that is gone has ended without a shutdown, or
+/// Returns the state of a member as a word, with a colour. A member that is "gone" has ended without a shutdown, or
 /// cannot reach the store.
 const fn state(member: &Member) -> (&'static str, Colour) {
     match (member.live, member.stopped) {

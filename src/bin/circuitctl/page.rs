@@ -1,4 +1,5 @@
-//! The output of each command of `circuitctl`, as text for people or, with `--json`, as a document from `document`.
+//! The output of each `circuitctl` command. The output is text for people or, with `--json`, a JSON document from the
+//! module `document`.
 
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use crate::table::{Colour, Table, painted, plain};
 use crate::time::{brief, utc};
 use crate::view::{End, Instances, View, colour, end_of, word};
 
-/// The form of the output, which is JSON, or text with or without colours.
+/// The form of the output: JSON, or text with or without colours.
 pub(crate) struct Page {
     pub(crate) json: bool,
     pub(crate) colour: bool,
 }
 
 impl Page {
-    /// Returns the list of circuits, with the number of circuits that are left out.
+    /// Returns the output of `status`: one row for each view, and the number of further circuits that are left out.
     pub(crate) fn status(&self, views: &[View<'_>], left_out: usize) -> String {
         if self.json {
             let circuits: Vec<_> = views.iter().map(document::circuit).collect();
@@ -30,7 +31,7 @@ impl Page {
         if views.is_empty() && left_out == 0 {
             return "the store has no record, because a circuit that never failed has none\n".to_owned();
         }
-        // The FLEET column is left out if no circuit has a fleet, because all its cells would be dashes.
+        // If no circuit has a fleet, the table has no FLEET column.
         let fleet = if views.iter().any(|view| view.fleet.is_some()) { &["FLEET"][..] } else { &[] };
         let mut table = Table::new(&[&["CIRCUIT", "STATE", "UNTIL"], fleet, &["INSTANCES", "AGE", "REASON"]].concat());
         for view in views {
@@ -108,8 +109,8 @@ impl Page {
             let first = &["INSTANCE", "STATE", "UNTIL"][..];
             let rest = &["IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"];
             let mut table = Table::new(&[first, fleet, rest].concat());
-            // The mode of the circuit is used, and not the mode in the entry of an instance. A hold applies to every
-            // instance at once, and an instance may not have written its entry since the hold began.
+            // An operator's hold applies to every instance at once. Therefore this mode comes from the circuit. The
+            // entry of an instance can still have the mode from before the hold.
             let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
                 let (word, shown) = match word(record.state_of(entry), mode) {
@@ -179,8 +180,7 @@ impl Page {
             (Act::Disable, None) => " until a resume".to_owned(),
             _ => String::new(),
         };
-        // The first two texts do not repeat why the row of the audit or the durable copy is missing, because `act.rs`
-        // writes the cause to stderr.
+        // The texts for `Unaudited` and `Cached` leave out the cause, because `act.rs` writes the cause to stderr.
         let kept = match done.kept {
             Kept::Unaudited { .. } => "the act is stored without its row of the audit".to_owned(),
             Kept::Cached { .. } => "the act is in the cache only".to_owned(),
@@ -190,7 +190,7 @@ impl Page {
         format!("`{name}` is {}{until}: {kept}; {reach}\n", order.act())
     }
 
-    /// Returns the output for rows of the audit. `more` is true if the audit has older rows that match.
+    /// Returns the output of `audit`. `more` is true if the audit has older rows that match the filter.
     pub(crate) fn audit(&self, rows: &[AuditRow], more: bool) -> String {
         if self.json {
             return document::line(&document::audit(rows, more));
@@ -208,8 +208,8 @@ impl Page {
         table.lines(0, self.colour) + older
     }
 
-    /// Returns the line that `watch` prints after the changes of one query, with the number of changes that are left
-    /// out.
+    /// Returns the line that `watch` prints if one query found more changes than the limit. The line has the number of
+    /// changes that are left out.
     pub(crate) fn changes_left_out(&self, left_out: usize) -> String {
         if self.json {
             return document::line(&json!({ "left_out": left_out }));
@@ -219,7 +219,8 @@ impl Page {
         )
     }
 
-    /// Returns a line of `watch`. If there is no view, the line reports that the record was deleted.
+    /// Returns the line that `watch` prints for a changed circuit. Without a view, the line reports that the record was
+    /// deleted.
     pub(crate) fn change(&self, name: &str, view: Option<&View<'_>>) -> String {
         let Some(view) = view else {
             return if self.json {
@@ -251,7 +252,7 @@ impl Page {
     }
 }
 
-/// Returns the end of a state, in words that fit behind "until".
+/// Describes the event that ends a state, in words that fit behind "until".
 fn until(end: End) -> String {
     match end {
         End::None => "-".to_owned(),
@@ -267,8 +268,8 @@ fn vote(view: &View<'_>, id: &str) -> String {
     view.vote(id).map_or_else(|| "-".to_owned(), |left| format!("yes, {} left", brief(left)))
 }
 
-/// Returns the lease of an instance (its right to probe) with the results of its probes, or a dash if there is no
-/// lease.
+/// Describes the lease of an instance (the right to send probes) with the results of the probes, or returns a dash if
+/// the instance has no lease.
 fn lease(view: &View<'_>, id: &str) -> String {
     let Some(lease) = view.lease(id) else { return "-".to_owned() };
     let left = lease.left.map(|left| format!("{} left", brief(left)));
@@ -282,8 +283,8 @@ fn instances(view: &View<'_>) -> String {
     match view.mode() {
         _ if known == 0 => "-".to_owned(),
         Some(Mode::ForcedOpen | Mode::Disabled) => format!("{known} of {known} held"),
-        // Silent instances (no write for 15 minutes) are shown only if other instances are tripped, because the service
-        // may then be down for the silent instances too.
+        // The number of silent instances (closed, and no write for 15 minutes) is shown only if other instances are
+        // tripped. In that case the service may be down for the silent instances too.
         _ if tripped > 0 && silent > 0 => format!("{tripped} of {known} tripped, {silent} silent"),
         _ => format!("{tripped} of {known} tripped"),
     }

@@ -3,7 +3,7 @@
 use crate::is_terminal;
 use crate::shown::forges;
 
-/// The colours of states. Each state is also printed as a word, so that a terminal without colours shows as much.
+/// The colours of states. Each state is also printed as a word, so that a terminal without colours shows the state too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colour {
     None,
@@ -18,8 +18,8 @@ pub(crate) fn colour() -> bool {
     is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !is("TERM", "dumb")
 }
 
-/// Returns the text in a colour. A caller that aligns columns must measure the text without the colour, because the
-/// control characters have no width on the terminal.
+/// Returns the text with the control characters for a colour. The control characters have no width on the terminal, so
+/// callers must measure the text without a colour to align columns.
 pub(crate) fn painted(text: &str, colour: Colour) -> String {
     let code = match colour {
         Colour::None => return text.to_owned(),
@@ -30,14 +30,14 @@ pub(crate) fn painted(text: &str, colour: Colour) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// Cuts the text, and escapes all characters that move the cursor, end the line, reverse the direction of text or
-/// cannot be seen. The limit and the escapes protect the terminal, because other programs may have written the content
-/// of the store.
+/// Cuts a long text, and escapes all characters that move the cursor, end the line, change the direction of the text or
+/// are invisible. This protects the terminal from texts that other programs have written to the store.
 pub(crate) fn plain(text: &str) -> String {
     bounded(text, LONGEST_TEXT)
 }
 
-/// Returns the text with escapes. A result of more than `limit` characters is cut and ends with `…`.
+/// Returns the text with deceptive characters escaped. If the escaped text has more than `limit` characters, the text
+/// is cut and ends with `…`.
 fn bounded(text: &str, limit: usize) -> String {
     let (mut plain, mut length) = (String::new(), 0);
     for c in text.chars() {
@@ -55,9 +55,9 @@ fn bounded(text: &str, limit: usize) -> String {
     plain
 }
 
-/// Rows under a heading. Each column except the last is as wide as its widest cell. In these columns the text of a cell
-/// has a low limit, because one long cell would make all rows wider. The last column is not padded, and its text has a
-/// higher limit.
+/// A text table with a row of headings. Each column except the last is as wide as the widest text in the column. One
+/// long text would make all rows wider, so texts in these columns have a low limit. The last column is not padded, so
+/// texts there have a higher limit.
 pub(crate) struct Table {
     rows: Vec<Vec<(String, Colour)>>,
 }
@@ -95,7 +95,8 @@ impl Table {
     }
 }
 
-/// The largest number of characters of a cell, which is enough for the longest name of a circuit.
+/// The largest number of characters of a text in a padded column. The longest name of a circuit fits.
 const LONGEST_CELL: usize = 200;
-/// The largest number of characters of a text outside the padded columns. Every reason of this crate is shorter.
+/// The largest number of characters of a text that is not in a padded column. The reasons that this crate writes are
+/// shorter.
 const LONGEST_TEXT: usize = 1_000;

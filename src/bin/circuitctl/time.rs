@@ -1,6 +1,6 @@
-//! Durations and times in the form in which people write and read them. Dates are UTC.
+//! Parses and formats durations and times for people. Dates are in UTC.
 //!
-//! This module converts dates itself, because the conversion is too short to justify a dependency.
+//! The module needs no date crate, because the conversion of dates is short.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,8 +8,7 @@ use std::time::Duration;
 use crate::calendar::{TO_1970, civil};
 use tower_circuit_breaker::record::Timestamp;
 
-/// Reads a duration such as `90s`, `10m`, `1h30m` or `250 ms`. A number without a unit is refused, because its unit
-/// would be a guess.
+/// Parses a duration such as `90s`, `10m`, `1h30m` or `250 ms`. A number without a unit is an error.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     parse(text)
         .filter(|duration| !duration.is_zero())
@@ -33,7 +32,7 @@ fn parse(text: &str) -> Option<Duration> {
             "d" => 86_400_000,
             _ => return None,
         };
-        // Each unit may occur once, in descending order, because `10s 2h` is probably a typing error.
+        // The units must be in descending order, because `10s 2h` is probably a typing error.
         if millis >= before {
             return None;
         }
@@ -44,7 +43,7 @@ fn parse(text: &str) -> Option<Duration> {
     Some(sum)
 }
 
-/// The start of the period for which the audit is shown, as a duration before now or as a time.
+/// The time of the oldest audit rows to show, as a duration before now or as a time.
 #[derive(Clone, Copy)]
 pub(crate) enum Since {
     Ago(Duration),
@@ -52,7 +51,7 @@ pub(crate) enum Since {
 }
 
 impl Since {
-    /// Returns the start as a time. `now` is the time of the store.
+    /// Converts the value to a time. `now` is the present time on the clock of the store.
     pub(crate) fn from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(ago) => now.saturating_sub(ago),
@@ -72,7 +71,7 @@ impl FromStr for Since {
     }
 }
 
-/// Reads `2026-11-21`, `2026-11-21T07:30` and `2026-11-21 07:30:05Z`.
+/// Parses a date with an optional time in UTC, such as `2026-11-21`, `2026-11-21T07:30` or `2026-11-21 07:30:05Z`.
 fn date(text: &str) -> Option<Timestamp> {
     let text = text.strip_suffix('Z').unwrap_or(text);
     let (day, time) = text.split_once(['T', ' ']).unwrap_or((text, "0:0:0"));
@@ -85,8 +84,8 @@ fn date(text: &str) -> Option<Timestamp> {
         return None;
     }
     let days = days_of(year, month, of_month);
-    // `days_of` turns a day that does not exist, such as the 31st of April, into another day. The conversion back with
-    // `civil` shows the difference.
+    // `days_of` converts the 31st of April to the number of the 1st of May. `civil` converts the number back to a date.
+    // If the two dates differ, the given date does not exist.
     let exists = civil(days) == (year, month, of_month);
     exists.then(|| Timestamp::from_millis((days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000))
 }
@@ -96,7 +95,7 @@ pub(crate) fn utc(time: Timestamp) -> String {
     crate::calendar::utc(time.as_millis() / 1_000)
 }
 
-/// Writes `480 ms`, `42 s`, `9 m 58 s`, `3 h 12 m` or `2 d 4 h`.
+/// Formats a duration with at most two units, such as `480 ms`, `42 s`, `9 m 58 s`, `3 h 12 m` or `2 d 4 h`.
 pub(crate) fn brief(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let two = |large: u64, of: &str, small: u64, in_it: &str| match small {
@@ -112,8 +111,8 @@ pub(crate) fn brief(duration: Duration) -> String {
     }
 }
 
-/// Returns the number of days from 1970 to a date in the Gregorian calendar. The computation uses years that begin in
-/// March, so that a leap day is the last day of its year (Hinnant, `days_from_civil`).
+/// Returns the number of days from 1970-01-01 to a date in the Gregorian calendar. The years in the computation begin
+/// in March, so that a leap day is the last day of a year (Hinnant, `days_from_civil`).
 fn days_of(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - TO_1970

@@ -1,6 +1,6 @@
-//! The view of a circuit's record, in the words that tables and documents share.
+//! The values and words of a circuit that the text output and the JSON output share.
 //!
-//! Text and JSON take their values from this module, so that they cannot contradict each other.
+//! Because the text and the JSON come from the same values, the two outputs cannot contradict each other.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use tower_circuit_breaker::state::Mode;
 use crate::failure::{Code, Failure};
 use crate::table::Colour;
 
-/// The record of one circuit at the time of the load, for output.
+/// One circuit as the store has it at the time `now`, for the output of a command.
 pub(crate) struct View<'a> {
     pub(crate) name: &'a str,
     pub(crate) now: Timestamp,
-    /// The record, or the reason why it cannot be read.
+    /// The stored record of the circuit, or the reason why the record cannot be read.
     pub(crate) record: Result<&'a CircuitRecord, String>,
-    /// The decision of the fleet. `None` for a circuit that has neither decisions nor votes.
+    /// The decision of the fleet about the circuit. `None` if the fleet has never decided and has no votes.
     pub(crate) fleet: Option<FleetStatus>,
 }
 
 /// The event that ends the present state of a circuit, of an instance or of a fleet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// No event can be shown, because the outcomes of calls decide when the state ends.
+    /// No event is shown. For example, the outcomes of calls decide when a closed state ends.
     None,
     At {
         left: Duration,
         at: Timestamp,
     },
-    /// The next call ends the state, because the open duration has passed and the call becomes a probe.
+    /// The next call ends the open state. The open duration has passed, so the next call becomes a probe.
     NextCall,
     Reset,
     Resume,
@@ -40,8 +40,8 @@ pub(crate) enum End {
 impl<'a> View<'a> {
     pub(crate) fn of(shown: &'a Shown) -> Self {
         let record = match &shown.record {
-            // If a record of a later version could not be read, `decode` returns a record with its version and no
-            // other content.
+            // `decode` returns a record without content if a later release wrote the record in a form that cannot be
+            // read.
             Ok(record) if !record.is_writable() && *record == nothing(record.version, &shown.name) => {
                 Err(format!("the record is of version {}, which a later release wrote", record.version))
             }
@@ -60,7 +60,7 @@ impl<'a> View<'a> {
     /// Returns the state, or the mode that overrides the state (forced open, disabled), as one word.
     pub(crate) fn word(&self) -> &'static str {
         match self.record {
-            // The open duration is over, so the next call is a probe.
+            // The open duration has passed, so the next call is a probe.
             Ok(_) if self.end() == End::NextCall => State::HalfOpen.as_str(),
             Ok(record) => word(record.state, self.mode_of(record)),
             Err(_) => "unreadable",
@@ -71,12 +71,12 @@ impl<'a> View<'a> {
         self.record.as_ref().ok().map(|record| self.mode_of(record))
     }
 
-    /// Returns the state in words for people, who must also see that a circuit is in shadow mode.
+    /// Returns the state in words for people. The words also show the shadow mode, and tripped instances of a closed
+    /// circuit.
     pub(crate) fn words(&self) -> String {
         let shadow = if self.mode() == Some(Mode::Shadow) { " (shadow)" } else { "" };
         let Instances { known, tripped, .. } = self.instances();
-        // Although the published state is closed, some instances are open or half-open without the others, and reject
-        // calls.
+        // The published state is closed, but some instances have tripped on their own and reject calls.
         let alone = if self.word() == State::Closed.as_str() && tripped > 0 {
             format!(" ({tripped} of {known} tripped alone)")
         } else {
@@ -89,8 +89,8 @@ impl<'a> View<'a> {
         colour(self.word())
     }
 
-    /// Returns true if the published state is open, half-open or forced open, or if every instance that is not gone is
-    /// tripped, each on its own. Fails if the record cannot be read.
+    /// Returns true if the published state is open, half-open or forced open. Also returns true if the published state
+    /// is closed, but every instance that is not gone has tripped on its own. Fails if the record cannot be read.
     pub(crate) fn tripped(&self) -> Result<bool, Failure> {
         match &self.record {
             Ok(record) => {
@@ -135,7 +135,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Returns the decision of the fleet in a few words. Empty for a circuit without a fleet.
+    /// Describes the decision of the fleet in a few words. Empty for a circuit without a fleet.
     pub(crate) fn fleet_words(&self) -> String {
         let Some(fleet) = &self.fleet else { return String::new() };
         let votes = |number: usize| format!("{number} vote{}", if number == 1 { "" } else { "s" });
@@ -152,7 +152,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Returns the event that ends the decision of the fleet.
+    /// Returns the event that ends the present state of the fleet.
     pub(crate) fn end_of_fleet(&self) -> End {
         self.fleet.as_ref().map_or(End::None, |fleet| end(fleet.state, fleet.open_for, self.now))
     }
@@ -163,14 +163,14 @@ impl<'a> View<'a> {
         self.fleet.as_ref()?.leases.iter().find(|lease| lease.instance == id)
     }
 
-    /// Returns the remaining time of the vote of an instance, or `None` if the instance has no vote.
+    /// Returns the time until the vote of an instance ends, or `None` if the instance has no vote.
     pub(crate) fn vote(&self, id: &str) -> Option<Duration> {
         self.fleet.as_ref()?.votes.iter().find(|vote| vote.instance == id).map(|vote| vote.left)
     }
 
-    /// Counts the instances. The hold of an operator applies to every instance at once. Therefore all instances are
-    /// tripped under a forced opening, and no instance is tripped while the circuit is disabled. The modes in the
-    /// entries are ignored, because an instance may not have written its entry since the hold began.
+    /// Counts the instances in the record. If an operator has forced the circuit open, all instances count as tripped.
+    /// If an operator has disabled the circuit, no instance counts as tripped. The mode in the entry of an instance is
+    /// ignored, because the entry can be older than the order of the operator.
     pub(crate) fn instances(&self) -> Instances {
         let Ok(record) = self.record else { return Instances::default() };
         let mode = self.mode_of(record);
@@ -188,19 +188,19 @@ impl<'a> View<'a> {
     }
 }
 
-/// The numbers of instances that have an entry in the record.
+/// The numbers of instances in a record, by their state.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Instances {
     /// The number of instances that are not gone.
     pub(crate) known: usize,
     /// The number of known instances whose circuit is tripped.
     pub(crate) tripped: usize,
-    /// The number of known instances that are closed and have written nothing for 15 minutes.
+    /// The number of known instances that are closed and have written nothing to the store for 15 minutes.
     pub(crate) silent: usize,
     pub(crate) gone: usize,
 }
 
-/// Returns the record that `decode` returns if a record of a later version cannot be read.
+/// Returns a record without content, as `decode` does for a record that a later release wrote in an unknown form.
 fn nothing(version: u32, name: &str) -> CircuitRecord {
     let mut nothing = CircuitRecord::unknown(name);
     nothing.version = version;
@@ -230,8 +230,8 @@ pub(crate) fn colour(word: &str) -> Colour {
     }
 }
 
-/// Returns the event that ends the state of one instance. The end of a hold is left out, because the hold is shown for
-/// the whole circuit.
+/// Returns the event that ends the state of one instance. During an operator's hold the result is `End::None`, because
+/// the end of the hold is shown once for the whole circuit.
 pub(crate) fn end_of(record: &CircuitRecord, entry: &InstanceEntry, mode: Mode, now: Timestamp) -> End {
     match mode {
         Mode::Automatic | Mode::Shadow => end(record.state_of(entry), entry.open_for(now), now),

@@ -1,4 +1,4 @@
-//! The command `watch`, which prints a line for each change.
+//! The command `watch`, which prints a line for each change of a circuit.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,26 +11,26 @@ use crate::table::plain;
 use crate::view::{Instances, View};
 use crate::{Answer, address, print, report};
 
-/// The content of a line of one circuit without the times, which differ in each line. A line is printed only if its
-/// content differs from the last printed content of the circuit.
+/// The parts of a line that must change before `watch` prints a new line for the circuit: the state, the reason, the
+/// numbers of instances, and the generation. Times are not a part.
 type Content = (String, String, (usize, usize), Option<tower_circuit_breaker::state::Generation>);
 
-/// Prints the changes of the circuits that `names` covers, or of all circuits if `names` is empty. Of the changes that
-/// one query of the store finds, at most `limit` are printed, and one more line has the number of changes that are left
-/// out.
+/// Prints the changes of the circuits that match `names`, or of all circuits if `names` is empty. If one query of the
+/// store finds more than `limit` changes, one more line has the number of changes that are left out.
 pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String], limit: usize) -> Answer {
     let mut changes = operator.watch();
     let mut printed: BTreeMap<String, Content> = BTreeMap::new();
     let (mut answered, mut failing) = (false, false);
     for name in names.iter().filter(|name| beginning(name).is_none()) {
         match operator.show(name).await {
-            // A name without a record is watched nevertheless, because a circuit that has never failed has no record.
+            // The command also watches a name without a record, because a circuit that has never failed has no record
+            // yet.
             Err(refused @ Refused::NoRecord { .. }) => {
                 let sentence = plain(&Failure::of_read(&refused).sentence);
                 report(&format!("circuitctl: the watch continues, but {sentence}"));
             }
             Ok(_) => {}
-            // The watch below reports the failure of the store.
+            // The store has failed. The loop below reports the failure.
             Err(_) => break,
         }
     }
@@ -68,8 +68,7 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String], limi
                     }
                 }
             }
-            // A failure before the first answer ends the command, because a wrong address is more likely than an
-            // outage.
+            // The store has never answered. The address is probably wrong, so the command ends.
             Err(error) if !answered => return Err(Failure::of_store(&error)),
             Err(error) => {
                 if !failing {
@@ -82,7 +81,7 @@ pub(crate) async fn run(operator: &Operator, page: &Page, names: &[String], limi
     }
 }
 
-/// Returns the beginning of the names that a pattern covers, or `None` for the name of one circuit.
+/// Returns the text before the `*` at the end of a pattern, or `None` for the name of one circuit.
 fn beginning(name: &str) -> Option<&str> {
     name.strip_suffix('*')
 }
@@ -91,12 +90,12 @@ fn covers(name: &str, circuit: &str) -> bool {
     name == circuit || beginning(name).is_some_and(|beginning| circuit.starts_with(beginning))
 }
 
-/// The lines for the changes that one query of the store finds. The first query finds all records.
+/// Collects the lines for the changes that one query of the store finds. For the first query, all records are changes.
 struct Lines<'a> {
     page: &'a Page,
     printed: &'a mut BTreeMap<String, Content>,
     names: &'a [String],
-    /// The lines, each with true for a circuit that needs attention.
+    /// The lines to print, each with a flag that is true if the circuit of the line needs attention.
     listed: Vec<(bool, String)>,
 }
 
@@ -108,8 +107,8 @@ impl Lines<'_> {
         self.listed.push((needs_attention, line));
     }
 
-    /// Returns at most `limit` lines, and a line with the number of lines that are left out. If lines are left out, the
-    /// circuits that need attention come first.
+    /// Returns the lines as one text. More than `limit` lines are cut off, and a last line has the number of missing
+    /// lines. In this case, circuits that need attention come first.
     fn text(mut self, limit: usize) -> String {
         let left_out = self.listed.len().saturating_sub(limit);
         if left_out > 0 {
@@ -121,8 +120,8 @@ impl Lines<'_> {
     }
 }
 
-/// Returns the line of a change. Returns `None` if only counts have changed, because each write of an instance changes
-/// counts, and a line for each write would hide the other changes.
+/// Returns the line for a change, or `None` if only the counts of calls in the record have changed. Each write of an
+/// instance changes these counts, and a line for each write would hide the important changes.
 fn line(page: &Page, change: &Change, printed: &mut BTreeMap<String, Content>) -> Option<String> {
     let Some(shown) = &change.shown else {
         printed.remove(&change.name);

@@ -1,15 +1,15 @@
-//! The criticality of calls in a limited or half-open circuit, by which less critical calls are rejected first and
-//! probe first.
+//! The effect of criticality in a limited or half-open circuit. Less critical calls are rejected first, and are the
+//! first probes.
 //!
-//! Each draw that is lost makes the circuit owe one rejection. If there are sheddable calls, the next of them pays,
-//! which means that this call is rejected. A more critical call pays at once only if no less critical call has come
-//! lately. Otherwise a more critical call pays only when many rejections are owed, because the less critical calls are
-//! then too few to pay all of them. So the share of admitted calls stays the same, and a critical call is rejected only
-//! if the less critical calls are too few.
+//! A limited circuit makes a random draw for each call. A lost draw requires one rejection, but perhaps of a later
+//! call. Until then the circuit *owes* a rejection. A call *pays* if it is rejected for a lost draw. A sheddable call
+//! pays at once. A more critical call pays at once only if no less critical call has come lately. Otherwise a more
+//! critical call pays only when many rejections are owed, because the less critical calls are then too few. So the
+//! share of admitted calls stays the same, and critical calls are rejected last.
 //!
 //! A half-open circuit takes its probes from less critical calls, because a probe may fail. A more critical call leaves
-//! the slot free while less critical calls come, for 5 s at most. After a half-open era that reopened, every call may
-//! be a probe until the circuit closes, because a fault of the less critical calls alone may have failed the probes.
+//! a free slot to less critical calls while they come, for 5 s at most. Perhaps only the less critical calls fail.
+//! Therefore, once the circuit has opened again from half-open, every call may be a probe until the circuit closes.
 //!
 //! ```text
 //! word   63..48 owed rejections | 47..32 calls of the limit
@@ -30,15 +30,15 @@ pub(super) struct Levels {
     /// True once a limited or half-open circuit has had a call that is not standard. A limit then begins with the
     /// assumption that every criticality has calls.
     has_levels: AtomicBool,
-    /// True if a half-open era has opened the circuit again since the last closing.
+    /// True if the circuit has opened from half-open since the circuit was last closed.
     has_failed_round: AtomicBool,
-    /// The times, in nanoseconds of the clock, of the last sheddable and of the last standard call of a half-open
-    /// circuit.
+    /// The time of the last sheddable call, and the time of the last standard call, while the circuit was half-open. In
+    /// nanoseconds of the clock.
     seen: [AtomicU64; 2],
 }
 
 impl Levels {
-    /// Notes a call, and returns true if the circuit has had a call that is not standard.
+    /// Returns true if this call, or an earlier call of the circuit, is not standard.
     fn expects(&self, criticality: Criticality) -> bool {
         // Relaxed, because the flag publishes no other data.
         if self.has_levels.load(Relaxed) {
@@ -84,7 +84,7 @@ impl Levels {
         pays
     }
 
-    /// Notes a transition, which can be the end of a half-open era.
+    /// Notes in `has_failed_round` if a transition opens the circuit from half-open, or closes the circuit.
     pub(super) fn moved(&self, from: State, to: State) {
         // Relaxed, because the flag publishes no other data.
         match (from, to) {
@@ -94,7 +94,8 @@ impl Levels {
         }
     }
 
-    /// Notes a call of a half-open circuit, and returns true if the call leaves a free slot to less critical calls.
+    /// Returns true if the call must leave a free slot of a half-open circuit to less critical calls. Also notes the
+    /// time of a sheddable or standard call.
     pub(super) fn leaves_probe(&self, criticality: Criticality, half_open_for: Duration, now: Tick) -> bool {
         // Relaxed, because the flag publishes no other data.
         if !self.expects(criticality) || half_open_for > PROBES_LEFT_FOR || self.has_failed_round.load(Relaxed) {
@@ -144,22 +145,21 @@ fn counted(word: u64, criticality: Criticality, is_lost: bool, is_ramp: bool) ->
 }
 
 /// Returns the value that replaces [`PATIENCE`] during a ramp. `calls` is the number of calls that the limit has
-/// counted. The value is small for the first calls, because each owed rejection is a call that passed although its draw
-/// was lost, and a ramp must admit few calls at its start.
+/// counted. Each owed rejection is a call that passed although its draw was lost. A ramp must admit few calls at its
+/// start, so the value is small for the first calls.
 fn patience_in_ramp(calls: u64) -> u64 {
     (calls / 16).clamp(4, PATIENCE)
 }
 
-/// The number of owed rejections for each less critical level with recent calls up to which a more critical call
-/// passes, so that less critical calls are rejected later instead. If more rejections are owed, the more critical call
-/// is rejected. A smaller number would let chance reject critical calls, and a larger number would let more calls
-/// through before a rejection.
+/// The number of owed rejections (lost draws for which no call was rejected yet) above which a more critical call is
+/// rejected, for each less critical level that has had a call lately. A smaller number would let chance reject critical
+/// calls. A larger number would let more calls through before a rejection.
 const PATIENCE: u64 = 64;
-/// The number of calls after which a level without a call counts as absent.
+/// The number of calls after which a level (a criticality) counts as absent, if none of the calls had that level.
 const LATELY: u64 = 64;
-/// The time for which more critical calls leave a free slot to less critical calls, after the last less critical call.
+/// The time, after a less critical call, during which more critical calls leave a free slot to less critical calls.
 const PROBES_LATELY: Duration = Duration::from_secs(1);
-/// The length of the first part of a half-open era, in which a more critical call leaves a free slot even if no less
+/// The time, at the start of a half-open era, during which a more critical call leaves a free slot even if no less
 /// critical call has come.
 const PROBES_FIRST: Duration = Duration::from_millis(100);
 /// The age of a half-open era from which every call may be a probe.
@@ -169,8 +169,8 @@ const CALLS_SHIFT: u32 = 32;
 const SHEDDABLE_SHIFT: u32 = 16;
 const SINCE: u64 = 0xFFFF;
 /// The initial word if the circuit has had a call that is not standard. No rejection is owed. Each level counts as
-/// present for the next 16 calls, even without a call. Otherwise a critical call at the beginning would be rejected
-/// before a less critical call could come.
+/// present for the next 16 calls, even if no call of that level comes. Otherwise an early critical call could be
+/// rejected before a less critical call comes.
 const ALL_LATELY: u64 = (LATELY - 16) << SHEDDABLE_SHIFT | (LATELY - 16);
 /// The initial word if the circuit has had only standard calls. No rejection is owed, and no level has had a call
 /// lately.

@@ -1,5 +1,5 @@
-//! Models of transitions. Each transition has one winner and is reported once, and no thread sees an era before its
-//! data.
+//! Loom models of transitions. If several threads try to make the same transition, one of them makes the transition,
+//! and it is reported once. No thread sees an era before the data of the era.
 
 use super::*;
 use crate::state::{HealthResult, RejectReason};
@@ -29,7 +29,8 @@ fn loom_two_failures_that_complete_a_score_trip_once() {
 #[test]
 fn loom_two_failures_that_complete_a_rate_trip_once() {
     in_most_orders(|| {
-        // The rate depends on two sums, and each thread may be the second to add to one of the sums.
+        // The rate depends on two sums. The two threads may add to the first sum in one order, and to the second sum in
+        // the other order.
         let (circuit, reports) = observed(rules().failure_rate(1.0).min_calls(2).window(Window::calls(2)));
         fail_two(&circuit);
         assert_eq!(all(&reports), [Report::Edge(2, State::Open)]);
@@ -43,8 +44,8 @@ fn loom_a_retry_after_of_the_evidence_is_a_floor() {
         let (patient, other) = (call(&circuit), call(&circuit));
         beside(|| patient.failure(Failure::hard().with_retry_after(6 * TEN)), || fail(other));
         assert_eq!(circuit.inner().open_until(), NOW.saturating_add(6 * TEN), "whichever call trips the circuit");
-        // The first opening must have the `Retry-After` already. If the failure that comes second made a shorter
-        // opening longer, there would be a second transition, and the era would be 3.
+        // The first transition must use the `Retry-After` already. A later correction would be a second transition, and
+        // the era would be 3.
         assert_eq!(era_and_state(&circuit), (2, State::Open));
     });
 }
@@ -103,7 +104,7 @@ fn loom_a_time_to_wait_holds_whichever_outcome_comes_first() {
     let ban = || Failure::hard().trips_at_once().with_retry_after(6 * TEN);
     let until = |circuit: &Circuit| (circuit.inner().load().state(), circuit.inner().open_until());
     in_most_orders(move || {
-        // The other failure opens the circuit for a shorter time, before or after the failure with the `Retry-After`.
+        // The other failure has no `Retry-After`, and opens the circuit for a shorter time if this failure comes first.
         let circuit = circuit(rules().consecutive_failures(1));
         let (banned, other) = (call(&circuit), call(&circuit));
         beside(move || banned.failure(ban()), || fail(other));
@@ -150,8 +151,8 @@ fn loom_a_reopened_circuit_admits_no_call() {
         let circuit = circuit(rules().probes(1));
         past_deadline(&circuit);
         let bad = call(&circuit);
-        // The first opening is over, but its end is still stored. A thread that took this end for the end of the new
-        // opening would probe.
+        // The first open duration is over, but its end is still stored. A thread that used this end after the circuit
+        // has opened again would probe at once.
         let (_, admission) = beside(|| fail(bad), || circuit.try_acquire());
         let rejected = admission.expect_err("its one slot is taken until it is open again");
         let expected = match rejected.reason() {

@@ -1,4 +1,4 @@
-//! Models of outcomes. Each outcome is evidence in its own era or in no era, and the totals have all outcomes.
+//! Loom models of outcomes. Each outcome counts in its own era or in no era, and the totals include every outcome.
 
 use super::*;
 use crate::window::{Evidence, Tally, Window};
@@ -38,13 +38,13 @@ fn loom_the_first_failure_of_an_era_is_counted() {
 fn loom_no_call_is_missing_from_the_totals() {
     in_most_orders(|| {
         let circuit = circuit(rules().failure_score(9.0).window(Window::time(TEN).buckets(2)));
-        // The totals compute successes as calls minus failures, so a failure that the window forgets would reduce the
-        // successes.
+        // The totals compute the successes as calls minus failures. If the window lost the call of a failure, the
+        // totals would have one success too few.
         call(&circuit).success();
         let straggler = call(&circuit);
         let in_the_next_era = || {
             close(&circuit);
-            // This call reuses the bucket for the new era, so that the straggler may find no bucket of its own era.
+            // This call takes the bucket for the new era, so that the late failure may find no bucket of its own era.
             fail(call(&circuit));
         };
         beside(|| fail(straggler), in_the_next_era);
@@ -66,7 +66,8 @@ fn loom_a_failure_takes_no_success_back() {
     });
 }
 
-/// Asserts that the run and the window have `failures` timeouts of this era, and nothing else.
+/// Asserts that the run (the weight of the failures in a row) and the window have `failures` timeouts of this era, and
+/// nothing else.
 fn assert_failures(circuit: &Circuit, era: u64, failures: u64) {
     let inner = circuit.inner();
     let expected = Tally { calls: failures, units: 128 * failures, slow: 0 };

@@ -1,9 +1,9 @@
-//! Models of groups, whose circuits share open slots.
+//! Loom models of groups. The circuits of a group share open slots.
 
 use super::*;
 use crate::group::Group;
 
-/// Circuits of one group, each of which opens at its first failure.
+/// Returns circuits of one group. Each circuit opens at its first failure.
 fn members<const N: usize>(group: &Group) -> [Circuit; N] {
     std::array::from_fn(|_| circuit(rules().consecutive_failures(1).group(group)))
 }
@@ -58,7 +58,7 @@ fn loom_a_member_that_leaves_takes_no_slot_along() {
         let group = group();
         let [first, second] = members(&group);
         let (permit, its) = (call(&first), first.clone());
-        // The key of the first circuit is evicted while its last call fails.
+        // The first circuit is evicted while a call of that circuit fails.
         beside(move || its.inner().leave_group(), || fail(permit));
         assert_eq!((group.open(), group.members()), (0, 1));
         fail(call(&second));

@@ -1,13 +1,13 @@
-//! Models of calls that hang. A call counts once, in its own era, whether it is under way or has ended.
+//! Loom models of calls that hang. A call counts once, in its own era, whether it is under way or has ended.
 
 use std::sync::OnceLock;
 
 use super::*;
 use crate::window::Window;
 
-/// A clock that is moved once, while no other thread runs, so that reading the clock is no step of the model. The clock
-/// moves by two of the three buckets, so that an earlier call hangs, and a later call does not reuse the bucket of the
-/// earlier call.
+/// A clock that moves once. The clock moves while only one thread runs, so that loom need not model the reads of the
+/// clock. The clock moves by two of the three buckets. Therefore an earlier call hangs, and a later call does not reuse
+/// the bucket of the earlier call.
 #[derive(Debug, Clone, Default)]
 struct MovedOnce(Arc<OnceLock<()>>);
 
@@ -27,8 +27,8 @@ impl MovedOnce {
     }
 }
 
-/// A circuit that opens if 40 % of the calls in its window take 1 s or longer. The window has two buckets, and the
-/// model uses one of them.
+/// Returns a circuit that opens if 40 % of the calls in the window take 1 s or longer. The window has two buckets, and
+/// the model uses only one bucket.
 fn watched() -> (Circuit, MovedOnce) {
     let clock = MovedOnce::default();
     let window = Window::time(TEN).buckets(2);
@@ -55,8 +55,8 @@ fn loom_a_slow_call_that_ends_is_not_counted_twice() {
         clock.move_on();
         let quick = call(&circuit);
         assert_eq!(hanging_lately(&circuit), 1, "a model without a hanging call could not fail");
-        // One of three or four calls is slow. If the slow call counted twice, two of five calls would be slow, and the
-        // circuit would open.
+        // One of at most four calls is slow. If the slow call counted twice, two of five calls (40 %) would be slow,
+        // and the circuit would open.
         beside(|| slow.success(), || fail(quick));
         assert_eq!((era_and_state(&circuit), hanging(&circuit)), ((1, State::Closed), 0));
         assert_eq!(circuit.inner().tally(1, circuit.now()).slow, 1);

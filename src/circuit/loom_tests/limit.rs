@@ -1,4 +1,5 @@
-//! Models of the limit of a closed circuit. The word has a bit for the limit, and the ramp is stored beside the word.
+//! Loom models of the limit of a closed circuit. The word has a bit for the limit, and the ramp is stored beside the
+//! word.
 
 use super::*;
 use crate::state::RejectReason;
@@ -76,8 +77,8 @@ fn loom_the_next_failure_begins_the_throttle() {
         let window = crate::window::Window::time(TEN).buckets(2);
         let circuit = circuit(rules().min_calls(1).window(window).throttle(2.0));
         let next = call(&circuit);
-        // Two simultaneous failures need not see the counts of each other. Therefore the test adds a third failure,
-        // with which the throttle begins at the latest.
+        // Each of two simultaneous failures may miss the count of the other failure. A third failure sees both counts,
+        // so the throttle must begin with the third failure at the latest.
         fail_two(&circuit);
         fail(next);
         assert!(circuit.inner().load().is_limited());

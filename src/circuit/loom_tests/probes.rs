@@ -1,5 +1,5 @@
-//! Models of the half-open state. The circuit becomes half-open only once, no slot is taken twice or lost, and no
-//! straggler changes a later era.
+//! Loom models of the half-open state. The circuit becomes half-open only once, no slot is taken twice or lost, and a
+//! late end of a probe changes no later era.
 
 use super::*;
 use crate::circuit::probes::{Judged, Probe};
@@ -55,8 +55,7 @@ fn loom_a_probe_that_ends_gives_its_slot_back() {
         let (_, early) = beside(|| held.success(), || circuit.try_acquire());
         let late = circuit.try_acquire();
         assert!(early.is_ok() != late.is_ok(), "the slot is there once: {early:?}, {late:?}");
-        // The circuit has two slots, so without this check a slot that was not freed would go unnoticed beside the
-        // other slot.
+        // Without this check, the second slot of the circuit could hide that the first slot was not freed.
         assert_eq!(circuit.inner().probes.in_flight(2), 1, "the slot of the ended probe is free");
     });
 }
@@ -129,7 +128,7 @@ fn loom_the_late_end_of_an_overdue_probe_frees_no_slot_of_another() {
         let probes = &circuit.inner().probes;
         assert_eq!(probes.verdict(2).successes, 1, "the late success counts");
         assert_eq!(probes.in_flight(2), usize::from(next.is_some()));
-        // Only one probe is under way at a time, in both orders of the two threads.
+        // In both orders of the two threads, only one probe may be under way at a time.
         assert_eq!(take_late(&circuit).is_some(), next.is_none());
     });
 }
@@ -229,19 +228,20 @@ fn half_open_with_an_overdue_probe() -> (Circuit, Probe) {
     (circuit, overdue.expect("a slot is free"))
 }
 
-/// Takes back the slots that are overdue after a minute, and takes a slot if one is free.
+/// Takes back the slots of probes that are overdue after a minute. Then takes a slot for a new probe. `None` if no slot
+/// is free.
 fn take_late(circuit: &Circuit) -> Option<Probe> {
     let (late, inner) = (Tick::from_nanos(60_000_000_000), circuit.inner());
     inner.probes.reclaim(2, late, inner.config.probes.deadline);
     inner.probes.take(2, late, &inner.config.probes, false)
 }
 
-/// Forces the circuit open for no time at all.
+/// Forces the circuit open with a hold of zero length, which is over at once.
 fn held_no_longer(circuit: &Circuit) {
     circuit.trip(&by(), Some(Duration::ZERO));
 }
 
-/// A half-open circuit whose probes are leased.
+/// Returns a half-open circuit whose probes need leases.
 fn leased(config: ConfigBuilder) -> Circuit {
     let circuit = circuit(config);
     circuit.lease_probes(TEN);

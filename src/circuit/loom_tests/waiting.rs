@@ -1,4 +1,4 @@
-//! Models of waiting. A task that waits for a change is woken by the change or sees the change, and no event is
+//! Loom models of waiting. A task that waits for a change is woken by the change or sees the change, and no event is
 //! reported twice.
 
 use std::task::{Context, Poll};
@@ -9,8 +9,8 @@ use crate::circuit::{Peek, Place};
 use crate::state::HealthResult;
 use crate::sync::{AtomicU32, Relaxed};
 
-/// The wakers, and a count that stands for a freed slot. The count is Relaxed, so that the count is visible to a waiter
-/// only if the wakers order the two threads.
+/// The wakers under test, and the number of changes, such as freed slots. The accesses to the number are Relaxed, so
+/// that a waiter is sure to see a change only if the wakers order the two threads.
 type Changing = Arc<(Wakers, AtomicU32)>;
 
 #[test]
@@ -176,7 +176,7 @@ fn loom_one_caller_sums_up_the_rejections() {
     in_every_order(|| {
         let (circuit, reports) = observed(rules());
         half_open(&circuit);
-        // The test sets the time of the first summary to zero, because the stopped clock never reaches the ten seconds.
+        // The clock of the test never moves, so the test makes the first summary due at the time zero.
         circuit.inner().counts.next_summary.store(0, Relaxed);
         let _held = call(&circuit);
         assert!(matches!(acquire_two(&circuit), [Err(_), Err(_)]));
@@ -189,7 +189,7 @@ fn changing() -> Changing {
 }
 
 fn change(changing: &Changing) {
-    // Relaxed, because the exchanges of the wakers order the count.
+    // Relaxed, because the exchanges of the wakers order the number.
     changing.1.fetch_add(1, Relaxed);
     changing.0.wake();
 }

@@ -13,10 +13,10 @@
 //!   └───────── give back, with the next turn ──┘
 //! ```
 //!
-//! A slot begins an era withheld, and a probe gives its slot back withheld. While probes are leased, a call takes only
-//! a free slot, so that each probe needs a grant. Otherwise a call takes a withheld slot as well, so that a grant makes
-//! no difference. Every change is one exchange that compares the whole word, and names the era. So no grant reaches a
-//! later era, and no two callers take one grant.
+//! A slot is withheld at the start of an era, and again after a probe has given the slot back. While probes are leased,
+//! a call takes only a free slot, so that each probe needs a grant. Otherwise a call takes a withheld slot as well, so
+//! that a grant makes no difference. Every change is one exchange that compares the whole word, and names the era. So
+//! no grant reaches a later era, and no two callers take one grant.
 
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Relaxed};
@@ -44,7 +44,7 @@ impl Slot {
         Self(AtomicU64::new(0))
     }
 
-    /// Withholds the slot for a new era. The caller holds the cold mutex and publishes the era after this call.
+    /// Withholds the slot for a new era. The caller holds the cold mutex, and publishes the era afterwards.
     pub(super) fn begin(&self, era: u64) {
         // Relaxed, because the Release store of the circuit's word publishes the slot with the era. A plain store would
         // be correct on hardware. But loom allows the exchange of a late thread to come after a store although the
@@ -60,8 +60,8 @@ impl Slot {
         self.exchange(era, |word| may_take(word & HOLDER).then_some(word & !HOLDER | now.0)).map(turn)
     }
 
-    /// Gives a taken slot back, if `is_meant` accepts its turn and the start of its probe. Returns true if this call
-    /// has given the slot back.
+    /// Gives a taken slot back, if `is_meant` accepts the turn of the slot and the start of the probe. Returns true if
+    /// the slot was given back.
     pub(super) fn give_back(&self, era: u64, is_meant: impl Fn(u32, Moment) -> bool) -> bool {
         let withheld = |word| {
             let Use::Taken(start) = used(word) else { return None };
@@ -71,7 +71,7 @@ impl Slot {
         self.exchange(era, withheld).is_some()
     }
 
-    /// Frees a withheld slot. Returns true if this call has freed the slot.
+    /// Frees a withheld slot. Returns false if the slot was not withheld, or is of another era.
     #[cfg(any(feature = "store", test))]
     pub(super) fn grant(&self, era: u64) -> bool {
         self.exchange(era, |word| (word & HOLDER == WITHHELD).then_some(word & !HOLDER)).is_some()

@@ -1,7 +1,7 @@
-//! The `Display` of a status and of totals, one sentence for a program that prints its circuits to operators.
+//! The `Display` of a status and of totals. A program can print these sentences for operators.
 //!
-//! The sentence has the same parts as the sentence of a rejection. `state/because.rs` writes the cause in both
-//! sentences.
+//! The sentence of a status has the same parts as the sentence of a rejection. `state/because.rs` writes the cause in
+//! both sentences.
 
 use std::fmt;
 use std::time::Duration;
@@ -39,8 +39,8 @@ impl Status {
         let word = match (self.mode, self.state) {
             (Mode::ForcedOpen, _) => "forced open",
             (Mode::Disabled, _) => "disabled",
-            // The half-open state usually began because the open duration was over, which explains nothing. Therefore
-            // the cause of the opening is written.
+            // The cause of the half-open state is usually the end of the open duration, which explains nothing.
+            // Therefore the sentence has the cause of the opening.
             (Mode::Automatic | Mode::Shadow, State::HalfOpen) => {
                 f.write_str(" is half-open")?;
                 return opening(self.transitions.iter().rev()).map_or(Ok(()), |edge| edge.write_opening(f));

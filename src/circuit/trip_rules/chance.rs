@@ -1,15 +1,16 @@
-//! The statistical test that separates evidence on advice from chance, by the usual error rate of the service.
+//! The statistical test that excludes chance while advice lasts. The test compares the evidence with the usual error
+//! rate of the service.
 //!
-//! Advice of another instance lets few calls open a circuit. A service whose usual error rate is 20 % fails at least
-//! two of five calls in every fourth group of five, so that few calls alone are no evidence. The test computes how
-//! likely the evidence is at a usual rate `p`, and refuses evidence that is likely.
+//! While advice of another instance lasts, few failed calls can open a circuit, but few failed calls can be chance. For
+//! example, at a usual error rate of 20 %, about one in four groups of five calls has two or more failures. The test
+//! computes how likely the evidence is at a usual rate `p`, and ignores evidence that is likely.
 //!
 //! # Derivation
 //!
 //! Of `n` calls the share `q` has failed. A weight is at most 1, so the theorem of Hoeffding applies to weights too. At
-//! the usual rate `p` or a lower one, `n` calls reach the share `q > p` with a chance of at most `exp(-n × K)`, where
-//! `K = q ln(q / p) + (1 - q) ln((1 - q) / (1 - p))`. For a run (failures in a row), `q` is 1, `n` is the weight of the
-//! run, and `K` is `ln(1 / p)`.
+//! the usual rate `p` or at a lower rate, `n` calls reach the share `q > p` with a chance of at most `exp(-n × K)`,
+//! where `K = q ln(q / p) + (1 - q) ln((1 - q) / (1 - p))`. For a run (failures in a row), `q` is 1, `n` is the weight
+//! of the run, and `K` is `ln(1 / p)`.
 //!
 //! The rules are tested again with each failure, and advice lasts about a minute. The chance that any of the `N` calls
 //! of a minute completes such evidence is at most the sum of their chances, `N × exp(-n × K)` (Boole). The run, the
@@ -37,7 +38,7 @@ use crate::config::Rules;
 use crate::outcome::number;
 use crate::window::Window;
 
-/// The amount of evidence that a run or a rate needs on advice, so that chance is excluded.
+/// The amount of evidence that a run or a rate needs while advice lasts, so that chance is excluded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chance {
     /// The value that `n × K` of the derivation must reach.
@@ -47,7 +48,7 @@ pub(super) struct Chance {
 }
 
 impl Chance {
-    /// Returns the amount of evidence that is needed at the traffic of the circuit.
+    /// Returns the amount of evidence that is needed at the present traffic of the circuit.
     pub(super) fn new(window: Window, rules: &Rules, seen: &Situation, usual: f64) -> Self {
         let calls = number(seen.tally.calls.max(1));
         let a_minute = match window.length().filter(|_| rules.need_window()) {
@@ -82,14 +83,14 @@ impl Chance {
     }
 }
 
-/// Returns the number of rules that are on and whose evidence can be chance, at least 1. A score is not such a rule,
-/// because advice does not lower the limit of a score.
+/// Returns the number of rules that are on and that can be met by chance, at least 1. The failure score is not counted,
+/// because advice does not lower its limit.
 fn rules_on(rules: &Rules) -> f64 {
     let rules = [rules.consecutive_failures.is_some(), rules.failure_rate.is_some(), rules.slow_call_rate.is_some()];
     rules.into_iter().map(|is_on| f64::from(u8::from(is_on))).sum::<f64>().max(1.0)
 }
 
-/// Returns the highest rate of bad calls that is taken for usual, for a rule with this limit.
+/// Returns the highest rate of bad calls that counts as usual, for a rule with the limit `limit`.
 fn highest_usual(limit: f64) -> f64 {
     limit / 2.0
 }
@@ -99,12 +100,12 @@ pub(crate) fn usual_rate(failures: f64, calls: f64) -> f64 {
     (failures + 2.0) / (calls + 4.0)
 }
 
-/// The chance that the calls of a minute open a circuit on advice, by any of its rules, although the service is as
-/// usual.
+/// The highest accepted chance that the calls of one minute of advice open a circuit although the service fails no more
+/// often than usual.
 const CHANCE: f64 = 0.01;
 const MINUTE: Duration = Duration::from_secs(60);
 /// The shortest time for which a circuit is assumed to have counted its calls. A restored window has calls from before
-/// the restart, and a shorter time would make its traffic seem too high.
+/// the restart, and a shorter time would make the traffic of the circuit seem too high.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The number of calls in a minute that is assumed without a time window. This is 170 calls a second.
 const UNKNOWN_TRAFFIC: f64 = 10_000.0;
@@ -116,7 +117,7 @@ mod tests {
     use crate::window::{Tally, run};
 
     /// Returns the evidence that is needed with `calls` calls in the default window, in an era of `age` seconds. The
-    /// run and the failure rate are on.
+    /// rules for a run and for the failure rate are on.
     fn chance(calls: u64, age: u64, usual: f64) -> Chance {
         let config = Config::new("payments").expect("the name is valid");
         of_rules(&config.rules, calls, age, usual)

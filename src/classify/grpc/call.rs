@@ -35,7 +35,7 @@ impl GrpcCall {
     /// the status.
     ///
     /// tonic's server answers CANCELLED when the `grpc-timeout` of a call or the timeout of the server has passed, and
-    /// names this cause only in the message. Other servers cancel without a message, so that only the duration of the
+    /// mentions the timeout only in the message. Other servers cancel without a message. Then only the duration of the
     /// call shows that the deadline was the cause.
     pub(super) fn meaning<'a>(self, code: GrpcCode, message: impl FnOnce() -> &'a [u8]) -> Outcome {
         match (code, self.deadline.get()) {
@@ -46,15 +46,15 @@ impl GrpcCall {
         }
     }
 
-    /// Returns the outcome of a call that took too long. If the caller set a deadline, the outcome is a failure by that
-    /// deadline. Otherwise the outcome is a timeout.
+    /// Returns the outcome of a call that took too long. If the caller set a deadline, the outcome is an exceeded
+    /// deadline, which weighs in proportion to the wait. Otherwise the outcome is a timeout.
     pub(super) fn time_is_over(self) -> Outcome {
         self.deadline.get().map_or(Outcome::timeout(), Outcome::deadline)
     }
 
-    /// Returns the outcome of a call whose stream the server cancelled. If the call lasted about as long as the
-    /// deadline of the caller, the outcome is a failure by the deadline, because a server may cancel a stream whose
-    /// deadline has passed. Otherwise the outcome is `outcome`.
+    /// Returns the outcome of a call whose stream the server cancelled. The outcome is `outcome`, unless the call
+    /// lasted about as long as the deadline of the caller. In that case the server probably cancelled the stream
+    /// because the deadline had passed, and the outcome is an exceeded deadline.
     pub(super) fn broken_off(self, outcome: Outcome) -> Outcome {
         match (outcome, self.deadline.get()) {
             (Outcome::Failure(failure), Some(deadline)) => failure.or_deadline(deadline).into(),
@@ -62,8 +62,8 @@ impl GrpcCall {
         }
     }
 
-    /// Returns the outcome of a call that ended by a timeout of the transport. The outcome is a failure by the deadline
-    /// of the caller if the call lasted about as long as that deadline, and otherwise a timeout.
+    /// Returns the outcome of a call that ended by a timeout of the transport. If the call lasted about as long as the
+    /// deadline of the caller, the outcome is an exceeded deadline. Otherwise the outcome is a timeout.
     #[cfg(feature = "tonic")]
     pub(super) fn timer_fired(self) -> Outcome {
         self.deadline.get().map_or(Outcome::timeout(), |deadline| Failure::deadline(deadline).by_timer().into())
@@ -90,11 +90,10 @@ pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
     is_of_type(GRPC_WEB, headers) || is_of_type(GRPC_WEB_TEXT, headers)
 }
 
-/// Returns true if a response has a `content-type` that the response to a gRPC call can have. A missing type
-/// counts as gRPC.
+/// Returns true if the `content-type` of a response can belong to a gRPC call. A missing `content-type` counts as gRPC.
 ///
-/// grpc-web counts as gRPC, because the client of tonic-web translates grpc-web below the breaker. That client changes
-/// the body, but keeps the `content-type` of the response.
+/// grpc-web counts as gRPC, because the client of tonic-web translates grpc-web to gRPC below the breaker. The client
+/// translates only the body and keeps the `content-type` of the response.
 pub(super) fn is_grpc_answer(headers: &HeaderMap) -> bool {
     !headers.contains_key(CONTENT_TYPE) || is_grpc_message(headers) || is_grpc_web(headers)
 }

@@ -15,7 +15,7 @@ pub enum GrpcCode {
     Ok = 0,
     /// The call was cancelled, mostly by its caller.
     Cancelled = 1,
-    /// An unknown error. A number that is not in this list is read as this code.
+    /// An unknown error. A number without a variant of this enum is read as `Unknown`.
     Unknown = 2,
     /// The argument is invalid in any state of the service.
     InvalidArgument = 3,
@@ -67,7 +67,7 @@ impl GrpcCode {
         Some(ALL.get(number).copied().unwrap_or(Self::Unknown))
     }
 
-    /// Returns the code that stands for the HTTP status of a response without `grpc-status`.
+    /// Translates the HTTP status of a response without `grpc-status` into a gRPC code.
     pub(super) const fn of_http(status: StatusCode) -> Self {
         match status {
             StatusCode::BAD_REQUEST => Self::Internal,

@@ -7,8 +7,8 @@ use super::GrpcCall;
 use crate::outcome::Outcome;
 use crate::sources::find;
 
-/// The place where an error appeared, which is `poll_ready`, the call or the body of the response. A status whose call
-/// is not known also has the origin `Readiness`, because this variant carries no [`GrpcCall`].
+/// The place where an error appeared, which is `poll_ready`, the call or the body of the response. If the call is
+/// unknown, the origin is `Readiness`, because `Readiness` carries no [`GrpcCall`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
     Readiness,
@@ -17,7 +17,7 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// Returns the call, or [`GrpcCall::UNKNOWN`] for an error of `poll_ready`, which belongs to no call.
+    /// Returns the call that failed, or [`GrpcCall::UNKNOWN`] for an error of `poll_ready`, which belongs to no call.
     pub(super) const fn call(self) -> GrpcCall {
         match self {
             Self::Readiness => GrpcCall::UNKNOWN,
@@ -26,9 +26,8 @@ impl Origin {
     }
 }
 
-/// Judges an error of the transport by its cause, mostly as a hard failure. If the stream was reset with CANCEL, the
-/// outcome can also be a failure by the deadline of the caller, because a server resets a stream whose deadline has
-/// passed.
+/// Judges a transport error, mostly as a hard failure. A server may reset a stream with CANCEL because the deadline of
+/// the call has passed. Therefore such a reset can also count as an exceeded deadline.
 pub(super) fn broken(call: GrpcCall, error: &(dyn StdError + 'static)) -> Outcome {
     let is_cancelled = find::<h2::Error>(error).is_some_and(|error| error.reason() == Some(h2::Reason::CANCEL));
     let outcome = hard(error).into();

@@ -21,8 +21,8 @@ use crate::sources::{chain, find};
 impl GrpcClassifier {
     /// Returns the outcome that the classifier of [`GrpcClassifier::tonic`](Self::tonic) gives to a status.
     ///
-    /// Use this function for a call under a permit, or if the status is inside a result of another type. For all other
-    /// calls, use `circuit.call_classified(GrpcClassifier::tonic(), client.method(request))`.
+    /// Use this function for a call under a [`Permit`](crate::Permit), or for a status inside a result of your own
+    /// type. For all other calls, use `circuit.call_classified(GrpcClassifier::tonic(), client.method(request))`.
     ///
     /// ```
     /// use tower_circuit_breaker::{Outcome, classify::GrpcClassifier};
@@ -57,8 +57,8 @@ impl<T> Classifier<(), T, Status> for GrpcClassifier {
 pub(super) fn outcome_of_any<E: 'static>(classifier: &GrpcClassifier, origin: Origin, error: &E) -> Outcome {
     let Some(error) = as_error(error) else { return opaque::<E>() };
     let call = origin.call();
-    // The errors in the source chain decide before the status code. The code is not precise, because tonic turns its
-    // own timeout into CANCELLED and a rejection into UNKNOWN.
+    // The errors in the source chain decide before the status code, because the code is less precise. For example,
+    // tonic turns its own timeout into CANCELLED and a rejection into UNKNOWN.
     let known = chain(error).find_map(|error| {
         let is_expired = error.is::<TimeoutExpired>();
         if is_expired { Some(call.timer_fired()) } else { known_alone(error) }

@@ -13,11 +13,12 @@ use crate::classify::cause::text_of;
 use crate::error::BoxError;
 use crate::outcome::Outcome;
 
-/// An error of a body that can be read as a `dyn Error`, so that a timeout among its sources is found.
+/// The trait of body errors that can be read as a `dyn Error`. By this trait, the classifier finds a timeout among the
+/// sources of the error.
 ///
-/// The trait is implemented for every `std::error::Error` and for [`BoxError`], because `BoxError` does not
-/// implement `Error`. The marker type `M` keeps the two implementations apart, and the compiler infers `M`.
-/// Users need not implement this trait.
+/// The trait is implemented for every `std::error::Error`, and separately for [`BoxError`], which does not implement
+/// `Error`. The marker type `M` keeps the two implementations apart, and the compiler infers `M`. You need not
+/// implement this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a `std::error::Error` nor a `BoxError`, so that a timeout in it would not be recognised",
     note = "give the body errors that are, below the breaker: `.map_response(|r| r.map(axum::body::Body::new))`, or http-body-util's `map_err`"
@@ -52,7 +53,7 @@ impl BodyError<BoxedBodyError> for BoxError {
     }
 }
 
-/// The headers always decide, so the errors of the body may be of any type.
+/// This classifier judges only the headers, so the body may have any error type.
 impl<Req, B: Body, Err: 'static> BodyClassifier<Req, B, Err> for HttpClassifier<AtHeaders> {
     fn head(&self, (): &mut (), response: &Response<B>, _: Duration) -> Option<Outcome> {
         Some(self.judge(response))
@@ -79,7 +80,7 @@ where
         }
     }
 
-    /// A normal end is a success, because the body is awaited only after headers that are a success.
+    /// A normal end is a success, because the classifier waits for the end of the body only after successful headers.
     fn end(&self, (): (), _: Option<&HeaderMap>, _: Duration) -> Outcome {
         Outcome::Success
     }

@@ -1,5 +1,5 @@
-//! The parser of the header `Retry-After`. The delay is limited, because otherwise a server could make the circuit
-//! reject calls for years.
+//! The parser of the header `Retry-After`. The parser limits the delay, so that a server cannot make the circuit reject
+//! calls for years.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -10,8 +10,8 @@ use http::header::{DATE, RETRY_AFTER};
 use crate::clock::{Clock, MonotonicClock};
 use crate::outcome::Outcome;
 
-/// Returns `outcome` unchanged, unless it is a failure. A failure without a delay gets the delay of the header. If
-/// `trips` is true and the delay of the header is above zero, the failure also opens the circuit at once.
+/// Adds the delay of the header to a failure without a delay. If `trips` is true and the delay of the header is above
+/// zero, the failure also opens the circuit at once. Returns a success or an ignored outcome unchanged.
 pub(in super::super) fn after_delay(
     outcome: Outcome,
     trips: bool,
@@ -38,8 +38,7 @@ pub(in super::super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn delay(value: &str, headers: &HeaderMap) -> Option<Duration> {
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // The digits fail to parse only if the number does not fit into 64 bits, and such a number exceeds
-        // the limit.
+        // `parse` fails only if the number does not fit into 64 bits. Such a number exceeds the limit.
         return Some(value.parse().map_or(LONGEST, Duration::from_secs));
     }
     let until = httpdate::parse_http_date(value).ok()?;
@@ -49,15 +48,15 @@ fn delay(value: &str, headers: &HeaderMap) -> Option<Duration> {
     (!left.is_zero()).then_some(left)
 }
 
-/// Returns the time when the response was sent, which is its `Date`, or else the time of the local wall
-/// clock.
+/// Returns the time when the response was sent, which is the `Date` header. Without a valid `Date`, returns the time of
+/// the local wall clock.
 fn sent(headers: &HeaderMap) -> SystemTime {
     let date = headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     date.unwrap_or_else(|| MonotonicClock::new().wall())
 }
 
 /// The longest delay that the parser returns. The circuit has the same limit, but the parser must apply the limit
-/// first, so that sums of durations cannot overflow.
+/// first, because a later sum of durations could overflow.
 const LONGEST: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

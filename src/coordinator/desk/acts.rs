@@ -1,9 +1,9 @@
 //! The orders that operators gave to this process, and the results of these orders. An order is kept until the stored
-//! record has its act, which is the change that the order requested.
+//! record has the act of the order, which is the change that the operator requested.
 //!
-//! The circuit has carried out an order before the desk observes the act of the order. A caller that waits for the
-//! result gets the result once the store has the act. If the act can no longer be stored, for example because a newer
-//! act has superseded it, the caller gets the result then. The record has room for one act. Therefore the next act
+//! The circuit first carries out the order, and the desk then observes the act. A caller that waits for the result gets
+//! the result once the store has the act. If the act can no longer be stored, for example because a newer act has
+//! superseded the act, the caller gets that result at once. The record has room for one act. Therefore the next act
 //! replaces an act that is still unwritten, and the order of the replaced act gets the result `Superseded`.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Desk {
         let era = self.changes.era(edge);
         let id = act_id(edge, era, who);
         // The record names the replaced orders too. Therefore any instance recognises a replaced order that is given
-        // again, and does not carry it out a second time.
+        // again, and does not carry out the order a second time.
         let mut replaced = self.changes.take_act();
         let excess = replaced.len().saturating_sub(Operated::MAX_COMMANDS - 1);
         replaced.drain(..excess);
@@ -81,13 +81,13 @@ impl Desk {
         report
     }
 
-    /// Reports the result of an order that was given again. The report has no result if the order, or the record with
-    /// the order, still waits for the store, because the result is reported after the write.
+    /// Reports the result of an order that was given again. If a write of the order is still pending, the report has no
+    /// result. The result is then reported after the write.
     pub(in crate::coordinator) fn ordered_again(&mut self, order: &Order, who: &Who) -> Report {
         let id = order.command_id();
         let mut report = Report::default();
-        // The audit row is written again, because the instance that got the order first may have ended before its row
-        // was written. An existing row is not duplicated, because the id of the row is derived from the order.
+        // The audit row is written again, because the instance that got the order first may have stopped before the row
+        // was written. An existing row is not duplicated, because both rows have the same id.
         let record = self.known.record();
         let (generation, latest) = (record.generation, record.latest());
         let row = AuditRow::of_order(self.name(), order, Timestamp::default(), generation, &who.id);
@@ -110,8 +110,8 @@ impl Desk {
         report
     }
 
-    /// Reports all orders in the record as stored, after this process has written back content that the store lacked.
-    /// Callers may have given these orders again meanwhile, and wait for the result.
+    /// Reports all orders in the record as stored, after this process has written back content that the store lacked. A
+    /// caller may have given one of these orders again and may wait for the result.
     pub(super) fn written_back(&self, lacking: Option<&'static str>, report: &mut Report) {
         let generation = self.known.record().latest();
         let commands = self.known.record().operator.iter().flat_map(|operated| &operated.commands);
@@ -126,8 +126,8 @@ impl Desk {
         if let Some(id) = act {
             report.fates.push((id.clone(), Fate::Stored { generation, lacking }));
         }
-        // The other ids in the list belong to orders that the act replaced before they were written, and to earlier
-        // acts. The callers of the earlier acts do not wait any more, so a second result for those acts has no effect.
+        // The other ids in the list belong to unwritten orders that the act has replaced, and to earlier acts. The
+        // callers of the earlier acts do not wait any more, so a second result for the earlier acts has no effect.
         let why = format!("{} by {} afterwards: {}", operated.act, operated.user, operated.reason);
         let before = operated.commands.iter().filter(|id| Some(*id) != act);
         report.fates.extend(before.map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));

@@ -1,8 +1,8 @@
 //! The parts of the record that the circuit has already taken over.
 //!
-//! [`Adopted`] remembers the restore, the operator's act that is in force, the last decision of the fleet, and the
-//! advice of other instances. Therefore the circuit takes each of these parts over only once. `takeover.rs` and
-//! `fleet/adopt.rs` decide when and with which effect the circuit takes a part over.
+//! [`Adopted`] remembers the restore, the last act of an operator, the last decision of the fleet, and the advice of
+//! other instances. Therefore the circuit takes over each of these parts only once. `takeover.rs` and `fleet/adopt.rs`
+//! decide when and with which effect the circuit takes a part over.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::coordinator::report::{Recovered, Restored};
 use crate::record::Timestamp;
 use crate::state::Standing;
 
-/// The restore of the circuit from its record, which waits or has a result.
+/// The progress and the result of the restore, which sets the circuit to the stored state.
 #[derive(Debug)]
 pub(super) enum Restore {
     /// The circuit is not restored yet, usually because the store has not answered. The first calls wait until
@@ -25,42 +25,43 @@ pub(super) enum Restore {
     /// The circuit was restored. `store` is the name of the store, or of the tier of a tiered store, that had the
     /// record. `after` describes the circuit after the restore.
     From { store: &'static str, source: Recovered, after: After },
-    /// The circuit had made a transition before the store answered, and its newer state was kept.
+    /// The circuit had made a transition before the store answered, and kept the newer state.
     Outrun,
 }
 
-/// The state, the mode and the next call of the circuit after its restore, for the report.
+/// A description of the circuit after its restore, for the report of the registry.
 #[derive(Debug, Clone)]
 pub(super) struct After {
     pub(super) standing: Standing,
     pub(super) next_call: NextCall,
-    /// The user who holds the circuit. `None` if no hold is in force.
+    /// The user who holds the circuit. `None` if there is no hold.
     pub(super) held_by: Option<String>,
 }
 
 /// The parts of the record that the circuit has already taken over.
 #[derive(Debug)]
 pub(super) struct Adopted {
-    /// The restore of the circuit. `restored` ends the restore, and `restored_to` corrects its report. `let_calls_wait`
-    /// and `end_wait_of_calls` change the wait of the first calls.
+    /// The restore of the circuit. `restored` ends the restore, and `restored_to` corrects the report of the restore.
+    /// `let_calls_wait` and `end_wait_of_calls` change the wait of the first calls.
     restore: Restore,
-    /// The sequence number of the last operator's act that the circuit has taken over. Set by `act`, and cleared by
-    /// `forget`.
+    /// The sequence number of the last act (change by an operator) that the circuit has taken over. Set by `act`, and
+    /// cleared by `forget`.
     act_sequence: u64,
-    /// The id of the act in force, which an operator ordered in this process, or which the circuit has taken over. Acts
-    /// are compared by id, because the same act can reappear with another, even higher, sequence after both tiers of a
-    /// store have failed in turn. Set by `ordered` and `act`, and cleared by `withdrawn` and `forget`.
+    /// The id of the operator's act that is now in effect. The act was ordered in this process, or was taken over from
+    /// the record. The sequence number is not enough here, because the same act can reappear with a higher number after
+    /// both tiers of a store have failed in turn. Set by `ordered` and `act`, and cleared by `withdrawn` and `forget`.
     act_id: Option<String>,
     /// The id of the act with the sequence `act_sequence`. After both tiers of a store have failed in turn, two
     /// different acts can have the same sequence.
     last_act: Option<String>,
-    /// The sequence number of the last operator's act for which the desk has decided if the audit row is written again.
-    /// Set by `repeated`.
+    /// The sequence number of the last act (change by an operator) for which the desk has decided if the audit row is
+    /// written again. Set by `repeated`.
     repeated: u64,
     /// The generation (version number) of the last decision of the fleet that the circuit has taken over. Set by
     /// `decided`, and cleared by `revert` and `forget`.
     generation: u64,
-    /// The time at which the advice of other instances ends. `None` if no other instance advises. Set by `advised`.
+    /// The end of the advice of other instances. Advice lowers the trip thresholds of the circuit. `None` if no other
+    /// instance advises. Set by `advised`.
     advised_until: Option<Timestamp>,
 }
 
@@ -93,8 +94,8 @@ impl Adopted {
         }
     }
 
-    /// Ends the wait of the first calls if their time is over. Returns true if the wait was ended. The restore itself
-    /// continues.
+    /// Ends the wait of the first calls if the time of the wait is over. Returns true if the wait was ended. The
+    /// restore itself continues.
     pub(super) fn end_wait_of_calls(&mut self, now: Tick) -> bool {
         let Restore::Waiting { calls_until } = &mut self.restore else { return false };
         calls_until.take_if(|until| *until <= now).is_some()
@@ -140,8 +141,8 @@ impl Adopted {
         sequence < self.act_sequence || sequence == self.act_sequence && !is_another
     }
 
-    /// Returns true if the desk has already decided whether to write the audit row of the act with this sequence, or of
-    /// a later act, again.
+    /// Returns true if the desk has already decided if the audit row of the act with this sequence number is written
+    /// again. A decision about a later act counts too.
     pub(super) const fn has_repeated(&self, sequence: u64) -> bool {
         sequence <= self.repeated
     }
@@ -154,13 +155,13 @@ impl Adopted {
         self.act_id.as_ref() == Some(act)
     }
 
-    /// Notes that an act of this process is in force.
+    /// Notes the id of the act that an operator of this process has just ordered.
     pub(super) fn ordered(&mut self, act: String) {
         self.act_id = Some(act);
     }
 
-    /// Notes that the act of this process is not in force any more. The act that superseded it can have the same id.
-    /// Without this note, the desk would consider that act as already applied.
+    /// Forgets the id of the act of this process, which a newer act has superseded. The newer act can have the same id,
+    /// and the desk would otherwise treat the newer act as already applied.
     pub(super) fn withdrawn(&mut self) {
         self.act_id = None;
     }
@@ -190,7 +191,7 @@ impl Adopted {
     }
 
     /// Notes the end of the advice, which is `None` if no other instance advises. Returns true if this end differs from
-    /// the last end, so that the caller must pass it to the circuit.
+    /// the last end, so that the caller must pass the new end to the circuit.
     pub(super) fn advised(&mut self, until: Option<Timestamp>) -> bool {
         let differs = match self.advised_until.zip(until) {
             Some((known, until)) => until > known || known.since(until) > SAME_END,
@@ -202,7 +203,7 @@ impl Adopted {
         differs
     }
 
-    /// Returns true if the circuit has advice that lasts at this time.
+    /// Returns true if the advice of another instance is still valid at this time.
     pub(super) fn is_advised(&self, now: Timestamp) -> bool {
         self.advised_until.is_some_and(|until| now < until)
     }
@@ -215,6 +216,6 @@ impl Adopted {
     }
 }
 
-/// The largest difference by which the same advice can seem to end earlier than before, because the clocks of two tiers
-/// differ.
+/// The tolerance for the end of advice. If the end moves to an earlier time by at most this duration, the advice counts
+/// as the same, because the clocks of two tiers can differ.
 const SAME_END: Duration = Duration::from_secs(2);

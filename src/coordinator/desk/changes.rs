@@ -3,8 +3,8 @@
 //! [`Changes`] separates the circuit's own transitions from the transitions that the desk itself causes by taking over
 //! a stored state. Only own transitions are written, because the store already has each state that was taken over. Of
 //! the own changes, the last act, the last transition and the orders to forget are kept until the store has them.
-//! Earlier changes are dropped, because the record has room only for the last act and the last transition, and the
-//! audit has them all. `look.rs` and `acts.rs` decide the meaning of a transition for the record, and `evidence.rs`
+//! Earlier changes are dropped, because the record has room only for the last act and the last transition. The audit
+//! keeps all changes. `look.rs` and `acts.rs` decide the meaning of a transition for the record, and `evidence.rs`
 //! handles the counts of calls.
 
 use std::task::{Context, Waker};
@@ -26,8 +26,8 @@ pub(super) struct Changes {
     /// The eras (versions of the state) that the desk itself began, because it gave the circuit a stored state.
     /// `taken_over` adds an era, and `seen` removes the era once the desk has read the transition.
     taken_over: Vec<u64>,
-    /// The number that is added to an era (version of the state) of this circuit to get the era in the record. All eras
-    /// of earlier circuits of this name in this process are at or below the number, which never changes.
+    /// The offset from an era (version of the state) of this circuit to the era in the record. The offset never
+    /// changes, and is at least as high as each era of an earlier circuit of this name in this process.
     first_era: u64,
     /// True if the circuit, or an operator of this process, has made a transition. Only `moved` sets the flag, and the
     /// flag is never cleared.
@@ -65,8 +65,8 @@ impl Changes {
         }
     }
 
-    /// Returns the transitions that the desk has not read yet, and the number of unread transitions that the circuit
-    /// has not kept. Also gives the waker of the task to the circuit.
+    /// Returns the transitions that the desk has not read yet, and the number of unread transitions that the circuit no
+    /// longer has. Also gives the waker of the task to the circuit.
     pub(super) fn observe(&mut self, circuit: &Circuit) -> (Vec<Transition>, u64) {
         // The circuit gets the waker before the transitions are read, so that a transition after the reading wakes the
         // task.
@@ -74,15 +74,15 @@ impl Changes {
         circuit.transitions_since(self.seen_era)
     }
 
-    /// Notes that the desk has read a transition. Returns true if the desk has made the transition by taking over
-    /// another state.
+    /// Notes that the desk has read a transition. Returns true if the desk itself caused the transition by taking over
+    /// a stored state.
     pub(super) fn seen(&mut self, edge: &Transition) -> bool {
         self.seen_era = edge.era;
         let ours = self.taken_over.iter().position(|era| *era == edge.era);
         ours.map(|at| self.taken_over.swap_remove(at)).is_some()
     }
 
-    /// Notes the transition that the desk has made by taking over another state. `None` if the circuit made no
+    /// Notes the transition that the desk has caused by taking over a stored state. `None` if the circuit made no
     /// transition.
     pub(super) fn taken_over(&mut self, edge: Option<Transition>) {
         self.taken_over.extend(edge.map(|edge| edge.era));
@@ -103,12 +103,14 @@ impl Changes {
         self.has_moved
     }
 
-    /// Returns the era of a transition as the record has it, which is the era of the circuit plus `first_era`.
+    /// Returns the era (version of the state) of a transition for the record, which is the era of the circuit plus
+    /// `first_era`.
     pub(super) const fn era(&self, edge: &Transition) -> u64 {
         self.first_era.saturating_add(edge.era)
     }
 
-    /// Returns the era of the last transition that the desk has read, as the record has it.
+    /// Returns the era (version of the state) for the record that began with the last transition that the desk has
+    /// read.
     pub(super) const fn last_era(&self) -> u64 {
         self.first_era.saturating_add(self.seen_era)
     }

@@ -1,11 +1,11 @@
 //! The ends of an opening and of a hold by the clock of the store.
 //!
-//! The clock of a circuit stands still while its machine is suspended, so that by this clock an opening or a hold ends
-//! too late. Therefore the desk compares the remaining time by both clocks at each answer of the store, and uses the
-//! earlier end. The record has the end of a hold by the clock of the store. The record does not have the end of an
-//! opening. The desk computes this end at the first answer to an operation that began after the circuit opened. An
-//! answer to an earlier operation is not used. The store may have read its clock before the machine was suspended, and
-//! the computed end would then be too early.
+//! While a machine is suspended, the clock of a circuit stands still. By this clock alone, an opening or a hold would
+//! end too late. Therefore the desk compares the remaining time by both clocks at each answer of the store, and uses
+//! the earlier end. The record has the end of a hold by the clock of the store, but not the end of an opening. The desk
+//! computes the end of an opening at the first answer to an operation that began after the circuit opened. An answer to
+//! an earlier operation is not used. The store may have read its clock before the machine was suspended, and the
+//! computed end would then be too early.
 
 use super::Now;
 use crate::circuit::Circuit;
@@ -14,8 +14,8 @@ use crate::record::{Operated, Timestamp};
 /// The end of the present opening of one circuit by the clock of the store.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    /// The era (version of the state) of the last opening with a known end, and this end by the clock of the store. Set
-    /// by `answered`.
+    /// The era (version of the state) of the last opening with a known end, and the end of that opening by the clock of
+    /// the store. Set by `answered`.
     opening: Option<(u64, Timestamp)>,
 }
 
@@ -23,7 +23,7 @@ impl Ends {
     /// Handles the time in an answer of the store. Shortens the opening and the hold of the circuit if they end earlier
     /// by the clock of the store. Also computes the end of the present opening by that clock, if the end is not known
     /// yet and the operation began after the circuit opened. `asked` is the era (version of the state) of the circuit
-    /// when the operation began. `hold` is the operator's act in force, or `None`.
+    /// when the operation began. `hold` is the last act of an operator, or `None`.
     pub(super) fn answered(&mut self, circuit: &Circuit, asked: u64, hold: Option<&Operated>, now: Now) {
         let (era, left) = circuit.opening_ends_in();
         let dated = self.opening.filter(|(dated, _)| *dated == era);

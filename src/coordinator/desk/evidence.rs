@@ -1,10 +1,10 @@
 //! The call counts of one circuit in this instance, which the entry of this instance in the record stores.
 //!
-//! [`Evidence`] decides on the time and the content of the entry. Counts are written at most every 12 s, because they
-//! change with every failure, and a restart that loses the counts of a few seconds does little harm. A change of the
-//! state is written at once, even if the record does not publish the change because the state of another instance is
-//! newer. The reason is that a restart restores the state from the entry. `write.rs` handles the record around the
-//! entry, and `takeover.rs` handles the entries of other instances.
+//! [`Evidence`] decides on the time and the content of the entry. The counts change with every failure, but a restart
+//! that loses the counts of a few seconds does little harm. Therefore counts are written at most every 12 s. A restart
+//! restores the state from the entry. Therefore a change of the state is written at once, even if the state of another
+//! instance is newer and the record does not publish the change. `write.rs` handles the record around the entry, and
+//! `takeover.rs` handles the entries of other instances.
 //!
 //! The file is longer than others, because the counts, the entry and the time of its next write change together.
 
@@ -25,32 +25,32 @@ pub(super) struct Evidence {
     /// The highest sequence number of an entry of this instance so far. `entry` takes the next number, and `observed`
     /// raises the number.
     sequence: u64,
-    /// The entry that this process has restored or has written last. Set by `continues` and `written`, and removed by
+    /// The last entry that this process has restored or written. Set by `continues` and `written`, and removed by
     /// `forget` and `renamed`.
     written: Option<InstanceEntry>,
     /// The sequence number of the last entry that this process has stored under its present id. Set by `written`, and
     /// cleared by `renamed`.
     taken: Option<u64>,
-    /// True if this desk has derived an entry for a write. If false, an entry of this process in the record belongs to
+    /// True if this desk has created an entry for a write. If false, an entry of this process in the record belongs to
     /// an earlier circuit of the same name. Set by `entry`, and cleared by `forget`.
     has_proposed: bool,
-    /// The numbers of failures and successes in earlier processes of this instance. `continues` sets them, and `forget`
-    /// and `renamed` clear them.
+    /// The numbers of failures and successes in earlier processes of this instance. `continues` sets the numbers, and
+    /// `forget` and `renamed` clear the numbers.
     before: (u64, u64),
-    /// The id of the earlier process of this instance whose totals this process continues. `None` if there was no such
-    /// process. Set by `continues`.
+    /// The id of the earlier process of this instance. This process continues the totals of the earlier process. `None`
+    /// if there was no earlier process. Set by `continues`.
     earlier: Option<String>,
-    /// The numbers of failures and successes in this process before the last order to forget, which the totals leave
-    /// out. `forget` sets them.
+    /// The numbers of failures and successes in this process before the last order to forget. The totals in the entry
+    /// do not include these numbers. Set by `forget`.
     forgotten: (u64, u64),
-    /// The whole duration of the last opening, of which a snapshot has only the remaining time. Set by `moved` and
+    /// The full open duration of the last opening. A snapshot has only the remaining time. Set by `moved` and
     /// `continues`.
     open_whole: Option<Duration>,
     /// True if calls of this instance caused the last transition from closed to another state, and false if other
     /// instances caused that transition. A later opening after a failed probe does not change the flag, because one
     /// failed probe is too little to advise other instances. Set by `moved` and `continues`.
     left_closed_on_own: bool,
-    /// The weight of the failures that caused the last opening of the circuit. Set by `moved` and `continues`.
+    /// The total weight of the failures that caused the last opening of the circuit. Set by `moved` and `continues`.
     opened_by: f64,
     /// The number of failures in this process when `look` last counted them. Set by `look` and `forget`.
     failures: u64,
@@ -58,28 +58,27 @@ pub(super) struct Evidence {
     usual: Usual,
     /// The last time at which `look` found a new failure.
     last_failure: Option<Tick>,
-    /// True if the process is about to end, so that the next entry gets its mark `stopped`. Set by `stop`, and cleared
+    /// True if the process is about to end, so that the next entry gets the mark `stopped`. Set by `stop`, and cleared
     /// by `go_on`.
     is_stopping: bool,
-    /// True if the entry must be written only because its mark `stopped` must be set or removed. Set by `look`, `stop`
-    /// and `written`, and cleared by `look`, `hurry`, `go_on` and `owe`.
+    /// True if the only reason to write the entry is to set or to remove the mark `stopped`. Set by `look`, `stop` and
+    /// `written`, and cleared by `look`, `hurry`, `go_on` and `owe`.
     has_only_mark: bool,
-    /// The number of changes of the state so far that must be stored, because a restart must not lose them. `owe`
-    /// counts them.
+    /// The number of changes of the state that had to be stored so far. `owe` increments the number.
     owed: u64,
-    /// The number of changes of the state so far that a restart would no longer lose. If this number equals `owed`, no
-    /// change waits to be stored. Set by `written` and `settle`.
+    /// The number of changes counted in `owed` that are already stored. If the two numbers are equal, no change waits
+    /// to be stored. Set by `written` and `settle`.
     settled: u64,
-    /// The time at which the entry must be written. `None` if nothing in the entry is new. `look`, `spread` and
-    /// `refused` set the time, `owe`, `renew`, `stop` and `hurry` set the present time, and `written`, `settle` and
-    /// `go_on` clear the time.
+    /// The time at which the entry must be written. `None` if no write is planned. `look`, `spread` and `refused` set
+    /// the time, `owe`, `renew`, `stop` and `hurry` set the present time, and `written`, `settle` and `go_on` clear the
+    /// time.
     due: Option<Tick>,
     /// The earliest time of the next write of counts. Set by `written` and `spread`.
     next_write: Option<Tick>,
 }
 
 impl Evidence {
-    /// Notes a change of the state of the circuit.
+    /// Notes the open duration and the cause of a change of the state.
     pub(super) fn moved(&mut self, edge: &Transition) {
         if edge.from.state == State::Closed {
             // If other instances or their advice caused the opening, this instance gives no advice until the circuit
@@ -97,13 +96,14 @@ impl Evidence {
         }
     }
 
-    /// Returns the weight of the failures since the last success. If the circuit is not closed, returns the weight of
-    /// the failures that opened the circuit.
+    /// Returns the total weight of the failures since the last success. If the circuit is not closed, returns the total
+    /// weight of the failures that opened the circuit.
     fn run(&self, snapshot: &Snapshot) -> f64 {
         if snapshot.state == State::Closed { snapshot.run } else { self.opened_by }
     }
 
-    /// Compares the counts of the circuit with the last written entry, and plans a write of the entry if they differ.
+    /// Compares the counts of the circuit with the last written entry, and plans a write of the entry if the counts
+    /// differ.
     ///
     /// If `is_common` is true, the record has a decision of the fleet that is not closed, and a restart restores that
     /// decision. The counts then wait until the fleet closes, because counts of all instances would make the record
@@ -178,7 +178,7 @@ impl Evidence {
 
     /// Plans an immediate write of the entry if its last write is so old that other instances would soon count this
     /// instance as gone. `own` is the entry in the record, if the record has one. Does nothing if this instance has no
-    /// entry, for example because it has only taken over a published state.
+    /// entry, for example because the circuit has only taken over a published state.
     pub(super) fn renew(&mut self, own: Option<&InstanceEntry>, now: Now) {
         let Some(written) = &self.written else { return };
         if !self.is_stopping && own.unwrap_or(written).must_be_renewed(now.store) {
@@ -217,7 +217,7 @@ impl Evidence {
     }
 
     /// Plans an immediate write of the entry, because a restart would restore an older state from the record. The write
-    /// stays planned until the store has an entry that was derived after this change of the state.
+    /// stays planned until the store has an entry that was created after the present change of the state.
     pub(super) fn owe(&mut self, now: Tick) {
         self.owed += 1;
         self.has_only_mark = false;
@@ -236,7 +236,7 @@ impl Evidence {
         self.due = None;
     }
 
-    /// Delays the next write of counts by a random time. Otherwise all instances of a fleet would write in the same
+    /// Delays the next write of counts by a random time. Otherwise all instances of a fleet would write at the same
     /// moment when the fleet closes. The longest delay grows with the number of instances.
     pub(super) fn spread(&mut self, instances: u32, now: Tick, dice: &mut Dice) {
         let longest = FOR_EACH.saturating_mul(instances).min(AT_MOST_EVERY);
@@ -248,8 +248,8 @@ impl Evidence {
         }
     }
 
-    /// Returns the number of changes of the state so far. A write keeps this number, and passes the number to
-    /// [`written`](Self::written) at its end.
+    /// Returns the number of changes of the state so far. The caller keeps the number during a write, and passes the
+    /// number to [`written`](Self::written) when the write ends.
     pub(super) const fn owed(&self) -> u64 {
         self.owed
     }
@@ -275,8 +275,8 @@ impl Evidence {
     }
 
     /// Returns a new entry with the present state and counts. `own` is the entry in the record, whose vote and lease
-    /// the new entry keeps. `acts` is the sequence number of the last operator's act that the circuit has taken over,
-    /// so that a restore recognises a later reset.
+    /// the new entry keeps. `acts` is the sequence number of the last act of an operator that the circuit has taken
+    /// over. By this number, a restore recognises a later reset.
     pub(super) fn entry(
         &mut self,
         circuit: &Circuit,
@@ -325,7 +325,8 @@ impl Evidence {
     /// Notes that the store has the entry. The entry includes the first `owed` changes of the state. If there was a
     /// later change, the next entry must be written at once.
     pub(super) fn written(&mut self, entry: InstanceEntry, owed: u64, now: Tick, dice: &mut Dice) {
-        // If the write began before `stop`, its entry has no mark. Another entry with the mark must then be written.
+        // If the write began before `stop`, the entry has no mark `stopped`. Another entry with the mark must then be
+        // written.
         let lacks_mark = self.is_stopping && !entry.is_stopped();
         self.settled = owed;
         let is_owed = self.is_owed();
@@ -333,8 +334,8 @@ impl Evidence {
         self.due = (lacks_mark || is_owed).then_some(now);
         self.taken = Some(entry.sequence);
         self.written = Some(entry);
-        // The instances of a fleet have their first failures at the same time. The random part spreads their later
-        // writes.
+        // The instances of a fleet have their first failures at the same time. The random part spreads the later writes
+        // of the instances.
         self.next_write = Some(now.saturating_add(AT_MOST_EVERY.mul_f64(1.0 + dice.share() / 2.0)));
     }
 
@@ -363,21 +364,22 @@ impl Evidence {
         }
     }
 
-    /// Returns true if another living process has written the entry under the id of this instance. Such an entry has a
-    /// higher sequence number than the last entry that this process has stored. Returns false for an entry of the
-    /// earlier process whose totals this process continues. A late write of the earlier process can have a higher
-    /// number too, because the clocks of two tiers differ. If the earlier process still lives, that process detects the
-    /// clash.
+    /// Returns true if another living process has written the entry under the id of this instance. The entry of such a
+    /// process has a higher sequence number than the last entry that this process has stored.
     ///
-    /// An entry of this process whose write met a conflict is not used for the comparison. Its sequence number can be
-    /// higher than the number of the other process, and would hide the clash.
+    /// Returns false for an entry of the earlier process whose totals this process continues. The clocks of two tiers
+    /// can differ, so a late write of the earlier process can have a higher number, too. If the earlier process still
+    /// lives, the earlier process itself detects the clash.
+    ///
+    /// Only stored entries of this process are compared. If a write of this process met a conflict, the sequence number
+    /// in that write can be higher than the number of the other process, and would hide the clash.
     pub(super) fn is_contested_by(&self, entry: &InstanceEntry, who: &Who) -> bool {
         let is_of_other = entry.incarnation != who.incarnation && self.earlier.as_ref() != Some(&entry.incarnation);
         is_of_other && self.taken.is_some_and(|taken| entry.sequence > taken)
     }
 
-    /// Clears the counts after an operator's order to forget the circuit. The totals leave out calls that were counted
-    /// before the order.
+    /// Clears the counts after an operator's order to forget the circuit. The totals do not include calls before the
+    /// order.
     pub(super) fn forget(&mut self, counted: Totals) {
         *self = Self {
             sequence: self.sequence,
@@ -390,8 +392,8 @@ impl Evidence {
         };
     }
 
-    /// Begins a new entry under another id. The earlier totals stay with the old id, because the entry under the old id
-    /// belongs to the other instance from now on.
+    /// Begins a new entry under another id, because another living instance has the old id. The earlier totals stay
+    /// with the old id.
     pub(super) fn renamed(&mut self, now: Tick) {
         self.before = (0, 0);
         self.taken = None;
@@ -403,8 +405,8 @@ impl Evidence {
     }
 }
 
-/// Returns the last opening of the circuit for the entry, or `None` if there was none. If another instance made the
-/// opening, its reason names that instance.
+/// Returns the last opening of the circuit for the entry, or `None` if there was none. If another instance opened the
+/// circuit, the reason names that instance.
 fn opening(snapshot: &Snapshot, sequence: u64, now: Now) -> Option<Opening> {
     let earlier = snapshot.earlier.as_ref()?;
     let reason = match earlier.instance() {
@@ -430,10 +432,11 @@ fn weight(reason: &Reason) -> Option<f64> {
     None
 }
 
-/// The shortest time from a change of the counts to their write, so that the failures of one moment share a write.
+/// The shortest time from a change of the counts to a write of the counts, so that failures at about the same time
+/// share a write.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 /// The shortest time between two writes of counts. The actual time is up to 50 % longer.
 const AT_MOST_EVERY: Duration = Duration::from_secs(12);
-/// After a closing of the fleet, the random delay of a write of counts is at most this time multiplied by the number of
+/// After the fleet has closed, the random delay of a write of counts is at most this time multiplied by the number of
 /// instances.
 const FOR_EACH: Duration = Duration::from_millis(100);

@@ -2,9 +2,9 @@
 //!
 //! A fleet is the instances that share a store and a fleet name. The decision of the fleet about a circuit is a part of
 //! the record. If the fleet opens, the circuit opens in all instances. This file chooses the next command of this
-//! instance to the fleet. `adopt.rs` takes decisions over into the circuit, `turn.rs` follows the probe that a lease
-//! allows, `sent.rs` puts a command into a write, and `shown.rs` shows the decision to people. The guards and effects
-//! of the commands are in `record/fleet/rules.rs`.
+//! instance to the fleet. `adopt.rs` applies decisions to the circuit, and `turn.rs` follows the probe under a lease
+//! (the permission for one probe). `sent.rs` puts a command into a write, and `shown.rs` shows the decision to people.
+//! The guards and effects of the commands are in `record/fleet/rules.rs`.
 //!
 //! A *check* is the moment at which the desk compares the circuit with the record. The task makes a check after each
 //! look and after each answer of the store, and once a second. A check chooses the first of these commands that the
@@ -26,9 +26,9 @@
 //! the counts of several instances. A circuit in shadow, a held circuit and a circuit under the kill switch neither
 //! vote nor probe for the fleet.
 //!
-//! Under `Sharing::Follow` one vote opens the fleet. An instance then declines an opening, which means that its circuit
-//! stays closed, only if its group has no open slot. Under `Sharing::Follow`, a state that an instance without a fleet
-//! publishes is a decision, too.
+//! Under `Sharing::Follow` one vote opens the fleet. An instance then declines an opening (its circuit stays closed)
+//! only if its group has no open slot. Under `Sharing::Follow`, a state that an instance without a fleet publishes is a
+//! decision, too.
 //!
 //! The file is longer than others, because the table above is read together with the function that carries it out.
 
@@ -52,20 +52,21 @@ use turn::Turn;
 /// The role of this instance in the decisions of the fleet about one circuit.
 #[derive(Debug, Default)]
 pub(super) struct InFleet {
-    /// The last opening of the circuit that calls of this instance caused. Set and cleared by `saw`.
+    /// The last opening of the circuit by calls of this instance. Set and cleared by `saw`.
     opening: Option<Opening>,
-    /// The end of the time in which this instance must make no calls, because the service sent a `Retry-After`. Set by
+    /// The time before which this instance must make no calls, because the service sent a `Retry-After`. Set by
     /// `note_for_fleet`, cleared by `saw`.
     floor: Option<Tick>,
-    /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` has its steps.
+    /// The probe that the instance may make, is making or has made for the fleet. `turn.rs` describes the steps of a
+    /// probe.
     turn: Turn,
-    /// True if this instance has calls that could be a probe, so that the request for a lease is worth a write.
+    /// True if this instance has calls that could be a probe. Only then is a request for a lease (the permission for
+    /// one probe) worth a write.
     has_demand: bool,
-    /// The time from which the first request for a lease may be written. The time is random within `REQUEST_JITTER`,
-    /// because all instances of a fleet want a lease at the same time, and must not all write at once.
+    /// The time from which the first request for a lease may be written. The time is random within `REQUEST_JITTER`, so
+    /// that the instances of a fleet do not all write at once.
     ask_at: Option<Tick>,
-    /// True if a health probe of this instance has ended the opening of the circuit, and no other transition has
-    /// followed.
+    /// True if the cause of the last transition of the circuit is a successful health probe of this instance.
     is_healthy: bool,
     /// The time of the last check that found a new rejection of a call.
     last_rejection: Option<Tick>,
@@ -78,10 +79,10 @@ pub(super) struct InFleet {
     /// The generation (version number) of the last opening of the fleet, and the end of that opening by the clock of
     /// this process.
     ends: Option<(Generation, Tick)>,
-    /// The generation of the last opening of the fleet that this instance declined, which means that its circuit stayed
-    /// closed.
+    /// The generation (version number) of the last opening of the fleet that this instance declined, so that its
+    /// circuit stayed closed.
     declined: Option<Generation>,
-    /// True if `lease_probes` last found that probes of the circuit need leases.
+    /// True if `lease_probes` last found that probes of the circuit need leases (permissions of the fleet).
     is_leased: bool,
     /// The command that the last check has chosen. `None` if the record would accept no command.
     wanted: Option<FleetChange>,
@@ -92,7 +93,7 @@ pub(super) struct InFleet {
     decided: Option<Generation>,
 }
 
-/// An opening of the circuit that calls of this instance caused, which is a reason to vote for an opening of the fleet.
+/// An opening of the circuit by calls of this instance, which is a reason to vote for an opening of the fleet.
 #[derive(Debug)]
 struct Opening {
     /// The time until which the opening is a reason to vote.
@@ -118,7 +119,7 @@ impl InFleet {
         self.is_healthy = matches!(edge.reason, Reason::HealthProbe { .. });
         match edge.to.state {
             State::Closed => (self.opening, self.floor) = (None, None),
-            // An operator's order is no evidence.
+            // An operator's order is no reason to vote, because the order says nothing about the service.
             State::Open if is_own && !matches!(edge.reason, Reason::Operator { .. } | Reason::KillSwitch) => {
                 let left = at_least_ten_seconds(window).saturating_sub(age);
                 self.opening = Some(Opening {
@@ -132,8 +133,8 @@ impl InFleet {
             // The next call needs a lease to be a probe, so the request for a lease is worth a write.
             State::HalfOpen => {
                 self.has_demand |= matches!(edge.reason, Reason::WaitElapsed { .. } | Reason::HoldEnded { .. });
-                // A health probe is no call. Therefore a half-open state that a health probe began is a reason to
-                // request a lease only if calls were rejected recently.
+                // A health probe makes the circuit half-open even if there are no calls. Therefore a lease is then
+                // requested only if calls were rejected recently.
                 let is_early = self.is_healthy || edge.reason == Reason::Fleet;
                 let is_busy = self.last_rejection.is_some_and(|at| now.saturating_since(at) < BUSY);
                 self.has_demand |= is_early && is_busy;
@@ -156,7 +157,7 @@ impl InFleet {
 
 impl Desk {
     /// Makes a check, which adopts the decision of the fleet and chooses the next command to the fleet. `is_up` is true
-    /// if the store answers at present, and `closing` if the process is about to end.
+    /// if the store answers at present. `closing` is true if the process is about to end.
     pub(in crate::coordinator) fn check(&mut self, who: &Who, is_up: bool, closing: bool, now: Now, dice: &mut Dice) {
         // Each live instance of a fleet makes its share of the health checks.
         let shared = who.members.live.filter(|_| who.sharing.is_of_fleet());
@@ -190,14 +191,14 @@ impl Desk {
     }
 
     /// Notes a transition of the circuit for the fleet. `taken_over` is true if the transition is a restore, or if the
-    /// desk has made the transition by taking over another state.
+    /// desk has caused the transition by taking over a stored state.
     pub(super) fn note_for_fleet(&mut self, edge: &Transition, taken_over: bool, who: &Who, now: Tick) {
         let is_own = !taken_over && self.evidence.left_closed_on_own();
         let age = self.circuit.now().saturating_since(edge.at);
         let had_lease = self.fleet.turn.is_probe();
         self.fleet.saw(edge, is_own, self.circuit.config().window.length(), age, now);
-        // Jitter makes an opening at most 1.5 times as long. Therefore a longer opening comes from a `Retry-After` of
-        // the service.
+        // Jitter makes an opening at most 1.5 times as long as its configured duration. Therefore a longer opening
+        // comes from a `Retry-After` of the service.
         let is_by_calls = !taken_over && edge.to == Standing::new(State::Open, Mode::Automatic);
         let is_ordered = matches!(edge.reason, Reason::Operator { .. } | Reason::HoldEnded { .. });
         let lasts = edge.lasts.zip(self.circuit.open_duration(edge.attempt)).filter(|_| is_by_calls && !is_ordered);
@@ -214,10 +215,10 @@ impl Desk {
         who.sharing.is_of_fleet() && state != State::Closed
     }
 
-    /// Returns true if a restart would restore the present state without another entry. A half-open circuit and a
-    /// circuit whose opening is over count as the same state, because both wait for a lease. The entry must also name
-    /// the last act that this instance has taken over, because the entries show to operators which instances have
-    /// applied an act.
+    /// Returns true if a restart would restore the present state without a new entry of this instance. A half-open
+    /// circuit and a circuit whose opening is over count as the same state, because both wait for a lease. The entry
+    /// must also name the last act that this instance has taken over, because the entries show to operators which
+    /// instances have applied an act.
     fn restores_the_same(&self, who: &Who, now: Now) -> bool {
         let (record, circuit) = (self.known.record(), &self.circuit);
         let names = |entry: &InstanceEntry| entry.acts >= self.adopted.act_sequence();
@@ -240,12 +241,12 @@ impl Desk {
         waits(&again) && waits(&present) || again.state == present.state && ends_alike
     }
 
-    /// Returns true if the record must be polled at the fastest pace ([`Pace::Bound`](super::Pace::Bound)), because
-    /// this instance has a reason to vote or the fleet is half-open.
+    /// Returns true if the record must be polled at the fastest pace ([`Pace::Bound`](super::Pace::Bound)). This is
+    /// necessary while this instance has a reason to vote, and while the fleet is half-open.
     ///
-    /// Returns false while the fleet is open, because fast polls are not necessary then. If a health probe ends the
-    /// opening early, the write of the half-open state notifies the other instances. After the end of the opening, the
-    /// first request for a lease either succeeds, or conflicts and gets the present record as the answer.
+    /// While the fleet is open, fast polls are not necessary. If a health probe ends the opening early, the write of
+    /// the half-open state notifies the other instances. After the end of the opening, the first request for a lease
+    /// either succeeds, or conflicts and gets the present record as the answer.
     pub(super) fn is_deciding(&self, follows: bool) -> bool {
         match self.known.record().decided(follows) {
             (State::Closed, _) => self.fleet.opening.is_some(),
@@ -291,7 +292,7 @@ impl Desk {
             {
                 return Some(result);
             }
-            // The record no longer accepts the result, so the turn is over.
+            // The record no longer accepts the result, so the turn (the use of the lease) is over.
             self.fleet.turn = Turn::None;
         }
         let commands = [
@@ -334,8 +335,8 @@ impl Desk {
         self.circuit.standing().mode == Mode::Automatic && !self.circuit.is_bypassed()
     }
 
-    /// Returns the open duration of the fleet after another failed round. `None` if only a reset ends the opening. The
-    /// duration is not shorter than the delay for which the service has asked this instance.
+    /// Returns the next open duration of the fleet if the present probes of the fleet fail. `None` if only a reset ends
+    /// the opening. The duration is at least the rest of a `Retry-After` that the service sent to this instance.
     fn open_again(&self, fleet: &Fleet, now: Now) -> Option<Duration> {
         let floor = self.fleet.floor.map_or(Duration::ZERO, |floor| floor.saturating_since(now.here));
         self.circuit.open_duration(fleet.attempt.saturating_add(1)).map(|open_for| open_for.max(floor))
@@ -346,8 +347,8 @@ impl Desk {
         Some(FleetChange::Unopposed { open_for: self.open_again(fleet, now), tolerated: self.failures_tolerated() })
     }
 
-    /// Returns the number of failed probes that this instance tolerates in a round. Zero if its circuit is open again
-    /// after its own probes, for example because a failure trips at once.
+    /// Returns the number of failed probes that this instance tolerates in a round (half-open phase of the fleet). Zero
+    /// if the probes of this instance have opened its circuit again, for example because a failure trips at once.
     fn failures_tolerated(&self) -> u32 {
         if self.circuit.state() == State::Open { 0 } else { self.circuit.config().probes.failures_tolerated }
     }
@@ -382,7 +383,7 @@ impl Desk {
         (is_void || is_over).then_some(FleetChange::Withdraw)
     }
 
-    /// Returns the command that makes the fleet half-open early, because a health probe of this instance has succeeded.
+    /// Returns the command that makes the fleet half-open early, if a health probe of this instance has succeeded.
     fn healthy(&self, fleet: &Fleet) -> Option<FleetChange> {
         let is_early = self.fleet.is_healthy && fleet.state == State::Open;
         (is_early && self.circuit.state() == State::HalfOpen && self.is_active()).then_some(FleetChange::Healthy)
@@ -430,7 +431,8 @@ fn at_least_ten_seconds(window: Option<Duration>) -> Duration {
     window.unwrap_or_default().max(Duration::from_secs(10))
 }
 
-/// The duration of a lease. If an instance dies, its lease still counts as pending for up to this time.
+/// The duration of a lease (the permission for one probe). If an instance dies, its lease still blocks a probe slot for
+/// up to this time.
 const LEASE: Duration = Duration::from_secs(10);
 /// The longest delay of a first request for a lease.
 const REQUEST_JITTER: Duration = Duration::from_millis(250);

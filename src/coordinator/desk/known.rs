@@ -48,14 +48,16 @@ pub(super) struct Known {
     /// The version that the next write expects in the store. The answer to a load, a write or a successful deletion
     /// sets the version, and `unload` forgets the version.
     stored: Stored,
-    /// True if `record` must be written back, because the stored copy lacks a part of it. If the store has no usable
-    /// copy, only the record of a tripped or held circuit is written back. `found` and `written` compare `record` with
-    /// the stored copy, and set or clear the flag. `write_again` sets the flag, and `forget` clears the flag.
+    /// True if `record` must be written back, because the stored copy lacks a part of `record`. If the store has no
+    /// usable copy, only the record of a tripped or held circuit is written back. `found` and `written` compare
+    /// `record` with the stored copy, and set or clear the flag. `write_again` sets the flag, and `forget` clears the
+    /// flag.
     is_behind: bool,
     /// The tier of a tiered store that had not stored the last write of this process when the write ended. `None` if
     /// each tier had stored the write. Set by `written`, and cleared by `forget`.
     lacking: Option<&'static str>,
-    /// The last version that did not decode. The version is kept so that `found` warns once for each version.
+    /// The version of the last stored content that did not decode. By this version, `found` warns only once for each
+    /// content.
     corrupt: Option<Etag>,
     /// The limiter of the log lines about versions that did not decode. Another program may write many such versions.
     lines: Lines,
@@ -107,8 +109,8 @@ impl Known {
 
     /// Joins the copy in an answer of the store with the known record. Returns the kind of the copy.
     pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, now: Now) -> Found {
-        // The decoded copy lacks the entries that have expired. The known record drops these entries as well, because
-        // otherwise it would differ from the copy and would be written back.
+        // The decoded copy lacks the entries that have expired. The known record drops these entries as well. Otherwise
+        // the known record would differ from the copy, and would be written back.
         self.record.expire(now.store);
         let decoded = current.map(|current| CircuitRecord::decode(&self.record.service, &current.bytes, now.store));
         let found = match (current, decoded) {
@@ -155,8 +157,8 @@ impl Known {
         self.is_behind |= self.lacking.is_some();
     }
 
-    /// Joins the record of a write that the store has made. `lacking` is the tier that does not have the write yet.
-    /// `None` if each tier has the write.
+    /// Joins the record of a successful write with the known record. `lacking` is the tier that does not have the write
+    /// yet. `None` if each tier has the write.
     pub(super) fn written(&mut self, record: &CircuitRecord, etag: Etag, lacking: Option<&'static str>, now: Tick) {
         self.answered = Some(now);
         self.lacking = lacking;
@@ -165,7 +167,7 @@ impl Known {
         self.stored = Stored::At(etag);
     }
 
-    /// Takes the version of a write that was under way when an operator ordered the deletion of the record. The content
+    /// Notes the version of a write that was under way when an operator ordered the deletion of the record. The content
     /// does not matter, because the deletion comes next.
     pub(super) fn written_before_deletion(&mut self, etag: Etag) {
         self.stored = Stored::At(etag);

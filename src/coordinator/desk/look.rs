@@ -1,4 +1,5 @@
-//! The look, which turns the transitions of the circuit since the last look into audit rows and pending changes.
+//! Turns the new transitions of a circuit into audit rows and pending changes. A pending change is a change that is
+//! still to be written to the store.
 //!
 //! A transition that only applies a state from the stored record becomes neither a row nor a pending change. The record
 //! already has that state, and the instance that made the change has written the audit row.
@@ -11,7 +12,7 @@ use crate::store::{AuditRow, row_id};
 use crate::telemetry::audit::MISSING;
 
 impl Desk {
-    /// Reads the transitions and the counts of the circuit since the last look. Returns the report with the audit rows
+    /// Reads the transitions and the counts of the circuit since the last call. Returns a report with the audit rows
     /// and the results of orders.
     pub(in crate::coordinator) fn look(&mut self, who: &Who, now: Tick) -> Report {
         let mut report = Report::default();
@@ -21,9 +22,9 @@ impl Desk {
             report.missed = Some((missed, self.row(who, MISSING, reason, None)));
         }
         for edge in edges {
-            // A restore is not a change made by this process. The test of the reason also finds restores that the desk
-            // did not make. For example, if the key of an evicted circuit returns, the new circuit is restored before
-            // it has a desk.
+            // A restored state is not a change by this process. `seen` finds only the restores by this desk. The test
+            // of the reason also finds a restore before the desk existed. For example, the registry restores the
+            // circuit of a key that returns after an eviction.
             let restored = edge.reason == Reason::Restored;
             let taken_over = self.changes.seen(&edge) || restored;
             if changes_state(&edge) && !restored {
@@ -41,28 +42,29 @@ impl Desk {
         report
     }
 
-    /// Handles a transition that the circuit, or an operator of this process, has made. The audit gets a row, and the
-    /// desk keeps the change until the store has it.
+    /// Handles a transition by the circuit itself or by an operator of this process. Adds a row to the audit, and keeps
+    /// the change until the store has the change.
     fn happened(&mut self, who: &Who, edge: &Transition, now: Tick, report: &mut Report) {
         let age = self.circuit.now().saturating_since(edge.at);
-        // The kill switch is a setting of this process, and must not reach other instances or the next start.
+        // The kill switch is a setting of this process. Its transitions must not reach other instances or the next
+        // start.
         if edge.reason == Reason::KillSwitch {
             return;
         }
         let era = self.changes.era(edge);
         let mut row = AuditRow::of_transition(self.name(), edge, &who.id);
         if matches!(edge.reason, Reason::Operator { .. }) {
-            // The id of the row is derived from the act, so that the row is stored once even if another instance
-            // appends it again.
+            // The id of the row depends only on the act of the operator. If another instance appends the row again,
+            // both rows have the same id, and the store keeps only one row.
             let (id, user) = (act_id(edge, era, who), row.user.as_deref().unwrap_or_default());
             row.id = row_id([self.name(), &id, &row.action, user, &row.reason]);
         }
         if who.sharing.is_of_fleet() && row.user.is_none() {
             row.reason.push_str("; this instance only");
         }
-        // While the fleet as a whole is open or half-open, an instance writes no row when its own circuit becomes
-        // half-open. The audit then has one row for the half-open state of the whole fleet. An act of an operator has a
-        // row in every case.
+        // While the fleet is open or half-open, this instance writes no row when its own circuit becomes half-open.
+        // Otherwise each instance would write a row, although the fleet becomes half-open only once. An act of an
+        // operator always gets a row.
         if edge.to.state != State::HalfOpen || row.user.is_some() || !self.is_common(who) {
             report.rows.push((age, row));
         }
@@ -77,17 +79,16 @@ impl Desk {
         if !changes_state(edge) {
             return;
         }
-        // The entry of this instance in the record must be written again, even if the transition itself is not written.
-        // In a fleet, a later check cancels the write if a restart would restore the present state even without the
-        // write. Without a fleet, the record may refuse the transition because of a newer state or a newer act. Then
+        // The desk must write the entry of this instance again, even if the transition itself is not written. In a
+        // fleet, a later check cancels the write of the entry if a restart would restore the present state anyway.
+        // Without a fleet, the record refuses a transition that is older than the state or the act in the record. Then
         // only the entry has the state of this instance.
         self.evidence.owe(now);
         if who.sharing.is_of_fleet() {
             return;
         }
-        // The desk keeps a reset twice. `ordered` above keeps the act, and the transition is kept here. If another act
-        // of this process replaces the reset before the write, the transition still publishes the state to which the
-        // reset led.
+        // The desk keeps a reset as an act (`ordered` above) and as a transition (here). If a later act of this process
+        // replaces the reset before the write, the transition still publishes the state after the reset.
         let command = TransitionCommand {
             on: edge.generation,
             after: 0,
@@ -104,8 +105,8 @@ impl Desk {
     }
 }
 
-/// Returns the id of the act of an operator, which is the id of its order. An act without the id of an order gets an id
-/// from the incarnation (the id of this start) and the era.
+/// Returns the id of an operator's act. Usually, this is the id of the order. If the order has no id, the result
+/// consists of the incarnation (the id of this start of the process) and the era (the version of the state).
 pub(super) fn act_id(edge: &Transition, era: u64, who: &Who) -> String {
     edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned)
 }

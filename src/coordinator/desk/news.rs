@@ -1,5 +1,5 @@
-//! The two reasons for a load of a circuit's record, apart from writes. Polls load the record at a regular pace. A
-//! hint, the notice that another instance has written the record, causes a load if the write can matter for the
+//! The polls and the hints, which cause loads of a circuit's record. Polls load the record at a regular pace. A hint is
+//! a notice that another instance has written the record. A hint causes a load only if the write can matter to the
 //! circuit.
 
 use super::Desk;
@@ -9,20 +9,22 @@ use crate::record::Timestamp;
 use crate::state::State;
 use crate::store::Hint;
 
-/// The speed at which the task polls the record of a circuit, from the fastest to the slowest.
+/// The pace at which the task polls the record of a circuit. The variants are ordered from the fastest to the slowest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::coordinator) enum Pace {
-    /// The fleet of the circuit votes or probes, or the version of the record in the store is not known.
+    /// The pace while the fleet of the circuit votes or probes, or while the version of the record in the store is
+    /// unknown.
     Bound,
-    /// The circuit is not at rest, and no condition of `Bound` holds.
+    /// The pace while the circuit is tripped or held by an operator, unless a condition of `Bound` holds.
     Eventful,
-    /// The circuit is closed in this process and in the record, and no operator holds it.
+    /// The pace while the circuit is closed in this process and in the record, and no operator holds the circuit.
     AtRest,
 }
 
 impl Desk {
-    /// Returns the pace of the polls for this circuit. `store` is the time of the store, if it is known. A circuit is
-    /// not at rest if it is tripped in this process or in the record, or if an operator holds it.
+    /// Returns the pace of the polls for this circuit. `store` is the present time by the clock of the store, if that
+    /// time is known. A circuit is not at rest if it is tripped in this process or in the record, or if an operator
+    /// holds it.
     pub(in crate::coordinator) fn pace(&self, sharing: Sharing, store: Option<Timestamp>) -> Pace {
         let is_at_rest =
             !self.circuit.standing().is_tripped() && store.is_none_or(|now| !self.known.record().is_eventful(now));
@@ -35,12 +37,14 @@ impl Desk {
         }
     }
 
-    /// Returns true if the store has answered a load or a write of the record after this time, so that a poll can wait.
+    /// Returns true if a load or a write of the record was answered after `time`. The answer had the present record, so
+    /// the next poll can wait.
     pub(in crate::coordinator) fn was_answered_after(&self, time: Tick) -> bool {
         self.known.was_answered_after(time)
     }
 
-    /// Returns true if the record must be loaded because of a hint. `store` is the time of the store, if it is known.
+    /// Returns true if this hint requires a load of the record. `store` is the present time by the clock of the store,
+    /// if that time is known.
     ///
     /// With [`Sharing::Advise`], the hint of a transition causes a load in only two cases: the circuit waits for its
     /// restore, or the circuit is closed and has no advice. A circuit that is not closed needs no load, because advice

@@ -1,8 +1,8 @@
 //! The relation of a desk to the registry, from the eviction of the circuit to the end of the desk.
 //!
 //! An evicted circuit keeps its desk until the store has the changes of the circuit. A new circuit of the same name
-//! waits until that desk is closed, because two desks of one name would overwrite each other's entry. The task decides
-//! which desk is closed without its last write, and when.
+//! waits until that desk is closed, because two desks of one name would overwrite each other's entry. The task can
+//! close a desk before the last write of the desk.
 
 use super::Desk;
 use crate::circuit::Circuit;
@@ -13,13 +13,13 @@ use crate::clock::Tick;
 pub(super) enum Registration {
     /// The registry has the circuit.
     Registered,
-    /// The registry has evicted the circuit. `next` is a circuit that was registered under the same name since then, or
-    /// `None`. The new circuit gets a desk of its own when the present desk is closed.
+    /// The registry has evicted the circuit. `next` is a newer circuit of the same name, if one was registered. The
+    /// newer circuit gets its own desk when the present desk is closed.
     Evicted { next: Option<Next> },
 }
 
-/// A circuit that waits for its desk, with the tick until which its first calls wait for a restore. The tick is `None`
-/// if the calls do not wait.
+/// A circuit that waits for a desk, and the end of the time for which its first calls wait for a restore. The end is
+/// `None` if the calls do not wait.
 pub(in crate::coordinator) type Next = (Circuit, Option<Tick>);
 
 impl Desk {
@@ -43,8 +43,8 @@ impl Desk {
         matches!(std::mem::replace(&mut self.registration, evicted), Registration::Registered)
     }
 
-    /// Removes the waiting circuit if the registry has evicted that circuit as well. The transitions and counts of that
-    /// circuit are not written, because the circuit never had a desk.
+    /// Drops `circuit` if it waits for the end of this desk. The registry has evicted `circuit` too. The transitions
+    /// and counts of `circuit` are not written, because `circuit` never had a desk.
     pub(in crate::coordinator) fn forget_next(&mut self, circuit: &Circuit) {
         if let Registration::Evicted { next } = &mut self.registration {
             next.take_if(|(next, _)| next.is(circuit));
@@ -56,16 +56,17 @@ impl Desk {
         matches!(self.registration, Registration::Evicted { next: Some(_) })
     }
 
-    /// Returns true if the desk can be closed, because its circuit is evicted and no change is left to be written.
+    /// Returns true if the desk can be closed. The circuit must be evicted, and no change may be left to write.
     pub(in crate::coordinator) fn is_finished(&self, now: Tick) -> bool {
         let is_evicted = matches!(self.registration, Registration::Evicted { .. });
-        // A record of a later version of this crate is never written, so its desk does not wait for a write.
+        // This process never overwrites a record from a later version of this crate. Therefore the desk does not wait
+        // for the write of such a record.
         let is_written = || !self.has_unwritten() && !self.wants_write(now);
         is_evicted && !self.sending.is_in_flight() && (is_written() || self.unwritable().is_some())
     }
 
-    /// Closes the desk, so that the first calls of its circuit no longer wait for the restore. Returns the next circuit
-    /// of the same name, which waits for a desk. `None` if no circuit waits.
+    /// Closes the desk. The first calls of its circuit no longer wait for the restore. Returns the circuit of the same
+    /// name that waits for a desk, or `None` if no circuit waits.
     pub(in crate::coordinator) fn close(self) -> Option<Next> {
         self.circuit.restored();
         match self.registration {

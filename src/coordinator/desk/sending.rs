@@ -1,7 +1,7 @@
-//! The writes of one desk, with the write under way and the time of the next write.
+//! The times at which one desk may write.
 //!
-//! [`Sending`] decides when the desk may write, with a separate backoff for this desk. The link to the store has
-//! another backoff for all desks. `write.rs` decides the content of a write, and the task runs the operation.
+//! [`Sending`] gives each desk its own backoff after a failed write. The link to the store has another backoff, for all
+//! desks. `write.rs` decides the content of a write, and the task runs the operation.
 
 use std::time::Duration;
 
@@ -18,11 +18,10 @@ pub(super) struct Sending {
     /// The number of writes that have begun, plus the number of writes that have ended. If the number has increased
     /// since a load began, the answer to that load is old.
     turn: u64,
-    /// The number of writes in a row that met a conflict. `conflicted` increases the number, and sets the number to
-    /// zero after `MANY_CONFLICTS`. `written` sets the number to zero.
+    /// The number of writes in a row that met a conflict. Set to zero by `written`, and by `conflicted` after
+    /// `MANY_CONFLICTS` conflicts.
     conflicts: u32,
-    /// The number of writes in a row that failed. `failed` increases the number, and `written` and `deleted` set it to
-    /// zero.
+    /// The number of writes in a row that failed. Set to zero by `written` and `deleted`.
     failures: u32,
     /// The earliest time of the next write. `failed`, `conflicted`, `pause` and `wait_until` set this time, and `hurry`
     /// ends the wait.
@@ -77,7 +76,7 @@ impl Sending {
         self.turn += 1;
     }
 
-    /// Notes that the task has ended and the answer to a write under way is lost.
+    /// Notes that no write is under way any more. The task has ended, and the answer to its write is lost.
     pub(super) fn abandon(&mut self) {
         self.in_flight = false;
     }
@@ -93,17 +92,19 @@ impl Sending {
         self.failures = 0;
     }
 
-    /// Notes that a write has met a conflict. `took` is the duration of the write, and `others` is the number of the
-    /// other instances that write at present.
+    /// Delays the next write after a conflict. `took` is the duration of the write, and `others` is the number of other
+    /// instances that write at present.
     ///
-    /// After the first conflict in a row, the next write begins immediately, because the answer has brought the present
-    /// version. After every second conflict, the desk waits a random time if other instances write. The longest random
-    /// time is twice `took`, multiplied by the number of other instances. After n conflicts in a row, this number is
-    /// assumed to be at least 2ⁿ. The version that is known before such a wait is old after the wait. Therefore the
-    /// next write probably conflicts and only brings the present version, and the write after it begins immediately.
+    /// After an odd number of conflicts in a row, the next write begins immediately, because the answer to the last
+    /// write has brought the present version. After an even number, the desk waits a random time if other instances
+    /// write. After this wait, the known version is old, so the next write probably conflicts too and brings the
+    /// present version again.
     ///
-    /// After [`MANY_CONFLICTS`] conflicts in a row the desk waits even if no other instance seems to write. The longest
-    /// random time is then at least ten times `took`. No wait is longer than [`LONGEST_WAY`].
+    /// The longest random time is twice `took` for each other instance. After n conflicts in a row, the calculation
+    /// assumes at least 2ⁿ other instances.
+    ///
+    /// After [`MANY_CONFLICTS`] conflicts in a row, the desk waits even if no other instance seems to write. The
+    /// longest random time is then at least ten times `took`. No wait is longer than [`LONGEST_WAY`].
     pub(super) fn conflicted(&mut self, took: Duration, others: u32, now: Tick, dice: &mut Dice) {
         self.conflicts += 1;
         let waits = others > 0 && self.conflicts.is_multiple_of(2);
@@ -116,15 +117,15 @@ impl Sending {
         self.retry_at = now.saturating_add(longest.min(LONGEST_WAY).mul_f64(dice.share()));
     }
 
-    /// Notes that the write has failed, and begins the backoff of this desk. The backoff of the link is not enough,
-    /// because it does not begin if the store answers other operations and fails only this write.
+    /// Notes that the write has failed, and begins the backoff of this desk. The store may answer other operations and
+    /// fail only this write. Then the link to the store has no backoff, so the desk needs a backoff of its own.
     pub(super) fn failed(&mut self, kind: StoreErrorKind, has_order: bool, now: Tick, dice: &mut Dice) {
         self.failures = self.failures.saturating_add(1);
         let mut wait = backoff(self.failures, dice);
         if kind.is_lasting() {
-            // A refused write waits longer than a failed write, because the store would refuse it again. A write with
-            // an order never waits longer than after a usual failure, because a caller may wait for the result of the
-            // order.
+            // A refused write waits longer than a failed write, because the store would refuse the next attempt too. A
+            // caller may wait for the result of an order, so a write with an order waits at most as long as after a
+            // failure.
             let longer = REFUSED_AGAIN.mul_f64(0.5 + dice.share());
             wait = if has_order { wait.min(longer) } else { longer };
         }

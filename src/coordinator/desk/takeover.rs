@@ -1,13 +1,12 @@
 //! The steps by which a circuit takes over content from its stored record. The content is the state to restore, acts of
 //! operators, and the advice of other instances. The decision of a fleet is taken over later (`fleet/adopt.rs`).
 //!
-//! The order of the steps matters. The desk first reads the transitions of its circuit (the look), because these are
-//! newer than the loaded record. The restore comes before the acts, because an act applies to the restored state. Acts
-//! come before the decision of a fleet, because a reset can make the state of this instance obsolete. A state is
-//! restored only in the era of the last look. If the circuit has made a transition since the look, the restore waits
-//! for the next answer of the store.
+//! The order of the steps matters. The desk first reads the transitions of its circuit (the look), because the loaded
+//! record does not have them yet. The restore comes before the acts, because an act applies to the restored state. Acts
+//! come before the decision of a fleet, because a reset can make the state of this instance obsolete. If the circuit
+//! makes a transition between the look and the restore, the restore waits for the next answer of the store.
 //!
-//! The file is longer than others, because the order in which the parts of a record are taken over matters.
+//! The file is longer than others, so that all steps are in one place and in their order.
 
 use std::time::Duration;
 
@@ -27,8 +26,8 @@ use crate::telemetry;
 use crate::window::Tally;
 
 impl Desk {
-    /// Takes over the content of the known record that is new for the circuit. `corrupt` is true if the store has
-    /// answered with bytes that are no record.
+    /// Applies to the circuit all content of the known record that is new for the circuit. `corrupt` is true if the
+    /// bytes in the store are not a valid record.
     pub(super) fn take_over(&mut self, corrupt: bool, who: &Who, now: Now) -> Report {
         let mut report = self.look(who, now.here);
         let own = self.known.record().instances.get(&who.id);
@@ -36,18 +35,20 @@ impl Desk {
             report.clash = self.evidence.is_contested_by(entry, who);
             self.evidence.observed(entry);
         }
-        // The desk writes an old entry again, so that other instances see that this instance is present. The age of the
-        // entry is measured by the time of the store, because the clock of this process may have stood still. Another
-        // instance may have dropped the entry from a full record. Then this instance writes the entry again only when
-        // the dropped entry is old. Each write into the full record drops the entry of another instance, and with
-        // immediate writes the instances would drop each other's entries without end.
+        // An instance whose entry is old looks gone to other instances, so the desk writes an old entry again. The age
+        // of the entry is measured by the clock of the store, because the clock of this process may have stopped for a
+        // time.
+        //
+        // Another instance may have dropped the entry from a full record. The desk then waits until the dropped entry
+        // is old. An immediate write would drop the entry of another instance from the full record, and the instances
+        // would drop each other's entries without end.
         if self.circuit.state() != State::Closed {
             self.evidence.renew(own, now);
         }
         let waiting = self.adopted.is_waiting_for_restore();
         if who.sharing.is_of_fleet() {
-            // From here on, each probe of the circuit needs a lease. The restore comes later, because the first call of
-            // the restored circuit could otherwise be a probe without a lease.
+            // From here on, each probe of the circuit needs a lease. The restore comes after this line. Otherwise the
+            // first call of the restored circuit could be a probe without a lease.
             self.lease_probes(&self.known.record().decision(who.follows()), true, now);
         }
         if waiting {
@@ -56,8 +57,8 @@ impl Desk {
         self.judge_pending(who, now, &mut report);
         self.take_over_act(waiting, who, now);
         if waiting {
-            // The report of the restore is corrected after the act, because the act can be a hold, and the report also
-            // shows holds.
+            // The act above can be a hold. The report of the restore also shows holds, so the report is corrected after
+            // the act.
             self.adopted.restored_to(self.after_restore(now.store));
         }
         self.owe_after_an_earlier_start(who, now.here);
@@ -74,9 +75,9 @@ impl Desk {
         report
     }
 
-    /// Causes a write of the entry if an earlier start of this instance has left an entry with another state in the
-    /// record. Otherwise a restart would restore that state. Such an entry can arrive after the restore. Either a write
-    /// of the earlier start was delayed, or one tier of the store did not answer at the restore.
+    /// Causes a write of the entry of this instance, if the record has an entry with another state from an earlier
+    /// start. Otherwise a restart would restore the state of the earlier start. The restore may have missed that entry,
+    /// because its write was delayed, or because one tier of the store did not answer.
     fn owe_after_an_earlier_start(&mut self, who: &Who, now: Tick) {
         let standing = self.circuit.standing();
         let own = self.known.record().instances.get(&who.id);
@@ -86,8 +87,8 @@ impl Desk {
         }
     }
 
-    /// Restores the circuit from the first content of the store. A circuit that has already made a transition in this
-    /// process keeps its newer state, but continues the totals of its earlier starts.
+    /// Restores the circuit from the first record that the store returns. A circuit that has already made a transition
+    /// in this process keeps its newer state, but continues the totals of earlier starts.
     fn restore(&mut self, corrupt: bool, who: &Who, now: Now) {
         let own = self.known.record().instances.get(&who.id).cloned();
         let found = restoration(self.known.record(), who, self.circuit.config(), now.store);
@@ -95,13 +96,13 @@ impl Desk {
             None if corrupt => Restore::Corrupt,
             None => Restore::Absent,
             Some(_) if self.changes.has_moved() => {
-                // The entry in the record has an older state than the circuit, so the desk must write the entry.
+                // The entry in the record has an older state than the circuit, so the desk must write the entry again.
                 self.evidence.owe(now.here);
                 Restore::Outrun
             }
             Some(mut found) => {
                 if self.circuit.totals().successes > 0 {
-                    // A success in this process has ended the run of failures in the record.
+                    // The record has a run of failures without a success. A success in this process has ended that run.
                     found.snapshot.run = 0.0;
                 }
                 #[cfg(feature = "keyed")]
@@ -116,13 +117,13 @@ impl Desk {
                 let Ok(Adopted { edge, is_suppressed }) = adopted else { return };
                 self.changes.taken_over(edge);
                 if is_suppressed {
-                    // The entry in the record is open, but the circuit stays closed because its group allows no more
-                    // open circuits. Therefore the desk must write the entry.
+                    // The entry in the record is open. The circuit stays closed, because its group allows no more open
+                    // circuits. The desk must write the entry again.
                     self.evidence.owe(now.here);
                 }
                 let after = self.after_restore(now.store);
-                // A hold that is still in force is left out here. It is applied later as an act, so that the log names
-                // the operator of the hold.
+                // A hold in force is left out here. `take_over_act` applies the hold later as an act, so that the log
+                // names its operator.
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
                 if let Some(operated) = operated
                     && own.as_ref().is_some_and(|own| own.acts < operated.sequence)
@@ -141,8 +142,8 @@ impl Desk {
         self.circuit.restored();
     }
 
-    /// Returns the present state and mode of the circuit and its answer to the next call, for the report of the
-    /// restore. If a hold is in force, also returns the user who has ordered it.
+    /// Returns the state and the mode of the circuit and the answer to the next call, for the report of the restore. If
+    /// a hold is in force, also returns the user who ordered the hold.
     fn after_restore(&self, now: Timestamp) -> After {
         let status = self.circuit.status_with(0);
         let is_in_force = |operated: &&Operated| operated.mode == status.mode;
@@ -153,14 +154,13 @@ impl Desk {
 
     /// Drops a pending act or transition that was superseded or has expired, and reports the result of the act.
     ///
-    /// The act and the transition are tried on a copy of the known record, by the function that also derives the write
-    /// (`apply`).
+    /// The function tries the act and the transition on a copy of the known record. It uses `apply`, as the write does.
     fn judge_pending(&mut self, who: &Who, now: Now, report: &mut Report) {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
-            // If the record has the id of a replaced order, that order was stored, either by another instance or by a
-            // write whose answer was lost.
+            // The record can have the id of an order that a later order of this process has replaced. Then the replaced
+            // order was stored by another instance, or by a write whose answer was lost.
             let operated = self.known.record().operator.as_ref();
             let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
             let generation = self.known.record().latest();
@@ -178,8 +178,8 @@ impl Desk {
                 report.fates.extend(replaced().map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
             }
             if verdict == Effect::Known {
-                // The record has this act already, so the act is no longer pending. `take_over_act` then notes the
-                // sequence of the act in the record. The next order is based on this sequence.
+                // The record has this act already, so the act is no longer pending. `take_over_act` then keeps the
+                // sequence that the record has for the act. The next order is based on this sequence.
                 self.changes.drop_act();
                 self.changes.drop_transition_of(command.era);
             }
@@ -196,7 +196,7 @@ impl Desk {
             }
         }
         if let Some(command) = self.transition_command()
-            // The transition is applied to the copy after the act, as in the write.
+            // As in the write, the transition is applied after the act.
             && apply(&mut record, &Command::Transitioned(command), now.store) == Effect::Superseded
         {
             self.changes.drop_transition();
@@ -219,14 +219,15 @@ impl Desk {
         })
     }
 
-    /// Applies the last act of an operator in the record, if another instance or an earlier start carried it out.
+    /// Applies the last operator act in the record to the circuit, if the circuit has not applied that act yet.
     /// `is_restore` is true if the circuit still waited for its restore when the record came.
     fn take_over_act(&mut self, is_restore: bool, who: &Who, now: Now) {
         let Some(operated) = &self.known.record().operator else { return };
         if self.adopted.has_taken_over(operated.sequence, operated.commands.last()) {
             return;
         }
-        // An act of this process that waits to be written is newer than the act in the record, and stays in force.
+        // This process has an act that is not written yet. That act is newer than the act in the record, and stays in
+        // force.
         if self.changes.has_act() {
             return;
         }
@@ -237,12 +238,12 @@ impl Desk {
         let in_force = id.map_or(operated.incarnation == who.incarnation, |id| self.adopted.is_in_force(id));
         self.adopted.act(operated.sequence, id.cloned());
         if !is_restore && !in_force {
-            // The desk must write its entry, because the entry names the last act that was taken over. The operator can
-            // then see which instances have taken over the act.
+            // The entry names the last act that this instance has taken over. Therefore the desk writes the entry, and
+            // an operator can see which instances have taken over the act.
             self.evidence.owe(now.here);
         }
-        // A hold whose time is over has no effect on a circuit without a hold. An order to forget deletes the whole
-        // record, so the circuit has nothing to take over from it.
+        // An expired hold has no effect on a circuit that is not held. An order to forget deletes the whole record, and
+        // leaves nothing to take over.
         if in_force || is_over && !status.mode.is_hold() || operated.act == Act::Forget {
             return;
         }
@@ -255,18 +256,18 @@ impl Desk {
             return;
         }
         let by = operator_of(operated);
-        // An act whose hold is over is applied with no time left. This ends the present hold of the circuit
-        // immediately, because the act has superseded that hold.
+        // The hold of this act may be over. Then the act is applied with a duration of zero. The act ends the present
+        // hold of the circuit immediately, because the act has superseded that hold.
         let order = Order {
-            // The log line of a restore also shows the act. A circuit that kept its newer state has no such line, so
-            // the act needs its own log line.
+            // The log line of a restore also shows the act. A circuit that kept its newer state has no log line of a
+            // restore, so the act needs its own log line.
             is_restored: is_restore && !self.adopted.was_outrun(),
             to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
             hold: operated.held_for(now.store),
             age: now.store.since(operated.at),
             ..Order::direct(operated.act, &by)
         };
-        // A reset concerns only a circuit that is tripped or held. Any other circuit keeps the evidence in its window.
+        // A circuit that is neither tripped nor held ignores a reset, and keeps the evidence in its window.
         let undisturbed = operated.act == Act::Reset && self.circuit.is_at_rest();
         let edge = if undisturbed { None } else { self.circuit.act(&order).ok().flatten() };
         self.changes.taken_over(edge);
@@ -286,8 +287,8 @@ impl Desk {
         }
     }
 
-    /// Shortens the opening and the hold of the circuit if they end earlier by the clock of the store. `era` is the era
-    /// of the circuit when the answered operation began.
+    /// Shortens the open state and the hold of the circuit, if they end earlier by the clock of the store. `era` is the
+    /// era (the version of the circuit's state) when the answered operation began.
     pub(super) fn end_by_the_store(&mut self, era: u64, now: Now) {
         let operated = self.known.record().operator.as_ref();
         let in_force = |operated: &&Operated| operated.commands.last().is_some_and(|act| self.adopted.is_in_force(act));
@@ -295,11 +296,11 @@ impl Desk {
     }
 
     /// Returns the audit row of the last act in the record, with the age of the act. `None` if this start of the
-    /// instance has ordered the act, if the act is older than [`REPEATED_FOR`], or if this function was called for the
-    /// act before.
+    /// instance has ordered the act, if the act is older than [`REPEATED_FOR`], or if an earlier call has handled the
+    /// act.
     ///
-    /// The row is needed because the instance that ordered the act may have ended before the audit had the row. If the
-    /// audit has the row already, the second write changes nothing, because both rows have the same id.
+    /// The instance that ordered the act may have ended before it appended the row to the audit. Therefore other
+    /// instances append the row too. All copies of the row have the same id, so the audit keeps only one.
     fn row_of_act(&mut self, who: &Who, now: Timestamp) -> Option<(Duration, AuditRow)> {
         let operated = self.known.record().operator.as_ref()?;
         let (sequence, age) = (operated.sequence, now.since(operated.at));
@@ -337,31 +338,32 @@ impl Desk {
     }
 }
 
-/// Returns the operator of an act. The act is applied even if its user or its reason is not valid, because the effect
-/// of the act is valid.
+/// Returns the operator of an act. If the stored user or reason is not valid, returns a placeholder, so that the act
+/// can still be applied.
 fn operator_of(operated: &Operated) -> By {
     operated.by().unwrap_or_else(|| By::new("unknown", "not readable in the store").expect("it is readable"))
 }
 
 /// Returns the time when the advice of an entry ends, and the duration until then. `None` if the entry gives no advice.
 ///
-/// An opening that was made on advice does not advise. Otherwise two instances could keep each other's advice alive.
-/// The opening of an instance that has stopped does not advise either.
+/// An instance that opened because of advice gives no advice. Otherwise two instances could keep each other open
+/// without end. An instance that has stopped gives no advice either.
 pub(super) fn advice(entry: &InstanceEntry, now: Now) -> Option<(Timestamp, Duration)> {
     if entry.state != State::Open || entry.advised || entry.is_gone(now.store) {
         return None;
     }
     let lasts = match entry.open_for(now.store) {
         Some(left) => left,
-        // An opening without an end advises for a minute after each write of the entry, so that an instance that is
-        // gone does not advise for ever.
+        // An open state without an end gives advice only for a minute after each write of the entry. Otherwise an
+        // instance that is gone would give advice for ever.
         None if now.store.since(entry.updated_at) < MANUAL_ADVICE => MANUAL_ADVICE,
         None => Duration::ZERO,
     };
     (!lasts.is_zero()).then(|| (now.store.saturating_add(lasts), lasts))
 }
 
-/// The age up to which the audit row of an act is written again. Older rows may have been trimmed on purpose.
+/// The age up to which the audit row of an act is appended again. Older rows may have been deleted from the audit on
+/// purpose.
 const REPEATED_FOR: Duration = Duration::from_secs(24 * 3600);
-/// The time for which an opening without an end advises after a write of its entry.
+/// The duration of the advice after each write of an entry whose open state has no end.
 const MANUAL_ADVICE: Duration = Duration::from_secs(60);

@@ -1,13 +1,13 @@
-//! The usual error rate of the circuit in the last minutes. With advice of another instance, fewer failures open the
+//! The usual error rate of the circuit in the last minutes. The advice of another instance lets fewer failures open the
 //! circuit, but only if so many failures are unlikely at this rate.
 //!
-//! The totals since the start of a process hide that a service has become worse. [`Usual`] forgets half of its calls in
-//! ten minutes, so that its rate follows the change. The circuit uses the higher of two rates, this rate and the rate
-//! of the totals.
+//! The totals since the start of a process do not show that a service has become worse. [`Usual`] forgets half of its
+//! calls in ten minutes, so its rate follows the change. The circuit uses the higher of two rates: the rate of
+//! [`Usual`] and the rate of the totals.
 //!
 //! Calls are left out while the circuit is not closed, because probes of a service that is down are not usual. A call
-//! is added only after it has left the window and the run (the failures since the last success). Otherwise an outage
-//! would make its own failures usual.
+//! is added only after it has left the window and the run (the failures since the last success). Otherwise the failures
+//! of an outage would raise the usual rate during the outage.
 
 use std::time::Duration;
 
@@ -15,22 +15,23 @@ use crate::circuit::{Before, usual_rate};
 use crate::clock::Tick;
 use crate::outcome::{number, score_from_units};
 
-/// The recent calls and the weight of their failures. Both numbers are halved every ten minutes.
+/// The number of recent calls, and the weight of their failures. Both values are halved every ten minutes.
 #[derive(Debug, Default)]
 pub(super) struct Usual {
     calls: f64,
     /// The weight of the failures among these calls.
     failures: f64,
-    /// The highest counts that `look` has got so far. `look` adds only calls beyond these counts. If a restore of the
-    /// circuit makes the counts smaller, no call is added until they are higher again.
+    /// The highest counts that `look` has received so far. `look` adds only calls beyond these counts. A restore of the
+    /// circuit can lower the counts. Then no call is added until the counts exceed the old values.
     counted: Before,
     /// The time of the last look.
     at: Tick,
 }
 
 impl Usual {
-    /// Adds the calls since the last look if the circuit is closed, and forgets a part of the earlier calls. `before`
-    /// counts the calls of the circuit that have left its window and its run (the failures since the last success).
+    /// Adds the calls that have ended since the last look, if the circuit is closed, and forgets a part of the earlier
+    /// calls. `before` counts the calls of the circuit that have left its window and its run (the failures since the
+    /// last success).
     pub(super) fn look(&mut self, before: Before, is_closed: bool, now: Tick) {
         let counted =
             Before { calls: before.calls.max(self.counted.calls), units: before.units.max(self.counted.units) };
@@ -52,6 +53,6 @@ impl Usual {
 
 /// The time in which half of the calls are forgotten.
 const HALVED_IN: Duration = Duration::from_secs(600);
-/// The number of calls below which the rate is zero, so that the circuit uses the rate of its totals instead. A service
+/// The number of calls below which the rate is zero. The circuit then uses the rate of its totals instead. A service
 /// with one call a minute has too few calls in ten minutes for a rate.
 const FEW: f64 = 50.0;

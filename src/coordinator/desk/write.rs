@@ -1,7 +1,7 @@
 //! The writes of a desk, from the desired record to the answer of the store.
 //!
-//! The desired record is derived anew each time the store can take a write. Therefore an obsolete change is never
-//! written, and after an outage of any length each circuit needs only one write.
+//! The desired record is calculated anew each time the store can take a write. Therefore the desk never writes an
+//! obsolete change, and needs only one write after an outage of any length.
 
 use std::time::Duration;
 
@@ -19,22 +19,23 @@ use crate::telemetry;
 /// The next operation on the store for a desk.
 #[derive(Debug)]
 pub(in crate::coordinator) enum Step {
-    /// No operation, because there is nothing to write, or because the record cannot be written now.
+    /// No operation. There is nothing to write, or the record cannot be written now.
     Nothing,
-    /// A load, because the version in the store is unknown.
+    /// A load, because the version of the record in the store is unknown.
     Load,
-    /// A compare-and-set, which is under way from now on. Once the store has made the write, the task passes the ticket
-    /// to [`Desk::written`].
+    /// A compare-and-set, which is under way from now on. After the write, the task passes the ticket to
+    /// [`Desk::written`].
     Write(Write, Box<Ticket>),
-    /// A deletion of this version, which is under way from now on.
+    /// A deletion of this version of the record, which is under way from now on.
     Delete(Etag),
-    /// No operation, because the store has no record that an order to forget could delete. The report has the results
-    /// of the pending orders to forget.
+    /// No operation. A pending order to forget has nothing to delete, because the store has no record. The report has
+    /// the results of the pending orders to forget.
     Forgotten(Report),
 }
 
 impl Desk {
-    /// Returns true if a write may begin, because no write is under way and the wait for the next write is over.
+    /// Returns true if a write may begin. No other write may be under way, and the wait for the next write must be
+    /// over.
     pub(in crate::coordinator) fn may_write(&self, now: Tick) -> bool {
         self.sending.is_free(now)
     }
@@ -51,25 +52,25 @@ impl Desk {
         self.wants_write(now) && self.may_write(now) && self.is_loaded()
     }
 
-    /// Returns true if the version in the store is known, so that a write can begin without a load.
+    /// Returns true if the version of the record in the store is known, so that a write can begin without a load.
     pub(in crate::coordinator) fn is_loaded(&self) -> bool {
         *self.known.stored() != Stored::Unknown
     }
 
-    /// Returns true if a write is under way. A desk with a write under way needs no load, because the answer has the
+    /// Returns true if a write is under way. Then the desk needs no load, because the answer to the write has the
     /// present record.
     pub(in crate::coordinator) const fn is_writing(&self) -> bool {
         self.sending.is_in_flight()
     }
 
-    /// Returns the turn, a number that increases when a write begins and when a write ends. The answer to a load that
-    /// began in an earlier turn is old.
+    /// Returns the turn, a number that increases when a write begins and when a write ends. If the turn has increased
+    /// since a load began, the answer to that load is old.
     pub(in crate::coordinator) const fn turn(&self) -> u64 {
         self.sending.turn()
     }
 
-    /// Returns the next operation on the store, and counts a write or a deletion as under way. The caller first checks
-    /// that [`may_write`](Self::may_write) is true.
+    /// Returns the next operation on the store. A returned write or deletion counts as under way from now on. The
+    /// caller first checks that [`may_write`](Self::may_write) is true.
     pub(in crate::coordinator) fn begin(&mut self, who: &Who, now: Now, ttl: Ttl) -> Step {
         let stored = match self.known.stored() {
             Stored::Unknown => return Step::Load,
@@ -88,13 +89,13 @@ impl Desk {
         step
     }
 
-    /// Derives the record that the store should have, and returns its write. Returns `None` if the store has this
-    /// record already, or if the record cannot be written now.
+    /// Returns the write that brings the store to the desired record. Returns `None` if the store has that record
+    /// already, or if the record cannot be written now.
     ///
     /// Four changes are applied to the record in this order: the act of an operator, the transition, the entry of this
     /// instance, and the command to the fleet (a vote or a lease). The transition comes after the act, because a reset
-    /// is both an act and a transition. The entry comes after the act and the transition, because it names the last
-    /// act. The command comes last, because it raises the sequence of the entry.
+    /// is both an act and a transition. The entry comes after the act, because the entry names the last act. The
+    /// command comes last, because it raises the sequence of the entry.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
             return self.unwritten(now.here);
@@ -107,12 +108,12 @@ impl Desk {
                 Effect::Applied => ticket_act = Some(command.id),
                 Effect::Unwritable => return self.unwritten(now.here),
                 Effect::Known => self.changes.drop_act(),
-                // The act has expired or was superseded since the last load. The desk loads the record again. After
-                // each load, `judge_pending` drops such an act and reports its result.
+                // The act has expired or was superseded since the last load. The desk loads the record again. After the
+                // load, `judge_pending` drops the act and reports its result.
                 Effect::Superseded | Effect::Expired => {
                     self.known.unload();
-                    // If the time of the store in the next answer is earlier than `now`, the act is valid again.
-                    // Without the wait, the desk could then load the record in a fast loop.
+                    // By the next answer, the clock of the store may be earlier than `now`, and the act may be valid
+                    // again. Without this wait, the desk could then load the record again and again in a fast loop.
                     self.sending.wait_until(now.here.saturating_add(LOADED_AGAIN));
                     return None;
                 }
@@ -122,11 +123,11 @@ impl Desk {
             let era = command.era;
             match apply(&mut record, &Command::Transitioned(command), now.store) {
                 Effect::Applied => ticket_transition = Some(era),
-                // The reset in the same write has published this state already.
+                // The reset in this write publishes the same state as the transition.
                 Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
                 Effect::Unwritable => return self.unwritten(now.here),
-                // The published state of another instance is newer, so the transition is dropped. The entry, which is
-                // written below, keeps the state of this instance.
+                // Another instance has published a newer state, so the transition is dropped. The state of this
+                // instance is in its entry, which is written below.
                 Effect::Known | Effect::Superseded | Effect::Expired => self.changes.drop_transition(),
             }
         }
@@ -180,25 +181,25 @@ impl Desk {
         Some((write, Ticket { record, act, transition, entry, sent, era }))
     }
 
-    /// Lets the desk wait, because its record cannot be written. Without the wait, polls would never load the record,
-    /// because they leave out a desk that is about to write. Always returns `None`.
+    /// Delays the next attempt to write, because the record cannot be written. Polls leave out a desk that is about to
+    /// write, so without the delay no poll would load the record. Always returns `None`.
     fn unwritten<T>(&mut self, now: Tick) -> Option<T> {
         self.sending.pause(now);
         None
     }
 
-    /// Returns the hint (the notice to other instances) for a write that changes only this entry. If the advice of the
-    /// entry ends later than the advice of the last entry, the circuit has opened again, and the published state does
-    /// not show this opening. Then the hint makes other instances load the record. Any other entry has only new counts
-    /// and needs no hint.
+    /// Returns the hint (the notice to other instances) for a write that changes only this entry. If the advice of this
+    /// entry ends later than the advice of the previous entry, the circuit has opened again. The published state does
+    /// not show this opening, so the hint makes other instances load the record. In all other cases the entry has only
+    /// new counts and needs no hint.
     fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {
         let ends = |entry| advice(entry, now).map(|(until, _)| until);
         let before = self.known.record().instances.get(&who.id).and_then(ends);
         if ends(entry) > before { Hint::Transition } else { Hint::None }
     }
 
-    /// Notes that the store has made the write. `lacking` is the tier of a tiered store that does not have the write
-    /// yet. `None` if each tier has the write.
+    /// Notes that the store has made the write, and returns a report of the effects. `lacking` is the tier of a tiered
+    /// store that does not have the write yet, or `None` if each tier has the write.
     pub(in crate::coordinator) fn written(
         &mut self,
         ticket: Ticket,
@@ -234,15 +235,16 @@ impl Desk {
         report
     }
 
-    /// Notes that the store has another version than the write expected. The task then passes the present record to
-    /// [`found`](Self::found). The task also calls [`give_way`](Self::give_way), unless the process is about to end.
+    /// Notes that the write failed because the version in the store has changed. The task then passes the present
+    /// record to [`found`](Self::found). The task also calls [`give_way`](Self::give_way), unless the process is about
+    /// to end.
     pub(in crate::coordinator) fn conflicted(&mut self) {
         self.sending.end();
     }
 
-    /// Lets other instances write first after a conflict, if the record shows that they write at present. In an outage
-    /// all instances write at the same time, and each conflict transfers a whole record. A write with an order of an
-    /// operator waits only after many conflicts. `took` is the time from the write to its answer.
+    /// Delays the next write after a conflict, if other instances write at present. In an outage all instances write at
+    /// the same time, and each conflict transfers a whole record. A write with an order of an operator waits only after
+    /// many conflicts. `took` is the time from the write to its answer.
     pub(in crate::coordinator) fn give_way(&mut self, took: Duration, who: &Who, now: Now, dice: &mut Dice) {
         let entries = self.known.record().instances.iter().filter(|(id, _)| **id != who.id);
         let others = || entries.clone().map(|(_, entry)| entry);
@@ -253,7 +255,7 @@ impl Desk {
     }
 
     /// Notes that the write or the deletion has failed. The store may have made the change nevertheless, because an
-    /// answer can be lost. Therefore the version is unknown, and the record is loaded before the next write.
+    /// answer can be lost. Therefore the desk no longer knows the version, and loads the record before the next write.
     pub(in crate::coordinator) fn failed(&mut self, kind: StoreErrorKind, now: Tick, dice: &mut Dice) {
         self.sending.end();
         self.known.unload();
@@ -284,8 +286,8 @@ impl Desk {
         self.forgotten()
     }
 
-    /// Notes that the store has another version than the deletion named. The record is loaded again before the next
-    /// deletion.
+    /// Notes that the deletion failed because the version in the store has changed. The desk loads the record again
+    /// before the next deletion.
     pub(in crate::coordinator) fn delete_missed(&mut self) {
         self.sending.end();
         self.known.unload();

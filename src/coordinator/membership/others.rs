@@ -1,9 +1,8 @@
 //! The other instances of a fleet, as the answers of the store have shown them.
 //!
-//! A member is live for 30 s after its last entry, by the clock of the store. By the clock of this process, one entry
-//! makes its member live for at most 30 s, even if the entry is seen again. Therefore the member does not stay live for
-//! ever if the clock of the store was set back. A member that is missing in an answer stays live until its 30 s are
-//! over, because a store that lost its data says nothing about the members.
+//! A member is live for 30 s after its last entry, by the clock of the store. If that clock is set back, an old entry
+//! looks new again. Therefore one entry makes its member live for at most 30 s by the clock of this process, too. A
+//! member that is missing in an answer stays live until its 30 s are over, because the store may have lost its data.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,8 +19,8 @@ pub(super) struct Others {
     seen: BTreeMap<String, Seen>,
     /// The time of the last answer. `None` if no answer has come yet, or if the last answer is too old.
     answered: Option<Tick>,
-    /// The last time at which another member was live, or at which the members were not known. This instance can have
-    /// been alone only since this time.
+    /// The last time at which another member was live, or at which the members were unknown. This instance cannot have
+    /// been alone before this time.
     accompanied: Tick,
 }
 
@@ -29,12 +28,12 @@ pub(super) struct Others {
 #[derive(Debug)]
 struct Seen {
     sequence: u64,
-    /// The time until which the entry counts as live. The time is zero for an entry that has never counted.
+    /// The time until which the entry makes its member live. Zero if the entry was too old when it was first seen.
     ends: Tick,
 }
 
 impl Others {
-    /// Notes the entries in an answer of the store. `id` is the id of this instance.
+    /// Notes the entries of the other members in an answer of the store. `id` is the id of this instance.
     pub(super) fn observe(&mut self, record: &CircuitRecord, id: &str, now: Now) {
         self.expire(now.here);
         if self.answered.is_none() {
@@ -45,8 +44,8 @@ impl Others {
             let (sequence, left) = (entry.sequence, entry.lives_for(now.store));
             let latest = now.here.saturating_add(left);
             let ends = match self.seen.get(other) {
-                // If the same entry is seen again, the member does not stay live for longer. This holds even if the
-                // member has dated the entry in the future.
+                // An entry that is seen again does not keep its member live for longer, even if the entry is dated in
+                // the future.
                 Some(seen) if seen.sequence == sequence || left.is_zero() => seen.ends.min(latest),
                 None if left.is_zero() => Tick::ZERO,
                 _ => latest,
@@ -54,8 +53,8 @@ impl Others {
             self.seen.insert(other.clone(), Seen { sequence, ends });
         }
         self.expire(now.here);
-        // Another member may write back an old entry that is dated in the future. This entry must not make its member
-        // live again, so this instance remembers for some minutes when the entry ended.
+        // Another member may write back an old entry that is dated in the future. The old entry must not make its
+        // member live again. Therefore this instance remembers for [`REMEMBERED_FOR`] when the entry ended.
         let is_recent = |seen: &Seen| now.here.saturating_since(seen.ends) < REMEMBERED_FOR;
         self.seen.retain(|other, seen| is_recent(seen) || record.instances.contains_key(other));
         self.seen.remove(id);
@@ -84,16 +83,16 @@ impl Others {
         self.expire(now);
         let Some(last) = self.answered else { return Members::default() };
         let others = self.seen.values().filter(|seen| seen.ends > now).count();
-        // An answer in the second half of `ALONE_AFTER` is needed to show that no other member has come. Answers at the
-        // start show nothing, because other members may have written their first heartbeats since.
+        // An answer in the second half of `ALONE_AFTER` must confirm that no other member has come. Earlier answers are
+        // not enough, because other members may have written their first heartbeats since.
         let is_confirmed = last.saturating_since(self.accompanied) >= ALONE_AFTER / 2;
         let is_over = now.saturating_since(self.accompanied) >= ALONE_AFTER;
         let live = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
         Members { live: Some(live), is_alone: others == 0 && is_over && is_confirmed }
     }
 
-    /// Returns all members in the record, each with a flag that is true if the member is live. No member is live if the
-    /// last answer is too old.
+    /// Returns all members in the record, each with a flag that shows if the member is live. If the last answer is too
+    /// old, no member counts as live.
     pub(super) fn members(&self, record: &CircuitRecord, id: &str, now: Tick) -> Vec<Member> {
         let is_known = self.answered.is_some_and(|last| now.saturating_since(last) < LIVE_FOR);
         record.members(|other, _| is_known && (other == id || self.has(other, now)))
@@ -102,7 +101,7 @@ impl Others {
 
 /// The time for which this instance remembers a member that is no longer live.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
-/// The time without another live member after which this instance is alone.
+/// The time without another live member after which this instance counts as alone.
 const ALONE_AFTER: Duration = Duration::from_secs(20);
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -110,13 +109,15 @@ mod tests {
     use super::*;
     use crate::record::{InstanceEntry, Timestamp};
 
-    /// The moment `millis` milliseconds after the start, on both clocks.
+    /// Returns the time `millis` milliseconds after the start of the test, by the clocks of this process and of the
+    /// store.
     fn at(millis: u64) -> Now {
         let here = Tick::ZERO.saturating_add(Duration::from_millis(1_000_000 + millis));
         Now { here, store: Timestamp::from_millis(1_790_000_000_000 + millis) }
     }
 
-    /// The record with the last heartbeats of these members.
+    /// Returns a record with the last heartbeat of each member. Each pair is the id of a member and the time of its
+    /// heartbeat in milliseconds.
     fn record(members: &[(&str, u64)]) -> CircuitRecord {
         let mut record = CircuitRecord::unknown("@fleet:orders");
         for (id, millis) in members {
@@ -133,7 +134,7 @@ mod tests {
         (live.unwrap_or(0), is_alone)
     }
 
-    /// Observes heartbeats of this instance, `a`, every ten seconds.
+    /// Lets instance `a` read the record of these members every ten seconds.
     fn observe_until(others: &mut Others, members: &[(&str, u64)], from: u64, until: u64) {
         for millis in (from..=until).step_by(10_000) {
             others.observe(&record(members), "a", at(millis));
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn an_entry_from_before_a_step_of_the_clock_does_not_come_back_to_life() {
         let mut others = Others::default();
-        // The clock of the store was set back by an hour after this heartbeat.
+        // After this heartbeat, the clock of the store is set back by an hour.
         let hour = 3_600_000;
         others.observe(&record(&[("a", 0), ("b", hour)]), "a", at(hour));
         let after = |millis: u64| Now { here: at(hour + millis).here, store: at(millis).store };

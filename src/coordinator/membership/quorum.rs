@@ -1,19 +1,19 @@
-//! The number of votes that open a fleet, from the number of its live members.
+//! The number of votes needed to open a fleet, calculated from the number of its live members.
 
 use super::Members;
 use crate::keep::MOST_VOTES;
 
-/// The rule for the number of votes that open a fleet.
+/// The rule for the number of votes needed to open a fleet.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::coordinator) struct Quorum {
-    /// The least number of votes, unless the instance is alone.
+    /// The smallest number of votes that can open the fleet. An instance that is alone needs only its own vote.
     pub(in crate::coordinator) at_least: u32,
     /// The share of the live members that must vote.
     pub(in crate::coordinator) share: f64,
 }
 
 impl Quorum {
-    /// Returns the number of votes that open a fleet with these members.
+    /// Returns the number of votes needed to open a fleet with these members.
     pub(in crate::coordinator) fn needed(self, members: Members) -> u32 {
         match members.live {
             _ if members.is_alone => 1,

@@ -1,9 +1,9 @@
-//! The notice, which is the audit row about rows that the store refuses.
+//! The notice, an audit row about rows that the store refuses.
 //!
 //! The store must be able to take the notice, because a refused notice shows nothing about the other rows. A column may
-//! be short, and the character set of a database may be small. Therefore the notice is short, has only ASCII, and has
-//! the action `missing`, which is already allowed in a table that restricts the actions. The error of the store is left
-//! out, because it can name an address or a role, and all readers of the audit can read the notice.
+//! be short, and the character set of a database may be small. Therefore the notice is short and has only ASCII. Its
+//! action is `missing`, which is already allowed in a table that restricts the actions. The error of the store is left
+//! out. The error can name an address or a role, and all readers of the audit can read the notice.
 
 use crate::record::Timestamp;
 use crate::store::AuditRow;
@@ -36,7 +36,7 @@ pub(super) fn notice<'a>(id: String, refused: impl Iterator<Item = &'a AuditRow>
     })
 }
 
-/// Returns the beginning of a text with `?` for each character that a table may be unable to hold.
+/// Returns the first characters of a text, with `?` for each character that a table may be unable to hold.
 fn plain(text: &str, limit: usize) -> String {
     let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     let mut shown: String = text.chars().take(limit).map(plain).collect();

@@ -10,8 +10,8 @@ use crate::record::Timestamp;
 use crate::store::AuditRow;
 use crate::telemetry::audit::MISSING;
 
-/// The rows that wait. A row without an id gets an id, which consists of the incarnation (the id of this start of the
-/// process) and a number. If a row is written twice, a store keeps only one row with the id.
+/// The rows that wait for the store. A row without an id gets an id, which consists of the incarnation (the id of this
+/// start of the process) and a number. If a row is written twice, the store keeps only one row with this id.
 #[derive(Debug)]
 pub(super) struct Queues {
     incarnation: String,
@@ -19,13 +19,13 @@ pub(super) struct Queues {
     ids: u64,
     /// The number of rows that were added at the end of a queue so far.
     pushed: u64,
-    /// The number of rows that reported lost rows so far.
+    /// The number of rows so far that reported lost rows.
     reports: u64,
     /// The rows with a user, which are the acts of operators and their results.
     pub(super) people: VecDeque<Waiting>,
-    /// The other rows, and the rows of acts that are added once more (`Outbox::push_repeated`).
+    /// The rows without a user, and the rows of acts that are added once more (`Outbox::push_repeated`).
     pub(super) machines: VecDeque<Waiting>,
-    /// The number of rows that were lost because a queue was full. No row reports these rows yet.
+    /// The number of lost rows that no other row reports yet. A row is lost if its queue is full.
     missing: u64,
     /// The number of rows that were lost, since the first start of the task.
     pub(super) lost: u64,
@@ -35,12 +35,12 @@ pub(super) struct Queues {
     capacity: usize,
 }
 
-/// A row that waits, with the tick of its change. The row gets its time by the clock of the store only when it is
-/// written, because the time of the store may be unknown when the change happens.
+/// A waiting row, with the tick of its change. The row gets its time by the clock of the store only when it is written,
+/// because the time of the store may be unknown at the change.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// The place of the row among all rows. A row that reports lost rows has a number below [`FIRST`], because the
-    /// lost rows were older than all others.
+    /// The place of the row in the order of all rows. A row that reports lost rows has a number below [`FIRST`],
+    /// because the lost rows were older than all other rows.
     pub(super) number: u64,
     pub(super) at: Tick,
     pub(super) row: AuditRow,
@@ -59,10 +59,10 @@ pub(super) struct Waiting {
 pub(super) enum Trial {
     /// The row was not refused alone.
     None,
-    /// The store refused the row when it was sent alone. `taken` is the number of batches that the store had taken
-    /// before.
+    /// The store refused the row when the row was sent alone. `taken` is the number of batches that the store had taken
+    /// before the refusal.
     Suspect { taken: u64 },
-    /// The store has taken another row since the refusal. The row is sent once more, alone.
+    /// The store has taken another batch since the refusal. The row will be sent once more, alone.
     Again,
 }
 
@@ -89,7 +89,8 @@ impl Queues {
         }
     }
 
-    /// Adds a row, which stands for this number of rows, unless a row with its id waits already.
+    /// Adds a row to its queue, unless a row with the same id waits already. If the row is lost later, it counts as
+    /// `stands_for` lost rows.
     pub(super) fn push(&mut self, stands_for: u64, at: Tick, row: AuditRow) {
         if row.id.is_empty() || !self.contains(&row.id) {
             let kind = if row.user.is_some() { Kind::People } else { Kind::Machines };
@@ -123,7 +124,7 @@ impl Queues {
         queue.push_back(Waiting::new(number, at, row, stands_for));
     }
 
-    /// Adds the row with the number of the lost rows, if rows were lost.
+    /// Adds a row that reports the number of lost rows, if rows were lost.
     pub(super) fn report_missing(&mut self, now: Tick) {
         if self.missing == 0 {
             return;
@@ -165,12 +166,12 @@ impl Queues {
         self.iter_mut().find(|waiting| waiting.number == number)
     }
 
-    /// Removes the rows with these numbers, which are in ascending order.
+    /// Removes the rows with these numbers. The numbers must be in ascending order.
     pub(super) fn remove(&mut self, numbers: &[u64]) {
         let is_meant = |waiting: &Waiting| numbers.binary_search(&waiting.number).is_ok();
         let mut left = numbers.len();
         for queue in [&mut self.people, &mut self.machines] {
-            // Most batches consist of the first rows of the queues, so that the other rows need not be visited.
+            // Most batches consist of the first rows of the queues. Then the other rows need not be visited.
             while queue.front().is_some_and(is_meant) {
                 queue.pop_front();
                 left -= 1;

@@ -64,7 +64,7 @@ impl fmt::Display for RestoreReport {
     }
 }
 
-/// Writes words that can follow the name of the circuit and a colon, as in `restored from sqlite: held open by
+/// Writes a phrase that can follow the name of the circuit and a colon, such as `restored from sqlite: held open by
 /// operator-1`.
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,7 +129,7 @@ impl fmt::Display for StoreStatus {
     }
 }
 
-/// Returns the effect of a circuit on its callers, with a number by which the groups of a report are sorted.
+/// Returns the effect of a circuit on its callers. The number determines the place of this effect in the report.
 fn effect(standing: Standing, next_call: NextCall, by: Option<&str>) -> (u8, String) {
     let by = |words: &str| by.map_or_else(|| words.to_owned(), |user| format!("{words} by {user}"));
     match (standing.mode, standing.state) {
@@ -143,7 +143,8 @@ fn effect(standing: Standing, next_call: NextCall, by: Option<&str>) -> (u8, Str
     }
 }
 
-/// Returns the number with its noun. In `number of noun`, only the first word gets the plural.
+/// Returns the number with its noun, in the plural if necessary. For a noun such as `row of the audit`, only the first
+/// word gets the plural.
 fn plural(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     match noun.split_once(" of ") {

@@ -1,9 +1,10 @@
-//! The answers of the store, each passed to the desk of its operation and to the link.
+//! The answers of the store. Each answer goes to the desk of its operation, and to the link (the state of the
+//! connection to the store).
 //!
 //! The answer to a load, a write or a deletion marks the link as up or down. A failure that concerns one operation
-//! only, such as a refused write or a failed write of the audit, does not mark the link as down. The same holds for a
-//! failure of one part of the store, such as one node of a cluster, while another part answers. Therefore the other
-//! desks continue to write.
+//! only, such as a refused write or a failed write of the audit, does not mark the link as down. A failure of one part
+//! of the store, such as one node of a cluster, does not mark the link as down while another part answers. Therefore
+//! the other desks continue to write.
 
 use std::time::Duration;
 
@@ -46,8 +47,8 @@ impl Task {
                     let report = desk.deleted();
                     self.note(at, report, now);
                 } else {
-                    // Another instance has written a newer version since the last load. The record is loaded again,
-                    // because the next deletion must name that version.
+                    // Another instance has written a newer version since the last load. The next deletion must name the
+                    // newer version, so the record is loaded again.
                     desk.delete_missed();
                     self.to_load.insert(at);
                 }
@@ -59,8 +60,8 @@ impl Task {
                 self.to_load.insert(at);
                 self.explain(at, &error);
                 if error.kind().is_lasting() || error.is_of_one_part() {
-                    // The failure does not mark the link as down, because it concerns only this write or one part of
-                    // the store. The other desks continue to write.
+                    // The failure concerns only this write or one part of the store. Therefore the failure does not
+                    // mark the link as down, and the other desks continue to write.
                     self.ledger.link.note(now, name, &error);
                     self.close_for_next(at, now);
                 } else {
@@ -87,8 +88,8 @@ impl Task {
             Ended::Beaten(beaten) => self.beaten(begun, beaten, now),
             Ended::Watching { result: Ok(watch) } => {
                 self.watch_under_way = false;
-                // All records are loaded, because the new watch does not report changes that were made before the watch
-                // began.
+                // The new watch does not report changes that were made before the watch began. Therefore all records
+                // are loaded.
                 if watch.is_some() {
                     self.load_all(now);
                 }
@@ -108,8 +109,8 @@ impl Task {
         self.succeeded(now, begun.name, Some(store).filter(|_| begun.wake_ups == self.slept.wake_ups));
     }
 
-    /// Marks the link as up. If the store was down, the backoff of orders and of audit rows ends, so that they are
-    /// written before the records of other circuits.
+    /// Marks the link as up. If the store was down, the backoff of orders and of audit rows ends. Therefore orders and
+    /// audit rows are written before the records of other circuits.
     pub(super) fn succeeded(&mut self, now: Tick, operation: &'static str, store: Option<Timestamp>) {
         let was_down = !self.ledger.link.is_up();
         self.ledger.link.succeeded(now, operation, store);
@@ -173,7 +174,8 @@ impl Task {
     }
 
     /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown. During a shutdown, also
-    /// drops each unwritten mark that this instance stops, because the shutdown must not wait for marks.
+    /// drops the unwritten marks of the desks. A mark shows that this instance stops, and the shutdown must not wait
+    /// for marks.
     pub(super) fn failed(&mut self, begun: Begun, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(begun.at, now, begun.name, error, dice);
@@ -193,7 +195,7 @@ impl Task {
         let now = Now { here: now, store: loaded.now };
         for (Requested { at, turn, era }, entry) in requested.iter().zip(&loaded.entries) {
             let Ledger { desks, who, link, .. } = &mut self.ledger;
-            // If the turn of a desk has changed, the desk has begun or ended a write since the load began, so the
+            // The turn of a desk changes when a write begins or ends. If the turn has changed since the load began, the
             // loaded record is old. A place without a desk, or with the desk of another circuit, does not need the
             // record.
             let Some(desk) = desks.get_mut(*at).filter(|desk| desk.turn() == *turn) else { continue };
@@ -203,8 +205,8 @@ impl Task {
         }
     }
 
-    /// Passes the answer to a write to its desk. After a conflict the answer has the present record, which the desk
-    /// takes over as after a load.
+    /// Passes the answer to a write to its desk. After a conflict, the answer has the present record, and the desk
+    /// takes over the record as after a load.
     fn wrote(&mut self, begun: Begun, at: DeskId, ticket: Ticket, written: Written, now: Tick) {
         let (Written::Applied { now: store, .. } | Written::Conflict { now: store, .. }) = &written;
         self.answered(begun, *store, now);
@@ -233,6 +235,6 @@ impl Task {
 
 /// The mean time from a failed request for a watch to the next request. The actual time is 50 % to 150 % of this time.
 const WATCH_FAILED: Duration = Duration::from_secs(5);
-/// The mean time to the next deletion if the store has more old rows of the audit. The actual time is 50 % to 150 % of
-/// this time.
+/// The mean time to the next deletion if the store has more old audit rows. The actual time is 50 % to 150 % of this
+/// time.
 const TRIM_ON: Duration = Duration::from_secs(10);

@@ -1,8 +1,8 @@
-//! The reports of the task while it runs, and the ledger (its knowledge for the next task) that it leaves when it ends.
+//! The reports of the running task, and the ledger that the task leaves for the next task.
 //!
-//! Reports go to the findings of the hub, so that the registry can read them without a message to the task. At the end
-//! the ledger contains every change that is not written yet. The `drop` of the task hands the ledger over to the hub,
-//! because a drop also happens after a panic and at the end of the runtime.
+//! Reports go to the findings of the hub, so that the registry can read them without a message to the task. At its end,
+//! the task leaves every unwritten change in the ledger. The `drop` of the task passes the ledger to the hub, because a
+//! drop also happens after a panic and at the end of the runtime.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::coordinator::report::Restored;
 use crate::telemetry;
 
 impl Task {
-    /// Updates the findings for the registry with the result of the restore, and with the version of a record that
-    /// cannot be overwritten. Then handles the report of the desk. The task calls this function after each answer to a
-    /// load or a write of the desk.
+    /// Adds the result of the restore to the findings for the registry. If the record cannot be overwritten, also adds
+    /// the version of the record. Then handles the report of the desk. The task calls this function after each answer
+    /// to a load or a write of the desk.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());
@@ -32,7 +32,8 @@ impl Task {
         if restored != Restored::Waiting {
             let before = self.hub.findings.lock().restored.insert(name.clone(), restored.clone());
             if before.as_ref() != Some(&restored) {
-                // Keyed circuits can be thousands, so the survey logs one line for all circuits of a layer.
+                // Keyed circuits can be thousands, so no line is logged for each of them. The survey logs one line for
+                // all circuits of a layer.
                 #[cfg(feature = "keyed")]
                 let is_keyed = self.hub.prefixes.cover(&name);
                 #[cfg(not(feature = "keyed"))]
@@ -77,17 +78,18 @@ impl Task {
         }
     }
 
-    /// Ends a task that was created only for the report of a shutdown, because no other task runs. The task observes
+    /// Ends a task that never ran. If no task runs, a shutdown creates such a task for its report. The task observes
     /// all circuits, which may have changed since the last task ended or since they were created. Afterwards the
-    /// findings contain the unwritten changes for the report.
+    /// findings contain the unwritten changes.
     pub(in crate::coordinator) fn end_unrun(mut self) {
         self.read_inbox();
     }
 
-    /// Returns true if the task must end, because everything is written after a request for a shutdown, or because the
-    /// registry is gone.
+    /// Returns true if the task must end. After a request for a shutdown, the task ends once everything is written. The
+    /// task also ends if the registry is gone.
     pub(super) fn is_done(&self) -> bool {
-        // A load, a watch and a trim write no change of this process, so a shutdown need not wait for them.
+        // A load, a watch and a deletion of old audit rows write no change of this process. A shutdown need not wait
+        // for them.
         let written = || {
             let is_writing = self.audit_under_way || self.ledger.desks.iter().any(Desk::is_writing);
             let is_empty = self.to_write.is_empty() && self.ledger.outbox.len() == 0;
@@ -98,8 +100,8 @@ impl Task {
     }
 }
 
-/// Hands the ledger over to the hub and ends the waits of all callers, even after a panic, because a caller must not
-/// wait for a task that is gone.
+/// Passes the ledger to the hub, and ends the waits of all callers. This happens even after a panic, because a caller
+/// must not wait for a task that is gone.
 impl Drop for Task {
     fn drop(&mut self) {
         let died = std::thread::panicking();
@@ -115,12 +117,12 @@ impl Drop for Task {
         }
         let rest = Ledger::new(&self.hub.terms, &*self.hub.store);
         *self.hub.ledger.lock() = Some(std::mem::replace(&mut self.ledger, rest));
-        // `running` is cleared after the ledger is handed over, because a caller that finds `running` false starts a
-        // task that takes the ledger.
+        // A caller that finds `running` false starts a task, and that task takes the ledger. Therefore `running` is
+        // cleared after the ledger is in the hub.
         let mut inbox = self.hub.inbox.lock();
         let next = inbox.next.take();
         (inbox.running, inbox.task, inbox.ending) = (next.is_some(), None, false);
-        // A panic of the task has its own warning below, so that no other warning about the missing task is needed.
+        // A panic of the task has its own warning below. No other warning about the missing task is needed.
         inbox.warned |= died;
         let introduced = inbox.introduced.clone();
         drop(inbox);
@@ -128,7 +130,7 @@ impl Drop for Task {
         #[cfg(feature = "keyed")]
         self.hub.prefixes.end_all_waits();
         circuits.iter().chain(introduced.values()).for_each(Circuit::restored);
-        // The circuits probe without leases now, because no task requests leases.
+        // No task requests leases now, so the circuits probe without leases.
         circuits.iter().for_each(|circuit| circuit.lease_probes(Duration::ZERO));
         if died {
             telemetry::lines::warn(format_args!(
@@ -136,7 +138,7 @@ impl Drop for Task {
             ));
         }
         if let Some(runtime) = next {
-            // A runtime that has ended drops the next task, and this drop clears `running`.
+            // If the runtime has ended, `spawn` drops the next task, and the drop clears `running`.
             Self::spawn(&self.hub, &runtime);
         }
         self.hub.notify_progress();

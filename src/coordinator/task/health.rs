@@ -10,7 +10,8 @@ use crate::circuit::Circuit;
 use crate::health::HealthProbe;
 
 impl Task {
-    /// Adds the new health probes from the inbox. Starts their runners, or ends all runners during a shutdown.
+    /// Adds the new health probes from the inbox, and starts their runners. During a shutdown, ends all runners
+    /// instead.
     pub(super) fn run_health(&mut self, given: Vec<HealthProbe>) {
         if self.closing {
             self.ledger.health.extend(given);
@@ -42,7 +43,7 @@ impl Task {
     }
 
     fn spawn_health(&mut self, probe: HealthProbe) {
-        // The times were checked when the registry got the probe.
+        // The times of the probe were checked earlier, so `run` returns no error here.
         if let Ok(run) = probe.or_limit(&self.hub.health_limit).run() {
             self.runners.spawn(run);
         }

@@ -1,13 +1,13 @@
 //! The hints of the watch, which are merged into loads.
 //!
 //! A hint is the name of a changed record. Other programs can send hints, and can send very many of them. Therefore a
-//! hint never changes a circuit, but only causes a load, and the loads for hints are bounded. The first hint causes a
-//! load at once. The hints of the next [`MERGED_WITHIN`] share one load.
+//! hint never changes a circuit, but only causes a load, and the loads for hints are bounded. The first hint causes an
+//! immediate load. The hints of the next [`MERGED_WITHIN`] share one load.
 //!
 //! No record is loaded for a circuit that this registry does not have, or for a version that this process knows
-//! already, for example from its own write. A transition of another instance that can have no effect on the circuit
-//! causes no load either. Otherwise, in an outage of many instances, each instance would load the record after each
-//! write of each other instance.
+//! already, for example from its own write. A transition of another instance causes no load if the transition can have
+//! no effect on the circuit. Otherwise, in an outage, each instance would load the record after each write of each
+//! other instance.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -28,16 +28,16 @@ pub(super) struct Hints {
     changed: BTreeMap<DeskId, Hinted>,
     /// True after a gap, in which the watch may have lost hints. A gap counts as a hint for every desk.
     all: bool,
-    /// The earliest time of the next load that hints cause.
+    /// The earliest time of the next load due to hints.
     at: Tick,
 }
 
 /// The hints for one desk.
 #[derive(Debug)]
 struct Hinted {
-    /// The version in the hints. `None` if a hint has no version, or if the versions differ.
+    /// The version of the record in the hints. `None` if a hint has no version, or if the versions differ.
     etag: Option<Etag>,
-    /// The kind of the hints. [`Hint::Any`] if the kinds differ.
+    /// The kind of all hints for the desk. [`Hint::Any`] if the kinds differ.
     hint: Hint,
 }
 
@@ -60,7 +60,7 @@ impl Hints {
     }
 
     /// Removes the hints that may cause a load now, and returns the desks whose records must be loaded. `store` is the
-    /// time of the store.
+    /// present time by the clock of the store, if that time is known.
     fn take(&mut self, desks: &Desks, sharing: Sharing, now: Tick, store: Option<Timestamp>) -> Vec<DeskId> {
         if self.next(desks).is_none_or(|next| next > now) {
             return Vec::new();
@@ -68,8 +68,9 @@ impl Hints {
         let mut due = Vec::new();
         let mut changed = std::mem::take(&mut self.changed);
         if std::mem::take(&mut self.all) {
-            // Desks that are about to write are left out, because the answer of a write has the present record.
-            // Otherwise a watch with many gaps could keep a slow store so busy with loads that no write begins.
+            // Desks that are about to write are left out, because the answer to the write has the present record.
+            // Without this rule, a watch with many gaps could keep a slow store so busy with loads that no write
+            // begins.
             let all = desks.ids().filter(|at| !desks[*at].is_about_to_write(now));
             changed.extend(all.map(|at| (at, Hinted { etag: None, hint: Hint::Any })));
         }
@@ -77,7 +78,7 @@ impl Hints {
             let Some(desk) = desks.get(at) else { continue };
             if desk.is_writing() {
                 // The desk has a write under way, and the answer to this write may be older than the hint. Therefore
-                // the hint is kept, and its version is compared after the answer.
+                // the hint is kept until the answer, and the versions are compared then.
                 self.changed.insert(at, hinted);
             } else if hinted.etag.is_none_or(|etag| !desk.has_version(&etag))
                 && desk.follows(hinted.hint, sharing, store)
@@ -90,8 +91,8 @@ impl Hints {
         due
     }
 
-    /// Returns the time at which the next load due to hints begins. `None` if there is no hint, or if all desks with a hint are
-    /// writing.
+    /// Returns the time at which the next load due to hints begins. `None` if there is no hint, or if all desks with a
+    /// hint are writing.
     fn next(&self, desks: &Desks) -> Option<Tick> {
         let is_ready = |at: &DeskId| desks.get(*at).is_none_or(|desk| !desk.is_writing());
         (self.all || self.changed.keys().any(is_ready)).then_some(self.at)
@@ -99,8 +100,8 @@ impl Hints {
 }
 
 impl Task {
-    /// Handles an event of the watch, and further events that are there already, at most [`HANDLED_AT_ONCE`] in total.
-    /// `None` is the end of the watch.
+    /// Handles an event of the watch, and the events that have already arrived after it, at most [`HANDLED_AT_ONCE`] in
+    /// total. `None` is the end of the watch.
     pub(super) fn hinted(&mut self, event: Option<WatchEvent>) {
         let mut next = Some(event);
         for _ in 0..HANDLED_AT_ONCE {
@@ -126,21 +127,21 @@ impl Task {
         }
     }
 
-    /// Plans the loads that follow from hints. A gap (a time in which the watch may have lost hints) ends the backoff.
-    /// A gap often comes from a watch that works again, and then the store probably answers again.
+    /// Plans the loads due to hints. A gap (a time in which the watch may have lost hints) ends the backoff. A gap
+    /// often comes from a watch that works again. Then the store probably answers again too.
     pub(super) fn follow_hints(&mut self, now: Tick) {
         let was_gap = self.hints.all;
         let Ledger { desks, who, link, .. } = &self.ledger;
         let due = self.hints.take(desks, who.sharing, now, link.time(now));
         // The backoff ends even if no load is planned. A circuit that is about to write needs no load, but its write
-        // waits for the backoff as well.
+        // also waits for the backoff.
         if was_gap && !self.hints.all {
             self.ledger.link.hurry(now);
         }
         self.to_load.extend(due);
     }
 
-    /// Returns the time of the next load that follows from hints.
+    /// Returns the time of the next load due to hints.
     pub(super) fn next_hint(&self) -> Option<Tick> {
         self.hints.next(&self.ledger.desks)
     }
@@ -149,7 +150,7 @@ impl Task {
 /// Hints that arrive within this time share one load. If the hints cause n loads at once, the next loads for hints wait
 /// n times as long.
 const MERGED_WITHIN: Duration = Duration::from_millis(50);
-/// The number of events after which the task does its other work first.
+/// The largest number of watch events that the task handles before it does its other work.
 const HANDLED_AT_ONCE: usize = 1024;
 /// The mean time from the end of a watch to the request for a new watch. The actual time is 50 % to 150 % of this time.
 const WATCH_AGAIN: Duration = Duration::from_secs(2);

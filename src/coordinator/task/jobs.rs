@@ -26,7 +26,7 @@ pub(super) struct Begun {
     pub(super) name: &'static str,
     pub(super) lane: Lane,
     pub(super) at: Tick,
-    /// The number of times that the machine had woken up from a suspend when the operation began.
+    /// The number of wake-ups of the machine from a suspend, when the operation began.
     pub(super) wake_ups: u64,
 }
 
@@ -47,7 +47,8 @@ pub(super) enum Ended {
     Loaded { requested: Vec<Requested>, result: Result<Loaded, StoreError> },
     /// The end of a write of the desk `at`. `ticket` describes the content of the write.
     Written { at: DeskId, ticket: Box<Ticket>, result: Result<Written, StoreError> },
-    /// The end of a deletion of the record of the desk `at`. The result is false if the store has another version.
+    /// The end of a deletion of the record of the desk `at`. The result is false if the store has another version of
+    /// the record.
     Deleted { at: DeskId, result: Result<bool, StoreError> },
     /// The end of a write of audit rows.
     Audited { sent: Sent, result: Result<(), StoreError> },
@@ -61,7 +62,7 @@ pub(super) enum Ended {
     Trimmed { result: Result<bool, StoreError> },
     /// The end of an operation of the sweep, which deletes old records.
     Swept(Swept),
-    /// The end of a heartbeat in the membership of the fleet.
+    /// The end of a heartbeat of this instance in its fleet.
     Beaten(Beaten),
     /// The end of a request for a watch. The result is `None` if the store has no watches.
     Watching { result: Result<Option<Watch>, StoreError> },
@@ -77,7 +78,7 @@ pub(super) enum Lane {
 
 impl Task {
     /// Begins the operations that are due, as many as the link allows. Orders of operators come first. Loads come
-    /// before other writes, because a desk writes only over a version that it has loaded. Loads leave half of the
+    /// before other writes, because a desk must load a record before it can write the record. Loads leave half of the
     /// allowed operations to writes. Deletions of old audit rows come after writes, because old rows can wait.
     pub(super) fn launch(&mut self, now: Tick) {
         self.launch_orders(now);
@@ -128,8 +129,8 @@ impl Task {
         self.beat(now);
     }
 
-    /// Begins the operations for orders of operators, the oldest order first, and then the write of their rows in the
-    /// audit.
+    /// Begins the operations for orders of operators, the oldest order first. Then begins the write of the operators'
+    /// audit rows.
     fn launch_orders(&mut self, now: Tick) {
         let mut room = self.ledger.link.room(now).min(ORDERS).saturating_sub(self.orders_under_way);
         let orders: Vec<DeskId> = self.to_write.orders().collect();
@@ -141,8 +142,8 @@ impl Task {
                 room -= 1;
             }
         }
-        // This load has only desks with orders. In a batch with other circuits, the refused record of another circuit
-        // could make the load of an order fail.
+        // This load has only desks with orders. In a load with other desks, a refused record of another circuit could
+        // make the whole load fail.
         if room > 0 && !self.to_load.is_empty() {
             let wanted = self.to_load.next_of(&orders);
             room -= usize::from(self.load(wanted, Lane::Orders, now));
@@ -152,13 +153,13 @@ impl Task {
         }
     }
 
-    /// Begins a load of the records of up to [`BATCH`] desks. Returns false if no desk needs a load.
+    /// Begins a load of the records of these desks, at most [`BATCH`]. Returns false if none of the desks needs a load.
     fn load(&mut self, wanted: Vec<DeskId>, lane: Lane, now: Tick) -> bool {
         let desks = &mut self.ledger.desks;
         let mut requested = Vec::new();
         for at in wanted {
             let desk = &mut desks[at];
-            // The answer of a write under way will have the present record, so its desk needs no load.
+            // A desk with a write under way needs no load, because the answer to the write has the present record.
             if !desk.is_writing() {
                 requested.push(Requested { at, turn: desk.turn(), era: desk.circuit_era() });
             }
@@ -170,7 +171,7 @@ impl Task {
         true
     }
 
-    /// Begins a load of these records. A load of no record is a query for the time of the store.
+    /// Begins a load of these records. An empty load queries only the time of the store.
     fn begin_load(&mut self, requested: Vec<Requested>, lane: Lane, now: Tick) {
         let names: Vec<String> =
             requested.iter().map(|wanted| self.ledger.desks[wanted.at].name().to_owned()).collect();
@@ -180,15 +181,16 @@ impl Task {
         self.begin("load", lane, now, load, |result| Ended::Loaded { requested, result });
     }
 
-    /// Begins a write of rows of the audit. Returns false if no write can begin.
+    /// Begins a write of audit rows, or an empty load if the time of the store is unknown. Returns false if no
+    /// operation has begun.
     fn append(&mut self, lane: Lane, now: Tick) -> bool {
         if self.audit_under_way || self.audit_at > now || self.ledger.outbox.len() == 0 {
             return false;
         }
         // Rows are dated by the clock of the store, because the clocks of instances differ.
         let Some(time) = self.ledger.link.time(now) else {
-            // The time of the store is unknown. A registry without circuits plans no load whose answer would contain
-            // the time, so an empty load begins.
+            // The time of the store is unknown, and the answer to a load would have the time. A registry without
+            // circuits plans no loads, so an empty load begins.
             let is_idle = self.to_load.is_empty() && self.under_way() == 0;
             if is_idle {
                 self.begin_load(Vec::new(), lane, now);
@@ -203,9 +205,8 @@ impl Task {
         true
     }
 
-    /// Begins a deletion of audit rows that are older than the retention. A deletion runs only about once an hour,
-    /// because it is not urgent and can be expensive for the store. If more old rows are left, the next deletion
-    /// follows sooner.
+    /// Begins a deletion of audit rows that are older than the retention. A deletion can be expensive for the store and
+    /// is not urgent, so it runs only about once an hour. If more old rows are left, the next deletion follows sooner.
     fn trim(&mut self, now: Tick) {
         let (Some(kept), Some(time)) = (self.hub.terms.audit_kept, self.ledger.link.time(now)) else { return };
         self.next_trim = now.saturating_add(TRIM_EVERY.mul_f64(0.5 + self.ledger.dice.share()));
@@ -224,8 +225,8 @@ impl Task {
             return false;
         }
         let Some(time) = link.time(now) else {
-            // The time of the store is unknown. A load is planned, because its answer has this time. No poll would load
-            // the record, because polls leave out a desk that is about to write.
+            // The time of the store is unknown, and the answer to a load has the time. Therefore a load is planned. No
+            // poll would load the record, because polls leave out a desk that is about to write.
             self.to_load.insert_unless_under_way(at);
             return false;
         };
@@ -282,23 +283,24 @@ impl Task {
         self.jobs.spawn(async move { (begun, ended(caught(operation).await)) });
     }
 
-    /// Returns the number of operations under way, for comparison with the limit of the link. Leaves out a request for
-    /// a watch and a heartbeat, because the limit does not include them.
+    /// Returns the number of operations under way that count towards the limit of the link. A request for a watch and a
+    /// heartbeat do not count.
     pub(super) fn under_way(&self) -> usize {
         let others = usize::from(self.watch_under_way) + usize::from(self.ledger.membership.is_under_way());
         self.jobs.len().saturating_sub(others)
     }
 }
 
-/// Completes the operation, with an error if it panics, so that its end is reported in every case.
+/// Returns the result of the operation. A panic of the operation becomes an error, so that the task gets a result in
+/// every case.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped, the operation is dropped as well.
 async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let mut operation = pin!(operation);
-    // The operation is unwind safe, because it is not polled again after a panic and no code sees its broken state. The
-    // store is shared, and must keep its own state valid, as in every task that panics.
+    // After a panic, the operation is not polled again, so no code sees its broken state. A store that panics has to
+    // keep its shared data consistent.
     poll_fn(|context| {
         let polled = guarded(|| operation.as_mut().poll(context));
         polled.unwrap_or_else(|| Poll::Ready(Err(StoreError::timed_out("the store panicked"))))
@@ -310,5 +312,5 @@ async fn caught<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Re
 const ORDERS: usize = 4;
 /// The largest number of records in one load.
 pub(super) const BATCH: usize = 256;
-/// The mean time between two deletions of old rows of the audit. The actual time is 50 % to 150 % of this time.
+/// The mean time between two deletions of old audit rows. The actual time is 50 % to 150 % of this time.
 const TRIM_EVERY: Duration = Duration::from_secs(3600);

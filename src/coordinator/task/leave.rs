@@ -1,10 +1,10 @@
 //! New and evicted circuits, with the creation and the end of their desks.
 //!
-//! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. A circuit that an
-//! operator holds is evicted only together with all circuits of its layer. Therefore an evicted circuit seldom has an
-//! unwritten act, and usually only its last failures and transitions are unwritten. While the store is down, the desks
-//! of evicted circuits wait, up to [`LEAVING`] of them. Beyond this number the oldest desk is closed without its write,
-//! because keyed circuits come and go without end and would fill the memory.
+//! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. Usually, only the
+//! last failures and transitions of an evicted circuit are unwritten. An unwritten act of an operator is rare, because
+//! a held circuit is evicted only together with all circuits of its layer. While the store is down, the desks of
+//! evicted circuits wait, up to [`LEAVING`] of them. Beyond this number, the oldest desk is closed without its write.
+//! Otherwise keyed circuits, which come and go without end, would fill the memory.
 
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
@@ -52,8 +52,8 @@ impl Task {
 
     /// Notes that the registry has evicted the circuit. The desk of the circuit is closed once every change is written.
     pub(super) fn evict(&mut self, circuit: &Circuit, now: Tick) {
-        // The health probes of the circuit end now. The circuit may stay in memory, and the next circuit of its key has
-        // health probes of its own.
+        // The health probes of the circuit end now, although the circuit may stay in memory. The next circuit of the
+        // same key gets its own health probes.
         circuit.stop_checks();
         if !self.ledger.index.contains_key(circuit.name()) {
             // The circuit was created and evicted since the inbox was last read. The inbox keeps such a circuit only if
@@ -113,7 +113,7 @@ impl Task {
         }
     }
 
-    /// Closes a desk, and creates the desk of the circuit that waits for it.
+    /// Closes a desk. If a new circuit of the same name waits, creates the desk of the new circuit.
     fn close(&mut self, at: DeskId) {
         let ledger = &mut self.ledger;
         let Some(desk) = ledger.desks.remove(at) else { return };

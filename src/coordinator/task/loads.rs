@@ -3,11 +3,11 @@
 //! A store answers a batch as a whole. If the store refuses a batch, smaller batches follow until the refused record is
 //! found. From then on that record is loaded alone, after the others.
 //!
-//! A store that refuses a single record perhaps refuses all records, and then must be marked as down. After a
-//! successful load, the store may refuse a few single records before it counts as down (`credit`). After these refusals
-//! another record is requested, and the answer for that record decides. The usual polls come too seldom for this
-//! decision, because most circuits are closed. A refusal by one part of the store, while another part answers, never
-//! marks the store as down.
+//! A store that refuses a single record may refuse all records, and then must be marked as down. After each successful
+//! load, the store may refuse a few single records (`credit`) and still counts as up. After these refusals, the task
+//! requests another record, and the answer for that record decides. The regular polls are too rare for this decision,
+//! because most circuits are closed. A refusal by one part of the store, while another part answers, never marks the
+//! store as down.
 
 use std::collections::BTreeSet;
 
@@ -23,15 +23,16 @@ pub(super) struct Loads {
     wanted: BTreeSet<DeskId>,
     /// The desks with a load under way.
     under_way: BTreeSet<DeskId>,
-    /// The desks whose record was refused when it was loaded alone.
+    /// The desks whose record the store refused when it was loaded alone.
     alone: BTreeSet<DeskId>,
-    /// The last desk that was loaded alone. The next load of a single desk takes the desk after this one, so that each
-    /// desk of `alone` has its turn.
+    /// The last desk whose record was loaded alone. The next such load takes the following desk, so that each desk of
+    /// `alone` has its turn.
     last_alone: Option<DeskId>,
-    /// The number of records in the next batch. A refused batch halves the number, and a loaded batch doubles it.
+    /// The largest number of records in the next batch. A refused batch halves the number, and a loaded batch doubles
+    /// the number.
     width: usize,
     /// The number of single records that the store may still refuse before it counts as down. Each successful load sets
-    /// the number again.
+    /// a new number.
     credit: usize,
     /// True if a record was refused while `credit` was zero, and another record was requested to see if the store still
     /// loads records. The next successful load resets the flag.
@@ -48,7 +49,7 @@ impl Loads {
         self.wanted.insert(at);
     }
 
-    /// Adds a desk whose write needs a load, unless its load is under way.
+    /// Adds a desk whose write needs a load, unless a load of its record is under way.
     pub(super) fn insert_unless_under_way(&mut self, at: DeskId) {
         if !self.under_way.contains(&at) {
             self.wanted.insert(at);
@@ -100,8 +101,8 @@ impl Loads {
         self.remove(batch)
     }
 
-    /// Removes and returns the next batch from the wanted desks in `desks`. If each of these desks must be loaded
-    /// alone, the batch has one desk.
+    /// Removes and returns the next batch of desks that need a load. Only the desks in `desks` are considered. If each
+    /// of them must be loaded alone, the batch has one desk.
     pub(super) fn next_of(&mut self, desks: &[DeskId]) -> Vec<DeskId> {
         let wanted = || desks.iter().filter(|at| self.wanted.contains(at));
         let mut batch: Vec<_> = wanted().filter(|at| !self.alone.contains(at)).take(self.width).copied().collect();
@@ -151,9 +152,9 @@ impl Task {
         self.load_polled(all, now);
     }
 
-    /// Plans loads for polls of these desks. Desks that are about to write are left out, because the answer of a write
-    /// has the present record. Otherwise polls could keep a slow store so busy that no write begins. A record that is
-    /// loaded alone waits for the backoff of its desk.
+    /// Plans loads for polls of these desks. Desks that are about to write are left out, because the answer to the
+    /// write has the present record. Without this rule, polls could keep a slow store so busy that no write begins. A
+    /// record that must be loaded alone waits for the backoff of its desk.
     pub(super) fn load_polled(&mut self, desks: Vec<DeskId>, now: Tick) {
         let (alone, all) = (&self.to_load.alone, &self.ledger.desks);
         let is_due = |at: &DeskId| !all[*at].is_about_to_write(now) && (!alone.contains(at) || all[*at].may_write(now));
@@ -171,8 +172,8 @@ impl Task {
         match &again[..] {
             [at] if error.kind().is_lasting() => {
                 self.to_load.alone.insert(*at);
-                // The store does not count as down in three cases. Another part of the store answers, or the store has
-                // loaded another record lately, or another record is requested now, whose answer decides.
+                // The store does not count as down in three cases. Another part of the store answers, the store has
+                // loaded another record lately, or the answer for another record will decide.
                 if error.is_of_one_part() || self.to_load.spend() || self.to_load.ask(self.ledger.desks.ids()) {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;

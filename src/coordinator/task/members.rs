@@ -1,9 +1,9 @@
-//! The heartbeats of this instance in the membership of its fleet.
+//! The heartbeats of this instance in its fleet.
 //!
-//! A heartbeat does not count towards the operations that the link allows at once, so that a heartbeat delays neither a
+//! A heartbeat does not count towards the limit on operations at the same time. Therefore a heartbeat delays neither a
 //! circuit nor an order. The failure of a heartbeat does not mark the link as down. A shutdown does not wait for an
-//! ordinary heartbeat. It waits only for the entry which says that the instance has stopped, and only while the store
-//! answers.
+//! ordinary heartbeat. A shutdown waits only for the entry that marks this instance as stopped, and only while the
+//! store answers.
 
 use super::jobs::{Begun, Ended, Lane};
 use super::{Ledger, Task};
@@ -62,7 +62,7 @@ impl Task {
         let Ledger { membership, who, dice, link, .. } = &mut self.ledger;
         let at = |store| Now { here: now, store };
         let is_contested = match beaten {
-            // The answer is not used, because the store may have read its clock before the suspend of the machine.
+            // The answer is not used. The store may have read its clock before the suspend of the machine.
             _ if begun.wake_ups != self.slept.wake_ups => {
                 membership.failed(None, now);
                 membership.wake_up(now);
@@ -79,7 +79,7 @@ impl Task {
                 membership.conflicted(current.as_ref(), who, at(now), dice)
             }
             Beaten::Loaded(Err(error)) | Beaten::Written(Err(error)) => {
-                // The link logs an outage of the whole store, so the error of the heartbeat is not logged as well.
+                // The link already logs an outage of the whole store, so the error of the heartbeat is not logged then.
                 let error = link.is_up().then(|| error.chain());
                 membership.failed(error.as_deref(), now);
                 false
@@ -127,7 +127,7 @@ mod tests {
         FaultyStore::new(MemoryStore::with_clock(TokioClock::new()))
     }
 
-    /// Lets the task work for this number of seconds, and returns the members that its desks count.
+    /// Lets the task run for this number of seconds. Returns the members that the task knows afterwards.
     async fn work(task: &mut Task, seconds: u64) -> Members {
         let time = Duration::from_secs(seconds);
         tokio::time::timeout(time, async { while task.step().await {} }).await.ok();

@@ -1,10 +1,11 @@
-//! The polls, which load records because a store without a watch reports no changes, and a watch can lose changes.
+//! The polls, which load records at regular times. Polls are needed because a store without a watch reports no changes,
+//! and a watch can lose changes.
 //!
 //! Each desk has a pace, which sets the interval of its polls. A circuit is at rest if it is closed in this process and
-//! in the record, and no operator holds it. Counts of failures do not change the pace, because a desk needs the counts
-//! of other instances only for a write, and a write succeeds only over the newest version. While the watch reports
-//! every change, polls are slow, because they only find changes whose hint was lost. Otherwise only polls find the
-//! changes of other instances.
+//! in the record, and no operator holds the circuit. New counts of failures do not change the pace. A desk needs the
+//! counts of other instances only for a write, and the answer to a write brings them if the known record is old. While
+//! the watch reports every change, polls are slow, because they only find changes whose hint was lost. Without such a
+//! watch, only polls find the changes of other instances.
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|
@@ -13,9 +14,9 @@
 //! | `AtRest` | at rest | `closed`, at least 60 s | `closed` |
 //!
 //! The polls of one pace visit its desks one after the other. Each poll loads one batch, and the batches are spread
-//! evenly over the interval. So a registry of ten thousand circuits makes small polls all the time, and a small
-//! registry makes one poll in an interval. A desk with a new pace is polled within about 1.2 intervals, unless the
-//! store has answered for the desk within the last half of an interval.
+//! evenly over the interval. A registry of ten thousand circuits makes many small polls, and a small registry makes one
+//! poll in an interval. A desk with a new pace is polled within about 1.2 intervals, unless the store has answered for
+//! the desk within the last half of an interval.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -40,7 +41,7 @@ pub(super) struct Polls {
     rounds: [Round; PACES.len()],
 }
 
-/// The polls of the desks with one pace, which visit the desks in turn.
+/// The desks with one pace. Polls visit these desks in turn.
 #[derive(Debug)]
 struct Round {
     desks: BTreeSet<DeskId>,
@@ -93,7 +94,8 @@ impl Polls {
         }
     }
 
-    /// Notes whether the watch reports every change at present. A shorter interval brings the next polls forward.
+    /// Notes if the watch reports every change at present. If the interval becomes shorter, the next polls come
+    /// earlier.
     fn watched(&mut self, is_watched: bool, now: Tick, dice: &mut Dice) {
         if std::mem::replace(&mut self.is_watched, is_watched) == is_watched {
             return;
@@ -108,8 +110,8 @@ impl Polls {
     }
 
     /// Returns the desks to poll now, and plans the next polls. `is_fresh` returns true if the store has answered for
-    /// the desk since the given time. A circuit that is not at rest writes often, so its poll is left out if the last
-    /// answer is younger than half of the interval.
+    /// the desk since the given time. A desk that is not at rest is left out if its last answer is younger than half of
+    /// the interval. Its circuit writes often, so such answers are common.
     fn take(&mut self, now: Tick, dice: &mut Dice, is_fresh: impl Fn(DeskId, Tick) -> bool) -> Vec<DeskId> {
         let mut due = Vec::new();
         for pace in PACES {
@@ -128,14 +130,14 @@ impl Polls {
 }
 
 impl Round {
-    /// Returns the time of the next poll if a poll happens now. Each wait is 80 % to 120 % of its mean, so that many
+    /// Returns the time of the next poll, counted from a poll now. Each wait is 80 % to 120 % of its mean, so that many
     /// instances do not poll the store at the same time.
     fn spread(&self, interval: Duration, now: Tick, dice: &mut Dice) -> Tick {
         let batches = u32::try_from(self.desks.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
         now.saturating_add((interval / batches).mul_f64(0.8 + 0.4 * dice.share()))
     }
 
-    /// Plans the next poll at this time, or at an earlier time that is already planned.
+    /// Plans the next poll at this time, unless an earlier poll is planned already.
     fn plan_by(&mut self, by: Tick) {
         self.next = Some(self.next.map_or(by, |next| next.min(by)));
     }
@@ -151,7 +153,7 @@ impl Round {
 }
 
 impl Task {
-    /// Sets the pace of a desk, because its circuit, its record or the time may have changed.
+    /// Sets the pace of a desk again. The pace depends on the circuit, on the record and on the time.
     pub(super) fn set_pace(&mut self, at: DeskId, now: Tick) {
         let store = self.ledger.link.time(now);
         let is_refused = self.to_load.is_alone(at);
@@ -175,9 +177,9 @@ impl Task {
 }
 
 const PACES: [Pace; 3] = [Pace::Bound, Pace::Eventful, Pace::AtRest];
-/// The shortest mean time between two polls of an eventful circuit while the watch reports every change.
+/// The shortest mean time between two polls of a desk with the pace `Eventful`, while the watch reports every change.
 const EVENTFUL: Duration = Duration::from_secs(5);
-/// The shortest mean time between two polls of a circuit at rest while the watch reports every change.
+/// The shortest mean time between two polls of a desk with the pace `AtRest`, while the watch reports every change.
 const AT_REST: Duration = Duration::from_secs(60);
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -199,7 +201,7 @@ mod tests {
         (polls, ids, dice)
     }
 
-    /// Plays the polls until this time. Returns the time of each poll with its desks.
+    /// Runs the polls until this time. Returns the time of each poll with its desks.
     fn play(polls: &mut Polls, until: Tick, dice: &mut Dice) -> Vec<(Tick, Vec<DeskId>)> {
         let mut played = Vec::new();
         while let Some(next) = polls.next().filter(|next| *next <= until) {

@@ -1,10 +1,12 @@
 //! The wake-up of a machine that was suspended.
 //!
-//! Timers and the clock of the process stand still while the machine is suspended, and the wall clock continues. A
-//! timer of the next poll would still wait for its remaining time after the wake-up. Therefore all records are loaded
-//! at once if the wall clock has advanced more than the clock of the process. Nothing else in the task depends on the
-//! wall clock, so that a step of the wall clock costs no more than a load of all records and a heartbeat. If the wall
-//! clock of a virtual machine stood still as well, the polls come at their usual times.
+//! During a suspend, timers and the clock of the process stand still, and the wall clock continues. After the wake-up,
+//! the timer of the next poll would still wait for its remaining time. Therefore all records are loaded immediately if
+//! the wall clock has advanced more than the clock of the process.
+//!
+//! Nothing else in the task depends on the wall clock. Therefore a step of the wall clock only causes a load of all
+//! records and a heartbeat. In a virtual machine, the wall clock may stand still too. Then the polls come at their
+//! usual times.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -22,7 +24,8 @@ pub(super) struct Slept {
 }
 
 impl Slept {
-    /// Returns true if the wall clock has gained more than [`GAIN`] on the clock of the process since the last check.
+    /// Returns true if the machine was suspended since the last call. Then the wall clock has gained more than [`GAIN`]
+    /// on the clock of the process.
     pub(super) fn since_last_time(&mut self, now: Tick, wall: SystemTime) -> bool {
         let Some((tick, before)) = self.last.replace((now, wall)) else { return false };
         let passed = wall.duration_since(before).unwrap_or_default();
@@ -32,7 +35,7 @@ impl Slept {
 
 impl Task {
     /// Handles a wake-up of the machine, and loads all records now. The time of the store counts as unknown until the
-    /// answer, so that no write has a wrong date.
+    /// next answer of the store, so that no write has a wrong date.
     pub(super) fn wake_up(&mut self, now: Tick) {
         self.slept.wake_ups += 1;
         self.ledger.link.forget_time();
@@ -42,7 +45,7 @@ impl Task {
     }
 }
 
-/// The gain of the wall clock from which a suspend is assumed. A smaller gain can be a correction by a time server.
+/// The smallest gain of the wall clock that counts as a suspend. A smaller gain can be a correction by a time server.
 const GAIN: Duration = Duration::from_secs(5);
 
 #[cfg(all(test, not(breaker_loom)))]

@@ -1,10 +1,11 @@
 //! The survey of the store, which finds the keyed circuits that are not closed and restores them before their first
 //! call.
 //!
-//! A survey lists the names in the store, and loads in batches the records whose names belong to a keyed layer. Each
-//! record is judged and dropped immediately. Therefore the needed memory depends only on the number of keys of a layer
-//! and the number of names in the store. The survey creates the circuits at the end, the most urgent first, and the
-//! desk of each circuit then restores it. All other circuits stay in the store until the first call of their key.
+//! A survey lists the names in the store, and loads in batches the records whose names belong to a keyed layer. The
+//! survey checks each loaded record, and then drops it. Therefore the needed memory depends only on the number of keys
+//! of a layer and the number of names in the store. The survey creates the circuits at the end, the most urgent first,
+//! and the desk of each circuit then restores it. All other circuits stay in the store until the first call of their
+//! key.
 //!
 //! A record that the store refuses does not hold up the other records, as in `loads.rs`.
 //!
@@ -45,7 +46,8 @@ struct Work {
     /// The names, each with the index of its layer.
     names: VecDeque<(usize, String)>,
     layers: Vec<Layer>,
-    /// The number of records in the next batch. A refused batch halves the number, and a loaded batch doubles it.
+    /// The largest number of records in the next batch. A refused batch halves the number, and a loaded batch doubles
+    /// the number.
     width: usize,
     /// The number of records that were refused when they were loaded alone, since the last successful load.
     refused: usize,
@@ -57,7 +59,8 @@ struct Work {
 #[derive(Debug)]
 struct Layer {
     keyed: Weak<dyn Prefixed>,
-    /// The names of the circuits to restore that the survey has found so far, each with its urgency.
+    /// The names of the circuits to restore, as far as the survey has found them. Each name has the urgency of its
+    /// restore.
     found: Vec<(Urgency, String)>,
     /// The number of circuits of the layer that this survey leaves out, because there is no room or because their
     /// settings were refused. Such a circuit is restored at the first call of its key.
@@ -99,7 +102,7 @@ impl Task {
         true
     }
 
-    /// Returns the earliest time of the next survey, if some layer has not been surveyed yet.
+    /// Returns the earliest time of the next survey. `None` if no layer needs a survey, or if no survey can begin.
     pub(super) fn next_survey(&self) -> Option<Tick> {
         let waits = !self.survey.under_way && self.ledger.link.is_up() && self.hub.prefixes.has_unread();
         waits.then_some(self.survey.at)
@@ -110,7 +113,7 @@ impl Task {
         self.survey.at = self.survey.at.min(now);
     }
 
-    /// Handles the answer of the store to the list of names.
+    /// Handles the list of names from the store, or the failure to get the list.
     pub(super) fn listed(&mut self, result: Result<Vec<String>, StoreError>, now: Tick) {
         self.survey.under_way = false;
         let names = match result {
@@ -136,7 +139,7 @@ impl Task {
         self.survey.work = Some(work);
     }
 
-    /// Judges a batch of loaded records, and keeps the names of the circuits to restore.
+    /// Checks a batch of loaded records, and keeps the names of the circuits to restore.
     pub(super) fn surveyed(
         &mut self,
         begun: Begun,
@@ -221,8 +224,8 @@ impl Task {
         // A circuit without a desk (the data of the task about a circuit) was evicted, so the circuit no longer waits.
         let ended = self.hub.prefixes.settle(|circuit| {
             let Some(desk) = index.get(circuit.name()).map(|at| &desks[*at]) else { return false };
-            // The desk can belong to an earlier circuit of the same name, and this circuit then waits for
-            // that desk.
+            // The desk can belong to an earlier circuit of the same name. Then this circuit waits for the end of that
+            // desk.
             let is_next = desk.has_next() && desk.circuits().any(|next| next.is(circuit));
             is_next || desk.is_of(circuit) && desk.is_waiting_for_restore()
         });
@@ -241,10 +244,10 @@ impl Task {
 }
 
 impl Work {
-    /// Handles a refused batch. The survey continues with smaller batches. It leaves out a record that is refused even
-    /// in a batch of its own, and the first call of the key loads this record later. Returns true if the survey
-    /// continues. Returns false after [`MANY_REFUSED`] single records in a row, because the store then probably refuses
-    /// all records.
+    /// Handles a refused batch, and returns true if the survey continues. The survey continues with smaller batches. A
+    /// record that is refused even alone is left out, and the first call of its key loads the record later. Returns
+    /// false after [`MANY_REFUSED`] refused single records in a row, because the store then probably refuses all
+    /// records.
     fn goes_on_without(&mut self, batch: Vec<(usize, String)>) -> bool {
         if batch.len() == 1 {
             self.refused += 1;
@@ -261,7 +264,7 @@ impl Layer {
         Self { keyed: Arc::downgrade(keyed), found: Vec::new(), left_out: 0 }
     }
 
-    /// Keeps the `most` most urgent circuits, the most urgent circuit first.
+    /// Keeps at most `most` circuits, the most urgent first. The other circuits are counted in `left_out`.
     fn bound(&mut self, most: usize) {
         self.found.sort_unstable_by(|a, b| b.cmp(a));
         self.left_out += self.found.len().saturating_sub(most);
@@ -269,8 +272,9 @@ impl Layer {
     }
 }
 
-/// The number of single records, refused one after the other, from which the survey assumes that the store refuses all
+/// The number of consecutive refusals of single records after which the survey assumes that the store refuses all
 /// records.
 const MANY_REFUSED: usize = 4;
-/// The largest number of records that a survey loads, which is ten times the default limit of a registry.
+/// The largest number of records that a survey loads. This is ten times the default limit on the circuits of a
+/// registry.
 const MOST_NAMES: usize = 100_000;

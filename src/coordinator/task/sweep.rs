@@ -1,14 +1,14 @@
 //! The deletion of records that no instance has needed for long, in stores that do not expire records themselves.
 //!
 //! Keyed circuits come and go without end, and each key that has failed once leaves a record. About once an hour, the
-//! task queries the store for the names of records that were not written for long, and decodes these records. It
+//! task queries the store for the names of records that were not written for long, and decodes these records. The task
 //! deletes each record whose time to live is over. A record that was written in the meantime stays, because a deletion
-//! names the version that was judged. The record of a circuit that exists in this process stays too. A deletion closes
-//! no circuit, because no instance takes an absent record for a closed circuit.
+//! names the version that was decoded. The record of a circuit that exists in this process stays too. A deletion closes
+//! no circuit, because an absent record does not close the circuit of an instance.
 //!
 //! Each list, load and deletion is an operation of its own with the whole timeout of the store, so that even a slow
-//! store completes a sweep. A record that the store refuses does not hold up the other records, and is judged again by
-//! the next sweep.
+//! store completes a sweep. A record that the store refuses does not hold up the other records, and the next sweep
+//! loads the record again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,9 +30,9 @@ pub(super) struct Sweep {
     at: Tick,
     /// The last name that the store has listed. Empty at the start of a sweep.
     after: String,
-    /// The listed names whose records are still to be judged.
+    /// The listed names whose records are still to be loaded.
     names: VecDeque<String>,
-    /// The records whose time to live is over, each with the version that was judged.
+    /// The records whose time to live is over, each with the version that was loaded.
     over: Vec<(String, Etag)>,
     /// The largest number of records in the next load. A failed load of several records halves the number, and a load
     /// that succeeds doubles the number, up to `STEP`.
@@ -47,21 +47,21 @@ pub(super) struct Sweep {
 pub(super) enum Swept {
     /// Some names of records that were not written for long, or an empty list if there are no more.
     Listed(Result<Vec<String>, StoreError>),
-    /// The records of these names, which are judged next.
+    /// The loaded records of these names.
     Loaded(Vec<String>, Result<Loaded, StoreError>),
     Deleted(Result<bool, StoreError>),
 }
 
 impl Sweep {
-    /// Returns the progress before the first sweep, which comes after about an hour.
+    /// Creates the progress of the first sweep, which begins after about an hour.
     pub(super) fn new(now: Tick, dice: &mut Dice) -> Self {
         let at = now.saturating_add(EVERY.mul_f64(0.5 + dice.share()));
         let (names, over) = (VecDeque::new(), Vec::new());
         Self { at, after: String::new(), names, over, width: STEP, failures: 0, under_way: false }
     }
 
-    /// Handles the end of an operation. Returns the mean wait before the next operation and, if the operation failed,
-    /// its name and its error.
+    /// Handles the end of an operation. Returns the mean wait before the next operation. If the operation has failed,
+    /// also returns the name of the operation and the error.
     fn ended(&mut self, hub: &Hub, swept: Swept) -> (Duration, Option<(&'static str, StoreError)>) {
         self.under_way = false;
         let (operation, error) = match swept {
@@ -82,7 +82,7 @@ impl Sweep {
             }
             Swept::Listed(Err(error)) => ("list", error),
             Swept::Loaded(names, Err(error)) => {
-                // If the load of a single record fails, the next sweep handles this record.
+                // If the load of a single record fails, the next sweep loads the record again.
                 if names.len() > 1 {
                     self.width = names.len() / 2;
                     names.into_iter().rev().for_each(|name| self.names.push_front(name));
@@ -134,7 +134,7 @@ impl Task {
     }
 }
 
-/// Returns the names of the loaded records whose time to live is over, with the versions of the records.
+/// Returns the names of the loaded records whose time to live is over, each with the version of its record.
 fn over(hub: &Hub, names: Vec<String>, loaded: &Loaded) -> Vec<(String, Etag)> {
     let judge = |(name, entry): (String, &Option<Versioned>)| {
         let entry = entry.as_ref()?;

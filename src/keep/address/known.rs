@@ -1,13 +1,13 @@
-//! The parameters of each kind of address, and their values.
+//! The allowed parameters for each kind of store address, and the allowed values of these parameters.
 
 use super::{SHELL, StoreKind, Wrong, is_of_shell, part};
 use crate::nearest::nearest;
 
-/// The parameters of the addresses of one kind and scheme.
+/// The allowed parameters of an address with this kind of store and this scheme.
 pub(super) struct Known {
     names: &'static [&'static str],
     kind: StoreKind,
-    /// The scheme that a Redis address of this form has with TLS, for the text of an error.
+    /// The scheme of a Redis address of the same form with TLS. An error message suggests this scheme.
     with_tls: &'static str,
 }
 
@@ -36,7 +36,7 @@ impl Known {
         Self { names, kind, with_tls }
     }
 
-    /// Returns the name of the parameter that `key` spells. `None` if no parameter has this spelling.
+    /// Returns the standard name of the parameter with the spelling `key`, or `None` if no parameter has this spelling.
     pub(super) fn name(&self, key: &str) -> Option<&'static str> {
         let of_postgres = self.kind == StoreKind::Postgres;
         let alias = || ALIASES.iter().find(|(alias, _)| of_postgres && *alias == key).map(|(_, name)| *name);
@@ -44,7 +44,8 @@ impl Known {
         self.names.iter().find(|name| **name == key).copied().or_else(alias).or_else(option)
     }
 
-    /// Returns the error for an unknown parameter. `key` is `None` if the parameter may be a part of a password.
+    /// Returns the error for an unknown parameter. `key` is the name of the parameter for the error text, or `None` if
+    /// this name may be a part of a password.
     pub(super) fn unknown(&self, key: Option<&str>) -> Wrong {
         let allowed = match self.names {
             [] => "an address of this kind has no parameters".to_owned(),
@@ -64,7 +65,7 @@ impl Known {
     }
 }
 
-/// Returns an error if the parameter cannot have this value.
+/// Returns an error if the value is empty or is not allowed for the parameter.
 pub(super) fn check_value(kind: StoreKind, name: &str, value: &str) -> Result<(), Wrong> {
     let allowed: &[&str] = match (kind, name) {
         (_, "sslmode") => &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
@@ -89,7 +90,7 @@ pub(super) fn check_value(kind: StoreKind, name: &str, value: &str) -> Result<()
 
 /// The parameter with the prefix of the keys.
 pub(super) const PREFIX: &str = "prefix";
-/// The parameters of PostgreSQL, as libpq names them.
+/// The parameters of a PostgreSQL address, with their names in libpq.
 const POSTGRES: [&str; 12] = [
     "sslmode",
     "sslrootcert",
@@ -104,9 +105,10 @@ const POSTGRES: [&str; 12] = [
     "application_name",
     OPTIONS,
 ];
-/// The only parameter that may occur several times. The spelling `options[NAME]` is allowed too.
+/// The parameter for PostgreSQL options, also written `options[NAME]`. No other parameter may occur more than once in
+/// an address.
 pub(super) const OPTIONS: &str = "options";
-/// The other spellings of PostgreSQL parameters that sqlx understands, each with the name in libpq.
+/// Alternative names that sqlx accepts for PostgreSQL parameters, each with the name in libpq.
 const ALIASES: [(&str, &str); 5] = [
     ("ssl-mode", "sslmode"),
     ("ssl-root-cert", "sslrootcert"),
@@ -114,5 +116,5 @@ const ALIASES: [(&str, &str); 5] = [
     ("ssl-cert", "sslcert"),
     ("ssl-key", "sslkey"),
 ];
-/// The parameters whose values are paths of files.
+/// The parameters whose values are file paths.
 const FILES: [&str; 6] = ["sslrootcert", "sslcert", "sslkey", "ca", "cert", "key"];

@@ -1,12 +1,12 @@
-//! The check of the hosts and the path in an address that names several servers. The servers are the sentinels of a
-//! master, or nodes of a cluster.
+//! The check of an address that can list several Redis servers. The servers are the sentinels of a master, or the nodes
+//! of a cluster.
 
 use std::collections::BTreeSet;
 
 use super::{Wrong, part};
 
-/// Checks the hosts and the path of an address with several servers, and returns an error if they are wrong. Every
-/// other address is accepted.
+/// Returns an error if the hosts or the path of a sentinel or cluster address are invalid. Addresses with other schemes
+/// are accepted without a check.
 pub(super) fn check(scheme: &str, place: &str) -> Result<(), Wrong> {
     let of_sentinels = scheme.ends_with("-sentinel");
     if !of_sentinels && !scheme.ends_with("-cluster") {
@@ -39,12 +39,12 @@ pub(super) fn check(scheme: &str, place: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Returns true if sentinels accept the text as the name of a master.
+/// Returns true if the text is a valid name of a master, as sentinels require.
 pub(crate) fn is_master(name: &str) -> bool {
     (1..=100).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// The description of the names that [`is_master`] accepts, for the texts of errors.
+/// A description of the names that [`is_master`] accepts. Error messages contain this text.
 pub(crate) const MASTERS: &str = "1 to 100 letters, digits and `.`, `_` and `-`";
 const MAX_SERVERS: usize = 32;
 

@@ -1,5 +1,5 @@
-//! One attempt to carry out an order on the stored record. The order is done, refused, or must be tried again on a
-//! newer record.
+//! One attempt to carry out an order on the stored record. After the attempt, the order is carried out or refused, or
+//! must be tried again because another writer has changed the record.
 
 use std::time::Duration;
 
@@ -12,26 +12,27 @@ use crate::state::admissible::{Facts, admissible};
 use crate::state::order_hash::Earlier;
 use crate::store::{Hint, Store, StoreError, StoreErrorKind, Versioned, Write, Written};
 
-/// The order, and the results of earlier attempts that the next attempt needs.
+/// An order, and the results of earlier attempts for this order.
 pub(super) struct Attempt<'a> {
     pub(super) name: &'a str,
     pub(super) order: &'a Order,
-    /// The highest number of a change that an earlier attempt has proposed for the record. The next attempt proposes a
-    /// higher number, because the write of the earlier attempt may still arrive.
+    /// The highest number of a change that an earlier attempt has sent to the store. An earlier write may still arrive
+    /// at the store, so the next attempt uses a higher number.
     pub(super) proposed: u64,
-    /// The error of the last write that got no answer. Such a write may have carried out the order.
+    /// The error of the last write that timed out. The store may have made this write, which carries out the order.
     pub(super) lost: Option<StoreError>,
-    /// True if the record already had the order, and no attempt of this call can have written the order.
+    /// True if the order was already in the record, and no attempt of this call can have written the order.
     pub(super) repeated: bool,
 }
 
-/// The result of an attempt after which the record contains the order, or is deleted by the order.
+/// The result of an attempt that has succeeded. The record contains the order, or was deleted by the order.
 pub(super) struct Stored {
-    /// The number of the latest change in the record, which is a transition or an act.
+    /// The number of the latest change in the record, which is a transition or an order. Zero if the record was
+    /// deleted.
     pub(super) generation: u64,
-    /// The time by the clock of the store, which becomes the time of the row in the audit.
+    /// The time of the attempt by the clock of the store. The audit row gets this time.
     pub(super) now: Timestamp,
-    /// The tier that does not have the record yet. `None` if every tier has the record.
+    /// The tier of the store that does not have the new record yet. `None` if every tier has the record.
     pub(super) lacking: Option<&'static str>,
 }
 
@@ -41,7 +42,7 @@ impl Stored {
     }
 }
 
-/// The result of one attempt. `None` means that the order must be tried again.
+/// The result of one attempt. `Ok(None)` means that the order must be tried again.
 type Tried = Result<Option<Stored>, Refused>;
 
 impl Attempt<'_> {
@@ -49,8 +50,9 @@ impl Attempt<'_> {
         store(error, self.lost.is_some())
     }
 
-    /// Handles the error of a write. Returns `None` after a timeout, so that the next attempt loads the record and
-    /// finds out if the write was made. Any other error ends the order and is returned.
+    /// Converts the error of a write into the result of the attempt. After a timeout, the result is `Ok(None)`, so that
+    /// the next attempt loads the record and sees whether the store has made the write. Any other error is returned as
+    /// a refusal.
     fn retried(&mut self, error: StoreError) -> Tried {
         if error.kind() != StoreErrorKind::TimedOut {
             return Err(self.failed(&error));
@@ -61,8 +63,9 @@ impl Attempt<'_> {
 }
 
 impl Operator {
-    /// Deletes the stored value. Refuses the order if the instances use a cache that this store does not have, if the
-    /// id of the order is in use, or if the circuit has changed since the generation that the operator has seen.
+    /// Deletes the stored record. Refuses the order if the instances use a cache that this store does not have, or if
+    /// an earlier order has the same id. Also refuses the order if the circuit has changed after the change that the
+    /// operator has seen.
     pub(super) async fn try_forget(
         &self,
         attempt: &mut Attempt<'_>,
@@ -70,15 +73,15 @@ impl Operator {
         now: Timestamp,
     ) -> Tried {
         let Some(Versioned { bytes, etag }) = entry else {
-            // After a delete without an answer, a missing value means that the delete was made.
+            // If an earlier delete timed out, a missing value shows that the store has made the delete.
             return if attempt.lost.is_some() {
                 Ok(Some(Stored::new(0, now)))
             } else {
                 Err(self.no_record_for_order(attempt.name).await)
             };
         };
-        // A value that is not a record has no generation to compare with the generation that the operator has seen.
-        // Such a value is always deleted.
+        // A value that is not a record is deleted without the check of `seen` below, because the value contains no
+        // number of a change.
         let record = CircuitRecord::decode(attempt.name, &bytes, now).ok();
         record.as_ref().map_or(Ok(()), |record| self.check_tiers(record, now))?;
         let last = record.as_ref().and_then(|record| record.operator.as_ref());
@@ -97,7 +100,7 @@ impl Operator {
         }
     }
 
-    /// Writes the record that results from the order.
+    /// Applies the order to the record, and writes the record to the store.
     pub(super) async fn try_act(&self, attempt: &mut Attempt<'_>, entry: Option<Versioned>, now: Timestamp) -> Tried {
         let (name, order) = (attempt.name, attempt.order);
         let (mut record, expected) = match entry {
@@ -116,15 +119,16 @@ impl Operator {
         }
         self.check_tiers(&record, now)?;
         if !self.judge(name, &record, order, now)? {
-            // After a write without an answer, the order in the record probably comes from that write.
+            // If an earlier write timed out, that write has probably put the order into the record. The order is then
+            // not reported as repeated.
             attempt.repeated = attempt.lost.is_none();
             return Ok(Some(Stored::new(record.latest().get(), now)));
         }
         let command = self.command(order, &record, attempt.proposed);
         match apply(&mut record, &Command::Operated(command), now) {
             Effect::Applied | Effect::Known => {}
-            // These effects are not expected, because the command is based on the last act of this record, the age of
-            // the command is zero, and the record is writable.
+            // These effects are not expected. The command follows the last order in this record, its age is zero, and
+            // the record is writable.
             effect @ (Effect::Superseded | Effect::Expired | Effect::Unwritable) => {
                 let why = format!("{effect:?} by the stored record").to_lowercase();
                 return Err(Refused::Superseded { why });
@@ -154,9 +158,9 @@ impl Operator {
         }
     }
 
-    /// Refuses the order if this store has one tier and the instances use two tiers, because the order could then miss
-    /// the instances. The entry that was written last shows the tiers in use. Older entries may name tiers that the
-    /// fleet no longer uses.
+    /// Refuses the order if the instances use a cache in front of a store, and this operator does not use the cache.
+    /// The instances read the cache, so they might not see the order. The latest entry of an instance that is not gone
+    /// shows the tiers in use. Older entries may name tiers that the fleet no longer uses.
     fn check_tiers(&self, record: &CircuitRecord, now: Timestamp) -> Result<(), Refused> {
         let living = record.instances.values().filter(|entry| !entry.is_gone(now));
         let last = living.max_by_key(|entry| entry.sequence).and_then(|entry| entry.tiers.clone());
@@ -168,8 +172,8 @@ impl Operator {
         }
     }
 
-    /// Checks the order against the record. Returns true if the order must be written, and false if the record contains
-    /// the order already.
+    /// Checks if the order is allowed on this record. Returns true if the order must be written, and false if the
+    /// record already contains the order.
     fn judge(&self, name: &str, record: &CircuitRecord, order: &Order, now: Timestamp) -> Result<bool, Refused> {
         let id = order.command_id();
         let tripped_for = record.tripped_at(now).map(|at| now.since(at));

@@ -1,26 +1,26 @@
-//! The query for the members of fleets, which are the instances that share a store and a fleet name.
+//! The query for the members of a fleet. The members are the instances with the same store and the same fleet name.
 
 use super::{Operator, Shown};
 use crate::pattern::{RESERVED, is_reserved};
 use crate::record::{CorruptRecord, Member, Timestamp, record_of};
 use crate::store::StoreError;
 
-/// The members of one fleet, as a store contains them.
+/// The stored members of one fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Membership {
     /// The name of the fleet.
     pub fleet: String,
-    /// The instances with an entry in the membership, sorted by id, or the reason why the stored value cannot be read.
-    /// Each write of a member removes the entries that are an hour old.
+    /// The instances with an entry in the record of members, sorted by id, or an error if the stored value cannot be
+    /// read. When a member writes its entry, entries that are an hour old are removed.
     pub members: Result<Vec<Member>, CorruptRecord>,
-    /// The time at which the membership was loaded, by the clock of the store.
+    /// The time at which the members were loaded, by the clock of the store.
     pub now: Timestamp,
 }
 
 impl Operator {
-    /// Returns the members of a fleet, or of all fleets in the store, sorted by the name of the fleet. The result is
-    /// empty if the fleet has no members.
+    /// Loads the members of the given fleet, or of all fleets in the store if `fleet` is `None`. The result is sorted
+    /// by fleet name. The result is empty if the given fleet has no members.
     ///
     /// # Errors
     ///

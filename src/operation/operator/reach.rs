@@ -1,8 +1,8 @@
-//! The reach of an order, which is the number of instances that have applied its act, according to their entries in the
-//! record.
+//! The reach of an order, which is the number of instances that have applied the order.
 //!
-//! A stored act says nothing about the instances, because an instance may use another store, or may not have polled
-//! yet. Each instance that applies an act writes the number of the act into its entry.
+//! An order that is stored may not have reached every instance. An instance may use another store, or may not have
+//! polled the store yet. Each instance that applies an order writes the number of the order into its entry in the
+//! record.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,31 +12,31 @@ use crate::operation::Order;
 use crate::record::CircuitRecord;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// The number of instances that have applied the act of an order, and the number of known instances. Returned by
+/// The number of instances that have applied an order, and the number of known instances. Returned by
 /// [`Operator::reach`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reach {
-    /// The number of instances whose entry names the last act of the record, which is the act of the order or a later
-    /// act.
+    /// The number of instances that have applied the latest order in the record. This is the order of the query, or a
+    /// later order.
     pub have: usize,
-    /// The number of instances with an entry in the record, except instances that are gone. An instance whose circuit
-    /// never failed has no entry before it applies an act, so the fleet may be larger.
+    /// The number of instances with an entry in the record, without instances that have stopped or are gone. The fleet
+    /// may have more instances. An instance without failures writes its first entry when it applies an order.
     pub known: usize,
 }
 
 impl Operator {
-    /// Waits until the known instances have applied the act of an order, at most for `patience`, and returns the last
-    /// loaded reach. Returns `None` if the record does not have the order, for example because later acts or a deletion
-    /// have removed the order.
+    /// Waits until all known instances have applied an order, at most for `patience`. Returns the numbers of the last
+    /// query. Returns `None` if the order is not in the record. One cause is that the record was deleted, or that later
+    /// orders have removed the order from the record.
     ///
-    /// If the store reports changes, the instances apply the act within a fraction of a second. Otherwise the instances
-    /// apply the act at their next poll, which is up to 12 s later by default.
+    /// If the store reports changes, the instances apply the order within a fraction of a second. With any other store,
+    /// the instances apply the order at their next poll, by default up to 12 s later.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the store failed or did not answer in time, and of the kind
-    /// [`Corrupt`](StoreErrorKind::Corrupt) if the record cannot be read.
+    /// [`StoreError`] if the store failed or did not answer in time, or if the record cannot be read
+    /// ([`Corrupt`](StoreErrorKind::Corrupt)).
     ///
     /// # Cancel safety
     ///
@@ -44,8 +44,8 @@ impl Operator {
     pub async fn reach(&self, name: &str, order: &Order, patience: Duration) -> Result<Option<Reach>, StoreError> {
         let mut seen = self.reach_now(name, order).await?;
         let complete = async {
-            // An instance without an entry is known only after it has applied the act. Therefore the count is complete
-            // only after a short time.
+            // An instance without an entry becomes known when it applies the order. Therefore the number of known
+            // instances is complete only after a short time.
             tokio::time::sleep(SETTLES).await;
             loop {
                 seen = self.reach_now(name, order).await?;
@@ -55,7 +55,7 @@ impl Operator {
                 tokio::time::sleep(AGAIN).await;
             }
         };
-        // If `patience` has passed, the last loaded reach is returned.
+        // After a timeout, `seen` has the numbers of the last query.
         let ended: Result<Result<(), StoreError>, _> = tokio::time::timeout(patience, complete).await;
         ended.unwrap_or(Ok(())).map(|()| seen)
     }
@@ -90,7 +90,7 @@ impl fmt::Display for Reach {
     }
 }
 
-/// The shortest wait for instances that have no entry yet.
+/// The shortest time to wait for the entries of instances that have no entry yet.
 const SETTLES: Duration = Duration::from_millis(500);
-/// The time between two loads of the record.
+/// The time between two queries for the record.
 const AGAIN: Duration = Duration::from_millis(50);

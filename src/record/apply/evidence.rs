@@ -1,5 +1,5 @@
-//! The command that replaces the entry of an instance. The entry has the state and the evidence (the counts of calls)
-//! of the instance.
+//! The command that replaces the entry of an instance. The entry contains the state of the circuit on the instance and
+//! its evidence (counts of calls).
 
 use super::Effect;
 use crate::record::join::{bound, merge};
@@ -10,11 +10,10 @@ pub(super) fn take_entry(record: &mut CircuitRecord, id: &str, entry: &InstanceE
     if !entry.has_form() {
         return Effect::Unwritable;
     }
-    // A weight that is not a number must not be written, because JSON has no such number, and the whole record could
-    // not be decoded again.
+    // An invalid weight such as NaN is set to zero. JSON has no NaN, so a record with NaN could not be decoded again.
     let mut entry = entry.cleaned();
-    // If the new entry has no vote or no lease, the vote or the lease of the present entry is kept. Only the commands
-    // of the instance to the fleet change votes and leases.
+    // Only fleet commands change votes and leases. Therefore, if the new entry has no vote or no lease, the vote or the
+    // lease of the present entry is kept.
     let present = before.as_ref();
     entry.vote = entry.vote.or_else(|| present?.vote.clone());
     entry.lease = entry.lease.or_else(|| present?.lease.clone());

@@ -1,4 +1,4 @@
-//! The command that records an act of an operator, such as a trip or a reset.
+//! The command that records an order of an operator, such as a trip or a reset.
 
 use std::time::Duration;
 
@@ -8,41 +8,42 @@ use crate::record::{CircuitRecord, Operated, Timestamp, fleet, words};
 use crate::state::order_hash::{Earlier, OrderHash, Repetition};
 use crate::state::{Act, By, Mode, State};
 
-/// An act of an operator that is to be recorded.
+/// A command that records an act of an operator, such as a trip or a reset.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct OperatorCommand {
-    /// The id of the act. An act whose id is already in the record is not applied again. If the recorded act with this
-    /// id is a different act, the new act is refused as [`Superseded`](Effect::Superseded).
+    /// The id of the act. If the record already contains the same act with this id, the act is not applied again. If
+    /// the record contains a different act with this id, the new act is refused as [`Superseded`](Effect::Superseded).
     pub id: String,
-    /// The earlier acts on this instance that this act replaced before they were written, each with its id and its
-    /// [hash](Operated::marks). These acts are recorded as done, so that no other instance applies them later.
+    /// Earlier acts that were never written, because this act replaced them on the instance. Each has its id and its
+    /// [hash](Operated::marks). These acts are recorded as done, so that no instance applies them later.
     pub replaced: Vec<(String, String)>,
-    /// The act of the operator.
+    /// The kind of act, such as a trip or a reset.
     pub act: Act,
-    /// The state of the circuit after the act, if the act is a reset.
+    /// The new state of the circuit, if the act is a reset.
     pub to: State,
-    /// The duration of a hold. `None` if the hold has no end, or if the act is no hold.
+    /// The duration for which the act holds the circuit. `None` if the hold has no end, or if the act does not hold the
+    /// circuit.
     pub hold: Option<Duration>,
-    /// The user who gave the order, and the reason of the user.
+    /// The user who gave the order, and the reason that the user gave.
     pub by: By,
-    /// The time since the act happened, by the clock of the instance.
+    /// The time since the act was carried out on the instance, by the clock of the instance.
     pub age: Duration,
-    /// The sequence of the last act that the instance knew when this act happened. Zero if the instance knew
-    /// no act.
+    /// The sequence of the previous act that the instance knew when this act was carried out. Zero if the instance knew
+    /// no previous act.
     pub on: u64,
-    /// The highest number that the instance has proposed for this circuit. The number of the act must be higher,
-    /// because an earlier proposal that got no answer can still reach a store.
+    /// The highest number that the instance has sent to the store in a command for this circuit. The number of this act
+    /// must be higher, because an earlier command that timed out can still reach the store.
     pub after: u64,
-    /// The id of the instance on which the operator acted.
+    /// The id of the instance on which the act was carried out.
     pub instance: String,
-    /// The random id of the run (from start to exit) of the instance on which the operator acted.
+    /// The random id of the run (from start to exit) of the instance on which the act was carried out.
     pub incarnation: String,
-    /// The number of the transition that the act made, counted since the start of the instance.
+    /// The number of the transition due to the act, counted from the start of the instance.
     pub era: u64,
-    /// True if the instance belongs to a fleet. A reset on this instance is then a decision of the fleet, even if the
-    /// record contains no decision. The reason is that the store may have lost an earlier record, whose decision
-    /// another instance may still know.
+    /// True if the instance belongs to a fleet. A reset is then recorded as a decision of the fleet, even if the record
+    /// contains no earlier decision. The store may have lost an earlier decision that other instances still know, and
+    /// the reset must replace this decision.
     pub in_fleet: bool,
 }
 
@@ -67,10 +68,11 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
     }
     let at = now.saturating_sub(command.age);
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
-    // If the instance knew no act, the numbers cannot be compared, and the act that happened later wins.
+    // If the instance knew no previous act, the numbers cannot be compared. Then the act that happened later wins.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    // This act may replace an order that the operator has also given to another instance. If that instance has written
-    // the order, this act is written nevertheless, although this instance did not know the sequence of the order.
+    // This act may have replaced an order that the operator also gave to another instance. If the other instance has
+    // written the order, the record is newer than this instance knew. This act is written nevertheless, because it
+    // follows the order.
     let follows = |last: &Operated| {
         last.commands.last().is_some_and(|id| command.replaced.iter().any(|(replaced, _)| replaced == id))
     };
@@ -125,7 +127,7 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
     Effect::Applied
 }
 
-/// Returns the mode of the circuit after an act.
+/// Returns the mode that an act sets.
 const fn mode(act: Act) -> Mode {
     match act {
         Act::Trip => Mode::ForcedOpen,

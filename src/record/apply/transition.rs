@@ -1,4 +1,4 @@
-//! The command that publishes a transition of an instance as the state of the record.
+//! The command that publishes a transition of a circuit, which writes the new state into the record.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use crate::record::timestamp::millis;
 use crate::record::{CircuitRecord, Timestamp, words};
 use crate::state::{Generation, State};
 
-/// A transition of an instance that is to be published.
+/// A command that publishes a transition of a circuit on one instance.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct TransitionCommand {
-    /// The generation that the instance knew when the transition happened. Zero if the instance did not know
-    /// the record.
+    /// The generation of the record that the instance knew when the transition happened. Zero if the instance did not
+    /// know the record.
     pub on: Generation,
-    /// The highest number that the instance has proposed for this circuit, since it added the circuit to its registry.
-    /// The new number must be higher, because an earlier proposal that got no answer can still reach a store. The clock
-    /// of a store alone does not order the proposals, because the tiers of a tiered store have different clocks.
+    /// The highest number that the instance has sent to the store in a command for this circuit. The new number must be
+    /// higher, because an earlier command that timed out can still reach the store. A number from the clock of the
+    /// store is not always higher, because the tiers of a tiered store have different clocks.
     pub after: u64,
-    /// The new state.
+    /// The state of the circuit after the transition.
     pub state: State,
     /// The reason of the transition, as a sentence.
     pub reason: String,
     /// The time since the transition happened, by the clock of the instance.
     pub age: Duration,
-    /// The whole open duration. `None` if the state is not open, or if only a reset ends the opening.
+    /// The open duration. `None` if the new state is not open, or if the circuit stays open until a reset.
     pub open_for: Option<Duration>,
     /// The number of openings in a row.
     pub attempt: u32,
     /// The id of the instance whose circuit made the transition.
     pub instance: String,
-    /// The random id of the run of the instance, from its start to its exit.
+    /// The random id of the run (from start to exit) of the instance whose circuit made the transition.
     pub incarnation: String,
-    /// The number of the transition, counted since the start of the instance.
+    /// The number of the transition, counted from the start of the instance.
     pub era: u64,
 }
 
@@ -43,14 +43,14 @@ pub(super) fn publish(record: &mut CircuitRecord, command: &TransitionCommand, n
     }
     let at = now.saturating_sub(command.age);
     let newer = if command.on == Generation::new(0) {
-        // The instance did not know the record at the time of its transition, for example because the store
-        // was down. The generations cannot be compared, so the later transition wins.
+        // The instance did not know the record when the transition happened, for example because the store was down.
+        // Then the generations cannot be compared, and the later transition wins.
         record.last_state_change.is_some_and(|change| change > at)
     } else {
         record.generation > command.on
     };
-    // A newer state does not block the transition if this instance has published that state itself since its start. The
-    // instance may not know of that write, because the answer of the store may have been lost.
+    // A newer state in the record supersedes this transition, unless the same run of this instance has published the
+    // newer state. The instance may not know that its write succeeded, because the store's response may have been lost.
     if newer && !own {
         return Effect::Superseded;
     }

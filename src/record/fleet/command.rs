@@ -1,28 +1,28 @@
-//! The commands of an instance to its fleet, which are votes, successes of health probes, leases, and the results of
-//! probes.
+//! The commands of an instance to its fleet: votes, reports of successful health probes, requests for leases, and the
+//! results of probes.
 
 use std::time::Duration;
 
 use crate::state::Generation;
 
-/// A request of one instance to change the decision of its fleet, or its own vote or lease, in the record of a circuit.
+/// A request of one instance to change the record of a circuit. The request changes the decision of the fleet, or the
+/// vote or the lease of the instance.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct FleetCommand {
-    /// The generation of the fleet that the instance knew. If the fleet has another generation, the command is
-    /// superseded.
+    /// The generation of the fleet when the instance gave the command. If the fleet has a different generation by now,
+    /// the command is refused as superseded.
     pub on: Generation,
-    /// The highest number that the instance has proposed for this circuit, as a generation of the fleet or as a
-    /// sequence of its entry. The command gets a higher number, because an earlier proposal that got no answer can
-    /// still reach a store.
+    /// The highest generation or sequence that the instance has proposed for this circuit so far. The command uses
+    /// higher numbers, because an earlier proposal without an answer can still reach the store.
     pub after: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
-    /// The id of the present start of the instance. If the instance has no entry in the record, its new entry gets this
-    /// id.
+    /// The id that the instance got when it last started. If the instance has no entry in the record, its new entry
+    /// gets this id.
     pub incarnation: String,
-    /// True for an instance with `Sharing::Follow`. For this instance, a state that an instance published after the
-    /// last decision of the fleet counts as the decision.
+    /// True if the instance has `Sharing::Follow`. Then a state that one instance published after the last decision of
+    /// the fleet replaces this decision.
     pub follows: bool,
     /// The requested change.
     pub change: FleetChange,
@@ -35,15 +35,15 @@ pub enum FleetChange {
     /// Votes for an opening of the fleet, after the instance's own calls have opened its circuit. Enough votes open the
     /// fleet.
     Vote {
-        /// The time for which the vote is valid from now on, at most 24 hours.
+        /// The duration of the vote from now on, at most 24 hours.
         lasts: Duration,
         /// The number of votes that open the fleet.
         needed: u32,
-        /// The number of live instances, for the text of the reason. `None` if the number is not known.
+        /// The number of live instances, which the text of the reason names. `None` if the number is unknown.
         live: Option<u32>,
-        /// The open duration. `None` if only a reset ends the opening.
+        /// The open duration of the fleet. `None` if the fleet stays open until a reset.
         open_for: Option<Duration>,
-        /// The number of openings in a row.
+        /// The number of openings in a row, including this opening. The open duration grows with this number.
         attempt: u32,
         /// The reason of the opening on this instance.
         reason: String,
@@ -51,23 +51,24 @@ pub enum FleetChange {
     /// Opens the fleet without votes. The instance has added up the call counts in the fresh entries of all instances,
     /// and the sums meet a trip rule.
     Merged {
-        /// The opening needs at least this number of instances whose fresh entries contain failures.
+        /// The smallest number of fresh entries with failures that can open the fleet.
         needed: u32,
-        /// An entry is fresh if less than this time has passed since the entry was written.
+        /// An entry is fresh if the instance wrote the entry less than this time ago.
         window: Duration,
-        /// The open duration. `None` if only a reset ends the opening.
+        /// The open duration of the fleet. `None` if the fleet stays open until a reset.
         open_for: Option<Duration>,
-        /// The number of openings in a row.
+        /// The number of openings in a row, including this opening. The open duration grows with this number.
         attempt: u32,
         /// The trip rule that the sums of the call counts meet, as a sentence.
         reason: String,
     },
     /// Ends the vote of the instance.
     Withdraw,
-    /// A health probe of the instance succeeded, so that the fleet becomes half-open before its open duration is over.
+    /// Reports that a health probe of the instance succeeded. The fleet becomes half-open before its open duration is
+    /// over.
     Healthy,
-    /// Requests the right to make one probe. The first request after the open duration begins a half-open round. A
-    /// request after the round has lasted for `quiet_after` ends the round.
+    /// Requests the right to make one probe. When the open duration is over, the first request begins a half-open
+    /// round. When the round has lasted for `quiet_after`, the next request ends the round.
     Lease {
         /// The duration of the lease, at most a minute.
         lasts: Duration,
@@ -75,12 +76,12 @@ pub enum FleetChange {
         probes: u32,
         /// The largest number of leases that may be pending at the same time.
         in_flight: u32,
-        /// The number of probes that may fail without a reopening of the fleet.
+        /// The fleet can reopen only if more than this number of probes have failed in the round.
         tolerated: u32,
         /// The duration after which a half-open round ends, even if too few probes passed or failed for a verdict.
         quiet_after: Duration,
         /// The longest open duration that the settings of the instance allow. After this time the fleet may become
-        /// half-open even if `until` is later, because a damaged `until` in the record must not keep the fleet open.
+        /// half-open even if its `until` is later. Otherwise a damaged `until` in the record could keep the fleet open.
         longest: Duration,
         /// The open duration if this request reopens the fleet at the end of a round.
         open_for: Option<Duration>,
@@ -99,20 +100,22 @@ pub enum FleetChange {
     Failed {
         /// The open duration if the fleet reopens.
         open_for: Option<Duration>,
-        /// True if the instance is the only live instance.
+        /// True if the instance is the only live instance of the fleet. Then its failed probes alone can reopen the
+        /// fleet.
         alone: bool,
-        /// The number of probes that may fail without a reopening of the fleet.
+        /// The fleet can reopen only if more than this number of probes have failed in the round.
         tolerated: u32,
     },
-    /// The probe of the instance failed, and no probe of another instance passed within the confirmation delay.
+    /// Reopens the fleet, because the probe of the instance failed and no probe of another instance passed in the next
+    /// second.
     Unopposed {
         /// The open duration of the reopened fleet.
         open_for: Option<Duration>,
-        /// The number of probes that may fail without a reopening of the fleet.
+        /// The fleet can reopen only if more than this number of probes have failed in the round.
         tolerated: u32,
     },
-    /// A probe ended without a pending lease, because its lease has expired, or because the probe was overdue and its
-    /// lease was given back.
+    /// The probe of the instance ended after its lease had expired, or after the instance had given the lease back as
+    /// overdue.
     Late {
         /// True if the probe passed.
         passed: bool,
@@ -122,15 +125,16 @@ pub enum FleetChange {
         in_flight: u32,
         /// The open duration if the fleet reopens.
         open_for: Option<Duration>,
-        /// True if the instance is the only live instance.
+        /// True if the instance is the only live instance of the fleet. Then its failed probes alone can reopen the
+        /// fleet.
         alone: bool,
-        /// The number of probes that may fail without a reopening of the fleet.
+        /// The fleet can reopen only if more than this number of probes have failed in the round.
         tolerated: u32,
     },
-    /// Gives the lease back while its probe is still under way. The probe has taken so long that other instances may
-    /// now probe, but its result will still count.
+    /// Gives the lease back, because the probe takes too long. Other instances may now probe, but the result of this
+    /// probe will still count.
     Overdue,
-    /// Gives the lease back without a result, because the probe was cancelled, the outcome of the probe was ignored, or
-    /// the instance cannot use the lease.
+    /// Gives the lease back without a result. The probe was cancelled, its outcome was ignored, or the instance cannot
+    /// use the lease.
     Returned,
 }

@@ -9,7 +9,8 @@ use crate::record::timestamp::millis;
 use crate::record::{CircuitRecord, Timestamp, words};
 use crate::state::{Generation, State};
 
-/// The new state of a fleet, with its open duration, its cause and its reason as a sentence.
+/// The new state of a fleet, with its open duration, the cause of the opening (`origin`), and a sentence for people
+/// (`reason`).
 pub(super) struct Decision {
     pub(super) state: State,
     pub(super) open_for: Option<Duration>,
@@ -53,8 +54,8 @@ impl Decision {
         record.reason.clone_from(&reason);
         record.half_open_attempts = attempt;
         id.clone_into(&mut record.instance);
-        // A decision is not the transition of one circuit. Therefore the published state has no `incarnation` (the
-        // start of an instance) and no `era` (the version of a circuit's state).
+        // The fleet has decided, and not the circuit of one instance. Therefore the published state has no
+        // `incarnation` (the start of an instance) and no `era` (the version of a circuit's state).
         (record.incarnation, record.era) = (String::new(), 0);
         record.fleet = Some(Fleet {
             state,
@@ -76,8 +77,8 @@ impl Decision {
 /// Writes the reset of an operator as a decision of the fleet, with the same generation as the published state of the
 /// record.
 ///
-/// Writes nothing if the circuit is not in a fleet. This is so if the record has no vote, no lease and no decision, and
-/// `in_fleet` is false.
+/// Writes nothing if the circuit is in no fleet: the record has no vote, no lease and no decision, and `in_fleet` is
+/// false.
 pub(in crate::record) fn reset(record: &mut CircuitRecord, to: State, in_fleet: bool, now: Timestamp) {
     let is_of_fleet = in_fleet
         || record.fleet.is_some()

@@ -16,23 +16,29 @@
 //! | `Late` | the instance has an overdue probe; or a lapsed lease, and room for a lease | the result counts |
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
-//! *Own* means that the instance of the command has the lease or the vote. There is room for a lease if fewer than
-//! `in_flight` leases are pending, and passed and pending probes together are fewer than `probes`. If a probe of the
-//! instance failed in this round, all failed probes of the round must also be tolerated, and the last failed probe of
-//! the instance must be at least a second old. A hold of an operator supersedes every command, because during the hold
-//! only the operator decides about the calls. Each decision of the fleet is also the published state, under the same
-//! generation.
+//! *Own* means the lease or the vote of the instance that gave the command. The round has room for a lease under two
+//! conditions. Fewer than `in_flight` leases are pending. The passed probes and the pending leases together are fewer
+//! than `probes`. After a failed probe of the instance, two more conditions must be met. The settings tolerate the
+//! number of failed probes in the round. The last failed probe of the instance is at least a second old.
 //!
-//! Each result ends its lease. If the answer to a result was lost and the instance sends the result again, there is no
-//! pending lease, and the result does not count twice. With a new lease, the repeated result would count. Therefore an
-//! instance requests no further lease before it knows that the record has its last result.
+//! During a hold of an operator every command is superseded, because only the operator decides about the calls. Each
+//! decision of the fleet is also written as the published state of the record, with the same generation.
 //!
-//! Three guards need an explanation. A late result needs a lapsed lease or an overdue probe of its round. Otherwise an
-//! instance could send any number of results after its lease has ended. The result of an overdue probe counts although
-//! another instance has a lease. Otherwise the circuit of a service that is slower than the deadline would never close.
-//! A round that has lasted for `quiet_after` gives no more leases. While a lease is pending, the fleet does not reopen,
-//! because the probe of that lease may still succeed. The model in `tests/store/record/fleet_model.rs` tests all
-//! commands.
+//! The result of a probe ends the lease of the probe. If the answer to this command is lost, the instance sends the
+//! result again. The repeated result finds no pending lease, so it does not count twice. With a new lease, the repeated
+//! result would count. Therefore an instance requests a new lease only after it knows that the record has its last
+//! result.
+//!
+//! Three guards need an explanation:
+//!
+//! - A late result needs an expired lease of its round, or an overdue probe. Otherwise an instance could send any
+//!   number of results after its lease has ended.
+//! - The result of an overdue probe counts even if another instance has a lease. Otherwise the circuit of a service
+//!   whose calls take longer than the probe deadline would never close.
+//! - A round that has lasted for `quiet_after` gives no more leases. While a lease is pending, the fleet does not
+//!   reopen, because the probe of this lease may still succeed.
+//!
+//! The model in `tests/store/record/fleet_model.rs` tests all commands.
 
 use std::time::Duration;
 
@@ -46,10 +52,11 @@ use crate::record::join::bound;
 use crate::record::{CircuitRecord, InstanceEntry, Timestamp, words};
 use crate::state::{Brief, Mode, State};
 
-/// Applies the command of an instance.
+/// Applies the command of an instance to the record. Returns `Effect::Applied`, or the reason why the record did not
+/// change.
 pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetCommand, now: Timestamp) -> Effect {
     let FleetCommand { on, after, instance: id, incarnation, follows, change } = command;
-    // A reader of the record drops an entry with an invalid id, so such an entry is not written.
+    // An entry with an invalid id is not written, because every reader of the record would drop the entry.
     if !is_id(id) {
         return Effect::Unwritable;
     }
@@ -60,8 +67,7 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
         return Effect::Superseded;
     }
     let previous = present.map_or(0, |entry| entry.sequence).max(*after);
-    // If the entry has expired, the command begins with a new entry, because the next load would drop the expired
-    // entry.
+    // An expired entry is replaced by a new entry, because the next load would drop the expired entry.
     let mut own = present
         .filter(|entry| !entry.is_expired(now))
         .cloned()
@@ -85,9 +91,9 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
         }
         own.lease = Some(lease);
     }
-    // The command does not change the counts and the time of the entry, so that old counts do not look fresh. The
-    // opening gets the new sequence, so that it still belongs to the entry. The field `stopped` keeps the old sequence,
-    // so that the entry is no longer marked as stopped. This is right, because the instance is running.
+    // The command does not change the time of the entry, so that old counts do not look fresh. The opening gets the new
+    // sequence, because an opening with an older sequence is ignored. The field `stopped` keeps the old sequence.
+    // Therefore the entry no longer counts as stopped. This is right, because the instance is running.
     let opening = own.opening.as_mut().filter(|opening| opening.sequence == own.sequence);
     own.sequence = sequence.get();
     if let Some(opening) = opening {
@@ -101,8 +107,8 @@ pub(in crate::record) fn command(record: &mut CircuitRecord, command: &FleetComm
     Effect::Applied
 }
 
-/// Checks one command of an instance at the time `now`, and computes its effect. `vote` and `lease` are copies of the
-/// vote and of the lease of the instance, which the command may change.
+/// Checks one command of an instance at the time `now`, and computes its effect. The command may change `vote` and
+/// `lease`, which are copies of the instance's vote and lease.
 struct Judge<'a> {
     record: &'a CircuitRecord,
     id: &'a str,
@@ -127,7 +133,7 @@ impl Judge<'_> {
                 }))
             }
             FleetChange::Merged { needed, window, open_for, attempt, ref reason } => {
-                // Entries that were written before the last decision are left out, because that decision used their
+                // Only entries written after the last decision count, because the last decision has already used older
                 // counts.
                 let is_fresh = |entry: &&InstanceEntry| {
                     let is_later = entry.updated_at > self.fleet.since;
@@ -143,7 +149,7 @@ impl Judge<'_> {
                 Ok(None)
             }
             FleetChange::Healthy => {
-                // Only a reset can end an opening that has no end time. A health probe cannot end such an opening.
+                // A fleet that is open without an end time stays open until a reset, even if a health probe succeeds.
                 allow(self.fleet.state == State::Open && self.fleet.until.is_some())?;
                 Ok(Some(self.round(format!("a health probe of {} succeeded", self.id))))
             }
@@ -213,8 +219,8 @@ impl Judge<'_> {
         if is_known { Err(Effect::Known) } else { Ok(None) }
     }
 
-    /// Returns the text of the reason of an opening by votes, which names the instance that voted first. The vote that
-    /// ends first is taken for the first vote.
+    /// Returns the reason of an opening by votes, as a text. The text names the instance that voted first. The vote
+    /// with the earliest end counts as the first vote.
     fn reason_of_votes(&self, votes: u32, live: Option<u32>, own: &str) -> String {
         let others = self.record.voters(self.fleet.generation, self.now).filter(|(id, ..)| *id != self.id);
         let others = others.map(|(id, entry, vote)| {
@@ -230,8 +236,9 @@ impl Judge<'_> {
         if reason.is_empty() { begin } else { format!("{begin}: {reason}") }
     }
 
-    /// Returns the decision that makes the fleet half-open. Returns an error unless the open duration of the fleet is
-    /// over, `longest` has passed since the opening, or a forced opening by an operator has ended.
+    /// Returns the decision that makes the fleet half-open. One of three periods must be over: the open duration of the
+    /// fleet, the duration `longest` since the fleet opened, or a forced opening by an operator. Otherwise returns an
+    /// error.
     fn begin(&self, longest: Duration) -> Result<Decision, Effect> {
         let reason = if self.fleet.state == State::Open {
             let is_longest = self.fleet.until.is_some() && self.fleet.is_older_than(longest, self.now);
@@ -253,8 +260,8 @@ impl Judge<'_> {
 
     /// Returns the decision that ends a round which has lasted for `quiet_after`. The fleet closes if a probe passed
     /// and none failed, and otherwise reopens. Returns `None` if the round is younger, so that the instance may get a
-    /// lease. Returns an error if the instance has a pending lease, or if the fleet would reopen while another instance
-    /// has a pending lease.
+    /// lease. Returns an error if a lease of this instance is pending. Also returns an error if the fleet would reopen
+    /// while a lease of a different instance is pending.
     fn end_of_round(&self, quiet_after: Duration, open_for: Option<Duration>) -> Result<Option<Decision>, Effect> {
         if self.lease.is_pending(self.now) {
             return Err(Effect::Known);
@@ -318,8 +325,8 @@ impl Judge<'_> {
     }
 
     /// Returns true if the round has room for a lease of the instance. An instance whose probe failed leaves the next
-    /// probe to the other instances. If the settings tolerate all failed probes of the round, the instance may probe
-    /// again after the confirmation delay.
+    /// probe to the other instances. If the settings tolerate the number of failed probes, the instance may probe again
+    /// after a second.
     fn has_room(&self, probes: u32, in_flight: u32, tolerated: u32) -> bool {
         let pending = self.pending();
         let may_try_again = |at: Timestamp| self.failures() <= tolerated && self.now.since(at) >= CONFIRMATION_DELAY;
@@ -353,10 +360,11 @@ fn allow(guard: bool) -> Result<(), Effect> {
     if guard { Ok(()) } else { Err(Effect::Superseded) }
 }
 
-/// Converts a number of instances. The number always fits, because a record has at most 100 instances.
+/// Converts a number of instances to `u32`. The number always fits, because a record has at most 100 instances.
 fn count(instances: usize) -> u32 {
     u32::try_from(instances).unwrap_or(u32::MAX)
 }
 
-/// The time within which a passed probe of another instance can contradict a failed probe.
+/// The time after a failed probe in which other instances may probe. If one of their probes passes, the failed probe
+/// alone does not reopen the fleet.
 const CONFIRMATION_DELAY: Duration = Duration::from_secs(1);

@@ -63,8 +63,8 @@ fn place(root: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
     Ok(Some((root.join(mount.trim_start_matches('/')), below.to_owned())))
 }
 
-/// Returns the mounted folder of the cgroup tree and the mount point from a line of `mountinfo`, or `None` if the line
-/// does not mount this tree.
+/// Parses a line of `mountinfo`. Returns the mounted folder of the cgroup tree, and its mount point. Returns `None` if
+/// the line does not mount this tree.
 fn cgroup2(line: &str) -> Option<(&str, &str)> {
     let (mount, kind) = line.split_once(" - ")?;
     if kind.split(' ').next() != Some("cgroup2") {

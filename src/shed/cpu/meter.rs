@@ -1,5 +1,5 @@
-//! The meter of a load, which computes the used share of the last second. The meter compares two growing counters, one
-//! of the used amount and one of the available amount.
+//! The meter of a load, which computes the used share of a resource during the last second. The meter compares two
+//! growing counters: the used amount and the available amount.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The cases of the audit, which check the order of rows, repeated rows, the longest rows, a restart of the process,
-//! and filters.
+//! The cases of the audit. They check the order of rows, repeated rows, the longest rows, a restart of the process, and
+//! filters.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ pub(super) async fn once(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let rows = rows(trial, now(trial, store).await?, "a");
     append(trial, store, &rows[..3]).await?;
     append(trial, store, &rows[..3]).await?;
-    // The batch has known rows, new rows, and one row twice. A writer appends such a batch after a lost answer.
+    // The batch has known rows, new rows, and one row twice. A writer appends such a batch if the answer to an earlier
+    // batch was lost.
     let mixed = [&rows[1..], &rows[4..5]].concat();
     append(trial, store, &mixed).await?;
     append(trial, store, &mixed).await?;

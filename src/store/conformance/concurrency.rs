@@ -18,7 +18,7 @@ pub(super) async fn one_winner(trial: &Trial<'_, '_>) -> Result<(), Failure> {
             _ => Some(trial.create(store, &name, &record(&name, 0)).await?),
         };
         let mut writers = JoinSet::new();
-        // Without the barrier the first writer would end before the second begins.
+        // Without the barrier the first writer would end before the second writer begins.
         let together = Arc::new(Barrier::new(64));
         for number in 1..=64 {
             let (store, together) = (store.clone(), Arc::clone(&together));

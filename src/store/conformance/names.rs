@@ -55,7 +55,7 @@ pub(super) async fn names(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     clear(trial, store, &names).await
 }
 
-/// Deletes the records of the names. A name without the random prefix may still have a record of an earlier run.
+/// Deletes the records of the names. A name without the random prefix may still have a record from an earlier run.
 async fn clear(trial: &Trial<'_, '_>, store: &AnyStore, names: &[String]) -> Result<(), Failure> {
     let loaded = trial.run("load_many", || store.load_many(names)).await?;
     for (name, found) in names.iter().zip(loaded.entries) {
@@ -160,8 +160,8 @@ fn awkward(prefix: &str) -> Vec<String> {
         [("x", "a"), ("x", "b"), ("x", "A"), ("x", ""), ("/", ""), ("\"", ""), ("\u{1f980}", "")]
             .map(|(unit, end)| filled(unit, end)),
     );
-    // The next name is a proper prefix of the names that are filled with `x`. A store that compares prefixes fails this
-    // case.
+    // The next name is a proper prefix of the names that are filled with `x`. A store that compares only the beginnings
+    // of names fails this case.
     let short = filled("x", "a");
     names.push(short[..short.len() - 1].to_owned());
     names

@@ -93,8 +93,8 @@ pub(super) async fn delete(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     trial.same("deleting again", &trial.delete(store, &name, &etag).await?, &false)?;
     let unused = trial.name("unused");
     trial.same("deleting a name that never had a value", &trial.delete(store, &unused, &kept).await?, &false)?;
-    // If an etag could later belong to other bytes, as with a counter that begins again, a write with the old etag
-    // would replace these other bytes.
+    // A store must not use an etag again for other bytes, for example by a counter that begins again. Otherwise a write
+    // with the old etag would replace the other bytes.
     let etag = trial.create(store, &name, &first).await?;
     trial.same("deleting the first version", &trial.delete(store, &name, &etag).await?, &true)?;
     trial.create(store, &name, &second).await?;
@@ -135,7 +135,7 @@ pub(super) async fn foreign(trial: &Trial<'_, '_>) -> Result<(), Failure> {
         };
         trial.applied(&format!("writing {text:?}"), written)?;
         let etag = trial.holds("that is no record", trial.load(store, &name).await?, text.as_bytes())?;
-        // An instance that finds a corrupt record replaces it, so a store must allow the write.
+        // An instance replaces a corrupt record that it finds, so a store must allow the write.
         let written = trial.write(store, &name, Some(&etag), &record(&name, 1)).await?;
         trial.applied(&format!("replacing {text:?}"), written)?;
         trial.holds("after that", trial.load(store, &name).await?, &record(&name, 1))?;

@@ -78,7 +78,7 @@ pub(super) async fn clock(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     }
     let passed = readings[readings.len() - 1].1.since(readings[0].1);
     let elapsed = here.precise().saturating_since(start);
-    // The clock of the store may gain a little, because clocks are slewed and timestamps are cut to milliseconds.
+    // The clock of the store may run a little fast, because clocks are slewed and timestamps are cut to milliseconds.
     if passed.is_zero() || passed > elapsed + Duration::from_secs(5) {
         return Err(trial.failure(format!("expected about {elapsed:.1?} to pass, found {passed:.1?}")));
     }
@@ -94,7 +94,7 @@ pub(super) async fn watch(trial: &Trial<'_, '_>) -> Result<(), Failure> {
     let [first, second] = [1, 2].map(|number| record(&name, number));
     let etag = trial.create(store, &name, &first).await?;
     await_report(trial, &mut watch, &name, Some(&etag)).await?;
-    // The next write goes through a second opening of the store, as in another process.
+    // The next write goes through a second handle of the store, as in another process.
     let other: &AnyStore = &trial.open().await;
     let current = trial.holds("the first write", trial.load(other, &name).await?, &first)?;
     let written = trial.write(other, &name, Some(&current), &second).await?;

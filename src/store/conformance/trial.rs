@@ -74,7 +74,8 @@ impl<'s, 'a> Trial<'s, 'a> {
         }
     }
 
-    /// Runs an operation, and repeats it while the store is [unavailable](insist). Another error is a failure.
+    /// Runs an operation, and repeats the operation while the store is [unavailable](insist). Any other error becomes a
+    /// failure of the case.
     pub(super) async fn run<T, F>(&self, what: &str, operation: impl FnMut() -> F + Send) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, StoreError>> + Send,
@@ -117,8 +118,8 @@ impl<'s, 'a> Trial<'s, 'a> {
     }
 }
 
-/// Runs an operation, and repeats it for about five seconds while the store is unavailable, because an unavailable
-/// store has changed nothing.
+/// Runs an operation, and repeats the operation for about five seconds while the store is unavailable. The repetition
+/// is safe, because an unavailable store has changed nothing.
 pub(super) async fn insist<T, F>(mut operation: impl FnMut() -> F + Send) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>> + Send,
@@ -133,7 +134,7 @@ where
     }
 }
 
-/// Returns a write with a TTL of ten minutes, so that a store with expiry does not keep records of the suite.
+/// Returns a write with a TTL of ten minutes, so that a store with expiry deletes the records of the suite later.
 pub(super) fn writing(name: &str, expected: Option<&Etag>, bytes: &[u8]) -> Write {
     Write {
         name: name.to_owned(),

@@ -1,13 +1,12 @@
-//! The thread on which a store does its work on the disk, so that a disk that hangs costs the application only one
-//! thread.
+//! The thread on which a store does its work on the disk. A disk that hangs blocks only this thread of the application.
 //!
-//! A timeout ends a wait, but cannot end a system call. On tokio's blocking pool, each operation that was given up
-//! would occupy a thread of the application. The end of the runtime would wait for all these threads. Therefore a store
-//! has a thread of its own and one operation at a time. If an operation was given up and its work still runs after a
-//! time, further operations fail at once, because the disk hangs.
+//! A timeout ends a wait, but cannot end a system call. On tokio's blocking pool, each operation that was given up (its
+//! future was dropped) would occupy a thread of the application. The end of the runtime would wait for all these
+//! threads. Therefore a store has a thread of its own and one operation at a time. The disk counts as hanging if the
+//! work of an operation that was given up runs for too long. Further operations then fail at once.
 //!
-//! The thread begins with the first operation, and ends after the last clone of the store was dropped and the work
-//! under way has ended. Neither the end of the program nor the end of a runtime waits for work on the disk.
+//! The thread begins with the first operation. The thread ends when the last clone of the store was dropped and the
+//! work under way has ended. Neither the end of the program nor the end of a runtime waits for work on the disk.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,13 +24,13 @@ use crate::sync::Mutex;
 #[derive(Clone)]
 pub(in crate::store) struct DiskThread {
     name: &'static str,
-    /// The file or the folder of the store, which the texts of errors name.
+    /// The file or the folder of the store, for the texts of errors.
     place: PathBuf,
-    /// The time after which the disk is treated as hanging, if work still runs although its operation was given up.
+    /// The running time of work after which the disk counts as hanging, if the operation of the work was given up.
     patience: Duration,
     clock: MonotonicClock,
-    /// The sender of work to the thread, or `None` before the first operation. The operations queue for this lock, and
-    /// each holds the lock until its work has ended.
+    /// The sender of work to the thread, or `None` before the first operation. Each operation takes this lock, and
+    /// holds the lock until the work of the operation has ended.
     jobs: Arc<Queue<Option<mpsc::Sender<Job>>>>,
     current: Current,
 }
@@ -42,8 +41,8 @@ type Current = Arc<Mutex<Option<Work>>>;
 
 struct Work {
     began: Tick,
-    /// Refers to a value that the future of the operation owns. The value is gone after that future was dropped, which
-    /// means that the operation was given up.
+    /// Refers to a value that the future of the operation owns. The value is dropped together with the future, and the
+    /// operation is then given up.
     wanted: Weak<()>,
 }
 
@@ -65,8 +64,8 @@ impl DiskThread {
     /// # Errors
     ///
     /// [`Unavailable`](crate::store::StoreErrorKind::Unavailable) at once if the work of an earlier operation has run
-    /// for 10 s, or for 500 ms if the future of that operation was dropped. Also `Unavailable` if the thread cannot be
-    /// started, or has ended. Otherwise the error that the work returns.
+    /// for 10 s. If the future of that operation was dropped, 500 ms are enough. Also `Unavailable` if the thread
+    /// cannot be started, or has ended. Otherwise the error that the work returns.
     ///
     /// # Panics
     ///
@@ -99,8 +98,8 @@ impl DiskThread {
         let job = move || {
             let done = catch_unwind(AssertUnwindSafe(work));
             *current.lock() = None;
-            // The next operation begins only after this work has ended, even if the operation of this work was given
-            // up.
+            // Lets the next operation begin. The lock is held until now, even if the operation of this work was given
+            // up earlier.
             drop(turn);
             sender.send(done).ok();
             drop(held);
@@ -119,8 +118,8 @@ impl DiskThread {
         }
     }
 
-    /// Returns a function for calls during the work. The function returns true if the operation of the work was given
-    /// up, or if the work has run for longer than `longest`. The work should then end early.
+    /// Returns a function that the work calls while it runs. If the function returns true, the work should end early.
+    /// This happens if the operation of the work was given up, or if the work has run for longer than `longest`.
     #[cfg(feature = "sqlite")]
     pub(in crate::store) fn should_end(&self, longest: Duration) -> impl Fn() -> bool + Send + use<> {
         let (current, clock) = (Arc::clone(&self.current), self.clock);
@@ -132,7 +131,7 @@ impl DiskThread {
         }
     }
 
-    /// Returns the running time of the work under way if the disk hangs, and otherwise `None`.
+    /// Returns the running time of the work under way if the disk counts as hanging, and otherwise `None`.
     fn hangs(&self) -> Option<Duration> {
         let current = self.current.lock();
         let work = current.as_ref()?;
@@ -161,8 +160,8 @@ impl fmt::Debug for DiskThread {
 /// clock is not paused, as outside of tests, or if there is no runtime.
 ///
 /// A paused clock jumps to the next timer when its runtime is idle. The deadline of an operation on the disk would then
-/// pass at once. Tokio prevents the jump only during work on its blocking pool, so a thread of this pool waits until
-/// the returned value is dropped.
+/// pass at once. Tokio prevents the jump only during work on its blocking pool. Therefore a thread of this pool waits
+/// until the returned value is dropped.
 fn hold_paused_time() -> Option<mpsc::Sender<()>> {
     let runtime = tokio::runtime::Handle::try_current().ok()?;
     let (paused, real) = (TokioClock::new(), MonotonicClock::new());
@@ -178,10 +177,10 @@ fn hold_paused_time() -> Option<mpsc::Sender<()>> {
     Some(sender)
 }
 
-/// The default of [`patience`](DiskThread::patience), which is longer than a write to a sound disk takes, and shorter
-/// than the usual deadline of an operation.
+/// The default of [`patience`](DiskThread::patience). This time is longer than a write to a healthy disk takes, and
+/// shorter than the usual deadline of an operation.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// The time after which the disk is treated as hanging, if work still runs and its operation still waits.
+/// The running time of work after which the disk counts as hanging, if the operation still waits for the work.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(all(test, target_os = "linux"))]

@@ -86,9 +86,9 @@ pub enum Fault {
     /// The operation fails with [`TimedOut`](StoreErrorKind::TimedOut) at once and takes effect after this time, like a
     /// write that is still on the network. For a read and for `trim_audit`, only the answer is lost.
     ApplyLater(Duration),
-    /// `load_many` repeats for each name the last answer before the fault, like a replica that lags behind. A name that
-    /// was not loaded before the fault gets its present value at its first load, and the same value afterwards. The
-    /// fault has no effect on other methods.
+    /// `load_many` returns old values, like a replica that lags behind. A name gets the value that the last load before
+    /// the fault returned. A name that was not loaded before the fault gets its present value at the first load, and
+    /// the same value afterwards. The fault has no effect on other methods.
     Stale,
 }
 
@@ -115,15 +115,15 @@ struct Plan {
 }
 
 impl Faults {
-    /// Sets the fault of these operations. A fault that was set before is replaced.
+    /// Sets the fault of these operations. Replaces earlier faults of these operations.
     pub fn set(&self, operations: &[Operation], fault: Fault) {
         self.0.plan.lock().faults.extend(operations.iter().map(|operation| (*operation, fault)));
     }
 
-    /// Sets the fault of these operations for one circuit. A test can imitate a record that a table refuses, or rows of
-    /// the audit that a constraint refuses. The fault applies to a load with this name, to a write or a deletion of
-    /// this name, and to rows of this circuit. A fault for one circuit takes precedence over the fault that
-    /// [`set`](Self::set) gives to the operation. A batch with this circuit fails as a whole.
+    /// Sets the fault of these operations for one circuit. For example, a test can imitate a table that refuses one
+    /// record. The fault affects loads, writes and deletions of this name, and appends of audit rows of this circuit. A
+    /// fault for one circuit takes precedence over the fault that [`set`](Self::set) gives to the operation. A batch
+    /// with this circuit fails as a whole.
     pub fn set_for(&self, circuit: &str, operations: &[Operation], fault: Fault) {
         let mut plan = self.0.plan.lock();
         let faults = plan.faults_for.entry(circuit.to_owned()).or_default();

@@ -1,4 +1,4 @@
-//! The records in the folder, as files.
+//! The folder of the store, with one file for each record.
 //!
 //! Every function of this module blocks on the disk, so the store calls these functions on its own thread. The module
 //! `lock` has the lock and the kinds of errors, and the module `name` has the names of the files. The module `disk`,
@@ -42,8 +42,8 @@ struct FolderState {
     /// The circuits whose file could not be read at the last load. A file that stays unreadable is therefore logged
     /// once.
     unreadable: Mutex<BTreeSet<String>>,
-    /// The limits of the log lines about unreadable files and about files that were no records. Another program may
-    /// write such files one after the other, and must not fill the log.
+    /// Limit the log to one line a minute about unreadable files, and one line a minute about files that were no
+    /// records. Another program may write many such files, and must not fill the log.
     lines: Mutex<[Lines; 2]>,
     clock: MonotonicClock,
     /// The subjects about which a warning was logged, so that each warning is logged once.
@@ -153,8 +153,8 @@ impl Folder {
 
     pub(super) fn delete(&self, name: &str, etag: &Etag) -> Result<bool, StoreError> {
         let path = self.file(name);
-        // The etag is first compared without the lock, because the lock would create a lock file for a name that has no
-        // record.
+        // The etag is first compared without the lock. Taking the lock would create a lock file, even for a name that
+        // has no record.
         if self.current(&path)?.is_none_or(|current| current.etag != *etag) {
             return Ok(false);
         }
@@ -184,8 +184,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Returns the first 256 names after `after`, in the order of bytes, whose file was last replaced before the time
-    /// `before`.
+    /// Returns the names after `after` whose files were last replaced before the time `before`. The names are sorted by
+    /// their bytes, and at most the first 256 are returned.
     pub(super) fn unwritten_since(&self, before: Timestamp, after: &str) -> Result<Vec<String>, StoreError> {
         let files = self.files().map_err(|error| failed("read", &self.path, &error))?;
         let is_old = |metadata: &fs::Metadata| metadata.modified().is_ok_and(|at| Timestamp::from(at) < before);
@@ -197,8 +197,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Returns the files of records, each as its name without the extension and its metadata. Links are left out,
-    /// because they are not followed.
+    /// Returns the name without the extension and the metadata of each record file. Links are left out, because the
+    /// store does not follow links.
     pub(super) fn files(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let mut files = self.entries()?;
         files.retain(|(_, metadata)| metadata.is_file());
@@ -312,7 +312,7 @@ impl Folder {
     }
 }
 
-/// Reads a file. If the file is too long for a record, only its beginning is read, and the etag is computed from this
+/// Reads a file. If the file is too long for a record, only its beginning is read. The etag is then computed from this
 /// beginning and the length of the file.
 fn read(path: &Path) -> io::Result<Option<Versioned>> {
     let file = match disk::open(path, OpenOptions::new().read(true)) {

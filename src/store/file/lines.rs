@@ -1,7 +1,7 @@
-//! The reading of a file by lines, with bounds for the length of a line and for the bytes that are read.
+//! The reading of a file line by line, with a limit for the length of a line and a limit for the number of bytes.
 //!
-//! Another program may have written the file, so the file does not decide how much memory or time its reading costs. Of
-//! a line that is too long only the beginning is kept, and of a file that is too long only the end is read.
+//! The limits bound the memory and the time of a reading, because another program may have written the file. Only the
+//! beginning of a line that is too long is kept. Only the end of a file that is too long is read.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -13,12 +13,12 @@ pub(super) struct End {
     pub(super) length: u64,
     /// The offset behind the last complete line.
     pub(super) whole: u64,
-    /// True if the last line has no line break, as after a killed writer.
+    /// True if the last line has no line break, for example because the writer was killed.
     pub(super) is_torn: bool,
 }
 
 /// Reads the lines from an offset on, but at most the last `most` bytes of the file. Calls `read` with each line, and
-/// with true if the line is complete. Returns the end of the part that was read.
+/// with a flag that is true if the line is complete. Returns the end of the part that was read.
 pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMut(&[u8], bool)) -> io::Result<End> {
     // The file may grow during the reading. The bytes behind this length are read by the next reading.
     let length = file.metadata()?.len();
@@ -29,7 +29,7 @@ pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMu
 }
 
 /// Reads the lines of a reader. If `is_within` is true, the reader begins within a line, and the rest of this line is
-/// left out.
+/// skipped.
 fn lines(
     mut reader: impl BufRead,
     begin: u64,

@@ -1,10 +1,10 @@
 //! The advisory lock between processes, and the kinds of errors of the disk.
 //!
-//! The lock is a separate file beside the protected file, because a rename replaces the protected file together with
-//! any lock on that file. A lock is valid only if the locked file is still at its path. Otherwise two processes could
-//! hold the lock at the same time, one on a deleted lock file and one on a new lock file. The lock file is deleted
-//! together with the record, by the holder of the lock. Otherwise keyed circuits, whose keys the senders of requests
-//! may choose, would leave more and more lock files.
+//! The lock is a separate file beside the protected file. A lock on the protected file itself would not survive the
+//! rename that replaces that file. A lock is valid only if the locked file is still at its path. Otherwise two
+//! processes could hold the lock at the same time, one on a deleted lock file and one on a new lock file. The lock file
+//! is deleted together with the record, by the holder of the lock. Otherwise keyed circuits, whose keys the senders of
+//! requests may choose, would leave more and more lock files.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -28,7 +28,7 @@ impl Lock {
     /// about `wait`.
     pub(super) fn beside(path: &Path, wait: Duration) -> Result<Self, StoreError> {
         let path = with_suffix(path, ".lock");
-        // std has no lock with a time limit, so the lock is polled, with pauses that grow from 1 ms to 20 ms.
+        // std has no lock with a time limit. Therefore the lock is polled, with pauses that grow from 1 ms to 20 ms.
         let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(1));
         loop {
             // The file is opened each time, because another program may have deleted the file or replaced the folder.
@@ -38,8 +38,8 @@ impl Lock {
                 Ok(()) if is_at(&file, &path).map_err(|error| failed("lock", &path, &error))? => {
                     return Ok(Self { file, path });
                 }
-                // The process that held the lock has deleted the file. The next round of this loop probably locks a new
-                // file.
+                // The previous holder of the lock has deleted the file. The next iteration of the loop opens or creates
+                // a new file.
                 Ok(()) => ("is replaced again and again", wait * 2),
                 Err(TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
                 Err(TryLockError::WouldBlock) => ("is locked by another process", wait),
@@ -66,16 +66,16 @@ impl Lock {
     }
 }
 
-/// Returns true if the path leads to the open file. If not, another process can lock the file that is at the path now,
-/// while this process has a lock on the old file.
+/// Returns true if the path leads to the open file. Otherwise another process could lock the new file at the path while
+/// this process has a lock on the old file.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(Identity::at(path)? == Some(Identity::of(&file.metadata()?)))
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file is not enough, because a child process that is just starting may share the open file for a
-        // moment and keep the lock.
+        // Closing the file is not enough. A child process that is just starting may share the open file for a moment
+        // and keep the lock.
         self.file.unlock().ok();
     }
 }

@@ -1,9 +1,9 @@
 //! The audit of a folder, as one JSON row per line, appended under a lock.
 //!
-//! A row that is appended again is kept once. This process remembers the ids of the last 10 000 rows. Before an append,
+//! A row that is appended twice is kept once. This process remembers the ids of the last 10 000 rows. Before an append,
 //! this process also reads the rows that other processes have appended since its last reading. A killed writer may
-//! leave an unfinished line. The next append first ends that line, so that its own row begins on a new line. Readers
-//! skip the unfinished line.
+//! leave an unfinished line. The next append first ends that line, so that the appended row begins on a new line.
+//! Readers skip the unfinished line.
 //!
 //! A full file is renamed and a new file is begun. The rename replaces the previous full file, so the audit has at most
 //! two files. A file with a second name (a hard link) counts as full. The second name may belong to another program or
@@ -29,7 +29,7 @@ use crate::sync::Mutex;
 
 #[derive(Debug, Clone)]
 pub(super) struct Log {
-    /// The length at which the file is renamed and a new file begins.
+    /// The length in bytes at which the file is renamed and a new file begins.
     pub(super) bytes: u64,
     known: Arc<Mutex<Known>>,
 }
@@ -64,7 +64,7 @@ impl Log {
         }
         folder.make()?;
         let (path, old) = paths(folder);
-        // The lock of this process is taken before the lock on the disk, so that the threads of this process wait for
+        // The lock of this process is taken before the lock on the disk. Therefore the threads of this process wait for
         // each other without polling.
         let mut known = self.known.lock();
         let lock = Lock::beside(&path, folder.lock_wait)?;
@@ -93,11 +93,11 @@ impl Log {
         Ok(())
     }
 
-    /// Renames the file once its oldest row is older than `before`, and deletes the renamed file once all of its rows
-    /// are older.
+    /// If there is no renamed file, renames the current file once its oldest row is older than `before`. Deletes the
+    /// renamed file once all of its rows are older than `before`.
     ///
-    /// Therefore no file is rewritten, and a row lives up to twice as long as its retention. Returns false, because no
-    /// second call is needed.
+    /// Therefore no file is rewritten, and a row lives up to twice as long as its retention. Always returns false,
+    /// because no second call is needed.
     pub(super) fn trim(&self, folder: &Folder, before: Timestamp) -> Result<bool, StoreError> {
         let (path, old) = paths(folder);
         let read = |error| failed("read", &path, &error);
@@ -112,8 +112,8 @@ impl Log {
         {
             let [oldest, _] = self.span(&mut current).map_err(read)?;
             if oldest.is_some_and(|oldest| oldest < before) {
-                // The ids of this file must be remembered before the rename, because a writer may append a row of this
-                // file again.
+                // The ids of this file are remembered before the rename. Otherwise a row of this file that is appended
+                // again would be kept twice.
                 known.catch_up(&mut current, None, self.most()).map_err(read)?;
                 fs::rename(&path, &old).map_err(|error| failed("rename", &path, &error))?;
                 known.position = Some(Position::default());
@@ -127,9 +127,9 @@ impl Log {
     pub(super) fn rows(&self, folder: &Folder, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let (path, _) = paths(folder);
         let failed = |error: io::Error| failed("read", &path, &error);
-        // The current file is opened first. If another process renames that file before the second opening, the same
-        // file is read twice, and the comparison of ids drops the repeated rows. In the opposite order the renamed file
-        // would not be read at all.
+        // The current file is opened first. If another process then renames that file, the same file is read twice, and
+        // the comparison of ids drops the repeated rows. In the opposite order the renamed file would not be read at
+        // all.
         let (current, old) = (existing(&path).map_err(failed)?, self.old(folder)?);
         let (mut rows, mut ids, mut foreign) = (VecDeque::new(), HashSet::new(), 0_u32);
         for mut file in [old, current].into_iter().flatten() {
@@ -157,8 +157,8 @@ impl Log {
         Ok(rows.into())
     }
 
-    /// Opens the renamed file. A link, a pipe or a folder in its place has no rows, so that the current file stays
-    /// usable.
+    /// Opens the renamed file. Returns `None` if the file is missing, or if a link, a pipe or a folder is in its place.
+    /// In these cases the current file stays usable.
     fn old(&self, folder: &Folder) -> Result<Option<File>, StoreError> {
         let (_, old) = paths(folder);
         existing(&old).or_else(|error| {

@@ -11,8 +11,8 @@ use crate::digest::sha256;
 /// Returns the name of a circuit's files, without an extension.
 ///
 /// Two short names always have different files, even on a file system that ignores case. In a long name a digest
-/// replaces the end. The digest must be collision-resistant, because the sender of a request may choose the name. Only
-/// the record in such a file has the whole name.
+/// replaces the end. The digest must be collision-resistant, because the sender of a request may choose the name. The
+/// whole name is then only in the record.
 pub(super) fn escape(name: &str) -> String {
     let mut stem = String::with_capacity(name.len());
     // The last place where the stem can be cut for a digest without splitting an escape.
@@ -63,7 +63,8 @@ pub(super) fn temporary(file: &Path, random: u64, number: u64) -> PathBuf {
     with_suffix(file, &format!(".{random:016x}-{number}{TEMPORARY}"))
 }
 
-/// Returns true if `temporary` makes files of this name. Any other file may belong to another program.
+/// Returns true if the name has the form of the names that `temporary` returns. Any other file may belong to another
+/// program.
 pub(super) fn is_temporary(file: &str) -> bool {
     let Some((stem, rest)) = file.strip_suffix(TEMPORARY).and_then(|rest| rest.rsplit_once(".json.")) else {
         return false;
@@ -89,7 +90,7 @@ fn is_hex(text: &str) -> bool {
 
 /// The longest stem, in bytes. File systems allow 255 bytes, and the suffixes need the rest.
 const LONGEST: usize = 120;
-/// The length of the `~` and of the 64 hexadecimal digits of the digest, in bytes.
+/// The length of the `~` together with the 64 hexadecimal digits of the digest, in bytes.
 const DIGEST: usize = 65;
 /// The mark before a digest. A stem without a digest never contains the mark, because `escape` escapes this character.
 const CUT: char = '~';

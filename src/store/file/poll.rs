@@ -19,12 +19,12 @@ use crate::keep::STORE_TIMEOUT;
 use crate::store::disk::{DiskThread, Identity};
 use crate::store::{StoreError, Watch, WatchSender, answer_within};
 
-/// Maps the stem of each file to its metadata and its circuit. The circuit is `None` if its name cannot be read from
-/// the file.
+/// Maps the stem of each file (its name without the extension) to the metadata and the circuit of the file. The circuit
+/// is `None` if its name cannot be read from the file.
 type Seen = BTreeMap<String, (Marks, Option<String>)>;
 
-/// The metadata that differ after each write. Each rename brings a new inode, so that even two writes within one tick
-/// of the file system's clock differ.
+/// The metadata of a file that change with each write. Each rename brings a new inode, so that even two writes within
+/// one tick of the file system's clock differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Marks {
     length: u64,
@@ -64,7 +64,7 @@ async fn keep_watching(folder: Folder, disk: DiskThread, interval: Duration, mut
         let (folder, before) = (folder.clone(), seen.clone());
         // If the folder cannot be read, the next successful reading is compared with the last successful reading.
         let scan = move || scan(&folder, &before).map_err(|_| StoreError::unavailable("not now"));
-        // A scan that hangs is given up, so that other operations do not wait for it.
+        // A scan that hangs is given up after a time limit, so that other operations do not wait for the scan.
         let scanned = answer_within(STORE_TIMEOUT, disk.run(scan)).await;
         has_failed = scanned.is_err();
         let Ok(after) = scanned else { continue };
@@ -94,7 +94,7 @@ fn report(before: &Seen, after: &Seen, sender: &WatchSender) {
     for (_, (_, name)) in changed.chain(gone) {
         match name {
             Some(name) => sender.changed(name, None),
-            // The circuit of this file is unknown, so the receiver must load everything.
+            // The circuit of this file is unknown, so the receiver must load the records of all circuits.
             None => sender.gap(),
         }
     }
@@ -105,8 +105,8 @@ fn report(before: &Seen, after: &Seen, sender: &WatchSender) {
 fn scan(folder: &Folder, before: &Seen) -> io::Result<Seen> {
     let entry = |(stem, metadata): (String, Metadata)| {
         let marks = Marks { length: metadata.len(), modified: metadata.modified().ok(), file: Identity::of(&metadata) };
-        // A file whose circuit could not be determined is read again only after a change, because other programs can
-        // put many such files into the folder.
+        // A file whose circuit could not be determined is read again only after a change. Other programs can put many
+        // such files into the folder.
         let known = before.get(&stem).and_then(|(old, name)| (name.is_some() || *old == marks).then(|| name.clone()));
         let name = known.unwrap_or_else(|| folder.name(&stem));
         (stem, (marks, name))

@@ -2,9 +2,9 @@
 //!
 //! sqlx's pool is not used, for four reasons that were measured or found in its source. While a server is down, a pool
 //! retries until its timeout and then reports only the timeout. A pool tests a returned connection without a timeout,
-//! and a silent network occupies the slot for good. A pool can be created only inside a runtime. A query whose future
-//! was dropped runs on in the pool, and the next user of the connection waits for that query. This module uses a
-//! connection again only after a commit, and closes the connection in every other case.
+//! and in a silent network this test blocks a slot of the pool for ever. A pool can be created only inside a runtime. A
+//! query whose future was dropped runs on in the pool, and the next user of the connection waits for that query. This
+//! module uses a connection again only after a commit, and closes the connection in every other case.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Lanes {
         Self { server, permits: Semaphore::new(2), idle: Mutex::default() }
     }
 
-    /// Begins a transaction on an idle connection that is alive, or on a new connection if there is none.
+    /// Begins a transaction on an idle connection that is alive, or on a new connection if no idle connection is alive.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, StoreError> {
         let limit = time_limit::for_connection();
         let silent = || format!("the database accepted no connection {}", time_limit::described(limit));
@@ -70,8 +70,8 @@ impl fmt::Debug for Lanes {
     }
 }
 
-/// A transaction. If it is dropped before the commit, its connection is closed and the server rolls the transaction
-/// back.
+/// A transaction on one of the connections. If the transaction is dropped before the commit, the connection is closed
+/// and the server rolls the transaction back.
 pub(super) struct Lease<'a> {
     connection: PgConnection,
     lanes: &'a Lanes,
@@ -103,8 +103,8 @@ impl Lease<'_> {
 ///
 /// The time limits apply to this transaction only, because a pooler may lend the connection to another client
 /// afterwards. `statement_timeout` ends a statement that waits for another writer, early enough for an error within the
-/// limit. `idle_in_transaction_session_timeout` ends the transaction of a silent client, whose row locks would
-/// otherwise remain until the network notices that the client is gone.
+/// limit. `idle_in_transaction_session_timeout` ends the transaction of a silent client. Its row locks would otherwise
+/// remain until the network notices that the client is gone.
 fn begin(limit: Duration) -> String {
     let [statement, idle] = [limit / 4 * 3, limit.max(Duration::from_secs(5))].map(|limit| {
         // A limit of 0 would mean no limit.

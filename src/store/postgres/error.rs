@@ -32,8 +32,9 @@ pub(super) fn is_unknown_parameter(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("08P01"))
 }
 
-/// Returns the kind of an SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). A transient
-/// condition is never `Refused`, because the coordinator repeats a refused write much later than other writes.
+/// Returns the kind of error for an SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). A
+/// transient condition is never `Refused`, because the coordinator repeats a refused write much later than other
+/// writes.
 fn kind(state: &str) -> StoreErrorKind {
     match (state.get(..2).unwrap_or_default(), state) {
         // A timeout of a statement or a lock. The statement was rolled back, so it may be repeated at once.

@@ -1,14 +1,14 @@
 //! The watch of the table of records, which is a connection with `LISTEN`.
 //!
 //! Every role of the database may notify every channel. Therefore a notification only makes the coordinator load a
-//! record, and a notification of another form is ignored. The name of the channel contains the OID of the table, so
-//! that a store does not receive the notifications for another schema of the same database.
+//! record. A notification that does not have the form of this crate is ignored. The name of the channel contains the
+//! OID of the table. Therefore a store does not receive the notifications for another schema of the same database.
 //!
 //! sqlx's listener reconnects after some errors and not after others, and does not notice a network that has become
 //! silent. Therefore this module never lets a listener reconnect. After any failure a new listener replaces the old
-//! one, after a pause that grows with each failure. The watch is interrupted until then, so that the coordinator polls.
-//! The new listener begins with a gap. After 15 s without a notification a query checks that the connection still
-//! listens.
+//! listener, after a pause that grows with each failure. The watch is interrupted until then, so that the coordinator
+//! polls. The new listener begins with a gap. After 15 s without a notification a query checks that the connection
+//! still listens.
 //!
 //! Behind a pooler there is no watch. In PgBouncer's transaction mode a `LISTEN` succeeds, but stays on a connection of
 //! the server that the pooler lends to other clients. The notifications would break the statements of those clients.
@@ -32,8 +32,8 @@ use crate::store::{StoreError, Watch, WatchSender, time_limit};
 /// Begins to listen, and returns the watch. Every commit after the return of this function is reported. Returns `None`
 /// behind a pooler.
 pub(super) async fn watch(server: &Server) -> Result<Option<Watch>, StoreError> {
-    // The first connection and the listener get less than half of the caller's limit each, so that both together fit
-    // into this limit.
+    // The first connection and the listener each get less than half of the caller's limit. Therefore both fit into the
+    // limit.
     let limit = time_limit::limit() / 20 * 9;
     let Some(listener) = listen(server, limit).await? else { return Ok(None) };
     let (sender, watch) = Watch::channel();
@@ -92,13 +92,13 @@ async fn relay(mut listener: PgListener, limit: Duration, sender: &WatchSender) 
     }
 }
 
-/// Opens a connection that listens for the changes of the table. Returns `None` behind a pooler.
+/// Opens a connection that listens for changes of the table of records. Returns `None` behind a pooler.
 async fn listen(server: &Server, limit: Duration) -> Result<Option<PgListener>, StoreError> {
     let mark = format!("{:016x}", random::bits());
     let search_path = server.search_path.as_deref().map(|path| ("search_path", path));
     let options = server.options.clone().options([(MARK, &*mark)].into_iter().chain(search_path));
-    // A plain connection is tried first, because it returns the error of the server at once. sqlx's pool, which its
-    // listener needs, would only report a timeout.
+    // A plain connection is tried first, because it returns the error of the server at once. sqlx's listener needs a
+    // pool, and the pool would only report a timeout.
     match timeout(limit, options.connect()).await.map_err(|_| silent(limit))? {
         Ok(connection) => drop(connection),
         Err(error) if is_unknown_parameter(&error) => return Ok(None),
@@ -128,7 +128,7 @@ fn silent(limit: Duration) -> StoreError {
 }
 
 /// Returns true if the server still counts this connection as a listener of the table. The query must use the
-/// connection itself, because PostgreSQL shows a connection only its own channels.
+/// connection itself, because PostgreSQL shows each connection only the channels of that connection.
 async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
     let query = raw_sql(IS_LISTENING).fetch_one(listener);
     matches!(timeout(limit, query).await, Ok(Ok(row)) if row.try_get(0).unwrap_or(false))

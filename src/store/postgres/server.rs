@@ -112,8 +112,8 @@ fn has_password(options: &PgConnectOptions) -> bool {
     format!("{options:?}").contains(" password: Some(")
 }
 
-/// The parameters that name files, the environment variables that sqlx reads in their place, and the content of the
-/// files.
+/// The parameters of the address that name files. Each parameter has the environment variable that sqlx reads if the
+/// parameter is missing, and the kind of content of the file.
 const FILES: [(&str, &str, Content); 3] = [
     ("sslrootcert", "PGSSLROOTCERT", Content::Ca),
     ("sslcert", "PGSSLCERT", Content::Certificate),

@@ -2,9 +2,9 @@
 //!
 //! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name
 //! of the record. OID is the number by which PostgreSQL knows the table. A channel belongs to a database and not to a
-//! schema, so that without the OID stores in two schemas would receive each other's notifications. Listeners receive a
-//! notification at the commit. If only counts change, the write notifies no listener, because a commit with a
-//! notification waits for a lock of the whole server.
+//! schema. Without the OID, stores in two schemas would receive the notifications of each other. Listeners receive a
+//! notification at the commit. If a write changes nothing but counts, no listener is notified. A commit with a
+//! notification would wait for a lock of the whole server.
 //!
 //! Times are passed as milliseconds in both directions and stored as timestamps, which a person can read.
 
@@ -20,8 +20,8 @@ pub(super) fn time(row: &PgRow, index: usize) -> Result<Timestamp, sqlx::Error> 
 }
 
 /// Returns the text that precedes the name in the notification of a write. The text is the etag. If the write publishes
-/// a transition, a mark follows the etag. An older version of this crate takes the etag with its mark for an unknown
-/// etag, and loads the record. Returns `None` if the write notifies no listener.
+/// a transition, a mark follows the etag. An older version of this crate reads the etag and the mark together as an
+/// unknown etag, and therefore loads the record. Returns `None` if the write must not notify listeners.
 pub(super) fn version_with(hint: Hint, etag: &Etag) -> Option<String> {
     match hint {
         Hint::None => None,
@@ -100,8 +100,8 @@ macro_rules! version {
     };
 }
 
-/// Selects a text column, or a note in its place if the text is longer than any text of this crate. Such a text was
-/// written by another program, and its length must not decide about the memory of this process.
+/// Selects a text column. If the text has more than 65 536 bytes, selects a short note in place of the text. Another
+/// program has written such a text, which could fill the memory of this process.
 macro_rules! bounded_text {
     ($column:literal) => {
         concat!("CASE WHEN octet_length(", $column, ") > 65536 THEN '(too long)' ELSE ", $column, " END")

@@ -17,8 +17,8 @@ pub(super) async fn ensure(lease: &mut Lease<'_>, mode: SchemaMode) -> Result<()
         Err(_) if mode == SchemaMode::Create => {}
         found => return found,
     }
-    // The lock prevents two instances from creating the same table at the same time. One of them would fail in spite of
-    // `IF NOT EXISTS`.
+    // The lock prevents two instances from creating the same table at the same time. One of the two would fail in spite
+    // of `IF NOT EXISTS`.
     let created = async {
         query("SELECT pg_advisory_xact_lock($1)").persistent(false).bind(LOCK).execute(&mut *connection).await?;
         raw_sql(POSTGRES).execute(&mut *connection).await

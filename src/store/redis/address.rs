@@ -21,11 +21,12 @@ use crate::store::tls::{Content, Pem, is_this_host};
 use several::Several;
 pub(super) use several::joined;
 
-/// The source of the clients of one server, of the master that sentinels name, or of the nodes of a cluster.
+/// The address and the settings from which clients are created. The address leads to one server, to the master that
+/// sentinels name, or to a cluster.
 #[derive(Clone)]
 pub(super) struct Source {
-    /// The client of the server. With sentinels or a cluster, the client has the settings of all servers, such as user
-    /// and password, and the address of the first host.
+    /// The client of the server. With sentinels or a cluster, the client has the address of the first host. Its other
+    /// settings, such as user and password, belong to all servers.
     client: Client,
     place: Place,
     ca: Option<Pem>,
@@ -51,7 +52,8 @@ impl Source {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(refused("it does not begin with redis://, rediss:// or unix://"));
         };
-        // Without this check the address `redis://:se/cret@host` would have the host `se`, which messages repeat.
+        // Without this check the address `redis://:se/cret@host` would have the host `se`. Messages repeat the host,
+        // and would repeat a part of the password.
         let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         if rest[authority..].contains('@') {
             return Err(refused("characters like / ? # and @ in the user or the password must be percent-encoded"));
@@ -109,8 +111,8 @@ impl Source {
         }
     }
 
-    /// Returns the settings of a connection to the server at this host and port, with the user, the password and the
-    /// TLS of the address.
+    /// Returns the settings of a connection to the server at this host and port. The user, the password and TLS are the
+    /// same as in the address.
     pub(super) fn server_at(&self, host: String, port: u16) -> ConnectionInfo {
         let address = match self.info().addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
@@ -151,7 +153,7 @@ impl Source {
         Keys::new(&self.prefix, self.info().redis_settings().db())
     }
 
-    /// Returns the file of the CA that verifies the certificate of the server, if the address names one.
+    /// Returns the file of the CA that verifies the certificate of the server, if the address names such a file.
     pub(super) fn ca(&self) -> Option<&Pem> {
         self.ca.as_ref()
     }
@@ -200,8 +202,8 @@ impl Source {
 
     /// Returns true if a password would be sent over a network to a host whose certificate is not verified.
     ///
-    /// The host of a master is unknown before the sentinels name it, and the other nodes of a cluster are unknown
-    /// before a node names them. Therefore only the hosts of the address are checked.
+    /// Only the hosts of the address are checked. The host of a master is unknown before the sentinels name the master.
+    /// The other nodes of a cluster are unknown before a node names these nodes.
     pub(super) fn exposes_password(&self) -> bool {
         let others = match &self.place {
             Place::Server => &[],

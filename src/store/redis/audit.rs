@@ -1,8 +1,8 @@
 //! The audit, which is a capped stream of rows and a set of the ids of the appended rows.
 //!
-//! After a lost answer a row is appended again, perhaps an hour and thousands of rows later. Therefore the script looks
-//! up the id of each row in a sorted set of the newest 20 000 ids. The lookup is exact and costs a microsecond. A
-//! search in the last rows of the stream would be slower and not exact.
+//! If the answer to an append is lost, the rows are appended again, sometimes an hour and thousands of rows later.
+//! Therefore the script looks up the id of each row in a sorted set of the newest 20 000 ids. The lookup is exact and
+//! costs a microsecond. A search in the last rows of the stream would be slower and not exact.
 
 use super::error::{Access, NoAnswer};
 use super::keys::Keys;
@@ -15,17 +15,17 @@ use crate::sync::{AtomicBool, Relaxed};
 
 const ROWS_KEPT: usize = 10_000;
 const IDS_KEPT: usize = 2 * ROWS_KEPT;
-/// The largest number of rows that one script appends. Such a script takes a millisecond, during which the server does
-/// nothing else.
+/// The largest number of rows that one script appends. A script with so many rows takes a millisecond, during which the
+/// server does nothing else.
 const APPENDED_AT_ONCE: usize = 256;
 const READ_AT_ONCE: usize = 512;
 const TRIMMED_AT_MOST: usize = 8;
-/// The largest number of pages that a query reads, which is enough for the whole stream. Redis trims a stream by whole
-/// nodes of its tree, so the stream may have more rows than `ROWS_KEPT`.
+/// The largest number of pages that a query reads, which is enough for the whole stream. Redis removes only whole nodes
+/// of the tree of a stream, so the stream may have more rows than `ROWS_KEPT`.
 const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 
-/// Appends the rows that the stream does not have yet, in order. `has_appended` is true after the first success, so
-/// that the loss of the whole stream is noticed and recorded as a row.
+/// Appends the rows that the stream does not have yet, in order. `has_appended` is true after the first success. If the
+/// whole stream is missing after that, the stream was lost. The script then also appends a row that reports the loss.
 ///
 /// # Cancel safety
 ///
@@ -54,7 +54,7 @@ pub(super) async fn append(
     Ok(())
 }
 
-/// Returns the newest rows that pass the filter, oldest first.
+/// Returns the newest rows that pass the filter, sorted from the oldest to the newest.
 ///
 /// # Cancel safety
 ///
@@ -63,7 +63,8 @@ pub(super) async fn read(servers: &Servers, keys: &Keys, filter: &AuditFilter) -
     let mut rows = Vec::new();
     let mut last = String::new();
     for _ in 0..MAX_PAGES {
-        // The next page begins with the last row, which is skipped below. An exclusive start, `(`, needs Redis 6.2.
+        // Each further page begins with the last row of the previous page, which is skipped below. An exclusive start,
+        // `(`, needs Redis 6.2.
         let from = if last.is_empty() { "+" } else { &last };
         let command = script::audit_page(keys, "XREVRANGE", from, "-", READ_AT_ONCE);
         let answer =
@@ -87,8 +88,8 @@ pub(super) async fn read(servers: &Servers, keys: &Keys, filter: &AuditFilter) -
     Ok(rows)
 }
 
-/// Deletes the oldest rows that are older than `before`, at most some thousands. Returns true if more such rows may be
-/// left.
+/// Deletes rows that are older than `before`, the oldest first, and at most 4096 in one call. Returns true if more such
+/// rows may be left.
 ///
 /// The time in each row decides, so the oldest rows are read page by page. `XTRIM MINID` is not used, because it needs
 /// Redis 6.2 and compares the time at which a row was appended. The ids of the deleted rows stay until the cap of the
@@ -103,7 +104,7 @@ pub(super) async fn trim(servers: &Servers, keys: &Keys, before: Timestamp) -> R
         let answer =
             servers.send_one(&keys.audit(), oldest, Access::Read).await.map_err(|fault| refusal(keys, fault))?;
         let page: Vec<(String, Vec<Vec<u8>>)> = servers.decode(answer)?;
-        // A row of another program has only the time at which it was appended. Such a row must not stop the deletion of
+        // For a row of another program, only the time of the append is known. Such a row must not stop the deletion of
         // the rows behind it.
         let time =
             |(id, values): &(String, Vec<Vec<u8>>)| row(values).map_or_else(|| appended(id), |row| row.timestamp);

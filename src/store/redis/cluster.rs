@@ -1,13 +1,13 @@
-//! A cluster, whose nodes serve the records by the slots of their keys.
+//! A cluster of Redis servers, in which the slot of a record's key decides which node has the record.
 //!
 //! Each node has a [`Connection`], so that a node that died is noticed and found again like a single server. The
 //! cluster client of the crate `redis` is not used. Each of its pipelines is limited to one slot, and a load has names
 //! of all slots. `cluster/nodes.rs` learns the nodes.
 //!
 //! If a node fails, only operations on the keys of its slots fail. While another node answers, the store reports such a
-//! failure as a refusal of these keys, because callers split refused batches and continue with other keys. A write
-//! without an answer may have been made, so its failure stays a timeout, and is marked as the failure of one part of
-//! the store. If no node answers, or if all nodes say that the cluster is down, the store is unavailable.
+//! failure as a refusal of these keys. Callers split refused batches and continue with other keys. A write without an
+//! answer may have been made, so its failure stays a timeout. This failure is marked as the failure of one part of the
+//! store. If no node answers, or if all nodes say that the cluster is down, the store is unavailable.
 //!
 //! If a slot is moved while all keys are listed, the keys of this slot may be missing in the list.
 
@@ -68,8 +68,8 @@ impl Cluster {
                 answer.as_ref().ok().and_then(|answer| Redirection::of(answer, &node.place))
             {
                 asks = only_this;
-                // After `ASK` the nodes need not be learnt again, because the slot keeps its node until the move is
-                // over.
+                // After `ASK` the nodes need not be learnt again, because the slot stays at its present node until the
+                // move is over.
                 if !only_this {
                     self.nodes.doubt();
                 }
@@ -96,7 +96,7 @@ impl Cluster {
         Err(NoAnswer::redirected(self.address()).of_one_node(access))
     }
 
-    /// Reads the records of names, from all of their nodes at the same time.
+    /// Reads the records of names. Queries all nodes that have some of these records at the same time.
     ///
     /// # Cancel safety
     ///
@@ -121,8 +121,8 @@ impl Cluster {
                 let (_, batch) = &batches[batch];
                 match loaded {
                     Ok((answers, time)) => {
-                        // The earliest time of all nodes is returned, because an opening must not end early by the
-                        // clock of another node.
+                        // The earliest time of all nodes is returned, because a later time could end the opening of a
+                        // circuit too early.
                         now = Some(now.map_or(time, |now| now.min(time)));
                         // A load without names needs only the time of any node.
                         if names.is_empty() {
@@ -148,8 +148,8 @@ impl Cluster {
             if names.is_empty() && now.is_some() {
                 break;
             }
-            // A node that hangs has left no time for another attempt. The failure of this node must be returned before
-            // the caller gives up, because the caller would otherwise treat the whole cluster as down.
+            // A node that hangs has left no time for another attempt. The failure of this node is returned before the
+            // caller gives up. Otherwise the caller would treat the whole cluster as down.
             let is_late = self.clock.now().saturating_since(began) > time_limit::limit() / 10;
             if !again || is_late || !fault.has_no_effect() {
                 return Err(self.of_one_node(fault).await);
@@ -208,14 +208,14 @@ impl Cluster {
 
     /// Returns a connection to each master that serves slots.
     pub(super) async fn masters(&self) -> Result<Vec<Arc<Connection>>, NoAnswer> {
-        // The nodes are learnt again, because the caller lists the names of all records, and a node that has joined
-        // since may have some of them.
+        // The nodes are learnt again, because the caller lists the names of all records. A node that has joined since
+        // the last query may have some of these records.
         let map = self.nodes.fresh().await?;
         let masters: BTreeMap<_, _> = map.nodes().map(|node| (&node.place, &node.connection)).collect();
         Ok(masters.into_values().cloned().collect())
     }
 
-    /// Returns the connection to one node, for a watch. The next value of `attempt` selects the next node.
+    /// Returns the connection to one node, for a watch. Increasing `attempt` by one selects the next node.
     pub(super) fn any(&self, attempt: usize) -> Arc<Connection> {
         self.nodes.any(attempt)
     }
@@ -228,8 +228,8 @@ impl Cluster {
         })
     }
 
-    /// Returns the fault of a read at one node, as the store reports it. If any node of the cluster answers, the fault
-    /// becomes a refusal, so that callers continue with the names of other nodes.
+    /// Converts a fault of a read at one node into the fault that the store reports. If any node of the cluster
+    /// answers, the result is a refusal, so that callers continue with the names of other nodes.
     pub(super) async fn of_one_node(&self, fault: NoAnswer) -> NoAnswer {
         if self.nodes.fresh().await.is_ok() { fault.of_one_node(Access::Read) } else { fault }
     }
@@ -254,8 +254,8 @@ fn decisive(answers: Vec<Value>) -> Value {
     decisive
 }
 
-/// Returns the pipeline that runs a command. If `asks` is true, the pipeline begins with `ASKING`, so that a node to
-/// which the slot is being moved runs the command.
+/// Returns the pipeline that runs a command. If `asks` is true, the pipeline begins with `ASKING`. A node to which the
+/// slot is being moved runs a command only after `ASKING`.
 fn commands(command: &Cmd, asks: bool) -> Pipeline {
     let mut commands = redis::pipe();
     if asks {

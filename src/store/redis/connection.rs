@@ -1,18 +1,18 @@
 //! The connection to one server of Redis. The first operation opens the connection, and a connection that has become
 //! useless is replaced.
 //!
-//! The connection manager of the crate `redis` keeps a connection for ever, even if its password was wrong, its master
-//! was demoted or the server does not answer. That manager also lets each operation wait for seconds while the server
-//! is down. In this module, the next operation connects again after a fault that makes the connection useless. The new
+//! The connection manager of the crate `redis` never gives up a connection, not even after a wrong password, the
+//! demotion of a master or a missing answer. That manager also lets each operation wait for seconds while the server is
+//! down. In this module, the next operation connects again after a fault that makes the connection useless. The new
 //! attempt resolves the name or asks the sentinels again, and sends the password again.
 //!
-//! There is at most one attempt to connect at a time, in a separate task, and all operations that need the connection
-//! wait for that attempt. A dropped operation does not end the attempt, so that a slow handshake can succeed even if
-//! each waiting operation has a shorter deadline. For 100 ms after a failed attempt, or 1 s at a node of a cluster, all
-//! operations get the error of that attempt at once.
+//! There is at most one attempt to connect at a time, in a separate task. All operations that need the connection wait
+//! for that attempt. A dropped operation does not end the attempt. Therefore a slow handshake can succeed even if each
+//! waiting operation has a shorter deadline. After a failed attempt, all operations get the error of that attempt at
+//! once for 100 ms, or for 1 s at a node of a cluster.
 //!
-//! A connection that replaces a useless connection may lead to another server. Therefore the watch is notified of the
-//! replacement and subscribes again, because the connection of the watch may still lead to the old server. If the old
+//! A connection that replaces a useless connection may lead to another server. The connection of the watch may still
+//! lead to the old server. Therefore the watch is notified of the replacement and subscribes again. If the old
 //! connection refused writes, the notification waits for the first answer to a write. Otherwise each new connection to
 //! a demoted master, which answers reads and refuses writes, would make the watch subscribe again.
 
@@ -49,8 +49,8 @@ struct Attempts {
     /// The last attempt to connect, which may still be under way. `None` before the first attempt and after a
     /// connection was discarded.
     last: Option<watch::Receiver<Option<Ended>>>,
-    /// The kind of operation that must get an answer on the next connection before the watch is notified of the
-    /// replacement. `None` if no useless connection was discarded since the last notification.
+    /// Before the watch is notified of a replacement, an operation of this kind must get an answer on the new
+    /// connection. `None` if no useless connection was discarded since the last notification.
     missing: Option<Access>,
 }
 
@@ -85,7 +85,8 @@ impl Connection {
         }
     }
 
-    /// Sets the time after a failed attempt to connect for which further operations get its error at once.
+    /// Sets the time after a failed attempt to connect for which further operations get the error of that attempt at
+    /// once.
     pub(super) fn remembering(self, remembered_for: Duration) -> Self {
         Self { remembered_for, ..self }
     }
@@ -164,11 +165,12 @@ impl Connection {
         }
     }
 
-    /// Returns the present connection, or waits for the attempt under way, or begins an attempt and waits for it.
+    /// Returns the present connection. Without a connection, waits for the attempt under way, or begins an attempt and
+    /// waits for its end.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the attempt continues, and the next operation uses its connection.
+    /// If the future is dropped, the attempt continues, and the next operation uses the connection of that attempt.
     async fn live(&self) -> Result<Arc<Live>, NoAnswer> {
         let mut attempt = self.attempt()?;
         let ended = match attempt.wait_for(Option::is_some).await {
@@ -183,8 +185,8 @@ impl Connection {
         }
     }
 
-    /// Returns the attempt that operations wait for. A new attempt begins if there is no attempt, if the last attempt
-    /// was abandoned, or if the last attempt failed long enough ago.
+    /// Returns the attempt that operations wait for. A new attempt begins if there is no attempt, or if the last
+    /// attempt was abandoned. A new attempt also begins `remembered_for` after a failed attempt.
     fn attempt(&self) -> Result<watch::Receiver<Option<Ended>>, NoAnswer> {
         let mut attempts = self.attempts.lock();
         if let Some(attempt) = attempts.last.as_ref() {
@@ -220,9 +222,9 @@ impl Connection {
         Ok(attempt)
     }
 
-    /// Removes the connection `useless`, unless another connection has replaced it already. `missing` is the kind of
-    /// operation that must get an answer on the next connection before the watch is notified of the replacement. For
-    /// `Read` an answer to any operation is enough.
+    /// Removes the connection `useless`, unless another connection has replaced it already. The watch is notified of
+    /// the replacement after an operation of the kind `missing` has got an answer on the new connection. For `Read` an
+    /// answer to any operation is enough.
     fn discard(&self, useless: &Arc<Live>, missing: Access) {
         let mut attempts = self.attempts.lock();
         if attempts.has(useless) {
@@ -274,8 +276,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Returns the settings of a connection without time limits, because each operation and each attempt to connect has a
-/// limit of its own.
+/// Returns the settings of a connection without time limits. Each operation and each attempt to connect has a limit of
+/// its own.
 fn settings() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }
@@ -287,11 +289,11 @@ pub(super) fn connected_within() -> Duration {
     time_limit::for_connection().max(Duration::from_secs(1))
 }
 
-/// The time after a failed attempt to connect for which further operations get its error at once. The time is long
-/// enough for operations that begin together, and short compared with every backoff.
+/// The time after a failed attempt to connect for which further operations get the error of that attempt at once. The
+/// time is long enough for operations that begin together, and short compared with every backoff.
 const REMEMBERED_FOR: Duration = Duration::from_millis(100);
 /// The number of unanswered operations after which a connection is replaced. If a network drops packets silently, only
-/// missing answers show that a connection is dead. One or two missing answers may be a pause of the server.
+/// missing answers show that a connection is dead. One or two missing answers can be due to a pause of the server.
 const MAX_UNANSWERED: u32 = 3;
 /// The shortest time after which a dropped operation counts as unanswered. An operation that was dropped sooner is no
 /// evidence about the connection.

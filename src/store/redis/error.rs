@@ -1,7 +1,8 @@
-//! The classification of Redis' errors as transient or lasting. The class also says if the connection must be replaced.
+//! The conversion of errors from Redis into faults of the store. A fault says if a retry can succeed, and if the
+//! connection must be replaced.
 //!
-//! The first word of the server's error determines the class, because Redis keeps this word stable for programs. Each
-//! message has the address and, where possible, the remedy.
+//! The first word of an error from the server, such as `READONLY`, determines the fault, because Redis keeps these
+//! words stable for programs. The message of each fault has the address and, where possible, the remedy.
 
 use std::time::Duration;
 
@@ -10,22 +11,22 @@ use redis::{ErrorKind, RedisError};
 use crate::store::tls::{self, Pem};
 use crate::store::{StoreError, StoreErrorKind, time_limit};
 
-/// Says if a command reads or writes. The difference matters if the answer is lost, because the server may have
-/// executed a write.
+/// Says if a command reads or writes. If the answer to a write is lost, the server may have executed the write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
     Write,
 }
 
-/// The fault of an operation that got no answer, or got an error as its answer. Several operations may wait for one
-/// connection, so each of them receives a clone of the fault.
+/// The fault of an operation that got no answer, or got an error as its answer. If several operations wait for the same
+/// connection, each operation receives a clone of the fault.
 #[derive(Debug, Clone)]
 pub(super) struct NoAnswer {
     kind: StoreErrorKind,
     message: String,
     cause: Option<RedisError>,
-    /// True if the connection is dead or leads to a server that cannot be used.
+    /// True if the connection must be replaced, because the connection is dead or leads to a server that cannot be
+    /// used.
     useless: bool,
     /// True if one node of a cluster has failed and another node answers.
     of_one_node: bool,
@@ -68,8 +69,7 @@ impl NoAnswer {
         Self { kind: StoreErrorKind::TimedOut, ..Self::unavailable(message) }
     }
 
-    /// Returns the fault of a connection that was not attempted, because a certificate file that the address names
-    /// cannot be used.
+    /// Returns the fault of an address that names an unusable certificate file. No connection is attempted then.
     pub(super) fn without_files(error: &StoreError) -> Self {
         Self { kind: error.kind(), message: error.chain(), cause: None, useless: true, of_one_node: false }
     }
@@ -79,7 +79,7 @@ impl NoAnswer {
         Self::refused(format!("{sentinel} knows no master `{master}`: is the name right?"))
     }
 
-    /// Returns the fault of a server that the sentinels have named although it is not a master.
+    /// Returns the fault of a server that the sentinels named as the master, although the server has another role.
     pub(super) fn no_master(address: &str, server: &str) -> Self {
         let message = format!("redis at {address}: {server} is no master any more; the sentinels are asked again");
         Self { useless: true, ..Self::unavailable(message) }
@@ -95,9 +95,9 @@ impl NoAnswer {
         Self::unavailable(format!("redis at {address} is moving the slot of the key from node to node"))
     }
 
-    /// Turns the fault into the failure of one node, while another node answers. The kind becomes `Refused`, so that
-    /// callers continue with the records on other nodes. Only a write without an answer stays `TimedOut`, because the
-    /// server may have executed the write.
+    /// Marks the fault as the failure of one cluster node, after another node has answered. The kind becomes `Refused`,
+    /// so that callers continue with the records on other nodes. A write without an answer keeps the kind `TimedOut`,
+    /// because the server may have executed the write.
     pub(super) fn of_one_node(self, access: Access) -> Self {
         let kind = match (self.kind, access) {
             (StoreErrorKind::Refused | StoreErrorKind::Corrupt, _) => return self,
@@ -118,12 +118,12 @@ impl NoAnswer {
         self.cause.as_ref().is_some_and(says)
     }
 
-    /// Returns true if the same operation would be refused again.
+    /// Returns true if the server would also refuse a retry of the operation.
     pub(super) fn is_refusal(&self) -> bool {
         self.kind == StoreErrorKind::Refused
     }
 
-    /// Returns true if the operation has certainly changed nothing.
+    /// Returns true if the operation has certainly changed no data.
     pub(super) fn has_no_effect(&self) -> bool {
         self.kind == StoreErrorKind::Unavailable
     }
@@ -139,8 +139,8 @@ impl NoAnswer {
     }
 
     pub(super) fn answering(address: &str, access: Access, error: RedisError) -> Self {
-        // Redis reports a missing permission inside a script with the code of a general error, so only the text of the
-        // error shows this case.
+        // If a script lacks a permission, Redis sends only a general error code. The text of the error shows the
+        // missing permission.
         let is_forbidden = error.detail().is_some_and(|detail| detail.contains("The user executing the script can't"));
         let mut fault = Self::by_code(address, &error).unwrap_or_else(|| match (error.kind(), access) {
             _ if is_forbidden => Self::forbidden(address),
@@ -162,7 +162,7 @@ impl NoAnswer {
         fault
     }
 
-    /// Returns the fault that the first word of the server's error stands for. Returns `None` if the word is unknown.
+    /// Classifies an error from the server by the first word of the error. Returns `None` if the word is unknown.
     fn by_code(address: &str, error: &RedisError) -> Option<Self> {
         // Up to Redis 6 an error inside a script begins with two dashes.
         let code = error.code()?.trim_start_matches('-');

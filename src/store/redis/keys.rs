@@ -1,8 +1,9 @@
-//! The keys and the channel of one store in Redis, which no other store of the server shares.
+//! The keys and the channel of one store in Redis. No other store on the server uses these keys or this channel.
 //!
 //! All databases of a Redis server share their channels, so the name of the channel contains the number of the
-//! database. The prefix separates the applications in one database. A prefix contains no [`ROOT`], and the root follows
-//! each prefix. Therefore no key of one prefix is a key of another prefix, even if one prefix begins with the other.
+//! database. A prefix separates the applications in one database. Each key has the text [`ROOT`] after the prefix, and
+//! no prefix contains this text. Therefore two different prefixes never produce the same key, even if one prefix is the
+//! beginning of the other.
 
 use crate::keep::ROOT;
 use crate::pattern::LONGEST_NAME;
@@ -15,7 +16,8 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Returns the keys of a prefix. The prefix is empty, or [`is_prefix`](crate::keep::is_prefix) accepts the prefix.
+    /// Returns the keys and the channel for a prefix. The prefix must be empty, or
+    /// [`is_prefix`](crate::keep::is_prefix) must accept the prefix.
     pub(super) fn new(prefix: &str, database: i64) -> Self {
         Self { prefix: prefix.to_owned(), database }
     }
@@ -24,21 +26,20 @@ impl Keys {
         if self.prefix.is_empty() { format!("{ROOT}:") } else { format!("{}:{ROOT}:", self.prefix) }
     }
 
-    /// Returns the key of a circuit's record. The form of the key must not change, because people and dashboards use
-    /// it.
+    /// Returns the key of a circuit's record. The format must not change, because operators and dashboards use these
+    /// keys.
     pub(super) fn record(&self, name: &str) -> String {
         format!("{}{name}{SUFFIX}", self.root())
     }
 
-    /// Returns the name of the circuit that a key belongs to. Returns `None` if no circuit of this store can have the
-    /// key.
+    /// Returns the circuit name in the key of a record. Returns `None` if the key is not the key of a record of this
+    /// store.
     pub(super) fn name(&self, key: &[u8]) -> Option<String> {
         let name = str::from_utf8(key).ok()?.strip_prefix(&self.root())?.strip_suffix(SUFFIX)?;
         (1..=LONGEST_NAME).contains(&name.len()).then(|| name.to_owned())
     }
 
-    /// Returns the pattern that matches the keys of all records. The pattern has a wildcard in place of the name and
-    /// contains no name of a circuit, so a name is never interpreted as a pattern.
+    /// Returns the pattern that matches the keys of all records, with the wildcard `*` in place of the circuit name.
     pub(super) fn pattern(&self) -> String {
         self.record("*")
     }
@@ -48,13 +49,13 @@ impl Keys {
         self.root().len() + LONGEST_NAME + SUFFIX.len()
     }
 
-    /// Returns the key of the audit, which is a stream.
+    /// Returns the key of the stream that holds the audit.
     pub(super) fn audit(&self) -> String {
         format!("{}audit", self.root())
     }
 
-    /// Returns the key of the set that has the ids of audit rows. The key of the stream is the hash tag of this key, so
-    /// that both keys are in one slot of a cluster.
+    /// Returns the key of the set with the ids of the audit rows. The hash tag of this key (the part in braces) is the
+    /// key of the stream. Therefore a cluster keeps the set and the stream in the same slot.
     pub(super) fn audit_ids(&self) -> String {
         format!("{{{}}}:ids", self.audit())
     }
@@ -64,8 +65,8 @@ impl Keys {
         format!("{}changes:{}", self.root(), self.database)
     }
 
-    /// Describes the store for errors and logs by the address of the server. The database and the prefix are added if
-    /// they are not the default, because they distinguish the stores on one server.
+    /// Returns a description of the store for errors and logs. The description is the address of the server, with the
+    /// database and the prefix if they differ from the defaults.
     pub(super) fn described(&self, address: &str) -> String {
         match (self.database, &*self.prefix) {
             (0, "") => address.to_owned(),

@@ -1,4 +1,5 @@
-//! The opening of a connection, to the server of an address or to the master that sentinels name.
+//! The function that opens a connection to a server. If the address names sentinels, this server is the master that the
+//! sentinels report.
 
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use super::address::Source;
 use super::error::NoAnswer;
 use super::sentinel::check_role;
 
-/// Opens a connection to the server or the master. `within` is the caller's time limit for the whole opening, of which
-/// the sentinels get half. Errors name the servers as `described`. A given `protocol` replaces the protocol of the
-/// address.
+/// Opens a connection to the server in `source`, or to the master that the sentinels in `source` name. `within` is the
+/// caller's time limit for the whole function, and the sentinels must answer within half of this time. Errors name the
+/// server as `described`. If `protocol` is given, it replaces the protocol of the address.
 ///
 /// # Cancel safety
 ///
@@ -24,7 +25,7 @@ pub(super) async fn open(
     protocol: Option<ProtocolVersion>,
 ) -> Result<MultiplexedConnection, NoAnswer> {
     let server = match source.sentinels() {
-        // The other half of the time is for the connection to the master.
+        // Half of the time remains for the connection to the master.
         Some(sentinels) => sentinels.master(source, within / 2).await?,
         None => source.info().clone(),
     };

@@ -1,22 +1,22 @@
-//! The watch of Redis, which subscribes to the channel on which each change of this store is published as a hint.
+//! The watch of a Redis store. The watch subscribes to the channel on which instances publish hints about changed
+//! records.
 //!
 //! The name of the channel contains the prefix and the database of the store, so that stores on one server do not
-//! receive each other's hints. A message that is no hint is ignored, because another program has sent it.
+//! receive each other's hints. Other programs can publish on the channel too, so the watch ignores each message that is
+//! not a hint.
 //!
-//! `PUBLISH` in one node of a cluster reaches the subscribers of all nodes. Therefore the watch has only one
-//! connection, to any node, and connects to the next node after an error.
+//! `PUBLISH` on one node of a cluster reaches the subscribers of all nodes. Therefore one connection to any node is
+//! enough. After an error, the watch connects to the next node.
 //!
-//! The watch has its own connection, so that a slow watch delays no operation. With RESP3 the crate `redis` passes each
-//! message to a function, which puts the message directly into the bounded channel of the watch. With RESP2 the crate
-//! would queue messages without bound if they arrive faster than they are read. RESP3 needs Redis 6. With an older
-//! server the subscription fails and is tried again after a pause of at most 1.5 s, and the coordinator's poll finds
-//! the changes.
+//! The watch has its own connection, so that a slow watch delays no operation. The connection uses RESP3. The crate
+//! `redis` then passes each message to a function, which puts the message into the bounded channel of the watch. With
+//! RESP2, the crate would queue messages without a limit. RESP3 needs Redis 6. On an older server each subscription
+//! fails. The watch then tries again after a pause of at most 1.5 s, and only the coordinator's poll finds the changes.
 //!
-//! Messages before a subscription are lost. Therefore the watch reports a gap after each subscription, and the
-//! coordinator loads every record. While there is no subscription, the watch is interrupted, so that the coordinator
-//! polls. If the store replaces the connection of its operations, the watch subscribes again, because the host name may
-//! lead to another server by then. Redis publishes no message when a flush or a TTL deletes a key, so only the poll
-//! finds such a deletion.
+//! Messages from before a subscription are lost. Therefore the watch reports a gap after each subscription, and the
+//! coordinator loads every record. Without a subscription, the watch is interrupted, and the coordinator polls instead.
+//! If the operations get a new connection, the watch subscribes again, because the host name may now lead to another
+//! server. Redis publishes no message when a flush or a TTL deletes a key, so only a poll finds this deletion.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,8 @@ pub(super) fn watch(servers: &Arc<Servers>, keys: &Keys) -> Result<Watch, StoreE
     Ok(watch)
 }
 
-/// The time limits of a watch, which are parts of the time limit of the operation that began the watch.
+/// The time limits of a watch, for opening a connection and for each answer. They depend on the time limit of the
+/// operation that began the watch.
 #[derive(Clone, Copy)]
 struct Limits {
     connection: Duration,
@@ -66,7 +67,7 @@ impl Limits {
     }
 }
 
-/// Subscribes, and subscribes again on a new connection after each loss, for ever.
+/// Subscribes to the channel, for ever. When a subscription ends, waits and then subscribes on a new connection.
 ///
 /// # Cancel safety
 ///
@@ -84,8 +85,8 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
         let error = follow(operations, servers.source().nodes().is_some(), keys, limits, sender, &mut steady).await;
         sender.interrupt();
         failures = if steady { 0 } else { failures + 1 };
-        // If the connection is lost, the operations fail too and log the loss, so the watch does not log it. A refused
-        // subscription is logged, because the operations may still work and then log nothing.
+        // A lost connection is not logged here, because the operations fail too and log the loss. A refused
+        // subscription is logged, because the operations can still succeed and then log nothing.
         if let Err(error) = error
             && error.kind() == StoreErrorKind::Refused
             && !warned
@@ -101,7 +102,8 @@ async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &Watc
 }
 
 /// Subscribes and reports changes until the connection is lost, or until the connection of the operations is replaced.
-/// Sets `steady` if the server answered the first heartbeat. Otherwise the caller makes the next pause longer.
+/// Sets `steady` to true once the server has answered a heartbeat. If `steady` stays false, the caller makes the next
+/// pause longer.
 ///
 /// # Cancel safety
 ///
@@ -129,19 +131,21 @@ async fn follow(
     sender.gap();
     let mut heartbeat = redis::cmd(if in_cluster { "EXISTS" } else { "PING" });
     if in_cluster {
-        // A node that does not serve the key answers with a redirection, which also shows that the connection is alive.
+        // A command with a key shows if the cluster is down. If another node serves the key, the answer is a
+        // redirection, which also shows that the connection is alive.
         heartbeat.arg(keys.audit());
     }
     loop {
         tokio::select! {
             () = lost.notified() => return Ok(()),
-            // The new connection of the operations may lead to another server, whose changes this watch does not get.
+            // The operations have a new connection, perhaps to another server. This watch does not get the changes of
+            // that server.
             _ = replaced.changed() => return Ok(()),
             () = tokio::time::sleep(HEARTBEAT) => {}
         }
-        // The heartbeat detects a connection that has died silently, on which no message would ever arrive.
+        // The heartbeat detects a connection that died without an error.
         let answer = connection.send_packed_command(&heartbeat).await.map_err(failed)?;
-        // A node that was cut off from its cluster gets no messages.
+        // A node that answers with this error is cut off from its cluster, and receives no messages.
         if let Value::ServerError(error) = answer
             && error.code() == "CLUSTERDOWN"
         {
@@ -151,8 +155,8 @@ async fn follow(
     }
 }
 
-/// Returns the function that receives pushed messages. The function runs in the task of the connection, so it never
-/// waits.
+/// Returns the function that receives pushed messages. The function must not wait, because it runs in the task of the
+/// connection.
 fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result<(), ()> + Send + Sync + 'static {
     move |push| {
         match (&push.kind, &*push.data) {
@@ -168,9 +172,9 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
     }
 }
 
-/// Reads a message of the form `LENGTH ETAG\nNAME`, where the etag `-` means a deletion. Returns `None` for a message
-/// of another form. The bytes behind the name can be the word `transition`. Any other bytes behind the name are read as
-/// [`Hint::Any`], because a later version may append them.
+/// Reads a hint of the form `LENGTH ETAG\nNAME`, with the etag `-` for a deletion. Returns `None` for a message of
+/// another form. If the text ` transition` follows the name, the hint is [`Hint::Transition`]. Otherwise the hint is
+/// [`Hint::Any`], because later versions may append other text.
 fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
     let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
     let (length, etag) = str::from_utf8(&payload[..end]).ok()?.split_once(' ')?;
@@ -183,10 +187,11 @@ fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The longest pause before another attempt to subscribe. A new subscription also ends the pause of the registry after
-/// failed loads. Therefore an operator's act reaches this instance within two seconds after the server answers again.
+/// The longest pause between two attempts to subscribe. A new subscription makes the coordinator load all records at
+/// once. Therefore an operator's act reaches this instance within two seconds after the server answers again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
-/// The longest header, which has three digits of length, a blank, forty digits of the etag, and a reserve.
+/// The limit for the header of a message, in bytes. A header has at most three digits of length, a blank and forty
+/// digits of the etag. The other bytes are a reserve.
 const LONGEST_HEADER: usize = 60;
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
-//! The Lua scripts, and the commands that run them. Each script has at most one key, or two keys in the same slot.
+//! The Lua scripts, and the commands that run them. If a script has two keys, both keys are in the same slot of a
+//! cluster.
 //!
-//! The scripts are sent with `EVAL`, so that a flushed script cache or a restarted server needs no second round trip.
-//! The server compiles each script once. A script uses `pcall` for the commands that can fail, and returns the error as
-//! a value, because before Redis 7 a raised error loses its code.
+//! Each command sends the whole script with `EVAL`. `EVALSHA` would need a second round trip after a restart of the
+//! server or a flush of the script cache. The server compiles each script only once. A script uses `pcall` for the
+//! commands that can fail, and returns the error as a value. Before Redis 7, a raised error would lose its code.
 //!
-//! A script compares the expected etag with the etag of the present value. `value.rs` describes the etags.
+//! A script that changes a record first compares the expected etag with the etag of the stored value. `value.rs`
+//! describes the etags.
 //!
-//! A change is published as a hint, `LENGTH ETAG\nNAME`, where `LENGTH` is the length of the name in bytes. After the
-//! name, the hint has the word `transition` if the write publishes a state and contains no act of an operator. Readers
-//! ignore all other bytes after the name, so that a later version can append more. The hint does not contain the
-//! record, because every client that may publish can forge a hint. A write that changes only counts is not published.
+//! A change is published as a hint, `LENGTH ETAG\nNAME`, where `LENGTH` is the length of the name in bytes. The word
+//! `transition` follows the name if the write publishes a state and contains no act of an operator. Readers ignore all
+//! other bytes after the name, so that a later version can append more. The hint does not contain the record, because
+//! any client that may publish could send a false record. A write that changes only counters is not published.
 
 use std::time::Duration;
 
@@ -18,8 +20,9 @@ use redis::Cmd;
 use super::keys::Keys;
 use crate::store::{Etag, Hint, Write};
 
-/// The beginning of each script for a record, which sets `current` to the present value and `etag` to its etag. Both
-/// are empty if the key has no value. If a value is too long for a record, only its beginning is read.
+/// Adds the lines with which each script on a record begins. The lines set the variable `current` to the stored value
+/// and the variable `etag` to the etag of this value. Both variables are empty if the key has no value. If a value is
+/// too long for a record, only the beginning of the value is read.
 macro_rules! on_record {
     ($script:literal) => {
         concat!(
@@ -32,8 +35,8 @@ if current ~= '' then etag = redis.sha1hex(current) end",
     };
 }
 
-// `PUBLISH` is called by `pcall`, so that a refused publication does not fail a write that was made. The coordinator
-// also polls and finds the change. A channel is not a key, so a script with one key may publish to it.
+// `pcall` runs `PUBLISH`, so that a refused `PUBLISH` does not turn a successful write into an error. The coordinator's
+// poll finds the change then. A channel is not a key, so a script with one key may publish to a channel.
 const COMPARE_AND_SET: &str = on_record!(
     "
 local time = redis.call('TIME')
@@ -59,7 +62,7 @@ redis.pcall('PUBLISH', ARGV[2], #ARGV[3] .. ' -\\n' .. ARGV[3])
 return 1"
 );
 
-// The server replaces long values, so that a row of another program cannot make the answer very long.
+// The script replaces values above 64 KiB. Otherwise a row from another program could make the answer very long.
 const AUDIT_PAGE: &str = "
 local rows = redis.pcall(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
 if rows.err then return rows end
@@ -71,7 +74,8 @@ for _, row in ipairs(rows) do
 end
 return rows";
 
-// The server leaves out long keys, so that a key of another program cannot make the answer very long.
+// The script leaves out each key that is longer than any key of a record. Otherwise a key from another program could
+// make the answer very long.
 const SCAN: &str = "
 local page = redis.pcall('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 1000)
 if page.err then return page end
@@ -81,12 +85,12 @@ for _, key in ipairs(page[2]) do
 end
 return {page[1], keys}";
 
-// The script first checks the id, then adds the row, and then stores the id. If the script fails before it stores the
-// id, the row may be appended twice, but is never lost.
+// For each row, the script checks if the id is known, appends the row, and then stores the id. If the script fails
+// before the id is stored, a retry may append the row a second time, but the row is never lost.
 //
-// The first row in the arguments reports that earlier rows are missing. This row is added only if the stream does not
-// exist, although this process or the set of ids shows that rows were appended before. The deletion of rows by their
-// age does not delete the stream.
+// The first row in the arguments is a notice that earlier rows are missing. The script appends this notice only if the
+// stream does not exist although rows were appended before, as `ARGV[3]` or the set of ids shows. The deletion of old
+// rows does not delete the stream itself.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
 local at = 4
@@ -109,7 +113,7 @@ end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[2])
 return 1";
 
-/// Returns the command that writes a record. `etag` is the etag of the new value, which the hint contains.
+/// Returns the command that writes a record. `etag` is the etag of the new value, and becomes part of the hint.
 pub(super) fn compare_and_set(keys: &Keys, write: &Write, etag: &Etag) -> Cmd {
     let mut command = eval(COMPARE_AND_SET, &[&keys.record(&write.name)]);
     command.arg(write.expected.as_ref().map_or("", Etag::as_str)).arg(&write.bytes);
@@ -144,14 +148,14 @@ pub(super) fn append_audit(keys: &Keys) -> Cmd {
     eval(APPEND_AUDIT, &[&keys.audit(), &keys.audit_ids()])
 }
 
-/// Returns the command for a page of rows of the audit, by `XRANGE` or `XREVRANGE`.
+/// Returns the command that reads a page of audit rows. `range` is `XRANGE` or `XREVRANGE`.
 pub(super) fn audit_page(keys: &Keys, range: &str, from: &str, to: &str, count: usize) -> Cmd {
     let mut command = eval(AUDIT_PAGE, &[&keys.audit()]);
     command.arg(range).arg(from).arg(to).arg(count);
     command
 }
 
-/// Returns the command for the next page of keys of records.
+/// Returns the command that reads the next page of the keys of records.
 pub(super) fn scan(keys: &Keys, cursor: &str) -> Cmd {
     let mut command = eval(SCAN, &[]);
     command.arg(cursor).arg(keys.pattern()).arg(keys.longest());
@@ -164,8 +168,8 @@ fn eval(script: &str, keys: &[&str]) -> Cmd {
     command
 }
 
-/// Returns the TTL in milliseconds, rounded up so that no record expires early. Returns `None`, which means no expiry,
-/// if the TTL is a century or more.
+/// Returns the TTL in milliseconds, rounded up so that no record expires early. Returns `None` for a TTL of a century
+/// or more, and the record then never expires.
 fn millis(ttl: Duration) -> Option<u64> {
     let millis = ttl.as_nanos().div_ceil(1_000_000).max(1);
     u64::try_from(millis).ok().filter(|millis| *millis < A_CENTURY)

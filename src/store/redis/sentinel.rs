@@ -1,9 +1,9 @@
-//! The sentinels of a master. Before every new connection the store asks the sentinels for the present master.
+//! The sentinels of a Redis master. Before each new connection, the store asks the sentinels for the present master.
 //!
-//! A sentinel that was cut off from the others may name a former master for some time. Therefore all sentinels are
-//! asked at once, and the store connects to the server that more than half of all sentinels name. If there is no such
-//! server, because sentinels are down, the store connects to the server that most answers name. `opening.rs` also asks
-//! that server for its role, because a replica answers reads with old records.
+//! A sentinel that has lost contact with the other sentinels may name a former master for some time. Therefore the
+//! store asks all sentinels at once, and takes the server that more than half of the sentinels name. If no server has
+//! this majority, the store takes the server that most sentinels name. `opening.rs` then checks that this server has
+//! the role of a master, because a replica would answer reads with old records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::address::{Source, hosts, is_host};
 use super::error::{Access, NoAnswer};
 
-/// The sentinels of one master. Clones share them.
+/// The sentinels of one master. Clones share the list.
 #[derive(Clone)]
 pub(super) struct Sentinels {
     servers: Arc<[ConnectionInfo]>,
@@ -37,8 +37,9 @@ impl Sentinels {
         format!("{} of the sentinels {}", self.master, hosts(&self.servers))
     }
 
-    /// Returns the settings of a connection to the master. Each sentinel has the time `within` to answer. `source` has
-    /// the settings of the master and the files of certificates.
+    /// Asks the sentinels for the master, and returns the settings of a connection to this master. Each sentinel must
+    /// answer within the time `within`. `source` has the other settings of the connection, such as the certificate
+    /// files.
     ///
     /// # Errors
     ///
@@ -83,7 +84,7 @@ impl Sentinels {
     }
 }
 
-/// Queries one sentinel for the host and the port of the master.
+/// Asks one sentinel for the host and the port of the master.
 async fn ask(
     source: &Source,
     server: ConnectionInfo,
@@ -101,7 +102,7 @@ async fn ask(
     place.filter(|(host, _)| is_host(host)).ok_or_else(|| NoAnswer::unknown_master(described, master))
 }
 
-/// Returns an error if the server reports another role than master.
+/// Asks a server for its role. Returns an error if the role is not that of a master.
 ///
 /// # Cancel safety
 ///

@@ -20,8 +20,8 @@ pub(super) enum Servers {
     Cluster(Arc<Cluster>),
 }
 
-/// The result of a load, which is one answer for each name, and the time of the server. An answer may be an error of
-/// the server.
+/// The result of a load. The list has one answer for each name, and an answer may be an error from the server. The
+/// timestamp is the time of the server.
 pub(super) type Answers = (Vec<Value>, Timestamp);
 
 impl Servers {
@@ -79,7 +79,7 @@ impl Servers {
         }
     }
 
-    /// Returns the names of all records.
+    /// Returns the names of all circuits that have a record.
     ///
     /// # Cancel safety
     ///
@@ -121,8 +121,8 @@ impl Servers {
         }
     }
 
-    /// Returns the connection to one server, for a watch. In a cluster the next value of `attempt` selects the next
-    /// node.
+    /// Returns the connection to one server, for a watch. In a cluster, `attempt` selects the node, and the next number
+    /// selects the next node.
     pub(super) fn watched(&self, attempt: usize) -> Arc<Connection> {
         match self {
             Self::One(connection) => Arc::clone(connection),
@@ -130,8 +130,7 @@ impl Servers {
         }
     }
 
-    /// Converts an answer to the type that its script or command always returns. An answer of another form is an error
-    /// of the kind `Corrupt`.
+    /// Converts an answer to the type `T`. An answer of another form gives an error of the kind `Corrupt`.
     pub(super) fn decode<T: FromRedisValue>(&self, answer: Value) -> Result<T, StoreError> {
         from_redis_value(answer).map_err(|error| {
             let message = format!("redis at {} sent an answer of an unexpected form", self.address());
@@ -174,5 +173,6 @@ fn now(connection: &Connection, time: Value) -> Result<Timestamp, NoAnswer> {
     Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000)))
 }
 
-/// The number of names in a pipeline. All answers of a pipeline are in memory together and need at most 16 MiB.
+/// The largest number of names in a pipeline. All answers of a pipeline are in memory together, and need at most 16
+/// MiB.
 const LOADED_AT_ONCE: usize = 256;

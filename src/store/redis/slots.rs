@@ -9,7 +9,7 @@ use super::address::is_host;
 /// The host and the port of a node.
 pub(super) type Place = (String, u16);
 
-/// Returns the slot of a key. If the key has braces with a text, the slot depends on the text in the first braces only.
+/// Returns the slot of a key. If the first braces in the key enclose a text, only this text determines the slot.
 pub(super) fn slot(key: &str) -> u16 {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
@@ -19,10 +19,11 @@ pub(super) fn slot(key: &str) -> u16 {
     }) % SLOTS
 }
 
-/// The masters of a cluster by the ranges of their slots.
+/// A map from ranges of slots to the masters of a cluster that serve these slots.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    /// The ranges, by their last slot. The value is the first slot of the range, and the node.
+    /// The key is the last slot of a range. The value is the first slot of the range, and the node that serves the
+    /// range.
     ranges: BTreeMap<u16, (u16, T)>,
 }
 
@@ -42,16 +43,15 @@ impl<T: Clone> Slots<T> {
         self.ranges.range(slot..).next().filter(|(_, (first, _))| *first <= slot).map(|(_, (_, node))| node)
     }
 
-    /// Returns the node of each range. A node may have several ranges.
+    /// Returns the node of each range. A node with several ranges is returned several times.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &T> {
         self.ranges.values().map(|(_, node)| node)
     }
 }
 
-/// Returns the ranges of slots in the answer to `CLUSTER SLOTS`, each with its first slot, its last slot and the place
-/// (host and port) of its master. `asked` is the place of the node that answered. The host of `asked` replaces a
-/// missing host, because a node that does not know its own host leaves the host out. Returns `None` if the answer has
-/// another form.
+/// Returns the ranges of slots in the answer to `CLUSTER SLOTS`. Each range has its first slot, its last slot and the
+/// place (host and port) of its master. A node that does not know its own host leaves the host out. The host of
+/// `asked`, the node that answered, is used in this case. Returns `None` if the answer has another form.
 pub(super) fn read(answer: &Value, asked: &Place) -> Option<Vec<(u16, u16, Place)>> {
     let ranges = answer.as_sequence()?.iter().take(usize::from(SLOTS));
     ranges
@@ -65,8 +65,8 @@ pub(super) fn read(answer: &Value, asked: &Place) -> Option<Vec<(u16, u16, Place
         .collect()
 }
 
-/// Returns the number in an answer, or `None` if the number is too large. The crate `redis` would truncate such a
-/// number.
+/// Returns the number in an answer, or `None` if the number is too large for a `u16`. The crate `redis` would truncate
+/// a larger number.
 fn number(value: &Value) -> Option<u16> {
     u16::try_from(of::<i64>(value)?).ok()
 }
@@ -75,11 +75,12 @@ fn of<T: FromRedisValue>(value: &Value) -> Option<T> {
     from_redis_value_ref(value).ok()
 }
 
-/// The redirection by a node that does not serve a key, with the place (host and port) of the node that serves the key.
+/// The redirection from a node that does not serve a key. `place` is the host and the port of the node that serves the
+/// key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Redirection {
     pub(super) place: Place,
-    /// True if only this command must be sent to the other node, because the slot is being moved there.
+    /// True if only the present command must go to the other node, because the slot is still being moved to that node.
     pub(super) asks: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The concurrent execution of several futures inside the task of one operation. The time limit of the operation
-//! therefore covers all of the futures, and dropping the operation drops them.
+//! The concurrent execution of several futures inside the task of one operation. Therefore the time limit of the
+//! operation covers all of the futures, and a dropped operation drops all of the futures.
 
 use std::future::poll_fn;
 use std::ops::ControlFlow;

@@ -1,9 +1,10 @@
-//! The reading of a value, and its etag, which this client and the scripts compute in the same way.
+//! The command that reads the value of a key, and the etag of a value. This client and the scripts compute the same
+//! etag.
 //!
-//! A load reads each key with one `GETRANGE` in a pipeline, and the client computes the etag. A script for each name
-//! would compute the etags on the server, whose single thread serves many instances. `MGET` would read a value of any
-//! length, so a long value of another program would make a load slow and large. A cluster also refuses an `MGET` with
-//! keys of several slots. The table shows the CPU time of Redis 7.0 in µs for each name, in batches of 256 names:
+//! A load reads each key with one `GETRANGE` in a pipeline, and the client computes the etags. Two alternatives are
+//! worse. A script would compute the etags on the server, whose single thread serves many instances. `MGET` would read
+//! values of any length, so a long value from another program would make a load slow. A cluster also refuses an `MGET`
+//! with keys of several slots. The table shows the CPU time of Redis 7.0 in µs for each name, in batches of 256 names:
 //!
 //! | value | script | `GETRANGE` | `MGET` |
 //! |---|--:|--:|--:|
@@ -11,9 +12,10 @@
 //! | 450 B | 4.3 | 0.38 | 0.18 |
 //! | 26 KB | 70 | 11 | 8 |
 //!
-//! The range has one byte more than the longest record, so that a longer value is recognised and never transferred as a
-//! whole. The etag is the SHA-1 of the range. Therefore a value that was edited by hand has an etag too. In earlier
-//! versions of this crate a script computed the etag of the whole value. For a record, both ways give the same etag.
+//! `GETRANGE` reads one byte more than the longest record has. This byte shows that a value is too long, and the rest
+//! of the value is not transferred. The etag is the SHA-1 of the bytes that were read. Therefore a value that was
+//! edited by hand has an etag too. In earlier versions of this crate, a script computed the etag of the whole value.
+//! For a record, the two ways give the same etag.
 //!
 //! The reply to `GETRANGE` is empty if the key is absent, and also if its value is empty. Loads and scripts treat both
 //! cases as no value.
@@ -34,8 +36,8 @@ pub(super) fn load(keys: &Keys, name: &str) -> Cmd {
 }
 
 /// Returns the value in the reply to [`load`]. Returns `None` for an empty reply, which means that the key is absent or
-/// has an empty value. If a value is too long for a record, the reply has only its beginning. Blanks replace this
-/// beginning, so that no reader takes it for a record.
+/// has an empty value. If the value is too long for a record, the reply has only the beginning of the value. Blanks
+/// replace this beginning, so that readers do not decode it as a record.
 pub(super) fn versioned(range: Vec<u8>) -> Option<Versioned> {
     let etag = etag(&range);
     match range.len() {
@@ -45,7 +47,7 @@ pub(super) fn versioned(range: Vec<u8>) -> Option<Versioned> {
     }
 }
 
-/// Returns the etag of a value, or of its beginning if the value is too long. The scripts compute the same etag by
+/// Returns the etag, which is the SHA-1 of `range` in hexadecimal digits. The scripts compute the same etag by
 /// `redis.sha1hex`.
 pub(super) fn etag(range: &[u8]) -> Etag {
     Etag::new(hexadecimal(&Sha1::digest(range)))

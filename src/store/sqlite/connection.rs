@@ -1,14 +1,14 @@
 //! The single connection to the file, which the thread of the store uses for one operation at a time.
 //!
-//! The first operation opens the connection. After any failure except a locked file the connection is closed, and the
-//! next operation opens the file again. The same happens if the path no longer leads to the open file, because the file
-//! was replaced or deleted.
+//! The first operation opens the connection. After any failure except a locked file, the connection is closed, and the
+//! next operation opens the file again. The connection is also closed if the file was replaced or deleted, so that the
+//! path no longer leads to the open file.
 //!
-//! sqlx's pool is not used. A pool can be created only inside a runtime, spawns a task for each returned connection,
-//! and with a single connection would still run only one operation at a time. sqlx runs the statements of a connection
-//! on a thread of its own, and the thread of the store waits for the answers. Therefore a file that hangs blocks at
-//! most three threads: the thread of the store, sqlx's thread for this connection, and sqlx's thread for the connection
-//! of the watch. No thread of a runtime waits for the disk.
+//! The store does not use sqlx's pool. A pool needs a runtime at its creation, and spawns a task for each returned
+//! connection. With a single connection, a pool would still run one operation at a time. sqlx runs the statements of
+//! each connection on a separate thread, and the thread of the store waits for the answers. Therefore a file that hangs
+//! blocks at most three threads: the thread of the store, sqlx's thread for this connection, and sqlx's thread for the
+//! connection of the watch. No thread of a runtime waits for the disk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,7 @@ pub(super) struct Lane {
     disk: DiskThread,
     opened: Mutex<Option<Opened>>,
     warned: Mutex<bool>,
-    /// The limit of the log lines about a replaced file. A script may replace the file again and again, and must not
-    /// fill the log.
+    /// Limits the log lines about a replaced file, because a script could replace the file again and again.
     replaced: Mutex<Lines>,
     clock: MonotonicClock,
 }
@@ -76,14 +75,14 @@ impl Lane {
         &self.path
     }
 
-    /// Runs the work with the connection, after earlier operations. Opens the file if it is not open.
+    /// Runs `work` with the connection, after all earlier operations have ended. Opens the file first if necessary.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl AsyncFnOnce(&mut Entered<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let lane = Arc::clone(self);
         // A statement waits for a lock of another process for at most half of the operation's time limit. Therefore the
-        // operation can still end in time, with an error that names the reason.
+        // operation can still end in time, with an error that names the lock.
         let busy = limit() / 2;
         let work = move || {
             let mut opened = lane.opened.lock();
@@ -104,7 +103,7 @@ impl Lane {
         self.disk.run(work).await
     }
 
-    /// Runs work that does not use the connection of the operations, on the thread of the store.
+    /// Runs `work` on the thread of the store, without the connection of the operations.
     pub(super) async fn run_aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
@@ -112,20 +111,22 @@ impl Lane {
         self.disk.run(work).await
     }
 
-    /// Opens another connection, for the watch. A connection does not notice its own writes, so the watch needs a
-    /// connection that writes nothing. Call this function on the thread of the store only.
+    /// Opens a second connection, for the watch. A connection does not notice its own writes, so the watch needs a
+    /// connection that writes nothing. Call this function only on the thread of the store.
     pub(super) fn aside(&self) -> Result<Opened, StoreError> {
         self.connect().map_err(|error| error.meaning(&self.path))
     }
 
-    /// Opens the file, creates or checks its tables, and warns once of a file that every user may write to.
+    /// Opens the file, and creates or checks its tables. Logs one warning if every user may write to the file or its
+    /// folder.
     fn open(&self) -> Result<Opened, StoreError> {
         let create = self.mode == SchemaMode::Create;
         let opened = self.prepare(create).and_then(|()| {
             let mut opened = self.connect()?;
             block_on(self.ensure(&mut opened.connection, create))?;
-            // The identities (device and inode numbers) are read again, because SQLite may have created the write-ahead
-            // log during the check of the tables. A later replacement of this log must be noticed.
+            // SQLite may have created the write-ahead log during the check of the tables. Therefore the identities
+            // (device and inode numbers) of the files are read again, so that a later replacement of the log is
+            // noticed.
             opened.files = Files::at(&self.path).map_err(|error| self.unusable(&error))?;
             Ok(opened)
         });
@@ -156,8 +157,8 @@ impl Lane {
         Ok(Opened { connection, files: now, busy: BUSY_TIMEOUT })
     }
 
-    /// Creates the folder and an empty file if `create` is true and the file is missing. SQLite gives the mode and the
-    /// owner of this file to its other files.
+    /// Creates the folder and an empty file, if `create` is true and the file is missing. SQLite copies the mode and
+    /// the owner of this file to the log and the index.
     fn prepare(&self, create: bool) -> Result<(), Failed> {
         if create {
             super::files::create(&self.path).map_err(|error| self.unusable(&error))?;
@@ -198,7 +199,7 @@ impl Lane {
             let kind = query("SELECT type FROM pragma_table_list(?1) WHERE schema = 'main'");
             let kind = kind.bind(table.name).fetch_optional(&mut *connection).await?;
             let kind: Option<String> = kind.map(|row| row.try_get(0)).transpose()?;
-            // A view in the place of a table is refused, because a view can be a query without an end.
+            // A view in place of a table is refused, because a query of a view may never end.
             if let Some(kind) = kind.filter(|kind| kind != "table") {
                 let problem = format!("`{}` in {place} is a {kind} and not a table", table.name);
                 return Err(Failed::Store(StoreError::refused(problem)));
@@ -222,16 +223,16 @@ impl fmt::Debug for Lane {
     }
 }
 
-/// An open connection, and the files that it was opened on.
+/// An open connection, and the identities of its files.
 pub(super) struct Opened {
     pub(super) connection: SqliteConnection,
     files: Files,
-    /// The longest time for which a statement waits for a lock of another process.
+    /// The longest time that a statement waits for a lock of another process.
     busy: Duration,
 }
 
 impl Opened {
-    /// Sets the longest time for which a statement waits for a lock of another process.
+    /// Sets the longest time that a statement waits for a lock of another process.
     fn set_busy_timeout(&mut self, busy: Duration) -> Result<(), sqlx::Error> {
         if self.busy != busy {
             let millis = i32::try_from(busy.as_millis()).unwrap_or(i32::MAX);
@@ -256,7 +257,7 @@ impl Opened {
                 self.files = now;
                 true
             }
-            // A link or a pipe in the place of the file is not the open file.
+            // The path now leads to a link or a pipe, which cannot be the open file.
             Err(_) => false,
         }
     }
@@ -274,8 +275,8 @@ impl Entered<'_> {
         &mut opened.expect("`check` closes the connection only with an error, which ends the operation").connection
     }
 
-    /// Returns the result of a statement. After any error except a locked file the connection is closed, so that the
-    /// next operation opens the file again and checks its tables again.
+    /// Returns the result of a statement as a result of the store. After any error except a locked file, this function
+    /// closes the connection. The next operation then opens the file and checks the tables again.
     pub(super) fn check<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         done.map_err(|error| {
             if !is_busy(&error) {
@@ -285,8 +286,7 @@ impl Entered<'_> {
         })
     }
 
-    /// Returns a decoded value, or the error of a value that cannot be decoded. The connection stays open after such an
-    /// error.
+    /// Returns a decoded value, or an error if the value cannot be decoded. The connection stays open in either case.
     pub(super) fn decoded<T>(&self, value: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         value.map_err(|error| meaning(&error, self.path))
     }
@@ -312,8 +312,8 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// Waits on this thread for a future of sqlx, and returns its output. No runtime is needed, because sqlx answers from
-/// the thread of the connection.
+/// Blocks this thread until a future of sqlx completes, and returns the output. No runtime is needed, because the
+/// connection's own thread wakes the future.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -331,10 +331,10 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// The longest time for which a statement waits for a lock of another process while the file is opened.
+/// The longest time that a statement waits for a lock of another process while the file is being opened.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time after which a statement is interrupted, even if the caller sets no deadline.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(60);
-/// The number of instructions of SQLite's virtual machine after which SQLite checks again if the statement should end.
-/// These instructions take less than a millisecond.
+/// The number of instructions of SQLite's virtual machine between two checks if a statement must end. These
+/// instructions take less than a millisecond.
 const STEPS: i32 = 10_000;

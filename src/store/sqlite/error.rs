@@ -1,6 +1,7 @@
-//! The classification of SQLite's errors as transient or lasting, with a sentence that names the file.
+//! The conversion of SQLite's errors into errors of the store. An error of the store has a kind, transient or lasting,
+//! and names the file.
 //!
-//! The result codes of SQLite decide, because the texts of the errors are for people.
+//! SQLite's result code determines the kind. The texts of the errors are for people, and may change.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -49,7 +50,7 @@ pub(super) fn of_disk(error: &io::Error, path: &Path) -> StoreError {
     if lasts { StoreError::refused(problem) } else { StoreError::unavailable(problem) }
 }
 
-/// Returns true if another connection holds the lock.
+/// Returns true if the operation failed because another connection holds the lock.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(code(&**error) & 0xff, BUSY | LOCKED))
 }
@@ -58,11 +59,12 @@ fn code(error: &dyn DatabaseError) -> u32 {
     error.code().and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-/// Returns the kind of a result code, and the words that describe the problem in the error. The low byte of the code is
-/// the error, and the other bytes only add detail.
+/// Returns the kind of error for a result code, and the words that describe the problem to people. Only the low byte of
+/// the code determines the error. The other bytes add detail.
 fn primary(code: u32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
-        // The reader would have to create or repair the log (`-wal`) or its index (`-shm`), and has no right to write.
+        // SQLite must create or repair the log (`-wal`) or its index (`-shm`) before it can read, but this user may not
+        // write.
         READONLY if NEEDS_INDEX.contains(&code) => (
             StoreErrorKind::Refused,
             "cannot be read, because its `-wal` or `-shm` file is missing and this user may not create it; start a \
@@ -71,8 +73,8 @@ fn primary(code: u32) -> (StoreErrorKind, &'static str) {
         INTERRUPT => (StoreErrorKind::Unavailable, "did not answer before the operation was given up"),
         BUSY | LOCKED => (StoreErrorKind::Unavailable, "is locked by another process"),
         PERM | READONLY | AUTH => (StoreErrorKind::Refused, "cannot be written"),
-        // The next three kinds of errors may be transient, because space can be freed, a volume mounted, and the rights
-        // of a folder corrected.
+        // The next three kinds of errors may be transient. Space can be freed, a volume can be mounted, and the rights
+        // of a folder can be corrected.
         FULL => (StoreErrorKind::Unavailable, "does not fit on its disk"),
         CANTOPEN => (StoreErrorKind::Unavailable, "cannot be opened"),
         NOMEM | IOERR | PROTOCOL => (StoreErrorKind::Unavailable, "cannot be read or written"),

@@ -1,7 +1,7 @@
 //! The files of a database, which are the database itself and the files that SQLite keeps beside it.
 //!
-//! This module never opens a file that a connection may have open. On unix, closing any handle of a file releases the
-//! locks that the process holds on that file. Therefore a second handle would break SQLite's locks.
+//! This module never opens a file that a connection may have open. On unix, a process loses all its locks on a file
+//! when it closes any handle of the file. Therefore a second handle would break SQLite's locks.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -20,32 +20,33 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Returns the identities of the files at the path.
+    /// Returns the identities of the files of the database at `path`. A missing file has the identity `None`.
     ///
     /// # Errors
     ///
-    /// If one of the files is a link, a folder, a pipe or a device.
+    /// If one of the files is a link, a folder, a pipe or a device, or cannot be examined.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         regular(&beside(path, "-journal"))?;
         Ok(Self { database: regular(path)?, log: regular(&beside(path, LOG))?, index: regular(&beside(path, INDEX))? })
     }
 
-    /// Returns true if these files have replaced `open`, the files on which a connection was opened. A log that SQLite
-    /// has created since then is no replacement.
+    /// Returns true if `self` are other files than `open`, the files of an open connection. A log that SQLite has
+    /// created since then makes no difference.
     pub(super) fn is_of_another(&self, open: &Self) -> bool {
         !self.has_database_of(open) || open.log.is_some() && self.log != open.log
     }
 
-    /// Returns true if these files and `other` have the same database.
+    /// Returns true if `self` and `other` have the same database file.
     pub(super) fn has_database_of(&self, other: &Self) -> bool {
         self.database == other.database
     }
 
-    /// Renames the old log and the old index, which are in `self`, if `now` has another database, but still has the
-    /// same log or index. Otherwise SQLite would read the changes in the old log into the new database.
+    /// Renames the log and the index of the old database, after a new database has replaced the old database. Otherwise
+    /// SQLite would read the changes in the old log into the new database. `self` has the old files, and `now` has the
+    /// present files.
     ///
-    /// The log is kept under another name, because the log can hold the last changes of the old database. A log that
-    /// another process has created in the meantime has another identity, and keeps its name.
+    /// The log is kept under another name, because it can hold the last changes of the old database. A log that another
+    /// process has created since then has another identity, and keeps its name.
     pub(super) fn set_aside(&self, path: &Path, now: &Self) {
         if now.has_database_of(self) {
             return;
@@ -59,11 +60,11 @@ impl Files {
     }
 }
 
-/// Creates the folder, and an empty database file with the owner and the mode that the folder determines ([`disk`]).
-/// Does nothing if there is a file.
+/// Creates an empty database file, and its folder if necessary. The folder determines the owner and the mode of the
+/// file ([`disk`]). Does nothing if the file exists.
 ///
-/// The file is created and closed under a temporary name, and then linked to its path. Therefore this function has
-/// closed its handle before SQLite can open the file.
+/// The file is created and closed under a temporary name, and then gets its name by a hard link. Therefore this
+/// function has closed its handle before SQLite can open the file.
 pub(super) fn create(path: &Path) -> io::Result<()> {
     disk::create_folder(disk::folder_of(path))?;
     if fs::symlink_metadata(path).is_ok() {

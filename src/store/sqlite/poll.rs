@@ -1,11 +1,11 @@
 //! The watch of a database file, which polls a counter of SQLite five times a second.
 //!
-//! SQLite does not report changes, but counts them. The result of `PRAGMA data_version` on one connection differs after
-//! every commit of another connection. The query costs 6 µs and reads no table. The counter does not show which row has
-//! changed, and counts the commits of an application to its own tables too. Therefore the watch compares the etags
-//! after each change of the counter, so that only the changed records are loaded. A replaced or deleted file is
-//! reported as a gap, so that the instances load the new file and write their states to it. While the file cannot be
-//! read, the watch is interrupted, so that the coordinator polls.
+//! SQLite does not report changes, but counts commits. The result of `PRAGMA data_version` on one connection changes
+//! after every commit of another connection. The query costs 6 µs and reads no table. The counter does not show which
+//! row has changed, and also counts commits to other tables. Therefore the watch compares the etags of all records
+//! after each change of the counter, and only the changed records are loaded. A replaced or deleted file is reported as
+//! a gap. The instances then load the new file and write their states to it. While the file cannot be read, the watch
+//! is interrupted, so that the coordinator polls.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,10 +26,9 @@ use crate::sync::Mutex;
 #[derive(Default)]
 struct Seen {
     opened: Option<Opened>,
-    /// The counter at the last poll. `None` for a new connection, because the counters of two connections cannot be
-    /// compared.
+    /// The counter at the last poll. `None` for a new connection, because each connection has a separate counter.
     version: Option<i64>,
-    /// The etag of each record. `None` if there are more records than can be compared in a short time.
+    /// The etag of each record, by name. `None` if there are more records than [`MOST_COMPARED`].
     etags: Option<BTreeMap<String, Etag>>,
 }
 
@@ -37,7 +36,7 @@ struct Seen {
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
     Nothing,
-    /// The names of changed records. A deleted record has no etag.
+    /// The names and new etags of the changed records. A deleted record has no etag.
     Records(Vec<(String, Option<Etag>)>),
     /// Any record may have changed, because the changed records are unknown.
     All,
@@ -64,11 +63,11 @@ async fn poll(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>, sender: &WatchSender) {
     let mut was_lost = false;
     loop {
         ticks.tick().await;
-        // A query that hangs is given up, so that other operations do not wait for it.
+        // After this time a query that hangs is given up, so that other operations do not wait for the query.
         let looked = answer_within(STORE_TIMEOUT, look(lane, seen)).await;
         let is_lost = looked.is_err();
         match looked {
-            // An earlier query that was given up may still have stored the new counter and the new etags in `seen`. The
+            // An earlier query was given up, but may have stored the new counter and the new etags in `seen`. The
             // present query then misses these changes, so a gap is reported.
             Ok(_) if was_lost => sender.gap(),
             Ok(Change::Nothing) => {}
@@ -84,8 +83,8 @@ async fn poll(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>, sender: &WatchSender) {
     }
 }
 
-/// Queries the counter, and the etags if the counter has changed or if the file was opened again. Returns the changes
-/// since the last query.
+/// Queries the counter, and returns the changes since the last query. Compares the etags only if the counter has
+/// changed or the file was opened again.
 async fn look(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>) -> Result<Change, StoreError> {
     let (at, seen) = (Arc::clone(lane), Arc::clone(seen));
     lane.run_aside(move || {
@@ -102,7 +101,8 @@ async fn look(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>) -> Result<Change, Store
             if version.replace(now) == Some(now) {
                 return Ok(Change::Nothing);
             }
-            // A commit between the two queries changes the counter again, so that no change is missed.
+            // A commit between the query of the counter and the query of the etags changes the counter again. Therefore
+            // no change is missed.
             let before = std::mem::replace(etags, read_etags(&mut open.connection).await?);
             Ok(before.zip(etags.as_ref()).map_or(Change::All, |(before, after)| compare(before, after)))
         });
@@ -138,8 +138,7 @@ fn compare(mut before: BTreeMap<String, Etag>, after: &BTreeMap<String, Etag>) -
     if changed.is_empty() { Change::Nothing } else { Change::Records(changed) }
 }
 
-/// The largest number of records whose etags are compared. A comparison of more records would keep other operations
-/// waiting.
+/// The largest number of records whose etags are compared. A longer comparison would delay other operations.
 const MOST_COMPARED: usize = 20_000;
 const _: () = assert!(MOST_COMPARED + 1 == 20_001, "`ETAGS` has the same limit");
 

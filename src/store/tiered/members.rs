@@ -1,11 +1,11 @@
-//! The records of the members of fleets, which are in the fast tier only.
+//! The records that list the members of fleets. Only the fast tier has these records.
 //!
-//! The members matter only while they are live, so the durable tier need not keep them. Otherwise the heartbeats of the
-//! instances would be most of the writes of the durable tier.
+//! A member matters only while it is live, so the loss of these records does no lasting harm. In the durable tier, the
+//! heartbeats of the instances would be most of the writes.
 //!
-//! The durable tier does not replace a fast tier that fails. Otherwise, if one instance alone lost the fast tier, this
-//! instance would find no other members in the durable tier, and its own vote would be enough to open a circuit.
-//! Therefore the operation fails, and the number of members is unknown.
+//! If the fast tier fails, an operation on the members fails too, and the number of members is unknown. The durable
+//! tier must not answer instead. If only one instance lost its connection to the fast tier, this instance would find no
+//! other members in the durable tier, and its own vote would be enough to open a circuit.
 
 use super::Tiers;
 use super::settle::fast_limit;

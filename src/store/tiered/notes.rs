@@ -19,49 +19,49 @@ pub(super) struct Notes(BTreeMap<String, Note>);
 
 /// The note on one name, with the known content of both tiers and the time of the next comparison.
 ///
-/// Operations on one name overlap. Therefore an answer changes the note only if the answer is not older than the
-/// version in the note. Otherwise an old answer could cancel the comparison that must still copy a newer version.
+/// Several operations on one name can run at the same time, so an answer can be older than the note. An old answer does
+/// not change the note. Otherwise the old answer could cancel the comparison that must still copy a newer version.
 #[derive(Debug, Default)]
 pub(super) struct Note {
-    /// The newest known version in the fast tier. `None` if no version is known.
+    /// The etag of the newest known version in the fast tier. `None` if no version is known.
     seen: Option<Etag>,
-    /// The time at which `seen` changed last. An operation that began earlier may have an older version.
+    /// The time of the last change of `seen`. An operation that began before this time may have an older version.
     noted: Option<Tick>,
-    /// A hash of the part of the durable record that must survive a loss of the fast tier ([`settled`]).
+    /// A hash of the settled part of the durable record, which must survive a loss of the fast tier ([`settled`]).
     settled: Option<u64>,
-    /// The time of the durable tier's last answer for this name.
+    /// The time of the last answer of the durable tier for this name.
     queried: Option<Tick>,
-    /// True if the durable tier had a record at its last answer. Then each load that finds no record in the fast tier
-    /// queries the durable tier, until the fast tier has the record too.
+    /// True if the last answer of the durable tier had a record. Each load that finds no record in the fast tier then
+    /// queries the durable tier.
     is_durable: bool,
-    /// The time at which the fast tier last had all changes of the durable tier.
+    /// The last time at which the fast tier was known to have all changes of the durable tier.
     compared: Option<Tick>,
-    /// The time at which both tiers last had the same record.
+    /// The last time at which the two tiers were known to have the same record.
     synced: Option<Tick>,
     /// The time at which the tiers must be compared. `None` if there is no reason to compare them.
     due: Option<Tick>,
-    /// The time at which a tier last refused the record. The record is not offered to that tier again for a while,
-    /// except by a new write.
+    /// The time of the last refusal of the record by a tier. For the time [`CHECK_AFTER`], only a new write offers the
+    /// record to the tiers again.
     refused: Option<Tick>,
 }
 
-/// A version in the fast tier, with the facts that show if the version is newer than another version.
+/// A version of a record in the fast tier. The fields show if this version is newer than the version in the note.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Version<'a> {
     pub(super) etag: &'a Etag,
-    /// The version that this version has replaced, if the writer knows it.
+    /// The etag of the version that this version has replaced, if the writer knows that etag.
     pub(super) replaced: Option<&'a Etag>,
-    /// The start of the operation that loaded or wrote the version.
+    /// The time at which the operation that loaded or wrote the version began.
     pub(super) began: Tick,
 }
 
 impl Notes {
-    /// The largest number of notes. If a name has no note, only the writer of a change copies the change to the durable
-    /// tier, and the tiers are never compared for this name.
+    /// The largest number of notes. For a name without a note, the tiers are never compared. Only the writer of a
+    /// change copies the change to the durable tier.
     pub(super) const MOST: usize = 20_000;
 
-    /// Returns the note on a name. If there is no room, all notes are dropped for which no comparison is due. Returns
-    /// `None` if there is still no room.
+    /// Returns the note on a name, and creates the note if necessary. If there is no room, first drops all notes
+    /// without a planned comparison. Returns `None` if there is still no room.
     pub(super) fn on(&mut self, name: &str) -> Option<&mut Note> {
         if !self.0.contains_key(name) {
             if self.0.len() >= Self::MOST {
@@ -88,9 +88,9 @@ impl Note {
         if self.has(version.etag) || !self.take(version, now) {
             return;
         }
-        // The writer itself copies the record to the durable tier. If only counts have changed, no comparison of the
-        // tiers is needed. A settled change causes a later comparison, because its writer may have died between the two
-        // writes.
+        // The writer of a change also writes to the durable tier, but may have died before that write. Therefore a
+        // change that must survive a loss of the fast tier causes a comparison later. A change of counts alone causes
+        // no comparison.
         if let Some(found) = settled(record)
             && self.settled != Some(found)
         {
@@ -103,8 +103,8 @@ impl Note {
         self.seen.as_ref() == Some(etag)
     }
 
-    /// Makes a version the newest known version. Changes nothing and returns false if another known version may be
-    /// newer.
+    /// Stores a version as the newest known version. If the version in the note may be newer, changes nothing and
+    /// returns false.
     fn take(&mut self, version: Version<'_>, now: Tick) -> bool {
         if self.has(version.etag) {
             return true;
@@ -117,15 +117,14 @@ impl Note {
         true
     }
 
-    /// Returns true if the fast tier had all changes of the durable tier before a load began. A load that began earlier
-    /// may have read the fast tier before the comparison wrote to it.
+    /// Returns true if the tiers were compared before the load that began at `began`. A load that began before the
+    /// comparison may lack the changes of the durable tier.
     pub(super) fn was_compared_before(&self, began: Tick) -> bool {
         self.compared.is_some_and(|compared| compared <= began)
     }
 
-    /// Returns true if a load must also read the durable tier, because the tiers were not compared before the load
-    /// began. The process may restore its circuits from any of its first loads, so these loads need the changes of both
-    /// tiers.
+    /// Returns true if the load that began at `began` must also read the durable tier. The first loads of a process
+    /// need the changes of both tiers, because the process restores its circuits from these loads.
     pub(super) fn is_uncompared(&self, record: &CircuitRecord, began: Tick) -> bool {
         !self.was_compared_before(began) && settled(record).is_some()
     }
@@ -135,13 +134,13 @@ impl Note {
     pub(super) fn wrote(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) -> bool {
         (self.seen, self.noted, self.refused) = (Some(etag.clone()), Some(now), None);
         let Some(found) = settled(record) else { return false };
-        // If only counts have changed, the durable tier gets them once a minute.
+        // The durable tier gets changes of counts alone once a minute.
         let fresh = self.synced.filter(|_| self.settled == Some(found));
         self.compare_by(fresh.map_or(now, |synced| synced.saturating_add(EVIDENCE_EVERY)));
         self.is_due(now)
     }
 
-    /// Remembers that this process wrote to the durable tier alone. Until the fast tier has the change too, each load
+    /// Remembers that this process wrote only to the durable tier. Until the fast tier has the change too, each load
     /// merges the records of both tiers.
     pub(super) fn wrote_durable(&mut self, now: Tick) {
         *self = Self { noted: Some(now), due: Some(now), ..Self::default() };
@@ -151,8 +150,8 @@ impl Note {
     /// Remembers that a load has found no record in the fast tier. Returns true if the durable tier must be queried.
     pub(super) fn missed(&mut self, began: Tick, now: Tick) -> bool {
         let is_old = self.noted.is_some_and(|noted| began <= noted);
-        // A record that was seen earlier has been lost, so the durable tier is queried at once. A name that never had a
-        // record is queried only from time to time.
+        // If this record was seen in the fast tier earlier, the fast tier has lost the record, and the durable tier is
+        // queried at once. For other names, the durable tier is queried only from time to time.
         let lost = !is_old && self.seen.take().is_some();
         if lost {
             self.due = None;
@@ -160,8 +159,8 @@ impl Note {
         lost || self.may_query(now)
     }
 
-    /// Returns true if the durable tier may be queried for this name: either this tier had a record at the last query,
-    /// or the last query is old enough.
+    /// Returns true if the durable tier may be queried for this name now. If the durable tier had no record at the last
+    /// query, the next query is a minute later.
     pub(super) fn may_query(&self, now: Tick) -> bool {
         self.is_durable || self.queried.is_none_or(|queried| now >= queried.saturating_add(QUERY_EVERY))
     }
@@ -201,7 +200,8 @@ impl Note {
         self.compare_by(now);
     }
 
-    /// Returns true if no tier has refused the record a short time ago.
+    /// Returns true if the record may be offered to the tiers. Returns false for the time [`CHECK_AFTER`] after a
+    /// refusal.
     pub(super) fn may_try(&self, now: Tick) -> bool {
         self.refused.is_none_or(|refused| now >= refused.saturating_add(CHECK_AFTER))
     }
@@ -216,10 +216,9 @@ impl Note {
     }
 }
 
-/// Returns a hash of the content that must outlive the fast tier, which is the published state, the last act, and the
-/// state of each instance. Returns `None` if the record has no transition, no act and no instance, because then nothing
-/// must outlive the fast tier. Also returns `None` for the members of a fleet, because their record stays in the fast
-/// tier.
+/// Returns a hash of the content that must survive a loss of the fast tier. This content is the published state, the
+/// last act, and the state of each instance. Returns `None` for a record without a transition, an act and an instance.
+/// Also returns `None` for the members of a fleet, whose record is only in the fast tier.
 fn settled(record: &CircuitRecord) -> Option<u64> {
     if is_reserved(&record.service) {
         return None;
@@ -238,11 +237,10 @@ fn settled(record: &CircuitRecord) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// The interval at which counts reach the durable tier.
+/// The interval at which changes of counts alone are copied to the durable tier.
 const EVIDENCE_EVERY: Duration = Duration::from_secs(60);
-/// The time after which a change of another writer is looked up in the durable tier, because that writer may have died
-/// between its writes to the two tiers. Also the time after which a record is offered again to a tier that has refused
-/// it.
+/// The delay between a change of another writer and a comparison of the tiers. The writer may have died before it wrote
+/// to the durable tier. A record that a tier has refused is offered to this tier again after the same time.
 const CHECK_AFTER: Duration = Duration::from_secs(20);
-/// The interval at which a name that neither tier has is looked up in the durable tier.
+/// The interval at which the durable tier is queried for a name of which neither tier has a record.
 const QUERY_EVERY: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
-//! The loads, which complete the answer of the fast tier with the changes that only the durable tier has.
+//! The loads. A load takes the answer of the fast tier, and adds the changes that only the durable tier has.
 //!
-//! The durable tier is read once for all missing names and all comparisons of a load. If the durable tier fails, the
-//! load fails only if the fast tier may have been flushed.
+//! One read of the durable tier serves all missing names and all comparisons of a load. If this read fails, the load
+//! fails only if the fast tier may have lost its records.
 
 use super::Tiers;
 use super::settle::{Copy, durable_limit};
@@ -14,7 +14,7 @@ use crate::store::{Loaded, Store, StoreError, Versioned};
 /// A name that a load must also look up in the durable tier.
 #[derive(Debug)]
 struct Wanted {
-    /// The index of the name in the names of the load.
+    /// The index of the name in the list of names to load.
     at: usize,
     /// The record in the fast tier. `None` if the fast tier has no record.
     copy: Option<Copy>,
@@ -45,7 +45,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
                 let known = |wanted: &Wanted| self.note(&names[wanted.at], |note| note.was_queried()).unwrap_or(true);
                 return if wanted.iter().all(known) { Ok(loaded) } else { Err(error) };
             }
-            // The load succeeds with the changes of the fast tier alone, and the comparisons stay due.
+            // The load succeeds with the answer of the fast tier alone. A later load tries the comparisons again.
             Err(_) => return Ok(loaded),
         };
         let now = loaded.now.max(answer.now);
@@ -54,9 +54,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             let here = self.clock.now();
             match (copy, &mut loaded.entries[at]) {
                 (Some(copy), Some(fast)) => {
-                    // A process restores its circuits from its first loads. The fast tier may have old data, if it has
-                    // returned after a failure and no process has compared the tiers since. Therefore the answer gets
-                    // the changes of both tiers.
+                    // `is_same` adds the changes of the durable tier to the answer. A process restores its circuits
+                    // from its first loads, and a fast tier that has recovered from a failure may have old records.
                     if is_same(&copy, fast, durable.as_ref(), now) {
                         self.note(&copy.name, |note| note.synced(copy.version(), &copy.record, here));
                     } else if self.note(&copy.name, |note| note.may_try(here)).unwrap_or(true) {
@@ -71,7 +70,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             }
         }
         self.put_back(found, loaded.now).await;
-        // The load and its comparisons together must end within the limit of the operation.
+        // The load and its comparisons together must end within the time limit of the operation.
         let left = (limit() / 5 * 4).saturating_sub(self.clock.now().saturating_since(began));
         self.settle_all(differ, answer.now, left).await;
         Ok(loaded)
@@ -130,8 +129,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     }
 }
 
-/// Adds the changes of the durable tier to a value of the fast tier. The value keeps its etag, so that the next write
-/// replaces the version in the fast tier. Returns true if both tiers have the same record.
+/// Merges the record of the durable tier into `fast`, the value of the fast tier. The value keeps its etag, because the
+/// next write replaces the version in the fast tier. Returns true if the two tiers already have the same record.
 fn is_same(copy: &Copy, fast: &mut Versioned, durable: Option<&Versioned>, now: Timestamp) -> bool {
     let durable = durable.and_then(|durable| CircuitRecord::decode(&copy.name, &durable.bytes, now).ok());
     let Some(durable) = durable else { return false };

@@ -1,7 +1,7 @@
 //! The synchronisation of the tiers, in which each tier gets the changes that only the other tier has.
 //!
-//! Both copies are merged by `join`. Therefore it does not matter which tier is newer, and a repetition after a failure
-//! is harmless.
+//! `join` merges the records of the two tiers, and keeps the changes of each record. Therefore it does not matter which
+//! tier is newer, and a repetition after a failure is harmless.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use crate::record::{CircuitRecord, Timestamp, join};
 use crate::store::time_limit::limit;
 use crate::store::{Etag, Hint, Store, StoreError, Versioned, Write, Written};
 
-/// The decoded record of one name, which the fast tier has, or gets from the durable tier.
+/// A decoded record from the fast tier, or from the durable tier if the record will be copied to the fast tier.
 #[derive(Debug)]
 pub(super) struct Copy {
     pub(super) name: String,
     pub(super) record: CircuitRecord,
     pub(super) kept: Versioned,
-    /// The time for which a store with expiry must keep the record.
+    /// The TTL of the record, for a tier that deletes expired records.
     pub(super) ttl: Option<Duration>,
-    /// The hint of the write that made the copy. [`Hint::Any`] for a copy that was loaded, because its changes are
-    /// unknown.
+    /// The hint of the write from which the copy comes. [`Hint::Any`] for a loaded copy, because the changes in the
+    /// copy are unknown.
     pub(super) hint: Hint,
-    /// The start of the operation that loaded or wrote the record.
+    /// The time at which the load or the write of the record began.
     pub(super) began: Tick,
 }
 
 impl Copy {
-    /// Decodes a value. Returns `None` if the value is no record.
+    /// Decodes a value. Returns `None` if the value is not a valid record.
     pub(super) fn read(name: &str, kept: &Versioned, now: Timestamp, began: Tick) -> Option<Self> {
         let record = CircuitRecord::decode(name, &kept.bytes, now).ok()?;
         let ttl = ttl(&record, now);
@@ -66,7 +66,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         self.durable.answers() && matches!(tokio::time::timeout(within, settling).await, Ok(Ok(true)))
     }
 
-    /// Synchronises each record with the value that the durable tier has for its name, within a time limit.
+    /// Synchronises each record in `copies` with its value in the durable tier. Stops at the time limit `within`.
     pub(super) async fn settle_all(&self, copies: Vec<(Copy, Option<Versioned>)>, now: Timestamp, within: Duration) {
         if within.is_zero() {
             return;
@@ -74,8 +74,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         let began = self.clock.now();
         let each = async {
             for (copy, current) in copies {
-                // No operation begins after half of the time, because an operation that the time limit ends would count
-                // as a failure of the tier. The next load continues with the other records.
+                // An operation that is cut off by the time limit counts as a failure of the tier. Therefore no
+                // operation begins after half of the time. The next load continues with the other records.
                 let is_late = self.clock.now().saturating_since(began) > within / 2;
                 if is_late || self.sync(&copy, current, now).await.is_err() {
                     return;
@@ -86,8 +86,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     }
 
     /// Copies the missing changes of one name between the tiers. `current` is the value of the durable tier. Returns
-    /// true if the durable tier has the changes of the fast tier. The refusal of a record by the durable tier is no
-    /// error, because one refused record must not hold up other records.
+    /// true if the durable tier has the changes of the fast tier. If the durable tier refuses the record, returns false
+    /// and no error, so that the caller continues with other records.
     async fn sync(&self, copy: &Copy, mut current: Option<Versioned>, now: Timestamp) -> Result<bool, StoreError> {
         for _ in 0..TRIES {
             let theirs = current.as_ref().and_then(|kept| CircuitRecord::decode(&copy.name, &kept.bytes, now).ok());
@@ -129,11 +129,12 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         Ok(false)
     }
 
-    /// Ends the synchronisation of a name. Writes the joined record to the fast tier if the fast tier lacks some of its
-    /// changes. `is_durable` is false if the durable tier has refused the joined record.
+    /// Completes the synchronisation of a name, and remembers the result. If the fast tier lacks changes of the joined
+    /// record, first writes the joined record to the fast tier. `is_durable` is false if the durable tier has refused
+    /// the joined record.
     ///
-    /// The tiers count as compared only after that write, because a load at the same time may read the old content of
-    /// the fast tier.
+    /// The note is changed only after that write, because a load during the write may read the old record of the fast
+    /// tier.
     async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp, is_durable: bool) {
         let Some(etag) = self.complete_fast(copy, joined, now).await else { return };
         let version = Version { etag: &etag, replaced: Some(&copy.kept.etag), began: copy.began };
@@ -147,9 +148,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         });
     }
 
-    /// Writes the joined record to the fast tier if the fast tier lacks some of its changes. Returns the version that
-    /// the fast tier then has. Returns `None` if another writer was faster, or the tier failed or refused the record,
-    /// so that the next load compares again. The tier logs its failure.
+    /// Writes the joined record to the fast tier if the fast tier lacks changes of this record. Returns the etag of the
+    /// version that the fast tier then has. Returns `None` if the write has failed, was refused, or was in conflict
+    /// with another write. The next load then compares the tiers again.
     async fn complete_fast(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) -> Option<Etag> {
         if *joined == copy.record || !joined.is_writable() {
             return Some(copy.kept.etag.clone());
@@ -174,8 +175,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         }
     }
 
-    /// Remembers that the fast tier did not store a record. Returns true if the tier has answered and refuses only this
-    /// record, so that other records can be written.
+    /// Checks if the error is the refusal of one record by the fast tier. If so, remembers the refusal and returns
+    /// true, because other records can still be written. Otherwise returns false.
     fn note_refusal(&self, name: &str, error: &StoreError) -> bool {
         let is_refused = error.kind().is_lasting();
         if is_refused {
@@ -184,8 +185,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         is_refused
     }
 
-    /// Copies records to the fast tier that only the durable tier has. A failure is ignored, because a later load
-    /// repeats the copy.
+    /// Copies records that only the durable tier has to the fast tier. Ignores failures, because a later load repeats
+    /// the copy.
     pub(super) async fn put_back(&self, found: Vec<(&String, Versioned)>, now: Timestamp) {
         let within = limit() / 8;
         let began = self.clock.now();
@@ -221,7 +222,7 @@ fn encode(record: &CircuitRecord) -> Result<Vec<u8>, StoreError> {
     record.encode().map_err(|problem| StoreError::refused(problem.to_string()))
 }
 
-/// Returns the TTL of a record, by the default TTLs of a registry.
+/// Returns the TTL that a registry with default settings gives to the record.
 fn ttl(record: &CircuitRecord, now: Timestamp) -> Option<Duration> {
     let Ttl { open, other } = Ttl::default();
     record.ttl(open, other, now)
@@ -233,12 +234,12 @@ pub(super) fn fast_limit() -> Duration {
     limit() / 5
 }
 
-/// Returns the time limit for an answer of the durable tier. Together with the limit of the fast tier, it must fit into
-/// the limit of the operation.
+/// Returns the time limit for an answer of the durable tier. The sum of this limit and the limit of the fast tier is
+/// below the limit of the operation.
 pub(super) fn durable_limit() -> Duration {
     limit() / 5 * 3
 }
 
-/// The number of attempts to write the record of one name. If all of them conflict, a later load repeats the
+/// The number of attempts to write one record. If each attempt ends in a conflict, a later load repeats the
 /// synchronisation.
 const TRIES: u32 = 4;

@@ -1,6 +1,6 @@
 //! One of the two stores, with a time limit, metrics, log lines, and a pause after each failure.
 //!
-//! The pause is needed because a store that hangs would otherwise cost each operation its whole time limit.
+//! Without the pause, each operation on a store that hangs would wait for its whole time limit.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl<S: Store> Tier<S> {
         self.store.kind()
     }
 
-    /// Returns true if the store has not failed, or if the pause after its failure is over.
+    /// Returns true if the store may be used now. The result is false only during the pause after a failure.
     pub(super) fn answers(&self) -> bool {
         self.health.lock().may_ask(self.clock.now())
     }
@@ -55,15 +55,16 @@ impl<S: Store> Tier<S> {
 }
 
 impl<S> Tier<S> {
-    /// Counts the end of an operation, and logs a failure or a recovery after the release of the lock.
+    /// Records the result of an operation in the metrics and in the health of the tier. Logs a failure or a recovery
+    /// after the lock was released.
     fn ended(&self, operation: &'static str, began: Tick, error: Option<&StoreError>, kind: &'static str) {
         let now = self.clock.now();
         let result = error.map_or("ok", |error| error.kind().as_str());
         telemetry::store::operation(kind, operation, result, now.saturating_since(began));
         let mut health = self.health.lock();
         let Some(error) = error else {
-            // A success does not reset the limit of the log lines. Otherwise a tier that fails half the time would fill
-            // the log.
+            // A success does not reset the limit of the log lines. Otherwise a tier that fails every second time would
+            // fill the log.
             let recovered = health.succeeded();
             drop(health);
             if let Some(failures) = recovered {
@@ -95,7 +96,7 @@ impl<S> Tier<S> {
     }
 }
 
-/// An operation under way. If it is dropped before its end, it counts as a failure.
+/// An operation under way. An operation that is dropped before its end counts as a failure of the tier.
 struct Running<'a, S: Store> {
     tier: &'a Tier<S>,
     operation: &'static str,
@@ -118,13 +119,14 @@ impl<S: Store> Drop for Running<'_, S> {
     }
 }
 
-/// The operations whose refusal concerns all records, because these operations send no record that could be the cause.
+/// The operations that send no record. If the tier refuses one of these operations, no single record is the cause, so
+/// the tier gets a pause.
 const CONCERN_ALL: [&str; 3] = ["load", "list", "watch"];
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Returns the etag that users of the tiered store see, which is the prefix `f:`, `c:` or `d:` and the etag of one
-/// tier. The prefix names the tier, because an etag of one tier means nothing to the other tier.
+/// Adds the prefix `f:`, `c:` or `d:` to an etag of one tier, and returns the etag for users of the tiered store. The
+/// prefix names the tier, because an etag of one tier means nothing to the other tier.
 pub(super) fn tag(tier: char, etag: &Etag) -> Etag {
     Etag::new(format!("{tier}:{}", etag.as_str()))
 }
@@ -145,7 +147,7 @@ pub(super) fn is_cached(etag: &Etag) -> bool {
 
 pub(super) const FAST: char = 'f';
 pub(super) const DURABLE: char = 'd';
-/// The tag of a version that a write has put into the fast tier, although the durable tier should have it too.
+/// The prefix for a version in the fast tier that the durable tier should have too, but lacks.
 pub(super) const CACHED: char = 'c';
 
 pub(super) fn of_fast(event: WatchEvent) -> WatchEvent {

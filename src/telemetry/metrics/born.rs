@@ -1,4 +1,4 @@
-//! Counters that are registered at 0 before their first event, with the list of transitions that open a circuit.
+//! Counters that are registered at 0 before their first event, and the list of transitions that open a circuit.
 //!
 //! A query for the increase of a counter does not see the event that creates the series. Therefore every counter with
 //! labels that are known in advance begins at 0. The counter of each transition to open or forced open begins at 0,
@@ -8,7 +8,8 @@ use metrics::Counter;
 
 use super::rare::Series;
 
-/// Increments a new counter by 0 and returns the counter. The increment shows an exporter that the series is not idle.
+/// Increments a new counter by 0 and returns the counter. The increment keeps an exporter from dropping the series as
+/// idle.
 pub(super) fn counter(counter: Counter) -> Counter {
     counter.increment(0);
     counter
@@ -23,10 +24,10 @@ pub(super) fn transitions(label: &str) {
     }
 }
 
-/// The edges of the table in `circuit.rs` that lead to open or forced open, each as the old standing (state or mode),
-/// the new standing and the reasons. A restore can lead from every standing to open or forced open. The adoption of a
-/// state of other instances keeps the mode, so such an adoption leads from closed, half-open or open to open, or from
-/// forced open to forced open.
+/// The transitions to open or forced open in the table of `circuit.rs`. Each entry has the old standing (state or
+/// mode), the new standing and the possible reasons. The reason `restored` is possible from every standing. The reasons
+/// `followed` and `fleet` keep the mode. Therefore they lead to open only from closed, half-open or open, and to forced
+/// open only from forced open.
 const OPENINGS: &[(&str, &str, &[&str])] = &[
     (
         "closed",

@@ -1,7 +1,7 @@
 //! The help texts of all metrics (`# HELP`), which are registered once for each recorder.
 //!
 //! A recorder may keep each registered text until its first scrape. If each new circuit registered the texts, the
-//! memory of the recorder would have no bound.
+//! memory of the recorder could grow without a limit.
 
 use std::sync::{Arc, LazyLock, Weak};
 

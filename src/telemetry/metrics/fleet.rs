@@ -1,8 +1,8 @@
-//! The metrics of fleets: the decision, the votes, the probes and the declined openings of a circuit.
+//! The metrics of fleets, which are the decision, the votes, the probes and the declined openings of a circuit.
 //!
-//! A circuit gets these series with the first decision of its fleet ([`FleetBrief`]), because each circuit without a
-//! fleet would have a dozen useless series otherwise. The series are registered on every use and on every refresh.
-//! Circuits that share a label have only the counters, because their gauges would overwrite each other.
+//! A circuit gets these series with the first decision of its fleet ([`FleetBrief`]). Otherwise each circuit without a
+//! fleet would have a dozen useless series. The series are registered on every use and on every refresh. Circuits that
+//! share a label have only the counters, because they would overwrite each other's gauges.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ impl MetricsObserver {
         self.has_fleet.store(true, Relaxed);
         if under.pool.is_none() {
             // An exchange that changes nothing is used instead of a load. AcqRel: pairs with the exchange in `go`. If
-            // the exchange in `go` is later, its thread sees the flag and sets the gauges to 0. If the exchange in `go`
-            // is earlier, this exchange finds that the circuit has left its registry.
+            // the exchange in `go` is later, the thread in `go` sees the flag and sets the gauges to 0. If the exchange
+            // in `go` is earlier, this exchange finds that the circuit has left its registry.
             if Last(self.last.fetch_or(0, AcqRel)).is_gone() {
                 return;
             }
             show(under.label, Some(brief));
-            // The circuit may have left its registry while the gauges were set.
+            // If the circuit has left its registry meanwhile, the gauges become 0.
             if self.is_gone() {
                 show(under.label, None);
             }

@@ -1,9 +1,10 @@
-//! The observer of the metrics of a group, which are the suppressed openings of a circuit and the share of the group's
-//! circuits that have left the closed state.
+//! The observer for the metrics of a group. The metrics are the suppressed openings of each circuit, and the share of
+//! the group's circuits that have left the closed state.
 //!
-//! Only a circuit in a group has this observer, so that other circuits have none of these series and take no memory for
-//! them. The share belongs to the group and not to the circuit, so that each member sets the same gauge. A member reads
-//! the numbers again after it has set the gauge, so that the newest numbers are set last.
+//! Only circuits in a group have this observer, so that other circuits have no such series and need no memory for the
+//! observer. All circuits of a group set the same gauge of the share. After an observer has set the gauge, it reads the
+//! numbers again. If the numbers have changed, the observer sets the gauge again, so that the newest numbers are set
+//! last.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::telemetry::Label;
 #[derive(Debug)]
 pub(in crate::telemetry) struct GroupObserver {
     group: Group,
-    /// The label of a keyed circuit, which other circuits can share.
+    /// The label of the circuit, if the circuit is keyed. Other circuits can share this label.
     label: Option<Arc<Label>>,
     /// The number of suppressed openings that the counter already includes.
     counted: AtomicU64,
@@ -29,8 +30,8 @@ impl GroupObserver {
         Self { group: group.clone(), label: label.cloned(), counted: AtomicU64::new(0) }
     }
 
-    /// Counts the suppressed openings that are not counted yet. `total` is the number of all suppressed openings since
-    /// the circuit was created.
+    /// Adds the new suppressed openings to the counter. `total` is the number of all suppressed openings since the
+    /// circuit was created.
     fn count(&self, circuit: &str, total: u64) {
         // Relaxed: the exchange only decides which thread increments the counter, and publishes nothing.
         let counted = self.counted.fetch_max(total, Relaxed);
@@ -48,7 +49,7 @@ impl GroupObserver {
             if shown == Some(now) {
                 return;
             }
-            // The divisor is at least 1, because a group can be without circuits.
+            // A group can be empty, so the divisor is at least 1.
             let ratio = f64::from(open) / f64::from(members.max(1));
             gauge!(GROUP_OPEN, "group" => self.group.shared_name()).set(ratio);
             shown = Some(now);

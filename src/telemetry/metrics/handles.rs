@@ -2,7 +2,8 @@
 //! are in `metrics.rs`.
 //!
 //! The functions register a gauge on every use, so that a gauge is never set through the handle of an earlier recorder.
-//! There is one exception. A failed call sets the gauge of failures through a handle that is kept for its recorder.
+//! The only exception is the gauge of failures. Its handle is kept for each recorder, because every failed call sets
+//! this gauge.
 
 use std::sync::{Arc, OnceLock};
 
@@ -54,7 +55,7 @@ pub(super) struct Others {
     pub(super) failure: Counter,
     pub(super) ignored: Counter,
     pub(super) cancelled: Counter,
-    /// The counters of failures by their kinds, in the order of `KINDS`.
+    /// The counters of failures, one for each kind, in the order of `KINDS`.
     kinds: [Counter; KINDS.len()],
     /// The gauge of the failures in the last minute. `None` for a shared label, because circuits with one label would
     /// overwrite each other's gauge.
@@ -67,8 +68,8 @@ pub(super) struct Others {
     pub(super) stale: Counter,
     answered: Counter,
     answer_failed: Counter,
-    /// The histograms of the durations of calls. They are kept from the first measured call, because many circuits
-    /// measure no call.
+    /// The histograms of the durations of calls. They are registered at the first measured call and then kept, because
+    /// many circuits measure no call.
     durations: OnceLock<Box<Durations>>,
 }
 
@@ -151,8 +152,8 @@ impl Durations {
     }
 }
 
-/// Returns the value of `place`, and registers a missing value first. The value is registered outside of `get_or_init`,
-/// so that no other thread waits while the recorder registers.
+/// Returns the value in `place`. If there is no value, first registers the value. This happens outside of
+/// `get_or_init`, so that no other thread waits while the recorder registers.
 fn get_or_register<T>(place: &OnceLock<Box<T>>, register: impl FnOnce() -> T) -> &T {
     place.get().unwrap_or_else(|| {
         let registered = Box::new(register());
@@ -173,8 +174,8 @@ pub(super) fn show_failures(circuit: &str, score: f64) {
     gauge!(FAILURES_1M, "service" => circuit.to_owned()).set(score);
 }
 
-/// Sets the gauges of a shared label to numbers of circuits. `standings` has the number of circuits in each standing
-/// (state or mode), in the order of `STANDINGS`. `tripped` is the number of tripped circuits.
+/// Sets the gauges of a shared label, which show numbers of circuits. `standings` has the number of circuits in each
+/// standing (state or mode), in the order of `STANDINGS`. `tripped` is the number of tripped circuits.
 pub(super) fn show_counts(label: &Arc<str>, standings: [u64; STANDINGS.len()], tripped: u64) {
     // A count wraps below zero if one thread removes a circuit before another thread has added the circuit. Such a
     // count does not fit into 32 bits, and is shown as 0.
@@ -190,17 +191,17 @@ pub(super) fn show_share(circuit: &str, share: f64) {
     gauge!(ADMITTED, "service" => circuit.to_owned()).set(share);
 }
 
-/// Sets the gauge of the calls that hang. The number is exact up to 2^32 calls.
+/// Sets the gauge of hanging calls. The gauge shows at most 2^32 - 1 calls.
 pub(super) fn show_hanging(circuit: &str, hanging: u64) {
     gauge!(HANGING, "service" => circuit.to_owned()).set(f64::from(u32::try_from(hanging).unwrap_or(u32::MAX)));
 }
 
-/// Sets the gauge of the load. An unknown load is NaN, so that a graph has a gap instead of an old value.
+/// Sets the gauge of the system load. An unknown load is NaN, so that a graph has a gap instead of an old value.
 pub(super) fn show_load(circuit: &str, load: f64) {
     gauge!(SYSTEM_LOAD, "service" => circuit.to_owned()).set(load);
 }
 
-/// The kinds of failures for which the handle of a counter is kept. The module `rare` counts the failures of
+/// The kinds of failures that have a counter in [`Others`]. The module `rare` counts the failures of
 /// [named](FailureKind::Named) kinds.
 const KINDS: [FailureKind; 12] = [
     FailureKind::Error,

@@ -11,7 +11,7 @@ use crate::state::HealthResult;
 use crate::sync::Relaxed;
 
 impl MetricsObserver {
-    /// Registers the counters of health probes, because the health probes of the circuit have begun.
+    /// Registers the counters of health probes, when the health probes of the circuit begin.
     pub(super) fn begin_health(&self, under: Under<'_>) {
         // Relaxed: a flag, publishes nothing.
         self.has_health.store(true, Relaxed);

@@ -1,10 +1,11 @@
-//! The metric handles of one label, which are kept between calls. There is one set of handles for each recorder, and
-//! each thread keeps the set of its last use at hand. A refresh replaces the sets, so that dropped series appear again.
+//! The metric handles of one label, which are kept between calls. Each recorder has its own set of handles, and each
+//! thread keeps a copy of the set that the thread used last. A refresh replaces the sets, so that series that the
+//! exporter has dropped appear again.
 //!
-//! An exporter may drop a series that was idle. From then on, the counts of a handle of this series are lost, and the
-//! `metrics` facade has no function that detects this. Therefore a refresh registers all handles anew. A call must not
-//! need a lock to find the new handles. Therefore each thread has a fixed number of places for handles, each with a
-//! version. The thread takes the lock only after a refresh, or if the place has the handles of another label.
+//! An exporter may drop an idle series. Later counts through an old handle of this series are lost, and the `metrics`
+//! facade does not report this loss. Therefore a refresh registers all handles anew. A call must usually find the new
+//! handles without a lock. Therefore each thread has a fixed number of places for copies, and each copy has a version.
+//! The thread takes the lock only after a refresh, or if the place has the handles of another label.
 
 use std::cell::RefCell;
 use std::mem;
@@ -15,7 +16,7 @@ use super::handles::Handles;
 use super::rare::Rare;
 use crate::sync::{Acquire, AtomicU64, Mutex, Relaxed, Release};
 
-/// The handles of one label, a set for each recorder.
+/// The handles of one label, with one set for each recorder.
 #[derive(Debug)]
 pub(super) struct Kept {
     /// The number that identifies this label in the threads' places for handles. No two labels have the same number.
@@ -50,7 +51,8 @@ impl Kept {
         let recorder = recorder();
         let mut act = Some(act);
         let at_hand = AT_HAND.try_with(|places| {
-            // The borrow is shared, because a recorder may call a circuit, and that call borrows the place again.
+            // The borrow is shared, because `act` calls the recorder. If the recorder calls a circuit itself, that call
+            // borrows the place again.
             let Ok(place) = self.place(places).try_borrow() else { return };
             // Acquire: pairs with the Release in `put`, so that a thread that sees a new version takes the new set.
             let version = self.version.load(Acquire);
@@ -60,14 +62,14 @@ impl Kept {
                 act(&at_hand.handles);
             }
         });
-        // An error means that the thread is ending and has no places any more. The thread then uses the lock.
+        // An error means that the thread is ending and has dropped its places. The thread then uses the lock.
         at_hand.ok();
         if let Some(act) = act {
             act(&self.find(recorder, register, registered));
         }
     }
 
-    /// Returns the set of the recorder, and registers a missing set first. Keeps the set at hand in this thread.
+    /// Returns the set of the recorder, and registers a missing set first. Keeps a copy of the set in this thread.
     #[cold]
     fn find(
         &self,
@@ -89,15 +91,16 @@ impl Kept {
         handles
     }
 
-    /// Registers the series of the label anew with the recorder of this thread, so that the series that the exporter
-    /// has dropped appear again.
+    /// Registers the series of the label anew with the recorder of this thread. Series that the exporter has dropped
+    /// then appear again.
     pub(super) fn renew(&self, label: &str, register: impl FnOnce(usize) -> Handles) {
         self.put(register(recorder()));
         self.rare.renew(label);
     }
 
-    /// Keeps the set in the place of an earlier set of the same recorder. The earlier set is not used any more, because
-    /// the exporter may have dropped some of its series. If there are too many recorders, the oldest set is dropped.
+    /// Stores a set of handles, and keeps a copy in this thread. The new set replaces an earlier set of the same
+    /// recorder, because the exporter may have dropped series of the earlier set. If there are too many recorders,
+    /// drops the oldest set.
     fn put(&self, handles: Handles) -> Arc<Handles> {
         let handles = Arc::new(handles);
         let mut sets = self.sets.lock();
@@ -116,7 +119,7 @@ impl Kept {
         let version = self.version.load(Relaxed) + 1;
         self.version.store(version, Release);
         drop(sets);
-        // The handles are dropped without the lock, because their drop is foreign code.
+        // The handles are dropped after the lock was released, because their drop is foreign code.
         drop(earlier);
         self.keep_at_hand(version, &handles);
         handles
@@ -125,10 +128,10 @@ impl Kept {
     fn keep_at_hand(&self, version: u64, handles: &Arc<Handles>) {
         let new = AtHand { id: self.id, version, handles: Arc::clone(handles) };
         let before = AT_HAND.try_with(|places| {
-            // The place is borrowed if a recorder has called a circuit from its own code. Then nothing is kept at hand.
+            // If a recorder has called a circuit from its own code, the place is borrowed, and no copy is kept.
             self.place(places).try_borrow_mut().ok().and_then(|mut place| place.replace(new))
         });
-        // The handles of another label are dropped without the borrow, because their drop is foreign code.
+        // The replaced handles are dropped after the borrow has ended, because their drop is foreign code.
         drop(before);
     }
 
@@ -138,20 +141,20 @@ impl Kept {
     }
 }
 
-/// Drops the handles of the label that this thread has at hand. Each other thread drops its copy when it needs the
-/// place for another label.
+/// Drops this thread's copy of the handles. Another thread drops its copy when that thread needs the place for another
+/// label.
 impl Drop for Kept {
     fn drop(&mut self) {
         let at_hand = AT_HAND.try_with(|places| {
             let mut place = self.place(places).try_borrow_mut().ok()?;
             place.take_if(|at_hand| at_hand.id == self.id)
         });
-        // The handles are dropped without the borrow, because their drop is foreign code.
+        // The handles are dropped after the borrow has ended, because their drop is foreign code.
         drop(at_hand);
     }
 }
 
-/// The handles of a label that a thread has used last and keeps at hand.
+/// A thread's copy of the handles of a label.
 #[derive(Debug)]
 struct AtHand {
     id: u64,
@@ -172,10 +175,10 @@ fn recorder() -> usize {
 
 type Places = [RefCell<Option<AtHand>>; PLACES];
 
-/// The number of labels whose handles a thread can keep at hand. The place of a label is its `id` modulo this number.
+/// The number of places for handles in each thread. The place of a label is its `id` modulo this number.
 const PLACES: usize = 64;
-/// The number of recorders whose handles are kept. Four are enough for the recorder that does nothing before an
-/// application installs its own, the recorder of the application, and two recorders of tests.
+/// The number of recorders whose handles are kept. Four are enough for the default recorder (which does nothing), the
+/// recorder of the application, and two recorders of tests.
 const RECORDERS: usize = 4;
 
 thread_local! {

@@ -3,18 +3,19 @@
 
 use crate::state::{Mode, Standing, State};
 
-/// Returns the standing (state and mode) by which calls are admitted. Under the kill switch (`bypassed`) a circuit is
-/// disabled in every mode.
+/// Returns the standing (state and mode) by which calls are admitted. If the kill switch is on (`bypassed`), the mode
+/// is always disabled.
 pub(super) const fn effective(standing: Standing, bypassed: bool) -> Standing {
     if bypassed { Standing::new(standing.state, Mode::Disabled) } else { standing }
 }
 
-/// The standing that the gauges show, in a word that grows with the era.
+/// The standing (state and mode) that the gauges show, in one word. A later era (version of the state) gives a larger
+/// word.
 ///
 /// If bit 0 is set, the gauges of the circuit's own label show the circuit. Otherwise the gauges of its pool (the
-/// circuits with one shared label) show the circuit. The bit and the standing are in one word, so that the exchanges of
-/// this word have one order. Therefore each change of the standing is counted once, either in the pool or under the own
-/// label.
+/// circuits with one shared label) show the circuit. The bit and the standing are in one word, so that an exchange
+/// reads and changes them together. Therefore each change of the standing is counted once, either in the pool or under
+/// the own label.
 ///
 /// ```text
 /// word   63..5 era | 4..2 index in STANDINGS | 1 tripped | 0 own label
@@ -23,8 +24,8 @@ pub(super) const fn effective(standing: Standing, bypassed: bool) -> Standing {
 pub(super) struct Last(pub(super) u64);
 
 impl Last {
-    /// The word of a circuit that left its registry, without the bit `OWN`, which stays as it was. The word is larger
-    /// than every word with an era, because all its other bits are set.
+    /// The bits that are set when a circuit leaves its registry. These are all bits except `OWN`, so that the word is
+    /// larger than every word with an era.
     pub(super) const GONE: u64 = !Self::OWN;
     /// The bit of a circuit that has its own label.
     pub(super) const OWN: u64 = 1;
@@ -35,7 +36,7 @@ impl Last {
         Self(era << 5 | index << 2 | u64::from(standing.is_tripped()) << 1)
     }
 
-    /// Returns this word with the bit `OWN` of `other`. Then the gauges that show `other` also show this standing.
+    /// Returns this word with the bit `OWN` of `other`, so that the gauges that show `other` also show this standing.
     pub(super) const fn shown_like(self, other: Self) -> Self {
         Self(self.0 & !Self::OWN | other.0 & Self::OWN)
     }
@@ -50,7 +51,7 @@ impl Last {
         self.0 & Self::GONE == Self::GONE
     }
 
-    /// Returns the word of the standing in metrics, or an empty text if the circuit left its registry.
+    /// Returns the text of the standing for metrics, or an empty text if the circuit has left its registry.
     pub(super) fn standing(self) -> &'static str {
         if self.is_gone() { "" } else { STANDINGS[self.index()] }
     }

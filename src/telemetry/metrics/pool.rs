@@ -1,7 +1,7 @@
-//! The pool of keyed circuits that share a label, which counts the circuits in each standing (state or mode).
+//! The pool of keyed circuits that share a label. The pool counts the circuits in each standing (state or mode).
 //!
-//! The gauges of a shared label are these numbers of circuits, so that no circuit overwrites the gauge of another
-//! circuit. A circuit with a label of its own does not use this module.
+//! The gauges of a shared label show these counts. Otherwise each circuit would overwrite the gauges of other circuits.
+//! A circuit with its own label does not use this module.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Weak};
@@ -58,7 +58,7 @@ impl Pool {
 
     /// Returns true if the refresh of a circuit has to renew (register anew) the handles of the label. `seen` is the
     /// number of renewals at the last refresh of this circuit. When all circuits are refreshed, the first circuit
-    /// renews the handles. Each later circuit finds that the number has grown, and renews nothing.
+    /// renews the handles. Each later circuit finds a larger number of renewals than `seen`, and renews nothing.
     pub(super) fn renews(&self, seen: &AtomicU64) -> bool {
         // Relaxed: two threads that refresh at the same time may both renew, which only costs time.
         let renewals = self.renewals.load(Relaxed);
@@ -83,8 +83,8 @@ impl Pool {
         self.changes.fetch_add(1, AcqRel);
     }
 
-    /// Sets the gauges to the counts. Sets them again if another thread has changed a count meanwhile, so that the
-    /// gauges show the newest counts in the end.
+    /// Sets the gauges to the counts. If another thread changes a count meanwhile, sets the gauges again, so that they
+    /// show the newest counts in the end.
     pub(super) fn show(&self) {
         let mut shown = None;
         loop {

@@ -1,8 +1,8 @@
 //! The counters of transitions and of failures of a [named](crate::outcome::FailureKind::Named) kind. The handles of
 //! these counters are not kept.
 //!
-//! These series are registered on every use. Except for the transitions in `born`, such a series begins with its first
-//! event. [`Rare`] remembers the series, so that a refresh can register dropped series again.
+//! Each use registers the series. A series begins with its first event, except for the transitions that `born`
+//! registers. [`Rare`] remembers the series, so that a refresh can register dropped series again.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::sync::Mutex;
 #[derive(Debug, Default)]
 pub(super) struct Rare(Mutex<BTreeSet<Series>>);
 
-/// One series of a label `service`, with its metric and its other labels.
+/// One series of the circuits with one `service`. The variant is the metric, and the fields are the other labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Series {
     Failures { kind: &'static str },
@@ -34,7 +34,7 @@ impl Rare {
         series.counter(label).increment(1);
     }
 
-    /// Registers the remembered series again. The increment of 0 shows an exporter that the series are not idle.
+    /// Registers the remembered series again. The increment of 0 keeps an exporter from dropping the series as idle.
     pub(super) fn renew(&self, label: &str) {
         let known = self.0.lock().clone();
         known.into_iter().for_each(|series| series.counter(label).increment(0));

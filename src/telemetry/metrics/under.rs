@@ -1,10 +1,10 @@
-//! The label under which an event counts, and the step of a keyed circuit from the shared label to its own label.
+//! The label under which an event is counted, and the change of a keyed circuit from the shared label to its own label.
 //!
-//! The step can happen while another thread reports an event of the circuit. If an event read the label several times,
-//! it could find the shared label first and the own label later, and would overwrite the numbers of all circuits with
-//! the gauges of one circuit. Therefore each event reads its label once, and passes the label on together with its
-//! handles. There is one exception. The exchange of [`Last`] decides which gauges show a standing (state and mode),
-//! because that exchange orders the step and the changes of the standing.
+//! The label can change while another thread reports an event of the circuit. If the event read the label twice, it
+//! could find two different labels, and set the gauges of all circuits to the values of one circuit. Therefore each
+//! event reads its label once, and passes the label on together with the handles. The gauges of the standing (state and
+//! mode) are an exception. The exchange of [`Last`] decides which label shows a standing, because this exchange orders
+//! the change of the label and the changes of the standing.
 
 use super::MetricsObserver;
 use super::handles::Handles;
@@ -13,7 +13,7 @@ use super::last::Last;
 use super::pool::{Pool, Pooled};
 use crate::sync::{AcqRel, Acquire, Relaxed};
 
-/// The label under which one event counts.
+/// The label under which one event is counted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Under<'a> {
     pub(super) label: &'a str,
@@ -31,17 +31,16 @@ impl Under<'_> {
 }
 
 impl MetricsObserver {
-    /// Returns the label under which an event of the circuit counts.
+    /// Returns the label under which an event of the circuit is counted.
     pub(super) fn under<'a>(&'a self, circuit: &'a str) -> Under<'a> {
-        // Relaxed: an event that sees the step to the own label late still counts under the shared label.
+        // Relaxed: an event that sees the change of the label late is still counted under the shared label.
         match self.pool.as_deref().filter(|_| !Last(self.last.load(Relaxed)).is_own()) {
             Some(Pooled { pool, .. }) => Under { label: &pool.label, kept: &pool.kept, pool: Some(pool) },
             None => Under { label: circuit, kept: &self.own, pool: None },
         }
     }
 
-    /// Moves the circuit from the pool to its own label, if the circuit has got a label of its own since its last
-    /// event.
+    /// Moves the circuit from the pool to its own label, if the circuit has got its own label since its last event.
     pub(super) fn leave_pool(&self, circuit: &str) {
         let Some(Pooled { label, pool }) = self.pool.as_deref() else { return };
         // Relaxed: a circuit that sees its label late leaves the pool with its next event.

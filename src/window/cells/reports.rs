@@ -1,5 +1,4 @@
-//! The reports of cells (counts with one writing thread), which find the calls that were not yet reported to the
-//! observers of sums.
+//! The calls in cells (counts with one writing thread) that were not yet reported to observers of sums.
 //!
 //! A thread reports the new calls of its own cell. Other reports, such as the report before a transition, contain the
 //! new calls of all cells. Both kinds of reports update the same reported counts, so that no call is reported twice.
@@ -14,8 +13,8 @@ pub(super) struct Reports {
     spread: OnceLock<Box<[Reported]>>,
 }
 
-/// The counts of successes and of both kinds of rejections that were already reported for one cell. `fetch_max` raises
-/// each count, because several threads may report one cell.
+/// The numbers of successes and of rejections of each kind that were already reported for one cell. `fetch_max` raises
+/// each number, because several threads may report the same cell.
 #[derive(Debug, Default)]
 struct Reported([AtomicU64; SUMS]);
 
@@ -67,8 +66,8 @@ impl Reports {
 }
 
 impl Reported {
-    /// Returns the calls of the cell that were not reported yet, and notes them as reported. No call is returned twice,
-    /// even if several threads run this function at the same time.
+    /// Returns the calls of the cell that were not reported yet, and notes these calls as reported. No call is returned
+    /// twice, even if several threads run this function at the same time.
     fn take(&self, cell: &[Block]) -> Sums {
         let taken = |sum: usize| {
             // Relaxed, because the counts publish no other data. `fetch_max` keeps the larger count. So a thread that

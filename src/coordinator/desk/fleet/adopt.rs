@@ -1,4 +1,4 @@
-//! The decisions of the fleet, taken over into the circuit.
+//! The adoption of the fleet's decisions by the circuit of this instance.
 //!
 //! | decision that the circuit has not adopted | circuit of this instance | effect |
 //! |---|---|---|
@@ -48,9 +48,9 @@ impl Desk {
         fleet.state == State::Open && fleet.until.is_none() && self.circuit.config().recovery == Recovery::Automatic
     }
 
-    /// Returns true if an opening of the fleet ended [`FALLBACK_TIMEOUT`] ago by the clock of this process, but has not
-    /// ended by the clock of the store. The clock of the store was perhaps set back, and the record accepts no lease
-    /// before the opening ends by that clock. The circuit then probes without leases.
+    /// Returns true if an opening of the fleet ended at least [`FALLBACK_TIMEOUT`] ago by the clock of this process,
+    /// but has not ended by the clock of the store. The clock of the store was perhaps set back, and the record accepts
+    /// no lease before the opening ends by that clock. The circuit then probes without leases.
     fn is_overdue_here(&mut self, fleet: &Fleet, now: Now) -> bool {
         let Some(left) = fleet.open_for(now.store) else { return false };
         if self.fleet.ends.is_none_or(|(generation, _)| generation != fleet.generation) {
@@ -59,8 +59,8 @@ impl Desk {
         self.fleet.ends.is_some_and(|(_, end)| now.here >= end.saturating_add(FALLBACK_TIMEOUT) && !left.is_zero())
     }
 
-    /// Returns true if a forced opening by an operator is in force, or ended after the decision of the fleet. The
-    /// probes after a forced opening need leases even if the fleet is closed.
+    /// Returns true if an operator's forced opening still holds, or ended after the decision of the fleet. The probes
+    /// after a forced opening need leases even if the fleet is closed.
     fn forces_probes(&self, fleet: &Fleet, now: Timestamp) -> bool {
         let operator = self.known.record().operator.as_ref();
         let forced = operator.filter(|operated| operated.mode == Mode::ForcedOpen);
@@ -87,7 +87,7 @@ impl Desk {
         is_recent && self.circuit.state() == State::Closed
     }
 
-    /// Takes the decision of the fleet over into the circuit, unless the circuit has adopted the decision already.
+    /// Applies the decision of the fleet to the circuit, unless the circuit has adopted the decision already.
     pub(super) fn adopt_decision(&mut self, fleet: &Fleet, who: &Who, now: Now) {
         let generation = fleet.generation.get();
         // A pending reset is newer than the decision.
@@ -137,8 +137,8 @@ impl Desk {
     }
 }
 
-/// The time after the last check at which a half-open circuit probes without leases, because the store, the task or the
-/// runtime may be gone.
+/// A half-open circuit probes without leases if the desk has made no check for this time. The store, the task or the
+/// runtime may be gone by then.
 const FALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time for which a declined opening is advice before the next check renews the advice.
 const LONGEST_ADVICE: Duration = Duration::from_secs(60);

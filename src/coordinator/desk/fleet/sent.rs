@@ -18,20 +18,21 @@ use crate::window::Tally;
 #[derive(Debug)]
 pub(in crate::coordinator::desk) struct Sent {
     change: FleetChange,
-    /// True if other instances must load the record soon. This holds if the command opens or closes the fleet, or
-    /// requests a lease after the lease of another instance has expired.
+    /// True if other instances must load the record soon, because the command opens or closes the fleet, or requests a
+    /// lease after the lease of another instance has expired.
     wakes: bool,
 }
 
 impl Sent {
-    /// Returns the hint (a notification of the other instances) of a write with the command and without an act.
+    /// Returns the hint (a notification of the other instances) for a write that contains this command and no
+    /// operator's act.
     ///
-    /// The write sends a hint for an opening, for a closing, for a half-open state that a health probe begins, and for
-    /// the end of a probe after which another instance must probe. There are as few hints as possible, because each
-    /// instance loads the whole record after a hint. A vote sends no hint, and neither does a request for a lease. The
-    /// next vote or request of another instance conflicts, and that instance gets the record as the answer. A request
-    /// sends a hint only if the lease of another instance has expired, because that instance could still make its
-    /// probe. A probe that passed sends no hint, because its instance requests the next lease itself.
+    /// Hints are rare, because each instance loads the whole record after a hint. The write sends a hint if the fleet
+    /// opens or closes, if a health probe makes the fleet half-open, or if a probe has ended and another instance must
+    /// probe. A vote that does not open the fleet sends no hint, because the next vote of another instance meets a
+    /// conflict and gets the record then. A request for a lease sends a hint only if the lease of another instance has
+    /// expired, because that instance could still make its probe. A probe that passed sends no hint, because its
+    /// instance requests the next lease itself.
     pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
         let is_met = matches!(
             self.change,
@@ -92,8 +93,8 @@ impl Desk {
             slow = slow.saturating_add(entry.slow);
         }
         self.circuit.trips_with(Tally::new(calls, score, slow))?;
-        // An instance without a failure writes no counts, but its successes must lower the failure rate. So each such
-        // instance is assumed to have made as many calls as the others on average.
+        // An instance without a failure writes no counts, but its successes must lower the failure rate. So each
+        // instance without counts is assumed to have made as many calls as the other instances on average.
         let live = u64::from(who.members.live?).max(entries);
         let all = calls.saturating_mul(live) / entries.max(1);
         let (attempt, rule) = self.circuit.trips_with(Tally::new(all, score, slow))?;
@@ -106,8 +107,7 @@ impl Desk {
         })
     }
 
-    /// Notes the command of a write that is about to begin, and returns the command, which the caller keeps until the
-    /// write ends.
+    /// Notes the command of a write that is about to begin. The caller keeps the returned command until the write ends.
     fn propose(&mut self, change: FleetChange, record: &CircuitRecord, who: &Who, now: Now) -> Sent {
         if let Some(own) = record.instances.get(&who.id) {
             self.evidence.observed(own);
@@ -127,7 +127,7 @@ impl Desk {
         self.count_result(&sent.change);
         if is_result(&sent.change) {
             // If a call used the lease within a second, this instance requests its next lease at once. Otherwise the
-            // next lease would perhaps wait for a call, and hold up the other instances.
+            // next lease could wait long for a call, and the other instances would wait for the lease.
             self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
             self.fleet.turn = Turn::None;
         }
@@ -157,6 +157,6 @@ impl Desk {
     }
 }
 
-/// The shortest time for which the counts in an entry are recent enough to be added up. Each instance writes its counts
-/// every 12 to 18 s, so that a shorter time would find few entries.
+/// For at least this time after a write, the counts in an entry are recent enough to be added up. Each instance writes
+/// its counts every 12 to 18 s, so a shorter time would find few entries.
 const MERGED_AT_LEAST: Duration = Duration::from_secs(18);

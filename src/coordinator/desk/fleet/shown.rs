@@ -1,15 +1,15 @@
 //! The decision of the fleet in the status and the metrics of the circuit.
 //!
-//! This module counts the probes without a lease, because only the desk knows both the probes and the leases. A lease
-//! allows one probe. Therefore every other probe of the same half-open era had no lease. A probe without a lease shows
-//! that the store did not answer. A circuit in shadow is left out, because it never needs a lease.
+//! This module counts the probes without a lease, because such a probe shows that the store did not answer. A lease
+//! allows one probe. Therefore every further probe in the same half-open phase had no lease. A circuit in shadow is
+//! left out, because such a circuit never needs a lease.
 
 use super::turn::Outcome;
 use super::{Desk, Who};
 use crate::record::{Fleet, FleetChange, Timestamp};
 use crate::state::{FleetBrief, FleetProbe, Reason, State, Transition};
 
-/// The probes of one half-open era that the desk has already counted.
+/// The probes of one half-open era (version of the state) that the desk has already counted.
 #[derive(Debug, Default)]
 pub(super) struct Probed {
     era: u64,
@@ -42,8 +42,8 @@ impl Desk {
         });
     }
 
-    /// Counts the probes that have ended since the last check. `had_lease` is true if the instance could make a probe
-    /// with a lease, or was making one, at the last check.
+    /// Counts the probes that have ended since the last check. `had_lease` is true if, at the last check, the instance
+    /// could make a probe with a lease or was making such a probe.
     pub(super) fn count_probes(&mut self, had_lease: bool, who: &Who) {
         if let Some(seen) = self.circuit.probing() {
             self.ended(seen.era, seen.successes.saturating_add(seen.failures), had_lease, who);

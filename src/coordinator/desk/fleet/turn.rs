@@ -1,5 +1,5 @@
-//! The probe that a lease allows, from the grant to its result in the record. A *turn* is the use of one lease by this
-//! instance.
+//! The probe that a lease allows, from the grant (the right to make the probe) to the result in the record. A *turn* is
+//! the use of one lease by this instance.
 //!
 //! | turn | the instance | next |
 //! |---|---|---|
@@ -8,11 +8,11 @@
 //! | `Passive` | counts the calls of its closed circuit as the probe | a call succeeds or fails: `Ended` |
 //! | `Ended` | has a result for the record | the record has the result: `None` |
 //!
-//! The end of a round also ends the turn, because a result counts only in its own round. A lease is requested only
-//! while the turn is `None`. If the answer to the write of a result was lost, the result is written again. The result
-//! does not count twice, because the first write has ended the lease. If a lease expires before a call comes, the
-//! circuit keeps its grant (the right to make the probe) until another instance has a lease. Otherwise an instance with
-//! few calls could not close the fleet.
+//! The end of a round (half-open phase of the fleet) also ends the turn, because a result counts only in its own round.
+//! A lease is requested only while the turn is `None`. If the answer to the write of a result was lost, the result is
+//! written again. The result does not count twice, because the first write has ended the lease. If a lease expires
+//! before a call comes, the circuit keeps its grant until another instance has a lease. Otherwise an instance with few
+//! calls could not close the fleet.
 
 use std::time::Duration;
 
@@ -61,8 +61,8 @@ pub(super) enum Turn {
 }
 
 impl Turn {
-    /// Notes a transition of the circuit. The transition may end the half-open era of the probe, and then ends the
-    /// turn.
+    /// Notes a transition of the circuit. If the transition ends the half-open era of the probe, the turn ends with a
+    /// result.
     pub(super) fn saw(&mut self, edge: &Transition) {
         let Self::Probe { round, era, granted, used, .. } = *self else { return };
         if edge.era <= era {
@@ -139,8 +139,8 @@ impl Desk {
                     }
                     return;
                 } else if let Some(used) = used.filter(|used| self.is_overdue(*used, now.here)) {
-                    // A call has freed the slot of the overdue probe, whose result may still follow. After twice the
-                    // deadline the probe was probably cancelled, and the turn ends without a result.
+                    // The overdue probe has lost its slot, but can still have a result. After twice the deadline the
+                    // probe was probably cancelled, and the turn ends without a result.
                     let deadline = self.circuit.config().probes.deadline;
                     if now.here.saturating_since(used) >= deadline.saturating_mul(2) {
                         self.end_turn();
@@ -209,8 +209,8 @@ impl Desk {
         self.fleet.turn = Turn::None;
     }
 
-    /// Returns the command for a result. `None` if this instance has no lease in the present round, so that the result
-    /// would change nothing.
+    /// Returns the command that reports the result of a probe to the fleet. `None` if this instance has no lease in the
+    /// present round (half-open phase), because the result would then change nothing.
     pub(super) fn result(&self, outcome: Outcome, fleet: &Fleet, who: &Who, now: Now) -> Option<FleetChange> {
         let probes = self.circuit.config().probes;
         let (open_for, alone) = (self.open_again(fleet, now), who.members.is_alone);
@@ -229,8 +229,8 @@ impl Desk {
         })
     }
 
-    /// Returns the command that gives back the lease of an overdue probe. `None` if no probe is overdue, or if its
-    /// lease is not pending.
+    /// Returns the command that gives back the lease of an overdue probe. `None` if no probe is overdue, or if the
+    /// lease of the probe is not pending.
     pub(super) fn overdue(&self, who: &Who, now: Now) -> Option<FleetChange> {
         let Turn::Probe { used: Some(used), .. } = self.fleet.turn else { return None };
         let lease = self.own_lease(who)?;

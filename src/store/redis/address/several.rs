@@ -1,7 +1,7 @@
-//! The addresses of sentinels and of a cluster. A user writes such an address in one of two forms, as one text with
-//! commas between the hosts, or as one address for each host.
+//! The addresses of sentinels and of a cluster. A user writes one text with commas between the hosts, or one address
+//! for each host.
 //!
-//! User, password, database and prefix are those of the master or of the cluster, as in an address of one server. Each
+//! User, password, database and prefix belong to the master or to the cluster, as in an address of one server. Each
 //! host becomes the address of one server, so that the crate `redis` parses hosts and ports in the same way everywhere.
 
 use redis::{ConnectionInfo, RedisConnectionInfo};
@@ -57,7 +57,7 @@ impl<'a> Several<'a> {
         self.hosts.iter().map(|host| parsed(&self.with(host))).collect()
     }
 
-    /// Returns the sentinels. `user` and `password` are those of the sentinels, and not of the master.
+    /// Returns the sentinels. `user` and `password` belong to the sentinels, and not to the master.
     pub(super) fn sentinels(&self, user: Option<&str>, password: Option<&str>) -> Result<Sentinels, StoreError> {
         let servers = self.hosts.iter().map(|host| {
             let end = host.rfind(']').unwrap_or(0);
@@ -76,8 +76,8 @@ impl<'a> Several<'a> {
     }
 }
 
-/// Joins the addresses of sentinels and the name of their master, or the addresses of the nodes of a cluster, to one
-/// address. The addresses may differ in host and port only.
+/// Joins several addresses to one address. If `master` is given, the addresses are sentinels. Otherwise the addresses
+/// are nodes of a cluster. The addresses may differ in host and port only.
 pub(in crate::store::redis) fn joined(urls: &[impl AsRef<str>], master: Option<&str>) -> Result<String, StoreError> {
     if master.is_some_and(|master| !is_master(master)) {
         return Err(StoreError::refused(format!("the name of a master is {MASTERS}")));

@@ -23,7 +23,7 @@ pub(super) struct Nodes {
     address: Arc<str>,
     clock: MonotonicClock,
     /// The places (hosts and ports) of the nodes that the address names. These nodes are kept even if the cluster no
-    /// longer names them, so that the cluster is found again after all of its other nodes were replaced.
+    /// longer names these nodes. Therefore the cluster is found again after all of its other nodes were replaced.
     seeds: Vec<Place>,
     /// The nodes that are known, by their places.
     all: Mutex<BTreeMap<Place, Arc<Node>>>,
@@ -80,7 +80,7 @@ impl Nodes {
         &self.address
     }
 
-    /// Returns the connection to one node, for a watch. The next value of `attempt` selects the next node.
+    /// Returns the connection to one node, for a watch. Increasing `attempt` by one selects the next node.
     pub(super) fn any(&self, attempt: usize) -> Arc<Connection> {
         let nodes = self.all.lock();
         let node = nodes.values().nth(attempt.checked_rem(nodes.len()).unwrap_or_default());
@@ -93,8 +93,8 @@ impl Nodes {
         self.known.lock().is_stale = true;
     }
 
-    /// Returns the nodes of the slots. An old map is used if no node answers, so that each operation fails with the
-    /// error of its own node.
+    /// Returns the map from slots to nodes, and learns the nodes first if the map may be old. If no node answers, the
+    /// old map is returned, so that each operation fails with the error of its own node.
     pub(super) async fn map(&self) -> Result<Map, NoAnswer> {
         let (present, is_current) = self.present();
         match present {
@@ -134,7 +134,7 @@ impl Nodes {
         }
         let asked: Vec<_> = {
             let nodes = self.all.lock();
-            // The queries begin at a random node, because any node can be down.
+            // The first queried node is random, because a fixed node could be down each time.
             let first = usize::from(random::bits().to_le_bytes()[0]).checked_rem(nodes.len()).unwrap_or_default();
             nodes.values().cycle().skip(first).take(nodes.len().min(ASKED_AT_ONCE)).cloned().collect()
         };
@@ -164,8 +164,8 @@ impl Nodes {
         Ok(map)
     }
 
-    /// Loads the ranges of slots from a node. Also queries whether a key exists, because a node that regards the
-    /// cluster as down still answers `CLUSTER SLOTS`, but answers `EXISTS` with an error.
+    /// Loads the ranges of slots from a node. Also queries whether a key exists. A node that regards the cluster as
+    /// down still answers `CLUSTER SLOTS`, but answers `EXISTS` with an error.
     async fn ranges(&self, node: &Node) -> Result<Vec<(u16, u16, Place)>, NoAnswer> {
         let mut questions = redis::pipe();
         questions.cmd("CLUSTER").arg("SLOTS").cmd("EXISTS").arg(self.source.keys().audit());
@@ -208,6 +208,6 @@ impl Nodes {
 const ASKED_AT_ONCE: usize = 8;
 /// The shortest time between two queries for the slots.
 const LEARNT_AGAIN: Duration = Duration::from_millis(200);
-/// The time after a failed attempt to connect for which further operations get its error at once. Many names of a dead
-/// node are loaded one by one, and each of them would otherwise wait for a connection.
+/// The time after a failed attempt to connect for which further operations get the error of that attempt at once. Many
+/// names of a dead node are loaded one by one, and each name would otherwise wait for a connection.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
