@@ -53,11 +53,11 @@
 //!
 //! Orders are `POST` requests with JSON, which a form of another site cannot send. The router refuses a request if the
 //! browser reports that the request comes from another site. The browser reports the site in `Sec-Fetch-Site`, but only
-//! over https and to localhost. Without that header, the router compares the host and the port in `Origin` with the
-//! host and the port in `Host`. A default port can be left out. [`trusted_origin`](AdminRouter::trusted_origin) accepts
-//! the origin of a page behind a proxy that changes the `Host`. For a user of [`bearer`], `Origin` and `Host` are not
-//! compared, because no other site can send the token. `Forwarded` and `X-Forwarded-*` are never trusted, because any
-//! client can send them.
+//! over https, or to localhost. Without that header, the router compares the host and the port in `Origin` with the
+//! host and the port in `Host`. A missing port counts as the default port of the scheme in `Origin`.
+//! [`trusted_origin`](AdminRouter::trusted_origin) accepts the origin of a page behind a proxy that changes the `Host`.
+//! If a request has a token of [`bearer`], `Origin` and `Host` are not compared, because no other site can send the
+//! token. `Forwarded` and `X-Forwarded-*` are never trusted, because any client can send them.
 //!
 //! [`hosts`](AdminRouter::hosts) refuses requests to other hosts, which protects against DNS rebinding. The page may
 //! run only its own script and style, connects only to its own server, cannot be framed, and shows the text of users as
@@ -130,8 +130,9 @@ impl AdminRouter {
     /// Only users who may act see the buttons for orders and the full text of store errors, which can contain an
     /// address or a database role. To find out if a user may act, the router calls the closure a second time, with the
     /// method `POST` and the path `/api/trip`. The router makes this second call for each request for the list of
-    /// circuits, and when the audit or a fleet cannot be read. If the second call refuses the user, the list has
-    /// `"writes": false`, and an error response has only the kind of the error.
+    /// circuits, because the list reports if the user may act. The router also makes the second call when the audit or
+    /// a fleet cannot be read, because the response may contain the text of the store error. If the second call refuses
+    /// the user, the list has `"writes": false`, and the response has only the kind of the store error.
     ///
     /// The router does not call the closure for the page itself, because browsers send no token when a person opens an
     /// address. The page contains no data of the circuits.

@@ -69,11 +69,11 @@ enum State {
 impl Circuit {
     /// Makes a call without tower. Runs `future` if the circuit permits the call, and records the outcome.
     ///
-    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. An error type of your own is a hard failure without
-    /// a text, even if the source of the error is a timeout. To judge errors by their sources, pass a
-    /// [`StdErrorClassifier`](crate::classify::StdErrorClassifier) to [`call_classified`](Self::call_classified). If
-    /// the `Ok` of a result can contain a failure, or the `Err` a good answer, the call does not compile, see
-    /// [`Conclusive`]. For these results and for other cases, use these methods:
+    /// `Ok` is a success, and [`DefaultClassifier`] judges errors. An error type of your own is a hard failure, even if
+    /// the source of the error is a timeout, and the circuit does not record the text of the error. To judge errors by
+    /// their sources, pass a [`StdErrorClassifier`](crate::classify::StdErrorClassifier) to
+    /// [`call_classified`](Self::call_classified). If the `Ok` of a result can contain a failure, or the `Err` a good
+    /// answer, the call does not compile, see [`Conclusive`]. For these results and for other cases, use these methods:
     ///
     /// | call | for |
     /// |---|---|

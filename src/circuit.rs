@@ -10,8 +10,9 @@
 //! until the next change. The thread that holds the mutex decides, writes the data of the new era, and publishes the
 //! state and the era with one store of the word. Every permit has the era in which the permit was given. An outcome
 //! that arrives in a later era counts only in the totals, because the outcome is no evidence for the new state. There
-//! is one exception: a failure that [trips at once](crate::Failure::trips_at_once) and has a time to wait. In a later
-//! era too, such a failure opens the circuit, or keeps the circuit open, for that time.
+//! is one exception, which is a failure that [trips at once](crate::Failure::trips_at_once) and has a time to wait
+//! (`Retry-After`). Such a failure opens the circuit, or keeps the circuit open, for that time, even if the failure
+//! arrives in a later era.
 //!
 //! ```text
 //! try_acquire ── word ──┬─ flowing ───────────────▶ Permit ── outcome ──▶ window, run ── rule met? ──┐
@@ -35,9 +36,9 @@
 //! The state and the mode *beneath* a hold are the state and the mode that the circuit has after the hold.
 //!
 //! Some callers only wait for the circuit, or only check the circuit with a method such as
-//! [`would_admit`](Circuit::would_admit). If a half-open circuit is due to reopen, these callers reopen the circuit.
-//! While the instances of a fleet share the probes, these callers also make an open circuit half-open after the open
-//! duration. Without these two transitions, a caller that only waits or checks would never be admitted.
+//! [`would_admit`](Circuit::would_admit). If a half-open circuit is due to change back to open, these callers make this
+//! change. While the instances of a fleet share the probes, these callers also make an open circuit half-open after the
+//! open duration. Without these two transitions, a caller that only waits or checks would never be admitted.
 //!
 //! The adoption of a snapshot is a transition only if the state, the mode or a deadline changes, or if a restore adds
 //! successful probes.
@@ -67,7 +68,7 @@
 //! | any | shadow over the same state | An operator puts the circuit in shadow. | `Operator`, `Act::Shadow` |
 //! | forced open, disabled | the state and the mode beneath | An operator resumes the circuit. | `Operator`, `Act::Resume` |
 //! | shadow | automatic over the same state | An operator resumes the circuit. | `Operator`, `Act::Resume` |
-//! | any | half-open in its configured mode | An operator resets the circuit to [`To::HalfOpen`]. A healthy circuit stays closed if the order goes to every instance. | `Operator`, `Act::Reset` |
+//! | any | half-open in its configured mode | An operator resets the circuit to [`To::HalfOpen`]. If the order goes to every instance, an instance whose circuit is already closed in its configured mode keeps the circuit closed, because the order is meant for the tripped circuits. | `Operator`, `Act::Reset` |
 //! | any | closed in its configured mode | An operator resets the circuit to [`To::Closed`]. | `Operator`, `Act::Reset` |
 //! | any | closed in its configured mode | An operator forgets the circuit. | `Operator`, `Act::Forget` |
 //! | any | the state and the mode of a snapshot | The circuit is restored. | `Restored` |
@@ -75,16 +76,16 @@
 //! | any | the state of a snapshot, in the same mode | The circuit adopts a decision of the fleet. | `Fleet` |
 //! | closed | the same | `CIRCUIT_BREAKER_DISABLED` contains the name of the new circuit. | `KillSwitch` |
 //!
-//! In a [group](crate::Group), a circuit needs a permission of the group (an open slot) to change from closed to open
-//! or to half-open, unless an operator changes the circuit (`circuit/in_group.rs`).
+//! In a [group](crate::Group), a circuit needs an *open slot* (a permission of the group not to be closed) to change
+//! from closed to open or to half-open, unless an operator changes the circuit (`circuit/in_group.rs`).
 //!
 //! A circuit is closed *on trust* if the circuit has closed although some or all of its probes ended without a verdict.
 //! A probe has no verdict if the caller gives up early or drops the permit, or if the classifier ignores the result.
 //! The first success ends the trust. A change of the mode or a restart also ends the trust, because each of these
-//! begins a new era. If the circuit opens before the first success, the time on trust does not reduce the number of
-//! openings in a row. An outcome without weight, such as the outcome of a call that is cancelled early, changes
-//! nothing. Therefore impatient callers do not open the circuit of a healthy service. Other instances do not know of
-//! the trust.
+//! begins a new era. Time in the closed state reduces the number of openings in a row, but if the circuit opens before
+//! the first success, the time on trust does not. An outcome without weight, such as the outcome of a call that is
+//! cancelled early, changes nothing. Therefore impatient callers do not open the circuit of a healthy service. Other
+//! instances do not know of the trust.
 //!
 //! A closed circuit *ramps* while it admits only a growing share of the calls. A ramp begins when probes have closed
 //! the circuit, if a [ramp](crate::config::ConfigBuilder::ramp) is set. When a fleet has closed the circuit, a ramp

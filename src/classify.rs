@@ -103,10 +103,10 @@ pub trait Classifier<Req, Res, Err> {
     /// Returns a text that explains a failure to people, such as the reason that the service gave or the cause of the
     /// error. Default: `None`.
     ///
-    /// The circuit calls this method only for a failure of a call or of `poll_ready` that is about to open the circuit
-    /// or to make the open duration longer. Status, log, audit and rejections show the text, and metrics do not. The
-    /// circuit keeps one line of at most 200 characters, and shortens each address with `://` to scheme and host. A
-    /// text should contain no secrets and nothing about the caller.
+    /// The circuit calls this method only for a failure that is about to open the circuit or to make the open duration
+    /// longer. The failure can come from a call or from `poll_ready`. Status, log, audit and rejections show the text,
+    /// and metrics do not. The circuit keeps one line of at most 200 characters, and shortens each address with `://`
+    /// to scheme and host. A text should contain no secrets and nothing about the caller.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn describe(&self, result: Result<&Res, &Err>) -> Option<String> {
         None
@@ -123,7 +123,7 @@ pub trait Classifier<Req, Res, Err> {
     /// `elapsed` counts from the start if the call is measured or the slow-call rule is on. For a call under a
     /// [`Permit`](crate::Permit) of the caller, `elapsed` counts from the permit. For all other calls, `elapsed` counts
     /// from the first poll that returned `Pending`. If such a call is dropped before its first `Pending`, the call is
-    /// neutral, and this method is not called. With `None`, the default, the setting
+    /// neutral (neither a success nor a failure), and this method is not called. With `None`, the default, the setting
     /// [`cancelled_counts_after`](crate::config::ConfigBuilder::cancelled_counts_after) decides the outcome.
     #[expect(unused_variables, reason = "names for the documentation")]
     fn cancelled(&self, call: Self::Call, elapsed: Duration) -> Option<Outcome> {
@@ -147,7 +147,8 @@ pub trait Classifier<Req, Res, Err> {
     /// Default: `Standard`.
     ///
     /// Only a ramp, a throttle and the half-open state use the criticality. A healthy circuit does not call this
-    /// method, unless the circuit has a slow-call rule. [`criticality`](crate::CircuitBreakerLayer::criticality) of the
+    /// method, unless the circuit has a slow-call rule. With this rule each call takes a longer path, which calls this
+    /// method although the criticality is not used. [`criticality`](crate::CircuitBreakerLayer::criticality) of the
     /// layer sets a closure for this method.
     #[expect(unused_variables, reason = "a name for the documentation")]
     fn criticality(&self, request: &Req) -> Criticality {

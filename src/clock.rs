@@ -114,9 +114,11 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the longest time by which [`now`](Self::now) can lag behind [`precise`](Self::precise). The default
     /// `None` means that the lag is unknown. Zero means that both readings are the same.
     ///
-    /// A known lag saves one of the two precise readings for a short call under a slow-call rule. A call is short if
-    /// the time from its start by `precise` to its end by `now` is less than `slower_than` minus the lag. A lag of
-    /// `slower_than` or more saves no reading. If the returned lag is too small, some slow calls are not detected.
+    /// A circuit with a slow-call rule reads `precise` at the start and at the end of a call. If the lag is known, a
+    /// short call needs no `precise` reading at its end, because `now` shows that the call was not slow. A call is
+    /// short if the time from its start by `precise` to its end by `now` is less than `slower_than` minus the lag. With
+    /// a lag of `slower_than` or more, no call is short. If the returned lag is too small, some slow calls are not
+    /// detected.
     fn lag(&self) -> Option<Duration> {
         None
     }

@@ -78,7 +78,7 @@ pub(crate) struct Rules {
     pub(crate) is_throttled: bool,
 }
 
-/// The settings that few circuits have: ramp, throttle, health probes at an address, and group.
+/// The settings that few circuits have: ramp, throttle, health address, and group.
 #[derive(Debug, Clone)]
 pub(crate) struct RareSettings {
     /// The duration of the ramp after a closing. With `None`, there is no ramp if this instance has decided to close
@@ -86,7 +86,7 @@ pub(crate) struct RareSettings {
     pub(crate) ramp: Option<Duration>,
     /// The factor `k` of the throttle, which admits about `k` requests for each call that did not fail.
     pub(crate) throttle: Option<f64>,
-    /// The health probes at an address. `None` if the circuit has no such address.
+    /// The address for the health probes, and the times of the probes. `None` if the circuit has no such address.
     pub(crate) health: Option<HealthSettings>,
     /// The group of the circuit. `None` if the circuit is in no group.
     pub(crate) group: Option<Group>,
@@ -99,8 +99,8 @@ impl Rules {
     }
 
     /// Returns the limit for the share of failed calls, or the default limit if the rule is off. While another instance
-    /// advises to open the circuit, a statistical test decides if the failures are only chance. That test needs a limit
-    /// even if the rule is off.
+    /// advises to open the circuit, a statistical test decides if the failures of this instance can be chance. The
+    /// usual error rate in that test is at most half of the limit, so the test needs a limit even if the rule is off.
     pub(crate) fn rate_limit(&self) -> f64 {
         self.failure_rate.unwrap_or(FAILURE_RATE)
     }
@@ -182,7 +182,7 @@ impl Config {
         self.rare.as_ref()?.ramp
     }
 
-    /// Returns the settings of the health probes at an address. `None` if no address is set.
+    /// Returns the address for the health probes, and the times of the probes. `None` if no address is set.
     pub(crate) fn health(&self) -> Option<&HealthSettings> {
         self.rare.as_ref()?.health.as_ref()
     }
@@ -197,7 +197,8 @@ impl Config {
         self.rare.as_ref()?.group.as_ref()
     }
 
-    /// Returns the same settings without a group. A circuit that gets no calls must not be a member of the group.
+    /// Returns the same settings without a group. The settings are for a circuit that only lets the services of a keyed
+    /// layer wait for a restore. No call passes through this circuit, so it must not count as a member of the group.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn without_group(mut self) -> Self {
         if let Some(rare) = &mut self.rare {

@@ -11,9 +11,9 @@
 //! Calls do not wait for the task. Only the first calls of a circuit can wait for its restore
 //! ([`first_call_waits`](RegistryBuilder::first_call_waits)). The task observes a transition after the circuit has made
 //! the transition. The task changes a circuit only through functions of the circuit, such as
-//! [`adopt`](crate::Circuit::adopt), [`advise`](crate::Circuit::advise), the acts of operators and the grants of leased
-//! probes. This module decides when records are loaded and written. The module [`record`](crate::record) decides the
-//! content of records and merges them.
+//! [`adopt`](crate::Circuit::adopt), [`advise`](crate::Circuit::advise), the acts of operators, and the permission for
+//! a probe of a fleet. This module decides when records are loaded and written. The module [`record`](crate::record)
+//! decides the content of records and merges them.
 //!
 //! ```text
 //! circuits ── bell: a transition ──▶ desk (one a circuit) ── write ──▶ link: deadline, backoff ──▶ store

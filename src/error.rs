@@ -94,8 +94,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     }
 }
 
-// Without this attribute, a message of the compiler would name this type instead of reporting that the
-// content of a box is not `Sized`.
+// With this attribute, if `?` cannot convert an `Error<BoxError>`, the message of the compiler says that this type is
+// no `std::error::Error`. Without the attribute, the message would say that the content of a box is not `Sized`.
 #[diagnostic::do_not_recommend]
 impl<E: StdError + 'static> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {

@@ -2,7 +2,7 @@
 //!
 //! The breaker itself answers a rejected call without a future, so that a rejection costs little in an outage.
 //! Therefore an asynchronous fallback is a separate service around the breaker. The breaker returns the rejected
-//! request to this service, so that no request must be cloned before a call. For a fallback that answers without
+//! request to this service, so that requests need not be cloned before a call. For a fallback that answers without
 //! waiting, use [`CircuitBreakerLayer::fallback`].
 
 use std::fmt;

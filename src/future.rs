@@ -28,9 +28,9 @@ pin_project! {
     ///
     /// `D` is the [`Call`](Classifier::Call) of the classifier, and `E` is the [`Error`](Rejection::Error) of the
     /// rejection. Do not set `D` and `E`, because their defaults are always right.
-    // In a spawned task with a boxed error type, the compiler checks the future for every lifetime of the box.
-    // Classifiers accept only `'static` errors, so the compiler cannot resolve `C::Call` and `R::Error` in this check.
-    // The parameters `D` and `E` replace these two types, so that the compiler has nothing to resolve.
+    // In a spawned task with a boxed error type, the compiler checks the future for every lifetime of the trait object
+    // in the box. Classifiers accept only `'static` errors, so the compiler cannot resolve `C::Call` and `R::Error` in
+    // this check. The parameters `D` and `E` replace these two types, and the compiler need not resolve parameters.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<
         F,

@@ -2,8 +2,8 @@
 //!
 //! A balancer with one circuit for each endpoint can reach no endpoint if all circuits are open. All circuits can open
 //! although the endpoints are healthy, for example if the network of this process fails. Therefore a group limits the
-//! number of its open circuits. A circuit of a group needs an *open slot* to leave the closed state by itself. The
-//! number of open slots is a share of the number of circuits in the group.
+//! number of its open circuits. A circuit of a group needs an *open slot* to leave the closed state, unless an operator
+//! opens the circuit. The number of open slots is a share of the number of circuits in the group.
 //!
 //! One atomic word holds the number of members and the number of taken slots. A circuit reads both numbers with one
 //! load, without a lock:
@@ -13,9 +13,9 @@
 //! | 0 to 31 | the open slots that are taken |
 //! | 32 to 63 | the members, which are the circuits in the group |
 //!
-//! A layer of keys keeps a circuit after its endpoint is gone. Such a circuit is *absent*. `group/absent.rs` counts the
-//! absent circuits at most once a second. The group subtracts the absent circuits from its members, and the slots of
-//! the absent circuits from its taken slots.
+//! A layer of keys keeps the circuit of an endpoint after the endpoint is gone. Such a circuit is *absent*.
+//! `group/absent.rs` counts the absent circuits at most once a second. The group subtracts the absent circuits from its
+//! members, and the slots of the absent circuits from its taken slots.
 //!
 //! The module `circuit` decides when a circuit takes a slot and when it gives the slot back (`circuit/in_group.rs`).
 
@@ -39,9 +39,9 @@ use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 ///
 /// A circuit of a layer of keys is a member only while its key is in use. If no call has used the key for a minute, the
 /// endpoint is probably gone, and the circuit is not a member any more. For a circuit that has taken a slot, the time
-/// is ten minutes. In three cases a circuit remains a member without calls. Its state rejects the next call, an
-/// operator holds the circuit, or the application has a handle to the circuit. The group searches for unused keys when
-/// one of its circuits is about to open and when the metrics are refreshed, at most once a second.
+/// is ten minutes. A circuit without calls remains a member if its state rejects the next call, if an operator holds
+/// the circuit, or if the application has a handle to the circuit. The group searches for unused keys when one of its
+/// circuits is about to open and when the metrics are refreshed, at most once a second.
 ///
 /// [`ConfigBuilder::group`](crate::ConfigBuilder::group) puts the circuits of a configuration into a group. A group
 /// contains only circuits of this process. Two groups with the same name are independent, but share one gauge in
@@ -105,9 +105,10 @@ impl Group {
     /// Sets the share of the circuits that may be open at the same time, for all handles to the group.
     ///
     /// Range: more than 0, at most 1, which is checked by [`ConfigBuilder::build`](crate::ConfigBuilder::build).
-    /// Default: 0.5. If more than half of the endpoints fail, the cause is usually the service, the network or this
-    /// process, and not the endpoints. A new share limits later openings, and does not close open circuits. Once the
-    /// group has circuits, a share outside of the range is ignored.
+    /// Default: 0.5. If more than half of the endpoints fail, they usually have one common cause, such as the whole
+    /// service, the network or this process. A new share limits later openings, and does not close open circuits. While
+    /// the group has circuits, a share outside of the range is ignored, because the configurations of these circuits
+    /// are already checked.
     pub fn at_most_open(self, share: f64) -> Self {
         if members(self.shared.load()) == 0 || (share > 0.0 && share <= 1.0) {
             // Relaxed, because the share publishes no other data.

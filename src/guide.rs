@@ -42,7 +42,7 @@ pub mod fleet {
 }
 
 pub mod recovery {
-    //! The return of the calls after an outage, and partial failures: ramp, throttle, criticality and groups.
+    //! The return of traffic after an outage, and partial failures: ramp, throttle, criticality and groups.
     //!
     //! [outage]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/outage.svg
     //! [surge]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/surge.svg
@@ -62,7 +62,7 @@ pub mod health_probes {
 }
 
 pub mod operation {
-    //! Orders of operators, the audit, settings, load shedding, alerts and a dashboard.
+    //! The orders that operators give, the audit, settings, load shedding, alerts and a dashboard.
     //!
     //! [keys]: https://docs.rs/crate/tower-circuit-breaker/latest/source/examples/config_file.toml
     //! [picture]: https://docs.rs/crate/tower-circuit-breaker/latest/source/docs/admin.png

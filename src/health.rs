@@ -158,21 +158,23 @@ impl HealthProbe {
         self
     }
 
-    /// Lets a call of a user be a probe only after a check has succeeded since the circuit opened.
+    /// Lets the circuit admit a call as a probe of the half-open state only after a check has succeeded since the
+    /// circuit opened.
     ///
     /// Until a check has succeeded, the open or half-open circuit rejects calls. Such a rejection has no `retry_after`,
-    /// and its [`Rejected::waits_for_health_probe`](crate::Rejected::waits_for_health_probe) is true. A reset by an
-    /// operator lets calls probe at once.
+    /// and its [`Rejected::waits_for_health_probe`](crate::Rejected::waits_for_health_probe) is true. After a reset by
+    /// an operator, the circuit admits calls as probes at once.
     ///
-    /// If the health endpoint is missing or broken, calls would be rejected for ever. Therefore calls may probe in two
-    /// further cases:
+    /// If the health endpoint is missing or broken, calls would be rejected for ever. Therefore the circuit admits
+    /// calls as probes in two further cases:
     ///
     /// * No check has ended for ten intervals plus one deadline. The runner is perhaps gone.
     /// * No check has succeeded, and the open duration ended at least 100 intervals plus ten deadlines ago.
     ///
     /// With an interval of 250 ms and a deadline of 1 s, these times are 3.5 s and 35 s. In a fleet of n live
-    /// instances, the interval in this calculation is n times as long. The first call that probes without a successful
-    /// check is logged. The requirement ends when the runner (the task that makes the checks) ends.
+    /// instances, the interval in this calculation is n times as long. The first call that is admitted as a probe
+    /// without a successful check is logged. The requirement ends when the runner (the task that makes the checks)
+    /// ends.
     pub const fn required(mut self) -> Self {
         self.required = true;
         self

@@ -66,20 +66,21 @@ pub(crate) fn behind_scheme(url: &str) -> &str {
 pub enum Sharing {
     /// This instance opens its circuit earlier while the circuit is open in another instance. During this time,
     /// `min_calls` and `consecutive_failures` of this instance are a quarter of the configured values, but at least 2.
-    /// A configured value of 1 stays 1. The lower values open the circuit only on failures that are unlikely at its
-    /// usual error rate ([`Circuit::advise`](crate::Circuit::advise)). `Advise` is the default, because an instance
-    /// with a bad network path can then neither open nor close the circuits of other instances.
+    /// A configured value of 1 stays 1. With the lower values, the failures open the circuit only if they are also very
+    /// unlikely at the usual error rate of the circuit ([`Circuit::advise`](crate::Circuit::advise)). `Advise` is the
+    /// default, because an instance with a bad network path can then neither open nor close the circuits of other
+    /// instances.
     #[default]
     Advise,
     /// Each instance that opens its circuit votes. Enough votes open the circuits of all instances of the fleet, except
-    /// for instances whose own calls succeed. The fleet probes and closes as one circuit. Choose `Quorum` for two or
-    /// more instances of one service with one store. Each instance writes a heartbeat every 10 s.
+    /// for instances whose own calls succeed. The fleet probes and closes as one circuit. Choose `Quorum` for an
+    /// application that runs as two or more instances with one store. Each instance writes a heartbeat every 10 s.
     /// [`guide::fleet`](crate::guide::fleet) describes the protocol.
     Quorum,
     /// If one instance opens its circuit, the circuits of all instances of the fleet open, even if their own calls
     /// succeed. The fleet probes and closes as one circuit, as with [`Quorum`](Self::Quorum). Choose `Follow` for
-    /// instances with little traffic, and for a service that fails either for all instances or for none. Each instance
-    /// writes a heartbeat every 10 s.
+    /// instances with little traffic, and for a called service that fails either for all instances or for none. Each
+    /// instance writes a heartbeat every 10 s.
     Follow,
 }
 
@@ -172,8 +173,8 @@ pub(crate) const FLEETS: &str = "1 to 100 bytes of printable text without spaces
 /// The largest length of the name of a fleet, in bytes. The record of a fleet has the name `@fleet:` plus the name of
 /// the fleet, which is 7 bytes longer.
 pub(crate) const LONGEST_FLEET: usize = 100;
-/// The default of the smallest number of votes that opens the circuits of a fleet under [`Sharing::Quorum`]. A fleet of
-/// one instance needs only one vote.
+/// The default of the setting `quorum_at_least`, which is the smallest number of votes that can open the circuits of a
+/// fleet under [`Sharing::Quorum`]. A fleet of one instance needs only one vote.
 pub(crate) const QUORUM_AT_LEAST: u32 = 2;
 /// The default share of the live instances that have to vote to open the circuits of a fleet under [`Sharing::Quorum`].
 pub(crate) const QUORUM_SHARE: f64 = 0.1;

@@ -112,8 +112,9 @@ impl<Req> Select<Req> for OneCircuit {
 /// not used for `idle`, and then circuits whose keys have the fewest calls. The layer still remembers the number of
 /// calls of a forgotten key. If the key returns, its earlier calls are counted, so that a key in use is not forgotten
 /// again soon. With a `max_keys` of up to 4 096, the layer remembers at least the last 85 × `max_keys` forgotten keys.
-/// With a larger `max_keys`, the layer remembers at least the last 349 000 forgotten keys. Therefore a caller who sends
-/// very many keys can hardly delay the opening of other circuits, see [keys of
+/// With a larger `max_keys`, the layer remembers at least the last 349 000 forgotten keys. A circuit whose key is
+/// forgotten loses its failures, and opens later. Because the layer remembers so many keys, a caller who sends very
+/// many keys can hardly cause this delay for keys in use, see [keys of
 /// strangers](crate::guide::stacks#keys-of-strangers).
 ///
 /// With a store, the circuit of a forgotten key is restored when the key is used again. The first call does not wait
@@ -131,9 +132,9 @@ impl<Req> Select<Req> for OneCircuit {
 /// keys. The restore begins when the registry starts, or when the `Keyed` is built if the registry has already started.
 /// At most `max_keys` circuits are restored in this way. Circuits that reject calls or that an operator holds come
 /// first, then circuits that this instance has written, then the other circuits, most recently written first. A circuit
-/// is not restored if it would admit the next call and was not written for `idle`. If `first_call_waits` of the
-/// registry is set, the services of a layer wait in `poll_ready` until these circuits are restored, at most for the
-/// duration of `first_call_waits`. [`circuit`](Self::circuit) does not wait.
+/// is not restored if it would admit the next call and its record was last written at least `idle` ago. If
+/// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these circuits are
+/// restored, at most for the duration of `first_call_waits`. [`circuit`](Self::circuit) does not wait.
 ///
 /// If another program shares the store, its circuits must not have names that begin with the prefix. The layer cannot
 /// distinguish circuits of another program from the circuits of its keys.

@@ -76,8 +76,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// Classifies calls with a function or a closure that gets the result of the call.
     ///
     /// Use a function if the error is `BoxError`. With a closure that gets a `&BoxError`,
-    /// `tokio::spawn(stack.oneshot(..))` does not compile. Rustc checks a spawned future for every lifetime of the box,
-    /// but a closure accepts only one lifetime. The [guide] shows the full compiler error.
+    /// `tokio::spawn(stack.oneshot(..))` does not compile. Rustc checks a spawned future for every lifetime of the
+    /// error object in the box, but a closure accepts only one lifetime. The [guide] shows the full compiler error.
     ///
     /// When the circuit opens, the reason contains the kind of the failure, but not the text of the error. To add the
     /// text, implement [`Classifier::describe`](crate::classify::Classifier::describe).

@@ -47,7 +47,7 @@
 //! | operate circuits in the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
 //! | keep circuits over restarts, and share them between instances | `Registry::builder`, `store`, `coordinator`, with the feature `store` |
 //! | read settings from a file and the environment | `settings`, with the feature `settings` |
-//! | show circuits on a page, as JSON and as events, and take orders there | `admin`, with the feature `admin` |
+//! | show circuits on a page, as JSON and as events, and let operators trip or reset them there | `admin`, with the feature `admin` |
 //! | receive events, metrics and logs | [`event`], [`telemetry`] |
 //! | shed heavy operations while the machine is busy | `shed`, with the feature `load-shed` |
 //! | read the guides: stacks, stores, fleets, operation, the runbook, words | [`guide`] |
@@ -74,7 +74,7 @@
 //! * `tls-rustls`: TLS to Postgres and Redis.
 //! * `retry`: retries that recognise rejections, for tower's `RetryLayer`.
 //! * `settings`: settings from a TOML or JSON file and from the environment.
-//! * `admin`: an axum router that shows circuits as JSON, as events and on a page, and that takes orders.
+//! * `admin`: an axum router that shows circuits as JSON, as events and on a page, and that takes orders of operators.
 //! * `cli`: the binary `circuitctl`, which shows and changes the circuits in a store.
 //! * `health`: health probes for an HTTP or gRPC address in the configuration. Health probes with a closure need no
 //!   feature.

@@ -1,5 +1,5 @@
-//! Orders of operators. An order changes one circuit on all instances that share a store. Each order names its user and
-//! its reason.
+//! Orders that operators give. An order changes one circuit on all instances that share a store. Each order names the
+//! user who gives the order, and a reason.
 //!
 //! With [`Registry::operate`](crate::Registry::operate), an [`Order`] takes effect in this process immediately, even if
 //! the store is down. The result says whether the order is stored. A stored order reaches every other instance. An
@@ -17,9 +17,9 @@
 //!   second result says that the order is [`repeated`](Done::repeated).
 //! * An order can name the latest change of the circuit that the operator [has seen](Order::seen). If there was a later
 //!   change, the order is refused.
-//! * For the duration [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown) after the circuit has left the
-//!   closed state or an operator has tripped the circuit, a reset is refused. [`force`](Order::force) skips only this
-//!   rule. To undo an accidental trip, use a resume, which has no cooldown.
+//! * A reset is refused for the duration [`reset_cooldown`](crate::config::ConfigBuilder::reset_cooldown). This
+//!   duration begins when the circuit leaves the closed state or an operator trips the circuit. [`force`](Order::force)
+//!   skips only this rule. To undo an accidental trip, use a resume, which has no cooldown.
 //! * Every order that was carried out has a row in the audit, even if a newer order has replaced its effect.
 
 mod answer;

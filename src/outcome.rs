@@ -1,4 +1,4 @@
-//! The outcome of a call for its circuit, which is a success, a failure with a weight, or ignored.
+//! The outcome of a call from the view of its circuit, which is a success, a failure with a weight, or ignored.
 //!
 //! The weight of a failure is more than 0 and at most 1, where 1 is a whole failure. In a tower service, the classifier
 //! sets the weight with [`Failure::new`], and can use the request for this purpose. Without tower, the caller sets the
@@ -17,7 +17,8 @@ pub use failure::{Failure, FailureKind};
 pub use weight::{InvalidWeight, Weight};
 pub(crate) use weight::{UNIT, number, score_from_units, units_from_score};
 
-/// The outcome of a call for its circuit. A [`Classifier`](crate::classify::Classifier) returns the outcome.
+/// The outcome of a call from the view of its circuit. A [`Classifier`](crate::classify::Classifier) returns the
+/// outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {

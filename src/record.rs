@@ -11,9 +11,9 @@
 //!
 //! | part | ordered by | writer |
 //! |---|---|---|
-//! | the published state, with reason and deadline, in the fields of [`CircuitRecord`] | `generation` | the instance whose transition followed the previous generation |
-//! | the common decision of a fleet, [`Fleet`] | its `generation` | the instance whose command followed the previous decision |
-//! | the last act of an operator, [`Operated`] | its `sequence` | the instance or operator whose act followed the previous act |
+//! | the published state, with reason and deadline, in the fields of [`CircuitRecord`] | `generation` | an instance that knew the previous generation at the time of its transition |
+//! | the common decision of a fleet, [`Fleet`] | its `generation` | an instance that knew the previous decision at the time of its command |
+//! | the last act of an operator, [`Operated`] | its `sequence` | an instance or operator that knew the previous act at the time of the new act |
 //! | an entry for each instance, with its own state, counts and totals, [`InstanceEntry`] | the `sequence` of the entry | the instance of the entry |
 //!
 //! The merge of two copies of a record keeps the newer copy of each part. Therefore a late, repeated or reordered write
@@ -115,9 +115,10 @@ pub struct CircuitRecord {
     /// [`Status::attempt`](crate::Status::attempt).
     #[serde(default)]
     pub half_open_attempts: u32,
-    /// The sum of `run` over the recent entries in `instances`. `run` is the weight of the failures since the last
-    /// success, or of the failures that opened the circuit. An entry with a closed circuit is recent for 24 hours, and
-    /// any other entry is recent for 15 minutes. The age of an entry is measured at the last write of the record.
+    /// The sum of `run` over the recent entries in `instances`. For a closed circuit, `run` is the weight of the
+    /// failures since the last success. For any other circuit, `run` is the weight of the failures that opened the
+    /// circuit. An entry with a closed circuit is recent for 24 hours, and any other entry is recent for 15 minutes.
+    /// The age of an entry is measured at the last write of the record.
     #[serde(default)]
     pub failure_count: f64,
     /// The number of successful probes of half-open circuits, summed over the same entries as `failure_count`.
@@ -208,9 +209,9 @@ impl CircuitRecord {
 
     /// Decodes the stored bytes of a circuit. `now` is the time of the store at the load.
     ///
-    /// The bytes are not trusted. Texts that are too long are cut, deceptive characters are replaced by spaces, and
-    /// impossible weights are set to zero. The entry of an instance is dropped if its id or its sequence is impossible,
-    /// or if the instance has not been seen for 72 hours. Unknown fields beyond
+    /// The bytes are not trusted. Texts that are too long are cut, line breaks and invisible characters are replaced by
+    /// spaces, and impossible weights are set to zero. The entry of an instance is dropped if its id or its sequence is
+    /// impossible, or if the instance has not been seen for 72 hours. Unknown fields beyond
     /// [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped. If the record is too large to be written again, the
     /// reasons in the oldest entries are dropped. If the record is still too large, the oldest entries are dropped.
     ///
@@ -227,8 +228,9 @@ impl CircuitRecord {
     }
 
     /// Decodes stored bytes as [`decode`](Self::decode) does, but keeps the entries of instances that have not been
-    /// seen for 72 hours. The numbers in the record are based on times of the store in milliseconds. They may be at
-    /// most a year after `latest`.
+    /// seen for 72 hours. The numbers in the record are based on times of the store in milliseconds. No number may be
+    /// more than a year after `latest`, which is the present time of the store, or the largest timestamp to accept
+    /// every number.
     pub(crate) fn decode_with_expired(service: &str, bytes: &[u8], latest: Timestamp) -> Result<Self, CorruptRecord> {
         // An error of the JSON parser can repeat a field of any length. `CorruptRecord::new` cuts the text.
         let corrupt = |problem: String| CorruptRecord::new(service, &problem);
@@ -247,8 +249,8 @@ impl CircuitRecord {
         let mut record: Self = match serde_json::from_slice(bytes) {
             Ok(record) => record,
             // If only a later version of the crate can read the record, the result is an empty record with that
-            // version, which is not writable. A corrupt record is treated as missing, so this version of the crate
-            // would overwrite the record.
+            // version, which is not writable. An error would not protect the record. A corrupt record is treated as
+            // missing, so this version of the crate would overwrite the record.
             Err(error) => match serde_json::from_slice::<Versioned>(bytes) {
                 Ok(Versioned { version }) if version > Self::VERSION => Self { version, ..Self::unknown(service) },
                 _ => return Err(corrupt(error.to_string())),
@@ -335,9 +337,9 @@ impl CircuitRecord {
     }
 
     /// Returns the time at which the cooldown begins, during which resets are refused. This is the time when the
-    /// published state changed from closed to another state. If a trip by an operator still holds the circuit at `now`
-    /// and is later, the time of the trip is returned. Returns `None` if the published state is closed and no trip
-    /// holds the circuit.
+    /// published state changed from closed to another state. If an operator tripped the circuit after this time, and
+    /// the trip still holds the circuit at `now`, the time of the trip is returned. Returns `None` if the published
+    /// state is closed and no trip holds the circuit.
     #[must_use]
     pub fn tripped_at(&self, now: Timestamp) -> Option<Timestamp> {
         // Records of earlier versions of this crate have only `opened_at`.
@@ -445,7 +447,8 @@ impl std::error::Error for CorruptRecord {}
 /// follows these bytes. If the store returned no value, the circuit would seem to have no record.
 pub(crate) const UNREADABLE_VALUE: &[u8] = b"unreadable: ";
 
-/// The version of a record. Of a record of a later version, only this field must be readable.
+/// The version of a record. A record of a later version must at least have this field. Its other fields may be
+/// unreadable.
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,

@@ -44,8 +44,9 @@ pub struct Registry {
     shared: Arc<Named>,
 }
 
-/// Receives a notification when a circuit is added to a registry, makes a transition, or is removed. With a store, the
-/// coordinator is the companion. The registry holds no lock of its own during a notification.
+/// Receives a notification when a circuit is added to a registry, makes a transition, or is removed. A registry with a
+/// store has the coordinator as its companion. A registry without a store has no companion. The registry holds no lock
+/// of its own during a notification.
 pub(crate) trait Companion: Any + fmt::Debug + Send + Sync {
     /// Notifies that the circuit was added to the registry. The caller may hold the lock of a keyed layer. Therefore
     /// the method must run no foreign code, such as an observer or a waker of the application. Foreign code could wait

@@ -108,8 +108,8 @@ impl<P> RetryPolicy<P> {
 }
 
 impl<P, F> RetryPolicy<P, F> {
-    /// If a circuit rejects the call, waits for the circuit instead of returning the rejection. One wait lasts at most
-    /// about `longest`, and one call waits at most `times` times.
+    /// Lets the policy wait for a circuit that rejects the call, instead of returning the rejection. One wait lasts at
+    /// most about `longest`, and one call waits at most `times` times.
     ///
     /// Default: no wait. A wait lasts for the `retry_after` of the rejection, plus one step of the backoff. The step
     /// has random jitter, so that waiting callers return at different times. For a half-open circuit the wait is only
@@ -151,8 +151,7 @@ impl<P, F> RetryPolicy<P, F> {
         self.found_by(InResponses)
     }
 
-    /// Searches the result for the rejection with a closure, so that an error type of your own can be
-    /// searched.
+    /// Uses a closure to search the result for the rejection, so that an error type of your own can be searched.
     ///
     /// ```
     /// use tower_circuit_breaker::{Rejected, retry::RetryPolicy};

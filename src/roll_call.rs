@@ -1,5 +1,6 @@
-//! The report of configured names that no circuit has and that are therefore probably misspelt. Names are configured in
-//! the settings, in times to live for single circuits, and in the kill switch (`CIRCUIT_BREAKER_DISABLED`).
+//! The report of configured names that no circuit has and that are therefore probably misspelt. Such names are in the
+//! tables of the settings, in the times to live that a registry has for single circuits (`ttl_of`), and in the kill
+//! switch (`CIRCUIT_BREAKER_DISABLED`).
 //!
 //! A setting with a misspelt name has no effect on the intended circuit, and nothing else reports the mistake. The
 //! circuits of a process are not known when the settings are read. Therefore a thread collects the expected names and
@@ -31,8 +32,8 @@ pub(crate) enum Call {
     Requested(String),
     /// The name of a new circuit.
     Created(String),
-    /// The prefix of the names of keyed circuits. Requests contain the keys, so these circuits may be created at any
-    /// later time.
+    /// The prefix of the names of keyed circuits. The keys come from requests to the service, so these circuits may be
+    /// created at any later time.
     Keyed(String),
 }
 

@@ -32,7 +32,7 @@
 //!   under way. The state of the circuit is then the reason of the rejection.
 //! * The circuit is disabled, or `CIRCUIT_BREAKER_DISABLED` names the circuit. In both cases the layer lets every call
 //!   through.
-//! * The call is made inside a probe of the same circuit.
+//! * The call is made inside another call, which is a probe of the same half-open circuit.
 //! * The circuit is in shadow. The call goes through and is counted in [`Totals::would_reject`].
 //! * The load is unknown, because the [`LoadProbe`] returns no load, panics, or has not returned for two seconds.
 //!

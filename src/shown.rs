@@ -2,8 +2,8 @@
 //!
 //! Callers, operators, stores and settings files supply texts of any length. Such a text can contain a password, or
 //! invisible characters that make the text look like another text. Only this module has a list of these characters, so
-//! that all places refuse the same texts. The module depends on no other module, so that every other module can use its
-//! functions. The program `circuitctl` compiles the same file.
+//! that every place in the crate treats the same characters as deceptive. The module depends on no other module, so
+//! that every other module can use its functions. The program `circuitctl` compiles the same file.
 
 #[path = "shown/mask.rs"]
 pub(crate) mod mask;

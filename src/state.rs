@@ -76,12 +76,12 @@ impl fmt::Display for State {
 pub enum Mode {
     /// No mode overrides the state, so the state decides.
     Automatic,
-    /// Every call is rejected. A reset or a resume ends this mode. If the order has a duration, the mode also ends
-    /// after this duration.
+    /// Every call is rejected. A reset or a resume ends this mode. If the operator's order has a duration, the mode
+    /// also ends after this duration.
     #[doc(alias = "Isolated")]
     ForcedOpen,
     /// Every call goes through. The circuit adds the calls to its totals, but not to its window. A reset or a resume
-    /// ends this mode. If the order has a duration, the mode also ends after this duration.
+    /// ends this mode. If the operator's order has a duration, the mode also ends after this duration.
     Disabled,
     /// The state changes as in automatic mode, but every call goes through. The circuit counts the calls that the state
     /// would have rejected.
@@ -266,7 +266,8 @@ pub struct Snapshot {
     /// the circuit is in another mode.
     pub held_for: Option<Duration>,
     /// The number of openings in a row. The longer the circuit has been closed since the last opening, the lower is the
-    /// number. [`Status::attempt`](crate::Status::attempt) shows the number without this reduction until the next trip.
+    /// number. [`Status::attempt`](crate::Status::attempt) is not reduced before the next trip, and can be higher than
+    /// this number until then.
     pub attempt: u32,
     /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,

@@ -1,10 +1,11 @@
-//! The storage of circuit records behind one trait, which is a register with a clock.
+//! The storage of circuit records behind one trait, [`Store`].
 //!
-//! A [`Store`] keeps bytes by name, replaces them only for a writer that names the present version, and returns its own
-//! time. A store does not interpret the bytes. Only [`record`](crate::record) knows the meaning of the bytes. Therefore
-//! all stores have the same semantics, and a new store has to implement only the trait. All stores pass one conformance
-//! suite unchanged (`conformance`, feature `test-util`). A new store has a file in `store` and is declared in this
-//! file. The scheme of its address is in `keep.rs`, and its constructor is in `store/open.rs`.
+//! A store is a register with a clock. A store keeps bytes by name, replaces them only for a writer that names the
+//! present version, and returns its own time. A store does not interpret the bytes. Only [`record`](crate::record)
+//! knows the meaning of the bytes. Therefore all stores have the same semantics, and a new store has to implement only
+//! the trait. All stores pass one conformance suite unchanged (`conformance`, feature `test-util`). A new store has a
+//! file in `store` and is declared in this file. The scheme of the new store's address is listed in `keep.rs`, and
+//! `store/open.rs` calls the constructor of the new store.
 //!
 //! A call through a circuit never waits for a store. The coordinator loads and writes the records in the background,
 //! and gives each operation a deadline.
@@ -95,8 +96,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// Returns the kind of the tier that does not have the version with this etag. The etag comes from a write that has
-    /// just ended. `None` if the version is as durable as the store can make it, which is the default.
+    /// Returns the kind of the tier to which a write could not copy its version. `etag` comes from this write, which
+    /// has just ended. `None` if the version is as durable as the store can make it, which is the default.
     fn lacking(&self, etag: &Etag) -> Option<&'static str> {
         let _any = etag;
         None

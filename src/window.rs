@@ -87,8 +87,8 @@ impl Window {
         }
     }
 
-    /// Returns the age that a time window must reach before the circuit uses its rates. The age is the duration of one
-    /// bucket, but at most 1 s. `None` for a window of the last calls, which has no such age.
+    /// Returns the age that a time window must reach before the circuit uses the rates of the window. The age is the
+    /// duration of one bucket, but at most 1 s. `None` for a window of the last calls, which has no such age.
     ///
     /// Without this age, the first few calls in a new window could trip a busy circuit. The limit of 1 s matters for
     /// long windows. A bucket of a window of one hour lasts 6 minutes, and the circuit must not ignore an outage for so

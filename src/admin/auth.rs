@@ -118,7 +118,8 @@ impl Access {
         authoriser(&act).is_ok()
     }
 
-    /// Returns the user of a request if this rule of access permits the request. `None` if every client may read.
+    /// Returns the user of a request if this rule of access permits the request. The user is `None` if the rule permits
+    /// every client to read. Returns the problem if the rule refuses the request.
     fn admit(&self, parts: &Parts) -> Result<Option<User>, Problem> {
         match self {
             Self::Closed => Err(closed()),

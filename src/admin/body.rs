@@ -34,8 +34,8 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
     })
 }
 
-/// Reads a field that may be absent but not `null`. JavaScript writes the number `NaN` as `null`. Without this
-/// function, a `null` for the duration of a hold would mean a hold without an end.
+/// Reads a field that may be absent but not `null`. If a page computes the duration of a hold wrongly as `NaN`,
+/// JavaScript writes this number as `null`. Without this function, the `null` would mean a hold without an end.
 pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

@@ -62,9 +62,10 @@ struct Feed {
 }
 
 impl Feed {
-    /// Sends events until the client disconnects, the longest time of a stream is over, or the server shuts down. This
-    /// method runs in a separate task. A server does not poll the response body of a client that does not read, so the
-    /// body could not free the client's seat (its place among the limited number of clients).
+    /// Sends events until the client disconnects, the stream has lasted for the longest permitted time (`LONGEST`), or
+    /// the server shuts down. This method runs in a separate task. A server does not poll the response body of a client
+    /// that does not read, so the body could not free the client's seat (its place among the limited number of
+    /// clients).
     async fn run(mut self, client: Sender<Bytes>) {
         let shutdown = self.panel.shutdown();
         tokio::select! {

@@ -182,14 +182,15 @@ fn named(header: &str, value: &[u8]) -> String {
 }
 
 /// Returns the value of a header for a response or the log, cut and escaped. If the value has an `@`, a password in the
-/// value is masked. Other values are not masked, because a mask could hide the port that caused the refusal.
+/// value is masked. Other values are not masked, because `host:port` looks like `user:password`, and the mask could
+/// hide the port that caused the refusal.
 fn text(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
     if value.contains('@') { quoted(&value) } else { escaped(&value, 200) }
 }
 
-/// Returns true if the text does not end with a colon. Only settings are checked, because no browser sends a host with
-/// a colon at the end. Requests may have such a colon, because some proxies add one.
+/// Returns true if the text does not end with a colon. In a setting, a colon at the end is refused as a mistake,
+/// because no browser sends a host in this form. Requests are not checked, because some proxies add such a colon.
 fn has_no_empty_port(text: &str) -> bool {
     !text.ends_with(':')
 }

@@ -41,8 +41,8 @@ impl Error for InvalidToken {}
 /// logged, at most one line a minute and without the token.
 ///
 /// If a request has a valid token, the router does not compare `Origin` with `Host`, because another site cannot make a
-/// browser send the token. Therefore the page works behind a proxy that changes the `Host`. A proxy may add the token
-/// itself only if the proxy refuses the requests of other sites.
+/// browser send the token. Therefore the page works behind a proxy that changes the `Host`. If a proxy adds the token
+/// to requests, the proxy must refuse the requests of other sites.
 ///
 /// # Errors
 ///

@@ -26,8 +26,8 @@ pin_project! {
     /// call has waited for at least `cancelled_counts_after`. After the future is ready, the body has the permit, and a
     /// drop of the body ends the call, see [`TrackedBody`].
     // `D` is the data of the classifier, and `E` is the error of a rejection. `D` and `E` are type parameters, because
-    // the compiler cannot resolve the two types in the future of a task with boxed errors. The doc of `Flight` has the
-    // details.
+    // the compiler cannot resolve the two types if a spawned task contains this future and `Err` is a boxed error. The
+    // doc of `Flight` has the reason.
     #[must_use = "futures do nothing unless polled"]
     pub struct TrackedFuture<
         F,

@@ -20,12 +20,13 @@ pin_project! {
     ///
     /// The call is judged once, as soon as trailers arrive, the stream ends, an error occurs or the body panics. A
     /// stream counts as ended as soon as the inner body reports that no frame follows, because the caller may not poll
-    /// again. The body of a rejection, of a call without a circuit, or of a call that was judged by the head has no
-    /// permit. Such a body only passes on frames.
+    /// again. The body has no permit if it belongs to the response for a rejected call, to a call without a circuit, or
+    /// to a call that was judged by the head. Such a body only passes on frames.
     ///
     /// # Cancel safety
     ///
-    /// A dropped poll loses no frame, because the next poll returns the frame.
+    /// If a future that waits for the next frame is dropped, no frame is lost, because the next poll of the body
+    /// returns the frame.
     ///
     /// If the body is dropped before its end, the inner body is dropped and the permit is returned. The slot of a probe
     /// becomes free. Unless the classifier decides otherwise, the call is cancelled. A cancelled call is a failure of

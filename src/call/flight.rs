@@ -24,8 +24,8 @@ use crate::outcome::Outcome;
 /// dropped at any other time before the call is classified, the call counts as cancelled.
 ///
 /// `D` is the data that the classifier keeps for the call (`C::Call`). `D` is a separate type parameter, because the
-/// compiler cannot resolve `C::Call` inside a spawned future with boxed errors. The compiler would require `C::Call`
-/// for every lifetime of the boxed error, but classifiers accept only `'static` errors.
+/// compiler cannot resolve `C::Call` inside a spawned future with boxed errors. The compiler would require that
+/// `C::Call` exists for every lifetime of the boxed error, but classifiers accept only `'static` errors.
 pub(crate) struct Flight<C, Req, Res, Err, D = <C as Classifier<Req, Res, Err>>::Call>
 where
     C: Classifier<Req, Res, Err, Call = D>,
@@ -181,8 +181,9 @@ impl<C: Classifier<Req, Res, Err>, Req, Res, Err> Flight<C, Req, Res, Err> {
     }
 
     /// Returns the outcome to record, which is normally the given outcome. If the classifier never counts cancelled
-    /// calls, a failure at the deadline of the caller becomes [`Outcome::Ignored`]. A failure clearly before the
-    /// deadline stays a failure. Examples are a shorter timeout of the client, and a reset by the service.
+    /// calls, a failure at the deadline that the caller has set (such as `grpc-timeout`) becomes [`Outcome::Ignored`].
+    /// A failure clearly before this deadline stays a failure. Examples are a shorter timeout that the HTTP or gRPC
+    /// client in this process applies, and a reset by the service.
     fn unless_of_the_caller(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Failure(failure) if failure.weighs_by_wait() && self.classifier.cancelled_never_counts() => {

@@ -179,9 +179,9 @@ pub(super) fn unclassified(permit: Permit) -> Unclassified {
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped before `admit` runs, nothing has happened. If `admit` contains the flight of a permit,
-/// however, the call of the permit counts as cancelled. If the future is dropped later, the future of the call is
-/// dropped, and the call counts as cancelled.
+/// If the future is dropped before `admit` runs, nothing has happened, unless the caller already had a permit. In that
+/// case `admit` contains the flight of this permit, and the call of the permit counts as cancelled. If the future is
+/// dropped later, the future of the call is dropped, and the call counts as cancelled.
 pub(super) async fn follow<C, Req, Res, Err, D, F, T, E>(
     wait: Option<Box<Wait>>,
     admit: impl FnOnce() -> Result<Flight<C, Req, Res, Err, D>, E>,

@@ -90,8 +90,9 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        // Removes the registration, if there is one. The default place means that this wait never registered. In the
-        // circuit, the default place belongs to the tasks of `poll_changed`, which must stay registered.
+        // Removes the registration, if there is one. A wait that never registered has the default place. Such a wait
+        // must not call `leave`, because all tasks of `poll_changed` register at the default place, and `leave` would
+        // remove one of these tasks.
         if self.place != Place::default() {
             self.circuit.leave(self.place);
         }
@@ -241,7 +242,8 @@ impl Circuit {
         loop {
             // The thread registers again in each pass of the loop, because a wake removes the registration. The circuit
             // is checked after each registration, for two reasons. A change before the registration does not wake the
-            // thread, and an observer that parks this thread may have consumed a wake.
+            // thread. Also, a wake can be lost, because an observer that runs on this thread may park the thread and so
+            // consume the wake.
             self.register_at(&mut wait.place, &Context::from_waker(&waker));
             let deferred = match self.admit_waiting() {
                 Ok(permit) => return Ok(permit),
@@ -341,7 +343,8 @@ mod tests {
 
     const OPEN_FOR: Duration = Duration::from_secs(10);
 
-    /// Returns an open circuit whose probes need a permission of the coordinator until `lasts` has passed.
+    /// Returns an open circuit. For the duration `lasts`, the probes of the circuit need a permission of the
+    /// coordinator.
     fn leased(lasts: Duration) -> Circuit {
         let settings = Config::builder("orders").consecutive_failures(1).clock(TokioClock::new());
         let config = settings.open_for(OpenDuration::fixed(OPEN_FOR)).build();

@@ -2,9 +2,9 @@
 //!
 //! A closed circuit admits a call after one load of the atomic word, which contains the state and the mode of the
 //! circuit. If the circuit has a slow-call rule, the call is also counted as under way (`hanging`). A circuit that is
-//! open in automatic mode or forced open compares the present time with one deadline, and rejects the call. In all
-//! other cases the [`Gate`] decides. The gate only reads. If the gate finds that a transition is due, this module makes
-//! the transition, so that the circuit needs no timer.
+//! open in automatic mode or forced open compares the present time with one deadline, and rejects the call if the
+//! deadline has not passed. In all other cases the [`Gate`] decides. The gate only reads. If the gate finds that a
+//! transition is due, this module makes the transition, so that the circuit needs no timer.
 //!
 //! The module `gate` has the decision, `outcomes` the rules for outcomes, and `change` the transitions.
 
@@ -48,14 +48,14 @@ impl Branch {
 
     /// Admits or rejects a call if the atomic word (state, mode and era) is not enough to admit the call.
     // This function is not inlined, so that the code for a closed circuit stays small. This function is not `#[cold]`,
-    // because in an outage every call runs this function. The same is true for `refuse_unready`. The word is tested
-    // before the clock is read. With this order, the compiler jumps to `admit_at_gate` without a stack frame.
+    // because in an outage every call runs this function. Both statements are also true for `refuse_unready`. The word
+    // is tested before the clock is read. With this order, the compiler jumps to `admit_at_gate` without a stack frame.
     #[inline(never)]
     fn admit_or_reject(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;
         let word = inner.load();
-        // The circuit can be flowing (all calls pass) here for two reasons. The circuit counts its calls under way, or
-        // the circuit has closed since the caller loaded the word.
+        // The circuit can be flowing (all calls pass) here for two reasons. The circuit counts its calls under way, so
+        // that its word alone admits no call, or the circuit has closed since the caller loaded the word.
         if word.is_flowing() {
             let (started, measured) = inner.start(start, None);
             if !inner.note_start(word, started) {
@@ -155,7 +155,7 @@ impl Branch {
     #[inline(always)]
     fn reject(&self, word: Word, reason: RejectReason, wait: u64, now: Tick) -> Facts {
         self.count_rejection(reason, now);
-        // Relaxed, because the time publishes no other data.
+        // Relaxed, because the time of the next summary publishes no other data.
         let due = self.inner.counts.next_summary.load(Relaxed);
         if now.as_nanos() >= due {
             // A summary contains the time until the next probe. A ramp or a throttle rejects calls of a closed circuit,
@@ -250,9 +250,9 @@ impl Branch {
 }
 
 impl Inner {
-    /// Returns the nanoseconds until the circuit admits calls again, or [`UNKNOWN`], if the circuit is open in
-    /// automatic mode or forced open. Returns `None` if the gate must decide. The gate decides in all other states and
-    /// modes, during the kill switch and a restore, and after the deadline.
+    /// For a circuit that is open in automatic mode or forced open, returns the nanoseconds until the circuit admits
+    /// calls again, or [`UNKNOWN`] if this time is not known. Returns `None` if the gate must decide. The gate decides
+    /// in all other states and modes, during the kill switch and a restore, and after the deadline.
     ///
     /// In an outage, callers use this function to reject calls without the gate. To read all inputs of the gate would
     /// cost more than the rest of the rejection.

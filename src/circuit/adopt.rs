@@ -68,10 +68,10 @@ impl Circuit {
     /// transition, and is shown together with the [`earlier`](Snapshot::earlier) reason of the snapshot.
     ///
     /// The circuit makes no transition if the circuit already has the state, the mode and the deadlines of the
-    /// snapshot. Deadlines may differ by a quarter of a second. Calls under way then still count. The circuit takes
-    /// only the generation, and at a restore of a closed circuit also the evidence (see below). Otherwise the circuit
-    /// makes a transition, and the calls under way count only in the totals. A half-open circuit also makes a
-    /// transition if a restore adds successful probes.
+    /// snapshot. Deadlines may differ by a quarter of a second. Without a transition, calls under way still count. The
+    /// circuit takes only the generation, and at a restore of a closed circuit also the evidence (see below). Otherwise
+    /// the circuit makes a transition, and the calls under way count only in the totals. A half-open circuit also makes
+    /// a transition if a restore adds successful probes.
     ///
     /// The numbers of a snapshot are checked. The circuit stays open at most for the longest open duration that the
     /// configuration permits. If the snapshot has no open duration, the configuration decides on the open duration.
@@ -130,13 +130,15 @@ impl Circuit {
             cold.generation = snapshot.generation;
             let plan = Plan { is_logged, ..self.planned(snapshot, reason, now, open_for) };
             // The snapshot has only the remaining part of the open duration. The full duration is unknown, and is
-            // assumed to be at least the duration that this circuit would choose. With a shorter duration, the number
-            // of openings in a row would decrease too early.
+            // assumed to be at least the duration that this circuit would choose. The number of openings in a row
+            // decreases by one each time that the circuit has been closed for this duration, so that a shorter duration
+            // would reduce the number too early.
             let last_open = if snapshot.state == State::Open { open_for.max(own) } else { own };
             if !self.is_already(word, &plan) {
                 (cold.attempt, cold.last_open) = (attempt, last_open);
-                // An operator can open a circuit even if the group has no free open slot. If this circuit is open or
-                // half-open without a slot, the circuit now takes a slot, provided that a slot is free.
+                // The circuit may be open or half-open without an open slot of its group, because an operator can open
+                // a circuit without a slot. If the circuit stays open or half-open after this change, it takes a slot
+                // now, provided that a slot is free.
                 if plan.standing.state != State::Closed {
                     inner.take_slot(cold, word);
                 }
@@ -158,8 +160,8 @@ impl Circuit {
         });
         let is_suppressed = suppressed_in.is_some();
         if let Some(word) = suppressed_in {
-            // Records the suppressed opening for the present era. If the snapshot has changed the mode, the change of
-            // the mode has begun the present era.
+            // Records the suppressed opening for the present era. A circuit that stays closed still takes the mode of
+            // the snapshot. If the mode has changed, this change has begun the present era.
             inner.suppress(edge.as_ref().map_or(word.era(), |edge| edge.era), now, &suppressed_for);
         }
         if moved { Err(Moved) } else { Ok(Adopted { edge, is_suppressed }) }
@@ -173,18 +175,20 @@ impl Circuit {
     /// met only because of the advice, the reason is [`Reason::Advised`]. A transition does not end the advice. Later
     /// advice replaces earlier advice, and a `lasts` of zero ends the advice.
     ///
-    /// A second condition protects a healthy circuit. A run (failures without a success between them) or a rate trips
-    /// the circuit only if the run or the rate is very unlikely at the usual error rate of the circuit. Because of this
-    /// condition, a minute of advice opens a healthy circuit with a probability of at most 1 %. The usual error rate is
-    /// the weight of the failures divided by the number of calls, over all calls of this process before the window and
-    /// the run. The usual rate is at most half of the limit of the rule. The second condition holds only after the
-    /// first success of the circuit.
+    /// With lower thresholds, chance could open a healthy circuit. Therefore advice adds a condition. A run (failures
+    /// without a success between them) or a rate trips the circuit only if the run or the rate is very unlikely at the
+    /// usual error rate of the circuit. Because of this condition, a minute of advice opens a healthy circuit with a
+    /// probability of at most 1 %. The usual error rate is the weight of the failures divided by the number of calls,
+    /// over all calls of this process except the calls in the present window and run. The usual rate is at most half of
+    /// the limit of the rule. Before the first success of the circuit, the condition does not apply, and the lower
+    /// thresholds alone are enough.
     pub fn advise(&self, lasts: Duration) {
         self.advise_beside(0.0, lasts);
     }
 
-    /// Lowers the thresholds as [`advise`](Self::advise) does. `usual` is the error rate in the last minutes. If
-    /// `usual` is higher than the error rate since the start of the process, `usual` is used as the usual error rate.
+    /// Lowers the thresholds as [`advise`](Self::advise) does. `usual` is the error rate in the last minutes.
+    /// The rules then compare new failures with this rate, or with the error rate since the start of the process,
+    /// whichever is higher.
     pub(crate) fn advise_beside(&self, usual: f64, lasts: Duration) {
         let inner = self.inner();
         inner.set_usual(usual);
@@ -238,10 +242,11 @@ impl Circuit {
             apart <= SAME_DEADLINE
         };
         let inner = self.inner();
-        // If the circuit is already half-open, the restored successes of probes must not be lost. The circuit cannot
-        // add the successes in the present era, because enough successes would have to close the circuit at once.
-        // Therefore a new era begins. A closed circuit can add evidence in the present era, because the evidence is
-        // judged only at the next failure.
+        // If the circuit is already half-open, the restored successes of probes must not be lost. Only the end of a
+        // probe can close the circuit. If the circuit added the successes in the present era, the sum could be enough
+        // to close the circuit, but perhaps no further probe would end. Therefore a new era begins, in which at least
+        // one success is missing. A closed circuit can add evidence in the present era, because the evidence is judged
+        // only at the next failure.
         let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))

@@ -3,7 +3,7 @@
 //!
 //! Other outcomes from an ended era count only in the totals. A `Retry-After` is different, because the service
 //! requires the pause from now on, in whichever era the call began. Without this exception, a circuit that is open for
-//! five seconds would send the next call too early.
+//! five seconds would send the next call too early after a `Retry-After` of a minute.
 
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ impl Inner {
         }
     }
 
-    /// Returns true if the circuit stays open until `until`, or until at most [`SAME`] before. With manual recovery the
-    /// circuit stays open until a reset, so the result is true.
+    /// Returns true if the circuit stays open until `until`. The end of the open state may be earlier than `until` by
+    /// at most [`SAME`]. With manual recovery the circuit stays open until a reset, so the result is true.
     fn is_open_until(&self, until: Tick) -> bool {
         self.config.recovery == Recovery::Manual || self.open_until().saturating_add(SAME) >= until
     }

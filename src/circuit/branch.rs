@@ -27,8 +27,9 @@ pub(crate) struct Branch {
     /// The branches of the threads, one for each index (the small number of a live thread). Only the root of a spread
     /// circuit has these branches.
     spread: OnceLock<Box<[Arc<Self>]>>,
-    /// The load and the limits because of which load shedding has rejected a call. The rejection of a shed call gets a
-    /// branch of its own, so that all other rejections need no space for these numbers.
+    /// The load and the limits because of which load shedding has rejected a call. Each rejection refers to a branch.
+    /// The rejection of a shed call gets a branch of its own with these numbers, so that other rejections need no space
+    /// for the numbers.
     pub(super) shed: Option<Box<Shed>>,
 }
 
@@ -78,8 +79,9 @@ impl Branch {
     }
 
     /// Counts that a thread had no cell (counters with one writing thread) for an outcome or a rejection. If threads
-    /// often have no cell, spreads the circuit, so that each thread gets a cell and a branch. `self` is the root,
-    /// unless the circuit is already spread.
+    /// often have no cell, spreads the circuit, so that each thread gets a cell and a branch. `self` is the root. If
+    /// the circuit is already spread, `self` may be the branch of a thread, and the call of this function has no
+    /// effect.
     #[cold]
     #[inline(never)]
     pub(super) fn note_contention(&self, now: impl FnOnce() -> Tick) {

@@ -42,7 +42,7 @@ pub(super) struct Plan {
     /// The `earlier` reason of the snapshot from which the new state comes. `None` without a snapshot, or if the
     /// snapshot has no `earlier` reason.
     pub(super) earlier: Option<Arc<EarlierReason>>,
-    /// The time since the beginning of the state for which `earlier` is the reason.
+    /// The time since the beginning of the state that the reason `earlier` explains.
     pub(super) earlier_for: Option<Duration>,
     /// The time for which the new state has already lasted on another instance or before a restart. `None` without a
     /// snapshot.
@@ -61,8 +61,9 @@ pub(super) struct Plan {
     pub(super) tally: Tally,
     /// The number of successful probes at the start of the era. Zero without a snapshot.
     pub(super) successes: u32,
-    /// The time since the circuit left the closed state or was tripped by an operator, if that happened before this
-    /// transition. The time comes from a snapshot or from the order of the operator. `None` otherwise.
+    /// The time since the circuit left the closed state or was tripped by an operator, if that trip is earlier than
+    /// this transition. The time comes from a snapshot, or is the age of an operator's order to trip. `None` for other
+    /// transitions. If such a transition trips the circuit, the time begins now.
     pub(super) tripped_for: Option<Duration>,
     /// The id and the hash of the order that makes the transition. `None` without an order, or if the order has no id.
     pub(super) order: Option<(Arc<str>, OrderHash)>,
@@ -148,8 +149,8 @@ impl Inner {
             Standing { .. } => None,
         };
         if !from.standing().is_tripped() {
-            // A transition reports only the rejections since the trip. Earlier rejections, for example by a ramp, are
-            // subtracted later.
+            // A transition reports only the rejections since the trip. The number of earlier rejections, for example by
+            // a ramp, is kept here. This transition and the later transitions of the outage subtract that number.
             cold.rejected_before = rejected;
         }
         let tripped_by_hand = matches!(reason, Reason::Operator { act: Act::Trip, .. });

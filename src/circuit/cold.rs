@@ -35,8 +35,8 @@ pub(super) struct Cold {
     /// The time spent closed since the circuit was last open, without the present era. The times of several eras are
     /// added, so that a change of the mode (which begins an era) does not restart the decrease of `attempt`.
     pub(super) closed_for: Duration,
-    /// The total number of rejections at the beginning of the present outage (the last transition from a standing that
-    /// is not tripped). Each transition reports how many rejections have come since.
+    /// The total number of rejections at the last transition from a standing that is not tripped. In an outage, this
+    /// transition was the trip. Each transition reports how many rejections have come since.
     pub(super) rejected_before: u64,
     /// True if a call was made inside a probe of this circuit. Only the first such call is logged.
     pub(super) has_nested: bool,
@@ -127,7 +127,7 @@ pub(super) struct Past {
     /// is closed and not forced open. The cooldown of a reset starts at this time.
     pub(super) tripped: Option<Since>,
     /// The time of the trip in the stored record. `None` if the record is not tripped. If another instance has tripped
-    /// while this circuit is closed, `tripped` is `None`, and the cooldown of a reset starts at this time.
+    /// while this circuit is closed, `tripped` is `None`, and the cooldown of a reset starts at the time in this field.
     pub(super) tripped_elsewhere: Option<Since>,
     /// A number that increases with every transition of this circuit, and with every change of the stored record. By
     /// this number, an order can name the last change that the operator has seen.
@@ -164,8 +164,8 @@ pub(super) struct Past {
 
 impl Past {
     /// Records the reason for which the circuit opened, and keeps the reason until the circuit closes. If the state
-    /// comes from a snapshot, `ago` is the time since the beginning of the state for which the snapshot's `earlier` is
-    /// the reason.
+    /// comes from a snapshot, `ago` is the time since the beginning of the state that the snapshot's `earlier` reason
+    /// explains.
     pub(super) fn note_opening(&mut self, edge: &Transition, ago: Option<Duration>) {
         let is_restored = edge.reason == Reason::Restored;
         match (edge.to.state, &edge.earlier) {
@@ -219,8 +219,8 @@ pub(super) struct Grouped {
     /// if the circuit holds no slot. If the circuit is dropped, the group gets the slot back.
     pub(super) slot: Option<OpenSlot>,
     /// The reason for which the circuit would have opened if the group had had a free slot. The status shows the
-    /// reason. A later suppressed opening replaces the reason if it is the first in the era, or if it is reported to
-    /// the observers.
+    /// reason. The first suppressed opening of each later era replaces the reason. Another suppressed opening replaces
+    /// the reason only if the observers get a report of that opening.
     pub(super) suppressed: Option<Reason>,
 }
 

@@ -74,7 +74,8 @@ pub(super) enum Gate {
     /// Calls could be probes now, but the circuit waits for a successful health probe. No call may be a probe until a
     /// health probe succeeds or this time comes, whichever is first.
     HeldBack(Tick),
-    /// The circuit is open or forced open, and no call passes before this time. `None` if the time is unknown.
+    /// The gate is closed, because the circuit is open or forced open. No call passes before this time. `None` if the
+    /// time is unknown.
     Closed(Option<Tick>),
 }
 
@@ -162,14 +163,15 @@ impl Scene<'_> {
         let probing = &self.config.probes;
         let Round { half_open_for, patience, leased_until, slots, in_probe } = self.round;
         let (successes, failures) = (slots.verdict.successes, slots.verdict.failures);
-        // While each probe needs a lease (a permission of the fleet), the fleet decides when the half-open era ends.
-        // The duration of the era does not matter then, because the duration includes the waits for leases.
+        // While each probe needs a grant (a permission of the coordinator), the fleet decides when the half-open era
+        // ends. The duration of the era does not matter then, because the duration includes the waits for grants.
         let is_leased = self.now < leased_until;
         if slots.overdue > 0 {
             return Err(match (successes, failures) {
                 _ if is_leased => Due::Overdue,
                 (0, _) if half_open_for >= patience => Due::GiveUp { has_success: false, half_open_for },
-                // With successes and without a failure, the circuit does not open but closes after `quiet_after`.
+                // The next arm requires a success and also a failure. With successes and without a failure, the circuit
+                // does not open but closes after `quiet_after`.
                 (1.., 1..) if half_open_for >= patience.max(probing.quiet_after) => {
                     Due::GiveUp { has_success: true, half_open_for }
                 }

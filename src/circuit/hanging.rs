@@ -20,8 +20,9 @@
 //! streamed, because a slow reader or a stream without end says nothing about the service.
 //!
 //! A circuit without a slow-call rule does not count the calls under way, and its calls need no additional test. The
-//! rule sets a bit in the word of the circuit. The one test of the word on the shortest path ([`Word::passes_at_once`])
-//! fails if the bit is set.
+//! rule sets a bit in the word of the circuit. The shortest path of a call tests the word once
+//! ([`Word::passes_at_once`]), and this test includes the bit. If the bit is set, the call takes a longer path, which
+//! counts the call.
 
 use std::time::Duration;
 
@@ -86,8 +87,8 @@ impl Inner {
         }
     }
 
-    /// Opens the circuit if the calls that hang at the time `at` meet the slow-call rule. Returns true if the era of
-    /// `word` is over afterwards. Returns false if no call hangs.
+    /// Opens the circuit if the calls that hang at the time `at` meet the slow-call rule. Returns true if calls hang
+    /// and the era of `word` is over afterwards.
     #[cold]
     #[inline(never)]
     fn opens_by_hanging(&self, word: Word, at: Tick) -> bool {

@@ -23,9 +23,9 @@
 //! check, because the health endpoint may not exist.
 //!
 //! ```text
-//! open:       the wait is over, or a check succeeds ──▶ half-open, cleared
-//!             the wait is over, required            ──▶ held back until a check succeeds, or a bound is reached
-//! half-open:  not cleared, required                 ──▶ held back likewise
+//! open:       the open duration is over, or a check succeeds ──▶ half-open, cleared
+//!             the open duration is over, required            ──▶ held back until a check succeeds, or a bound is met
+//! half-open:  not cleared, required                          ──▶ held back likewise
 //! ```
 //!
 //! The runner decides when to check, and applies the deadline. This file is longer than others, because it has the
@@ -83,8 +83,8 @@ pub(super) struct Checks {
     /// after three failed health probes in a row, or when the circuit closes.
     contradicted: bool,
     failed_in_row: u8,
-    /// True once the log has an entry for a call that was a probe without a successful health probe. Only the first
-    /// such call is logged.
+    /// True once the log has an entry for a call that became a probe although the required health probe had not
+    /// succeeded. Only the first such call is logged.
     is_logged: bool,
 }
 
@@ -228,8 +228,9 @@ impl Circuit {
             } else {
                 checks.failed += 1;
                 checks.failed_in_row = checks.failed_in_row.saturating_add(1);
-                // Calls have failed although health probes succeeded. One failed check does not show that the health
-                // probes notice the outage now, because perhaps only one of several backends has failed.
+                // While `contradicted` is true, a successful check does not end the open state. One failed check does
+                // not show that the checks notice the outage, because perhaps only the backend that this check reached
+                // has failed. Therefore `contradicted` becomes false only after several failed checks in a row.
                 checks.contradicted &= checks.failed_in_row < BELIEVED_AFTER;
             }
             if let Some(health) = inner.health() {
@@ -276,6 +277,7 @@ impl Inner {
                 (!leaves_alone && !contradicted).then(|| Self::probing(word, now, reason))
             });
         }
+        // The success may only have cleared the era, without a transition.
         // A task that was held back may call now, also if the state is as before.
         self.wakers.wake();
     }
@@ -303,8 +305,9 @@ impl Inner {
         // Relaxed, for the reason in `is_required`.
         let silence = Duration::from_nanos(health.silence.load(Relaxed));
         if word.mode().is_hold() {
-            // The gate reads this time only after the hold has ended. The calls of the half-open era that begins then
-            // must wait for a successful health probe.
+            // The gate reads the returned time only if the time of the hold is over, for the half-open era that begins
+            // then. The calls of that era must wait for a successful health probe, but for at most `silence` if no
+            // check ends.
             return now.saturating_add(silence);
         }
         if health.cleared.is(word.era(), 1) {

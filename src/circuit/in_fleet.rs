@@ -1,6 +1,7 @@
 //! The functions of a circuit for the coordinator of its fleet. These functions store the decision of the fleet for the
-//! status, report fleet probes and declined openings to the observers, and apply the trip rules to the sums of several
-//! instances. The file `adopt` applies decisions of the fleet to a circuit, and the file `lease` has the leased probes.
+//! status, report to the observers the fleet probes and the openings that this instance declines, and apply the trip
+//! rules to the sums over the windows of several instances. The file `adopt` applies decisions of the fleet to a
+//! circuit, and the file `lease` has the leased probes.
 
 use std::time::Duration;
 
@@ -47,8 +48,8 @@ impl Circuit {
         self.inner().load().bypassed()
     }
 
-    /// Returns the open duration, without jitter, of the opening that is number `attempt` in a row. `None` if only a
-    /// reset ends the open state.
+    /// Returns the open duration, without jitter, of an opening. `attempt` is the number of openings in a row, this
+    /// opening included. `None` if only a reset ends the open state.
     pub(crate) fn open_duration(&self, attempt: u32) -> Option<Duration> {
         let config = self.config();
         (config.recovery == Recovery::Automatic).then(|| config.open.of(attempt.min(config.open.last_attempt()), 0.5))

@@ -2,9 +2,10 @@
 //! one member to be open or half-open. If no slot is free, an opening is suppressed, and the circuit stays closed.
 //!
 //! A circuit takes its slot under the cold mutex before it opens, and gives the slot back under the mutex after it has
-//! closed. Apart from acts of operators, there are never more open circuits than slots, with two exceptions. Members
-//! may have left the group, or calls may come back to absent circuits (whose keys no call has used for a minute). The
-//! slot is in the cold data, so that a circuit that is dropped gives its slot back.
+//! closed. There are never more open circuits than slots, with three exceptions. An operator can open a circuit without
+//! a slot. If members leave the group, the number of slots decreases, but open circuits keep their slots. If calls come
+//! back to absent circuits (whose keys no call has used for a minute), the slots of these circuits count as taken
+//! again. The slot is in the cold data, so that a circuit that is dropped gives its slot back.
 //!
 //! | edge | slot |
 //! |---|---|
@@ -45,7 +46,7 @@ pub(super) struct InGroup {
     next_report: AtomicU64,
     /// The time of the last suppressed opening, in nanoseconds of the clock. Zero if no opening was suppressed.
     last: AtomicU64,
-    /// The era for which the reason of a suppressed opening was stored last. Zero if no reason was stored.
+    /// The era of the suppressed opening whose reason is stored for the status. Zero if no reason was stored.
     era: AtomicU64,
 }
 
@@ -123,8 +124,8 @@ impl Inner {
     }
 
     /// Returns true if an opening by hanging calls is suppressed again in this era, and no report is due. The caller
-    /// then does not count the opening, because each check finds the same hanging calls. The time is stored for the
-    /// status.
+    /// then does not count the opening, because each check finds the same hanging calls. In this case the function
+    /// stores `now` as the time of the last suppressed opening, for the status.
     pub(super) fn is_suppressed_again(&self, word: Word, now: Tick) -> bool {
         let Some(group) = self.in_group().filter(|_| self.finds_no_slot(word)) else { return false };
         // Relaxed, because the times publish no other data.
@@ -185,8 +186,8 @@ impl Inner {
     }
 
     /// Removes the circuit from its group, and gives the slot of the circuit back. Runs when the circuit is dropped. If
-    /// the key of the circuit is evicted, runs at the eviction, because calls under way or a successor can keep the
-    /// circuit alive.
+    /// the key of the circuit is evicted, runs at the eviction, because the evicted circuit can stay in memory for
+    /// calls under way, or for the next circuit of the key, which inherits its evidence.
     pub(super) fn leave_group(&self) {
         let Some(group) = self.in_group() else { return };
         let mut cold = self.cold.lock();

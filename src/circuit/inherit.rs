@@ -15,8 +15,8 @@ impl Circuit {
     /// closed, a mode other than the configured mode, a limit on calls, failures or slow calls in the evidence,
     /// openings in a row that still count, and calls under way.
     ///
-    /// `handles` is the number of references to the circuit while no call is under way and the application keeps no
-    /// handle.
+    /// `handles` is the number of references that every circuit has, even if no call is under way and the application
+    /// keeps no handle.
     pub(crate) fn knows_more_than_a_new_one(&self, handles: usize) -> bool {
         let inner = self.inner();
         let word = inner.load();
@@ -31,14 +31,14 @@ impl Circuit {
             || self.has_calls_under_way(handles)
     }
 
-    /// Returns true if permits or rejections of the circuit exist, or if the application keeps a handle. `handles` is
-    /// the number of all other references to the circuit.
+    /// Returns true if the application keeps a handle, or if a permit or an error value of a rejected call still refers
+    /// to the circuit. `handles` is the number of all other references to the circuit.
     pub(crate) fn has_calls_under_way(&self, handles: usize) -> bool {
         Arc::strong_count(&self.root) > handles || self.root.has_permits_of_threads()
     }
 
     /// Returns the number of calls that ended in this circuit. Rejected calls and cancelled calls do not count, because
-    /// they cost a client nothing. With such calls, a client could make a key look busy.
+    /// such calls cost a client nothing. If they counted, a client could make a key look busy.
     pub(crate) fn ended_calls(&self) -> u64 {
         let totals = self.totals();
         totals.successes.saturating_add(totals.failures).saturating_add(totals.ignored)

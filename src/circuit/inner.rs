@@ -39,13 +39,13 @@ pub(crate) struct Inner {
     /// The time at which the open state ends. Valid only while the state is open.
     pub(super) open_until: AtomicU64,
     pub(super) clock: AnyClock,
-    /// The weight of the failures since the last success, with a bit for a circuit on trust (closed without a verdict
-    /// of its probes). A success does not write this field if weight and bit are zero.
+    /// The weight of the failures since the last success. Beside the weight, the field has a bit for a circuit on trust
+    /// (closed without a verdict of its probes). A success does not write this field if weight and bit are zero.
     pub(super) run: Run,
     /// Counters of successes and rejections. Each thread has counters of its own (a cell), so that threads do not wait
     /// for each other.
     pub(super) cells: Cells,
-    /// The steps by which the success of a counted call is recorded.
+    /// The steps by which the success of a call of the closed circuit is recorded.
     pub(super) success: Success,
     /// The clocks that are read for a call whose classifier needs no duration.
     pub(super) timing: Timing,
@@ -105,7 +105,8 @@ struct Rare {
     in_group: std::sync::OnceLock<InGroup>,
 }
 
-// Shorter pointers move `config` closer to the word, so the assertions hold only on 64-bit targets. The layout on other
+// Calls write fields after `config`. Therefore `config` must be at least two cache lines away from the word. Shorter
+// pointers move `config` closer to the word, so the second assertion holds only on 64-bit targets. The layout on other
 // targets is slower, but correct.
 #[cfg(all(not(breaker_loom), target_pointer_width = "64"))]
 const _: () = {
@@ -125,12 +126,13 @@ pub(super) enum Timing {
     Measured,
 }
 
-/// The steps by which the success of a counted call is recorded.
+/// The steps by which the success of a call of the closed circuit is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Success {
     /// Adds one to a counter of the thread, without a time.
     Counts,
-    /// Adds one to a counter of the thread for the present time. Needed for a time window, and for reports of sums.
+    /// Adds one to the counter of the thread for the present time bucket. Needed for a time window, and if observers
+    /// get reports of sums of calls.
     Dates,
     /// Takes every step of recording. Needed if a success may trip the circuit, if the window is a number of calls, or
     /// if an observer needs each call by itself.
@@ -143,7 +145,8 @@ pub(super) enum Success {
 pub(crate) enum Start {
     /// No start time. The future of the call reads a start time when the call first has to wait.
     Untaken,
-    /// The time by the coarse clock. The clock is not read if cancelled calls never count.
+    /// The time by the coarse clock, from which the age of a cancelled call is computed. The clock is not read if
+    /// cancelled calls never count.
     Coarse,
     /// The time by the precise clock, because the classifier needs the duration of the call.
     Precise,

@@ -4,13 +4,13 @@
 //! each probe. Once the instance holds the lease, the coordinator grants the probe to the circuit. A grant is a free
 //! slot for the next call (`probes/slot.rs`), so that no call waits for the store.
 //!
-//! Probes need grants only until a certain time, which the coordinator moves forward again and again. The time passes
-//! if the store is down, the coordinator has ended, the runtime stalls or the registry is gone. The circuit then probes
-//! by itself, as a circuit without a fleet does.
+//! Probes need grants only until a certain time, which the coordinator moves forward again and again. If the store is
+//! down, the coordinator has ended, the runtime stalls or the registry is gone, no coordinator moves the time forward,
+//! and the time passes. The circuit then probes by itself, as a circuit without a fleet does.
 //!
-//! In shadow probes need no grant, because every call passes in any case. While probes need grants, neither the quiet
-//! rule (`quiet_after`) nor an overdue probe ends the half-open era. The era includes the waits for leases, so its
-//! duration says little about the service. The fleet has rules of its own for the end of its half-open time. The
+//! In shadow mode no probe needs a grant, because every call passes in any case. While probes need grants, neither the
+//! quiet rule (`quiet_after`) nor an overdue probe ends the half-open era. The era includes the waits for leases, so
+//! its duration says little about the service. The fleet has rules of its own for the end of its half-open time. The
 //! coordinator handles votes, leases, and the effect of a probe on the fleet.
 
 #[cfg(all(test, not(breaker_loom)))]
@@ -48,7 +48,8 @@ pub(crate) struct Probed {
 #[cfg(any(feature = "store", test))]
 impl Circuit {
     /// Requires a grant of the coordinator for each probe, from now on for the duration `lasts`. This duration replaces
-    /// an earlier duration. With zero, probes need no grant from now on. A renewal wakes no task and takes no lock.
+    /// an earlier duration. With zero, probes need no grant from now on. A call of this function with a later end wakes
+    /// no task and takes no lock.
     ///
     /// If an era begins after this function has returned, the calls of that era observe the new duration.
     pub(crate) fn lease_probes(&self, lasts: Duration) {
@@ -66,9 +67,9 @@ impl Circuit {
     }
 
     /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, the
-    /// next two calls may be probes, because a hedge (one request that is sent twice) needs two probes. Returns true if
-    /// a slot was granted. Returns false if the era is over, if the circuit starts no probes, or if each slot is
-    /// granted already or taken by a probe.
+    /// next two calls may be probes. The reason is that a hedge (one request that is sent twice) cancels the probe of
+    /// the first request if the second request is rejected. Returns true if a slot was granted. Returns false if the
+    /// era is over, if the circuit starts no probes, or if each slot is granted already or taken by a probe.
     pub(crate) fn grant(&self, era: u64) -> bool {
         let inner = self.inner();
         // The word is checked, so that the answer is false for an era that is over or starts no probes. If another

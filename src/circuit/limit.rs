@@ -9,8 +9,9 @@
 //! One bit of the circuit's word says that calls are limited, so that the calls of a circuit without a limit need no
 //! further test. The bit is set by a transition, by a restore, or by a failure that makes the throttle reject calls. A
 //! call clears the bit if no ramp lasts and the throttle rejects no calls. Each change computes the bit again under the
-//! cold mutex, so that a late thread does not clear the bit of the next ramp. If another thread holds the mutex, a
-//! thread does not wait. The next failure, or the next call of the limited circuit, tries again.
+//! cold mutex, from the ramp and the throttle at that moment. Otherwise a thread that has found the end of one ramp
+//! could clear the bit after the next ramp has begun. If another thread holds the mutex, a thread does not wait. The
+//! next failure, or the next call of the limited circuit, tries again.
 //!
 //! For each call a random number is drawn. The draw is lost if the number is not below the share. Each lost draw leads
 //! to one rejection, and the criticality of the calls decides which call is rejected (`limit/levels.rs`). A query such
@@ -60,7 +61,7 @@ impl Drawn {
 ///
 /// The limit is created with the circuit if a ramp or a throttle is set. Otherwise the limit is created when a ramp of
 /// the fleet begins, when advice with a usual error rate comes, or when a sheddable or critical call finds a free slot
-/// for a probe.
+/// for a probe, because the limit also decides if the call leaves the slot to less critical calls.
 #[derive(Debug)]
 pub(super) struct Limit {
     /// The end of the ramp, in nanoseconds of the clock. `until` and `length` are written under the cold mutex before
@@ -105,7 +106,8 @@ impl Limit {
     }
 
     // Relaxed, in `left` and `length`, because the Acquire in `Inner::load` has already made the values visible
-    // together with the word. A thread that reads the values of a later ramp only decides by that ramp.
+    // together with the word. If a thread reads the values of a later ramp, the only effect is that the thread decides
+    // by that ramp.
 
     fn left(&self, now: Tick) -> Duration {
         Tick::from_nanos(self.until.load(Relaxed)).saturating_since(now)
@@ -118,8 +120,8 @@ impl Limit {
 
     pub(super) fn set(&self, left: Duration, length: Duration, now: Tick) {
         let until = if left.is_zero() { Tick::ZERO } else { now.saturating_add(left) };
-        // Relaxed, because the Release store of the word publishes the values. A thread that reads a later ramp with an
-        // earlier word only decides by that ramp.
+        // Relaxed, because the Release store of the word publishes the values. If a thread reads a later ramp with an
+        // earlier word, the only effect is that the thread decides by that ramp.
         self.length.store(nanos(length), Relaxed);
         self.until.store(until.as_nanos(), Relaxed);
         self.levels.begin();
@@ -204,8 +206,9 @@ impl Inner {
         }
         let (alone, in_fleet) = (self.config.ramp_alone(), self.config.ramp_in_fleet());
         if matches!(reason, Reason::ProbesPassed { .. } | Reason::QuietService { .. } | Reason::NoVerdict { .. }) {
-            // The last leased probe closes this circuit before the decision of the fleet arrives. Therefore the circuit
-            // has the ramp of a fleet.
+            // While probes are leased, the last probe closes this circuit before the decision of the fleet to close
+            // arrives. The circuit then needs the ramp of a fleet already, and not the ramp of a circuit without a
+            // fleet.
             return Some(if now < self.leased_until(from.mode()) { in_fleet } else { alone });
         }
         // No ramp begins, because the operator knows that the service is back.
@@ -326,7 +329,8 @@ impl Inner {
             return Draw::Admitted;
         }
         match ramp {
-            // The reason is the throttle if the ramp alone would have admitted the call.
+            // The ramp is the reason if the ramp alone would have rejected the call, or if the throttle rejects no
+            // calls.
             Some(left) if draw >= ramp_share || throttled <= 0.0 => {
                 Draw::Rejected(RejectReason::Ramp, nanos(left.min(LONGEST_WAIT)))
             }

@@ -21,7 +21,7 @@ pub(super) enum Right {
 /// The era (the version of the state) in which a permit was given, and the right of the permit.
 ///
 /// ```text
-/// mark   63..28 era (low 36 bits) | 27 noted | 26 measured | 25..24 right | 23..0 by the right
+/// mark   63..28 era (low 36 bits) | 27 noted | 26 measured | 25..24 right | 23..0 depends on the right
 ///        probe: 23..0 slot and turn | counted call: 0 answered
 /// ```
 ///
@@ -31,8 +31,8 @@ pub(super) enum Right {
 pub(super) struct Mark(u64);
 
 impl Mark {
-    /// The mark of a rejected call, which has no permit. An `Answer` with this mark also has a number with the facts of
-    /// the rejection.
+    /// The mark of a rejected call, which has no permit. In an `Answer` with this mark, the field `number` has the
+    /// facts of the rejection.
     pub(super) const REFUSED: Self = Self(NO_CALL);
     /// The mark of a permit whose outcome has been recorded. The drop of such a permit records nothing.
     pub(super) const RECORDED: Self = Self(NO_CALL);

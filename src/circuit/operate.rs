@@ -38,7 +38,8 @@ impl Circuit {
         self.always(&Order { hold, ..Order::direct(Act::Disable, by) })
     }
 
-    /// Lets every call through, while the state changes as always. Calls that would have been rejected are counted.
+    /// Lets every call through, while the state changes as always. The totals have the number of calls that would have
+    /// been rejected.
     pub fn shadow(&self, by: &By) -> Transition {
         self.always(&Order::direct(Act::Shadow, by))
     }

@@ -31,8 +31,8 @@ pub(super) struct End<'a> {
     pub(super) started: Tick,
     pub(super) ended: Ended,
     pub(super) took: Took,
-    /// If a probe ended without a verdict, the weight in 1/256 that a closed circuit would have counted for this end.
-    /// Zero for every other end.
+    /// The doubt of a probe that ended without a verdict, in units of 1/256. The doubt is the weight that a closed
+    /// circuit would have counted for this end. Zero for every other end.
     pub(super) doubt: u16,
     /// The text of the failure, if the call failed.
     pub(super) text: Text<'a>,
@@ -75,8 +75,8 @@ struct Recorded {
 }
 
 impl Branch {
-    /// Records the success of a counted call. Has the same effect as [`record`](Self::record), with fewer steps for
-    /// most successes.
+    /// Records the success of a call with [`Right::Counted`]. Has the same effect as [`record`](Self::record), with
+    /// fewer steps for most successes.
     #[inline(always)]
     pub(super) fn record_success(&self, mark: Mark, started: Tick, elapsed: Option<Duration>) {
         let inner = &*self.inner;
@@ -312,7 +312,8 @@ impl Inner {
 
     /// Returns the rule that the evidence meets with the thresholds of a ramp or of advice. Returns `None` if no ramp
     /// and no advice lasts, or if the evidence meets no rule.
-    // Not inlined, so that the answer `None` is written once and not copied.
+    // Not inlined, so that this function writes the answer directly into the return value of `met`. Inlined code would
+    // write the large answer into a temporary variable and then copy it, even if the answer is `None`.
     #[inline(never)]
     fn met_if_lowered(&self, seen: &Situation, now: Tick) -> Option<Reason> {
         let (in_ramp, is_advised) = (self.ramp_left(now).is_some(), self.is_advised(now));
@@ -360,10 +361,11 @@ impl Inner {
     /// short wait the failure weighs less, because a short deadline says little about the service. Returns the end and
     /// its doubt ([`End::doubt`]).
     ///
-    /// If the wait was too short to say anything about the service, the failure is ignored. A probe needs a longer
-    /// wait. If the wait makes the failure of a probe lighter than a timeout, the probe ends without a verdict.
-    /// Otherwise the verdict would count the light failure as a whole failed probe, and a caller with a short deadline
-    /// could reopen the circuit. The doubt is the weight of such a light failure in 1/256, and zero in all other cases.
+    /// If the wait was too short to say anything about the service, the failure is ignored. The failure of a probe
+    /// counts only after a longer wait. If the wait was so short that the failure weighs less than a timeout, the probe
+    /// ends without a verdict. Otherwise the verdict would count the light failure as a whole failed probe, and a
+    /// caller with a short deadline could reopen the circuit. The doubt is the weight of such a light failure in 1/256,
+    /// and zero in all other cases.
     #[cold]
     pub(super) fn weighed_by_wait(&self, failure: Failure, waited: Option<Duration>, mark: Mark) -> (Ended, u16) {
         let whole = failure.weight();

@@ -63,8 +63,8 @@ impl Circuit {
         let inner = self.inner();
         match inner.peek_at_gate() {
             Peek::Rejecting(_) => true,
-            // An open circuit gives this answer only if its calls wait for a health probe, and rejects every call
-            // meanwhile.
+            // An open circuit gives this answer only if a required health probe has not succeeded yet. Until then, the
+            // circuit rejects every call.
             Peek::ProbesTaken(_) => inner.load().state() == State::Open,
             Peek::MayPass | Peek::AwaitsRestore => false,
         }
@@ -109,8 +109,8 @@ impl Circuit {
 
     /// Returns the answer of [`would_admit`](Self::would_admit) as if probes needed no leases, and makes no transition.
     /// A layer of keys uses the answer to decide if an unused circuit is evicted, forgotten, or absent from its group.
-    /// This decision must neither request a lease nor wait for a lease, and must not notify the observers of a circuit
-    /// that is kept.
+    /// This decision must neither request a lease nor wait for a lease. The decision must also not make the circuit
+    /// change its state, because the circuit may be kept, and its observers would be notified.
     #[cfg(feature = "keyed")]
     pub(crate) fn would_admit_without_leases(&self) -> bool {
         let (inner, now) = (self.inner(), self.now());

@@ -38,8 +38,8 @@ use crate::state::text::beginning;
 /// may have given up on a healthy service. Three such probes in a row close the circuit on trust, which means without a
 /// proof that the service is healthy. If a failure of weight 0.5, such as one more dropped permit, follows before the
 /// first success, the circuit opens again for a longer open duration. If a `?` drops the permits during an outage, four
-/// failed calls therefore pass before the circuit opens again. If the failures are recorded, only one failed call
-/// passes.
+/// failed calls (three probes and one later call) therefore reach the service before the circuit opens again. If the
+/// failures are recorded, only one failed call reaches the service.
 // The three fields are whole words. The compiler would write smaller fields one by one and then move them together. A
 // processor stalls at such a move for longer than the rest of a call takes.
 #[must_use = "a permit that is dropped without an outcome counts as a failure"]

@@ -13,9 +13,10 @@
 //! exchange that compares era and turn. Therefore no race between callers creates or loses a slot, even if the circuit
 //! has become half-open a second time. A late probe cannot give back a slot that another probe has taken since. The
 //! number of probes under way increases before a probe takes its slot, and decreases after the slot is given back.
-//! Therefore there is a slot for each counted probe. While the instances of a fleet lease their probes, a counted call
-//! also needs a grant, which is a slot that the coordinator has freed. A call without a grant is removed from the
-//! number again. The file `lease` gives the grants, and the file `verdict` decides on the effect of a verdict.
+//! Therefore there is a slot for each counted probe. While the instances of a fleet lease their probes, a call that
+//! counts as a probe under way also needs a grant, which is a slot that the coordinator has freed. If the call finds no
+//! grant, the number of probes under way decreases again. The file `lease` gives the grants, and the file `verdict`
+//! decides on the effect of a verdict.
 
 mod slot;
 
@@ -93,10 +94,11 @@ pub(super) enum Judged {
 impl Verdict {
     /// Returns true if the verdict can use another probe.
     ///
-    /// A verdict never needs more probes than `probes` and the tolerated failures together. Once a probe has ended
-    /// without a verdict, one more probe may be under way, because of hedges. A hedge sends a request twice, takes the
-    /// first answer and cancels the other request. Without the extra probe the rejection of the second request would
-    /// always be the first answer, and the hedge would cancel the probe.
+    /// A verdict never needs more probes than the successes that close the circuit (the setting `probes`) and the
+    /// tolerated failures together. Once a probe has ended without a verdict, one more probe may be under way, because
+    /// of hedges. A hedge sends a request twice, takes the first answer and cancels the other request. Without the
+    /// extra probe the rejection of the second request would always be the first answer, and the hedge would cancel the
+    /// probe.
     pub(super) fn can_use_another(self, probing: &Probing) -> bool {
         let certain = self.successes >= probing.successes || self.failures > probing.failures_tolerated;
         let extra = self.without.min(EXTRA);
@@ -319,6 +321,6 @@ const MOST_UNDER_WAY: u32 = (1 << 10) - 1;
 /// The number of probes without a verdict that [`Verdict::says_nothing`] requires. Further such probes are not counted,
 /// because the word has only two bits for their number.
 const MANY: u32 = 3;
-/// The number of probes that may be under way beyond `probes_in_flight` once a probe has ended without a verdict. The
-/// extra probe is the second request of a hedge.
+/// The number of probes that may be under way beyond `probes_in_flight` once a probe has ended without a verdict. With
+/// this extra probe, both requests of a hedged call can be probes.
 const EXTRA: u32 = 1;

@@ -17,7 +17,7 @@ use crate::sync::Relaxed;
 
 impl Circuit {
     /// Refuses a call that is too heavy for a busy machine, and returns the rejection. Returns `None` if the circuit
-    /// rejects the call itself, if the circuit lets every call through, or if the call is made inside a probe.
+    /// itself rejects the call, if the circuit lets every call through, or if the call is made inside a probe.
     // Not inlined, but also not `#[cold]`, because every heavy call runs this function while the machine is busy.
     #[inline(never)]
     pub(crate) fn shed(&self, now: Tick, retry_after: Duration, shed: impl FnOnce() -> Shed) -> Option<Rejected> {

@@ -1,7 +1,7 @@
 //! The status of a circuit with its state, numbers, totals and last transitions, for people, admin pages and tests.
 //!
-//! `status` takes the cold mutex, so that all parts of a status are of one era. Therefore the admission of a call never
-//! reads a status. The sentence of a status is in `status/text.rs`.
+//! `status` takes the cold mutex, so that all parts of a status are of one era. The admission of a call never reads a
+//! status, because calls would then wait for the mutex. The sentence of a status is in `status/text.rs`.
 
 mod text;
 
@@ -75,9 +75,9 @@ pub struct Status {
     /// The share of the calls that the throttle of the closed circuit rejects at this moment. The share is 0 without a
     /// throttle, and for a circuit that is not closed, is held or is bypassed.
     pub throttled_share: f64,
-    /// The number of openings in a row, as of the last opening. The next trip first reduces the number by one for each
-    /// full open duration that the circuit has spent closed since then. The number stops growing when the doubled open
-    /// duration has reached its maximum. With the defaults the largest number is 5.
+    /// The number of openings in a row, as of the last opening. The next trip first subtracts the number of times that
+    /// the last open duration fits into the time that the circuit has spent closed since then. The number stops growing
+    /// when the doubled open duration has reached its maximum. With the defaults the largest number is 5.
     pub attempt: u32,
     /// The sums over the window, which has the calls of this era only.
     pub tally: Tally,
@@ -275,8 +275,9 @@ impl Circuit {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let inner = self.inner();
-        // A restore first adds its evidence to the counts and then subtracts the evidence. The lock is held so that no
-        // reader comes between the two steps.
+        // The totals do not include restored evidence. A restore first adds its evidence to the counts of the window,
+        // and then to a number that the totals subtract. The lock is held so that no reader comes between the two
+        // steps.
         let _cold = inner.cold.lock();
         inner.totals()
     }

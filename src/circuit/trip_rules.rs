@@ -1,6 +1,6 @@
 //! The trip rules as pure functions: the run (failures in a row), the failure rate, the failure score and the slow-call
-//! rate. Also the lower thresholds of the rules on advice and in a ramp, and the decay of the number of openings in a
-//! row.
+//! rate. Also the lower thresholds that the rules have while advice lasts and during a ramp, and the decay of the
+//! number of openings in a row.
 //!
 //! Each function gets numbers and returns a [`Reason`] with the same numbers, so that each decision can be tested
 //! without a circuit. The caller then opens the circuit. All rules of a circuit use one window, and so the same calls.

@@ -5,10 +5,10 @@
 //!        3..2 state | 1..0 mode
 //! ```
 //!
-//! The word changes under the cold mutex only, so that a plain store publishes a change. The era grows by one with
-//! every transition, and never wraps, because 2^54 eras last half a year even at one era each nanosecond. The flags for
-//! a wait for a restore, for a limit, and for counters of each thread can change within an era. Therefore a thread that
-//! wants to know if a transition has happened compares eras, and not words.
+//! The word changes under the cold mutex only, so that a Release store without an exchange publishes a change. The era
+//! grows by one with every transition, and never wraps, because 2^54 eras last half a year even at one era each
+//! nanosecond. The flags for a wait for a restore, for a limit, and for counters of each thread can change within an
+//! era. Therefore a thread that wants to know if a transition has happened compares eras, and not words.
 
 use std::fmt;
 

@@ -5,9 +5,9 @@
 //! trailers otherwise. A classifier that sees only heads would count every stream as a success. Therefore
 //! [`GrpcClassifier`] is also a [`BodyClassifier`].
 //!
-//! A missing status is a failure, and a `DEADLINE_EXCEEDED` weighs less than an outage. In grpc-web the trailers are a
-//! part of the body. The classifier does not parse the data of a body. Therefore a grpc-web call is judged by the head
-//! of its response.
+//! A missing status is a failure of weight 1.0, and a `DEADLINE_EXCEEDED` is a failure of weight 0.5 or less. In
+//! grpc-web the trailers are a part of the body. The classifier does not parse the data of a body. Therefore a grpc-web
+//! call is judged by the head of its response.
 
 mod call;
 mod code;
@@ -38,7 +38,7 @@ use origin::{Origin, broken};
 /// | status | outcome |
 /// |---|---|
 /// | 0 OK | success |
-/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5, or less in proportion to the wait if the request has a `grpc-timeout` |
+/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5, or less in proportion to the time that the call waited if the request has a `grpc-timeout` |
 /// | 2 UNKNOWN, 8 `RESOURCE_EXHAUSTED`, 13 INTERNAL, 14 UNAVAILABLE, 15 `DATA_LOSS` | failure, weight 1.0 |
 /// | 1 CANCELLED with the message `Timeout expired` of tonic's server | the same as 4 `DEADLINE_EXCEEDED` |
 /// | 1 CANCELLED, and the call lasted about as long as its `grpc-timeout` | the same as 4 `DEADLINE_EXCEEDED` |
@@ -54,10 +54,10 @@ use origin::{Origin, broken};
 /// outcome of UNAVAILABLE.
 ///
 /// If a caller sets a short `grpc-timeout`, a call that exceeds this deadline says little about the service. Therefore
-/// `DEADLINE_EXCEEDED`, HTTP status 408 or 504 and tonic's own timeout weigh in proportion to the wait if the request
-/// has a `grpc-timeout`, see [`Failure::deadline`]. CANCELLED and an HTTP/2 reset with CANCEL weigh in proportion to
-/// the wait, too, if the call ended after the deadline or shortly before the deadline. Shortly means at most a tenth of
-/// the deadline plus 20 ms.
+/// `DEADLINE_EXCEEDED`, HTTP status 408 or 504 and tonic's own timeout weigh in proportion to the time that the call
+/// waited if the request has a `grpc-timeout`, see [`Failure::deadline`]. CANCELLED and an HTTP/2 reset with CANCEL
+/// weigh in proportion to this time, too, if the call ended after the deadline or shortly before the deadline. Shortly
+/// means at most a tenth of the deadline plus 20 ms.
 ///
 /// The server can ask for a delay with `grpc-retry-pushback-ms`, in milliseconds ([gRFC A6]). The failure keeps the
 /// delay. A negative or malformed value forbids a retry, so the failure has no delay. Without that header, the delay is
@@ -75,14 +75,15 @@ use origin::{Origin, broken};
 /// with `.tracked_bodies()` waits for the trailers. A body that ends without a status is a failure, and so is
 /// an error of the body.
 ///
-/// A request that is not `application/grpc`, such as a grpc-web request or a web page on the same server, is
-/// judged by its head. If the head has a `grpc-status`, the status decides. Otherwise 5xx is a failure, and
-/// every other status is a success.
+/// A request that is not `application/grpc`, such as a grpc-web request or a web page on the same server, is judged by
+/// its head. If the head has a `grpc-status`, the `grpc-status` decides. Otherwise an HTTP status of 5xx is a failure,
+/// and every other HTTP status is a success.
 ///
 /// Errors are judged by the table of [`outcome_of`](super::outcome_of), except the rows for the features `tonic` and
 /// `reqwest`. Only `GrpcClassifier::tonic`, which needs the feature `tonic`, judges a `tonic::Status` among the sources
-/// by its code, and tonic's own timeouts in proportion to the wait. A status that tonic created from a transport error
-/// has the kind of that error, such as `connect` instead of `grpc_unavailable`.
+/// by its code. Only `GrpcClassifier::tonic` lets tonic's own timeouts weigh in proportion to the time that the call
+/// waited. A status that tonic created from a transport error has the kind of that error, such as `connect` instead of
+/// `grpc_unavailable`.
 ///
 /// ```
 /// use tower_circuit_breaker::classify::{GrpcClassifier, GrpcCode};
@@ -101,7 +102,7 @@ pub struct GrpcClassifier {
     /// The outcomes that [`status`](GrpcClassifier::status) changed, indexed by the status code.
     ///
     /// The table is behind an `Arc`, because each call clones the classifier. The field is `None` until an outcome is
-    /// changed, so that a call of an unchanged classifier updates no reference count.
+    /// changed, so that a clone updates no reference count if no outcome was changed.
     changed: Option<Arc<[Option<Outcome>; GrpcCode::COUNT]>>,
     /// True if the classifier judges the handlers of a server.
     of_handlers: bool,
@@ -129,7 +130,7 @@ impl GrpcClassifier {
     ///
     /// The server drops a call if the client resets the stream or the deadline of the call passes. Such a drop says
     /// nothing about the handler. A `DEADLINE_EXCEEDED` for a request with a `grpc-timeout` says nothing about the
-    /// handler either. Therefore only a timeout below the breaker detects a handler that hangs.
+    /// handler either, and is ignored. Therefore only a timeout below the breaker detects a handler that hangs.
     #[must_use]
     pub const fn for_handlers() -> Self {
         let mut classifier = Self::new();
@@ -189,15 +190,15 @@ impl GrpcClassifier {
         self.changed.as_ref().and_then(|changed| changed[code.index()])
     }
 
-    /// Returns the outcome of a status. `beside` holds the headers or trailers with the status, which can also contain
-    /// a message and a delay before the next call.
+    /// Returns the outcome of a status. `beside` holds the headers or trailers that contain the status. These headers
+    /// or trailers can also contain a message and a delay before the next call.
     fn judge(&self, call: GrpcCall, code: GrpcCode, beside: &HeaderMap) -> Outcome {
         let message = || beside.get(MESSAGE).map_or(&[][..], HeaderValue::as_bytes);
         self.judge_as(code, call.meaning(code, message), beside)
     }
 
     /// Returns the outcome that [`status`](Self::status) set for the code, or `otherwise` if there is none. A failure
-    /// takes the delay in the headers `beside`.
+    /// takes the delay from `beside`, which holds the headers or trailers that contain the status.
     fn judge_as(&self, code: GrpcCode, otherwise: Outcome, beside: &HeaderMap) -> Outcome {
         let trips = self.trips_on_retry_after && matches!(code, GrpcCode::ResourceExhausted | GrpcCode::Unavailable);
         after_delay(self.changed(code).unwrap_or(otherwise), trips, || self.retry_after(beside))
@@ -252,9 +253,9 @@ impl GrpcClassifier {
         self.transport(known(error).or_else(|| not_processed(error)).unwrap_or_else(|| broken(origin.call(), error)))
     }
 
-    /// Returns the outcome of a transport error, which is `outcome`, unless [`status`](Self::status) set another
-    /// outcome for the matching gRPC status. `DEADLINE_EXCEEDED` matches a timeout, and UNAVAILABLE matches a request
-    /// that the server did not process.
+    /// Returns the final outcome of a transport error. `outcome` is the outcome without the changes by
+    /// [`status`](Self::status). A timeout takes the outcome that was set for `DEADLINE_EXCEEDED`, if any, and a
+    /// request that the server did not process takes the outcome that was set for UNAVAILABLE.
     fn transport(&self, outcome: Outcome) -> Outcome {
         let code = match outcome.as_failure().map(Failure::kind) {
             Some(FailureKind::Timeout | FailureKind::Deadline) => GrpcCode::DeadlineExceeded,

@@ -159,7 +159,8 @@ impl<U> HttpClassifier<U> {
     /// longer. A late response to a call that was admitted in an earlier state also opens the circuit, or keeps an open
     /// circuit open until the delay has passed. A `Retry-After` of zero, in the past or malformed does not open the
     /// circuit, and neither does a status that [`status`](Self::status) changed to a success or to ignored. A 503 with
-    /// `Retry-After` can also come from the `HttpRejection` of a breaker in another process.
+    /// `Retry-After` can also come from the `HttpRejection` of a breaker in another process, and then opens this
+    /// circuit too.
     ///
     /// This setting is off by default, because the delay may concern only one caller of the service, or only one
     /// instance behind a load balancer. The circuit would then reject calls that the service would answer.

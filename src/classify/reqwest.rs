@@ -28,7 +28,7 @@ use crate::sources::find;
 /// | result | outcome |
 /// |---|---|
 /// | a response, or an error of `error_for_status` | the outcome of its status, see [`HttpClassifier`], with `Retry-After` if known |
-/// | `is_timeout()`, for a timeout of the client, of the connect or between reads | a timeout, weight 0.5 |
+/// | `is_timeout()`, for a timeout of the client, of the connection attempt or between two reads | a timeout, weight 0.5 |
 /// | `is_timeout()` or a 504, if the request has a timeout of its own | a [deadline of the caller](crate::Failure::deadline), whose weight depends on the wait |
 /// | a timeout of std, tower or tokio in the sources | a timeout, weight 0.5 |
 /// | [`Rejected`](crate::Rejected) in the sources or in a response's extensions, tower's `Overloaded` | ignored, because the call was refused in this process |
@@ -39,8 +39,9 @@ use crate::sources::find;
 /// | every other error, such as a refused or reset connection, a failure of DNS or TLS, an incomplete body, or `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
 ///
 /// If the caller sets a short `Request::timeout`, a call that exceeds this timeout says little about the service.
-/// Therefore the timeout weighs in proportion to the wait. An `http::Request` that was converted from a
-/// `reqwest::Request` keeps the timeout, but reading the timeout of an `http::Request` costs about a microsecond.
+/// Therefore the timeout weighs in proportion to the time that the call waited. An `http::Request` that was converted
+/// from a `reqwest::Request` keeps the timeout, but reading the timeout of an `http::Request` costs about a
+/// microsecond.
 ///
 /// `is_decode()` is a failure, because reqwest reports an incomplete body as that error. A caller who decodes
 /// the body as a wrong type causes the same error, which then counts against the service. An ignored call differs
@@ -48,10 +49,11 @@ use crate::sources::find;
 ///
 /// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of an inner breaker, or an
 /// `io::Error`. The classifier searches the sources of each of these types for a `reqwest::Error`. Every error of
-/// another type is a hard failure, and the first such error logs a warning. Outside tower, [`StdErrorClassifier`]
-/// searches the sources of an error of your own. In a stack, put `.map_err(BoxError::from)` below the breaker, so that
-/// this classifier can search the sources. The response may be a `reqwest::Response` or an `http::Response`, into which
-/// `http::Response::<reqwest::Body>::from` converts a `reqwest::Response`.
+/// another type is a hard failure, and the first such error logs a warning. Outside tower, use [`StdErrorClassifier`]
+/// instead for an error of your own, because that classifier searches the sources of such an error. In a stack, put
+/// `.map_err(BoxError::from)` below the breaker, so that this classifier can search the sources. The response may be a
+/// `reqwest::Response` or an `http::Response`, into which `http::Response::<reqwest::Body>::from` converts a
+/// `reqwest::Response`.
 ///
 /// A layer without tracked bodies judges a response by its head, and does not notice a body that hangs or
 /// breaks off. A layer with `.tracked_bodies()` takes `http::Request`s, and judges a response with a good

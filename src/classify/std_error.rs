@@ -1,4 +1,4 @@
-//! The classifier for an error type of an application that implements `std::error::Error`.
+//! The classifier for an application's own error type, which must implement `std::error::Error`.
 //!
 //! [`DefaultClassifier`](super::DefaultClassifier) accepts an error of any type, so it cannot read the sources of an
 //! unknown type. This classifier requires `std::error::Error`, which gives access to the sources and to the text.

@@ -31,8 +31,8 @@ use crate::sync::{AtomicBool, Relaxed};
 /// tonic may also be inside an [`Error`](crate::Error) or a [`WithinError`]. An error of your own type is a hard
 /// failure, because this classifier cannot search the sources of that type. An [`Error`](crate::Error) of an inner
 /// breaker around your type is a hard failure too. To search the sources, use
-/// [`StdErrorClassifier`](super::StdErrorClassifier), which also knows the text of the error. Otherwise the text is
-/// known only for the types that this paragraph lists.
+/// [`StdErrorClassifier`](super::StdErrorClassifier), which also puts the text of the error into the reason of an
+/// opening. This classifier has a text only for the types that this paragraph lists.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct DefaultClassifier;

@@ -132,7 +132,8 @@ impl ConfigBuilder {
     /// Range: at least 1. Default: 5.
     ///
     /// The limit is raised because at 1 000 calls a second with 10 % errors, five failures in a row happen by chance.
-    /// The rate rule judges a window with enough calls. Without a rate rule the limit stays `n`.
+    /// Once the window has `min_calls` calls, the rate rule detects an outage instead. Without a rate rule the limit
+    /// stays `n`.
     pub const fn consecutive_failures_raised_at_traffic(mut self, n: u32) -> Self {
         self.config.rules.consecutive_failures = Some(n);
         self.config.rules.raised_at_traffic = true;
@@ -163,17 +164,17 @@ impl ConfigBuilder {
     /// A call counts as slow once it has been under way for `slower_than`, even before its end. Therefore a service
     /// that hangs can open the circuit before the first timeout. Such a hanging call counts for the length of the
     /// window (10 s if the window counts calls), but no longer than until the call ends or the circuit changes its
-    /// state. In a time window, successes before the outage count for the length of the window. At a constant rate of
-    /// calls, the circuit opens about `slower_than + rate × (window − slower_than)` after the outage has begun. In a
-    /// call window, the hanging calls replace the oldest calls.
+    /// state. In a time window, successes before the outage count for the length of the window. At constant traffic,
+    /// the circuit opens about `slower_than + rate × (window − slower_than)` after the outage has begun, where `rate`
+    /// is the share that this method sets. In a call window, the hanging calls replace the oldest calls.
     ///
     /// A call that lasts longer than `slower_than` plus the length of the window, such as a long poll, counts twice.
     /// The call counts first for the length of the window after the call has become slow, and then again when the call
     /// ends. If a share `s` of the calls of a healthy service takes longer than `slower_than`, choose a rate above `2s
     /// ÷ (1 + s)`, or give such calls a circuit of their own.
     ///
-    /// The first call in each interval of a tenth of `slower_than`, or of a hundredth of the window if that is longer,
-    /// checks for hanging calls. The interval is at least 1 ms. [`status`](crate::Circuit::status),
+    /// The first call in each interval checks for hanging calls. The interval lasts a tenth of `slower_than` or a
+    /// hundredth of the window, whichever is longer, and at least 1 ms. [`status`](crate::Circuit::status),
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics) and the runner of a health probe check for hanging calls
     /// too. The task of a registry with a store checks once a second. A permit that is leaked counts as a hanging call,
     /// and so does a call of a layer whose future is not polled. A call whose body is tracked counts as hanging only
@@ -195,16 +196,17 @@ impl ConfigBuilder {
         self
     }
 
-    /// Rejects a share of the calls while the service accepts less than one in `k` requests, instead of opening the
-    /// circuit at once. This setting is off by default.
+    /// Rejects a share of the calls while the service accepts less than one in `k` requests. The circuit then opens
+    /// only at a higher failure rate. This setting is off by default.
     ///
-    /// Of the requests in the window, the share `(requests - k × accepts) ÷ (requests + 1)` is rejected with
-    /// [`RejectReason::Throttled`](crate::RejectReason::Throttled), if the share is more than 0. The accepts are the
-    /// calls that did not fail. The weight of a failure does not matter. The requests are all calls and the rejections
-    /// of the throttle. No rule counts these rejections as failures. The share is 0 until the window has
-    /// [`min_calls`](Self::min_calls) requests. So an overloaded service gets at most `k` times the calls that it
-    /// accepts. At the usual `k` of 2, no call is rejected if the service answers 60 % of the calls. The formula comes
-    /// from Google's *Site Reliability Engineering*, chapter "Handling Overload".
+    /// Each call is rejected with the probability `(requests - k × accepts) ÷ (requests + 1)`, if this is more than 0.
+    /// The reason is [`RejectReason::Throttled`](crate::RejectReason::Throttled). `requests` and `accepts` are counted
+    /// in the window. The requests are the admitted calls and the calls that the throttle rejected. The accepts are the
+    /// admitted calls that did not fail. The weight of a failure does not matter. No rule counts the rejections of the
+    /// throttle as failures. The probability is 0 until the window has [`min_calls`](Self::min_calls) requests. So an
+    /// overloaded service gets at most `k` times the calls that it accepts. At the usual `k` of 2, no call is rejected
+    /// if the service answers 60 % of the calls. The formula comes from Google's *Site Reliability Engineering*,
+    /// chapter "Handling Overload".
     ///
     /// Range of `k`: 1.1 to 100, usually 2. With a higher `k`, the circuit rejects fewer calls and detects the recovery
     /// earlier. Needs a time window.
@@ -263,7 +265,9 @@ impl ConfigBuilder {
     ///
     /// A half-open circuit admits only as many probes as the decision to close or to reopen needs, which is at most the
     /// sum of `probes` and the tolerated failures. After a probe has ended without a verdict, one more probe than
-    /// `probes_in_flight` can be under way, so that the circuit admits both requests of a hedged call.
+    /// `probes_in_flight` can be under way. The reason is hedged calls, which send two requests and cancel the slower
+    /// one. If the circuit rejected the second request, this rejection would be the first answer, and the hedge would
+    /// cancel the probe.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
         self.config.probes.in_flight = probes;
         self
@@ -290,11 +294,12 @@ impl ConfigBuilder {
     /// calls take longer than 64 deadlines, which is 32 minutes by default, never recovers. Set a longer deadline for
     /// such calls.
     ///
-    /// The circuit closes after `probe_deadline` if three probes in a row end without a verdict, because their callers
-    /// give up early or the classifier ignores their results. This rule holds only while no probe succeeds, fails or is
-    /// overdue. The circuit closes and does not open, because a closed circuit can judge by more calls. The circuit
-    /// closes before `probe_deadline` if a closed circuit would have counted these probes as failures with a total
-    /// weight of 1.5 or more, as with three dropped permits.
+    /// A circuit that has been half-open for `probe_deadline` closes if three probes in a row have ended without a
+    /// verdict, because their callers give up early or the classifier ignores their results. This rule holds only while
+    /// no probe succeeds, fails or is overdue. The circuit closes and does not open, because a closed circuit can judge
+    /// by more calls. The circuit closes before `probe_deadline` if a closed circuit would have counted these probes as
+    /// failures with a total weight of 1.5 or more, as with three dropped permits. Such probes free their slots at
+    /// once, so that almost every call would reach the service until `probe_deadline`.
     ///
     /// A circuit that closed without a verdict opens again if failures with a total weight of 0.5 come before the first
     /// success. This limit is checked before the rules. The circuit then opens for the next longer open duration.
@@ -338,9 +343,9 @@ impl ConfigBuilder {
     /// Sets the address at which the service reports its health, `http://HOST[:PORT]/PATH` or
     /// `grpc://HOST:PORT[/SERVICE]` (`grpc.health.v1.Health/Check`). Default: no address. Needs the feature `health`.
     ///
-    /// The task of a registry with a store checks the address while the circuit is not closed. The first success ends
-    /// the open state. Without such a task, spawn [`Circuit::health_probe`](crate::Circuit::health_probe). The status
-    /// 2xx and `SERVING` are successes. Redirects are not followed.
+    /// The task of a registry with a store checks the address while the circuit is not closed. The first success makes
+    /// an open circuit half-open. Without such a task, spawn [`Circuit::health_probe`](crate::Circuit::health_probe).
+    /// The status 2xx and `SERVING` are successes. Redirects are not followed.
     ///
     /// Range: up to 1000 visible ASCII characters, without TLS and without credentials. For another check, use
     /// [`Circuit::probe_with`](crate::Circuit::probe_with).
@@ -390,7 +395,8 @@ impl ConfigBuilder {
     ///
     /// Range: 0 to 365 days. Choose a shorter time than every timeout outside the breaker. Otherwise such a timeout
     /// drops every hanging call before a drop counts as a failure. If the caller set a shorter deadline for the call
-    /// itself, the failure weighs in proportion to the wait, see [`Failure::deadline`](crate::Failure::deadline).
+    /// itself, the failure weighs in proportion to the time that the call waited, see
+    /// [`Failure::deadline`](crate::Failure::deadline).
     pub const fn cancelled_counts_after(mut self, duration: Duration) -> Self {
         self.config.cancelled_counts_after = Some(duration);
         self

@@ -33,8 +33,8 @@ impl HealthSettings {
     }
 }
 
-/// Checks the ranges of the interval and the deadline of health probes. Each parameter also has the name of its field,
-/// for the error.
+/// Checks the ranges of the interval and the deadline of health probes. Each parameter is a pair of the name of a
+/// field, which the error shows, and the value.
 pub(crate) fn check_times(
     every: (&'static str, Duration),
     deadline: (&'static str, Duration),

@@ -175,9 +175,10 @@ pub enum Recovery {
     /// The circuit probes by itself when the open duration has passed.
     #[default]
     Automatic,
-    /// The circuit stays open until an operator resets it. A hold with an end still ends, and the circuit
-    /// then returns to the state beneath the hold. In a fleet, three passed probes of instances with automatic recovery
-    /// can close the circuit too, so give all instances of a fleet the same recovery.
+    /// The circuit stays open until an operator resets it. If an operator holds the circuit for a set time, the hold
+    /// ends without a reset, and the circuit then returns to the state beneath the hold. In a fleet, three passed
+    /// probes of instances with automatic recovery can close the circuit too, so give all instances of a fleet the same
+    /// recovery.
     Manual,
 }
 

@@ -143,7 +143,8 @@ impl RegistryBuilder {
     ///
     /// After the restore, the first call of a new key does not wait for the record of the key, because that record is
     /// usually closed. The restore has already created the circuits of all records that were not closed, if there was
-    /// room. The exception is a circuit that another instance has opened after the restore.
+    /// room. If another instance has opened the circuit of the key after the restore, the first call does not wait
+    /// either, and can reach the service.
     pub const fn first_call_waits(mut self, at_most: Duration) -> Self {
         self.terms.first_call_waits = at_most;
         self
@@ -204,9 +205,10 @@ impl RegistryBuilder {
     }
 
     /// Sets the largest number of audit rows that wait for the store. The rows of operators' acts and all other rows
-    /// are counted separately, each against this limit. Beyond the limit, the oldest rows of the same kind are lost. A
-    /// log line, [`StoreStatus::audit_lost`](crate::coordinator::StoreStatus::audit_lost) and a row with the action
-    /// `missing` report the number of lost rows. An order is refused if there is no room for its row.
+    /// are counted separately, each against this limit. An order through the registry is refused if there is no room
+    /// for its row. Every other row is added, and beyond the limit the oldest row of the same kind is lost. A log line,
+    /// [`StoreStatus::audit_lost`](crate::coordinator::StoreStatus::audit_lost) and a row with the action `missing`
+    /// report the number of lost rows.
     ///
     /// Range: 16 to 1 000 000. Default: 1024.
     pub const fn audit_waiting(mut self, rows: usize) -> Self {
@@ -217,7 +219,7 @@ impl RegistryBuilder {
     /// Sets the retention of audit rows. Every instance deletes older rows, about once an hour.
     ///
     /// Range: 1 h to 36 500 days. Default: this crate deletes no rows, and the store decides the retention. Redis keeps
-    /// the newest 10 000 rows, and a folder keeps its last two files.
+    /// the newest 10 000 rows, and a store in a folder (`FileStore`) keeps the last two files of rows.
     pub const fn audit_kept(mut self, rows_for: Duration) -> Self {
         self.terms.audit_kept = Some(rows_for);
         self

@@ -20,18 +20,18 @@
 //! | the store has another version than the deletion named | `delete_missed` | the version is unknown |
 //! | the task has ended, and a new task begins | `restart` | the version is unknown, and no write is under way |
 //! | the registry evicts the circuit | `evict`, `evict_for` | the desk stays until the record has the changes of the circuit |
-//! | `is_finished` is true, or the task gives up the last write | `close` | the next circuit of that name gets its desk |
+//! | `is_finished` is true, or the task gives up the last write | `close` | the next circuit of that name gets a new desk |
 //!
 //! A desk has at most one write under way. Each beginning and each end of a write increases the turn, a number of the
 //! desk. If the turn has changed since a load began, the answer to the load is old, and the task ignores the answer.
 //!
-//! Each field of a desk is a part whose own fields change together. The parts about the store are the known content
-//! (`known.rs`), the write under way (`sending.rs`), and the ends of openings and holds by the clock of the store
-//! (`ends.rs`). The parts about this process are its acts and transitions (`changes.rs`), its counts (`evidence.rs`,
-//! `usual.rs`), and the content that the circuit has taken over (`adopted.rs`). The last parts are the role of this
-//! instance in its fleet (`fleet.rs`) and the relation to the registry (`registration.rs`). Most steps of the table
-//! need several parts, and are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`. The reasons to load a record are
-//! in `news.rs`.
+//! Each field of a desk is a part (a struct). The fields of one part change together. The parts about the store are the
+//! known content (`known.rs`), the write under way (`sending.rs`), and the ends of openings and holds by the clock of
+//! the store (`ends.rs`). The parts about this process are its acts and transitions (`changes.rs`), its counts
+//! (`evidence.rs`, `usual.rs`), and the content that the circuit has taken over (`adopted.rs`). The last parts are the
+//! role of this instance in its fleet (`fleet.rs`) and the relation to the registry (`registration.rs`). Most steps of
+//! the table need several parts, and are in `look.rs`, `acts.rs`, `write.rs` and `takeover.rs`. The reasons to load a
+//! record are in `news.rs`.
 //!
 //! The file is longer than others, because the table above, the fields and the simple methods of a desk are read
 //! together.
@@ -138,8 +138,8 @@ pub(super) struct Ticket {
     transition: Option<u64>,
     /// The era (version of the state) of the circuit when the write began.
     era: u64,
-    /// The new entry of this instance in the write, and the number of changes of the state (`Evidence::owed`) that the
-    /// entry includes. `None` if the write contains no new entry.
+    /// The new entry of this instance in the write, and the number of all changes of the state up to this entry
+    /// (`Evidence::owed`). `None` if the write contains no new entry.
     entry: Option<(InstanceEntry, u64)>,
     /// The command to the fleet that the write contains. `None` if the write contains no command.
     sent: Option<Sent>,
@@ -159,9 +159,9 @@ pub(super) struct Report {
     /// Rows for the audit, each with its age.
     pub(super) rows: Vec<(Duration, AuditRow)>,
     /// Audit rows that are sent once more because the audit may lack them, each with its age. A row can belong to an
-    /// act of another instance that may have ended before the row was written. A row can also belong to an order that
-    /// was given again while its act waits for the store. These rows are not logged, because the log already has a line
-    /// for each act.
+    /// act of another instance, whose process may have ended before the row was written. A row can also belong to an
+    /// order that was given again while its act waits for the store. These rows are not logged, because the log already
+    /// has a line for each act.
     pub(super) repeated: Vec<(Duration, AuditRow)>,
     /// The number of transitions that the history of the circuit had lost before the desk could read them, and an audit
     /// row with that number.
@@ -326,9 +326,9 @@ impl Desk {
         match found {
             Found::Record => {}
             Found::Absent | Found::Corrupt => {
-                // The store has no usable record. If the known record has no entry of this instance with the present
-                // state, the state may exist only in the circuit. If the circuit is tripped, this instance must then
-                // write its entry now.
+                // The store has no usable record. If the known record has no entry of this instance, or if the entry
+                // has another state than the circuit, the state of the circuit may be in no record. If the circuit is
+                // tripped, this instance must then write its entry now.
                 let own = self.known.record().instances.get(&who.id).map(|entry| entry.state);
                 if self.circuit.standing().is_tripped() && own != Some(self.circuit.standing().state) {
                     self.evidence.owe(now.here);

@@ -127,8 +127,9 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Returns the reason why an order for the circuit is not stored yet. The last error of the store may come from a
-    /// write for another circuit. Therefore the last error is the reason only while the store does not answer.
+    /// Returns the reason why an order for the circuit is not stored yet. While the store does not answer, its last
+    /// error is the reason for every circuit. While the store answers, the last error is not used, because it may come
+    /// from a write for another circuit.
     pub(super) fn why_not_stored(&self, circuit: &str, timeout: Duration) -> String {
         if let Some(why) = self.held_up.get(circuit) {
             return why.clone();
@@ -247,7 +248,8 @@ impl Companion for Coordinator {
     fn keyed(&self, circuits: Weak<dyn Prefixed>) {
         self.0.prefixes.add(circuits);
         let inbox = self.0.inbox.lock();
-        // Calls wait only while a task runs, because only the task can end the wait. A later `start` begins the wait.
+        // Calls wait only while a task runs, because only the task can end the wait. If no task runs, the wait begins
+        // with the next `start`.
         let waiting = (inbox.running && self.first_calls_wait()).then(|| self.0.prefixes.let_calls_wait());
         drop(inbox);
         drop(waiting);

@@ -73,7 +73,7 @@ impl Link {
         self.health.next()
     }
 
-    /// Ends the backoff. A caller waits for an answer, or the store may answer again.
+    /// Ends the backoff, because a caller waits for an answer, or because the store may answer again.
     pub(super) fn hurry(&mut self, now: Tick) {
         self.health.hurry(now);
     }

@@ -7,8 +7,8 @@
 //!
 //! The record of the fleet (`record/member.rs`) has an entry for each instance. An instance writes its entry again at
 //! each heartbeat. The second heartbeat follows 2 s after the first one, and later heartbeats follow every 10 s. The
-//! answer of the store shows the entries of all other instances. After a conflict and at a shutdown, the instance
-//! writes before its next heartbeat. A first heartbeat that an outage has delayed is written as soon as the store
+//! answer of the store shows the entries of all other instances. After a conflict and at a shutdown, the next heartbeat
+//! does not wait for its usual time. A first heartbeat that an outage has delayed is written as soon as the store
 //! answers.
 //!
 //! | knowledge | number of live members | alone |

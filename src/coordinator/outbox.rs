@@ -11,10 +11,10 @@
 //! |---|---|
 //! | refuses a batch | the next batch is half as long |
 //! | refuses a single row | the row is a suspect and waits, and the other rows are sent |
-//! | refuses `trust` single rows one after the other, or has no other row to take | the notice is sent |
+//! | refuses single rows one after the other, as many as the field `trust` says, or no other row can be sent now | the notice is sent |
 //! | takes the notice | the suspects are sent once more, one at a time |
 //! | refuses a suspect once more | the row is set aside (given up), and the caller logs the row |
-//! | refuses the notice and has taken no other row | all rows wait, and each attempt sends first the oldest suspect and then one other row, each alone |
+//! | refuses the notice, and has taken no row since it refused the first suspect | all rows wait for a backoff, then the oldest suspect is sent alone, and if it is refused, one other row is sent alone |
 //! | does not answer to a single row, but answers other operations | the row waits longer, and the other rows are sent |
 //!
 //! A row is set aside only if the store has taken another row between the two refusals of the row. Otherwise rows would
@@ -57,8 +57,8 @@ pub(super) struct Outbox {
     trust: usize,
     /// The notice whose result is not known yet.
     notice: Option<AuditRow>,
-    /// `Some` after the store has refused a notice, because the store may refuse all rows then. The next attempt sends
-    /// one row of this kind. `None` once the store takes a row.
+    /// `Some` after the store has refused a notice, because the store may refuse all rows then. The value is the kind
+    /// of the one row in the next attempt. `None` once the store takes a row.
     stuck: Option<Stuck>,
 }
 
@@ -194,8 +194,8 @@ impl Outbox {
         let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && !rests(waiting);
         let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
         let again = tried().find(|waiting| waiting.trial == Trial::Again && !rests(waiting));
-        // A suspect is not sent again while a row of an operator can be sent, or if the last attempt was a refused
-        // single row. After that refusal the store may refuse all rows, so the other rows are tried first.
+        // A suspect is sent again only if no row of an operator can be sent, and only if the last attempt was not a
+        // refused single row. After such a refusal the store may refuse all rows, so the other rows are tried first.
         let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
         let mut chosen = match oldest.or(again_first) {
             Some(alone) => vec![alone],
@@ -209,9 +209,10 @@ impl Outbox {
             return match self.stuck {
                 _ if suspects == 0 => None,
                 None => self.send_notice(store),
-                // All other rows were refused or wait for their next attempt. Therefore the search for refused rows
-                // begins anew. No notice is sent. If the store still refuses all rows, it would refuse the notice too.
-                // If the store takes rows again, the notice would be false.
+                // The store has refused the notice, and each row is a suspect or waits for its next attempt. Therefore
+                // no row counts as a suspect any more, and the rows are sent again. No further notice is sent. If the
+                // store still refuses all rows, it would refuse the notice too. If the store takes rows again, it may
+                // take the suspects too, and the notice would report them as refused.
                 Some(_) => {
                     self.clear_suspects();
                     self.batch(now, store)
@@ -315,7 +316,7 @@ impl Outbox {
         }
     }
 
-    /// Marks a suspect for one more attempt if the store had taken fewer than `before` batches when it refused the
+    /// Marks each suspect for one more attempt if the store had taken fewer than `before` batches when it refused the
     /// suspect. Returns true if at least one suspect was marked.
     fn retry_suspects(&mut self, before: u64) -> bool {
         let mut found = false;
@@ -342,7 +343,8 @@ impl Outbox {
 
 /// The largest number of rows in one write.
 const BATCH: usize = 128;
-/// The number of suspects at which a notice is sent. The number is limited, because each suspect is sent a second time.
+/// The number of suspects at which a notice is sent, even if `trust` is not reached. This number is also the largest
+/// value of `trust`. Each suspect is sent a second time after the notice, so more suspects would cost too many writes.
 const MOST_SUSPECTS: usize = 64;
 /// The wait of a row after the first time that the row was sent alone and got no answer.
 const FIRST_REST: Duration = Duration::from_secs(1);

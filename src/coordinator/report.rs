@@ -140,9 +140,9 @@ pub struct StoreStatus {
     /// moment restores the same states.
     ///
     /// A transition or an act is included immediately. The task reads the counters of each circuit every second. A
-    /// failed call is included from that time until the task has written the counters. While the store answers, this
-    /// write follows within 18 s. In a [`TieredStore`](crate::store::TieredStore) the fast tier has the change, and the
-    /// durable tier may not have it yet.
+    /// failed call is included from the next such read until the task has written the counters. While the store
+    /// answers, this write follows within 18 s. In a [`TieredStore`](crate::store::TieredStore) a change is no longer
+    /// included once one tier has it, usually the fast tier. The durable tier may not have the change yet.
     pub unsaved: usize,
     /// The number of audit rows that the store does not have yet.
     pub audit_rows: usize,

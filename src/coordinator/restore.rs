@@ -164,9 +164,9 @@ pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who
     }
 }
 
-/// Returns the time since the fleet closed. The circuit continues its ramp (the gradual return to all calls) at this
-/// point. `None` if the fleet is not closed, or if an operator has closed the fleet by a reset, because no ramp follows
-/// a reset.
+/// Returns the time since the fleet closed. The circuit continues its ramp (the gradual return to all calls) as if the
+/// ramp had begun this time ago. `None` if the fleet is not closed, or if an operator has closed the fleet by a reset,
+/// because no ramp follows a reset.
 fn closed_for(record: &CircuitRecord, fleet: &Fleet, now: Timestamp) -> Option<Duration> {
     let is_of = |operated: &Operated| fleet.reason.starts_with(&format!("{} by {}", operated.act, operated.user));
     let is_reset = record.operator.as_ref().is_some_and(|operated| operated.act == Act::Reset && is_of(operated));

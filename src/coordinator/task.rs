@@ -6,8 +6,8 @@
 //! desks observe the changed circuits, and the task begins the operations that can begin now. One task serves all
 //! circuits of a registry, so the desks need no lock.
 //!
-//! The task keeps its data in the [`Ledger`]. After a panic, the next task continues with the ledger. The desks derive
-//! the records to write.
+//! The task keeps its data in the [`Ledger`]. After a panic, the next task continues with the ledger. A panic loses no
+//! record that waits to be written, because the desks compute each record only before its write.
 //!
 //! | file | content |
 //! |---|---|
@@ -299,7 +299,8 @@ impl Task {
         self.finished |= ended;
     }
 
-    /// Lets a desk observe its circuit. The circuit has put the desk into the inbox, or a second has passed.
+    /// Lets a desk observe its circuit. This function is called when the circuit has put the desk into the inbox, and
+    /// once a second.
     fn look(&mut self, at: DeskId, now: Tick) {
         let Ledger { desks, who, .. } = &mut self.ledger;
         let Some(desk) = desks.get_mut(at) else { return };
@@ -310,8 +311,8 @@ impl Task {
     /// Lets every desk observe its circuit, because no circuit notifies the task of a change that is only in its
     /// counters.
     ///
-    /// The function also reports the sums of each circuit to its observers. A thread reports its sums only with its
-    /// calls, so the last sums of an idle thread would be missing otherwise.
+    /// The function also reports the sums of the calls of each circuit to the observers of the circuit. Each thread
+    /// reports its own sums only while it makes calls, so the last sums of an idle thread would be missing otherwise.
     fn look_at_all(&mut self, now: Tick) {
         self.count_members(now);
         for at in self.ledger.desks.places() {

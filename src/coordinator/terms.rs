@@ -38,9 +38,9 @@ impl Terms {
 /// The mean times between two polls of the record of a circuit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Polls {
-    /// The interval for a circuit that is tripped or held by an operator, while the store reports no changes.
+    /// The interval for a circuit that is tripped or held by an operator, while no watch of the store reports changes.
     pub(super) tripped: Duration,
-    /// The interval for every other circuit, while the store reports no changes.
+    /// The interval for every other circuit, while no watch of the store reports changes.
     pub(super) closed: Duration,
 }
 

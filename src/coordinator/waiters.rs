@@ -40,8 +40,7 @@ struct Row {
     waiting: Vec<oneshot::Sender<()>>,
 }
 
-/// The callers that wait for the result of one order. There are several if a caller gave an order, did not wait for its
-/// result, and gave the order again.
+/// The waits for the result of one order. There are several waits if the order was given several times.
 type Waiting = Vec<oneshot::Sender<Fate>>;
 
 impl Waiters {

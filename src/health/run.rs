@@ -6,6 +6,9 @@
 //!  wait for the interval ──▶ wait for a place ──▶ check, within the deadline ─┴─▶ report to the circuit
 //! ```
 //!
+//! After the report, the runner sleeps only while the circuit is closed or held by an operator. For any other circuit,
+//! the wait for the next interval begins at once.
+//!
 //! A place is a permit of the [`HealthLimit`], which limits the number of checks at the same time. If a closed circuit
 //! has a slow-call rule, its runner also wakes at intervals, so that the circuit detects hanging calls without a
 //! further call.
@@ -203,5 +206,5 @@ impl Panics {
     }
 }
 
-/// The largest fraction of the configured interval by which an interval is longer or shorter.
+/// The largest change that `jitter` makes to an interval, as a fraction of the configured interval.
 const JITTER: f64 = 0.2;

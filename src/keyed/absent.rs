@@ -11,7 +11,7 @@
 //! evicted as idle either.
 //!
 //! The number of references to a circuit shows whether the application has a handle. But a status page also holds a
-//! reference for a moment. Therefore a circuit is needed for its handle only if two counts of absent circuits in a row
+//! reference for a moment. Therefore a handle makes a circuit needed only if two counts of absent circuits in a row
 //! have found an additional reference. Until the second count, the group can have too few members, but never too many.
 
 use super::circuits::{Circuits, GRAIN};
@@ -47,8 +47,8 @@ fn holds_slot_and_is_absent(entry: &Slot, group: &Group, now: u64, handles: usiz
     (!is_present).then_some(holds_slot)
 }
 
-/// Returns true if the circuit must be kept although no call uses its key. `handles` is the number of handles to a
-/// circuit without calls under way and without a handle of the application.
+/// Returns true if the circuit must be kept although no call uses its key. `handles` is the number of references to an
+/// unused circuit. A circuit with more references has calls under way, or the application has a handle.
 pub(super) fn is_needed(circuit: &Circuit, handles: usize) -> bool {
     circuit.has_calls_under_way(handles) || rejects_or_is_held(circuit)
 }

@@ -1,4 +1,4 @@
-//! The builder of keyed circuits. The builder checks all settings when the circuits are created.
+//! The builder of keyed circuits. [`KeyedBuilder::by`] checks all settings of the builder.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -103,10 +103,11 @@ impl KeyedBuilder {
     /// is ignored. Range: more than 0, at most 1. Default: no group.
     ///
     /// Use a group if the keys are the endpoints of one service, and if some endpoints must always get calls. Keys of
-    /// independent services need no group. A caller who chooses the keys can open the circuits of many failing keys. If
-    /// these circuits have taken all open slots, the circuits of other keys stay closed. The circuit of a key that is
-    /// not in use is not a member of the group, as [`Group`](crate::Group) describes. An evicted circuit leaves the
-    /// group. If a handle to the circuit is still in use, the circuit opens without a slot.
+    /// independent services need no group. In a group, a caller who chooses the keys could open the circuits of many
+    /// failing keys. If these circuits had taken all open slots, the circuits of other keys would stay closed. The
+    /// circuit of a key that is not in use is not a member of the group, as [`Group`](crate::Group) describes. An
+    /// evicted circuit leaves the group. If a handle to the evicted circuit is still in use, this circuit opens without
+    /// a slot.
     pub const fn at_most_open(mut self, share: f64) -> Self {
         self.at_most_open = Some(share);
         self
@@ -123,7 +124,7 @@ impl KeyedBuilder {
     /// # use tower_circuit_breaker::{Config, Registry, keyed::Keyed};
     /// # let registry = Registry::new();
     /// # let keyed = |prefix: &str| Keyed::builder(&registry, Config::builder).prefix(prefix);
-    /// // The key of a gRPC method is its path, which is borrowed. The key of a host in lower case is a new text.
+    /// // The key of a gRPC method is its path, which is borrowed. The key of a host is a new string in lower case.
     /// let per_method = keyed("method:").by(|request: &http::Request<()>| Some(request.uri().path().into()))?;
     /// let per_host = keyed("host:")
     ///     .by(|request: &http::Request<()>| Some(request.uri().host()?.to_ascii_lowercase().into()))?;
@@ -188,6 +189,6 @@ impl fmt::Debug for KeyedBuilder {
     }
 }
 
-/// The largest length of a prefix, in bytes. The rest of a circuit name has room for a hashed key and for a host name
+/// The largest length of a prefix, in bytes. The rest of a circuit name has room for a hashed key, or for a host name
 /// of usual length.
 const LONGEST_PREFIX: usize = 100;

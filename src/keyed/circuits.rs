@@ -210,8 +210,8 @@ impl Circuits {
     }
 
     /// Inserts the circuit `made`, unless the map already has a circuit for the stem. Returns the circuit in the map,
-    /// with `true` if `made` was inserted and its observers must be notified. The error is the reason why calls of the
-    /// key pass unguarded (without a circuit), with an error text if the configuration is invalid.
+    /// with `true` if `made` was inserted. The caller must then notify the observers. The error is the reason why calls
+    /// of the key pass unguarded (without a circuit), with an error text if the configuration is invalid.
     fn insert(
         &self,
         room: &mut Room,

@@ -42,8 +42,8 @@ impl Formers {
         Self { max, idle, circuits: HashMap::default(), recall: Recall::new(max) }
     }
 
-    /// Returns the evicted circuit of a key, from which a new circuit may inherit. After the idle time since the
-    /// eviction, an evicted circuit is returned only if it would reject the next call.
+    /// Returns the evicted circuit of a key, from which a new circuit may inherit. Once the idle time has passed since
+    /// the eviction, an evicted circuit is returned only if it would reject the next call.
     pub(super) fn get(&self, stem: &str, now: u64) -> Option<Circuit> {
         let Former { circuit, since, .. } = self.circuits.get(stem)?;
         let is_gone = now.saturating_sub(*since) >= self.idle && circuit.would_admit_without_leases();

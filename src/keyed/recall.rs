@@ -1,8 +1,8 @@
 //! The number of calls of each forgotten key, in a fixed amount of memory.
 //!
-//! A caller who chooses keys can open so many circuits that the layer has to forget open circuits. Then only further
-//! calls distinguish a key in use from the keys of that caller. Therefore the layer stores the number of calls of each
-//! forgotten key, and adds the number again when the key returns.
+//! A caller who chooses keys can open so many circuits that the layer has to forget open circuits. Then a key in use
+//! differs from the keys of that caller only by its larger number of calls. Therefore the layer stores the number of
+//! calls of each forgotten key. When the key returns, the layer adds this number to the calls of the new circuit.
 //!
 //! The data structure is a filter as in `TinyLFU` (Einziger, Friedman and Manes, 2017), which is a Bloom filter with a
 //! number in each cell. The filter stores numbers of calls up to 255. As long as the filter remembers a key, the number
@@ -52,7 +52,7 @@ impl Recall {
     }
 
     /// Returns the number of calls of a forgotten key, at most 255. For a key that the filter does not know, the number
-    /// is 0. The number can be too large for every key, because keys share cells.
+    /// is 0. For any key, the number can be too large, because keys share cells.
     pub(super) fn calls(&self, key: &str) -> u64 {
         let number = |cells: &[u8], at: usize| cells.get(at).copied().unwrap_or(0);
         let calls = |at| number(&self.present, at).max(number(&self.past, at));

@@ -179,8 +179,8 @@ impl Room {
         self.keys < before
     }
 
-    /// Removes a key from the map, and its circuit from the registry. `handles` is the number of handles to a circuit
-    /// without calls under way.
+    /// Removes a key from the map, and its circuit from the registry. `handles` is the number of references to an
+    /// unused circuit. A circuit with more references is in use.
     fn evict(&mut self, circuits: &Circuits, known: &Known<'_>, stem: &str, entry: &Slot, now: u64, handles: usize) {
         if let Some(circuit) = &entry.circuit {
             let knows_something = circuit.knows_more_than_a_new_one(handles);
@@ -205,7 +205,8 @@ impl Room {
 }
 
 impl Rank {
-    /// Returns the rank of a key. `handles` is the number of handles to a circuit without calls under way.
+    /// Returns the rank of a key. `handles` is the number of references to an unused circuit. A circuit with more
+    /// references is in use.
     fn of(entry: &Slot, handles: usize) -> Self {
         let class = match &entry.circuit {
             Some(_) if entry.awaits_first_call() => Class::Unused,

@@ -20,7 +20,7 @@ pub struct Done {
     pub repeated: bool,
 }
 
-/// The place where an order is stored, in addition to its effect on the circuit.
+/// The place where an order is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kept {
@@ -31,7 +31,8 @@ pub enum Kept {
     /// at their next poll.
     #[non_exhaustive]
     Stored {
-        /// The number of the latest change in the record after the order was stored.
+        /// The number of the latest change in the record at the time when the order was found to be stored. Usually the
+        /// order itself is this change.
         generation: Generation,
     },
     /// The order is not stored yet. The order already has its effect in this process. The registry stores the order as
@@ -49,21 +50,24 @@ pub enum Kept {
     /// only the row is written.
     #[non_exhaustive]
     Unaudited {
-        /// The number of the latest change in the record after the order was stored.
+        /// The number of the latest change in the record at the time when the order was found to be stored. Usually the
+        /// order itself is this change.
         generation: Generation,
         /// The reason why the audit could not be written.
         why: String,
     },
-    /// The order is in the cache of a [`TieredStore`](../store/struct.TieredStore.html), but the durable tier may not
-    /// have the order or its row of the audit. Instances that use the cache apply the order. The order and the row are
-    /// copied as soon as the durable tier answers. Until then, the order is lost if the cache loses its data.
+    /// The order is in the cache of a [`TieredStore`](../store/struct.TieredStore.html), but the order or its row of
+    /// the audit is perhaps missing in the durable tier. Instances that use the cache apply the order. The order and
+    /// the row are copied as soon as the durable tier answers. Until then, the order is lost if the cache loses its
+    /// data.
     #[non_exhaustive]
     Cached {
-        /// The number of the latest change in the record after the order was stored.
+        /// The number of the latest change in the record at the time when the order was found to be stored. Usually the
+        /// order itself is this change.
         generation: Generation,
         /// The kind of store that is the durable tier, such as `postgres`.
         durable: &'static str,
-        /// The reason why the durable tier may not have the order.
+        /// The reason why the durable tier perhaps lacks the order or its row of the audit.
         why: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Orders of operators for the circuits of this process, as methods of [`Registry`].
+//! Orders that operators give to the circuits of this process, as methods of [`Registry`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,15 +17,16 @@ use crate::state::Reason;
 #[cfg(feature = "store")]
 use crate::store::{AuditFilter, AuditRow, StoreError, answer_within};
 
-/// Orders of operators, and queries about circuits.
+/// Orders that operators give, and queries about circuits.
 impl Registry {
     /// Carries out an order in this process immediately. If the registry has a store, the order is then written to the
     /// store.
     ///
     /// The call waits until the order and its row of the audit are stored, at most for
     /// [`store_timeout`](../coordinator/struct.RegistryBuilder.html#method.store_timeout). If the store is down, the
-    /// result is [`Kept::Here`]. The order is then stored later, with the time at which it was carried out. The order
-    /// is refused only if the outbox is full of audit rows of earlier orders ([`Refused::OutboxFull`]).
+    /// result is [`Kept::Here`]. The order is then stored later, with the time at which it was carried out. A store
+    /// that is down is a reason to refuse the order only if the outbox is full of audit rows of earlier orders
+    /// ([`Refused::OutboxFull`]).
     ///
     /// # Errors
     ///
@@ -116,8 +117,8 @@ impl Registry {
     /// Resets every circuit of this process, as [`reset`](Self::reset) does for one circuit. Returns the result for
     /// each circuit by its name.
     ///
-    /// All circuits are reset in this process before the call waits for the store. Once the store did not store an
-    /// order in time, the call stops waiting for the results of further orders.
+    /// All circuits are reset in this process before the call waits for the store. If the store fails to store one
+    /// order in time, the call does not wait for the results of the further orders.
     ///
     /// # Cancel safety
     ///
@@ -231,7 +232,7 @@ impl Registry {
     }
 }
 
-/// An order that was carried out in this process. The store may not have the order yet.
+/// An order that was carried out in this process. The order is perhaps not in the store yet.
 struct Begun {
     transition: Option<Transition>,
     #[cfg(feature = "store")]

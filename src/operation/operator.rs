@@ -84,7 +84,7 @@ impl Operator {
         }
     }
 
-    /// Sets the name of the instance in the record and in the audit for orders of this operator. The first 100
+    /// Sets the name that the record and the audit show as the instance for orders of this operator. The first 100
     /// characters of the name are kept. Default: `operator@` followed by the host name.
     pub fn instance(mut self, name: &str) -> Self {
         self.instance = one_line(name, 100).into();
@@ -188,7 +188,7 @@ impl Operator {
         }
     }
 
-    /// Watches the store for changes of records. The first changes that are returned are all present records.
+    /// Watches the store for changes of records. The first changes report each record that is already in the store.
     pub fn watch(&self) -> Changes {
         Changes::new(self.clone())
     }

@@ -9,8 +9,8 @@ use super::{Operator, Shown};
 use crate::pattern::is_reserved;
 use crate::store::{Etag, StoreError, Watch, WatchEvent};
 
-/// A watch for changes of the records in a store. The first changes are all present records. Created by
-/// [`Operator::watch`].
+/// A watch for changes of the records in a store. The first changes report each record that is already in the store.
+/// Created by [`Operator::watch`].
 #[derive(Debug)]
 #[must_use = "changes are reported only by `next`"]
 pub struct Changes {
@@ -128,7 +128,7 @@ impl Changes {
     }
 }
 
-/// The longest time until a change is found that the store does not report.
+/// The longest time until a change is found if the store does not report the change.
 const POLL: Duration = Duration::from_secs(2);
 /// The pause after a report of the store. The pause is longer if there are [`BATCH`] or more records.
 const MERGED_WITHIN: Duration = Duration::from_millis(50);

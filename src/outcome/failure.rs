@@ -24,7 +24,7 @@ pub struct Failure {
 /// The effect of a failure whose call ended clearly before the deadline of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Early {
-    /// The deadline ended the call in spite of the early end, because the service reported that the deadline had
+    /// The failure still counts as caused by the deadline, because the response or the error says that the deadline has
     /// passed.
     Deadline,
     /// A shorter timeout of this process ended the call, and not the deadline. The failure keeps its weight, and the
@@ -79,8 +79,8 @@ impl Failure {
         Self { deadline: CallerDeadline::new(deadline), ..Self::timeout().with_kind(FailureKind::Deadline) }
     }
 
-    /// Marks the failure as caused by a timer of this process. Either the caller's deadline or a shorter timeout of the
-    /// client has set this timer.
+    /// Marks the failure as caused by a timer of this process. The timer belongs to the caller's deadline or to a
+    /// shorter timeout of the client library.
     #[cfg(any(feature = "tonic", feature = "reqwest"))]
     pub(crate) const fn by_timer(mut self) -> Self {
         self.early = Early::OfTheOwner;
@@ -88,13 +88,13 @@ impl Failure {
     }
 
     /// Returns the failure of a call that the service cancelled. If the call lasted about as long as the deadline, the
-    /// failure is a [`deadline`](Self::deadline). If the call ended earlier, the outcome is ignored.
+    /// failure counts as from [`deadline`](Self::deadline). If the call ended earlier, the outcome is ignored.
     #[cfg(feature = "http")]
     pub(crate) const fn cancelled_by(deadline: Duration) -> Self {
         Self { early: Early::Ignored, ..Self::deadline(deadline) }
     }
 
-    /// Adds a deadline to the failure. If the call lasted about as long as the deadline, the failure becomes a
+    /// Adds a deadline to the failure. If the call lasted about as long as the deadline, the failure counts as from
     /// [`deadline`](Self::deadline). If the call ended earlier, the failure is unchanged.
     #[cfg(feature = "http")]
     pub(crate) const fn or_deadline(self, deadline: Duration) -> Self {
@@ -124,7 +124,7 @@ impl Failure {
         let decided = Self { deadline: CallerDeadline::NONE, early: Early::Deadline, ..self };
         let is_early = waited.saturating_add(INACCURACY + deadline / 10) < deadline;
         match self.early {
-            // If `waited` is zero, the time was not measured, so an early end is not known.
+            // If `waited` is zero, the time was not measured, and does not show that the end was early.
             Early::OfTheOwner if is_early && !waited.is_zero() => {
                 let is_deadline = self.kind == FailureKind::Deadline;
                 return Some(if is_deadline { decided.with_kind(FailureKind::Timeout) } else { decided });
@@ -159,9 +159,9 @@ impl Failure {
 
     /// Sets the time for which the service asked its callers to wait (`Retry-After`).
     ///
-    /// If the next transition opens the circuit, the circuit stays open until this time has passed since the failure,
-    /// or longer. A time above 5 minutes is treated as 5 minutes. If several failures since the last transition have a
-    /// `Retry-After`, the latest failure decides.
+    /// If the next transition opens the circuit, the circuit stays open at least until this duration has passed since
+    /// the failure. A duration above 5 minutes is treated as 5 minutes. If several failures since the last transition
+    /// have a `Retry-After`, the latest failure decides.
     #[must_use]
     pub const fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -175,13 +175,13 @@ impl Failure {
     /// which is limited to 5 minutes. A circuit with manual recovery stays open until a reset. The failure does not
     /// open a circuit that an operator holds or that `CIRCUIT_BREAKER_DISABLED` disables.
     ///
-    /// A failure with a `Retry-After` also takes effect if its response arrives after the circuit has changed its
-    /// state. The late response opens the circuit, or keeps an open circuit open for longer. In a fleet, only the
-    /// instance that got the response keeps to the `Retry-After`. The other instances may still probe, and can close
-    /// the fleet.
+    /// If the failure has a `Retry-After`, this method takes effect even if the response arrives after the circuit has
+    /// changed its state. The late response opens the circuit, or keeps an open circuit open for longer. In a fleet,
+    /// only the instance that got the response keeps to the `Retry-After`. The other instances may still probe, and can
+    /// close the fleet.
     ///
-    /// A [`deadline`](Self::deadline) with this method always weighs 0.5. A service that asks its callers to stop has
-    /// responded, so a short deadline of the caller was not the cause of the failure.
+    /// A failure from [`deadline`](Self::deadline) with this method always weighs 0.5. A service that asks its callers
+    /// to stop has responded, so a short deadline of the caller was not the cause of the failure.
     #[must_use]
     pub const fn trips_at_once(mut self) -> Self {
         self.trips = true;
@@ -195,8 +195,8 @@ impl Failure {
         self.trips
     }
 
-    /// Returns the weight. For a [`deadline`](Self::deadline) before it is recorded, the result is the largest possible
-    /// weight.
+    /// Returns the weight. For a failure from [`deadline`](Self::deadline) that is not recorded yet, the result is the
+    /// largest possible weight.
     #[must_use]
     pub const fn weight(&self) -> Weight {
         self.weight
@@ -248,7 +248,7 @@ impl CallerDeadline {
     }
 }
 
-/// The largest difference between a time of the coarse clock and a time of a timer.
+/// The largest difference between the duration of a call by the coarse clock and by the timer that ended the call.
 const INACCURACY: Duration = Duration::from_millis(20);
 
 /// The kind of a failure, for metrics and messages. The kind has no effect on the circuit.

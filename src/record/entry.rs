@@ -73,19 +73,21 @@ pub struct InstanceEntry {
     #[serde(default, skip_serializing_if = "is_default")]
     pub updated_at: Timestamp,
     /// The stored data about the last opening of the circuit. `None` if the circuit is closed, or if there are no data.
-    /// The data can be left over from an earlier entry. In this case [`opening()`](Self::opening()) returns `None`.
+    /// The data can be left over from an earlier write of the entry. In this case [`opening()`](Self::opening())
+    /// returns `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
     /// The `sequence` of the entry that the instance wrote at its shutdown. `None` if the instance has never shut down.
     /// If this number is equal to the `sequence` of this entry, the instance [has stopped](Self::is_stopped).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<u64>,
-    /// The sequence of the last order of an operator that the instance had applied when it wrote the entry. If the last
-    /// order in the record has a larger sequence, a restore must still apply the order.
+    /// The sequence of the last act that the instance had applied when it wrote the entry. An act is an order of an
+    /// operator. If the last act in the record has a larger sequence, a restore must still apply that act.
     #[serde(default, skip_serializing_if = "is_default")]
     pub acts: u64,
     /// The tiers of the store that the instance uses, such as `redis in front of postgres`. `None` if the store has no
-    /// tiers. An order must be written through both tiers to reach the instance.
+    /// tiers. The instance reads the cache in front, so an order that is written only to the store behind the cache
+    /// reaches the instance late or not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiers: Option<String>,
     /// The vote of the instance for opening its fleet.
@@ -168,7 +170,7 @@ impl InstanceEntry {
     }
 
     /// Returns the last opening, if the circuit is not closed and the opening belongs to this entry. The comparison of
-    /// sequences is needed because older versions of this crate copy the opening of an earlier entry into a new entry.
+    /// sequences is needed because older versions of this crate repeat an old opening in later writes of the entry.
     #[must_use]
     pub fn opening(&self) -> Option<&Opening> {
         self.opening.as_ref().filter(|opening| opening.sequence == self.sequence && self.state != State::Closed)
@@ -195,8 +197,8 @@ impl InstanceEntry {
             || serde_json::to_vec(self).is_ok_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_ok())
     }
 
-    /// Makes the texts and weights valid. Long texts are cut, deceptive characters are replaced, and impossible weights
-    /// are set to zero. A `version` that is not a valid version is removed.
+    /// Makes the texts and weights valid. Long texts are cut, line breaks and invisible characters are replaced, and
+    /// impossible weights are set to zero. A `version` that is not a valid version is removed.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
         if let Some(tiers) = &mut self.tiers {

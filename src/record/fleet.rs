@@ -15,8 +15,9 @@
 //! in `fleet/decision.rs`.
 //!
 //! A record can be damaged, and the clock of a store can be set back. Therefore a vote or a lease is ignored if its end
-//! is further away than a command allows. Otherwise one damaged entry could vote for ever. A decision that is dated far
-//! in the future counts as old. Otherwise the fleet could stay open or half-open until the clock reaches that date.
+//! is further away than the longest vote or lease. Otherwise one damaged entry could vote for ever. A decision that is
+//! dated far in the future counts as old, so that the next decision may follow at once. Otherwise the fleet could stay
+//! open or half-open until the clock reaches that date.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod command;
@@ -43,7 +44,8 @@ pub struct Fleet {
     #[serde(with = "words::state")]
     pub state: State,
     /// The number of the decision. A later decision has a larger number. Each command of an instance carries the number
-    /// of the last decision that the instance knew. A half-open generation is called a round.
+    /// of the last decision that the instance knew. A round is the period from a decision for half-open to the next
+    /// decision.
     #[serde(default, with = "words::generation")]
     pub generation: Generation,
     /// The time of the decision.
@@ -66,8 +68,8 @@ pub struct Fleet {
     /// The number of votes that were needed to open the fleet (the quorum). `None` if no votes opened the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed: Option<u32>,
-    /// True if the added call counts of several instances opened the fleet, and not votes. The flag is kept until the
-    /// fleet closes or is reset.
+    /// True if the sums of the call counts of several instances opened the fleet, and not votes. The flag is kept until
+    /// the fleet closes or is reset.
     #[serde(default, skip_serializing_if = "is_default")]
     pub merged: bool,
     /// The reason of the decision, as a sentence.
@@ -107,8 +109,8 @@ pub struct Lease {
     /// The generation of the fleet in the half-open round of this lease.
     #[serde(default, with = "words::generation")]
     pub round: Generation,
-    /// The time when the lease expires. A later result of the probe counts only if the round still has room for a
-    /// lease. `None` if the probe has ended or the lease was given back.
+    /// The time when the lease expires. A result of the probe after this time counts only if the number of leases and
+    /// of passed probes would still permit a new lease. `None` if the probe has ended or the lease was given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The number of probes of this instance that passed in the round.
@@ -190,7 +192,7 @@ impl Vote {
 }
 
 impl Lease {
-    /// Returns true if the lease is valid and has not ended, so that its holder may probe or is probing.
+    /// Returns true if the lease is valid and has not ended. Its holder is then probing, or may still begin the probe.
     pub(crate) fn is_pending(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| is_running(until, LONGEST_LEASE, now))
     }
@@ -220,11 +222,12 @@ impl CircuitRecord {
     }
 
     /// Returns true if an instance must follow the published state of the record instead of the decision of the fleet.
-    /// The published state must be newer than the decision, and the instance must have `Sharing::Follow` (`follows`).
+    /// This is the case if the published state is newer than the decision, and if the instance has `Sharing::Follow`
+    /// (`follows`).
     ///
-    /// The published state is the state that one instance wrote. A published state newer than the decision was written
-    /// by an instance with `Sharing::Advise` or with an earlier version of this crate. Such an instance takes no part
-    /// in the decisions of the fleet.
+    /// A decision of the fleet is also written as the published state, with the same generation. A newer published
+    /// state was written by one instance with `Sharing::Advise` or with an earlier version of this crate. Such an
+    /// instance takes no part in the decisions of the fleet.
     pub(crate) fn is_decided_by_one(&self, follows: bool) -> bool {
         follows && self.generation > self.fleet.as_ref().map_or(Generation::new(0), |fleet| fleet.generation)
     }
@@ -316,13 +319,13 @@ impl CircuitRecord {
 }
 
 /// Returns true if a vote or a lease that ends at `until` is valid. The end must be in the future, but not further away
-/// than a command allows (`longest`).
+/// than the longest vote or lease (`longest`).
 fn is_running(until: Timestamp, longest: Duration, now: Timestamp) -> bool {
     until > now && until.since(now) <= longest.saturating_add(SLACK)
 }
 
-/// The longest duration of a vote, which is also the longest window. A vote lasts as long as the window of its
-/// instance, but at least ten seconds.
+/// The longest duration of a vote, which is also the largest allowed length of a window. A vote lasts as long as the
+/// window of its instance, but at least ten seconds.
 const LONGEST_VOTE: Duration = Duration::from_secs(24 * 3600);
 /// The longest duration of a lease without a renewal. If an instance crashes, its lease blocks the other instances for
 /// at most this time.

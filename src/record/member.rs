@@ -7,8 +7,8 @@
 //! so other rules decide there which instances are present (`presence.rs`).
 //!
 //! All times come from the clock of the store. If this clock is set back, the entries that were written earlier are
-//! dated in the future. An instance that writes the record removes each entry dated more than 30 s in the future. The
-//! instance keeps such an entry only if it has observed a recent heartbeat in the entry.
+//! dated in the future. An instance that writes the record removes each entry dated more than 30 s in the future. An
+//! exception is an entry in which the instance has found a new heartbeat less than 30 s ago by its own clock.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl CircuitRecord {
 
     /// Removes the entries that are at least an hour old or dated more than 30 s in the future. Members for which
     /// `is_live` returns true are kept. Then removes the oldest entries, until the record has room for the entry of
-    /// `id`. Every copy of the record is reduced in this way before a write, so that no copy brings back a removed
+    /// `id`. Call this method on every copy of the record before a write. Otherwise a copy could bring back a removed
     /// entry.
     pub(crate) fn keep_members(&mut self, id: &str, now: Timestamp, is_live: impl Fn(&str) -> bool) {
         self.instances.retain(|other, entry| {

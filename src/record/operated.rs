@@ -42,8 +42,8 @@ pub struct Operated {
     /// The reason that the user gave.
     #[serde(default)]
     pub reason: String,
-    /// The ids of the last acts, with the newest id at the end. The list has at most 8 ids. An act whose id is in the
-    /// list is not applied again.
+    /// The ids of the orders of the last acts, with the newest id at the end. The list has at most 8 ids. An order
+    /// whose id is in the list is not applied again.
     #[serde(default)]
     pub commands: Vec<String>,
     /// For each id in [`commands`](Self::commands), the hash of the order with this id. A new order with a known id and
@@ -51,11 +51,12 @@ pub struct Operated {
     /// this crate wrote has no hash.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub marks: BTreeMap<String, String>,
-    /// The instance on which the operator acted, as the id that the instance got when it last started.
+    /// The random id of the run (from start to exit) of the instance on which the operator acted.
     #[serde(default)]
     pub incarnation: String,
-    /// The instance on which the operator acted, if [`instance_of`](Self::instance_of) confirms that the field belongs
-    /// to this act. An earlier version of this crate copies `instance` and `instance_of` from one act to the next.
+    /// The id of the instance on which the operator acted. The id belongs to this act only if
+    /// [`instance_of`](Self::instance_of) is equal to [`incarnation`](Self::incarnation). An earlier version of this
+    /// crate copies `instance` and `instance_of` from one act to the next.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
     /// The value of [`incarnation`](Self::incarnation) at the time when [`instance`](Self::instance) was written. If

@@ -1,5 +1,5 @@
-//! The presence of an instance, which is present, silent, gone or expired. The age of the instance's entry in the
-//! record of a circuit decides.
+//! The presence of an instance, which is present, silent or gone. The age of the instance's entry in the record of a
+//! circuit decides.
 //!
 //! An instance with a closed circuit and no failures writes nothing. Therefore an old entry alone does not show that
 //! the instance is gone. While the circuit is open or half-open, the instance writes its entry again every
@@ -8,7 +8,7 @@
 //!
 //! All times come from the clock of the store, so that differences between the clocks of instances have no effect. The
 //! age of an entry is the time since its last write. If the open duration in the entry ended later, the age counts from
-//! that end.
+//! that end. An instance is present unless a row of this table describes its entry:
 //!
 //! | entry | presence |
 //! |---|---|
@@ -42,9 +42,9 @@ impl InstanceEntry {
         self.unseen_for(now) >= limit
     }
 
-    /// Returns true if the circuit of the instance is closed, and the entry is 15 minutes to 24 hours old. An entry
-    /// marked as stopped is not silent. Such an instance either has had no failure since its last write, or has ended
-    /// without a shutdown.
+    /// Returns true if the circuit of the instance is closed, and the entry is 15 minutes to 24 hours old. A silent
+    /// instance either has had no failure since its last write, or has ended without a shutdown. An entry marked as
+    /// stopped is not silent.
     #[must_use]
     pub fn is_silent(&self, now: Timestamp) -> bool {
         self.state == State::Closed && self.unseen_for(now) >= SEEN_FOR && !self.is_gone(now)
@@ -64,8 +64,8 @@ impl InstanceEntry {
         self.stopped.is_some_and(|sequence| sequence == self.sequence)
     }
 
-    /// Returns true if an instance with an open or half-open circuit must write the entry again. The entry is marked as
-    /// stopped, or is at least 12 minutes old. The write shows other instances that the instance is present.
+    /// Returns true if an instance with an open or half-open circuit must write the entry again, because the entry is
+    /// marked as stopped or is at least 12 minutes old. The write shows other instances that the instance is present.
     pub(crate) fn must_be_renewed(&self, now: Timestamp) -> bool {
         self.is_stopped() || self.unseen_for(now) >= RENEWED_AFTER
     }

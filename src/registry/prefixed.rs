@@ -2,8 +2,8 @@
 //!
 //! The registry learns of a key only at the first call of the key. Therefore, after a restart, only the store contains
 //! the names of the keyed circuits that must be restored. This trait lets the coordinator create a circuit for a stored
-//! name. The layer checks if a key can have the name, and if there is room for the circuit. The layer also chooses the
-//! settings of the circuit.
+//! name. The layer checks if the circuit of a key can have the name, and if there is room for the circuit. The layer
+//! also chooses the settings of the circuit.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
     /// Returns the time without a call after which a key is evicted.
     fn idle(&self) -> Duration;
 
-    /// Returns true if a key can have the name and the name has no circuit yet. The name is not trusted,
+    /// Returns true if the circuit of a key can have the name and the name has no circuit yet. The name is not trusted,
     /// because it comes from a store.
     fn wants(&self, name: &str) -> bool;
 
@@ -42,7 +42,7 @@ pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
 pub(crate) enum BroughtBack {
     /// The circuit was created and added to the registry.
     New(Circuit),
-    /// The name already has a circuit, or no key can have the name.
+    /// The name already has a circuit, or the circuit of no key can have the name.
     Present,
     /// There is no room for the circuit, or its settings were refused.
     LeftOut,

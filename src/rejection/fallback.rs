@@ -8,9 +8,9 @@ use crate::error::Rejected;
 /// Answers a rejected call with the result of a closure, which gets the [`Rejected`] and the request. The closure
 /// replaces the answer of the rejection `R`. `R` still converts the errors of the service.
 ///
-/// This type is created by [`CircuitBreakerLayer::fallback`](crate::CircuitBreakerLayer::fallback). For a
-/// layer of load shedding, use [`new`](Self::new). Each answer is reported as an
-/// [`Event::Fallback`](crate::event::Event::Fallback) of the circuit, and counts in
+/// This type is created by [`CircuitBreakerLayer::fallback`](crate::CircuitBreakerLayer::fallback). For a layer of load
+/// shedding, pass the result of [`new`](Self::new) to the method `rejection` of the builder. Each answer is reported as
+/// an [`Event::Fallback`](crate::event::Event::Fallback) of the circuit, and counts in
 /// `circuit_breaker_fallbacks_total`.
 #[derive(Clone, Copy)]
 pub struct Fallback<F, R> {

@@ -51,8 +51,8 @@ use crate::state::RejectReason;
 /// }
 /// ```
 ///
-/// A status in headers has no source. Therefore the error type and the body type of the inner service decide where
-/// the rejection puts its status:
+/// A status that the client reads from headers has no source. Therefore the rejection puts its status into the error or
+/// the body, if the error type and the body type of the inner service permit this:
 ///
 /// | error of the inner service | rejection |
 /// |---|---|

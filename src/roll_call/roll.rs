@@ -66,8 +66,8 @@ impl Roll {
         let (mut lines, mut alone) = (Vec::new(), Vec::new());
         let unused = self.set.iter().filter(|(name, _)| !self.is_created(name) && !self.may_come(name));
         for (name, (kind, setting)) in unused.take(MOST_COMPARED) {
-            // A circuit with a setting of this kind under its own name is not suggested. Such a circuit already has its
-            // setting, so the misspelt setting is for a different circuit.
+            // A circuit is not suggested if a setting of the same kind (table or time to live) has exactly the name of
+            // the circuit. Such a circuit already has its setting, so the misspelt setting is for a different circuit.
             match self.nearest(name, work, |circuit| self.set.get(circuit).is_none_or(|(other, _)| other != kind)) {
                 Some(near) => lines.push(format!(
                     "{} has no effect, because no circuit has been created with that name so far; did you mean the \
@@ -90,10 +90,11 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence about the circuit `name` if no setting has this name, but a table has a similar name. The
-    /// program probably meant the circuit of this table. The table is suggested only if the program has created the
-    /// circuit of the table, but has never requested its settings by name. Such a circuit was probably created together
-    /// with all other circuits of the file. `lines_of_settings` reports the tables without a circuit.
+    /// Returns a sentence about the circuit `name` if no setting has this name, but a table of the settings has a
+    /// similar name. The program probably meant the settings in this table. The table is suggested only if a circuit
+    /// has the name of the table, but the program has never requested the settings of that circuit by name. The program
+    /// then probably created that circuit in a loop over all tables, and does not use the circuit. `lines_of_settings`
+    /// reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {
@@ -144,8 +145,10 @@ impl Roll {
         self.keyed.iter().any(|prefix| name.starts_with(&**prefix))
     }
 
-    /// Returns the name of a circuit that is most similar to `name`, for a suggestion. For a pattern, returns a pattern
-    /// made of the most similar beginning of a name. Only circuits for which `may_be` returns true are compared.
+    /// Returns the name of a circuit that is most similar to `name`, for a suggestion. If `name` is a pattern, its
+    /// beginning is compared with the equally long beginnings of the names of circuits, and with the prefixes of keyed
+    /// circuits. The result is then a pattern of the most similar beginning. Only circuits for which `may_be` returns
+    /// true are compared.
     fn nearest(&self, name: &str, work: &mut Work, may_be: impl Fn(&str) -> bool) -> Option<String> {
         let circuits = self.created.iter().map(String::as_str).filter(|circuit| may_be(circuit));
         let Some(begins) = beginning(name) else { return work.nearest(name, circuits) };

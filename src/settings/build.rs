@@ -40,11 +40,12 @@ impl Settings {
         let Some(kept) = self.persistence() else {
             return Persistence::unused(&self.draft.persistence).map_or(Ok(builder), Err);
         };
-        // A warning of `roll_call` about a misspelt name shows the first setting with this name. Therefore the tables
-        // are passed to `roll_call` first, and the registry passes the names with TTLs later.
+        // If a table and a TTL have the same name, `roll_call` keeps only the first of the two settings. For a circuit
+        // without settings, `roll_call` can suggest only tables. Therefore the tables are passed first, and the
+        // registry passes the names with TTLs later.
         self.expect_circuits();
-        // `Create` is the default and is not passed on. Otherwise `Create` would override the address of a read-only
-        // store.
+        // `Create` is the default and is not passed on. Otherwise `Create` would override the mode `Verify`, which an
+        // SQLite address with `mode=ro` (read-only) sets.
         let schema = Some(kept.schema()).filter(|mode| *mode != SchemaMode::Create);
         let store = AnyStore::open_with(kept.store().as_str(), schema);
         let mut store = store.map_err(|error| self.unusable("store", kept.store(), &error))?;

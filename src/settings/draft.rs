@@ -5,7 +5,7 @@
 //!
 //! The values of a circuit come from the defaults, then from the patterns that cover its name, and then from its own
 //! table. Later tables win. The most specific table with the key `group` names the group. The values of the group come
-//! directly before the values of this table.
+//! directly before the values of the table that has this key, so that this table wins over the group.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -121,8 +121,9 @@ impl Draft {
 
     /// Checks the defaults, and returns the settings of circuits without a table.
     pub(super) fn checked_defaults(&self, groups: &mut Groups) -> Result<Vec<Setting>, SettingsError> {
-        // The defaults must not contain `at_most_open`. The circuits of all services would then be one group, and
-        // failures of one service would keep the circuit of another service closed.
+        // The defaults must not contain `at_most_open`. The circuits of all services would then be one group. The
+        // circuits of a failing service could take all open slots, and the circuit of another failing service would
+        // stay closed.
         if let Some(share) = self.defaults.get(circuit::AT_MOST_OPEN).filter(|share| !share.is_off()) {
             return Err(share.refuse("false, because the circuits of all services would be one group. Set the share in [groups.NAME] or for a pattern"));
         }

@@ -19,8 +19,8 @@ use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
-/// The key that a variable sets, and the table of the key. A key of a group or a circuit also has the name of the group
-/// or the circuit.
+/// The key that a variable sets, and the table of the key. The place of a key of a group or a circuit also contains the
+/// name of the group or the circuit.
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Persistence(&'static str),

@@ -27,8 +27,8 @@ pub(super) struct Shape {
     /// Two sets of parts. A table must not contain parts of both sets.
     pub(super) alternatives: (&'static [&'static str], &'static [&'static str]),
     /// The function that prepares the merged parts of the less specific tables for the parts of a more specific table.
-    /// The function removes or converts merged parts that do not fit the new parts. The arguments are the merged parts,
-    /// the parts of the more specific table, and the field of that table.
+    /// The function removes or converts merged parts that cannot be used together with the new parts. The arguments are
+    /// the merged parts, the new parts, and the field that contains the new parts.
     pub(super) prepare: fn(&mut Parts, &Parts, &Field) -> Result<(), SettingsError>,
 }
 

@@ -74,7 +74,7 @@ fn part<'a>(field: &str, layers: impl Fn(&str) -> Option<Layers<'a>>) -> Option<
     if !part.is_empty() {
         return parts.remove(part);
     }
-    // The builder refused the value as a whole, so any part of the value can show the origin of the value. A window of
-    // calls has no part that is a duration, so any other part is returned.
+    // The builder refused the value as a whole, so each part is good enough to show the origin of the value. A window
+    // of calls has no part that is a duration, so its first part is returned.
     parts.remove(shape.duration).or_else(|| parts.into_values().next())
 }

@@ -52,8 +52,10 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     /// Default: 0.05 less than `above`, or half of `above` if this half is larger. For the default of `above`, which is
     /// 0.85, the default is 0.80.
     ///
-    /// If heavy operations cause most of the load, choose a limit below the load that the light operations cause.
-    /// Otherwise shedding ends as soon as it has lowered the load, and then begins again.
+    /// While heavy operations are shed, only light operations load the system. If heavy operations cause most of the
+    /// load, choose a limit below the load of the light operations alone. Shedding then lasts until the light load
+    /// falls too. With a higher limit, shedding ends as soon as the heavy operations are gone, and begins again when
+    /// they return.
     pub fn until_below(mut self, load: f64) -> Self {
         self.below = Some(load);
         self
@@ -62,8 +64,8 @@ impl<O, R> LoadSheddingBuilder<O, R> {
     /// Sets the estimated load up to which an operation is never shed. Range: any number. Default: 100.
     ///
     /// With 0, a busy system sheds each operation with an estimate of 1 or more. The estimate is then a priority: 0 for
-    /// the operations that are never shed, and 1 for all other operations. The text of the rejection omits the estimate
-    /// and this limit.
+    /// the operations that are never shed, and 1 for all other operations. The text of the rejection then omits the
+    /// estimate and this limit.
     pub fn for_operations_over(mut self, load: u64) -> Self {
         self.operations_over = load;
         self

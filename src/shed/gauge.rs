@@ -149,7 +149,7 @@ impl fmt::Debug for Reading {
 const SHEDDING: u64 = 1 << 63;
 /// The shortest time between two polls.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
-/// The longest normal time until `due`. A longer time means that the clock has gone back.
+/// The largest time by which `due` may be ahead of the present time. A larger time means that the clock has gone back.
 const BACK: Duration = Duration::from_secs(1);
 /// The time after `due` for which the last reading is still used.
 const STALE: Duration = Duration::from_secs(2);

@@ -1,11 +1,11 @@
 //! The masking of passwords and other secrets in texts that may appear in an error or a log.
 //!
-//! Any text is masked, and not only addresses, because a user may paste a password under the wrong key of the settings.
-//! In doubt, the functions hide too much. Errors of the settings and texts of failures hide the same secrets, because
-//! they share the list in this module.
+//! The functions search every text for secrets, and not only addresses, because a user may paste a password under the
+//! wrong key of the settings. In doubt, the functions hide too much. Errors of the settings and texts of failures hide
+//! the same secrets, because they share the list in this module.
 
-/// Returns the text with `***` in place of secrets. A secret is the password of an address, and everything behind the
-/// name of a secret such as `password=`.
+/// Returns the text with `***` in place of secrets. A secret is the password of an address, and everything behind a
+/// name such as `password=`.
 pub(crate) fn masked(text: &str) -> String {
     // The end of a secret is not known, because a secret may contain any character. Therefore the rest of the text is
     // hidden.
@@ -19,8 +19,9 @@ pub(crate) fn masked(text: &str) -> String {
         // The last `@` ends the password, because a password that was not escaped may contain other `@` signs.
         (Some(at), _) => {
             let start = authority.or_else(|| text.find(':').map(|at| at + 1)).filter(|start| *start <= at).unwrap_or(0);
-            // Without a colon, the text before the `@` may be a user, or a Redis password whose colon is missing. With
-            // another `@`, the end of the user is unknown. In both cases the whole text before the `@` is hidden.
+            // Without a colon, the text before the `@` may be a user, or a Redis password that was written as
+            // `password@` instead of `:password@`. With another `@`, the end of the user is unknown. In both cases the
+            // whole text before the `@` is hidden.
             let user =
                 text[start..at].split_once(':').filter(|(user, rest)| !user.contains('@') && !rest.contains('@'));
             let user = user.map_or(String::new(), |(user, _)| format!("{user}:"));
@@ -56,7 +57,8 @@ fn is_list(scheme: &str) -> bool {
 /// Returns true if the text behind a host and a colon is a port, with or without a path or a query.
 fn begins_with_port(text: &str) -> bool {
     // An empty text is not a port. Without digits before `/` or `?`, the text from that character on may be a password.
-    // Another `//` behind the port shows that the text is more than one address, for example a whole file.
+    // Another `//` behind the port shows that the text is more than one address, for example a whole file, and may
+    // contain a password. Therefore such a text does not count as a port.
     is_port(text.split(['/', '?']).next().unwrap_or_default()) && !text.contains("//")
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Facts<'a> {
 /// | rule | order | facts | result |
 /// |---|---|---|---|
 /// | known | any | The same order was already carried out, with this id. | `Ok(false)` |
-/// | id used | any | Another or an unknown order of the same id was already carried out. | [`Refused::IdUsed`] |
+/// | id used | any | An order of the same id was already carried out, and its hash is different or not known. | [`Refused::IdUsed`] |
 /// | stale | names the change that its operator [has seen](Order::seen) | The latest change is newer. | [`Refused::Stale`] |
 /// | nothing to reset | a reset with an id | The circuit is closed and not held anywhere. | [`Refused::NothingToReset`] |
 /// | cooldown | a reset without [`force`](Order::force) | The cooldown has not ended. | [`Refused::Cooldown`] |

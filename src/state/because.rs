@@ -44,9 +44,9 @@ impl Transition {
         self.earlier.is_some() && matches!(self.reason, Reason::Restored | Reason::Followed)
     }
 
-    /// Returns true if the transition has the cause of an opening. For a circuit that was restored to half-open, the
-    /// store has the cause of the opening. For a circuit that followed another instance to half-open, the store has
-    /// only the cause of the half-open state.
+    /// Returns true if the transition has the cause of an opening. If the transition restored the circuit to half-open,
+    /// `earlier` is the cause of the opening. If the circuit followed another instance to half-open, `earlier` is only
+    /// the cause of the half-open state.
     fn is_opening(&self) -> bool {
         self.to.is_open() || self.is_taken_over() && self.reason == Reason::Restored
     }
@@ -84,7 +84,7 @@ impl fmt::Display for Transition {
     }
 }
 
-/// Returns the transition that opened a circuit, or `None` if the circuit has closed or was disabled since.
+/// Returns the transition that opened a circuit, or `None` if the circuit has closed or was disabled after the opening.
 /// `newest_first` are the transitions of the circuit, from the newest to the oldest. A circuit that was open only on
 /// another instance may have taken over the half-open state of that instance. For such a circuit, returns the
 /// transition to half-open.

@@ -47,7 +47,7 @@ pub enum FleetProbe {
     Returned,
     /// A probe ended after the end of its lease, and the fleet still accepted the result.
     Late,
-    /// A probe ended without a lease, for example because the store did not answer for longer than 5 s.
+    /// A probe ended without a lease, for example because more than 5 s passed without an answer of the store.
     Unleased,
 }
 

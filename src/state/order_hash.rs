@@ -5,11 +5,11 @@
 //!
 //! A circuit without a store compares orders too, and the default build has no SHA-256. Therefore the hash is FNV-1a
 //! with 64 bits, and not the SHA-256 of `digest.rs`. FNV-1a protects operators from a mistake, but not from an attack.
-//! Suppose that an operator knows in advance the id and the text of another operator's order. The operator can first
-//! give a different order with the same id and hash. The order of the other operator is then reported as carried out,
-//! although that order was not carried out. This attack is accepted, because each operator may act on the circuit
-//! anyway. The history names the user of the order that was carried out. The ids of audit rows use SHA-256, because two
-//! orders with equal row ids would share one row.
+//! Suppose that operator A knows in advance the id and the text of an order of operator B. Before B gives this order, A
+//! can give a different order with the same id and hash. The order of B is then reported as carried out, although only
+//! the order of A was carried out. This attack is accepted, because each operator may act on the circuit anyway. The
+//! history names the user of the order that was carried out. The ids of audit rows use SHA-256, because two orders with
+//! equal row ids would share one row.
 
 use std::fmt;
 use std::time::Duration;
@@ -66,8 +66,8 @@ pub(crate) enum Repetition {
     New,
     /// The order is a repetition of the earlier order.
     Same,
-    /// The id belongs to a different order, or to an earlier order whose hash is not known. That order may be
-    /// different.
+    /// An earlier order has the id and another hash. Or the hash of the earlier order is not known, so that the two
+    /// orders may be different.
     Other,
 }
 

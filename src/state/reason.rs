@@ -17,18 +17,19 @@ use super::{Brief, By, Percent};
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
     /// The weight of the failures since the last success reached `limit`. `set` is the configured limit. `limit` is
-    /// higher than `set` if a window with at least `min_calls` calls raised the limit to `min_calls`. `limit` is lower
-    /// than `set` if advice or a ramp lowered the limit.
+    /// higher than `set` if the limit was raised to `min_calls`. The limit is raised while the window has at least
+    /// `min_calls` calls, because a few failures among many calls can be chance. `limit` is lower than `set` if advice
+    /// or a ramp lowered the limit.
     ConsecutiveFailures { score: f64, limit: f64, set: f64 },
     /// The weight of the failures, as a share of the calls in the window, reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },
-    /// The sum of the weights in the window reached its limit.
+    /// The sum of the weights of the failures in the window reached its limit.
     FailureScore { score: f64, limit: f64, calls: u64 },
     /// The share of slow calls in the window reached its limit. `slow` and `calls` include the `hanging` calls, which
     /// had been under way for `slower_than` or longer and had not ended.
     SlowCallRate { rate: f64, limit: f64, slow: u64, calls: u64, slower_than: Duration, hanging: u32 },
-    /// The circuit had closed without a verdict of its probes. Before the first success, failures reached a total
-    /// weight of at least 0.5.
+    /// The circuit had closed without a verdict of its probes. Then failures reached a total weight of at least 0.5
+    /// before any call succeeded.
     Unproven { score: f64 },
     /// One failure opened the circuit or made an opening longer, because the failure was marked
     /// with [`trips_at_once`](crate::Failure::trips_at_once).
@@ -61,11 +62,11 @@ pub enum Reason {
     /// This instance adopted a decision of its fleet. The transition has the text of the decision in
     /// [`earlier`](super::Transition::earlier).
     Fleet,
-    /// A rule with lowered limits was met. The limits were lowered because another instance opened its
-    /// circuit ([`advise`](crate::Circuit::advise)).
+    /// The calls met a trip rule with lowered limits, so the circuit opened. The limits were lowered because another
+    /// instance opened its circuit ([`advise`](crate::Circuit::advise)).
     Advised { rule: Arc<Self> },
-    /// A rule with lowered limits was met. The limits were lowered because the circuit had closed a moment ago and was
-    /// still in its [ramp](crate::config::ConfigBuilder::ramp).
+    /// The calls met a trip rule with lowered limits, so the circuit opened. The limits were lowered because the
+    /// circuit had closed a moment ago and was still in its [ramp](crate::config::ConfigBuilder::ramp).
     Relapsed { rule: Arc<Self> },
     /// The kill switch `CIRCUIT_BREAKER_DISABLED` names this circuit.
     KillSwitch,
@@ -103,8 +104,8 @@ impl Reason {
 
 impl Reason {
     /// Adds the time before the last transition to the durations of the reason. The durations then begin with the state
-    /// or with the hold (a forced-open or disabled mode). Before the last transition the state had lasted for `state`,
-    /// and the hold for `hold`.
+    /// or with the hold (a forced-open or disabled mode). `state` is the time for which the present state had lasted at
+    /// the last transition, and `hold` is the time for which the present hold had lasted.
     pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
         match &mut self {
             Self::NoSuccess { half_open_for: lasted }
@@ -141,11 +142,9 @@ impl fmt::Display for Reason {
                 match limit.total_cmp(set) {
                     Ordering::Greater => write!(f, " while the window has min_calls or more, and otherwise {set:.1}"),
                     Ordering::Less => write!(f, ", lowered from {set:.1}"),
-                    // A weight that is 1.0 or more above the limit shows that the limit was raised to `min_calls` while
-                    // the weight grew.
-                    Ordering::Equal if *score >= *limit + 1.0 => {
-                        f.write_str(" now, and can be higher while the window has more calls")
-                    }
+                    // One failure weighs at most 1.0. Therefore the circuit did not open when the weight first reached
+                    // this limit. Either the limit was higher then, or a group suppressed the opening.
+                    Ordering::Equal if *score >= *limit + 1.0 => f.write_str(" now"),
                     Ordering::Equal => Ok(()),
                 }
             }
@@ -217,8 +216,8 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// The circuit is open, or an operator forced the circuit open. A closed circuit also rejects a call with this
-    /// reason if the service was not polled ready for the call.
+    /// The circuit is open, or an operator forced the circuit open. A call whose service was not polled ready has no
+    /// reason of its own. Therefore a closed circuit rejects such a call with this reason too.
     Tripped,
     /// The circuit is half-open and admits no further probe at present. Either all probes are under way, or the fleet
     /// has leased no probe to this instance, or a required health probe has not succeeded.

@@ -31,8 +31,8 @@ pub enum Refused {
         /// The most similar name of a record.
         nearest: Option<String>,
     },
-    /// The id of the order belongs to an earlier order on this circuit, which is not known to be the same order.
-    /// Nothing was done. Two orders are the same if act, target, hold, user and reason are equal.
+    /// An earlier order on this circuit has the same id, and is a different order, or may be different because its
+    /// content is not known. Nothing was done. Two orders are the same if act, target, hold, user and reason are equal.
     #[non_exhaustive]
     IdUsed {
         /// The id of the order.

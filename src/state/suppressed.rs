@@ -26,9 +26,9 @@ pub struct Suppressed {
     pub openings: u64,
     /// The time since the last suppressed opening.
     pub ago: Duration,
-    /// The reason of the suppressed opening that the circuit reported last to its observers. If the circuit has
-    /// reported no suppressed opening since its last transition, the reason of the first suppressed opening since that
-    /// transition.
+    /// The reason of the suppressed opening that the circuit reported last to its observers. Not every suppressed
+    /// opening is reported. If none was reported since the last transition, this is the reason of the first opening
+    /// that was suppressed since that transition.
     pub reason: Reason,
 }
 

@@ -12,8 +12,8 @@ use crate::shown::one_line;
 /// Returns `None` if the text is empty.
 ///
 /// Each address with `://` is cut to its scheme and host. An address without `://` looks like other text and keeps its
-/// path. `…` or `***` replaces passwords before a host, query strings and encoded addresses. `…` also replaces the rest
-/// of the text behind a name such as `password=` or `Authorization:`.
+/// path. `…` or `***` replaces query strings, encoded addresses, and the passwords that stand before a host. `…` also
+/// replaces the rest of the text behind a name such as `password=` or `Authorization:`.
 pub(crate) fn of_failure(text: &str) -> Option<Arc<str>> {
     let words = shortened(text).split_inclusive(char::is_whitespace).map(without_secrets).collect::<String>();
     let words = up_to_a_secret(&words).map_or(words.as_str().into(), |shown| Cow::Owned(format!("{shown}…")));
@@ -70,10 +70,10 @@ fn shortened(text: &str) -> String {
     shown
 }
 
-/// Returns the word without secrets. The word is cut at the first mark behind which a secret may stand. One mark is an
-/// encoded slash or colon (`%2f`, `%3a`, `\/`). Another mark is the colon of a scheme with a single slash
-/// (`https:/host`). The last mark is a `?` that a `=` follows later. In a word without a mark, only the password of
-/// `user:password@host` is hidden.
+/// Returns the word without secrets. The word is cut at the first mark behind which a secret may stand. One kind of
+/// mark is an encoded slash or colon (`%2f`, `%3a`, `\/`). The second kind is the colon of a scheme with a single slash
+/// (`https:/host`). The third kind is a `?` with a `=` somewhere behind the `?`. In a word without a mark, only the
+/// password of `user:password@host` is hidden.
 fn without_secrets(word: &str) -> Cow<'_, str> {
     let space = &word[word.trim_end().len()..];
     let cut = |at: usize| Cow::Owned(format!("{}…{space}", &word[..at]));

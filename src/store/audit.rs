@@ -22,14 +22,15 @@ use crate::telemetry;
 pub struct AuditRow {
     /// The id of the row, at most 64 bytes. A store keeps one row for each id. Therefore a row can be appended again if
     /// the answer of the store was lost. The row of an operator's act has a hash of the circuit and the order as its
-    /// id. Every other id is made of a number for the start of the instance and a number that increases with each row.
+    /// id. Every other id is made of a text that identifies this start of the instance, and a number that increases
+    /// with each row.
     pub id: String,
     /// The name of the circuit.
     pub service: String,
     /// The kind of change, as one word. Operators cause `trip`, `reset`, `disable`, `resume`, `shadow` and `forget`.
     /// The circuit itself causes `opened`, `half_opened`, `closed` and `released`, which is the end of a hold (a
     /// forced-open or disabled mode). `superseded` and `expired` mark acts of an operator that had no effect on other
-    /// instances. `missing` counts rows that were lost or that the store refused.
+    /// instances. `missing` reports that rows were lost, or that the store refused rows.
     pub action: String,
     /// The reason of the change.
     pub reason: String,
@@ -122,9 +123,9 @@ pub(crate) fn order_row_id(circuit: &str, order: &Order) -> String {
     row_id([circuit, order.command_id(), order.act.as_str(), order.by.user(), order.by.reason()])
 }
 
-/// Returns the id of an act's audit row, which is computed from circuit, order, act, user and reason. The id of the
-/// order alone is not enough. Once the record has forgotten the id of an order, another order with this id is carried
-/// out as a new order. The two orders must have rows with different ids.
+/// Returns the id of an act's audit row, which is computed from the circuit, the id of the order, the act, the user and
+/// the reason. The id of the order alone is not enough. Once the record has forgotten the id of an order, another order
+/// with this id is carried out as a new order. The two orders must have rows with different ids.
 pub(crate) fn row_id(parts: [&str; 5]) -> String {
     // No part can contain a line break, so different parts never produce the same text.
     let [circuit, order, act, user, reason] = parts.map(str::as_bytes);

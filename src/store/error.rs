@@ -113,8 +113,8 @@ impl StoreError {
         self
     }
 
-    /// Returns true if only one part of the store fails. The caller then continues without a pause with the names of
-    /// the other parts.
+    /// Returns true if only one part of the store fails. The caller then continues with the records on the other parts,
+    /// without a pause.
     pub(crate) const fn is_of_one_part(&self) -> bool {
         self.is_of_one_part
     }

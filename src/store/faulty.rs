@@ -212,8 +212,8 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 }
 
-/// Returns a watch that passes on the events and the interruptions of `inner`. Through `faults` a test can drop the
-/// events or end the watch.
+/// Returns a watch that passes on the events of `inner`. While `inner` is interrupted (reports can be missing), the
+/// returned watch is interrupted too. Through `faults` a test can drop the events or end the watch.
 fn forwarded(inner: Watch, faults: Faults) -> Watch {
     let (sender, watch) = Watch::channel_of(&inner);
     #[expect(clippy::disallowed_methods, reason = "the task ends with its watch")]

@@ -57,7 +57,7 @@ use log::Log;
 /// | a file is incomplete, too long, or of another program | returns the bytes, which do not decode as a record | replaces the bytes and keeps a copy as `….json.corrupt` |
 /// | a file cannot be read, or is a link, a pipe, a device or a folder | returns a text with the reason, which does not decode as a record, with at most one warning a minute | [`Refused`](super::StoreErrorKind::Refused) |
 /// | another process holds the lock for longer than `lock_wait` | | [`Unavailable`](super::StoreErrorKind::Unavailable) |
-/// | the disk hangs | `Unavailable` at once, after an operation was given up | as for loading |
+/// | the disk hangs | `Unavailable` at once, if the work of an earlier operation has run for 10 s, or for 500 ms if its future was dropped | as for loading |
 /// | the disk is full | | `Unavailable`, and nothing is changed |
 /// | no permission, read-only | | `Refused` |
 /// | the folder is a file, or may not be entered | `Refused` | `Refused` |

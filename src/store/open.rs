@@ -36,7 +36,7 @@ impl AnyStore {
     }
 
     /// Creates the store like [`open`](Self::open). If the store has tables and `schema` is not `None`, `schema`
-    /// replaces the default mode.
+    /// replaces the store's default [`SchemaMode`].
     pub(crate) fn open_with(url: &str, schema: Option<SchemaMode>) -> Result<Self, StoreError> {
         let _of_sql = schema;
         match Address::parse(url)?.kind {

@@ -73,8 +73,8 @@ impl PostgresStore {
     /// The parameters are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`, `hostaddr`, `port`, `dbname`, `user`,
     /// `password`, `application_name` and `options`, as in libpq. With `sslmode=verify-full` the certificate of the
     /// server is verified with the public CAs and with the CAs in the file `sslrootcert`. The default is `prefer`,
-    /// which verifies nothing. If a password would go to another host without a verified certificate, a warning is
-    /// logged.
+    /// which verifies nothing. If a password would go to a host other than this machine, and the certificate of that
+    /// host is not verified, a warning is logged.
     ///
     /// # Errors
     ///

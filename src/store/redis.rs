@@ -47,10 +47,10 @@ use crate::telemetry;
 ///
 /// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
 /// coordinator's poll finds changes. The address names one server, the [sentinels](Self::sentinel) of a master, or
-/// nodes of a [cluster](Self::cluster). Every new connection resolves the name again or asks the sentinels again, so
-/// that the connection follows the master. The stream `circuit_breaker:audit` is the audit, and keeps the newest 10 000
-/// rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row that is sent twice is
-/// appended once.
+/// nodes of a [cluster](Self::cluster). Every new connection resolves the host name again or asks the sentinels again,
+/// so that the connection follows the master. The stream `circuit_breaker:audit` is the audit, and keeps the newest 10
+/// 000 rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row that is sent twice
+/// is appended once.
 ///
 /// The [guide](crate::guide::stores#rights) lists the rights that a separate Redis user needs. A client that may only
 /// publish to the channel cannot change a circuit. Such a client can cause at most 20 loads a second for each instance.
@@ -105,7 +105,7 @@ impl RedisStore {
     /// [`cluster`](Self::cluster) the addresses that begin with `redis-cluster://`. `rediss-sentinel://` and
     /// `rediss-cluster://` are the same with TLS.
     ///
-    /// If a password would go to another host without TLS, a warning is logged.
+    /// If a password would go to a host other than this machine without TLS, a warning is logged.
     ///
     /// # Errors
     ///
@@ -142,8 +142,8 @@ impl RedisStore {
     /// # Errors
     ///
     /// [`Refused`](super::StoreErrorKind::Refused) as for [`new`](Self::new). Also `Refused` if there is no address, or
-    /// if there are more than 32 addresses. The name must have 1 to 100 letters, digits and `.`, `_` and `-`, and is
-    /// refused otherwise.
+    /// if there are more than 32 addresses. `master` must have 1 to 100 characters, each of which is an ASCII letter, a
+    /// digit, `.`, `_` or `-`. Every other name is refused.
     ///
     /// # Examples
     ///
@@ -168,10 +168,10 @@ impl RedisStore {
     /// The same store as one address, for [`new`](Self::new), settings and `circuitctl`:
     /// `redis-cluster://[user:password@]host:6379,host:6379`.
     ///
-    /// If a node is down or hangs, operations on the names of its slots fail as
-    /// [`Refused`](super::StoreErrorKind::Refused). The registry still loads and writes the other names. A write
+    /// If a node is down or hangs, operations on the records in its slots fail as
+    /// [`Refused`](super::StoreErrorKind::Refused). The registry still loads and writes the other records. A write
     /// without an answer fails as [`TimedOut`](super::StoreErrorKind::TimedOut), and does not delay writes of other
-    /// names either. The time of an answer is the time of the node that answered, or the earliest time if several nodes
+    /// records. The time of an answer is the time of the node that answered, or the earliest time if several nodes
     /// answered. Therefore synchronise the clocks of the nodes to within a second. A watch uses one of the nodes, and
     /// the next node after an error.
     ///
@@ -216,7 +216,8 @@ impl RedisStore {
     /// `prefix` of the address, and otherwise no prefix. This method replaces the parameter.
     ///
     /// Stores with different prefixes do not see each other's circuits, even if one prefix begins with the other. Call
-    /// this method before the first operation, because the store gets a new connection.
+    /// this method before the first operation, because the returned store does not use the connection that an earlier
+    /// operation has opened.
     ///
     /// # Errors
     ///

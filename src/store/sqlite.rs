@@ -54,8 +54,9 @@ use connection::{Entered, Lane};
 /// # A file that hangs
 ///
 /// The store runs one operation at a time on a thread, and sqlx has another thread for each connection. If the caller
-/// has dropped an operation whose work on the disk has run for 500 ms, further operations fail at once as
-/// `Unavailable`. SQLite interrupts a statement soon after the caller has dropped its operation, or after one minute.
+/// has dropped an operation, its work on the disk can still be under way. Once this work has run for 500 ms, further
+/// operations fail at once as `Unavailable`, until the work ends. SQLite interrupts a statement soon after the caller
+/// has dropped its operation, or after one minute.
 #[derive(Clone)]
 pub struct SqliteStore {
     lane: Arc<Lane>,

@@ -1,7 +1,7 @@
 //! A store of two tiers, which puts a fast store in front of a durable one, such as Redis in front of SQL.
 //!
 //! While the fast tier answers, the fast tier accepts or rejects each write. The durable tier gets transitions, acts of
-//! operators and states of instances at once, and counts once a minute. The store reads the durable tier only for
+//! operators and states of instances at once, and gets counts once a minute. The store reads the durable tier only for
 //! records that the fast tier lacks, and to compare the tiers. Therefore the durable tier has little work. The store
 //! has no task and no queue. For each circuit name, a note says which changes the durable tier may still lack. The
 //! regular loads of a registry copy these changes.
@@ -31,7 +31,7 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 /// | when | then |
 /// |---|---|
 /// | both tiers answer | the fast tier decides; transitions, acts of operators and states of instances are in both tiers before a write is answered; counts reach the durable tier once a minute for each name |
-/// | the fast tier fails or hangs | one warning a minute; the durable tier decides, after a fifth of the store timeout at most (400 ms), and at once during the following pause of 1 to 30 s |
+/// | the fast tier fails or hangs | one warning a minute; the durable tier decides, after a fifth of the store timeout at most (400 ms); for the following 1 to 30 s the fast tier is not used, and the durable tier decides at once |
 /// | the fast tier lost its data | the durable tier answers for the missing names, and the fast tier gets their records back |
 /// | the durable tier fails | one error a minute; the fast tier decides; a later load copies the missing changes |
 /// | the fast tier has no record at all and the durable tier fails | an error, until the durable tier has answered once, because the fast tier may have lost its records |
@@ -197,7 +197,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
             return shared.write_durable(write).await;
         }
         // If the etag belongs to the durable tier, the writer's load found no value in the fast tier, or did not reach
-        // the fast tier. Therefore this write expects no value in the fast tier.
+        // the fast tier. The writer then knows no version of the fast tier, so this write expects no value in the fast
+        // tier, and conflicts with any value.
         let expected = write.expected.as_ref().map(untagged);
         let expected = expected.filter(|(tier, _)| *tier == FAST).map(|(_, etag)| etag);
         let inner = Write { expected, ..write.clone() };
@@ -228,7 +229,8 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         let same = match untagged(etag) {
             (FAST, etag) => fast_has.as_ref().is_some_and(|kept| kept.etag == etag),
             // The etag belongs to the durable tier. Since the caller's load, the durable record may have been copied to
-            // the fast tier. If the fast tier has a record, this record must have the same bytes as the durable record.
+            // the fast tier. If the fast tier has a record, the records are deleted only if this record has the same
+            // bytes as the durable record.
             (_, etag) => {
                 durable_has.as_ref().is_some_and(|kept| kept.etag == etag)
                     && fast_has

@@ -47,8 +47,8 @@ pub(super) fn for_connection() -> Duration {
     limit() / 10 * 8
 }
 
-/// Returns a text for an error, with the time `part` of the limit and the whole limit. Call this function in the task
-/// of the operation, because the limit is local to that task.
+/// Returns a text for an error, with the time `part`, which is a part of the limit, and with the whole limit. Call this
+/// function in the task of the operation, because the limit is local to that task.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(super) fn described(part: Duration) -> String {
     format!("within {part:?} (the store timeout is {:?}, and a distant server needs a larger one)", limit())

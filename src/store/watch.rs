@@ -8,8 +8,8 @@
 //! store can also report a gap itself.
 //!
 //! While a watch works, the coordinator seldom polls the circuits that are closed and not held by an operator.
-//! Therefore a store must not keep a watch that misses changes. A store of this crate interrupts the watch, and the
-//! next gap ends the interruption. A store that an application implements ends its watch instead.
+//! Therefore a store must not keep a watch that misses changes. A store of this crate marks such a watch as
+//! interrupted, until the store reports the next gap. A store that an application implements ends its watch instead.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -36,7 +36,7 @@ use crate::sync::{AtomicBool, Relaxed};
 #[non_exhaustive]
 pub enum Hint {
     /// The write changes only counts, which no other instance needs at once. A store that pushes hints pushes none for
-    /// this write. A store that finds changes by itself may report the change.
+    /// this write. A store that polls for changes may report this change.
     None,
     /// The write publishes a state of the writer, and no act of an operator. An instance loads the record at once if
     /// the state can matter for its circuit.

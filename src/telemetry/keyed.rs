@@ -39,9 +39,9 @@ pub(crate) fn unguarded(reason: &'static str) {
     let _unused = reason;
 }
 
-/// Logs a warning that calls of new keys pass unguarded (without a circuit). If `registry` is given, the registry has
-/// reached this limit of its circuits. Otherwise operators hold nearly all keyed circuits, and held circuits are never
-/// evicted.
+/// Logs a warning that calls of new keys pass unguarded (without a circuit). `registry` is the limit of the registry's
+/// circuits, if the registry has reached this limit. If `registry` is `None`, operators hold nearly all keyed circuits,
+/// and held circuits are never evicted.
 pub(crate) fn full(prefix: &str, keys: usize, registry: Option<usize>, passed: u64) {
     #[cfg(feature = "tracing")]
     match registry {

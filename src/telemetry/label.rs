@@ -4,7 +4,7 @@
 //! gives only a limited number of labels. All circuits begin with one shared label. A circuit gets its own label when
 //! its key was used often enough. The fewer labels are left, the more uses the next label costs. Therefore the last
 //! labels go to the keys with the most traffic, and a caller with invented keys gets these labels only with as much
-//! traffic. A circuit never loses its own label, so that no series changes its circuit.
+//! traffic. A circuit never loses its own label, so that a series never passes from one circuit to another.
 
 use std::sync::Arc;
 

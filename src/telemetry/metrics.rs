@@ -10,7 +10,7 @@
 //!
 //! Most calls take no lock in this module. A call takes a lock if the handles were refreshed since the last call of its
 //! thread, or if its thread has no copy of the circuit's handles. A call also takes a lock if it causes a transition or
-//! a failure of a named kind. No code of a recorder runs under a lock.
+//! a failure of a kind that a classifier names. No code of a recorder runs under a lock.
 //!
 //! The file is longer than others, because the table of metrics is read together with the events that change them.
 
@@ -67,7 +67,7 @@ use under::Under;
 /// | `circuit_breaker_admitted_ratio` | | gauge, with a ramp or a throttle: the share of the calls that the closed circuit admits, 1 in other states |
 /// | `circuit_breaker_calls_hanging` | | gauge, with a slow-call rule: the calls that have been under way for `slower_than` or longer |
 /// | `circuit_breaker_fleet_state` | `state` | gauge, with a fleet: 1 for the state that the fleet has decided (`closed`, `open`, `half_open`), 0 for the others |
-/// | `circuit_breaker_fleet_votes` | | gauge, with a fleet: the votes for an opening, or the votes that opened the fleet |
+/// | `circuit_breaker_fleet_votes` | | gauge, with a fleet: the votes for an opening while the fleet is closed, and otherwise the votes that opened the fleet |
 /// | `circuit_breaker_fleet_votes_needed` | | gauge, with a fleet: the votes that open the fleet |
 /// | `circuit_breaker_fleet_probes_total` | `result` | counter, with a fleet: probes of this instance, `passed`, `failed`, `returned`, `late`, `unleased` |
 /// | `circuit_breaker_fleet_declined_total` | | counter, with a fleet: openings of the fleet that this instance declined |
@@ -91,10 +91,10 @@ use under::Under;
 /// reports the sum. If threads have recorders of their own (`metrics::with_local_recorder`), refresh inside the scope
 /// of such a recorder.
 ///
-/// A recorder may be installed at any time. The observer identifies a recorder by its address. Therefore a test that
-/// drops a recorder and creates another should create a new circuit too. The observer keeps the handles of four
-/// recorders. With more recorders, the numbers are still right, but an event may have to register its metrics again.
-/// Help texts are registered once for each recorder.
+/// A recorder may be installed at any time. The observer identifies a recorder by its address, and a new recorder can
+/// have the address of a dropped recorder. Therefore a test that drops a recorder and creates another should create a
+/// new circuit too. The observer keeps the handles of four recorders. With more recorders, the numbers are still right,
+/// but an event may have to register its metrics again. Help texts are registered once for each recorder.
 #[derive(Debug)]
 pub struct MetricsObserver {
     /// The metric handles under the circuit's own label. Not used while the circuit shares a label with other circuits.
@@ -116,8 +116,7 @@ pub struct MetricsObserver {
     /// The label of a keyed circuit, and the pool in which the circuit was created. A pool counts the circuits that
     /// share a label. If the bit `OWN` of `last` is set, the circuit has left the pool.
     pool: Option<Box<Pooled>>,
-    /// The number of times that the pool had renewed its handles (registered the handles anew) at the last refresh of
-    /// this circuit.
+    /// The pool's count `renewals`, as of the last refresh of this circuit.
     seen: AtomicU64,
     /// The last value of the gauge of the system load, as the bits of an `f64`. `NO_LOAD` if the gauge was never set.
     load: AtomicU64,
@@ -290,7 +289,8 @@ impl MetricsObserver {
     }
 
     fn is_gone(&self) -> bool {
-        // Relaxed: a call that ends at the same time may still set a gauge, as if the call had ended earlier.
+        // Relaxed: a call that ends while the circuit leaves its registry may still set a gauge, as if the call had
+        // ended before that.
         Last(self.last.load(Relaxed)).is_gone()
     }
 

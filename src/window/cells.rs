@@ -45,15 +45,15 @@ pub(crate) struct Cells {
     width: u64,
     /// The cell of the first thread that counts.
     first: Box<[Block]>,
-    /// One cell for each thread index. These cells exist only after the circuit was spread, because several threads
-    /// call the circuit often.
+    /// One cell for each thread index. These cells exist only after the circuit was spread, which happens if several
+    /// threads call the circuit often.
     spread: OnceLock<Box<[Block]>>,
     /// The number of calls of each cell that were already reported. `None` if no observer receives sums.
     reports: Option<Box<Reports>>,
 }
 
-/// A block of two cache lines, because a processor fetches cache lines in pairs. A cell has one block, or several
-/// blocks if it has many buckets.
+/// A block of memory, which has two cache lines, because a processor fetches cache lines in pairs. A cell has one
+/// block, or several blocks if it has many buckets.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Block([AtomicU64; WORDS]);
@@ -148,8 +148,9 @@ impl Cells {
         let rejections = bump(&head[kind as usize]);
         let in_time = self.reports.is_none() || is_in_time(head, now);
         if !in_time {
-            // From now on, `begin` and `span` do not describe a bucket, but only the time of the next report. Therefore
-            // no bucket is in use until `turn` sets the bucket of the next success.
+            // From now on, `begin` and `span` are only the time of the next report, and not the time of a bucket. A
+            // success must not enter a bucket of unknown time. Therefore no bucket is in use until `turn` sets the
+            // bucket of the next success.
             head[BEGIN].store(now.as_nanos(), Relaxed);
             head[SPAN].store(REPORT_EVERY, Relaxed);
             // Release, for the reason given in `turn`.
@@ -324,7 +325,7 @@ const PLACE_BITS: u32 = 7;
 /// use. No bucket has this place, because a window has at most 60 buckets.
 const PLACE: u64 = (1 << PLACE_BITS) - 1;
 const COUNT: u64 = u32::MAX as u64;
-/// The number of successes or rejections in a cell after which the thread reports the sums of the cell. A thread also
-/// reports at its first call after `REPORT_EVERY` nanoseconds.
+/// The number of successes or rejections in a cell after which the thread reports the sums of the cell. If a thread has
+/// made no report for `REPORT_EVERY` nanoseconds, its next call reports too.
 const REPORT_AFTER: u64 = 256;
 const REPORT_EVERY: u64 = 1_000_000;

@@ -1,5 +1,5 @@
 //! The run, which is the weight of the failures since the last success. One bit of the run is set while the era
-//! (version of the state) is on trust.
+//! (version of the state) is on trust, as explained below.
 //!
 //! ```text
 //! number   of a `Tagged` word: 39 on trust | 38..0 weight
@@ -13,8 +13,8 @@
 //! clears the bit too. Each change is one exchange of this number. Therefore each failure comes clearly before or after
 //! the first success.
 //!
-//! In a half-open era the run has the weight of the doubts, which are probes without a verdict that may have failed
-//! (`circuit/verdict.rs`).
+//! In a half-open era the run has the weight of the doubts. A doubt is a probe that gave no verdict, but has perhaps
+//! failed (`circuit/verdict.rs`).
 
 use super::tagged::Tagged;
 

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The tags wrap. Therefore the owner of the buckets empties the buckets at the start of each block of 64 eras, so that
-//! eras stay apart. The 24 bits of a slot repeat after 194 days if a bucket lasts 1 s.
+//! eras stay apart. The 24 bits of a slot repeat after 194 days if a bucket lasts 1 s. Only a count that no call has
+//! replaced for so long can look recent again.
 
 /// The low bits of the era and the slot of a bucket.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -22,9 +22,9 @@ impl Tagged {
     /// Starts an era with `number`. The caller holds the circuit's cold mutex and publishes the era after this call.
     pub(crate) fn begin(&self, era: u64, number: u64) {
         // Relaxed, because the Release store of the circuit's state word publishes the number with the era. A plain
-        // store would be correct on hardware. In loom, however, the exchange of a slow thread could overwrite a plain
-        // store although the exchange has read the value before the store. `swap` prevents this. Its cost does not
-        // matter, because transitions are rare.
+        // store would be correct on hardware. In loom, however, the exchange of a slow thread could succeed with the
+        // value that the word had before the plain store, and overwrite the store. `swap` prevents this. Its cost does
+        // not matter, because transitions are rare.
         self.0.swap(tag(era) | number.min(MAX), Relaxed);
     }
 

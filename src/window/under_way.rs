@@ -27,8 +27,9 @@
 //! which are 2.3 hours or more, the calls of the bucket no longer count as hanging.
 //!
 //! A clock that goes back by less than 2^23 bucket widths makes no call hang. If a new call finds its bucket in use for
-//! a later time slot, the bucket counts the call too. The later time slot can be so far ahead that the clock must have
-//! gone back. In this case all calls of the bucket count as begun now.
+//! a later time slot, the bucket counts the call too. The bucket keeps the later time slot, unless that slot is so far
+//! ahead that the clock must have gone back. In that case the bucket gets the time slot of the new call, so that all
+//! its calls count as begun now.
 
 use std::time::Duration;
 
@@ -71,11 +72,12 @@ impl UnderWay {
     }
 
     /// Counts a call that begins. Returns true if the call is the first of its bucket. Only then does the caller check
-    /// the number of hanging calls, because this number grows only as time passes.
+    /// the number of hanging calls. This number grows only as time passes, and the first call of a bucket shows that a
+    /// new time slot has begun.
     pub(crate) fn start(&self, started: Stamp) -> bool {
         let (word, tag) = self.find(started);
-        // Every ordering is Relaxed, because tag and count are in one word. The AcqRel exchange of `old` orders the
-        // reuse of a bucket for a later time.
+        // Every ordering is Relaxed, because tag and count are in one word. If a bucket is reused for a later time, the
+        // AcqRel exchange of `old` follows, so that a reader that sees the exchange also sees the reuse.
         let mut seen = word.load(Relaxed);
         loop {
             let (found, count) = split(seen);
@@ -222,8 +224,9 @@ const PARTS_LATELY: u64 = 100;
 /// overtaken (reused) bucket hang, and have not begun to hang lately.
 const BUCKETS: usize = if cfg!(breaker_loom) { 3 } else { 128 };
 const SHORTEST_WIDTH: u64 = 1_000_000;
-/// The largest number of slots by which a bucket can be ahead of the call of a delayed thread. These slots last at
-/// least a hundred times `slower_than`.
+/// The largest number of slots by which a bucket can be ahead of the call of a delayed thread. Together these slots
+/// last at least a hundred times `slower_than`. No thread is delayed for so long, so a bucket that is further ahead
+/// shows that the clock has gone back.
 const FAR_AHEAD: u32 = 1 << 10;
 /// The largest age of a bucket in slots. The numbers of slots wrap, so a larger difference means that the bucket is
 /// later.
@@ -233,7 +236,8 @@ const LONGEST_AGE: u32 = (1 << 23) - 1;
 mod tests {
     use super::*;
 
-    /// Returns a stamp. `tenths` is the time in tenths of a second, which is the bucket width of `counts`.
+    /// Returns a stamp. `tenths` is the time in tenths of a second. The bucket width of `counts` is one tenth of a
+    /// second.
     fn at(era: u64, tenths: u64) -> Stamp {
         Stamp { era, now: Tick::from_nanos(tenths * 100_000_000) }
     }

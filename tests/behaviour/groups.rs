@@ -102,7 +102,7 @@ fn a_suppressed_circuit_opens_at_the_next_failure_once_a_slot_is_free() {
     assert_eq!(endpoints.states(), [CLOSED, CLOSED], "a free slot alone opens no circuit");
     endpoints.fail([1]);
     assert_eq!(endpoints.states(), [CLOSED, OPEN]);
-    assert!(matches!(why(&endpoints.circuits[1]), Reason::ConsecutiveFailures { .. }));
+    assert_eq!(why(&endpoints.circuits[1]).to_string(), "failures in a row weighed 6.0, the limit is 3.0 now");
     assert_eq!(endpoints.suppressed(1), 3, "the opening itself was not suppressed");
 }
 

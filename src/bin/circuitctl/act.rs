@@ -95,9 +95,9 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
     Ok((given, order, hold))
 }
 
-/// Adds the login name to the instance name in the audit if `--user` names a different user. The program cannot verify
-/// the name in `--user`, so the audit shows the login name too. The program cannot verify the login name either,
-/// because a person can set the environment variables.
+/// If `--user` names a different user, appends the login name to the name under which the audit lists this program as
+/// an instance. The program cannot verify the name in `--user`, so the audit shows the login name too. The program
+/// cannot verify the login name either, because a person can set the environment variables.
 pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
     let (Command::Trip { order, .. }
     | Command::Reset { order, .. }

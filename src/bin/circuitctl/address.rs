@@ -55,7 +55,7 @@ pub(crate) fn open(store: Option<&Address>, cache: Option<&Address>) -> Result<S
     };
     let store = opened(store)?;
     // The value `false` means no cache. The environment variable for the cache can have this value, because services
-    // read the same variable.
+    // without a cache read the same variable.
     let no_cache = cache.is_some_and(|cache| cache.0 == "false");
     let Some(cache) = cache.filter(|cache| !matches!(cache.0.as_str(), "" | "false")) else {
         return Ok(Stores { store, cache: None, no_cache });

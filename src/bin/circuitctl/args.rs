@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_STORE", hide_env_values = true)]
     pub(crate) store: Option<Address>,
     /// The address of the Redis cache in front of the store, if the instances use a cache. Orders are then written to
-    /// both. `false` if the cache was removed, but entries of instances still name it
+    /// both. Use `false` if the cache was removed, but the store still has entries of instances that used the cache
     #[arg(long, global = true, value_name = "URL", env = "CIRCUIT_BREAKER_CACHE", hide_env_values = true)]
     pub(crate) cache: Option<Address>,
     /// Print one JSON document, also for a refusal
@@ -44,7 +44,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "CIRCUITS", default_value = "1000", value_parser = limit)]
         limit: usize,
     },
-    /// Show one circuit: its state, the reason, the time, the counts of each instance
+    /// Show one circuit: its state, the reason and the time of its last transition, the counts of each instance
     Show {
         /// The circuit
         #[arg(value_parser = name)]
@@ -66,7 +66,7 @@ pub(crate) enum Command {
         #[arg(long = "for", value_name = "TIME", value_parser = duration)]
         hold: Option<Duration>,
     },
-    /// End every override and the opening: begin to probe, or close at once
+    /// End every override and the open state. The circuit then probes, or is closed at once with `--to closed`
     Reset {
         #[command(flatten)]
         order: OrderArguments,
@@ -98,7 +98,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         order: OrderArguments,
     },
-    /// Print the acts of operators and the transitions of circuits, the newest first. The user of a row is a claim
+    /// Print the acts of operators and the transitions of circuits, the newest first. The user of a row is not verified
     Audit {
         /// Only rows of this circuit
         #[arg(long, value_name = "NAME", value_parser = name)]
@@ -128,7 +128,7 @@ pub(crate) enum Command {
         /// Only these circuits. A pattern such as 'host:*' stands for all circuits whose names begin with host:
         #[arg(value_name = "NAME", value_parser = name)]
         names: Vec<String>,
-        /// At most this number of lines for the changes of one query of the store. The first query finds all circuits
+        /// The largest number of lines that one query of the store prints. The first query prints all circuits
         #[arg(long, value_name = "LINES", default_value = "1000", value_parser = limit)]
         limit: usize,
     },
@@ -144,8 +144,8 @@ pub(crate) struct OrderArguments {
     #[arg(long)]
     pub(crate) reason: String,
     /// The user who gives the order. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is
-    /// set. The name is a claim and is not checked. If the name differs from the default, the audit has the default in
-    /// the column INSTANCE
+    /// set. The name is not verified. If the name differs from the default, the column INSTANCE of the audit shows the
+    /// default
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// The id of the order. An order that is repeated with the same id takes effect only once. A new order needs a new
@@ -160,8 +160,9 @@ pub(crate) struct OrderArguments {
 /// The option of orders that may create the first record of a circuit.
 #[derive(Args)]
 pub(crate) struct Create {
-    /// Carry out the order even if the store has no record of this name, because a circuit that never failed has no
-    /// record. The store itself must exist: the folder, the file, the server and the tables of the database
+    /// Carry out the order even if the store has no record of this name. A circuit that never failed has no record, and
+    /// a misspelt name has none either. The store itself must exist: the folder, the file, the server and the tables of
+    /// the database
     #[arg(long)]
     pub(crate) create: bool,
 }

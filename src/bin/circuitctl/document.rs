@@ -66,8 +66,8 @@ fn fleet(view: &View<'_>) -> Value {
 pub(crate) fn shown(view: &View<'_>) -> Value {
     let mut shown = circuit(view);
     let instances = view.record.as_ref().ok().map(|record| {
-        // An operator's hold applies to every instance at once. Therefore this mode comes from the circuit. The entry
-        // of an instance can still have the mode from before the hold.
+        // An operator's hold applies to every instance at once. Therefore the mode of each instance comes from the
+        // record of the circuit. The entry of an instance can still have the mode from before the hold.
         let mode = view.mode().unwrap_or(Mode::Automatic);
         let of = record.instances.iter().map(|(id, entry)| {
             json!({

@@ -109,8 +109,8 @@ impl Page {
             let first = &["INSTANCE", "STATE", "UNTIL"][..];
             let rest = &["IN A ROW", "IN THE WINDOW", "WRITTEN", "OPENED BECAUSE"];
             let mut table = Table::new(&[first, fleet, rest].concat());
-            // An operator's hold applies to every instance at once. Therefore this mode comes from the circuit. The
-            // entry of an instance can still have the mode from before the hold.
+            // An operator's hold applies to every instance at once. Therefore the mode of each instance comes from the
+            // record of the circuit. The entry of an instance can still have the mode from before the hold.
             let mode = view.mode().unwrap_or(Mode::Automatic);
             for (id, entry) in &record.instances {
                 let (word, shown) = match word(record.state_of(entry), mode) {

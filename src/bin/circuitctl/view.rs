@@ -25,7 +25,8 @@ pub(crate) struct View<'a> {
 /// The event that ends the present state of a circuit, of an instance or of a fleet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// No event is shown. For example, the outcomes of calls decide when a closed state ends.
+    /// No event is shown. For example, the end of a closed state cannot be predicted, because the outcomes of calls
+    /// decide on the end.
     None,
     At {
         left: Duration,

@@ -11,8 +11,9 @@ use crate::table::plain;
 use crate::view::{Instances, View};
 use crate::{Answer, address, print, report};
 
-/// The parts of a line that must change before `watch` prints a new line for the circuit: the state, the reason, the
-/// numbers of instances, and the generation. Times are not a part.
+/// The parts of a line that `watch` compares. They are the state, the reason, the numbers of instances, and the
+/// generation. If at least one of these parts has changed, `watch` prints a new line for the circuit. A change of the
+/// times alone prints no line.
 type Content = (String, String, (usize, usize), Option<tower_circuit_breaker::state::Generation>);
 
 /// Prints the changes of the circuits that match `names`, or of all circuits if `names` is empty. If one query of the
@@ -107,8 +108,8 @@ impl Lines<'_> {
         self.listed.push((needs_attention, line));
     }
 
-    /// Returns the lines as one text. More than `limit` lines are cut off, and a last line has the number of missing
-    /// lines. In this case, circuits that need attention come first.
+    /// Returns the lines as one text. If there are more than `limit` lines, the circuits that need attention come
+    /// first, the lines after the first `limit` are left out, and a last line says how many are left out.
     fn text(mut self, limit: usize) -> String {
         let left_out = self.listed.len().saturating_sub(limit);
         if left_out > 0 {

@@ -4,12 +4,13 @@
 //! A limited circuit makes a random draw for each call. A lost draw requires one rejection, but perhaps of a later
 //! call. Until then the circuit *owes* a rejection. A call *pays* if it is rejected for a lost draw. A sheddable call
 //! pays at once. A more critical call pays at once only if no less critical call has come lately. Otherwise a more
-//! critical call pays only when many rejections are owed, because the less critical calls are then too few. So the
-//! share of admitted calls stays the same, and critical calls are rejected last.
+//! critical call pays only when many rejections are owed, because the less critical calls are then too few to pay for
+//! all lost draws. So the share of admitted calls stays the same, and critical calls are rejected last.
 //!
 //! A half-open circuit takes its probes from less critical calls, because a probe may fail. A more critical call leaves
-//! a free slot to less critical calls while they come, for 5 s at most. Perhaps only the less critical calls fail.
-//! Therefore, once the circuit has opened again from half-open, every call may be a probe until the circuit closes.
+//! a free slot to less critical calls while they come, for 5 s at most. There is one exception. Once the circuit has
+//! opened again from half-open, every call may be a probe until the circuit closes, because perhaps only the less
+//! critical calls fail.
 //!
 //! ```text
 //! word   63..48 owed rejections | 47..32 calls of the limit
@@ -152,8 +153,9 @@ fn patience_in_ramp(calls: u64) -> u64 {
 }
 
 /// The number of owed rejections (lost draws for which no call was rejected yet) above which a more critical call is
-/// rejected, for each less critical level that has had a call lately. A smaller number would let chance reject critical
-/// calls. A larger number would let more calls through before a rejection.
+/// rejected, if one less critical level has had a call lately. If two less critical levels have had calls lately, the
+/// number is twice as large. A smaller number would let chance reject critical calls. A larger number would let more
+/// calls through before a rejection.
 const PATIENCE: u64 = 64;
 /// The number of calls after which a level (a criticality) counts as absent, if none of the calls had that level.
 const LATELY: u64 = 64;

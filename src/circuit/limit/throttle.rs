@@ -41,8 +41,8 @@ impl Throttle {
 
     /// Adds the failures of a restored window. The caller holds the cold mutex.
     pub(super) fn seed(&self, era: u64, now: Tick, window: Tally) {
-        // A restored window has only the weight of its failures, and not their number. Each weight of 1 counts as one
-        // failure.
+        // A restored window has only the weight of its failures, and not their number. The total weight, rounded up to
+        // a whole number, counts as the number of failures.
         let failures = window.units.div_ceil(u64::from(UNIT));
         if failures > 0 {
             self.beside.seed(era, now, Tally { calls: failures, units: 0, slow: 0 });

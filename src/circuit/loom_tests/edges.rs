@@ -104,7 +104,8 @@ fn loom_a_time_to_wait_holds_whichever_outcome_comes_first() {
     let ban = || Failure::hard().trips_at_once().with_retry_after(6 * TEN);
     let until = |circuit: &Circuit| (circuit.inner().load().state(), circuit.inner().open_until());
     in_most_orders(move || {
-        // The other failure has no `Retry-After`, and opens the circuit for a shorter time if this failure comes first.
+        // The failure of `other` has no `Retry-After`. If this failure comes first, the circuit at first opens for a
+        // shorter time.
         let circuit = circuit(rules().consecutive_failures(1));
         let (banned, other) = (call(&circuit), call(&circuit));
         beside(move || banned.failure(ban()), || fail(other));

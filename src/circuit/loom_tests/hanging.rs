@@ -6,8 +6,8 @@ use super::*;
 use crate::window::Window;
 
 /// A clock that moves once. The clock moves while only one thread runs, so that loom need not model the reads of the
-/// clock. The clock moves by two of the three buckets. Therefore an earlier call hangs, and a later call does not reuse
-/// the bucket of the earlier call.
+/// clock. In a model, three buckets count the calls under way (`window/under_way.rs`), and the clock moves by two
+/// bucket widths. Therefore an earlier call hangs, and a later call does not reuse the bucket of the earlier call.
 #[derive(Debug, Clone, Default)]
 struct MovedOnce(Arc<OnceLock<()>>);
 
@@ -27,8 +27,8 @@ impl MovedOnce {
     }
 }
 
-/// Returns a circuit that opens if 40 % of the calls in the window take 1 s or longer. The window has two buckets, and
-/// the model uses only one bucket.
+/// Returns a circuit that opens if 40 % of the calls in the window take 1 s or longer. The window of the outcomes has
+/// two buckets of 5 s, of which the model uses only one, because the clock moves by 2 s.
 fn watched() -> (Circuit, MovedOnce) {
     let clock = MovedOnce::default();
     let window = Window::time(TEN).buckets(2);

@@ -100,7 +100,7 @@ fn loom_a_waiter_sleeps_through_no_lost_race_for_a_grant() {
         circuit.grant(2);
         let its = circuit.clone();
         // Both threads may try to take the first grant. The thread that gets no slot is counted as a probe for a
-        // moment.
+        // moment. If the waiter checks the circuit in this moment, the waiter must be woken afterwards.
         let look = || {
             let first = circuit.try_acquire();
             circuit.grant(2);
@@ -189,7 +189,7 @@ fn changing() -> Changing {
 }
 
 fn change(changing: &Changing) {
-    // Relaxed, because the exchanges of the wakers order the number.
+    // Relaxed, because the exchanges of the wakers order the accesses to the number.
     changing.1.fetch_add(1, Relaxed);
     changing.0.wake();
 }

@@ -1,5 +1,5 @@
-//! The slot of a probe, one atomic word that is withheld, free (granted to the next call) or taken since the start of a
-//! probe.
+//! The slot of a probe, one atomic word. The slot is withheld, free (granted to the next call) or taken. The word of a
+//! taken slot has the start time of its probe.
 //!
 //! ```text
 //! slot      63..50 era (low 14 bits) | 49..36 turn | 35..0 holder
@@ -47,8 +47,8 @@ impl Slot {
     /// Withholds the slot for a new era. The caller holds the cold mutex, and publishes the era afterwards.
     pub(super) fn begin(&self, era: u64) {
         // Relaxed, because the Release store of the circuit's word publishes the slot with the era. A plain store would
-        // be correct on hardware. But loom allows the exchange of a late thread to come after a store although the
-        // exchange read the value before the store. `swap` prevents this order.
+        // be correct on hardware. But loom allows the exchange of a late thread to replace the stored value although
+        // the exchange has read the earlier value. Loom does not allow this after a `swap`.
         self.0.swap(tag(era) | WITHHELD, Relaxed);
     }
 
@@ -94,9 +94,9 @@ impl Slot {
     /// another era.
     fn exchange(&self, era: u64, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         // Relaxed, because the slot publishes no other data. A slot that was given back is visible to the next caller
-        // that `Probes::take` counts, because the exchange of the verdict comes after the exchange of the slot. A grant
-        // is visible to the tasks that `Circuit::grant` wakes, because the AcqRel exchange of the wakers follows the
-        // grant.
+        // that `Probes::take` counts, because the thread that gives the slot back exchanges the verdict after the slot,
+        // and the caller exchanges the verdict before the slot. A grant is visible to the tasks that `Circuit::grant`
+        // wakes, because the AcqRel exchange of the wakers follows the grant.
         let mut seen = self.0.load(Relaxed);
         while is_of(seen, era) {
             let next = change(seen)?;
@@ -112,7 +112,8 @@ impl Slot {
 impl Moment {
     pub(super) fn at(now: Tick) -> Self {
         // The clock of a user may count from 1970, and the word has no room for so many milliseconds. Therefore the
-        // time is taken modulo 2^36 - 2 ms, which are 2.2 years. An age is known up to half of that range.
+        // time is taken modulo 2^36 - 2 ms, which are 2.2 years. An age is known up to half of that range, because a
+        // larger difference means that the clock has jumped back.
         Self(now.as_nanos() / NANOS_PER_MILLI % PERIOD + 1)
     }
 

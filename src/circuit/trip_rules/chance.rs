@@ -53,7 +53,8 @@ impl Chance {
         let calls = number(seen.tally.calls.max(1));
         let a_minute = match window.length().filter(|_| rules.need_window()) {
             Some(length) => {
-                // A longer window counts as a minute, because all of its calls may have come in the last minute.
+                // A window of more than a minute counts as a minute, because all of its calls may have come in the last
+                // minute.
                 let counted_for = length.min(seen.age.max(SHORTEST)).min(MINUTE);
                 calls * (MINUTE.as_secs_f64() / counted_for.as_secs_f64())
             }

@@ -7,8 +7,8 @@ use super::GrpcCall;
 use crate::outcome::Outcome;
 use crate::sources::find;
 
-/// The place where an error appeared, which is `poll_ready`, the call or the body of the response. If the call is
-/// unknown, the origin is `Readiness`, because `Readiness` carries no [`GrpcCall`].
+/// The place where an error appeared, which is `poll_ready`, the call or the body of the response. An error whose call
+/// is not known has the origin `Readiness` too, because the other origins need a [`GrpcCall`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
     Readiness,

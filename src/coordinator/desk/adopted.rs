@@ -48,14 +48,15 @@ pub(super) struct Adopted {
     /// cleared by `forget`.
     act_sequence: u64,
     /// The id of the operator's act that is now in effect. The act was ordered in this process, or was taken over from
-    /// the record. The sequence number is not enough here, because the same act can reappear with a higher number after
-    /// both tiers of a store have failed in turn. Set by `ordered` and `act`, and cleared by `withdrawn` and `forget`.
+    /// the record. The sequence number is not enough here, because the same act can reappear with a higher number. If
+    /// the two tiers of a store fail one after the other, an act can be written to each of them, and each write gives
+    /// the act its own number. Set by `ordered` and `act`, and cleared by `withdrawn` and `forget`.
     act_id: Option<String>,
-    /// The id of the act with the sequence `act_sequence`. After both tiers of a store have failed in turn, two
-    /// different acts can have the same sequence.
+    /// The id of the act with the sequence `act_sequence`. If the two tiers of a store have failed one after the other,
+    /// two different acts can have the same sequence.
     last_act: Option<String>,
-    /// The sequence number of the last act (change by an operator) for which the desk has decided if the audit row is
-    /// written again. Set by `repeated`.
+    /// The sequence number of the last act (change by an operator) for which the desk has decided whether the audit row
+    /// is written again. Set by `repeated`.
     repeated: u64,
     /// The generation (version number) of the last decision of the fleet that the circuit has taken over. Set by
     /// `decided`, and cleared by `revert` and `forget`.
@@ -141,8 +142,8 @@ impl Adopted {
         sequence < self.act_sequence || sequence == self.act_sequence && !is_another
     }
 
-    /// Returns true if the desk has already decided if the audit row of the act with this sequence number is written
-    /// again. A decision about a later act counts too.
+    /// Returns true if the desk has already decided, for the act with this sequence number or for a later act, whether
+    /// the audit row is written again.
     pub(super) const fn has_repeated(&self, sequence: u64) -> bool {
         sequence <= self.repeated
     }
@@ -160,8 +161,9 @@ impl Adopted {
         self.act_id = Some(act);
     }
 
-    /// Forgets the id of the act of this process, which a newer act has superseded. The newer act can have the same id,
-    /// and the desk would otherwise treat the newer act as already applied.
+    /// Forgets the id of the act of this process, because another act has superseded the act, or the hold of the act
+    /// has ended. If an operator has given the same id to two different orders, the other act has this id too. The desk
+    /// would otherwise treat the other act as already applied.
     pub(super) fn withdrawn(&mut self) {
         self.act_id = None;
     }

@@ -2,9 +2,9 @@
 //!
 //! [`Evidence`] decides on the time and the content of the entry. The counts change with every failure, but a restart
 //! that loses the counts of a few seconds does little harm. Therefore counts are written at most every 12 s. A restart
-//! restores the state from the entry. Therefore a change of the state is written at once, even if the state of another
-//! instance is newer and the record does not publish the change. `write.rs` handles the record around the entry, and
-//! `takeover.rs` handles the entries of other instances.
+//! restores the state from the entry. Therefore a change of the state is written at once, even if the change does not
+//! become the published state of the record because the state of another instance is newer. `write.rs` handles the
+//! record around the entry, and `takeover.rs` handles the entries of other instances.
 //!
 //! The file is longer than others, because the counts, the entry and the time of its next write change together.
 
@@ -367,9 +367,10 @@ impl Evidence {
     /// Returns true if another living process has written the entry under the id of this instance. The entry of such a
     /// process has a higher sequence number than the last entry that this process has stored.
     ///
-    /// Returns false for an entry of the earlier process whose totals this process continues. The clocks of two tiers
-    /// can differ, so a late write of the earlier process can have a higher number, too. If the earlier process still
-    /// lives, the earlier process itself detects the clash.
+    /// Returns false for an entry of the earlier process whose totals this process continues. A sequence number is at
+    /// least the time of the store in milliseconds. The clocks of two tiers can differ, so a late write of the earlier
+    /// process can have a higher number, too. If the earlier process still lives, the earlier process itself detects
+    /// the clash.
     ///
     /// Only stored entries of this process are compared. If a write of this process met a conflict, the sequence number
     /// in that write can be higher than the number of the other process, and would hide the clash.

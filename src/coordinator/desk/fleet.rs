@@ -15,7 +15,7 @@
 //! | `Passed`, `Failed`, `Returned`, `Late` | the probe of this instance has ended |
 //! | `Overdue` | the probe of this instance has reached its deadline |
 //! | `Unopposed` | the probe of this instance failed at least a second ago, no lease is pending, no probe of another instance has passed, and more probes failed than are tolerated |
-//! | `Vote` | the calls of this instance opened the circuit, at most the length of its window ago, or 10 s ago if the window is shorter |
+//! | `Vote` | the calls of this instance have opened the circuit, and the age of this opening is at most the length of the window, or 10 s if the window is shorter |
 //! | `Withdraw` | the circuit of a voter has closed again, or may no longer vote, or its vote is over by the clock of this process |
 //! | `Healthy` | a health probe of this instance has ended the opening of the circuit |
 //! | `Lease` | the next call could be a probe |
@@ -27,8 +27,8 @@
 //! vote nor probe for the fleet.
 //!
 //! Under `Sharing::Follow` one vote opens the fleet. An instance then declines an opening (its circuit stays closed)
-//! only if its group has no open slot. Under `Sharing::Follow`, a state that an instance without a fleet publishes is a
-//! decision, too.
+//! only if the circuit is in a group that allows no more open circuits. Under `Sharing::Follow`, a state that an
+//! instance without a fleet publishes is a decision, too.
 //!
 //! The file is longer than others, because the table above is read together with the function that carries it out.
 
@@ -112,8 +112,9 @@ impl Opening {
 
 impl InFleet {
     /// Notes a transition of the circuit. `age` is the time since the transition. `is_own` is true if calls of this
-    /// instance caused the last transition from the closed state, and the desk has not caused the transition `edge`.
-    /// `window` is the length of the time window, and `None` if the window counts calls.
+    /// instance caused the last transition from the closed state (`edge` or an earlier transition), and the desk has
+    /// not caused `edge` by taking over a stored state. `window` is the length of the time window, and `None` if the
+    /// window counts calls.
     pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
         self.turn.saw(edge);
         self.is_healthy = matches!(edge.reason, Reason::HealthProbe { .. });
@@ -216,9 +217,9 @@ impl Desk {
     }
 
     /// Returns true if a restart would restore the present state without a new entry of this instance. A half-open
-    /// circuit and a circuit whose opening is over count as the same state, because both wait for a lease. The entry
-    /// must also name the last act that this instance has taken over, because the entries show to operators which
-    /// instances have applied an act.
+    /// circuit and a circuit whose opening is over count as the same state, because both wait for a lease. The result
+    /// is false if the entry of this instance in the record does not name the last act that this instance has taken
+    /// over. The entries show to operators which instances have applied an act, so the entry must be written.
     fn restores_the_same(&self, who: &Who, now: Now) -> bool {
         let (record, circuit) = (self.known.record(), &self.circuit);
         let names = |entry: &InstanceEntry| entry.acts >= self.adopted.act_sequence();

@@ -79,16 +79,17 @@ impl Desk {
         if !changes_state(edge) {
             return;
         }
-        // The desk must write the entry of this instance again, even if the transition itself is not written. In a
-        // fleet, a later check cancels the write of the entry if a restart would restore the present state anyway.
-        // Without a fleet, the record refuses a transition that is older than the state or the act in the record. Then
-        // only the entry has the state of this instance.
+        // The desk must write the entry of this instance again, because the entry may become the only place with the
+        // new state. In a fleet, no transition is written. A later `check` of the desk cancels the write of the entry
+        // if a restart would restore the present state anyway. Without a fleet, the transition is written too, but the
+        // record refuses a transition that is older than the state or the act in the record.
         self.evidence.owe(now);
         if who.sharing.is_of_fleet() {
             return;
         }
         // The desk keeps a reset as an act (`ordered` above) and as a transition (here). If a later act of this process
-        // replaces the reset before the write, the transition still publishes the state after the reset.
+        // replaces the reset before the write, the record gets only the later act. Then the transition publishes the
+        // state to which the reset led.
         let command = TransitionCommand {
             on: edge.generation,
             after: 0,
@@ -111,7 +112,8 @@ pub(super) fn act_id(edge: &Transition, era: u64, who: &Who) -> String {
     edge.order.as_deref().map_or_else(|| format!("{}-{era}", who.incarnation), ToOwned::to_owned)
 }
 
-/// Returns true if the transition leads to another state, or makes the open state last longer.
+/// Returns true if the transition leads to another state, or makes the open state last longer. A failure with
+/// `Retry-After` can make the open state last longer, with the reason `AtOnce`.
 fn changes_state(edge: &Transition) -> bool {
     edge.from.state != edge.to.state || edge.reason == Reason::AtOnce
 }

@@ -46,10 +46,10 @@ impl Desk {
     /// Returns true if this hint requires a load of the record. `store` is the present time by the clock of the store,
     /// if that time is known.
     ///
-    /// With [`Sharing::Advise`], the hint of a transition causes a load in only two cases: the circuit waits for its
-    /// restore, or the circuit is closed and has no advice. A circuit that is not closed needs no load, because advice
-    /// has no effect on it. A circuit under advice needs no load either, because the next regular poll shows if the
-    /// advice continues.
+    /// With [`Sharing::Advise`], a hint of the kind [`Hint::Transition`] causes a load in only two cases: the circuit
+    /// waits for its restore, or the circuit is closed and no advice of another instance is in effect. A circuit that
+    /// is not closed needs no load, because advice has no effect on it. A circuit under advice needs no load either,
+    /// because the next regular poll shows if the advice continues.
     pub(in crate::coordinator) fn follows(&self, hint: Hint, sharing: Sharing, store: Option<Timestamp>) -> bool {
         hint != Hint::Transition
             || sharing.is_of_fleet()

@@ -1,8 +1,9 @@
 //! The relation of a desk to the registry, from the eviction of the circuit to the end of the desk.
 //!
 //! An evicted circuit keeps its desk until the store has the changes of the circuit. A new circuit of the same name
-//! waits until that desk is closed, because two desks of one name would overwrite each other's entry. The task can
-//! close a desk before the last write of the desk.
+//! waits until that desk is closed, because two desks of one name would overwrite each other's entry. The task closes a
+//! desk without its last write only if too many evicted circuits wait for their writes, or if the store refuses the
+//! write and a new circuit of the same name waits.
 
 use super::Desk;
 use crate::circuit::Circuit;

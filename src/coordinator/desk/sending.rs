@@ -97,11 +97,11 @@ impl Sending {
     ///
     /// After an odd number of conflicts in a row, the next write begins immediately, because the answer to the last
     /// write has brought the present version. After an even number, the desk waits a random time if other instances
-    /// write. After this wait, the known version is old, so the next write probably conflicts too and brings the
-    /// present version again.
+    /// write, so that the instances do not all write at once. After this wait, the known version is old. The next write
+    /// therefore probably conflicts too, but brings the present version, and the following write begins immediately.
     ///
-    /// The longest random time is twice `took` for each other instance. After n conflicts in a row, the calculation
-    /// assumes at least 2ⁿ other instances.
+    /// The longest random time is twice `took`, multiplied by the number of other instances. After n conflicts in a
+    /// row, this number is set to at least 2ⁿ.
     ///
     /// After [`MANY_CONFLICTS`] conflicts in a row, the desk waits even if no other instance seems to write. The
     /// longest random time is then at least ten times `took`. No wait is longer than [`LONGEST_WAY`].
@@ -124,8 +124,7 @@ impl Sending {
         let mut wait = backoff(self.failures, dice);
         if kind.is_lasting() {
             // A refused write waits longer than a failed write, because the store would refuse the next attempt too. A
-            // caller may wait for the result of an order, so a write with an order waits at most as long as after a
-            // failure.
+            // caller may wait for the result of an order, so a write with an order takes the shorter of the two waits.
             let longer = REFUSED_AGAIN.mul_f64(0.5 + dice.share());
             wait = if has_order { wait.min(longer) } else { longer };
         }

@@ -1,10 +1,11 @@
 //! The steps by which a circuit takes over content from its stored record. The content is the state to restore, acts of
 //! operators, and the advice of other instances. The decision of a fleet is taken over later (`fleet/adopt.rs`).
 //!
-//! The order of the steps matters. The desk first reads the transitions of its circuit (the look), because the loaded
-//! record does not have them yet. The restore comes before the acts, because an act applies to the restored state. Acts
-//! come before the decision of a fleet, because a reset can make the state of this instance obsolete. If the circuit
-//! makes a transition between the look and the restore, the restore waits for the next answer of the store.
+//! The order of the steps matters. The desk first reads the transitions of its circuit (the look), so that no later
+//! step replaces a newer state of the circuit by an older state from the record. The restore comes before the acts,
+//! because an act applies to the restored state. Acts come before the decision of a fleet, so that a decision that is
+//! newer than a reset is applied after the reset. If the circuit makes a transition between the look and the restore,
+//! the restore waits for the next answer of the store.
 //!
 //! The file is longer than others, so that all steps are in one place and in their order.
 
@@ -39,9 +40,9 @@ impl Desk {
         // of the entry is measured by the clock of the store, because the clock of this process may have stopped for a
         // time.
         //
-        // Another instance may have dropped the entry from a full record. The desk then waits until the dropped entry
-        // is old. An immediate write would drop the entry of another instance from the full record, and the instances
-        // would drop each other's entries without end.
+        // Another instance may have dropped the entry from a full record. The desk then writes the entry again only
+        // when the last entry that it has written is old. An immediate write would drop the entry of another instance
+        // from the full record, and the instances would drop each other's entries without end.
         if self.circuit.state() != State::Closed {
             self.evidence.renew(own, now);
         }
@@ -57,8 +58,8 @@ impl Desk {
         self.judge_pending(who, now, &mut report);
         self.take_over_act(waiting, who, now);
         if waiting {
-            // The act above can be a hold. The report of the restore also shows holds, so the report is corrected after
-            // the act.
+            // The act above can be a hold. The report of the restore shows the mode and the user of a hold, but was
+            // made before the act, so these fields are set again.
             self.adopted.restored_to(self.after_restore(now.store));
         }
         self.owe_after_an_earlier_start(who, now.here);
@@ -75,9 +76,9 @@ impl Desk {
         report
     }
 
-    /// Causes a write of the entry of this instance, if the record has an entry with another state from an earlier
-    /// start. Otherwise a restart would restore the state of the earlier start. The restore may have missed that entry,
-    /// because its write was delayed, or because one tier of the store did not answer.
+    /// Causes a write of the entry of this instance, if its entry in the record was written by an earlier start and has
+    /// another state than the circuit. Otherwise a restart would restore the state of the earlier start. The restore
+    /// may have missed that entry, because the entry was written late, or because one tier of the store did not answer.
     fn owe_after_an_earlier_start(&mut self, who: &Who, now: Tick) {
         let standing = self.circuit.standing();
         let own = self.known.record().instances.get(&who.id);
@@ -122,8 +123,8 @@ impl Desk {
                     self.evidence.owe(now.here);
                 }
                 let after = self.after_restore(now.store);
-                // A hold in force is left out here. `take_over_act` applies the hold later as an act, so that the log
-                // names its operator.
+                // A hold in force is not taken over in this step. `take_over_act` applies the hold later as an act, so
+                // that the log names the operator of the hold.
                 let operated = self.known.record().operator.as_ref().filter(|operated| !operated.holds(now.store));
                 if let Some(operated) = operated
                     && own.as_ref().is_some_and(|own| own.acts < operated.sequence)
@@ -142,8 +143,8 @@ impl Desk {
         self.circuit.restored();
     }
 
-    /// Returns the state and the mode of the circuit and the answer to the next call, for the report of the restore. If
-    /// a hold is in force, also returns the user who ordered the hold.
+    /// Returns the state and the mode of the circuit, and whether the circuit would admit the next call to the service.
+    /// The report of the restore shows these values. If a hold is in force, also returns the user who ordered the hold.
     fn after_restore(&self, now: Timestamp) -> After {
         let status = self.circuit.status_with(0);
         let is_in_force = |operated: &&Operated| operated.mode == status.mode;
@@ -159,8 +160,9 @@ impl Desk {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
-            // The record can have the id of an order that a later order of this process has replaced. Then the replaced
-            // order was stored by another instance, or by a write whose answer was lost.
+            // The record can have the id of an order that a later order of this process has replaced. Then an operator
+            // has given the replaced order to another instance too, which has stored it. Or a write of this process has
+            // stored the order, and the answer was lost.
             let operated = self.known.record().operator.as_ref();
             let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
             let generation = self.known.record().latest();
@@ -178,8 +180,9 @@ impl Desk {
                 report.fates.extend(replaced().map(|id| (id.clone(), Fate::Superseded { why: why.clone() })));
             }
             if verdict == Effect::Known {
-                // The record has this act already, so the act is no longer pending. `take_over_act` then keeps the
-                // sequence that the record has for the act. The next order is based on this sequence.
+                // The record has this act already, so the act is no longer pending. `take_over_act` then notes the
+                // sequence number that the act has in the record. The next order names this number as that of the last
+                // act known to this instance.
                 self.changes.drop_act();
                 self.changes.drop_transition_of(command.era);
             }
@@ -189,8 +192,8 @@ impl Desk {
                 report.rows.push((Duration::ZERO, row));
                 self.changes.drop_act();
                 self.adopted.withdrawn();
-                // The transition that the act caused is dropped as well, and the circuit takes over the decision of the
-                // fleet again.
+                // The transition that the act caused is dropped as well. The act has changed the circuit, so the
+                // circuit takes over the decision of the fleet again.
                 self.changes.drop_transition_of(command.era);
                 self.adopted.revert();
             }
@@ -248,8 +251,8 @@ impl Desk {
             return;
         }
         // The first act that this process loads may be old. A reset or a resume that is older than the present state of
-        // the circuit must not undo that state. If the circuit is held, the act is newer than the hold, so the act is
-        // applied.
+        // the circuit must not undo that state. If the circuit is held, the hold comes from an act of this process that
+        // the act in the record has superseded. Then the act in the record is applied.
         let entered = now.store.saturating_sub(status.since);
         let first = known_before == 0 && operated.mode == Mode::Automatic && !status.mode.is_hold();
         if first && operated.at < entered {
@@ -287,8 +290,9 @@ impl Desk {
         }
     }
 
-    /// Shortens the open state and the hold of the circuit, if they end earlier by the clock of the store. `era` is the
-    /// era (the version of the circuit's state) when the answered operation began.
+    /// Shortens the open state and the hold of the circuit, if they end earlier by the clock of the store. `now` is the
+    /// time of an answer of the store, and `era` is the era (the version of the circuit's state) when the operation of
+    /// this answer began. An answer to an operation of an earlier era sets no end for the present opening.
     pub(super) fn end_by_the_store(&mut self, era: u64, now: Now) {
         let operated = self.known.record().operator.as_ref();
         let in_force = |operated: &&Operated| operated.commands.last().is_some_and(|act| self.adopted.is_in_force(act));

@@ -1,13 +1,13 @@
 //! The usual error rate of the circuit in the last minutes. The advice of another instance lets fewer failures open the
-//! circuit, but only if so many failures are unlikely at this rate.
+//! circuit, but only if that number of failures is unlikely at the usual rate.
 //!
 //! The totals since the start of a process do not show that a service has become worse. [`Usual`] forgets half of its
 //! calls in ten minutes, so its rate follows the change. The circuit uses the higher of two rates: the rate of
 //! [`Usual`] and the rate of the totals.
 //!
 //! Calls are left out while the circuit is not closed, because probes of a service that is down are not usual. A call
-//! is added only after it has left the window and the run (the failures since the last success). Otherwise the failures
-//! of an outage would raise the usual rate during the outage.
+//! is added only once it is no longer in the window, and no longer among the failures since the last success (the run).
+//! Otherwise the failures of an outage would raise the usual rate during the outage.
 
 use std::time::Duration;
 

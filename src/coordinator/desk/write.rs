@@ -112,8 +112,9 @@ impl Desk {
                 // load, `judge_pending` drops the act and reports its result.
                 Effect::Superseded | Effect::Expired => {
                     self.known.unload();
-                    // By the next answer, the clock of the store may be earlier than `now`, and the act may be valid
-                    // again. Without this wait, the desk could then load the record again and again in a fast loop.
+                    // The next answer may bring a time of the store that is earlier than `now`. At that time the act
+                    // may be valid again, so that the desk keeps the act and tries the write again. Without this wait,
+                    // the desk could load the record again and again in a fast loop.
                     self.sending.wait_until(now.here.saturating_add(LOADED_AGAIN));
                     return None;
                 }
@@ -123,7 +124,7 @@ impl Desk {
             let era = command.era;
             match apply(&mut record, &Command::Transitioned(command), now.store) {
                 Effect::Applied => ticket_transition = Some(era),
-                // The reset in this write publishes the same state as the transition.
+                // The reset in this write publishes the same state as the transition, so the transition is written too.
                 Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
                 Effect::Unwritable => return self.unwritten(now.here),
                 // Another instance has published a newer state, so the transition is dropped. The state of this
@@ -188,10 +189,11 @@ impl Desk {
         None
     }
 
-    /// Returns the hint (the notice to other instances) for a write that changes only this entry. If the advice of this
-    /// entry ends later than the advice of the previous entry, the circuit has opened again. The published state does
-    /// not show this opening, so the hint makes other instances load the record. In all other cases the entry has only
-    /// new counts and needs no hint.
+    /// Returns the hint (the notice to other instances) for a write that changes only this entry. The advice of an
+    /// entry ends with the opening of the circuit. If the advice of this entry ends later than the advice of the
+    /// previous entry, the circuit has opened again. The published state of the record does not change in this write,
+    /// so only the hint makes other instances load the record. In all other cases the entry has only new counts and
+    /// needs no hint.
     fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {
         let ends = |entry| advice(entry, now).map(|(until, _)| until);
         let before = self.known.record().instances.get(&who.id).and_then(ends);

@@ -15,7 +15,8 @@ use crate::record::{CircuitRecord, LIVE_FOR, Member};
 /// The other instances of the fleet, as the answers of the store have shown them.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    /// The newest known entry of each other member that is in the record or was live a short time ago.
+    /// The newest known entry of each other member in the record. A member that is no longer in the record stays here
+    /// until it has not been live for [`REMEMBERED_FOR`].
     seen: BTreeMap<String, Seen>,
     /// The time of the last answer. `None` if no answer has come yet, or if the last answer is too old.
     answered: Option<Tick>,
@@ -54,7 +55,8 @@ impl Others {
         }
         self.expire(now.here);
         // Another member may write back an old entry that is dated in the future. The old entry must not make its
-        // member live again. Therefore this instance remembers for [`REMEMBERED_FOR`] when the entry ended.
+        // member live again. Therefore this instance remembers the old entry for [`REMEMBERED_FOR`] after the member
+        // has ceased to be live.
         let is_recent = |seen: &Seen| now.here.saturating_since(seen.ends) < REMEMBERED_FOR;
         self.seen.retain(|other, seen| is_recent(seen) || record.instances.contains_key(other));
         self.seen.remove(id);

@@ -78,9 +78,10 @@ impl Task {
         }
     }
 
-    /// Ends a task that never ran. If no task runs, a shutdown creates such a task for its report. The task observes
-    /// all circuits, which may have changed since the last task ended or since they were created. Afterwards the
-    /// findings contain the unwritten changes.
+    /// Ends a task that never ran. If no task runs at a shutdown, the shutdown creates such a task only to find the
+    /// unwritten changes. The task observes all circuits, which may have changed since the last task ended or since
+    /// they were created. Afterwards the findings contain the unwritten changes, and the report of the shutdown shows
+    /// them.
     pub(in crate::coordinator) fn end_unrun(mut self) {
         self.read_inbox();
     }

@@ -1,10 +1,11 @@
 //! New and evicted circuits, with the creation and the end of their desks.
 //!
 //! A new circuit gets a desk. The desk of an evicted circuit is closed once every change is written. Usually, only the
-//! last failures and transitions of an evicted circuit are unwritten. An unwritten act of an operator is rare, because
-//! a held circuit is evicted only together with all circuits of its layer. While the store is down, the desks of
-//! evicted circuits wait, up to [`LEAVING`] of them. Beyond this number, the oldest desk is closed without its write.
-//! Otherwise keyed circuits, which come and go without end, would fill the memory.
+//! last failures and transitions of an evicted circuit are unwritten. An act of an operator that holds the circuit is
+//! rarely among the unwritten changes, because a held circuit is evicted only together with all circuits of its layer.
+//! While the store is down, the desks of evicted circuits wait, up to [`LEAVING`] of them. Beyond this number, the
+//! oldest desk is closed without its write. Otherwise keyed circuits, which come and go without end, would fill the
+//! memory.
 
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
@@ -31,8 +32,8 @@ impl Task {
                 }
             } else if desk.is_waiting_for_restore() {
                 // The circuit has a desk already, but was introduced a second time. For example, the circuit was
-                // created while `start` listed the circuits of the registry. The first calls of the circuit may have
-                // begun to wait only at the second time.
+                // created while `start` listed the circuits of the registry. If `start` has let the first calls of the
+                // circuit wait, the desk gets the end of this wait only now.
                 desk.let_calls_wait(waits);
             } else if waits.is_some() {
                 circuit.restored();

@@ -3,11 +3,11 @@
 //! A store answers a batch as a whole. If the store refuses a batch, smaller batches follow until the refused record is
 //! found. From then on that record is loaded alone, after the others.
 //!
-//! A store that refuses a single record may refuse all records, and then must be marked as down. After each successful
-//! load, the store may refuse a few single records (`credit`) and still counts as up. After these refusals, the task
-//! requests another record, and the answer for that record decides. The regular polls are too rare for this decision,
-//! because most circuits are closed. A refusal by one part of the store, while another part answers, never marks the
-//! store as down.
+//! A store that refuses a single record perhaps refuses all records, and then must be marked as down. After each
+//! successful load, the store still counts as up for a few refusals of single records (`credit`). After these refusals,
+//! the task requests another record, and the answer for that record decides. The regular polls would decide too late,
+//! because most circuits are closed, and the records of closed circuits are polled rarely. A refusal by one part of the
+//! store, while another part answers, never marks the store as down.
 
 use std::collections::BTreeSet;
 

@@ -1,15 +1,16 @@
 //! The polls, which load records at regular times. Polls are needed because a store without a watch reports no changes,
 //! and a watch can lose changes.
 //!
-//! Each desk has a pace, which sets the interval of its polls. A circuit is at rest if it is closed in this process and
-//! in the record, and no operator holds the circuit. New counts of failures do not change the pace. A desk needs the
-//! counts of other instances only for a write, and the answer to a write brings them if the known record is old. While
-//! the watch reports every change, polls are slow, because they only find changes whose hint was lost. Without such a
-//! watch, only polls find the changes of other instances.
+//! Each desk has a pace, which sets the interval of its polls. `tripped` and `closed` are the two intervals of the
+//! setting `poll_every`. A circuit is at rest if it is closed in this process and in the record, and no operator holds
+//! the circuit. New counts of failures do not change the pace. A desk needs the counts of other instances only for a
+//! write, and the answer to a write brings them if the known record is old. While the watch reports every change, polls
+//! are slow, because they only find changes whose hint was lost. Without such a watch, only polls find the changes of
+//! other instances.
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|
-//! | `Bound` | their fleet votes or probes, or the version in the store is not known, or the store refuses the record | `tripped` | `tripped` |
+//! | `Bound` | their fleet votes or probes, or the version in the store is not known, or the store refuses to load the record | `tripped` | `tripped` |
 //! | `Eventful` | not at rest, and none of the above | `tripped`, at least 5 s | `tripped` |
 //! | `AtRest` | at rest | `closed`, at least 60 s | `closed` |
 //!
@@ -130,8 +131,8 @@ impl Polls {
 }
 
 impl Round {
-    /// Returns the time of the next poll, counted from a poll now. Each wait is 80 % to 120 % of its mean, so that many
-    /// instances do not poll the store at the same time.
+    /// Returns the time of a poll that waits from now on. The wait is 80 % to 120 % of its mean, so that many instances
+    /// do not poll the store at the same time.
     fn spread(&self, interval: Duration, now: Tick, dice: &mut Dice) -> Tick {
         let batches = u32::try_from(self.desks.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
         now.saturating_add((interval / batches).mul_f64(0.8 + 0.4 * dice.share()))

@@ -3,8 +3,8 @@
 //! Keyed circuits come and go without end, and each key that has failed once leaves a record. About once an hour, the
 //! task queries the store for the names of records that were not written for long, and decodes these records. The task
 //! deletes each record whose time to live is over. A record that was written in the meantime stays, because a deletion
-//! names the version that was decoded. The record of a circuit that exists in this process stays too. A deletion closes
-//! no circuit, because an absent record does not close the circuit of an instance.
+//! names the version that was decoded. The record of a circuit that exists in this process stays too. A deletion does
+//! not close the circuit of another instance, because an instance keeps the state of a circuit whose record is absent.
 //!
 //! Each list, load and deletion is an operation of its own with the whole timeout of the store, so that even a slow
 //! store completes a sweep. A record that the store refuses does not hold up the other records, and the next sweep

@@ -7,7 +7,8 @@ use crate::nearest::nearest;
 pub(super) struct Known {
     names: &'static [&'static str],
     kind: StoreKind,
-    /// The scheme of a Redis address of the same form with TLS. An error message suggests this scheme.
+    /// The scheme with which a Redis address of this kind (server, cluster or sentinels) uses TLS. An error message
+    /// suggests this scheme.
     with_tls: &'static str,
 }
 

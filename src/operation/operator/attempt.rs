@@ -127,8 +127,8 @@ impl Operator {
         let command = self.command(order, &record, attempt.proposed);
         match apply(&mut record, &Command::Operated(command), now) {
             Effect::Applied | Effect::Known => {}
-            // These effects are not expected. The command follows the last order in this record, its age is zero, and
-            // the record is writable.
+            // These effects are not expected, because the command names the last order in this record as the previous
+            // order, the age of the command is zero, and the record is writable.
             effect @ (Effect::Superseded | Effect::Expired | Effect::Unwritable) => {
                 let why = format!("{effect:?} by the stored record").to_lowercase();
                 return Err(Refused::Superseded { why });

@@ -1,8 +1,7 @@
 //! The reach of an order, which is the number of instances that have applied the order.
 //!
-//! An order that is stored may not have reached every instance. An instance may use another store, or may not have
-//! polled the store yet. Each instance that applies an order writes the number of the order into its entry in the
-//! record.
+//! A stored order has perhaps not reached every instance. An instance perhaps uses another store, or has not polled the
+//! store yet. Each instance that applies an order writes the number of the order into its entry in the record.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,8 +16,8 @@ use crate::store::{StoreError, StoreErrorKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reach {
-    /// The number of instances that have applied the latest order in the record. This is the order of the query, or a
-    /// later order.
+    /// The number of instances that have applied the latest order in the record. This is the order that was passed to
+    /// [`Operator::reach`], or a later order.
     pub have: usize,
     /// The number of instances with an entry in the record, without instances that have stopped or are gone. The fleet
     /// may have more instances. An instance without failures writes its first entry when it applies an order.

@@ -39,7 +39,7 @@ pub struct OperatorCommand {
     pub instance: String,
     /// The random id of the run (from start to exit) of the instance on which the act was carried out.
     pub incarnation: String,
-    /// The number of the transition due to the act, counted from the start of the instance.
+    /// The number of the transition that the act caused, counted from the start of the instance.
     pub era: u64,
     /// True if the instance belongs to a fleet. A reset is then recorded as a decision of the fleet, even if the record
     /// contains no earlier decision. The store may have lost an earlier decision that other instances still know, and
@@ -70,9 +70,10 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
     // If the instance knew no previous act, the numbers cannot be compared. Then the act that happened later wins.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    // This act may have replaced an order that the operator also gave to another instance. If the other instance has
-    // written the order, the record is newer than this instance knew. This act is written nevertheless, because it
-    // follows the order.
+    // On this instance, this act may have replaced an earlier order that was not written yet. If the operator also gave
+    // the earlier order to another instance, the other instance may have written that order. The sequence in the record
+    // is then higher than this instance knew. This act is written nevertheless, because the operator gave this act
+    // after that order.
     let follows = |last: &Operated| {
         last.commands.last().is_some_and(|id| command.replaced.iter().any(|(replaced, _)| replaced == id))
     };

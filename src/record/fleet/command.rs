@@ -14,15 +14,16 @@ pub struct FleetCommand {
     /// the command is refused as superseded.
     pub on: Generation,
     /// The highest generation or sequence that the instance has proposed for this circuit so far. The command uses
-    /// higher numbers, because an earlier proposal without an answer can still reach the store.
+    /// higher numbers, because an earlier proposal without an answer can still reach the store, and two changes must
+    /// not have the same number.
     pub after: u64,
     /// The id of the instance that gives the command.
     pub instance: String,
     /// The id that the instance got when it last started. If the instance has no entry in the record, its new entry
     /// gets this id.
     pub incarnation: String,
-    /// True if the instance has `Sharing::Follow`. Then a state that one instance published after the last decision of
-    /// the fleet replaces this decision.
+    /// True if the instance has `Sharing::Follow`. For this command, a state that one instance published after the last
+    /// decision of the fleet then counts as the decision.
     pub follows: bool,
     /// The requested change.
     pub change: FleetChange,
@@ -51,7 +52,7 @@ pub enum FleetChange {
     /// Opens the fleet without votes. The instance has added up the call counts in the fresh entries of all instances,
     /// and the sums meet a trip rule.
     Merged {
-        /// The smallest number of fresh entries with failures that can open the fleet.
+        /// The fleet opens only if at least this number of fresh entries have failures.
         needed: u32,
         /// An entry is fresh if the instance wrote the entry less than this time ago.
         window: Duration,

@@ -19,8 +19,9 @@ pub(super) struct Decision {
     pub(super) reason: String,
 }
 
-/// The cause of the opening of a fleet, which the record shows until the fleet closes or is reset. A reopened or
-/// half-open fleet has `Kept`, and keeps the cause of the first opening. A closed fleet has `None`.
+/// The cause of the opening of a fleet, which the record shows until the fleet closes or is reset. A decision to reopen
+/// or to become half-open has `Kept`, and the record then keeps the cause of the first opening. A decision to close has
+/// `None`.
 pub(super) enum Origin {
     Votes { votes: u32, needed: u32 },
     Merged,
@@ -55,7 +56,7 @@ impl Decision {
         record.half_open_attempts = attempt;
         id.clone_into(&mut record.instance);
         // The fleet has decided, and not the circuit of one instance. Therefore the published state has no
-        // `incarnation` (the start of an instance) and no `era` (the version of a circuit's state).
+        // `incarnation` (the id of a run of an instance) and no `era` (the number of a transition in that run).
         (record.incarnation, record.era) = (String::new(), 0);
         record.fleet = Some(Fleet {
             state,

@@ -6,14 +6,15 @@
 //! | `Merged` | closed; enough entries that are fresh and newer than the last decision have failures | the fleet opens |
 //! | `Withdraw` | an own vote of this generation | the vote ends |
 //! | `Healthy` | open, and the opening has an end time | a round begins without a lease |
-//! | `Lease` | open with an end, and the opening is over or has lasted for `longest`; or closed, and a forced opening ended after the decision | a round begins with this lease |
+//! | `Lease` | open with an end, and the opening is over or has lasted for `longest` | a round begins with this lease |
+//! | `Lease` | closed, and a forced opening by an operator ended after the last decision | a round begins with this lease |
 //! | `Lease` | half-open for `quiet_after`, no own lease pending | the fleet closes if a probe passed and none failed; otherwise the fleet reopens once no lease is pending |
 //! | `Lease` | half-open, no own lease pending, room for a lease | the instance has a lease |
 //! | `Renew` | own lease pending | the lease ends later |
 //! | `Passed` | own lease pending | the probe counts; enough passed probes close the fleet |
 //! | `Failed` | own lease pending | the failure counts; the fleet reopens if more probes failed than are tolerated, and probes of at least two instances failed or the instance is the only one |
 //! | `Unopposed` | a probe of the instance failed at least a second ago; no lease pending; no other instance passed; more probes failed than are tolerated | the fleet reopens |
-//! | `Late` | the instance has an overdue probe; or a lapsed lease, and room for a lease | the result counts |
+//! | `Late` | either the instance has an overdue probe, or its lease has lapsed and the round has room for a lease | the result counts |
 //! | `Overdue`, `Returned` | own lease pending | the lease ends; after `Overdue` the result still counts |
 //!
 //! *Own* means the lease or the vote of the instance that gave the command. The round has room for a lease under two
@@ -29,8 +30,10 @@
 //! result would count. Therefore an instance requests a new lease only after it knows that the record has its last
 //! result.
 //!
-//! Three guards need an explanation:
+//! Four guards need an explanation:
 //!
+//! - After a forced opening the circuits probe before they close, because the service may still be down. These probes
+//!   need leases, so the first request for a lease begins a round, although the fleet is closed.
 //! - A late result needs an expired lease of its round, or an overdue probe. Otherwise an instance could send any
 //!   number of results after its lease has ended.
 //! - The result of an overdue probe counts even if another instance has a lease. Otherwise the circuit of a service
@@ -310,8 +313,8 @@ impl Judge<'_> {
     }
 
     /// Gives the instance a lease in the present round, or extends its lease. From now on the result of an earlier,
-    /// overdue probe does not count. Otherwise one result could count twice, once for the lease and once for the
-    /// overdue probe.
+    /// overdue probe does not count. Otherwise the record would accept a result for the lease and a second result for
+    /// the overdue probe, so that a repeated result could count twice.
     fn lend(&mut self, lasts: Duration) {
         self.lease.overdue = false;
         self.lease.until = Some(self.now.saturating_add(lasts.min(LONGEST_LEASE)));

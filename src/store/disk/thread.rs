@@ -26,11 +26,11 @@ pub(in crate::store) struct DiskThread {
     name: &'static str,
     /// The file or the folder of the store, for the texts of errors.
     place: PathBuf,
-    /// The running time of work after which the disk counts as hanging, if the operation of the work was given up.
+    /// The running time of an operation's work after which the disk counts as hanging, if the operation was given up.
     patience: Duration,
     clock: MonotonicClock,
-    /// The sender of work to the thread, or `None` before the first operation. Each operation takes this lock, and
-    /// holds the lock until the work of the operation has ended.
+    /// The sender of work to the thread, or `None` before the first operation. Each operation locks this field until
+    /// the work of the operation has ended.
     jobs: Arc<Queue<Option<mpsc::Sender<Job>>>>,
     current: Current,
 }
@@ -64,8 +64,8 @@ impl DiskThread {
     /// # Errors
     ///
     /// [`Unavailable`](crate::store::StoreErrorKind::Unavailable) at once if the work of an earlier operation has run
-    /// for 10 s. If the future of that operation was dropped, 500 ms are enough. Also `Unavailable` if the thread
-    /// cannot be started, or has ended. Otherwise the error that the work returns.
+    /// for 10 s, or for 500 ms if the future of that operation was dropped. Also `Unavailable` if the thread cannot be
+    /// started, or has ended. Every other error is an error that the work has returned.
     ///
     /// # Panics
     ///
@@ -118,8 +118,9 @@ impl DiskThread {
         }
     }
 
-    /// Returns a function that the work calls while it runs. If the function returns true, the work should end early.
-    /// This happens if the operation of the work was given up, or if the work has run for longer than `longest`.
+    /// Returns a function that the work calls from time to time. If the function returns true, the work should end
+    /// early. The function returns true if the operation was given up, or if the work has run for longer than
+    /// `longest`.
     #[cfg(feature = "sqlite")]
     pub(in crate::store) fn should_end(&self, longest: Duration) -> impl Fn() -> bool + Send + use<> {
         let (current, clock) = (Arc::clone(&self.current), self.clock);

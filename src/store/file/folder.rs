@@ -42,8 +42,8 @@ struct FolderState {
     /// The circuits whose file could not be read at the last load. A file that stays unreadable is therefore logged
     /// once.
     unreadable: Mutex<BTreeSet<String>>,
-    /// Limit the log to one line a minute about unreadable files, and one line a minute about files that were no
-    /// records. Another program may write many such files, and must not fill the log.
+    /// The limits of the log, which are one line a minute about unreadable files, and one line a minute about files
+    /// that were no records. Another program may write many such files, and must not fill the log.
     lines: Mutex<[Lines; 2]>,
     clock: MonotonicClock,
     /// The subjects about which a warning was logged, so that each warning is logged once.
@@ -197,8 +197,8 @@ impl Folder {
         Ok(names)
     }
 
-    /// Returns the name without the extension and the metadata of each record file. Links are left out, because the
-    /// store does not follow links.
+    /// For each record file, returns the name without the extension, and returns the metadata. Links are left out,
+    /// because the store does not follow links.
     pub(super) fn files(&self) -> io::Result<Vec<(String, fs::Metadata)>> {
         let mut files = self.entries()?;
         files.retain(|(_, metadata)| metadata.is_file());

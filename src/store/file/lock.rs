@@ -66,8 +66,8 @@ impl Lock {
     }
 }
 
-/// Returns true if the path leads to the open file. Otherwise another process could lock the new file at the path while
-/// this process has a lock on the old file.
+/// Returns true if the path leads to the open file. Without this check, another process could lock a new file at the
+/// path while this process has a lock on the old file.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(Identity::at(path)? == Some(Identity::of(&file.metadata()?)))
 }

@@ -6,8 +6,8 @@
 
 use crate::keep::decoded;
 
-/// Returns true if the address shows no special character of a user or a password that is not percent-encoded. The
-/// caller refuses all other addresses.
+/// Returns false if the address shows that a special character of the user or the password is not percent-encoded. The
+/// caller then refuses the address.
 pub(super) fn is_escaped(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -58,7 +58,8 @@ impl Lanes {
             raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await.map_err(|error| meaning(&error))?;
             Ok::<_, StoreError>(connection)
         };
-        // The future is boxed, because a new connection is rare and would enlarge the future of every operation.
+        // The future that opens a new connection is boxed. Otherwise this future, which is rarely needed, would enlarge
+        // the future of every operation.
         let connection = Box::pin(connected).await?;
         Ok(Lease { connection, lanes: self, _permit: permit })
     }
@@ -103,8 +104,8 @@ impl Lease<'_> {
 ///
 /// The time limits apply to this transaction only, because a pooler may lend the connection to another client
 /// afterwards. `statement_timeout` ends a statement that waits for another writer, early enough for an error within the
-/// limit. `idle_in_transaction_session_timeout` ends the transaction of a silent client. Its row locks would otherwise
-/// remain until the network notices that the client is gone.
+/// limit. `idle_in_transaction_session_timeout` ends the transaction of a silent client. The row locks of the
+/// transaction would otherwise remain until the network notices that the client is gone.
 fn begin(limit: Duration) -> String {
     let [statement, idle] = [limit / 4 * 3, limit.max(Duration::from_secs(5))].map(|limit| {
         // A limit of 0 would mean no limit.

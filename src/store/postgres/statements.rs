@@ -3,8 +3,8 @@
 //! Each statement that changes a record also notifies the channel `circuit_breaker:OID` with the version and the name
 //! of the record. OID is the number by which PostgreSQL knows the table. A channel belongs to a database and not to a
 //! schema. Without the OID, stores in two schemas would receive the notifications of each other. Listeners receive a
-//! notification at the commit. If a write changes nothing but counts, no listener is notified. A commit with a
-//! notification would wait for a lock of the whole server.
+//! notification at the commit. A write that changes only the counts of a record notifies no listener, because a commit
+//! with a notification waits for a lock of the whole server.
 //!
 //! Times are passed as milliseconds in both directions and stored as timestamps, which a person can read.
 

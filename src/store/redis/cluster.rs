@@ -6,7 +6,7 @@
 //!
 //! If a node fails, only operations on the keys of its slots fail. While another node answers, the store reports such a
 //! failure as a refusal of these keys. Callers split refused batches and continue with other keys. A write without an
-//! answer may have been made, so its failure stays a timeout. This failure is marked as the failure of one part of the
+//! answer may have been made, so its failure stays a timeout. This timeout is marked as the failure of one part of the
 //! store. If no node answers, or if all nodes say that the cluster is down, the store is unavailable.
 //!
 //! If a slot is moved while all keys are listed, the keys of this slot may be missing in the list.
@@ -96,7 +96,7 @@ impl Cluster {
         Err(NoAnswer::redirected(self.address()).of_one_node(access))
     }
 
-    /// Reads the records of names. Queries all nodes that have some of these records at the same time.
+    /// Reads the records of names. Queries, at the same time, all nodes that have some of these records.
     ///
     /// # Cancel safety
     ///
@@ -183,8 +183,8 @@ impl Cluster {
         self.send_one(&keys.record(name), value::load(keys, name), Access::Read).await
     }
 
-    /// Returns the wanted indexes of `names`, in one batch for each node that serves some of these names. If there are
-    /// no names, each node has an empty batch, because any node can return the time.
+    /// Splits `wanted`, a list of indexes into `names`, into one batch for each node that serves some of these names.
+    /// If there are no names, each node has an empty batch, because any node can return the time.
     async fn batches(
         &self,
         keys: &Keys,
@@ -229,7 +229,7 @@ impl Cluster {
     }
 
     /// Converts a fault of a read at one node into the fault that the store reports. If any node of the cluster
-    /// answers, the result is a refusal, so that callers continue with the names of other nodes.
+    /// answers, the result is a refusal, so that callers continue with the records on other nodes.
     pub(super) async fn of_one_node(&self, fault: NoAnswer) -> NoAnswer {
         if self.nodes.fresh().await.is_ok() { fault.of_one_node(Access::Read) } else { fault }
     }

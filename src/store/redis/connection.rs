@@ -4,7 +4,7 @@
 //! The connection manager of the crate `redis` never gives up a connection, not even after a wrong password, the
 //! demotion of a master or a missing answer. That manager also lets each operation wait for seconds while the server is
 //! down. In this module, the next operation connects again after a fault that makes the connection useless. The new
-//! attempt resolves the name or asks the sentinels again, and sends the password again.
+//! attempt resolves the host name or asks the sentinels again, and sends the password again.
 //!
 //! There is at most one attempt to connect at a time, in a separate task. All operations that need the connection wait
 //! for that attempt. A dropped operation does not end the attempt. Therefore a slow handshake can succeed even if each
@@ -13,8 +13,9 @@
 //!
 //! A connection that replaces a useless connection may lead to another server. The connection of the watch may still
 //! lead to the old server. Therefore the watch is notified of the replacement and subscribes again. If the old
-//! connection refused writes, the notification waits for the first answer to a write. Otherwise each new connection to
-//! a demoted master, which answers reads and refuses writes, would make the watch subscribe again.
+//! connection refused writes, the watch is notified only after the new connection has accepted a write. Otherwise
+//! each new connection to a demoted master, which answers reads and refuses writes, would make the watch subscribe
+//! again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -85,8 +86,7 @@ impl Connection {
         }
     }
 
-    /// Sets the time after a failed attempt to connect for which further operations get the error of that attempt at
-    /// once.
+    /// Sets the time for which each operation after a failed attempt to connect gets the error of that attempt at once.
     pub(super) fn remembering(self, remembered_for: Duration) -> Self {
         Self { remembered_for, ..self }
     }
@@ -186,7 +186,7 @@ impl Connection {
     }
 
     /// Returns the attempt that operations wait for. A new attempt begins if there is no attempt, or if the last
-    /// attempt was abandoned. A new attempt also begins `remembered_for` after a failed attempt.
+    /// attempt was abandoned. After a failed attempt, a new attempt begins once the time `remembered_for` has passed.
     fn attempt(&self) -> Result<watch::Receiver<Option<Ended>>, NoAnswer> {
         let mut attempts = self.attempts.lock();
         if let Some(attempt) = attempts.last.as_ref() {
@@ -223,8 +223,8 @@ impl Connection {
     }
 
     /// Removes the connection `useless`, unless another connection has replaced it already. The watch is notified of
-    /// the replacement after an operation of the kind `missing` has got an answer on the new connection. For `Read` an
-    /// answer to any operation is enough.
+    /// the replacement after an operation of the kind `missing` has got an answer on the new connection. If `missing`
+    /// is `Read`, an answer to any operation is enough.
     fn discard(&self, useless: &Arc<Live>, missing: Access) {
         let mut attempts = self.attempts.lock();
         if attempts.has(useless) {

@@ -11,7 +11,8 @@ use redis::{ErrorKind, RedisError};
 use crate::store::tls::{self, Pem};
 use crate::store::{StoreError, StoreErrorKind, time_limit};
 
-/// Says if a command reads or writes. If the answer to a write is lost, the server may have executed the write.
+/// Says if a command reads or writes. If the answer is lost, a read has changed nothing, but the server may have
+/// executed a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -96,8 +97,8 @@ impl NoAnswer {
     }
 
     /// Marks the fault as the failure of one cluster node, after another node has answered. The kind becomes `Refused`,
-    /// so that callers continue with the records on other nodes. A write without an answer keeps the kind `TimedOut`,
-    /// because the server may have executed the write.
+    /// because callers continue with other records after a refusal, but stop if the store is unavailable. A write
+    /// without an answer keeps the kind `TimedOut`, because the server may have executed the write.
     pub(super) fn of_one_node(self, access: Access) -> Self {
         let kind = match (self.kind, access) {
             (StoreErrorKind::Refused | StoreErrorKind::Corrupt, _) => return self,
@@ -108,8 +109,8 @@ impl NoAnswer {
         Self { kind, message, of_one_node: true, ..self }
     }
 
-    /// Returns true if a node has answered that the whole cluster is down. Returns false if the node has only answered
-    /// that no node serves this slot.
+    /// Returns true if a node has answered that the whole cluster is down. Returns false if the answer says only that
+    /// no node serves the slot of the command's key.
     pub(super) fn is_of_the_cluster(&self) -> bool {
         let says = |cause: &RedisError| {
             let is_of_the_slot = cause.detail().is_some_and(|detail| detail.contains("slot not served"));

@@ -1,5 +1,5 @@
-//! The function that opens a connection to a server. If the address names sentinels, this server is the master that the
-//! sentinels report.
+//! The function that opens a connection to a server. If the address of the store names sentinels, this server is the
+//! master that the sentinels report.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::sentinel::check_role;
 
 /// Opens a connection to the server in `source`, or to the master that the sentinels in `source` name. `within` is the
 /// caller's time limit for the whole function, and the sentinels must answer within half of this time. Errors name the
-/// server as `described`. If `protocol` is given, it replaces the protocol of the address.
+/// server as `described`. If `protocol` is given, it replaces the protocol in `source`.
 ///
 /// # Cancel safety
 ///

@@ -14,9 +14,10 @@
 //! fails. The watch then tries again after a pause of at most 1.5 s, and only the coordinator's poll finds the changes.
 //!
 //! Messages from before a subscription are lost. Therefore the watch reports a gap after each subscription, and the
-//! coordinator loads every record. Without a subscription, the watch is interrupted, and the coordinator polls instead.
-//! If the operations get a new connection, the watch subscribes again, because the host name may now lead to another
-//! server. Redis publishes no message when a flush or a TTL deletes a key, so only a poll finds this deletion.
+//! coordinator loads every record. Without a subscription, the watch counts as interrupted, and the coordinator polls
+//! instead. If the connection of the store's operations is replaced, the watch subscribes again, because the host name
+//! may now lead to another server. Redis publishes no message when a flush or a TTL deletes a key, so only a poll finds
+//! this deletion.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,7 +146,7 @@ async fn follow(
         }
         // The heartbeat detects a connection that died without an error.
         let answer = connection.send_packed_command(&heartbeat).await.map_err(failed)?;
-        // A node that answers with this error is cut off from its cluster, and receives no messages.
+        // A node that answers with `CLUSTERDOWN` is cut off from its cluster, and receives no messages.
         if let Value::ServerError(error) = answer
             && error.code() == "CLUSTERDOWN"
         {
@@ -173,8 +174,9 @@ fn pusher(sender: WatchSender, lost: Arc<Notify>) -> impl Fn(PushInfo) -> Result
 }
 
 /// Reads a hint of the form `LENGTH ETAG\nNAME`, with the etag `-` for a deletion. Returns `None` for a message of
-/// another form. If the text ` transition` follows the name, the hint is [`Hint::Transition`]. Otherwise the hint is
-/// [`Hint::Any`], because later versions may append other text.
+/// another form. If the text ` transition` follows the name, the hint is [`Hint::Transition`]. With no text or any
+/// other text, the hint is [`Hint::Any`], for which every instance loads the record. A later version may append text
+/// that this version does not know.
 fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
     let end = payload.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n')?;
     let (length, etag) = str::from_utf8(&payload[..end]).ok()?.split_once(' ')?;
@@ -187,8 +189,8 @@ fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The longest pause between two attempts to subscribe. A new subscription makes the coordinator load all records at
-/// once. Therefore an operator's act reaches this instance within two seconds after the server answers again.
+/// The longest pause between two attempts to subscribe. A new subscription makes the coordinator load all records
+/// immediately. Therefore an operator's act reaches this instance within two seconds after the server answers again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// The limit for the header of a message, in bytes. A header has at most three digits of length, a blank and forty
 /// digits of the etag. The other bytes are a reserve.

@@ -9,9 +9,10 @@
 //! describes the etags.
 //!
 //! A change is published as a hint, `LENGTH ETAG\nNAME`, where `LENGTH` is the length of the name in bytes. The word
-//! `transition` follows the name if the write publishes a state and contains no act of an operator. Readers ignore all
-//! other bytes after the name, so that a later version can append more. The hint does not contain the record, because
-//! any client that may publish could send a false record. A write that changes only counters is not published.
+//! `transition` follows the name if the write contains a new state of the writer and no act of an operator. Readers
+//! ignore all other bytes after the name, so that a later version can append more. The hint does not contain the
+//! record, because any client that may publish could send a false record. A write that changes only counters is not
+//! published.
 
 use std::time::Duration;
 
@@ -62,7 +63,8 @@ redis.pcall('PUBLISH', ARGV[2], #ARGV[3] .. ' -\\n' .. ARGV[3])
 return 1"
 );
 
-// The script replaces values above 64 KiB. Otherwise a row from another program could make the answer very long.
+// In its answer, the script replaces each value above 64 KiB by `(too long)`. Otherwise a row from another program
+// could make the answer very long.
 const AUDIT_PAGE: &str = "
 local rows = redis.pcall(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
 if rows.err then return rows end
@@ -90,7 +92,7 @@ return {page[1], keys}";
 //
 // The first row in the arguments is a notice that earlier rows are missing. The script appends this notice only if the
 // stream does not exist although rows were appended before, as `ARGV[3]` or the set of ids shows. The deletion of old
-// rows does not delete the stream itself.
+// rows never deletes the stream itself, so a missing stream means that rows were lost.
 const APPEND_AUDIT: &str = "
 local time = redis.call('TIME')
 local at = 4

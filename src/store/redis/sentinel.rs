@@ -2,7 +2,7 @@
 //!
 //! A sentinel that has lost contact with the other sentinels may name a former master for some time. Therefore the
 //! store asks all sentinels at once, and takes the server that more than half of the sentinels name. If no server has
-//! this majority, the store takes the server that most sentinels name. `opening.rs` then checks that this server has
+//! this majority, the store takes the server that is named most often. `opening.rs` then checks that this server has
 //! the role of a master, because a replica would answer reads with old records.
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! The concurrent execution of several futures inside the task of one operation. Therefore the time limit of the
-//! operation covers all of the futures, and a dropped operation drops all of the futures.
+//! The concurrent execution of several futures inside the task of one operation. No future gets a task of its own.
+//! Therefore the time limit of the operation covers all of the futures, and a dropped operation drops all of the
+//! futures.
 
 use std::future::poll_fn;
 use std::ops::ControlFlow;

@@ -1,14 +1,14 @@
 //! The single connection to the file, which the thread of the store uses for one operation at a time.
 //!
 //! The first operation opens the connection. After any failure except a locked file, the connection is closed, and the
-//! next operation opens the file again. The connection is also closed if the file was replaced or deleted, so that the
-//! path no longer leads to the open file.
+//! next operation opens the file again. The connection is also closed if the path no longer leads to the open file,
+//! because the file was replaced or deleted.
 //!
 //! The store does not use sqlx's pool. A pool needs a runtime at its creation, and spawns a task for each returned
-//! connection. With a single connection, a pool would still run one operation at a time. sqlx runs the statements of
-//! each connection on a separate thread, and the thread of the store waits for the answers. Therefore a file that hangs
-//! blocks at most three threads: the thread of the store, sqlx's thread for this connection, and sqlx's thread for the
-//! connection of the watch. No thread of a runtime waits for the disk.
+//! connection. A pool with a single connection would bring no gain, because it would run one operation at a time too.
+//! sqlx runs the statements of each connection on a separate thread, and the thread of the store waits for the answers.
+//! Therefore a file that hangs blocks at most three threads: the thread of the store, sqlx's thread for this
+//! connection, and sqlx's thread for the connection of the watch. No thread of a runtime waits for the disk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ impl Lane {
         self.disk.run(work).await
     }
 
-    /// Runs `work` on the thread of the store, without the connection of the operations.
+    /// Runs `work` on the thread of the store. `work` does not get the connection that all operations share.
     pub(super) async fn run_aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
@@ -158,7 +158,7 @@ impl Lane {
     }
 
     /// Creates the folder and an empty file, if `create` is true and the file is missing. SQLite copies the mode and
-    /// the owner of this file to the log and the index.
+    /// the owner of this file to the write-ahead log (`-wal`) and to the index of that log (`-shm`).
     fn prepare(&self, create: bool) -> Result<(), Failed> {
         if create {
             super::files::create(&self.path).map_err(|error| self.unusable(&error))?;
@@ -335,6 +335,6 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time after which a statement is interrupted, even if the caller sets no deadline.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(60);
-/// The number of instructions of SQLite's virtual machine between two checks if a statement must end. These
+/// SQLite's virtual machine runs this number of instructions, and then checks again if the statement must end. These
 /// instructions take less than a millisecond.
 const STEPS: i32 = 10_000;

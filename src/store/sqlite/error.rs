@@ -1,5 +1,5 @@
-//! The conversion of SQLite's errors into errors of the store. An error of the store has a kind, transient or lasting,
-//! and names the file.
+//! The conversion of SQLite's errors into errors of the store. An error of the store names the file, and has a kind
+//! that says if the failure is transient or lasting.
 //!
 //! SQLite's result code determines the kind. The texts of the errors are for people, and may change.
 
@@ -73,8 +73,8 @@ fn primary(code: u32) -> (StoreErrorKind, &'static str) {
         INTERRUPT => (StoreErrorKind::Unavailable, "did not answer before the operation was given up"),
         BUSY | LOCKED => (StoreErrorKind::Unavailable, "is locked by another process"),
         PERM | READONLY | AUTH => (StoreErrorKind::Refused, "cannot be written"),
-        // The next three kinds of errors may be transient. Space can be freed, a volume can be mounted, and the rights
-        // of a folder can be corrected.
+        // The errors in the next three arms may be transient. Space can be freed, a volume can be mounted, and the
+        // rights of a folder can be corrected.
         FULL => (StoreErrorKind::Unavailable, "does not fit on its disk"),
         CANTOPEN => (StoreErrorKind::Unavailable, "cannot be opened"),
         NOMEM | IOERR | PROTOCOL => (StoreErrorKind::Unavailable, "cannot be read or written"),

@@ -31,7 +31,7 @@ impl Files {
     }
 
     /// Returns true if `self` are other files than `open`, the files of an open connection. A log that SQLite has
-    /// created since then makes no difference.
+    /// created since the connection was opened makes no difference.
     pub(super) fn is_of_another(&self, open: &Self) -> bool {
         !self.has_database_of(open) || open.log.is_some() && self.log != open.log
     }
@@ -46,7 +46,7 @@ impl Files {
     /// present files.
     ///
     /// The log is kept under another name, because it can hold the last changes of the old database. A log that another
-    /// process has created since then has another identity, and keeps its name.
+    /// process has created for the new database has another identity, and keeps its name.
     pub(super) fn set_aside(&self, path: &Path, now: &Self) {
         if now.has_database_of(self) {
             return;

@@ -20,7 +20,8 @@ pub(super) struct Notes(BTreeMap<String, Note>);
 /// The note on one name, with the known content of both tiers and the time of the next comparison.
 ///
 /// Several operations on one name can run at the same time, so an answer can be older than the note. An old answer does
-/// not change the note. Otherwise the old answer could cancel the comparison that must still copy a newer version.
+/// not change the note. Otherwise the old answer could cancel a comparison of the tiers, and a newer version would not
+/// be copied.
 #[derive(Debug, Default)]
 pub(super) struct Note {
     /// The etag of the newest known version in the fast tier. `None` if no version is known.
@@ -134,7 +135,7 @@ impl Note {
     pub(super) fn wrote(&mut self, etag: &Etag, record: &CircuitRecord, now: Tick) -> bool {
         (self.seen, self.noted, self.refused) = (Some(etag.clone()), Some(now), None);
         let Some(found) = settled(record) else { return false };
-        // The durable tier gets changes of counts alone once a minute.
+        // If only counts have changed, the durable tier gets the record at most once a minute.
         let fresh = self.synced.filter(|_| self.settled == Some(found));
         self.compare_by(fresh.map_or(now, |synced| synced.saturating_add(EVIDENCE_EVERY)));
         self.is_due(now)
@@ -186,7 +187,7 @@ impl Note {
     }
 
     /// Remembers that the durable tier has refused the changes of `version`. The tiers count as compared, because the
-    /// fast tier already has all changes of the durable tier.
+    /// caller has already copied all changes of the durable tier to the fast tier.
     pub(super) fn refused_by_durable(&mut self, version: Version<'_>, now: Tick) {
         if self.take(version, now) {
             self.compared = Some(now);
@@ -217,8 +218,8 @@ impl Note {
 }
 
 /// Returns a hash of the content that must survive a loss of the fast tier. This content is the published state, the
-/// last act, and the state of each instance. Returns `None` for a record without a transition, an act and an instance.
-/// Also returns `None` for the members of a fleet, whose record is only in the fast tier.
+/// last act, and the state of each instance. Returns `None` for a record that has no transition, no act and no
+/// instance. Also returns `None` for the members of a fleet, whose record is only in the fast tier.
 fn settled(record: &CircuitRecord) -> Option<u64> {
     if is_reserved(&record.service) {
         return None;

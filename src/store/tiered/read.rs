@@ -54,8 +54,9 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
             let here = self.clock.now();
             match (copy, &mut loaded.entries[at]) {
                 (Some(copy), Some(fast)) => {
-                    // `is_same` adds the changes of the durable tier to the answer. A process restores its circuits
-                    // from its first loads, and a fast tier that has recovered from a failure may have old records.
+                    // `is_same` also adds the changes of the durable tier to the answer. The answer needs these
+                    // changes, because a process restores its circuits from its first loads, and a fast tier that has
+                    // recovered from a failure may have old records.
                     if is_same(&copy, fast, durable.as_ref(), now) {
                         self.note(&copy.name, |note| note.synced(copy.version(), &copy.record, here));
                     } else if self.note(&copy.name, |note| note.may_try(here)).unwrap_or(true) {

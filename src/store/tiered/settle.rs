@@ -37,7 +37,8 @@ impl Copy {
     }
 
     /// Returns the hint for a write of this copy to a tier that has the record `theirs`. The hint can be stronger than
-    /// the hint of the last write, because the tier may also lack the changes of earlier writes.
+    /// the hint of the last write, for example `Any` instead of `Transition`, because the tier may also lack the
+    /// changes of earlier writes.
     fn hint_beside(&self, theirs: Option<&CircuitRecord>) -> Hint {
         let acts = |record: &CircuitRecord| record.operator.as_ref().map(|operated| operated.sequence);
         match theirs {
@@ -185,8 +186,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
         is_refused
     }
 
-    /// Copies records that only the durable tier has to the fast tier. Ignores failures, because a later load repeats
-    /// the copy.
+    /// Copies to the fast tier the records that are only in the durable tier. Ignores failures, because a later load
+    /// repeats the copy.
     pub(super) async fn put_back(&self, found: Vec<(&String, Versioned)>, now: Timestamp) {
         let within = limit() / 8;
         let began = self.clock.now();

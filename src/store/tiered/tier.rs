@@ -125,8 +125,9 @@ const CONCERN_ALL: [&str; 3] = ["load", "list", "watch"];
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Adds the prefix `f:`, `c:` or `d:` to an etag of one tier, and returns the etag for users of the tiered store. The
-/// prefix names the tier, because an etag of one tier means nothing to the other tier.
+/// Adds the prefix `f:`, `c:` or `d:` to an etag of one tier, and returns the etag for users of the tiered store. `d:`
+/// names the durable tier, and `f:` the fast tier. `c:` names the fast tier too, but the durable tier lacks the
+/// version. The prefix is needed, because an etag of one tier means nothing to the other tier.
 pub(super) fn tag(tier: char, etag: &Etag) -> Etag {
     Etag::new(format!("{tier}:{}", etag.as_str()))
 }

@@ -3,11 +3,11 @@
 //! | decision that the circuit has not adopted | circuit of this instance | effect |
 //! |---|---|---|
 //! | open | closed, and its own calls succeed; not under `Sharing::Follow` | the instance *declines*: the opening is advice, and the next check decides again |
-//! | open | closed, and its group has no open slot | the instance declines, as above |
-//! | open | any other | the circuit opens until the end of the decision, or stays open for longer |
+//! | open | closed, and its group allows no more open circuits | the instance declines, as above |
+//! | open | any other | the circuit opens until the opening of the fleet ends, or stays open for longer |
 //! | half-open | open, has health probes, and rejects the next call | the circuit is half-open, because a health probe of another instance succeeded |
 //! | half-open | any other | none, because the first call after the open duration begins to probe |
-//! | closed | left the closed state after the decision | none, because its evidence is newer |
+//! | closed | left the closed state after the decision | none, because the evidence of the circuit is newer than the decision |
 //! | closed | not closed | the circuit closes |
 //!
 //! The calls of an instance succeed if its last success is younger than its window, or than 10 s if the window is

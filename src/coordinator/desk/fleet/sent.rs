@@ -31,8 +31,8 @@ impl Sent {
     /// opens or closes, if a health probe makes the fleet half-open, or if a probe has ended and another instance must
     /// probe. A vote that does not open the fleet sends no hint, because the next vote of another instance meets a
     /// conflict and gets the record then. A request for a lease sends a hint only if the lease of another instance has
-    /// expired, because that instance could still make its probe. A probe that passed sends no hint, because its
-    /// instance requests the next lease itself.
+    /// expired. That instance keeps its permission to probe until it has loaded a record with the lease of this
+    /// instance. A probe that passed sends no hint, because its instance requests the next lease itself.
     pub(in crate::coordinator::desk) const fn hint(&self) -> Hint {
         let is_met = matches!(
             self.change,
@@ -122,12 +122,13 @@ impl Desk {
         Sent { change, wakes }
     }
 
-    /// Notes that the store has made the write with the command.
+    /// Notes that the store has accepted the write that contains the command `sent`.
     pub(in crate::coordinator::desk) fn fleet_written(&mut self, sent: &Sent) {
         self.count_result(&sent.change);
         if is_result(&sent.change) {
-            // If a call used the lease within a second, this instance requests its next lease at once. Otherwise the
-            // next lease could wait long for a call, and the other instances would wait for the lease.
+            // If a call used the lease within a second and the probe passed, this instance has enough calls, and
+            // requests its next lease at once. With fewer calls, the next lease could wait long for a call, and the
+            // other instances would wait for the lease.
             self.fleet.has_demand |= self.fleet.turn.has_passed_soon();
             self.fleet.turn = Turn::None;
         }

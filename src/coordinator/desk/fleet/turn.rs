@@ -230,7 +230,7 @@ impl Desk {
     }
 
     /// Returns the command that gives back the lease of an overdue probe. `None` if no probe is overdue, or if the
-    /// lease of the probe is not pending.
+    /// lease of the probe is not pending (granted and not ended).
     pub(super) fn overdue(&self, who: &Who, now: Now) -> Option<FleetChange> {
         let Turn::Probe { used: Some(used), .. } = self.fleet.turn else { return None };
         let lease = self.own_lease(who)?;

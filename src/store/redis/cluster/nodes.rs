@@ -1,6 +1,6 @@
 //! The nodes of a cluster, which are learnt from the first node that answers and does not report the cluster as down.
 //! Without this condition, a node that was cut off from the other nodes could name former masters. The nodes are learnt
-//! again after a node has failed or has named another node.
+//! again after a node has failed or has redirected an operation to another node.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -46,7 +46,7 @@ struct Known {
     map: Option<Map>,
     /// The time at which the map was learnt.
     since: Tick,
-    /// True if the map may be old, because a node has failed or has named another node.
+    /// True if the map may be old, because a node has failed or has redirected an operation to another node.
     is_stale: bool,
 }
 
@@ -104,8 +104,8 @@ impl Nodes {
         }
     }
 
-    /// Learns the nodes again, unless they were learnt within [`LEARNT_AGAIN`]. After a fault of one node, `Ok` shows
-    /// that another node answers, or answered within that time.
+    /// Learns the nodes again, unless they were learnt less than [`LEARNT_AGAIN`] ago. After a fault of one node, `Ok`
+    /// shows that another node answers, or answered within that time.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Nodes {
         (known.map.clone(), !known.is_stale || is_young)
     }
 
-    /// Learns the nodes of the slots, unless they were learnt within [`LEARNT_AGAIN`].
+    /// Learns the nodes of the slots, unless they were learnt less than [`LEARNT_AGAIN`] ago.
     ///
     /// # Cancel safety
     ///
@@ -208,6 +208,6 @@ impl Nodes {
 const ASKED_AT_ONCE: usize = 8;
 /// The shortest time between two queries for the slots.
 const LEARNT_AGAIN: Duration = Duration::from_millis(200);
-/// The time after a failed attempt to connect for which further operations get the error of that attempt at once. Many
-/// names of a dead node are loaded one by one, and each name would otherwise wait for a connection.
+/// For this time after a failed attempt to connect, each operation gets the error of that attempt at once. Otherwise a
+/// load of many names from a dead node would wait for a new connection once for each name.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
