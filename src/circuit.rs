@@ -3,8 +3,8 @@
 //!
 //! To admit a call, a thread loads one atomic word (`circuit/word.rs`). To record an outcome, a thread adds to a cell
 //! (a counter with one writing thread), or to the window that all threads share. Admission and recording are on the
-//! path of every call, so neither waits for a lock. The calls of a closed circuit allocate memory only in two cases: at
-//! the first use of the buckets of a time window, and when the circuit gives each thread cells of its own.
+//! path of every call, so neither waits for a lock. A successful call of a closed circuit allocates memory only in two
+//! cases: at the first use of the buckets of a time window, and when the circuit gives each thread cells of its own.
 //!
 //! A change of state is rare and takes the cold mutex (`circuit/cold.rs`). Each change begins a new era, which lasts
 //! until the next change. The thread that holds the mutex decides, writes the data of the new era, and publishes the
@@ -218,8 +218,8 @@ impl Circuit {
         circuit
     }
 
-    /// Creates a circuit, but does not report the circuit to its observers. Before the circuit is used for calls, the
-    /// caller must call [`introduce`](Self::introduce). The caller must hold no lock then, because observers are
+    /// Creates a circuit, but does not report the circuit to its observers. If calls will use the circuit, the caller
+    /// must call [`introduce`](Self::introduce) afterwards. The caller must hold no lock then, because observers are
     /// foreign code.
     ///
     /// `also` is the observer of a registry. The configuration does not contain this observer.
@@ -234,7 +234,7 @@ impl Circuit {
         self.inner().introduce();
     }
 
-    /// Ends the use of a circuit that has left its registry, or was never added to the registry. Ends the wait for a
+    /// Cleans up for a circuit that has left its registry, or was never added to the registry. Ends the wait for a
     /// restore, removes the circuit from its group, and reports `Forgotten` to the observers. The caller must hold no
     /// lock, because observers and wakers are foreign code.
     #[cfg(feature = "keyed")]
@@ -443,8 +443,8 @@ impl Circuit {
 pub(crate) struct WeakCircuit(Weak<Branch>);
 
 impl WeakCircuit {
-    /// Returns a handle to the circuit, or `None` if the circuit was dropped. The circuit lives as long as there is a
-    /// handle, a permit or a rejection.
+    /// Returns a handle to the circuit. `None` if no handle is left, and no permit or rejection holds the root branch
+    /// (`circuit/branch.rs`), which all handles hold.
     pub(crate) fn upgrade(&self) -> Option<Circuit> {
         self.0.upgrade().map(|root| Circuit { root })
     }

@@ -22,7 +22,8 @@ pub struct Tick(u64);
 impl Tick {
     /// The origin of a clock.
     pub const ZERO: Self = Self(0);
-    /// A tick that is later than every reading of a clock. An atomic field holds `NEVER` if there is no deadline.
+    /// A tick that is later than every reading of a clock. An atomic deadline holds `NEVER` if the deadline is never
+    /// reached.
     ///
     /// Elsewhere, a missing time is `None`, except for two times that each call carries. These are the start of the
     /// call, and the time at which the service found that its circuit rejects calls. A missing start or time of

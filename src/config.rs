@@ -81,8 +81,8 @@ pub(crate) struct Rules {
 /// The settings that few circuits have: ramp, throttle, health address, and group.
 #[derive(Debug, Clone)]
 pub(crate) struct RareSettings {
-    /// The duration of the ramp after a closing. With `None`, there is no ramp if this instance has decided to close
-    /// the circuit. If the fleet has decided to close the circuit, the ramp lasts [`RAMP_IN_FLEET`].
+    /// The duration of the ramp after a closing. With `None`, the ramp lasts [`RAMP_IN_FLEET`] if the fleet has decided
+    /// to close the circuit, and there is no ramp after any other closing.
     pub(crate) ramp: Option<Duration>,
     /// The factor `k` of the throttle, which admits about `k` requests for each call that did not fail.
     pub(crate) throttle: Option<f64>,
@@ -167,7 +167,7 @@ impl Config {
         if self.shadow { Mode::Shadow } else { Mode::Automatic }
     }
 
-    /// Returns the duration of the ramp after this instance alone has decided to close the circuit. Zero by default.
+    /// Returns the duration of the ramp after a closing that is not a decision of the fleet. Zero by default.
     pub(crate) fn ramp_alone(&self) -> Duration {
         self.ramp().unwrap_or(Duration::ZERO)
     }

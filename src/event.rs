@@ -175,7 +175,7 @@ pub enum Event<'a> {
         standing: Standing,
         /// True if `CIRCUIT_BREAKER_DISABLED` names the circuit, so that all calls go through in every state.
         bypassed: bool,
-        /// The present era (number of the last transition) of the circuit, as in [`Transition::era`].
+        /// The present era (version of the state) of the circuit, as in [`Transition::era`].
         era: u64,
         /// The time of the refresh, by the clock of the circuit.
         at: Tick,
@@ -244,7 +244,7 @@ pub enum Event<'a> {
     /// of the registry reports this event. The first report comes after the first answer of the store for the circuit.
     #[non_exhaustive]
     Fleet {
-        /// The last decision of the fleet about the circuit that this instance knows.
+        /// The latest decision of the fleet about the circuit, as far as this instance knows.
         brief: FleetBrief,
     },
     /// Probes of this instance have ended while the fleet was not closed. The task of the registry reports this event.
@@ -317,8 +317,8 @@ pub enum Ended {
     Cancelled,
 }
 
-/// Runs foreign code, such as an observer, a waker or a function of the configuration. Returns the result, or `None` if
-/// the code panicked.
+/// Runs foreign code, such as an observer, a waker or a function of the configuration. Catches a panic of the code, so
+/// that the panic does not reach the caller. Returns the result, or `None` if the code panicked.
 pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     // `AssertUnwindSafe` is correct, because the foreign code borrows no data of this crate mutably. Foreign code that
     // panics has to keep its own data consistent.

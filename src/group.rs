@@ -35,7 +35,7 @@ use crate::sync::{Acquire, AtomicBool, AtomicU64, Relaxed, Release};
 /// A circuit of a group takes an open slot when it opens, and gives the slot back when it closes or is dropped. The
 /// number of open slots is the share multiplied by the number of circuits, rounded down, but at least 1. If all slots
 /// are taken, the opening is *suppressed*, which means that the circuit stays closed and evaluates its rules again at
-/// each failure. A circuit that an operator opens neither needs nor takes a slot.
+/// each failure. A trip or a reset by an operator neither needs nor takes a slot.
 ///
 /// A circuit of a layer of keys is a member only while its key is in use. If no call has used the key for a minute, the
 /// endpoint is probably gone, and the circuit is not a member any more. For a circuit that has taken a slot, the time
@@ -249,9 +249,9 @@ impl Member {
     pub(crate) fn take(&self) -> Option<OpenSlot> {
         let shared = &self.group.shared;
         let one_more = |counts| (!shared.is_full(counts)).then_some(counts + 1);
-        // Acquire, which pairs with the Release in the drop of a slot. The thread that takes a slot sees the new state
-        // of the circuit that gave the slot back. Relaxed on failure, because a circuit without a slot reads no other
-        // data.
+        // Acquire, which pairs with the Release in the drop of a slot. The thread that takes a slot sees that the
+        // circuit that gave the slot back is closed or has left the group. Relaxed on failure, because a circuit
+        // without a slot reads no other data.
         shared.counts.fetch_update(Acquire, Relaxed, one_more).ok()?;
         Some(OpenSlot { shared: Arc::clone(shared) })
     }

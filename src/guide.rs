@@ -54,8 +54,8 @@ pub mod recovery {
 }
 
 pub mod health_probes {
-    //! Health probes, which check the service while its circuit is open. A successful check ends the open state early,
-    //! and no call of a user is needed to detect the recovery.
+    //! Health probes, which check the service while its circuit is not closed. A successful check ends the open state
+    //! early, and no call of a user is needed to detect the recovery.
     //!
     //! [Recovery]: super::recovery#the-prices-measured
     #![doc = include_str!("../docs/health-probes.md")]

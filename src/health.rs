@@ -102,8 +102,8 @@ impl Circuit {
     ///
     /// * The service has sent a `Retry-After`, and its time is not over.
     /// * The last successful check made the circuit half-open, and failed calls opened the circuit again. In this case
-    ///   the checks do not notice the failure of the service. Further successful checks are ignored until three checks
-    ///   in a row have failed, or until the circuit has closed.
+    ///   the checks do not notice the failure of the service. The open state then lasts for its full duration, unless
+    ///   three checks in a row have failed since. This exception ends when the circuit closes.
     /// * The circuit has [`Recovery::Manual`](crate::config::Recovery::Manual), with which only an operator ends the
     ///   open state.
     pub fn probe_with<F, R, E>(&self, every: Duration, check: F) -> HealthProbe
@@ -199,9 +199,9 @@ impl HealthProbe {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time enabled, the future panics when its circuit opens, or at the first poll if the
-    /// circuit has a slow-call rule. In a test with paused time, give the circuit a
-    /// [`TokioClock`](crate::clock::TokioClock).
+    /// Outside a tokio runtime with time enabled, the future panics as soon as its circuit is not closed. If the
+    /// circuit has a slow-call rule, the future panics at the first poll. In a test with paused time, give the circuit
+    /// a [`TokioClock`](crate::clock::TokioClock).
     pub fn run(self) -> Result<HealthRun, ConfigError> {
         self.check_times()?;
         Ok(HealthRun::new(self))

@@ -138,9 +138,9 @@ pub(crate) fn is_fleet(name: &str) -> bool {
 
 /// Returns true if the text is a valid prefix for the keys of a Redis store.
 ///
-/// A prefix contains no special characters of Redis patterns, of Redis hash tags or of a shell. A key begins with the
-/// prefix, a colon and [`ROOT`]. A prefix must not contain [`ROOT`], so that stores with different prefixes never use
-/// the same key.
+/// A prefix contains no special characters of Redis patterns, of Redis hash tags or of a shell, and no character that
+/// ends a word in a log line. A key begins with the prefix, a colon and [`ROOT`]. A prefix must not contain [`ROOT`],
+/// so that stores with different prefixes never use the same key.
 pub(crate) fn is_prefix(prefix: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
     let is_framed = prefix.starts_with(':') || prefix.ends_with(':');

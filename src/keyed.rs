@@ -45,9 +45,8 @@ pub trait Select<Req> {
     /// `act` gets a reference, because cloning a handle would cost more than finding the circuit.
     fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
 
-    /// Returns the circuit that must be restored from the store before `poll_ready` is ready. For circuits that depend
-    /// on the request, this is a placeholder circuit, which counts as restored when all these circuits are restored.
-    /// Default: `None`.
+    /// Returns the circuit whose restore from the store `poll_ready` awaits. For circuits that depend on the request,
+    /// this is a placeholder circuit, which counts as restored when all these circuits are restored. Default: `None`.
     fn gate(&self) -> Option<&Circuit> {
         None
     }
@@ -94,8 +93,8 @@ impl<Req> Select<Req> for OneCircuit {
 ///
 /// 1. Circuits that were restored from the store and have had no call.
 /// 2. Circuits without history, least recently used first. A circuit without history is closed, and has no failures or
-///    slow calls in its window and no calls under way. It has no recent openings that lengthen the next open duration.
-///    The time of the last use has a resolution of 17 ms.
+///    slow calls in its evidence and no calls under way. It has no recent openings that lengthen the next open
+///    duration. The time of the last use has a resolution of 17 ms.
 /// 3. All other circuits. Circuits whose keys have the fewest calls are evicted first. Rejected and cancelled calls are
 ///    not included in the number of calls.
 ///
@@ -105,8 +104,8 @@ impl<Req> Select<Req> for OneCircuit {
 ///
 /// An evicted circuit leaves the registry. Its calls under way end as usual, and its unsaved state is written to the
 /// store. An evicted circuit with history stays in memory. When its key is used again, the new circuit inherits the
-/// state and the window of the evicted circuit at once, also without a store. If `idle` has passed since the eviction,
-/// the new circuit inherits only from an evicted circuit that would reject the next call.
+/// state and the evidence of the evicted circuit at once, also without a store. If `idle` has passed since the
+/// eviction, the new circuit inherits only from an evicted circuit that would reject the next call.
 ///
 /// At most `max_keys` evicted circuits stay in memory. If there are more, the layer forgets circuits whose keys were
 /// not used for `idle`, and then circuits whose keys have the fewest calls. The layer still remembers the number of
@@ -128,13 +127,13 @@ impl<Req> Select<Req> for OneCircuit {
 ///
 /// # Restarts
 ///
-/// With a store, keyed circuits that are open, half-open or held in the store are restored before a call uses their
-/// keys. The restore begins when the registry starts, or when the `Keyed` is built if the registry has already started.
-/// At most `max_keys` circuits are restored in this way. Circuits that reject calls or that an operator holds come
-/// first, then circuits that this instance has written, then the other circuits, most recently written first. A circuit
-/// is not restored if it would admit the next call and its record was last written at least `idle` ago. If
-/// `first_call_waits` of the registry is set, the services of a layer wait in `poll_ready` until these circuits are
-/// restored, at most for the duration of `first_call_waits`. [`circuit`](Self::circuit) does not wait.
+/// With a store, keyed circuits that are open, half-open or held in the store are restored without a call. The restore
+/// begins when the registry starts, or when the `Keyed` is built if the registry has already started. At most
+/// `max_keys` circuits are restored in this way. Circuits that reject calls or that an operator holds come first, then
+/// circuits that this instance has written, then the other circuits, most recently written first. A circuit is not
+/// restored if it would admit the next call and its record was last written at least `idle` ago. If `first_call_waits`
+/// of the registry is set, the services of a layer wait in `poll_ready` until these circuits are restored, at most for
+/// the duration of `first_call_waits`. [`circuit`](Self::circuit) does not wait.
 ///
 /// If another program shares the store, its circuits must not have names that begin with the prefix. The layer cannot
 /// distinguish circuits of another program from the circuits of its keys.

@@ -107,8 +107,8 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn classify<Res, Err, F>(self, f: F) -> CircuitBreakerLayer<FnClassifier<F>, R, K>
     where
-        // The bound must be on this method. The compiler infers the reference lifetimes of a closure only from the
-        // bound of the method to which the closure is passed.
+        // The bound is on this method, because the compiler infers the reference lifetimes of a closure from the bound
+        // of the method to which the closure is passed.
         F: Fn(Result<&Res, &Err>) -> Outcome,
     {
         self.classifier(FnClassifier::new(f))
@@ -162,7 +162,7 @@ impl<C, R, K> CircuitBreakerLayer<C, R, K> {
     /// ```
     pub fn criticality<Req, F>(self, f: F) -> CircuitBreakerLayer<WithCriticality<C, F>, R, K>
     where
-        // The bound must be on this method. The compiler infers the reference lifetime of a closure only from the bound
+        // The bound is on this method, because the compiler infers the reference lifetime of a closure from the bound
         // of the method to which the closure is passed.
         F: Fn(&Req) -> Criticality,
     {

@@ -47,7 +47,7 @@
 //! | operate circuits in the whole fleet, with an audit | [`operation`], [`Registry::operate`] |
 //! | keep circuits over restarts, and share them between instances | `Registry::builder`, `store`, `coordinator`, with the feature `store` |
 //! | read settings from a file and the environment | `settings`, with the feature `settings` |
-//! | show circuits on a page, as JSON and as events, and let operators trip or reset them there | `admin`, with the feature `admin` |
+//! | show circuits on a page, as JSON and as events, and take the orders of operators there | `admin`, with the feature `admin` |
 //! | receive events, metrics and logs | [`event`], [`telemetry`] |
 //! | shed heavy operations while the machine is busy | `shed`, with the feature `load-shed` |
 //! | read the guides: stacks, stores, fleets, operation, the runbook, words | [`guide`] |
@@ -69,8 +69,8 @@
 //! * `http`: classifiers and rejections for HTTP and gRPC, and permits that last until the end of a body. `tonic`,
 //!   `reqwest`: classifiers for the errors of these two crates, and rejections as the types of these crates.
 //! * `keyed`: a circuit for each host, path, method or tenant.
-//! * `store`: the trait `Store`, `MemoryStore`, and the coordinator, which synchronises circuits with a store. `file`,
-//!   `sqlite`, `postgres`, `redis`: one store each.
+//! * `store`: the trait `Store`, `MemoryStore`, the records of circuits, and the coordinator, which synchronises
+//!   circuits with a store. `file`, `sqlite`, `postgres`, `redis`: one store each.
 //! * `tls-rustls`: TLS to Postgres and Redis.
 //! * `retry`: retries that recognise rejections, for tower's `RetryLayer`.
 //! * `settings`: settings from a TOML or JSON file and from the environment.

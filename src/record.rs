@@ -71,7 +71,7 @@ pub use operated::Operated;
 pub use timestamp::Timestamp;
 
 /// The stored form of one circuit. The record is stored as JSON. The fields in JSON have the names of the fields of
-/// this struct.
+/// this struct, so that these names are part of the format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CircuitRecord {
@@ -153,9 +153,9 @@ pub struct CircuitRecord {
     /// has never decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Fleet>,
-    /// The entries of the instances, by instance id. The record keeps the newest 100 entries. An entry is dropped 72
-    /// hours after its last write, or 72 hours after its `until` if that time is later. If the circuit of the instance
-    /// stays open until a reset, the entry is kept.
+    /// The entries of the instances, by instance id. The record keeps at most the newest 100 entries. An entry is
+    /// dropped 72 hours after its last write, or 72 hours after its `until` if that time is later. If the circuit of
+    /// the instance stays open until a reset, the entry is kept.
     #[serde(default, skip_serializing_if = "is_default")]
     pub instances: BTreeMap<String, InstanceEntry>,
     /// Fields that this version of the crate does not know, for example because a later version has added them. Unknown
@@ -209,11 +209,12 @@ impl CircuitRecord {
 
     /// Decodes the stored bytes of a circuit. `now` is the time of the store at the load.
     ///
-    /// The bytes are not trusted. Texts that are too long are cut, line breaks and invisible characters are replaced by
-    /// spaces, and impossible weights are set to zero. The entry of an instance is dropped if its id or its sequence is
-    /// impossible, or if the instance has not been seen for 72 hours. Unknown fields beyond
-    /// [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped. If the record is too large to be written again, the
-    /// reasons in the oldest entries are dropped. If the record is still too large, the oldest entries are dropped.
+    /// The bytes are not trusted. Texts that are too long are cut. Spaces replace line breaks, invisible characters and
+    /// characters that change the direction of a text. Impossible weights are set to zero. The entry of an instance is
+    /// dropped if its id or its sequence is impossible, or if the instance has not been seen for 72 hours. Unknown
+    /// fields beyond [`MAX_EXTRA_BYTES`](Self::MAX_EXTRA_BYTES) are dropped. If the record is too large to be written
+    /// again, the reasons in the oldest entries are dropped. If the record is still too large, the oldest entries are
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -337,9 +338,9 @@ impl CircuitRecord {
     }
 
     /// Returns the time at which the cooldown begins, during which resets are refused. This is the time when the
-    /// published state changed from closed to another state. If an operator tripped the circuit after this time, and
-    /// the trip still holds the circuit at `now`, the time of the trip is returned. Returns `None` if the published
-    /// state is closed and no trip holds the circuit.
+    /// published state changed from closed to another state, or the time of an operator's trip that still holds the
+    /// circuit at `now`, whichever is later. Returns `None` if the published state is closed and no trip holds the
+    /// circuit.
     #[must_use]
     pub fn tripped_at(&self, now: Timestamp) -> Option<Timestamp> {
         // Records of earlier versions of this crate have only `opened_at`.

@@ -138,7 +138,7 @@ impl Registry {
     }
 
     /// Adds the circuit of a key. Returns false if the registry is full. No other circuit has the name, because
-    /// [`reserve`](Self::reserve) has reserved its prefix for the layer of the key.
+    /// [`reserve`](Self::reserve) has reserved the prefix of the name for the layer of the key.
     ///
     /// This method does not notify the observers of the circuit. The caller must release its locks, and then call
     /// [`introduce`](Self::introduce).
@@ -277,7 +277,7 @@ impl Registry {
     ///
     /// Each transition and each summary of rejections locks the feed of events for a short time. Without a subscriber,
     /// no event is copied or stored. With the feature `store`, the events end when the shutdown of the registry begins.
-    /// A task that waits for events then ends too, and does not keep the process alive.
+    /// A task that waits for events can then end, and does not keep the process alive.
     ///
     /// With `futures_util`, a subscription becomes a `Stream`:
     ///

@@ -7,8 +7,8 @@
 //! service. Earlier attempts of the same call may have reached the service.
 //!
 //! [`RetryPolicy`] wraps a `tower::retry::Policy`. [`RetryPolicy::new`] wraps a policy of your own.
-//! [`RetryPolicy::builder`] creates a complete policy, with a limit of attempts, a backoff with jitter, and a budget.
-//! Budget and backoff are tower's [`TpsBudget`](tower::retry::budget::TpsBudget) and
+//! [`RetryPolicy::builder`] creates a complete policy, with a limit of attempts, a backoff with a maximum and jitter,
+//! and a budget. Budget and backoff are tower's [`TpsBudget`](tower::retry::budget::TpsBudget) and
 //! [`ExponentialBackoffMaker`](tower::retry::backoff::ExponentialBackoffMaker). The policy never sends the same request
 //! twice at the same time.
 //!

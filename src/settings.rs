@@ -95,7 +95,7 @@
 //! | variable | key |
 //! |---|---|
 //! | `CIRCUIT_BREAKER_CONFIG` | a whole document, or the path of a file. The document overrides the file of the program, and the other variables override the document |
-//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`, which is `true` or `false`. If the key is absent, a `store` is enabled if there is one |
+//! | `CIRCUIT_BREAKER_PERSISTENCE` | `persistence.enabled`, which is `true` or `false`. Without the key, persistence is enabled if there is a `store` |
 //! | `CIRCUIT_BREAKER_STORE`, `…_CACHE`, `…_SHARING`, `…_INSTANCE`, `…_FLEET`, `…_QUORUM_AT_LEAST`, `…_QUORUM_SHARE`, `…_SCHEMA`, `…_FIRST_CALL_WAITS`, `…_AUDIT_KEPT`, `…_TTL_OPEN`, `…_TTL_OTHER` | the other keys of `persistence` |
 //! | `CIRCUIT_BREAKER_DEFAULT_FAILURE_RATE`, … | `defaults.failure_rate`, and each other key of `defaults` |
 //! | `CIRCUIT_BREAKER_GROUP_PARTNERS_FAILURE_RATE`, … | `groups.partners.failure_rate`, and each other key of each group |
@@ -274,8 +274,8 @@ impl Settings {
     }
 
     /// Passes the names of the tables to `roll_call` as expected names, so that a misspelt name is reported. The
-    /// methods that return circuits or a registry call this method. A program that reads a file only to check the file
-    /// gets no warnings.
+    /// methods that return the configuration of a circuit or the builder of a registry call this method. A program that
+    /// reads a file only to check the file gets no warnings.
     fn expect_circuits(&self) {
         let tables = self.draft.circuits.entries();
         let call = |(name, entry): (String, &Entry)| Call::Set { name, kind: Kind::Table, setting: entry.to_string() };

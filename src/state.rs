@@ -45,7 +45,7 @@ pub use suppressed::Suppressed;
 pub enum State {
     /// Calls go through and are counted.
     Closed,
-    /// Every call is rejected immediately, and the service is not called.
+    /// Calls are rejected immediately, and the service is not called.
     Open,
     /// A few calls go through as probes. Successful probes close the circuit, and failed probes reopen the circuit.
     HalfOpen,
@@ -202,9 +202,10 @@ pub struct Transition {
     pub to: Standing,
     /// The cause of the transition, with its numbers. [`because`](Self::because) returns the cause in words.
     pub reason: Reason,
-    /// The stored reason for the new state, if this process took the new state over from a store. The reason has the
-    /// time at which the state began, and the instance that entered the state. `None` if this process made the
-    /// transition by itself, or if the store does not contain the reason.
+    /// The stored reason of the new state or of the fleet's decision, if this process took the state or the decision
+    /// over from a store. The reason has a time and the name of another instance, if they are known. For a half-open
+    /// state of this instance before its restart, this is the reason and the time of the opening. `None` if this
+    /// process made the transition by itself, or if the store does not contain the reason.
     pub earlier: Option<Arc<EarlierReason>>,
     /// The era that began with this transition. The era is the version of the circuit's state in this process, and
     /// increases by one with each transition.

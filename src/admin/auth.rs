@@ -210,7 +210,8 @@ pub(super) async fn writes(State(panel): State<Arc<Panel>>, request: Request, ne
 
 /// Returns the user of a request. Refuses the request if a header that decides about access occurs more than once.
 fn admit(panel: &Panel, parts: &Parts) -> Result<Option<User>, Problem> {
-    // If a header occurs twice, a proxy may have checked the first value, and this router might check the second value.
+    // If a header occurs twice, a proxy may have checked one of the values, and this router might check the other
+    // value.
     match DECIDING.iter().find(|name| parts.headers.get_all(*name).iter().nth(1).is_some()) {
         Some(name) => {
             let detail = format!("the header {name} occurs more than once, allowed is once");

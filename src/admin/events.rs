@@ -82,7 +82,7 @@ impl Feed {
     /// Forwards events to the client. If the client reads slowly, events wait in the subscription. A full subscription
     /// drops the oldest events, and reports the number of dropped events.
     async fn forward(&mut self, client: &Sender<Bytes>) {
-        // The first beat is sent at once, so that the client knows that the stream has begun.
+        // The first beat is sent at once, so that the client knows from which moment on the stream carries every event.
         let mut text = beat();
         while client.send(text).await.is_ok() {
             // Waits until the previous event has left the channel. The status in the next event is then as new as

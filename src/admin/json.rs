@@ -58,8 +58,8 @@ pub(super) struct CircuitJson {
     probes: Probes,
     /// The decision of the fleet about the circuit. `null` for a circuit without a fleet.
     fleet: Option<FleetBrief>,
-    /// The last trip that the group of the circuit has suppressed. `null` if the group suppressed no trip in the last
-    /// minute, or if the circuit has made a transition since the suppressed trip.
+    /// The last opening that the group of the circuit has suppressed. `null` if the group suppressed no opening in the
+    /// last minute, or if the circuit has made a transition since the suppressed opening.
     suppressed: Option<Suppressed>,
     /// The status of the health probes. `null` for a circuit that has never had health probes.
     health: Option<HealthStatus>,

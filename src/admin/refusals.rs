@@ -1,9 +1,9 @@
 //! Logs refused requests. The lines show operators that a client guesses tokens, that a foreign page sends requests, or
 //! that a proxy changes the host.
 //!
-//! Each kind of refusal has at most one line a minute, so that a flood of one kind does not fill the log. No line
-//! contains a token. A refused request without a token is not logged, because the page sends such requests before a
-//! person signs in.
+//! Each kind of refusal has at most one line a minute, so that a flood of one kind neither fills the log nor hides the
+//! other kinds. No line contains a token. A refused request without a token is not logged, because the page sends such
+//! requests before a person signs in.
 
 use http::header;
 use http::request::Parts;

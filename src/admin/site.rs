@@ -190,7 +190,7 @@ fn text(value: &[u8]) -> String {
 }
 
 /// Returns true if the text does not end with a colon. In a setting, a colon at the end is refused as a mistake,
-/// because no browser sends a host in this form. Requests are not checked, because some proxies add such a colon.
+/// because no browser sends a host in this form. Requests are not checked, because a proxy may send such a colon.
 fn has_no_empty_port(text: &str) -> bool {
     !text.ends_with(':')
 }

@@ -111,8 +111,8 @@ async fn run(arguments: Arguments) -> Answer {
             let mut views: Vec<_> = shown.iter().map(View::of).collect();
             let left_out = views.len().saturating_sub(*limit);
             if left_out > 0 {
-                // Circuits that need attention come first, so that the limit cuts off circuits without problems. The
-                // sort is stable, so the circuits that need attention stay sorted by name.
+                // Circuits that need attention come first, so that the limit first cuts off circuits without problems.
+                // The sort is stable, so the circuits that need attention stay sorted by name.
                 views.sort_by_key(|view| !view.needs_attention());
                 views.truncate(*limit);
             }

@@ -32,8 +32,8 @@ pin_project! {
     /// becomes free. Unless the classifier decides otherwise, the call is cancelled. A cancelled call is a failure of
     /// weight 0.5 if the caller has waited for the next frame for at least `cancelled_counts_after`. Otherwise the
     /// cancelled call is neutral. The wait begins when a poll returns `Pending`, and ends with the next frame. A caller
-    /// that has received a frame and does not poll again is not waiting. Therefore a caller that reads slowly, or stops
-    /// reading, causes no failure.
+    /// that has received a frame and does not poll again is not waiting. Therefore the drop is neutral if the caller
+    /// reads slowly, or stops reading while frames still arrive.
     ///
     /// If the body has a `Content-Length` or an exact size, the body has ended once all bytes are delivered, even if
     /// the caller does not poll again. The body has not ended if trailers may follow, or if the caller has polled for
@@ -159,9 +159,9 @@ where
     flight: Flight<C, Req, Response<B>, Err, D>,
     /// The time at which the caller began to wait for the next frame. `None` if the caller is not waiting.
     waits_since: Option<Tick>,
-    /// The number of bytes of the body that have not arrived yet. `None` if the length of the body is unknown. If the
-    /// body is dropped when this number is zero, the call has ended, because a reader that counts bytes does not poll
-    /// for the end. For example, hyper's server counts bytes for HTTP/1 clients.
+    /// The number of bytes of the body that have not arrived yet. `None` if the length of the body is unknown, or if
+    /// trailers may follow. If the body is dropped when this number is zero, the call has ended, because a reader that
+    /// counts bytes does not poll for the end. For example, hyper's server counts bytes for HTTP/1 clients.
     left: Option<u64>,
     /// True if the body may report its end too early, before the trailers. The client of tonic-web reports the end when
     /// the inner stream has ended. At this time, the client may still hold a message and the trailers.

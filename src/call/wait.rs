@@ -2,9 +2,9 @@
 //!
 //! A circuit wakes its waiting tasks after a change, and after a probe slot has become free. A circuit has no timer, so
 //! the end of an open duration, of a hold or of a probe deadline wakes no task. Therefore a waiting task has a tokio
-//! timer of its own, and a waiting thread sleeps until the deadline. A task or thread first registers with the circuit,
-//! and then checks the circuit. If the check came first, a change between the check and the registration would not wake
-//! the task.
+//! timer of its own, and a waiting thread sleeps until the deadline. A task or thread registers with the circuit before
+//! its last check of the circuit. If the last check came first, a change between the check and the registration would
+//! not wake the task.
 //!
 //! The file is longer than most files, because all waits share one registration with the circuit. Most lines are
 //! documentation.

@@ -48,8 +48,9 @@ impl Branch {
 
     /// Admits or rejects a call if the atomic word (state, mode and era) is not enough to admit the call.
     // This function is not inlined, so that the code for a closed circuit stays small. This function is not `#[cold]`,
-    // because in an outage every call runs this function. Both statements are also true for `refuse_unready`. The word
-    // is tested before the clock is read. With this order, the compiler jumps to `admit_at_gate` without a stack frame.
+    // because in an outage every call runs this function. Both statements are also true for `rejects_at` and
+    // `refuse_unready`. The word is tested before the clock is read. With this order, the compiler jumps to
+    // `admit_at_gate` without a stack frame.
     #[inline(never)]
     fn admit_or_reject(&self, start: Start, drawn: Drawn) -> Answer {
         let inner = &*self.inner;

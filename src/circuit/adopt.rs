@@ -73,9 +73,9 @@ impl Circuit {
     /// the circuit makes a transition, and the calls under way count only in the totals. A half-open circuit also makes
     /// a transition if a restore adds successful probes.
     ///
-    /// The numbers of a snapshot are checked. The circuit stays open at most for the longest open duration that the
-    /// configuration permits. If the snapshot has no open duration, the configuration decides on the open duration.
-    /// Invalid numbers count as zero.
+    /// The numbers of a snapshot are checked. The circuit stays open at most for the longest open duration of the
+    /// configuration, or for five minutes (the limit of a `Retry-After`), whichever is longer. If the snapshot has no
+    /// open duration, the configuration decides on the open duration. Invalid numbers count as zero.
     ///
     /// A closed circuit that is [restored](Reason::Restored) to closed also takes the number of openings in a row and
     /// the ramp. The failures since the last success (the run) and the sums of the snapshot are added to the evidence
@@ -83,7 +83,7 @@ impl Circuit {
     /// at the next failure, but not during the restore. [`Totals`](super::Totals) do not include the added evidence.
     ///
     /// A closed circuit needs an open slot of its [group](crate::Group) to take another state from a snapshot. If there
-    /// is no free open slot, the circuit stays closed and takes only the mode of the snapshot.
+    /// is no free open slot, the circuit stays closed in the mode of the snapshot.
     pub fn adopt(&self, snapshot: &Snapshot, reason: Reason) -> Option<Transition> {
         self.adopt_if(|_| true, snapshot, reason, false).ok()?.edge
     }
@@ -186,9 +186,9 @@ impl Circuit {
         self.advise_beside(0.0, lasts);
     }
 
-    /// Lowers the thresholds as [`advise`](Self::advise) does. `usual` is the error rate in the last minutes.
-    /// The rules then compare new failures with this rate, or with the error rate since the start of the process,
-    /// whichever is higher.
+    /// Lowers the thresholds as [`advise`](Self::advise) does. `usual` is the error rate in the last minutes. The rules
+    /// then compare new failures with this rate, or with the error rate since the start of the process, whichever is
+    /// higher.
     pub(crate) fn advise_beside(&self, usual: f64, lasts: Duration) {
         let inner = self.inner();
         inner.set_usual(usual);
@@ -242,11 +242,11 @@ impl Circuit {
             apart <= SAME_DEADLINE
         };
         let inner = self.inner();
-        // If the circuit is already half-open, the restored successes of probes must not be lost. Only the end of a
-        // probe can close the circuit. If the circuit added the successes in the present era, the sum could be enough
-        // to close the circuit, but perhaps no further probe would end. Therefore a new era begins, in which at least
-        // one success is missing. A closed circuit can add evidence in the present era, because the evidence is judged
-        // only at the next failure.
+        // If the circuit is already half-open, the restored successes of probes must not be lost. Enough successes
+        // close the circuit only at the end of a probe. If the circuit added the successes in the present era, the sum
+        // could be enough to close the circuit, but perhaps no further probe would end. Therefore a new era begins, in
+        // which at least one success is missing. A closed circuit can add evidence in the present era, because the
+        // evidence is judged only at the next failure.
         let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))
@@ -332,8 +332,7 @@ impl Circuit {
         let mut cold = self.inner().cold.lock();
         if cold.past().is_none() && latest == Generation::default() {
             // No instance and no operator has changed the record yet, so there is nothing to keep. The early return
-            // saves the allocation of
-            // `Past`, which most circuits never need.
+            // saves the allocation of `Past`, which most circuits never need.
             return;
         }
         let past = cold.past_mut();

@@ -27,8 +27,9 @@ impl Inner {
         let Some(after) = failure.retry_after().filter(|after| !after.is_zero()) else { return };
         let now = self.now();
         let until = now.saturating_add(after.min(LONGEST_RETRY_AFTER));
-        // The first pass of the loop opens the circuit, and the second pass returns. If another thread begins a new era
-        // in between, the next pass decides for the new era.
+        // The first pass of the loop opens the circuit, and the second pass returns. If the group suppresses the
+        // opening, the first pass returns. If another thread begins a new era in between, the next pass decides for the
+        // new era.
         loop {
             let word = self.load();
             if word.bypassed() || word.mode().is_hold() {

@@ -47,7 +47,8 @@ pub(super) struct Plan {
     /// The time for which the new state has already lasted on another instance or before a restart. `None` without a
     /// snapshot.
     pub(super) state_for: Option<Duration>,
-    /// The time since an operator gave the order that begins the hold. `None` if the transition begins no hold.
+    /// The time since an operator gave the order that begins the hold. `None` if no such order makes the transition,
+    /// for example if the hold comes from a snapshot.
     pub(super) hold_for: Option<Duration>,
     /// The time since the circuit closed on another instance or before a restart. `None` if the closed state does not
     /// come from a snapshot.
@@ -237,8 +238,8 @@ impl Inner {
         let probing = &self.config.probes;
         // The patience is twice the probe deadline, and is doubled for each successive half-open era without a success.
         let patience = probing.deadline.saturating_mul(2 << cold.overdue);
-        // Only the end of a probe can close the circuit. Therefore the restored successes are limited, so that at least
-        // one more success is needed.
+        // Enough successes close the circuit only at the end of a probe. Therefore the restored successes are limited,
+        // so that at least one more success is needed.
         self.probes.begin(to.era(), successes.min(probing.successes - 1), patience);
         self.leave_alone_until.begin(to.era(), 0);
         let to = self.begin_limit(from, to, &transition.reason, (closed_for, tally), now);

@@ -1,6 +1,6 @@
 //! The rarely used data of a circuit behind one mutex, such as the history of transitions, the number of openings in a
 //! row and the ids of orders. Transitions, orders of operators, status reads and the texts of rejections use the data.
-//! A call of a closed circuit does not wait for the mutex.
+//! A successful call of a closed circuit does not wait for the mutex.
 //!
 //! With the mutex, only one of several threads makes a transition. Transitions are rare enough for a lock.
 
@@ -14,7 +14,7 @@ use crate::group::OpenSlot;
 use crate::state::order_hash::{Earlier, OrderHash};
 use crate::state::{EarlierReason, FleetBrief, Generation, Reason, State, Transition};
 
-/// The data that the calls of a closed circuit do not need.
+/// The data that the successful calls of a closed circuit do not need.
 #[derive(Debug)]
 pub(super) struct Cold {
     /// The last transitions, oldest first, at most 128. The memory for the queue grows on demand, because most circuits
@@ -43,8 +43,8 @@ pub(super) struct Cold {
     /// True if the circuit has inherited the evidence of an evicted circuit of the same name.
     #[cfg(feature = "keyed")]
     pub(super) has_inherited: bool,
-    /// Data that a circuit needs only after a transition, an order or a stored record. The data are allocated at the
-    /// first need, because most circuits never need them.
+    /// Data that most circuits never need, because they never trip and get no orders. The data are allocated at the
+    /// first need, for example at the first transition or for a stored record.
     past: Option<Box<Past>>,
 }
 

@@ -44,9 +44,9 @@ impl Inner {
         under_way.start(Stamp { era: word.era(), now: started }) && self.opens_by_hanging(word, started)
     }
 
-    /// Removes a call of the present era from the calls under way. Runs when the service answers, or when the call ends
-    /// without an answer. Does nothing if the answer has removed the call already. The outcome must enter the window
-    /// only after the removal, so that no reader counts the call twice.
+    /// Removes a call of the present era from the calls under way. Runs when the service answers, and when the call
+    /// ends. Does nothing at the end if the answer has removed the call already. The outcome must enter the window only
+    /// after the removal, so that no reader counts the call twice.
     #[inline]
     pub(super) fn note_end(&self, word: Word, mark: Mark, started: Tick) {
         if let Some(under_way) = self.under_way().filter(|_| mark.awaits_answer()) {

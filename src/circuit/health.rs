@@ -8,10 +8,10 @@
 //! A successful check does not end the open state in three cases:
 //!
 //! * The service has sent a `Retry-After`, and its time has not passed.
-//! * A successful check made the circuit half-open earlier, but calls then failed, and the circuit opened again. The
-//!   checks succeed although calls fail. Therefore a success ends the open state again only after three checks in a row
-//!   have failed. Otherwise the circuit would become half-open at each check, and would never wait for its open
-//!   duration.
+//! * A successful check made the circuit half-open earlier, but the circuit then opened again, for example because
+//!   calls failed. The checks succeed although calls fail. Therefore a success ends the open state again only after
+//!   three checks in a row have failed, or after the circuit has closed. Otherwise the circuit would become half-open
+//!   at each check, and would never wait for its open duration.
 //! * The check began in another era (the time between two transitions), the circuit is under a hold or under the kill
 //!   switch, or only a reset by an operator ends the open state.
 //!
@@ -195,9 +195,9 @@ impl Circuit {
         let until = inner.hold_until().known().filter(|_| word.mode().is_hold());
         let left = until.map(|until| until.saturating_since(now));
         let is_tripped = match word.mode() {
-            // With automatic recovery the circuit becomes half-open after the hold, so the service is checked. With
-            // manual recovery the circuit returns to its state from before the hold (`word.state()`). The service is
-            // then checked only if this state is not closed.
+            // With automatic recovery the circuit becomes half-open after the hold, so health probes are needed. With
+            // manual recovery the circuit returns to its state from before the hold (`word.state()`), and health probes
+            // are needed only if that state is not closed.
             Mode::ForcedOpen => inner.config.recovery == Recovery::Automatic || word.state() != State::Closed,
             Mode::Automatic | Mode::Shadow | Mode::Disabled => word.state() != State::Closed,
         };
@@ -228,9 +228,9 @@ impl Circuit {
             } else {
                 checks.failed += 1;
                 checks.failed_in_row = checks.failed_in_row.saturating_add(1);
-                // While `contradicted` is true, a successful check does not end the open state. One failed check does
-                // not show that the checks notice the outage, because perhaps only the backend that this check reached
-                // has failed. Therefore `contradicted` becomes false only after several failed checks in a row.
+                // Checks that succeed while calls fail are `contradicted` and cannot end the open state. Once checks
+                // fail as well, later successes mean more. One failed check is not enough, because perhaps only the
+                // backend that this check reached has failed.
                 checks.contradicted &= checks.failed_in_row < BELIEVED_AFTER;
             }
             if let Some(health) = inner.health() {
@@ -426,8 +426,8 @@ impl Checks {
         interval.saturating_mul(PATIENCE).saturating_add(self.deadline)
     }
 
-    /// Updates the health-probe data after a transition. If a health probe began a half-open era, and failed calls of
-    /// that era opened the circuit again, the calls have contradicted the health probes.
+    /// Updates the health-probe data after a transition. If a health probe began a half-open era, and the circuit
+    /// opened again at the end of that era, the era has contradicted the health probes.
     pub(super) fn note(&mut self, edge: &Transition) {
         match (&edge.reason, edge.to.state) {
             // The fleet makes this circuit half-open after a successful health probe of another instance. Therefore the

@@ -2,10 +2,11 @@
 //! one member to be open or half-open. If no slot is free, an opening is suppressed, and the circuit stays closed.
 //!
 //! A circuit takes its slot under the cold mutex before it opens, and gives the slot back under the mutex after it has
-//! closed. There are never more open circuits than slots, with three exceptions. An operator can open a circuit without
-//! a slot. If members leave the group, the number of slots decreases, but open circuits keep their slots. If calls come
-//! back to absent circuits (whose keys no call has used for a minute), the slots of these circuits count as taken
-//! again. The slot is in the cold data, so that a circuit that is dropped gives its slot back.
+//! closed. There are never more open circuits than slots, with four exceptions. A circuit under the kill switch needs
+//! no slot. An operator can open a circuit without a slot. If members leave the group, the number of slots decreases,
+//! but open circuits keep their slots. If calls come back to absent circuits (whose keys no call has used for a
+//! minute), the slots of these circuits count as taken again. The slot is in the cold data, so that a circuit that is
+//! dropped gives its slot back.
 //!
 //! | edge | slot |
 //! |---|---|
@@ -16,7 +17,8 @@
 //! | an act of an operator | No slot is needed or taken. A slot that the circuit has is kept until the circuit is closed. |
 //!
 //! A circuit in shadow takes slots as in automatic mode, so that the trial shows the effect of the group. A circuit
-//! under the kill switch needs no slot, because every call passes. A circuit whose key was evicted has left its group.
+//! under the kill switch needs no slot, because every call passes in any state. A circuit whose key was evicted has
+//! left its group.
 //!
 //! In an outage of all members every failing call meets a trip rule, but no slot is free. A call takes the lock only
 //! for the first suppressed opening of an era, for a report, or if a slot seems to be free. The counters of the group

@@ -8,10 +8,11 @@
 //! down, the coordinator has ended, the runtime stalls or the registry is gone, no coordinator moves the time forward,
 //! and the time passes. The circuit then probes by itself, as a circuit without a fleet does.
 //!
-//! In shadow mode no probe needs a grant, because every call passes in any case. While probes need grants, neither the
-//! quiet rule (`quiet_after`) nor an overdue probe ends the half-open era. The era includes the waits for leases, so
-//! its duration says little about the service. The fleet has rules of its own for the end of its half-open time. The
-//! coordinator handles votes, leases, and the effect of a probe on the fleet.
+//! In shadow mode no probe needs a grant, because every call passes in any case, and because an instance in shadow
+//! requests no lease. While probes need grants, neither the quiet rule (`quiet_after`) nor an overdue probe ends the
+//! half-open era. The era includes the waits for leases, so its duration says little about the service. The fleet has
+//! rules of its own for the end of its half-open time. The coordinator handles votes, leases, and the effect of a probe
+//! on the fleet.
 
 #[cfg(all(test, not(breaker_loom)))]
 mod tests;
@@ -117,8 +118,9 @@ impl Inner {
         Tick::from_nanos(self.leased_until.load(Relaxed))
     }
 
-    /// Makes the circuit half-open if its open duration is over and each probe needs a lease. The coordinator can then
-    /// request a lease before a call comes.
+    /// Makes the circuit half-open if this change is due and each probe needs a lease. The change is due if the open
+    /// duration is over and no health probe is awaited, or if a hold is over. The coordinator can then request a lease
+    /// before a call comes.
     pub(super) fn await_grant_if_due(&self, now: Tick) {
         let word = self.load();
         if word.is_flowing() || self.plain_wait(word, now).is_some() || now >= self.leased_until(word.beneath()) {

@@ -13,9 +13,10 @@
 //! could clear the bit after the next ramp has begun. If another thread holds the mutex, a thread does not wait. The
 //! next failure, or the next call of the limited circuit, tries again.
 //!
-//! For each call a random number is drawn. The draw is lost if the number is not below the share. Each lost draw leads
-//! to one rejection, and the criticality of the calls decides which call is rejected (`limit/levels.rs`). A query such
-//! as `would_admit` makes no draw, and answers that the next call may be admitted.
+//! For each call a random number is drawn. The draw is lost if the number is not below the share. Each lost draw
+//! requires one rejection, of this call or of a later call. The criticality of the calls decides which call is rejected
+//! (`limit/levels.rs`). A query such as `would_admit` makes no draw, because the next call makes a draw of its own. The
+//! query answers that the next call may be admitted.
 //!
 //! All instances of a fleet close at the same time. Therefore all instances admit the same share at the same time. An
 //! instance that closes later begins at the present share of the other instances
@@ -355,7 +356,8 @@ impl Inner {
         let next = self.with_limit(word, now);
         if let Some(limit) = self.limit().filter(|_| !next.is_limited()) {
             // The limit is over, so the rejections that are still due for lost draws (`limit/levels.rs`) are dropped.
-            // Otherwise the next limit would reject calls for these draws.
+            // Otherwise the next limit of a throttle could reject calls for these draws. A ramp drops them when the
+            // ramp begins.
             limit.levels.end();
         }
         self.word.store(next.bits(), Release);

@@ -34,7 +34,8 @@ impl Inner {
     }
 
     /// Begins the summaries of rejections. The first rejection after ten seconds causes the first summary. Runs when
-    /// the circuit opens, becomes half-open directly from closed, or starts to limit its calls.
+    /// the circuit opens, becomes half-open without having been open (from closed or disabled), or starts to limit its
+    /// calls.
     pub(super) fn begin_summaries(&self, now: Tick) {
         // Relaxed, because time and count publish no other data.
         self.counts.next_summary.store(now.saturating_add(SUMMARY_EVERY).as_nanos(), Relaxed);

@@ -67,9 +67,9 @@ impl Circuit {
     /// Carries out an order, and returns the transition that the order makes. Returns `None` if the same order was
     /// carried out before.
     ///
-    /// The order is judged under the cold lock, and names the latest change that its operator has seen (`Order::seen`).
-    /// If two orders name the same change, at most one of them is carried out, because the transition of the first
-    /// order makes the second order stale.
+    /// The order is judged under the cold lock. An order can name the latest change that its operator has seen
+    /// (`Order::seen`). If two orders name the same change, at most one of them is carried out, because the transition
+    /// of the first order makes the second order stale.
     ///
     /// # Errors
     ///

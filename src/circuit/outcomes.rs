@@ -312,8 +312,8 @@ impl Inner {
 
     /// Returns the rule that the evidence meets with the thresholds of a ramp or of advice. Returns `None` if no ramp
     /// and no advice lasts, or if the evidence meets no rule.
-    // Not inlined, so that this function writes the answer directly into the return value of `met`. Inlined code would
-    // write the large answer into a temporary variable and then copy it, even if the answer is `None`.
+    // Not inlined, so that the answer `None` is written directly into the return value of `met`, and not copied from a
+    // temporary variable.
     #[inline(never)]
     fn met_if_lowered(&self, seen: &Situation, now: Tick) -> Option<Reason> {
         let (in_ramp, is_advised) = (self.ramp_left(now).is_some(), self.is_advised(now));

@@ -2,10 +2,10 @@
 //!
 //! All answers come from the gate (`gate.rs`), which also decides on calls, so that the next call gets the same answer.
 //! A query makes no change, with two exceptions. First, a half-open circuit opens again if its probes have led to no
-//! verdict for too long. Second, an open circuit becomes half-open if its open duration is over and each probe needs a
-//! lease of the fleet. The coordinator can then request a lease. Otherwise only a rejected call would make these
-//! changes. A caller that makes a call only if the circuit would admit the call never makes the rejected call, and
-//! would wait for ever. Therefore [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and
+//! verdict for too long. Second, an open or forced open circuit that is due to probe becomes half-open if each probe
+//! needs a lease of the fleet. The coordinator can then request a lease. Otherwise only a rejected call would make
+//! these changes. A caller that makes a call only if the circuit would admit the call never makes the rejected call,
+//! and would wait for ever. Therefore [`Inner::peek`], [`Circuit::would_admit`], [`Circuit::is_open`] and
 //! [`Circuit::status`] make these changes too.
 
 use std::time::Duration;
@@ -50,8 +50,8 @@ impl Circuit {
         self.inner().load().standing()
     }
 
-    /// Returns true if every call is rejected now. The circuit is then forced open, or is open and not yet due to
-    /// probe.
+    /// Returns true if every call is rejected now. The circuit is then open or forced open, and its wait is not over or
+    /// its required health probe has not succeeded.
     ///
     /// False for an open circuit whose next call would be a probe, for a circuit in shadow, and under
     /// `CIRCUIT_BREAKER_DISABLED`.
@@ -90,7 +90,7 @@ impl Circuit {
     /// a throttle may still reject the call.
     ///
     /// This method can change the state. A half-open circuit opens if its probes have led to no verdict for too long.
-    /// An open circuit becomes half-open if its open duration is over and each probe needs a lease of its fleet.
+    /// An open or forced open circuit whose wait is over becomes half-open if each probe needs a lease of its fleet.
     /// Without these changes, a caller that calls only after a positive answer might never call again.
     ///
     /// ```

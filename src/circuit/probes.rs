@@ -40,7 +40,7 @@ pub(super) struct Probes {
 }
 
 /// The right to one probe. Contains the index of a slot, and the turn of the slot (the number of times that the slot
-/// had been given back). The value has 24 bits, so that a probe fits into the mark of a permit.
+/// had been given back in the era, modulo 2^14). The value has 24 bits, so that a probe fits into the mark of a permit.
 ///
 /// ```text
 /// probe   23..10 turn | 9..0 slot

@@ -33,10 +33,10 @@ use crate::state::{Brief, Mode, RejectReason, Shed, State, Transition};
 /// sent. The guide shows in "A rejection after an attempt" how a caller counts the attempts that were sent.
 ///
 /// `Display` is one sentence for the person on call. The sentence has the name of the circuit, the reason for which the
-/// circuit opened, the kind and the text of the last failure, and the time until the next probe. Formatting locks a
-/// mutex of the circuit, so format a rejection only if a person will read the sentence. Show the sentence only to
-/// people who operate the service. The text of a failure can name hosts behind the service, and a hold shows its user
-/// and reason.
+/// circuit opened (with the numbers), the kind and the text of the last failure, and the time until the next probe.
+/// Formatting locks a mutex of the circuit, so format a rejection only if a person will read the sentence. Show the
+/// sentence only to people who operate the service. The text of a failure can name hosts behind the service, and a hold
+/// shows its user and reason.
 #[derive(Clone)]
 #[doc(alias = "CallNotPermitted", alias = "BrokenCircuit")]
 pub struct Rejected {

@@ -43,9 +43,9 @@ impl Inner {
     /// Returns true if load shedding may refuse a heavy call. In shadow such a call passes, and is counted as a call
     /// that would have been rejected.
     ///
-    /// Load shedding leaves a call alone if the circuit itself rejects the call, because that rejection shows the fault
-    /// of the service. Load shedding also leaves alone each call inside a probe, and every call while an operator or
-    /// the kill switch lets every call through.
+    /// Load shedding leaves a call alone if the circuit itself rejects the call, because the rejection by the circuit
+    /// has the better reason. Load shedding also leaves alone each call inside a probe, and every call while an
+    /// operator or the kill switch lets every call through.
     fn may_shed(&self, now: Tick) -> bool {
         let word = self.load();
         let lets_through = match self.settled(word, now) {

@@ -25,11 +25,11 @@ pub(crate) struct Before {
 }
 
 impl Inner {
-    /// Returns the usual rate of failed calls. This is the rate in all calls before the present window, or the rate
-    /// that came with the last advice ([`usual`](Self::usual)), whichever is higher. Returns `None` if no call has ever
-    /// succeeded. A success in a restored window counts too, but the window does not say how many of its calls
-    /// succeeded, because a window has only the weight of its failures. Therefore the window is assumed to contain a
-    /// success if the average weight of its calls is below the weight of a timeout.
+    /// Returns the usual rate of failed calls. This is the rate in all calls before the present evidence (the window
+    /// and the run), or the rate that came with the last advice ([`usual`](Self::usual)), whichever is higher. Returns
+    /// `None` if no call has ever succeeded. A success in a restored window counts too, but the window does not say how
+    /// many of its calls succeeded, because a window has only the weight of its failures. Therefore the window is
+    /// assumed to contain a success if the average weight of its calls is below the weight of a timeout.
     pub(super) fn usual_rate(&self, window: Tally, run: u64) -> Option<f64> {
         let totals = self.totals();
         let is_only_failures = window.calls <= totals.failures

@@ -5,9 +5,9 @@
 //! trailers otherwise. A classifier that sees only heads would count every stream as a success. Therefore
 //! [`GrpcClassifier`] is also a [`BodyClassifier`].
 //!
-//! A missing status is a failure of weight 1.0, and a `DEADLINE_EXCEEDED` is a failure of weight 0.5 or less. In
-//! grpc-web the trailers are a part of the body. The classifier does not parse the data of a body. Therefore a grpc-web
-//! call is judged by the head of its response.
+//! The classifier parses the status itself, because a stream that ends without a status must not count as OK, and
+//! because an exceeded deadline weighs less than an outage. In grpc-web the trailers are a part of the body. The
+//! classifier does not parse the data of a body. Therefore a grpc-web call is judged by the head of its response.
 
 mod call;
 mod code;

@@ -213,7 +213,8 @@ impl<U> HttpClassifier<U> {
     }
 }
 
-/// Returns the text of a failed response, which contains only the status, because a classifier cannot read the body.
+/// Returns the text of a failed response, which contains only the status, because a classifier cannot read the body,
+/// and headers are not for people.
 pub(super) fn text_of_status(status: StatusCode) -> String {
     format!("status {status}")
 }

@@ -121,9 +121,9 @@ pub(super) fn outcome_of_any<E: 'static>(error: &E) -> Outcome {
     as_error(error).map_or(Outcome::failure(), outcome_of)
 }
 
-/// Returns a hard failure for an error whose type is unknown. A timeout in an unknown type weighs as much as any other
-/// error, and the mistakes of callers count against the service. Therefore the first such error of a process logs a
-/// warning.
+/// Returns a hard failure for an error whose type is unknown, for classifiers that promise to judge each error by its
+/// sources. A timeout in an unknown type weighs as much as any other error, and the mistakes of callers count against
+/// the service. Therefore the first such error of a process logs a warning.
 #[cfg(feature = "http")]
 pub(super) fn opaque<E>() -> Outcome {
     static LOGGED: AtomicBool = AtomicBool::new(false);

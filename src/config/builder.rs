@@ -178,8 +178,7 @@ impl ConfigBuilder {
     /// [`refresh_metrics`](crate::Circuit::refresh_metrics) and the runner of a health probe check for hanging calls
     /// too. The task of a registry with a store checks once a second. A permit that is leaked counts as a hanging call,
     /// and so does a call of a layer whose future is not polled. A call whose body is tracked counts as hanging only
-    /// until its response comes. The check for hanging calls costs one more atomic exchange at the start and at the end
-    /// of each call.
+    /// until its response comes. The rule costs one more atomic exchange at the start and at the end of each call.
     ///
     /// While the rule is on, a probe that takes `slower_than` or longer fails.
     #[doc(alias = "slowCallRateThreshold")]
@@ -196,14 +195,14 @@ impl ConfigBuilder {
         self
     }
 
-    /// Rejects a share of the calls while the service accepts less than one in `k` requests. The circuit then opens
-    /// only at a higher failure rate. This setting is off by default.
+    /// Rejects a share of the calls, instead of all calls, while the service accepts less than one in `k` requests.
+    /// This setting is off by default.
     ///
-    /// Each call is rejected with the probability `(requests - k × accepts) ÷ (requests + 1)`, if this is more than 0.
-    /// The reason is [`RejectReason::Throttled`](crate::RejectReason::Throttled). `requests` and `accepts` are counted
-    /// in the window. The requests are the admitted calls and the calls that the throttle rejected. The accepts are the
-    /// admitted calls that did not fail. The weight of a failure does not matter. No rule counts the rejections of the
-    /// throttle as failures. The probability is 0 until the window has [`min_calls`](Self::min_calls) requests. So an
+    /// The throttle rejects the share `(requests - k × accepts) ÷ (requests + 1)` of the calls, if this share is more
+    /// than 0. The reason is [`RejectReason::Throttled`](crate::RejectReason::Throttled). `requests` and `accepts` are
+    /// counted in the window. The requests are the admitted calls and the calls that the throttle rejected. The accepts
+    /// are the admitted calls that did not fail. The weight of a failure does not matter. No rule counts the rejections
+    /// of the throttle as failures. The share is 0 until the window has [`min_calls`](Self::min_calls) requests. So an
     /// overloaded service gets at most `k` times the calls that it accepts. At the usual `k` of 2, no call is rejected
     /// if the service answers 60 % of the calls. The formula comes from Google's *Site Reliability Engineering*,
     /// chapter "Handling Overload".
@@ -301,8 +300,9 @@ impl ConfigBuilder {
     /// failures with a total weight of 1.5 or more, as with three dropped permits. Such probes free their slots at
     /// once, so that almost every call would reach the service until `probe_deadline`.
     ///
-    /// A circuit that closed without a verdict opens again if failures with a total weight of 0.5 come before the first
-    /// success. This limit is checked before the rules. The circuit then opens for the next longer open duration.
+    /// A circuit that closed without a verdict opens again if failures with a total weight of 0.5 or more come before
+    /// the first success. This limit is checked before the rules. The circuit then opens for the next longer open
+    /// duration.
     pub const fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.config.probes.deadline = deadline;
         self
@@ -370,9 +370,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets whether a check of [`health`](Self::health) must succeed before an open circuit admits calls as probes.
-    /// [`HealthProbe::required`](crate::health::HealthProbe::required) describes the limits of this setting. Default:
-    /// `false`. Needs [`health`](Self::health).
+    /// Sets whether a check of [`health`](Self::health) must succeed after an opening, before the circuit admits calls
+    /// as probes. [`HealthProbe::required`](crate::health::HealthProbe::required) describes the limits of this setting.
+    /// Default: `false`. Needs [`health`](Self::health).
     pub const fn health_required(mut self, required: bool) -> Self {
         self.health.required = required;
         self
@@ -381,10 +381,10 @@ impl ConfigBuilder {
     /// Puts the circuits of this configuration into a group, of which only a share may be open at the same time.
     /// Default: no group.
     ///
-    /// Two circuits of one configuration are two members of the group. A circuit that should trip stays closed while
-    /// the largest allowed share of its group is open. This holds even for a failure that [trips at
-    /// once](crate::Failure::trips_at_once) and has a `retry_after`. Therefore do not put a circuit into a group if its
-    /// service must get no calls during its `Retry-After`. See [`Group`].
+    /// Two circuits of one configuration are two members of the group. A circuit that meets a rule stays closed while
+    /// the largest allowed share of its group is open or half-open. This holds for every automatic opening, even for a
+    /// failure that [trips at once](crate::Failure::trips_at_once) and has a `retry_after`. Therefore do not put a
+    /// circuit into a group if its service must get no calls during its `Retry-After`. See [`Group`].
     pub fn group(mut self, group: &Group) -> Self {
         self.group = Some(group.clone());
         self
@@ -402,8 +402,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Ignores each dropped call, and each exceeded deadline that the caller had set for the call itself. Only a
-    /// timeout inside the breaker then detects a service that hangs.
+    /// Never counts a dropped call, and never counts an exceeded deadline that the caller had set for the call itself.
+    /// Only a timeout inside the breaker then detects a service that hangs.
     pub const fn cancelled_never_counts(mut self) -> Self {
         self.config.cancelled_counts_after = None;
         self

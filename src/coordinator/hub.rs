@@ -127,9 +127,9 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Returns the reason why an order for the circuit is not stored yet. While the store does not answer, its last
-    /// error is the reason for every circuit. While the store answers, the last error is not used, because it may come
-    /// from a write for another circuit.
+    /// Returns the reason why an order for the circuit is not stored yet. If an operation for the order has failed, the
+    /// failure is the reason. Otherwise, while the store does not answer, its last error is the reason. While the store
+    /// answers, the last error is not used, because it may come from a write for another circuit.
     pub(super) fn why_not_stored(&self, circuit: &str, timeout: Duration) -> String {
         if let Some(why) = self.held_up.get(circuit) {
             return why.clone();

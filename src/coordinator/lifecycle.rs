@@ -181,9 +181,9 @@ impl Registry {
         hub.shutdown_report()
     }
 
-    /// Adds a health probe to the background task. The task runs the probe until the circuit of the probe is dropped or
-    /// a shutdown begins. The task makes at most [`health_probes_at_once`](RegistryBuilder::health_probes_at_once)
-    /// checks at the same time.
+    /// Adds a health probe to the background task. The task runs the probe from the start of the task until the circuit
+    /// of the probe is dropped or a shutdown begins. The task makes at most
+    /// [`health_probes_at_once`](RegistryBuilder::health_probes_at_once) checks at the same time.
     ///
     /// No call of this function is needed for a health probe in the configuration of a circuit.
     ///

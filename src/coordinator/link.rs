@@ -51,8 +51,8 @@ impl Link {
         self.kind
     }
 
-    /// Returns true while the store is up. The store is down from a failure until its next answer. Returns true before
-    /// the first operation too, so that operations begin.
+    /// Returns true while the store is up. The store is down from a failure to answer until its next answer. Returns
+    /// true before the first operation too, so that operations begin.
     pub(super) const fn is_up(&self) -> bool {
         self.health.is_up()
     }
@@ -150,7 +150,7 @@ fn writes(operation: &str) -> bool {
     !matches!(operation, "load" | "list" | "watch" | "audit")
 }
 
-/// Returns a random wait, which is longer after more failures in a row.
+/// Returns a random wait after `failures` failures in a row. After more failures, the wait is longer on average.
 pub(super) fn backoff(failures: u32, dice: &mut Dice) -> Duration {
     let most = doubled(FIRST_WAIT, failures, LONGEST_WAIT);
     // The random part spreads the attempts of all instances after an outage. The constant part prevents an immediate

@@ -54,7 +54,7 @@ pub(super) struct Membership {
     /// The name of the record that lists the members of the fleet.
     name: String,
     /// True if this instance writes heartbeats. False under `Sharing::Advise`, where no decision needs the number of
-    /// members.
+    /// members and an idle instance must write nothing.
     is_kept: bool,
     /// All copies of the record that this process has loaded or written, merged into one record.
     known: CircuitRecord,

@@ -194,8 +194,9 @@ impl Outbox {
         let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && !rests(waiting);
         let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
         let again = tried().find(|waiting| waiting.trial == Trial::Again && !rests(waiting));
-        // A suspect is sent again only if no row of an operator can be sent, and only if the last attempt was not a
-        // refused single row. After such a refusal the store may refuse all rows, so the other rows are tried first.
+        // A suspect is sent again before the other rows only if no row of an operator can be sent, and only if the last
+        // attempt was not a refused single row. After such a refusal the store may refuse all rows, so the other rows
+        // are tried first.
         let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
         let mut chosen = match oldest.or(again_first) {
             Some(alone) => vec![alone],
@@ -209,10 +210,9 @@ impl Outbox {
             return match self.stuck {
                 _ if suspects == 0 => None,
                 None => self.send_notice(store),
-                // The store has refused the notice, and each row is a suspect or waits for its next attempt. Therefore
-                // no row counts as a suspect any more, and the rows are sent again. No further notice is sent. If the
-                // store still refuses all rows, it would refuse the notice too. If the store takes rows again, it may
-                // take the suspects too, and the notice would report them as refused.
+                // The store has refused the notice too, so the rows are perhaps not at fault. All suspects become
+                // normal rows again and are sent again. A further notice now could be wrong, because a store that
+                // takes rows again may also take these rows.
                 Some(_) => {
                     self.clear_suspects();
                     self.batch(now, store)

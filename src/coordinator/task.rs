@@ -6,8 +6,8 @@
 //! desks observe the changed circuits, and the task begins the operations that can begin now. One task serves all
 //! circuits of a registry, so the desks need no lock.
 //!
-//! The task keeps its data in the [`Ledger`]. After a panic, the next task continues with the ledger. A panic loses no
-//! record that waits to be written, because the desks compute each record only before its write.
+//! The task keeps its data in the [`Ledger`]. After a panic, the next task continues with the ledger. The desks compute
+//! each record just before its write.
 //!
 //! | file | content |
 //! |---|---|

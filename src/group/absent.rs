@@ -6,8 +6,8 @@
 //! numbers of members and of taken slots.
 //!
 //! The absent circuits are counted when a circuit is about to open and when metrics are refreshed, at most once a
-//! second. In between, the last result is used. A successful call does no work for the count, because each layer
-//! records the last use of its keys anyway. `keyed/absent.rs` decides which circuits are absent.
+//! second. In between, the last result is used. A call of a healthy circuit does no work for the count, because each
+//! layer records the last use of its keys anyway. `keyed/absent.rs` decides which circuits are absent.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -75,7 +75,7 @@ fn wrong(text: &'static str) -> io::Error {
 }
 
 const PROTOCOL: &[u8] = b"HTTP/1.";
-/// The largest number of bytes that a check reads while it waits for the final status.
+/// The number of bytes after which a check fails if the final status has not arrived.
 const LONGEST: usize = 8 * 1024;
 
 #[cfg(test)]

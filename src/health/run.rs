@@ -6,8 +6,8 @@
 //!  wait for the interval ──▶ wait for a place ──▶ check, within the deadline ─┴─▶ report to the circuit
 //! ```
 //!
-//! After the report, the runner sleeps only while the circuit is closed or held by an operator. For any other circuit,
-//! the wait for the next interval begins at once.
+//! After the report, the runner sleeps only while the circuit is closed, held by an operator or disabled by
+//! `CIRCUIT_BREAKER_DISABLED`. For any other circuit, the wait for the next interval begins at once.
 //!
 //! A place is a permit of the [`HealthLimit`], which limits the number of checks at the same time. If a closed circuit
 //! has a slow-call rule, its runner also wakes at intervals, so that the circuit detects hanging calls without a

@@ -170,9 +170,9 @@ impl KeyedBuilder {
             let allowed = format!("a prefix that begins no other name, and {taken}");
             ConfigError::new("prefix", format_args!("\"{prefix}\""), allowed)
         })?;
-        // `expect_names` reads the circuit names in the environment variable of the kill switch, and starts a thread
-        // that reports names without a circuit. `note` excludes names with this prefix from the report. `note` has no
-        // effect before the thread runs, so `expect_names` is called first.
+        // `expect_names` reads the circuit names in the environment variable of the kill switch. If the variable has
+        // names, `expect_names` starts a thread that reports names without a circuit. `note` excludes names with this
+        // prefix from the report. `note` has no effect before the thread runs, so `expect_names` is called first.
         expect_names();
         note(|| Call::Keyed(prefix.clone()));
         telemetry::keyed::begin();

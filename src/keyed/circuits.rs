@@ -1,9 +1,10 @@
 //! The map of keyed circuits. A lookup of a known key takes no lock. Only a call with a new key takes a lock.
 //!
-//! A lookup writes the time of use into the entry of its key at most once in a coarse tick of 17 ms. Therefore threads
-//! with the same key seldom contend for the cache line of the entry. A new circuit is created outside the lock, because
-//! the template, the clock and the observers are foreign code. Under the lock, the map is searched again before the
-//! circuit is inserted, so that two threads with the same new key get one circuit.
+//! A lookup writes the time of use into the entry of its key only if the coarse time, in ticks of 17 ms, has changed
+//! since the last write. Therefore threads with the same key seldom contend for the cache line of the entry. A new
+//! circuit is created outside the lock, because the template, the clock and the observers are foreign code. Under the
+//! lock, the map is searched again before the circuit is inserted, so that two threads with the same new key get one
+//! circuit.
 //!
 //! The map is indexed by stems. A stem is the part of a circuit's name behind the prefix, and comes from the key of the
 //! request. The registry reserves the prefix, so that no keyed circuit has the name of another circuit.
@@ -287,8 +288,8 @@ impl Circuits {
     }
 }
 
-/// Removes the circuits of the layer from the registry, and releases the prefix, so that other circuits may use the
-/// names.
+/// Removes the circuits of the layer from the registry, because no later call could evict the circuits. Releases the
+/// prefix, so that other circuits may use the names.
 impl Drop for Circuits {
     fn drop(&mut self) {
         for circuit in self.known.pin().values().filter_map(|entry| entry.circuit.as_ref()) {
@@ -310,7 +311,7 @@ impl Why {
 }
 
 /// The number of bits by which a time in nanoseconds is shifted to get coarse ticks. A tick is 2^24 ns, which is about
-/// 17 ms. Therefore the time of use of a key is written at most sixty times a second.
+/// 17 ms. Therefore the time of use of a busy key is written about sixty times a second.
 pub(super) const GRAIN: u32 = 24;
 /// The number of coarse ticks in about a second.
 pub(super) const SECOND: u64 = 60;

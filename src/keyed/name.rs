@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::shown::is_printable;
 
-/// The stem of a circuit's name, which is the part behind the prefix. The stem is the key or a hash of the key.
-/// Creating a stem does not allocate.
+/// The stem of a circuit's name, which is the part behind the prefix. The stem is the key, or the first characters of
+/// the key with a hash. Creating a stem does not allocate.
 #[derive(Debug)]
 pub(super) enum Stem<'a> {
     Plain(&'a str),

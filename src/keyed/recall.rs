@@ -1,8 +1,9 @@
 //! The number of calls of each forgotten key, in a fixed amount of memory.
 //!
-//! A caller who chooses keys can open so many circuits that the layer has to forget open circuits. Then a key in use
-//! differs from the keys of that caller only by its larger number of calls. Therefore the layer stores the number of
-//! calls of each forgotten key. When the key returns, the layer adds this number to the calls of the new circuit.
+//! A caller who chooses keys can make the calls of so many keys fail that the layer has to forget circuits with
+//! failures. Then a key in use differs from the keys of that caller only by its larger number of calls. Therefore the
+//! layer stores the number of calls of each forgotten key. When the key returns, the layer adds this number to the
+//! calls of the new circuit.
 //!
 //! The data structure is a filter as in `TinyLFU` (Einziger, Friedman and Manes, 2017), which is a Bloom filter with a
 //! number in each cell. The filter stores numbers of calls up to 255. As long as the filter remembers a key, the number

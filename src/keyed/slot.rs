@@ -80,12 +80,13 @@ impl Slot {
         Some(Some(circuit))
     }
 
-    /// Stores the tick of a use, and adds 1 to the number of uses. This function is called at most once in a tick, so
-    /// that a short burst of calls counts as one use.
+    /// Stores the tick of a use, and adds 1 to the number of uses. The caller calls this function only if the stored
+    /// tick is earlier, so that a short burst of calls counts as one use.
     #[cold]
     fn note_use(&self, circuit: &Circuit, now: u64) {
         // Relaxed for the load and the store, because the word publishes no other data. If two threads write at the
-        // same time, the time and the number of uses may be slightly wrong. These values need not be exact.
+        // same time, a tick may be counted twice or not at all, or the earlier of two ticks may remain. The time and
+        // the number of uses need not be exact.
         let uses = (self.used.load(Relaxed) & MOST_USES).saturating_add(1).min(MOST_USES);
         self.used.store(now << USES_BITS | uses, Relaxed);
         if let Some(label) = &circuit.config().label {

@@ -15,8 +15,8 @@ use crate::store::{Loaded, StoreError, StoreErrorKind, answer_within};
 /// [`Registry::fleet`] returns this status. All durations are measured at the time of the query, by the clock of the
 /// store.
 ///
-/// A record has room for about 100 instances. If a fleet has more instances, the oldest entries are missing, with their
-/// votes and leases.
+/// A record has room for about 100 instances. If a fleet has more instances, the entries that were written longest ago
+/// are missing, with their votes and leases.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FleetStatus {
@@ -42,7 +42,8 @@ pub struct FleetStatus {
     pub opened_by: Option<u32>,
     /// The number of votes that are needed to open the fleet. If votes have opened the fleet and the fleet has not
     /// closed since, this is the number in the record, which was needed at that time. In any other case this is the
-    /// present number from the circuit of this process. `None` if this process has no circuit of this name in a fleet.
+    /// present number from the circuit of this process, or `None` if this process has no circuit of this name in a
+    /// fleet.
     pub needed: Option<u32>,
     /// The valid votes for opening the fleet, sorted by instance. Only a closed fleet has votes, because the votes end
     /// when the fleet opens.
@@ -70,7 +71,8 @@ pub struct FleetVote {
 pub struct FleetLease {
     /// The name of the instance to which the lease belongs.
     pub instance: String,
-    /// The time until the lease ends. `None` if the lease has ended, so that the instance may not probe at present.
+    /// The time until the lease ends. `None` if the instance may not probe at present, for example because the lease
+    /// has ended.
     pub left: Option<Duration>,
     /// The number of successful probes of the instance in the round.
     pub passed: u32,

@@ -209,8 +209,8 @@ impl Registry {
     /// Returns the rows of the audit that match the filter, newest first. Each row describes a change of a circuit,
     /// such as a trip or a reset, with user and reason. The change was made by the circuit itself or by an operator.
     ///
-    /// Rows that are not stored yet are not included. Overlong texts are cut, because another program may have written
-    /// them.
+    /// Rows that are not stored yet are not included. A text that is longer than any text that this crate writes is
+    /// cut, because another program may have written the row.
     ///
     /// Without a store, the rows are the latest transitions of the circuits of this process, at most 128 for each
     /// circuit.
@@ -250,9 +250,9 @@ struct OnItsWay {
 }
 
 impl Begun {
-    /// Returns the result of the order. If `patient` is true, waits until the order is stored. If the order is not
-    /// stored in time, sets `patient` to false. Thus a caller with many orders waits only once for a store that is
-    /// down.
+    /// Returns the result of the order. If `patient` is true, waits for the result of the order in the store. If the
+    /// order or its row of the audit is not stored in time, sets `patient` to false. Thus a caller with many orders
+    /// waits only once for a store that is down.
     #[cfg(feature = "store")]
     async fn end(self, patient: &mut bool) -> Result<Done, Refused> {
         let Self { transition, on_its_way } = self;

@@ -99,7 +99,8 @@ impl Operator {
         self.instance(&instance)
     }
 
-    /// Sets the time limit of each operation of the store. Default: 2 s.
+    /// Sets the time limit of each operation of the store. Default: 2 s. A store derives its own limits from this
+    /// limit, for example the limit for opening a connection.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -193,8 +194,8 @@ impl Operator {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that match the filter, newest first. Overlong texts are cut, because another
-    /// program may have written them.
+    /// Returns the rows of the audit that match the filter, newest first. A text that is longer than any text that this
+    /// crate writes is cut, because another program may have written the row.
     ///
     /// # Errors
     ///
@@ -212,10 +213,10 @@ impl Operator {
 
     /// Carries out an order on the record of a circuit in the store.
     ///
-    /// If another writer changes the record at the same time, the order is tried again on the changed record, at most
-    /// 16 times in all. An order for a circuit without a record is refused, because the name is probably mistyped.
-    /// [`Order::create`] creates the record instead. A record cannot be created for a pattern such as `host:*`, so an
-    /// order for a pattern without a record is refused with [`Refused::Invalid`].
+    /// If another writer changes the record at the same time, the order is tried again on the changed record. There are
+    /// at most 16 attempts in all. An order for a circuit without a record is refused, because the name is probably
+    /// mistyped. [`Order::create`] creates the record instead. A record cannot be created for a pattern such as
+    /// `host:*`, so an order for a pattern without a record is refused with [`Refused::Invalid`].
     ///
     /// # Errors
     ///

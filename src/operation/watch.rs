@@ -130,7 +130,7 @@ impl Changes {
 
 /// The longest time until a change is found if the store does not report the change.
 const POLL: Duration = Duration::from_secs(2);
-/// The pause after a report of the store. The pause is longer if there are [`BATCH`] or more records.
+/// The pause after a report of the store, for each batch of up to [`BATCH`] known records.
 const MERGED_WITHIN: Duration = Duration::from_millis(50);
 /// The largest number of reports that are read before the records are listed. Listing the records finds the changes of
 /// all these reports.

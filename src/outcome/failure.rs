@@ -70,7 +70,7 @@ impl Failure {
     /// count.
     ///
     /// A probe of a half-open circuit fails only if the weight is 0.5. With a smaller weight, the probe ends without a
-    /// result.
+    /// verdict.
     ///
     /// The time `waited` begins with the first poll of the call that returned `Pending`. For a timeout that a layer of
     /// the stack sets for all calls, use [`timeout`](Self::timeout).

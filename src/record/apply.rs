@@ -1,8 +1,9 @@
 //! Commands, with which an instance changes a record, and the function that applies a command.
 //!
 //! Each part of a record has a number, which increases with each change of the part. A command contains the last number
-//! that its instance knew. If the number in the record is larger, the command changes nothing, so that a late command
-//! cannot undo a newer change. If the instance knew no number, the change that happened later wins.
+//! that its instance knew. If another writer has increased the number in the record since then, the command changes
+//! nothing, so that a late command cannot undo a newer change. If the instance knew no number, the change that happened
+//! later wins.
 
 mod evidence;
 mod operate;

@@ -77,8 +77,8 @@ pub struct InstanceEntry {
     /// returns `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
-    /// The `sequence` of the entry that the instance wrote at its shutdown. `None` if the instance has never shut down.
-    /// If this number is equal to the `sequence` of this entry, the instance [has stopped](Self::is_stopped).
+    /// The `sequence` of the entry that the instance wrote at its shutdown. A running instance writes `None`. If this
+    /// number is equal to the `sequence` of this entry, the instance [has stopped](Self::is_stopped).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<u64>,
     /// The sequence of the last act that the instance had applied when it wrote the entry. An act is an order of an
@@ -93,7 +93,8 @@ pub struct InstanceEntry {
     /// The vote of the instance for opening its fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vote: Option<Vote>,
-    /// The last lease (right to probe for the fleet) of the instance, with the results of its probes.
+    /// The last lease (right to probe for the fleet) of the instance, with the results of its probes in the round of
+    /// the lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
     /// The time when the instance started. This field is set only in the record with the members of a fleet, and is
@@ -197,8 +198,9 @@ impl InstanceEntry {
             || serde_json::to_vec(self).is_ok_and(|bytes| serde_json::from_slice::<Self>(&bytes).is_ok())
     }
 
-    /// Makes the texts and weights valid. Long texts are cut, line breaks and invisible characters are replaced, and
-    /// impossible weights are set to zero. A `version` that is not a valid version is removed.
+    /// Makes the texts and weights valid. Long texts are cut. Spaces replace line breaks, invisible characters and
+    /// characters that change the direction of a text. Impossible weights are set to zero. A `version` that is not a
+    /// valid version is removed.
     pub(super) fn clean(&mut self) {
         self.incarnation = words::clean(&self.incarnation, 64);
         if let Some(tiers) = &mut self.tiers {

@@ -1,7 +1,8 @@
 //! The size limit of a record, and the removal of content from a record that is too long.
 //!
-//! A record longer than [`CircuitRecord::MAX_BYTES`] cannot be written. An act of an operator must always be written.
-//! Therefore a record that is too long loses content in a fixed order:
+//! A record longer than [`CircuitRecord::MAX_BYTES`] can be neither read nor written. If a record at this limit kept
+//! all its content, no further act of an operator could be written. Therefore a record that is too long loses content
+//! in a fixed order:
 //!
 //! 1. The entries of instances lose the reason and the time of the last opening, oldest entries first. Only people read
 //!    these fields.

@@ -16,8 +16,8 @@
 //!
 //! A record can be damaged, and the clock of a store can be set back. Therefore a vote or a lease is ignored if its end
 //! is further away than the longest vote or lease. Otherwise one damaged entry could vote for ever. A decision that is
-//! dated far in the future counts as old, so that the next decision may follow at once. Otherwise the fleet could stay
-//! open or half-open until the clock reaches that date.
+//! dated far in the future counts as old, so that its opening or its half-open round may end. Otherwise the fleet could
+//! stay open or half-open until the clock reaches that date.
 
 #[cfg_attr(not(feature = "test-util"), expect(unreachable_pub, reason = "public for tests only"))]
 mod command;
@@ -58,7 +58,7 @@ pub struct Fleet {
     /// The whole open duration in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_ms: Option<u64>,
-    /// The number of openings in a row. The open duration grows with this number.
+    /// The number of openings in a row. The open duration can grow with this number.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attempt: u32,
     /// The number of votes that opened the fleet. The number is kept until the fleet closes or is reset. `None` if no
@@ -109,8 +109,9 @@ pub struct Lease {
     /// The generation of the fleet in the half-open round of this lease.
     #[serde(default, with = "words::generation")]
     pub round: Generation,
-    /// The time when the lease expires. A result of the probe after this time counts only if the number of leases and
-    /// of passed probes would still permit a new lease. `None` if the probe has ended or the lease was given back.
+    /// The time when the lease expires. After this time the instance may still make the probe, until the instance knows
+    /// that another instance has a lease. A result of the probe then counts only if the round still has room for a new
+    /// lease. `None` if the probe has ended or the lease was given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The number of probes of this instance that passed in the round.
@@ -120,8 +121,8 @@ pub struct Lease {
     #[serde(default, skip_serializing_if = "is_default")]
     pub failed: u32,
     /// The time of the last failed probe of this instance in the round. `None` if no probe failed. After a failed
-    /// probe, the instance gets a further lease in this round only if the settings tolerate the number of failed
-    /// probes.
+    /// probe, the instance gets a further lease in this round only if the settings tolerate the number of failed probes
+    /// of all instances in the round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
     /// True if the instance gave the lease back because its probe took too long, and the probe is still under way. The
@@ -170,6 +171,12 @@ impl Fleet {
     /// Returns true if the present decision of the fleet is at least `age` old.
     fn is_older_than(&self, age: Duration, now: Timestamp) -> bool {
         now.since(self.since) >= age || self.is_ahead(now)
+    }
+
+    /// Returns true if an entry with the date `written` was written after the present decision. While the decision is
+    /// dated in the future, this holds for each entry that is not dated in the future.
+    pub(crate) fn is_before(&self, written: Timestamp, now: Timestamp) -> bool {
+        written > self.since || self.is_ahead(now) && written <= now.saturating_add(SLACK)
     }
 
     /// Returns true if the decision is dated more than a minute in the future. Then the clock of the store was set back

@@ -53,10 +53,10 @@ pub(super) fn merge(instances: &mut BTreeMap<String, InstanceEntry>, id: &str, e
     }
 }
 
-/// Removes the oldest entries until [`MAX_INSTANCES`](CircuitRecord::MAX_INSTANCES) entries remain. The remaining
-/// entries are newer than each removed entry. If a later merge brings a removed entry back, the list is too long again,
-/// and that entry is removed again as the oldest. Therefore the result of several merges does not depend on the order
-/// of the copies.
+/// Removes the oldest entries until at most [`MAX_INSTANCES`](CircuitRecord::MAX_INSTANCES) entries remain. The
+/// remaining entries are newer than each removed entry. If a later merge brings a removed entry back, the list is too
+/// long again, and that entry is removed again as the oldest. Therefore the result of several merges does not depend on
+/// the order of the copies.
 pub(super) fn bound(instances: &mut BTreeMap<String, InstanceEntry>) {
     while instances.len() > CircuitRecord::MAX_INSTANCES {
         let oldest =

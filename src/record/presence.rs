@@ -1,5 +1,5 @@
-//! The presence of an instance, which is present, silent or gone. The age of the instance's entry in the record of a
-//! circuit decides.
+//! The presence of an instance, which is present, silent or gone. The age, the state and the mark of the instance's
+//! entry in the record of a circuit decide.
 //!
 //! An instance with a closed circuit and no failures writes nothing. Therefore an old entry alone does not show that
 //! the instance is gone. While the circuit is open or half-open, the instance writes its entry again every
@@ -18,8 +18,8 @@
 //! | closed, and no write for [`SILENT_FOR`] | gone, although the instance may have had no failure |
 //! | no write for [`KEPT_FOR`] | dropped from the record, unless only a reset ends its opening |
 //!
-//! The entry of a gone instance stays in the record for up to [`KEPT_FOR`]. After a restart, the instance restores its
-//! circuit from the entry. The instance is present again after its next write.
+//! The entry of a gone instance stays in the record until it is dropped (last row of the table). After a restart, the
+//! instance restores its circuit from the entry. The instance is present again after its next write.
 
 use std::time::Duration;
 

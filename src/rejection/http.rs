@@ -39,8 +39,8 @@ use problem::problem;
 ///
 /// By default the response discloses the name and the state of the circuit. [`explained`](Self::explained) discloses
 /// more, and [`anonymous`](Self::anonymous) discloses less. With a circuit for each host, the name contains the host,
-/// so use `anonymous` if callers should not know your hosts. The headers never contain the name or the last failure of
-/// the circuit.
+/// so use `anonymous` if callers should not know your hosts. The headers never contain the name of the circuit, its
+/// last failure, or a text of an operator.
 ///
 /// # Bodies
 ///

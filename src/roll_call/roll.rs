@@ -90,11 +90,11 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence about the circuit `name` if no setting has this name, but a table of the settings has a
-    /// similar name. The program probably meant the settings in this table. The table is suggested only if a circuit
-    /// has the name of the table, but the program has never requested the settings of that circuit by name. The program
-    /// then probably created that circuit in a loop over all tables, and does not use the circuit. `lines_of_settings`
-    /// reports the tables without a circuit.
+    /// Returns a sentence about the circuit `name` if no setting has this name or a pattern for it, but a table of the
+    /// settings has a similar name. The program probably meant the settings in this table. The table is suggested only
+    /// if a circuit has the name of the table, but the program has never requested the settings of that circuit by
+    /// name. The program then probably created that circuit in a loop over all tables, and does not use the circuit.
+    /// `lines_of_settings` reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {

@@ -31,8 +31,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// * [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if the store does not accept the
-    ///   address, or if the feature of the store is not compiled in.
+    /// * [`SettingsError`] with the key `persistence.store` or `persistence.cache`, if no store accepts the address, or
+    ///   if the feature of the store is not compiled in.
     /// * [`SettingsError`] with any other key of `[persistence]`, if the table has neither `store` nor `enabled`. The
     ///   key would then have no effect.
     pub fn registry(&self) -> Result<RegistryBuilder, SettingsError> {

@@ -72,7 +72,7 @@ impl Field {
         }
     }
 
-    /// Returns all entries of a table whose keys are free. A key that occurs twice is an error.
+    /// Returns all entries of a table in which any key is allowed. A key that occurs twice is an error.
     pub(super) fn entries(&self) -> Result<Vec<(String, Self)>, SettingsError> {
         let Value::Table(table) = &self.value else { return Err(self.refuse("a table")) };
         let mut entries: Vec<(String, Self)> = Vec::with_capacity(table.len());

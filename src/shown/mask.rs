@@ -1,8 +1,8 @@
 //! The masking of passwords and other secrets in texts that may appear in an error or a log.
 //!
 //! The functions search every text for secrets, and not only addresses, because a user may paste a password under the
-//! wrong key of the settings. In doubt, the functions hide too much. Errors of the settings and texts of failures hide
-//! the same secrets, because they share the list in this module.
+//! wrong key of the settings. In doubt, the functions hide too much. Errors of the settings and texts of failures both
+//! use the names of secrets and the form of a port from this module, so that both hide such a secret.
 
 /// Returns the text with `***` in place of secrets. A secret is the password of an address, and everything behind a
 /// name such as `password=`.

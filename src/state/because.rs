@@ -100,8 +100,8 @@ impl fmt::Display for Because<'_> {
         let Self(edge) = self;
         match &edge.earlier {
             Some(earlier) if edge.is_taken_over() => edge.write_earlier(earlier, f)?,
-            // The text of a fleet's decision is about several instances. Therefore the time and the name of one
-            // instance are not added.
+            // The text of a fleet's decision names its instances itself. Therefore the time and the name of an instance
+            // are not added.
             Some(earlier) if edge.reason == Reason::Fleet => f.write_str(earlier.reason())?,
             _ => write!(f, "{}", edge.reason)?,
         }

@@ -17,9 +17,9 @@ use super::{Brief, By, Percent};
 #[expect(missing_docs, reason = "the fields are the numbers that the variant's first line names")]
 pub enum Reason {
     /// The weight of the failures since the last success reached `limit`. `set` is the configured limit. `limit` is
-    /// higher than `set` if the limit was raised to `min_calls`. The limit is raised while the window has at least
-    /// `min_calls` calls, because a few failures among many calls can be chance. `limit` is lower than `set` if advice
-    /// or a ramp lowered the limit.
+    /// higher than `set` if the limit was raised to `min_calls`. By default, the limit is raised while the window has
+    /// at least `min_calls` calls, because a few failures among many calls can be chance. `limit` is lower than `set`
+    /// if advice or a ramp lowered the limit.
     ConsecutiveFailures { score: f64, limit: f64, set: f64 },
     /// The weight of the failures, as a share of the calls in the window, reached its limit.
     FailureRate { rate: f64, limit: f64, score: f64, calls: u64 },

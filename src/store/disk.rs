@@ -2,8 +2,8 @@
 //!
 //! A new file gets the owner and the group of its folder if the process may set them. Therefore the service can open a
 //! file that a command of root has created. Links are not followed and only regular files are opened. Otherwise another
-//! user with access to the folder could redirect a write to a foreign file. That user could also stop the process with
-//! a pipe or an endless device.
+//! user who may write to the folder could redirect a write to a foreign file. That user could also stop the process
+//! with a pipe or an endless device.
 //!
 //! The rules for owners and modes need unix. On other systems the files get the default permissions of the system, and
 //! a replaced file is not noticed. There a link is refused only by the check before the opening of a file.

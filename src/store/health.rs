@@ -1,7 +1,8 @@
 //! The health of a store, with its failures since the last success and the pause after a failure.
 //!
-//! The module also limits the number of failures that are logged. The caller chooses the length of each pause. The
-//! pauses of a registry are random, and the pauses of a tier of a store are not.
+//! The module also limits the number of failures that are logged. The caller chooses the length of each pause, because
+//! the pauses of a registry have a random part and the pauses of a tier of a store do not. The random part spreads the
+//! attempts of the instances.
 
 use std::time::Duration;
 

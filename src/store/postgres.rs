@@ -177,8 +177,8 @@ impl fmt::Debug for PostgresStore {
 ///
 /// # Cancel safety
 ///
-/// If a future is dropped, its connection is closed, and the transaction ends without a commit unless the `COMMIT` was
-/// already sent.
+/// Every future may be dropped. In this case its connection is closed, and the transaction ends without a commit unless
+/// the `COMMIT` was already sent.
 impl Store for PostgresStore {
     fn kind(&self) -> &'static str {
         "postgres"

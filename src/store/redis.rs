@@ -6,7 +6,7 @@
 //! crate `redis` is not used, because some of its connections stay broken. `connection.rs` replaces that manager.
 //!
 //! This store does not make Redis durable. After a flush, an eviction or a failover has lost records, the instances
-//! write the records that they remember again.
+//! write back the records that they remember.
 
 mod address;
 mod audit;
@@ -48,9 +48,9 @@ use crate::telemetry;
 /// The server is Redis 5 or later, or Valkey. From Redis 6 on the server pushes changes. With Redis 5 only the
 /// coordinator's poll finds changes. The address names one server, the [sentinels](Self::sentinel) of a master, or
 /// nodes of a [cluster](Self::cluster). Every new connection resolves the host name again or asks the sentinels again,
-/// so that the connection follows the master. The stream `circuit_breaker:audit` is the audit, and keeps the newest 10
-/// 000 rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row that is sent twice
-/// is appended once.
+/// so that the connection follows the master. The stream `circuit_breaker:audit` is the audit, and keeps the newest
+/// 10 000 rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row that is sent
+/// twice is appended once.
 ///
 /// The [guide](crate::guide::stores#rights) lists the rights that a separate Redis user needs. A client that may only
 /// publish to the channel cannot change a circuit. Such a client can cause at most 20 loads a second for each instance.

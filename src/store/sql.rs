@@ -1,9 +1,9 @@
 //! The conversions that the two SQL stores share. They turn a record into the columns of its row, and bytes into text
 //! columns.
 //!
-//! A load reads only the bytes of the record. The other columns are for people, so no value of these columns makes a
-//! write fail. Bytes that do not decode get the state `unknown`, and a number that is too large for its column becomes
-//! null. Each store has its own statements.
+//! A load takes the record only from its stored bytes. The other columns are for people, so no value of these columns
+//! makes a write fail. Bytes that do not decode get the state `unknown`, and a number that is too large for its column
+//! becomes null. Each store has its own statements.
 
 use std::borrow::Cow;
 

@@ -31,7 +31,7 @@ use tier::{CACHED, DURABLE, FAST, Rank, Tier, is_cached, of_durable, of_fast, ta
 /// | when | then |
 /// |---|---|
 /// | both tiers answer | the fast tier decides; transitions, acts of operators and states of instances are in both tiers before a write is answered; counts reach the durable tier once a minute for each name |
-/// | the fast tier fails or hangs | one warning a minute; the durable tier decides, after a fifth of the store timeout at most (400 ms); for the following 1 to 30 s the fast tier is not used, and the durable tier decides at once |
+/// | the fast tier fails or hangs | one warning a minute; the durable tier decides, after a fifth of the store timeout at most (400 ms); in the pause of 1 to 30 s that follows, the durable tier decides at once |
 /// | the fast tier lost its data | the durable tier answers for the missing names, and the fast tier gets their records back |
 /// | the durable tier fails | one error a minute; the fast tier decides; a later load copies the missing changes |
 /// | the fast tier has no record at all and the durable tier fails | an error, until the durable tier has answered once, because the fast tier may have lost its records |

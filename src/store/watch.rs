@@ -145,8 +145,8 @@ impl Watch {
         self.poll_next(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// Merges several watches. The merged watch ends when one of its parts ends, at the latest after the time
-    /// `ends_after`.
+    /// Merges several watches. The merged watch ends when one of its parts ends. If `ends_after` is given, the merged
+    /// watch ends after this time at the latest.
     pub(super) fn merged(parts: Vec<Part>, ends_after: Option<Duration>) -> Self {
         Self(Source::Parts { parts, until: ends_after.map(|after| Box::pin(sleep(after))) })
     }

@@ -1,13 +1,14 @@
 //! The seats of threads. A seat is two small numbers that select the counters of one live thread.
 //!
-//! A counter that only one thread writes needs no atomic exchange. Therefore each thread has its own counters, which
-//! the two numbers of its seat select.
+//! A counter that only one thread writes needs no atomic exchange. The two numbers of a seat select the counters that
+//! only the thread of this seat writes.
 //!
 //! * The `number` is the lowest number that is free when the thread first counts. Therefore there are at most as many
 //!   numbers as threads that live at the same time.
 //! * The `index` selects the cell (counters) and the branch (reference count) of the thread in a spread circuit, which
 //!   is a circuit that several threads call often. A spread circuit has cells for a few threads only. Therefore a
-//!   thread takes an index only at its first call of a spread circuit, and threads without such calls take no index.
+//!   thread takes an index only at its first call of a spread circuit. Otherwise threads without such calls would take
+//!   indices away from other threads.
 //!
 //! A thread returns its number and its index when the thread ends. A lock guards the free numbers, and an atomic word
 //! guards the free indices. They order the writes of a thread before the writes of the next thread with the same number

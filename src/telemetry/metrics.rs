@@ -76,12 +76,12 @@ use under::Under;
 /// | `circuit_breaker_health_probes_total` | `result` | counter, from the first health probe: `passed`, `failed`, `timed_out`, `panicked` |
 ///
 /// The metrics appear when the circuit is created, or with its first event after a recorder was installed. Every
-/// counter whose labels are known in advance begins at 0, so that `increase()` sees the first event. The counters of
-/// transitions to open or forced open begin at 0 too. A failure kind that a classifier names appears with the first
-/// failure of this kind. The metrics of a fleet appear when a circuit under `Sharing::Quorum` or `Sharing::Follow`
-/// first knows the decision of the fleet. A circuit in a group has a second observer for the metrics of the group,
-/// unless the shipped observers are omitted. A probe is `unleased` if it ended without a lease while the fleet was not
-/// closed.
+/// counter whose labels are known in advance begins at 0, so that `increase()` sees the first event. Of the counters of
+/// transitions, only the counters of transitions to open or forced open begin at 0. A failure kind that a classifier
+/// names appears with the first failure of this kind. The metrics of a fleet appear when a circuit under
+/// `Sharing::Quorum` or `Sharing::Follow` first knows the decision of the fleet. A circuit in a group has a second
+/// observer for the metrics of the group, unless the shipped observers are omitted. A probe is `unleased` if it ended
+/// without a lease while the fleet was not closed.
 ///
 /// Gauges change only with events. Without calls, `circuit_breaker_failures_1m` would keep an old value. Therefore
 /// refresh the metrics of the circuit before each scrape. A refresh also keeps the series of an exporter with an idle

@@ -67,8 +67,8 @@ impl CallRing {
         adjust(&self.slow, era, u32::from(new.slow()), u32::from(gone.slow()));
     }
 
-    /// Adds the sums of earlier calls, for example from a stored record. Later calls first replace the added calls, and
-    /// then the calls of this process. The caller holds the circuit's cold mutex.
+    /// Adds the sums of earlier calls, for example from a stored record. Later calls replace the added calls first, and
+    /// the calls of this process afterwards. The caller holds the circuit's cold mutex.
     ///
     /// The position does not change, so that the totals do not count the added calls. If the sums have more calls than
     /// free slots, fewer calls are added, with the same shares of failures and slow calls. The running time grows with

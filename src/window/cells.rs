@@ -106,16 +106,16 @@ impl Cells {
         self.spread.get_or_init(|| blocks(self.buckets, indices()));
     }
 
-    /// Counts a success that cannot trip the circuit, in the cell of the thread with this seat (thread number). Used
-    /// for circuits without a time window.
+    /// Counts a success that cannot trip the circuit, in the cell of the thread with this seat (numbers of a thread).
+    /// Used for circuits without a time window.
     #[inline]
     pub(crate) fn success(&self, seat: Seat) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
         self.counted(bump(&cell[0].0[SUCCESSES]), false)
     }
 
-    /// Counts a success that cannot trip the circuit, in the cell of the thread with this seat (thread number). Adds
-    /// one to the sum of the cell and to its bucket for `era` and `now`.
+    /// Counts a success that cannot trip the circuit, in the cell of the thread with this seat (numbers of a thread).
+    /// Adds one to the sum of the cell and to its bucket for `era` and `now`.
     #[inline(always)]
     pub(crate) fn success_at(&self, seat: Seat, era: u64, now: Tick) -> Counted {
         let Some(cell) = self.of(seat) else { return Counted::No };
@@ -168,7 +168,7 @@ impl Cells {
         }
     }
 
-    /// Returns the cell of the thread with this seat (thread number), or `None` if the thread has no cell.
+    /// Returns the cell of the thread with this seat (numbers of a thread), or `None` if the thread has no cell.
     #[inline(always)]
     fn of(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed, because only the owner has to know that it owns the first cell.
@@ -184,8 +184,8 @@ impl Cells {
         }
     }
 
-    /// Makes the thread with this seat (thread number) the owner of the first cell, and returns this cell. Returns
-    /// `None` if the cell has an owner already, or if the thread has no seat.
+    /// Makes the thread with this seat (numbers of a thread) the owner of the first cell, and returns this cell.
+    /// Returns `None` if the cell has an owner already, or if the thread has no seat.
     #[cold]
     fn claim(&self, seat: Seat) -> Option<&[Block]> {
         // Relaxed, for the reason given in `of`. A cell without an owner holds zeros, so the exchange publishes no

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A thread with a permit of another era neither changes nor reads the number. Each new era replaces the word. A slow
-//! thread could confuse two eras only if 2^24 eras began between its load and its exchange. Therefore a tag of 24 bits
-//! is enough.
+//! thread could confuse two eras only if 2^24 eras began while the thread was between two instructions. Therefore a tag
+//! of 24 bits is enough.
 
 use crate::sync::{AcqRel, Acquire, AtomicU64, Relaxed};
 

@@ -199,7 +199,7 @@ impl TimeWindow {
             // that holds the mutex.
             counted = (retired + live).saturating_sub(self.seeded.load(Relaxed));
             let before = std::mem::replace(&mut retired, self.retired.load(Acquire));
-            // If `retired` has changed, another thread has reused a bucket during the loop, and the calls of that
+            // If `retired` has changed, another thread may have reused a bucket during the loop, and the calls of that
             // bucket may be missing. The next pass of the loop reads the buckets again.
             if retired == before {
                 break;

@@ -225,8 +225,8 @@ const PARTS_LATELY: u64 = 100;
 const BUCKETS: usize = if cfg!(breaker_loom) { 3 } else { 128 };
 const SHORTEST_WIDTH: u64 = 1_000_000;
 /// The largest number of slots by which a bucket can be ahead of the call of a delayed thread. Together these slots
-/// last at least a hundred times `slower_than`. No thread is delayed for so long, so a bucket that is further ahead
-/// shows that the clock has gone back.
+/// last at least a hundred times `slower_than`. A thread is assumed not to be delayed for so long. Therefore a bucket
+/// that is further ahead shows that the clock has gone back.
 const FAR_AHEAD: u32 = 1 << 10;
 /// The largest age of a bucket in slots. The numbers of slots wrap, so a larger difference means that the bucket is
 /// later.

@@ -128,7 +128,7 @@ pub(crate) enum Command {
         /// Only these circuits. A pattern such as 'host:*' stands for all circuits whose names begin with host:
         #[arg(value_name = "NAME", value_parser = name)]
         names: Vec<String>,
-        /// The largest number of lines that one query of the store prints. The first query prints all circuits
+        /// The largest number of lines for one query of the store. The first query finds a change of every circuit
         #[arg(long, value_name = "LINES", default_value = "1000", value_parser = limit)]
         limit: usize,
     },

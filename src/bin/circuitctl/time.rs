@@ -32,7 +32,8 @@ fn parse(text: &str) -> Option<Duration> {
             "d" => 86_400_000,
             _ => return None,
         };
-        // The units must be in descending order, because `10s 2h` is probably a typing error.
+        // Each unit may occur once, and the units must be in descending order, because `10s 2h` is probably a typing
+        // error.
         if millis >= before {
             return None;
         }

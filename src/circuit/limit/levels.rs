@@ -2,10 +2,11 @@
 //! first probes.
 //!
 //! A limited circuit makes a random draw for each call. A lost draw requires one rejection, but perhaps of a later
-//! call. Until then the circuit *owes* a rejection. A call *pays* if it is rejected for a lost draw. A sheddable call
-//! pays at once. A more critical call pays at once only if no less critical call has come lately. Otherwise a more
-//! critical call pays only when many rejections are owed, because the less critical calls are then too few to pay for
-//! all lost draws. So the share of admitted calls stays the same, and critical calls are rejected last.
+//! call. Until then the circuit *owes* a rejection. A call *pays* if it is rejected for a lost draw. If the circuit
+//! owes a rejection, the next sheddable call pays. A more critical call pays at once only if no less critical call has
+//! come lately. Otherwise a more critical call pays only when many rejections are owed, because the less critical calls
+//! are then too few to pay for all lost draws. So the share of admitted calls stays the same, and critical calls are
+//! rejected last.
 //!
 //! A half-open circuit takes its probes from less critical calls, because a probe may fail. A more critical call leaves
 //! a free slot to less critical calls while they come, for 5 s at most. There is one exception. Once the circuit has

@@ -53,8 +53,8 @@ impl Slot {
     }
 
     /// Takes the slot for a probe that starts now, and returns the turn of the slot (the number of times that the slot
-    /// was given back). A withheld slot is taken too, unless probes are leased. Returns `None` if the slot cannot be
-    /// taken or is of another era.
+    /// was given back in the era, modulo 2^14). A withheld slot is taken too, unless probes are leased. Returns `None`
+    /// if the slot cannot be taken or is of another era.
     pub(super) fn take(&self, era: u64, now: Moment, leased: bool) -> Option<u32> {
         let may_take = |holder| holder == FREE || holder == WITHHELD && !leased;
         self.exchange(era, |word| may_take(word & HOLDER).then_some(word & !HOLDER | now.0)).map(turn)

@@ -101,8 +101,8 @@ pub(crate) fn usual_rate(failures: f64, calls: f64) -> f64 {
     (failures + 2.0) / (calls + 4.0)
 }
 
-/// The highest accepted chance that the calls of one minute of advice open a circuit although the service fails no more
-/// often than usual.
+/// The highest accepted chance that the calls of one minute of advice open a circuit, by any of its rules, although the
+/// service fails no more often than usual.
 const CHANCE: f64 = 0.01;
 const MINUTE: Duration = Duration::from_secs(60);
 /// The shortest time for which a circuit is assumed to have counted its calls. A restored window has calls from before

@@ -53,8 +53,8 @@ impl GrpcCall {
     }
 
     /// Returns the outcome of a call whose stream the server cancelled. The outcome is `outcome`, unless the call
-    /// lasted about as long as the deadline of the caller. In that case the server probably cancelled the stream
-    /// because the deadline had passed, and the outcome is an exceeded deadline.
+    /// lasted about as long as the deadline of the caller, or longer. In that case the server probably cancelled the
+    /// stream because the deadline had passed, and the outcome is an exceeded deadline.
     pub(super) fn broken_off(self, outcome: Outcome) -> Outcome {
         match (outcome, self.deadline.get()) {
             (Outcome::Failure(failure), Some(deadline)) => failure.or_deadline(deadline).into(),
@@ -62,8 +62,9 @@ impl GrpcCall {
         }
     }
 
-    /// Returns the outcome of a call that ended by a timeout of the transport. If the call lasted about as long as the
-    /// deadline of the caller, the outcome is an exceeded deadline. Otherwise the outcome is a timeout.
+    /// Returns the outcome of a call that ended by a timeout of the transport. If the caller set a deadline, the
+    /// outcome is an exceeded deadline, unless the call ended clearly earlier than the deadline. In this case, and
+    /// without a deadline, the outcome is a timeout.
     #[cfg(feature = "tonic")]
     pub(super) fn timer_fired(self) -> Outcome {
         self.deadline.get().map_or(Outcome::timeout(), |deadline| Failure::deadline(deadline).by_timer().into())

@@ -23,7 +23,7 @@ impl Ends {
     /// Handles the time in an answer of the store. Shortens the opening and the hold of the circuit if they end earlier
     /// by the clock of the store. Also computes the end of the present opening by that clock, if the end is not known
     /// yet and the operation began after the circuit opened. `asked` is the era (version of the state) of the circuit
-    /// when the operation began. `hold` is the last act of an operator, or `None`.
+    /// when the operation began. `hold` is the last act of an operator if this act is in force here, or `None`.
     pub(super) fn answered(&mut self, circuit: &Circuit, asked: u64, hold: Option<&Operated>, now: Now) {
         let (era, left) = circuit.opening_ends_in();
         let dated = self.opening.filter(|(dated, _)| *dated == era);

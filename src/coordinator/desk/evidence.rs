@@ -1,10 +1,11 @@
 //! The call counts of one circuit in this instance, which the entry of this instance in the record stores.
 //!
 //! [`Evidence`] decides on the time and the content of the entry. The counts change with every failure, but a restart
-//! that loses the counts of a few seconds does little harm. Therefore counts are written at most every 12 s. A restart
-//! restores the state from the entry. Therefore a change of the state is written at once, even if the change does not
-//! become the published state of the record because the state of another instance is newer. `write.rs` handles the
-//! record around the entry, and `takeover.rs` handles the entries of other instances.
+//! that loses the counts of a few seconds does little harm. Therefore, except at a shutdown or an eviction, counts
+//! alone are written at most every 12 s. A restart restores the state from the entry. Therefore a change of the state
+//! is written at once, even if the change does not become the published state of the record because the state of
+//! another instance is newer. `write.rs` handles the record around the entry, and `takeover.rs` handles the entries of
+//! other instances.
 //!
 //! The file is longer than others, because the counts, the entry and the time of its next write change together.
 
@@ -46,9 +47,10 @@ pub(super) struct Evidence {
     /// The full open duration of the last opening. A snapshot has only the remaining time. Set by `moved` and
     /// `continues`.
     open_whole: Option<Duration>,
-    /// True if calls of this instance caused the last transition from closed to another state, and false if other
-    /// instances caused that transition. A later opening after a failed probe does not change the flag, because one
-    /// failed probe is too little to advise other instances. Set by `moved` and `continues`.
+    /// True if calls or an operator caused the last transition from closed to another state, and false if other
+    /// instances or their advice caused that transition. An opening that follows a failed probe does not change the
+    /// flag, because one probe of a circuit that opened on advice is too little to advise other instances. Set by
+    /// `moved` and `continues`.
     left_closed_on_own: bool,
     /// The total weight of the failures that caused the last opening of the circuit. Set by `moved` and `continues`.
     opened_by: f64,
@@ -102,8 +104,8 @@ impl Evidence {
         if snapshot.state == State::Closed { snapshot.run } else { self.opened_by }
     }
 
-    /// Compares the counts of the circuit with the last written entry, and plans a write of the entry if the counts
-    /// differ.
+    /// Compares the counts of the circuit with the last written entry, and plans a write of the entry if a restart
+    /// would need the new counts.
     ///
     /// If `is_common` is true, the record has a decision of the fleet that is not closed, and a restart restores that
     /// decision. The counts then wait until the fleet closes, because counts of all instances would make the record
@@ -216,7 +218,7 @@ impl Evidence {
         self.has_only_mark
     }
 
-    /// Plans an immediate write of the entry, because a restart would restore an older state from the record. The write
+    /// Plans an immediate write of the entry, because a restart would restore another state from the record. The write
     /// stays planned until the store has an entry that was created after the present change of the state.
     pub(super) fn owe(&mut self, now: Tick) {
         self.owed += 1;
@@ -269,7 +271,8 @@ impl Evidence {
         self.due = Some(now.saturating_add(AT_MOST_EVERY));
     }
 
-    /// Returns true if calls of this instance caused the last transition from closed to another state.
+    /// Returns true if calls or an operator caused the last transition from closed to another state, and not other
+    /// instances or their advice.
     pub(super) const fn left_closed_on_own(&self) -> bool {
         self.left_closed_on_own
     }

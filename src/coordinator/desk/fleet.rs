@@ -1,10 +1,10 @@
 //! The role of an instance in the decisions of its fleet, under `Sharing::Quorum` and `Sharing::Follow`.
 //!
 //! A fleet is the instances that share a store and a fleet name. The decision of the fleet about a circuit is a part of
-//! the record. If the fleet opens, the circuit opens in all instances. This file chooses the next command of this
-//! instance to the fleet. `adopt.rs` applies decisions to the circuit, and `turn.rs` follows the probe under a lease
-//! (the permission for one probe). `sent.rs` puts a command into a write, and `shown.rs` shows the decision to people.
-//! The guards and effects of the commands are in `record/fleet/rules.rs`.
+//! the record. If the fleet opens, the circuit opens in each instance that does not decline the opening. This file
+//! chooses the next command of this instance to the fleet. `adopt.rs` applies decisions to the circuit, and `turn.rs`
+//! follows the probe under a lease (the permission for one probe). `sent.rs` puts a command into a write, and
+//! `shown.rs` shows the decision to people. The guards and effects of the commands are in `record/fleet/rules.rs`.
 //!
 //! A *check* is the moment at which the desk compares the circuit with the record. The task makes a check after each
 //! look and after each answer of the store, and once a second. A check chooses the first of these commands that the
@@ -111,10 +111,10 @@ impl Opening {
 }
 
 impl InFleet {
-    /// Notes a transition of the circuit. `age` is the time since the transition. `is_own` is true if calls of this
-    /// instance caused the last transition from the closed state (`edge` or an earlier transition), and the desk has
-    /// not caused `edge` by taking over a stored state. `window` is the length of the time window, and `None` if the
-    /// window counts calls.
+    /// Notes a transition of the circuit. `age` is the time since the transition. `is_own` is true if calls or an
+    /// operator, and not other instances, caused the last transition from the closed state (`edge` or an earlier
+    /// transition), and if the desk has not caused `edge` by taking over a stored state. `window` is the length of the
+    /// time window, and `None` if the window counts calls.
     pub(super) fn saw(&mut self, edge: &Transition, is_own: bool, window: Option<Duration>, age: Duration, now: Tick) {
         self.turn.saw(edge);
         self.is_healthy = matches!(edge.reason, Reason::HealthProbe { .. });
@@ -439,7 +439,7 @@ const LEASE: Duration = Duration::from_secs(10);
 const REQUEST_JITTER: Duration = Duration::from_millis(250);
 /// The time for which an instance counts as busy after its last rejection of a call.
 const BUSY: Duration = Duration::from_secs(2);
-/// Two computed ends of a vote or of an opening count as equal if they differ by less than this time.
+/// The tolerance for two computed ends of the same vote or of the same opening.
 const SAME_END: Duration = Duration::from_secs(1);
 /// The largest number of doublings of the time for which a half-open fleet waits for a verdict of its probes. A circuit
 /// without a fleet has the same limit.

@@ -107,8 +107,8 @@ impl Known {
         self.stored = Stored::of(current);
     }
 
-    /// Joins the copy in an answer of the store with the known record. Returns whether the answer had a
-    /// record, a record that cannot be read, or none.
+    /// Joins the copy in an answer of the store with the known record. Returns whether the answer had a record, content
+    /// that cannot be read, or nothing.
     pub(super) fn found(&mut self, current: Option<&Versioned>, from: &'static str, now: Now) -> Found {
         // The decoded copy lacks the entries that have expired. The known record drops these entries as well. Otherwise
         // the known record would differ from the copy, and would be written back.

@@ -1,5 +1,5 @@
-//! Turns the new transitions of a circuit into audit rows and pending changes. A pending change is a change that is
-//! still to be written to the store.
+//! The look, which turns the new transitions of a circuit into audit rows and pending changes. A pending change is a
+//! change that is still to be written to the store.
 //!
 //! A transition that only applies a state from the stored record becomes neither a row nor a pending change. The record
 //! already has that state, and the instance that made the change has written the audit row.
@@ -24,7 +24,8 @@ impl Desk {
         for edge in edges {
             // A restored state is not a change by this process. `seen` finds only the restores by this desk. The test
             // of the reason also finds a restore before the desk existed. For example, the registry restores the
-            // circuit of a key that returns after an eviction.
+            // circuit of a key that returns after an eviction. `Evidence::continues` takes the evidence of a restored
+            // opening from the entry in the record.
             let restored = edge.reason == Reason::Restored;
             let taken_over = self.changes.seen(&edge) || restored;
             if changes_state(&edge) && !restored {

@@ -15,9 +15,10 @@ pub(in crate::coordinator) enum Pace {
     /// The pace while the fleet of the circuit votes or probes, or while the version of the record in the store is
     /// unknown.
     Bound,
-    /// The pace while the circuit is tripped or held by an operator, unless a condition of `Bound` holds.
+    /// The pace while the circuit is not at rest, unless a condition of `Bound` holds.
     Eventful,
-    /// The pace while the circuit is closed in this process and in the record, and no operator holds the circuit.
+    /// The pace while the circuit is at rest. The circuit is then tripped neither in this process nor in the record,
+    /// and no operator holds the circuit.
     AtRest,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! An evicted circuit keeps its desk until the store has the changes of the circuit. A new circuit of the same name
 //! waits until that desk is closed, because two desks of one name would overwrite each other's entry. The task closes a
-//! desk without its last write only if too many evicted circuits wait for their writes, or if the store refuses the
-//! write and a new circuit of the same name waits.
+//! desk without its last write only if too many evicted circuits wait for their writes, or if the store (or one part of
+//! the store) refuses the write and a new circuit of the same name waits.
 
 use super::Desk;
 use crate::circuit::Circuit;

@@ -262,8 +262,8 @@ impl Desk {
         // The hold of this act may be over. Then the act is applied with a duration of zero. The act ends the present
         // hold of the circuit immediately, because the act has superseded that hold.
         let order = Order {
-            // The log line of a restore also shows the act. A circuit that kept its newer state has no log line of a
-            // restore, so the act needs its own log line.
+            // The log line of a restore also shows a hold. A circuit that kept its newer state has no log line of a
+            // restore, so the hold needs its own log line.
             is_restored: is_restore && !self.adopted.was_outrun(),
             to: if operated.to == State::Closed { To::Closed } else { To::HalfOpen },
             hold: operated.held_for(now.store),

@@ -15,7 +15,8 @@ use crate::circuit::{Before, usual_rate};
 use crate::clock::Tick;
 use crate::outcome::{number, score_from_units};
 
-/// The number of recent calls, and the weight of their failures. Both values are halved every ten minutes.
+/// The number of recent calls, and the weight of their failures. Both values gradually lose half of their size in ten
+/// minutes.
 #[derive(Debug, Default)]
 pub(super) struct Usual {
     calls: f64,
@@ -29,9 +30,9 @@ pub(super) struct Usual {
 }
 
 impl Usual {
-    /// Adds the calls that have ended since the last look, if the circuit is closed, and forgets a part of the earlier
-    /// calls. `before` counts the calls of the circuit that have left its window and its run (the failures since the
-    /// last success).
+    /// Adds the calls that `before` has counted since the last look, if the circuit is closed, and forgets a part of
+    /// the earlier calls. `before` counts the calls of the circuit that have left its window and its run (the failures
+    /// since the last success).
     pub(super) fn look(&mut self, before: Before, is_closed: bool, now: Tick) {
         let counted =
             Before { calls: before.calls.max(self.counted.calls), units: before.units.max(self.counted.units) };

@@ -93,9 +93,9 @@ impl Desk {
     /// already, or if the record cannot be written now.
     ///
     /// Four changes are applied to the record in this order: the act of an operator, the transition, the entry of this
-    /// instance, and the command to the fleet (a vote or a lease). The transition comes after the act, because a reset
-    /// is both an act and a transition. The entry comes after the act, because the entry names the last act. The
-    /// command comes last, because it raises the sequence of the entry.
+    /// instance, and the command to the fleet (such as a vote). The transition comes after the act, because a reset is
+    /// both an act and a transition. The entry comes after the act, because the entry names the last act. The command
+    /// comes last, because it raises the sequence of the entry.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
             return self.unwritten(now.here);
@@ -191,9 +191,9 @@ impl Desk {
 
     /// Returns the hint (the notice to other instances) for a write that changes only this entry. The advice of an
     /// entry ends with the opening of the circuit. If the advice of this entry ends later than the advice of the
-    /// previous entry, the circuit has opened again. The published state of the record does not change in this write,
-    /// so only the hint makes other instances load the record. In all other cases the entry has only new counts and
-    /// needs no hint.
+    /// previous entry, the circuit has opened again, or is open without an end and renews its advice. The published
+    /// state of the record does not change in this write, so only the hint makes other instances load the record. In
+    /// all other cases the entry has only new counts and needs no hint.
     fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {
         let ends = |entry| advice(entry, now).map(|(until, _)| until);
         let before = self.known.record().instances.get(&who.id).and_then(ends);

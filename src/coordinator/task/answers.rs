@@ -173,9 +173,9 @@ impl Task {
         }
     }
 
-    /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown. During a shutdown, also
-    /// drops the unwritten marks of the desks. A mark shows that this instance stops, and the shutdown must not wait
-    /// for marks.
+    /// Marks the link as down, and wakes the callers that wait for a restore or a shutdown. A mark in an entry shows
+    /// that this instance stops. During a shutdown, each desk whose only change is the mark drops the mark, because the
+    /// shutdown must not wait for marks.
     pub(super) fn failed(&mut self, begun: Begun, error: &StoreError, now: Tick) {
         let Ledger { link, dice, .. } = &mut self.ledger;
         link.failed(begun.at, now, begun.name, error, dice);

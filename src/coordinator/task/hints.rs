@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::jobs::BATCH;
@@ -19,7 +20,7 @@ use crate::clock::{Clock, Tick};
 use crate::coordinator::Sharing;
 use crate::coordinator::desks::{DeskId, Desks};
 use crate::record::Timestamp;
-use crate::store::{Etag, Hint, WatchEvent};
+use crate::store::{Etag, Hint, Watch, WatchEvent};
 
 /// The hints that have not caused a load yet.
 #[derive(Debug)]
@@ -103,27 +104,27 @@ impl Task {
     /// Handles an event of the watch, and the events that have already arrived after it, at most [`HANDLED_AT_ONCE`] in
     /// total. `None` is the end of the watch.
     pub(super) fn hinted(&mut self, event: Option<WatchEvent>) {
-        let mut next = Some(event);
-        for _ in 0..HANDLED_AT_ONCE {
-            match next.take() {
-                Some(Some(WatchEvent::Changed { name, etag, hint })) => {
-                    if let Some(at) = self.ledger.index.get(&name) {
-                        self.hints.add(*at, etag, hint);
-                    }
+        self.handle(event);
+        for _ in 1..HANDLED_AT_ONCE {
+            let Some(Poll::Ready(event)) = self.watch.as_mut().map(Watch::next_ready) else { return };
+            self.handle(event);
+        }
+    }
+
+    fn handle(&mut self, event: Option<WatchEvent>) {
+        match event {
+            Some(WatchEvent::Changed { name, etag, hint }) => {
+                if let Some(at) = self.ledger.index.get(&name) {
+                    self.hints.add(*at, etag, hint);
                 }
-                // The watch may have lost hints for any circuit.
-                Some(Some(WatchEvent::Gap)) => self.hints.all = true,
-                Some(None) => {
-                    let (now, share) = (self.ledger.clock.now(), self.ledger.dice.share());
-                    self.watch = None;
-                    self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + share)));
-                }
-                None => return,
             }
-            next = self.watch.as_mut().and_then(|watch| match watch.next_ready() {
-                std::task::Poll::Ready(event) => Some(event),
-                std::task::Poll::Pending => None,
-            });
+            // The watch may have lost hints for any circuit.
+            Some(WatchEvent::Gap) => self.hints.all = true,
+            None => {
+                let (now, share) = (self.ledger.clock.now(), self.ledger.dice.share());
+                self.watch = None;
+                self.watch_at = Some(now.saturating_add(WATCH_AGAIN.mul_f64(0.5 + share)));
+            }
         }
     }
 

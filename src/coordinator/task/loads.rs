@@ -31,8 +31,8 @@ pub(super) struct Loads {
     /// The largest number of records in the next batch. A refused batch halves the number, and a loaded batch doubles
     /// the number.
     width: usize,
-    /// The number of single records that the store may still refuse before it counts as down. Each successful load sets
-    /// a new number.
+    /// The number of single records that the store may still refuse before another record is requested (`has_asked`).
+    /// Each successful load sets a new number.
     credit: usize,
     /// True if a record was refused while `credit` was zero, and another record was requested to see if the store still
     /// loads records. The next successful load resets the flag.

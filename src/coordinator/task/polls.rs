@@ -2,11 +2,11 @@
 //! and a watch can lose changes.
 //!
 //! Each desk has a pace, which sets the interval of its polls. `tripped` and `closed` are the two intervals of the
-//! setting `poll_every`. A circuit is at rest if it is closed in this process and in the record, and no operator holds
-//! the circuit. New counts of failures do not change the pace. A desk needs the counts of other instances only for a
-//! write, and the answer to a write brings them if the known record is old. While the watch reports every change, polls
-//! are slow, because they only find changes whose hint was lost. Without such a watch, only polls find the changes of
-//! other instances.
+//! setting `poll_every`. A circuit is at rest if it is tripped neither in this process nor in the record, and no
+//! operator holds the circuit. New counts of failures do not change the pace. A desk needs the counts of other
+//! instances only for a write, and the answer to a write brings them if the known record is old. While the watch
+//! reports every change, polls are slow, because they only find changes whose hint was lost. Without such a watch, the
+//! polls find the changes of other instances.
 //!
 //! | pace | circuits | interval with a watch | interval without a watch |
 //! |---|---|---|---|

@@ -24,8 +24,8 @@ pub(super) struct Slept {
 }
 
 impl Slept {
-    /// Returns true if the machine was suspended since the last call. Then the wall clock has gained more than [`GAIN`]
-    /// on the clock of the process.
+    /// Returns true if the wall clock has gained more than [`GAIN`] on the clock of the process since the last call.
+    /// The machine was then probably suspended.
     pub(super) fn since_last_time(&mut self, now: Tick, wall: SystemTime) -> bool {
         let Some((tick, before)) = self.last.replace((now, wall)) else { return false };
         let passed = wall.duration_since(before).unwrap_or_default();

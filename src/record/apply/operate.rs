@@ -32,8 +32,9 @@ pub struct OperatorCommand {
     /// The sequence of the previous act that the instance knew when this act was carried out. Zero if the instance knew
     /// no previous act.
     pub on: u64,
-    /// The highest number that the instance has sent to the store in a command for this circuit. The number of this act
-    /// must be higher, because an earlier command that timed out can still reach the store.
+    /// The highest number that the instance has sent to the store in a command for this circuit, since the instance
+    /// added the circuit to its registry. The number of this act must be higher, because an earlier command that timed
+    /// out can still reach the store.
     pub after: u64,
     /// The id of the instance on which the act was carried out.
     pub instance: String,

@@ -14,9 +14,10 @@ pub struct TransitionCommand {
     /// The generation of the record that the instance knew when the transition happened. Zero if the instance did not
     /// know the record.
     pub on: Generation,
-    /// The highest number that the instance has sent to the store in a command for this circuit. The new number must be
-    /// higher, because an earlier command that timed out can still reach the store. A number from the clock of the
-    /// store is not always higher, because the tiers of a tiered store have different clocks.
+    /// The highest number that the instance has sent to the store in a command for this circuit, since the instance
+    /// added the circuit to its registry. The new number must be higher, because an earlier command that timed out can
+    /// still reach the store. A number from the clock of the store is not always higher, because the tiers of a tiered
+    /// store have different clocks.
     pub after: u64,
     /// The state of the circuit after the transition.
     pub state: State,

@@ -10,8 +10,8 @@ use crate::state::Generation;
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "test-util", expect(clippy::exhaustive_structs, reason = "a command is made of all its parts"))]
 pub struct FleetCommand {
-    /// The generation of the fleet when the instance gave the command. If the fleet has a different generation by now,
-    /// the command is refused as superseded.
+    /// The generation of the fleet that the instance knew when it gave the command. If the fleet in the record has a
+    /// different generation, the command is refused as superseded.
     pub on: Generation,
     /// The highest generation or sequence that the instance has proposed for this circuit so far. The command uses
     /// higher numbers, because an earlier proposal without an answer can still reach the store, and two changes must
@@ -44,7 +44,7 @@ pub enum FleetChange {
         live: Option<u32>,
         /// The open duration of the fleet. `None` if the fleet stays open until a reset.
         open_for: Option<Duration>,
-        /// The number of openings in a row, including this opening. The open duration grows with this number.
+        /// The number of openings in a row, including this opening. The open duration can grow with this number.
         attempt: u32,
         /// The reason of the opening on this instance.
         reason: String,
@@ -58,7 +58,7 @@ pub enum FleetChange {
         window: Duration,
         /// The open duration of the fleet. `None` if the fleet stays open until a reset.
         open_for: Option<Duration>,
-        /// The number of openings in a row, including this opening. The open duration grows with this number.
+        /// The number of openings in a row, including this opening. The open duration can grow with this number.
         attempt: u32,
         /// The trip rule that the sums of the call counts meet, as a sentence.
         reason: String,
@@ -73,11 +73,12 @@ pub enum FleetChange {
     Lease {
         /// The duration of the lease, at most a minute.
         lasts: Duration,
-        /// The number of probes that must pass to close the fleet.
+        /// The fleet closes after this number of passed probes.
         probes: u32,
         /// The largest number of leases that may be pending at the same time.
         in_flight: u32,
-        /// The fleet can reopen only if more than this number of probes have failed in the round.
+        /// The number of failed probes in a round that the settings tolerate. An instance whose probe failed gets a
+        /// further lease in the round only if no more than this number of probes have failed in the round.
         tolerated: u32,
         /// The duration after which a half-open round ends, even if too few probes passed or failed for a verdict.
         quiet_after: Duration,
@@ -94,7 +95,7 @@ pub enum FleetChange {
     },
     /// The probe of the instance passed.
     Passed {
-        /// The number of probes that must pass to close the fleet.
+        /// The fleet closes after this number of passed probes.
         probes: u32,
     },
     /// The probe of the instance failed.
@@ -104,15 +105,15 @@ pub enum FleetChange {
         /// True if the instance is the only live instance of the fleet. Then its failed probes alone can reopen the
         /// fleet.
         alone: bool,
-        /// The fleet can reopen only if more than this number of probes have failed in the round.
+        /// A failed probe can reopen the fleet only if more than this number of probes have failed in the round.
         tolerated: u32,
     },
-    /// Reopens the fleet, because the probe of the instance failed and no probe of another instance passed in the next
-    /// second.
+    /// Reopens the fleet. The probe of the instance failed at least a second ago, and no probe of another instance has
+    /// passed in the round.
     Unopposed {
         /// The open duration of the reopened fleet.
         open_for: Option<Duration>,
-        /// The fleet can reopen only if more than this number of probes have failed in the round.
+        /// A failed probe can reopen the fleet only if more than this number of probes have failed in the round.
         tolerated: u32,
     },
     /// The probe of the instance ended after its lease had expired, or after the instance had given the lease back as
@@ -120,7 +121,7 @@ pub enum FleetChange {
     Late {
         /// True if the probe passed.
         passed: bool,
-        /// The number of probes that must pass to close the fleet.
+        /// The fleet closes after this number of passed probes.
         probes: u32,
         /// The largest number of leases that may be pending at the same time.
         in_flight: u32,
@@ -129,7 +130,7 @@ pub enum FleetChange {
         /// True if the instance is the only live instance of the fleet. Then its failed probes alone can reopen the
         /// fleet.
         alone: bool,
-        /// The fleet can reopen only if more than this number of probes have failed in the round.
+        /// A failed probe can reopen the fleet only if more than this number of probes have failed in the round.
         tolerated: u32,
     },
     /// Gives the lease back, because the probe takes too long. Other instances may now probe, but the result of this

@@ -78,8 +78,8 @@ impl Decision {
 /// Writes the reset of an operator as a decision of the fleet, with the same generation as the published state of the
 /// record.
 ///
-/// Writes nothing if the circuit is in no fleet: the record has no vote, no lease and no decision, and `in_fleet` is
-/// false.
+/// Writes nothing if the circuit is in no fleet. This is so if the record has no vote, no lease and no decision, and
+/// `in_fleet` is false.
 pub(in crate::record) fn reset(record: &mut CircuitRecord, to: State, in_fleet: bool, now: Timestamp) {
     let is_of_fleet = in_fleet
         || record.fleet.is_some()

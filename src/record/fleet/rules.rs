@@ -139,7 +139,7 @@ impl Judge<'_> {
                 // Only entries written after the last decision count, because the last decision has already used older
                 // counts.
                 let is_fresh = |entry: &&InstanceEntry| {
-                    let is_later = entry.updated_at > self.fleet.since;
+                    let is_later = self.fleet.is_before(entry.updated_at, self.now);
                     self.now.since(entry.updated_at) < window && is_later && entry.score > 0.0
                 };
                 let failing = self.record.instances.values().filter(is_fresh).count();
@@ -328,8 +328,8 @@ impl Judge<'_> {
     }
 
     /// Returns true if the round has room for a lease of the instance. An instance whose probe failed leaves the next
-    /// probe to the other instances. If the settings tolerate the number of failed probes, the instance may probe again
-    /// after a second.
+    /// probe to the other instances. If the settings tolerate the number of failed probes in the round, the instance
+    /// may probe again after a second.
     fn has_room(&self, probes: u32, in_flight: u32, tolerated: u32) -> bool {
         let pending = self.pending();
         let may_try_again = |at: Timestamp| self.failures() <= tolerated && self.now.since(at) >= CONFIRMATION_DELAY;

@@ -103,7 +103,7 @@ impl<'s, 'a> Trial<'s, 'a> {
         self.run("compare_and_set", || store.compare_and_set(&write)).await
     }
 
-    /// Writes the first value of a name, and returns the etag of the value.
+    /// Writes a value to a name that has no value, and returns the etag of the value.
     pub(super) async fn create(&self, store: &AnyStore, name: &str, bytes: &[u8]) -> Result<Etag, Failure> {
         let written = self.write(store, name, None, bytes).await?;
         self.applied(&format!("writing to `{name}`, expecting None"), written)

@@ -3,7 +3,8 @@
 //! A timeout ends a wait, but cannot end a system call. On tokio's blocking pool, each operation that was given up (its
 //! future was dropped) would occupy a thread of the application. The end of the runtime would wait for all these
 //! threads. Therefore a store has a thread of its own and one operation at a time. The disk counts as hanging if the
-//! work of an operation that was given up runs for too long. Further operations then fail at once.
+//! work of an operation runs for too long. The limit is shorter if the operation was given up. Further operations then
+//! fail at once.
 //!
 //! The thread begins with the first operation. The thread ends when the last clone of the store was dropped and the
 //! work under way has ended. Neither the end of the program nor the end of a runtime waits for work on the disk.

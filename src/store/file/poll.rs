@@ -105,8 +105,8 @@ fn report(before: &Seen, after: &Seen, sender: &WatchSender) {
 fn scan(folder: &Folder, before: &Seen) -> io::Result<Seen> {
     let entry = |(stem, metadata): (String, Metadata)| {
         let marks = Marks { length: metadata.len(), modified: metadata.modified().ok(), file: Identity::of(&metadata) };
-        // A file whose circuit could not be determined is read again only after a change. Other programs can put many
-        // such files into the folder.
+        // A file whose circuit could not be determined is read again only after a change, because other programs can
+        // put many such files into the folder.
         let known = before.get(&stem).and_then(|(old, name)| (name.is_some() || *old == marks).then(|| name.clone()));
         let name = known.unwrap_or_else(|| folder.name(&stem));
         (stem, (marks, name))

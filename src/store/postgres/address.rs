@@ -14,14 +14,15 @@ pub(super) fn is_escaped(url: &str) -> bool {
     let (path, query) = rest[authority..].split_once('?').unwrap_or((&rest[authority..], ""));
     // The value of a parameter may have an `@`, as in `user=ana@company`.
     let is_pair = |pair: &str| !pair.contains('@') || pair.split_once('=').is_some_and(|(key, _)| !key.contains('@'));
-    // The address of a database never has a fragment, so a `#` is an unescaped character of a password.
+    // A fragment has no meaning in the address of a database, so a `#` is taken for an unescaped character of a
+    // password.
     !rest.contains('#') && !path.contains('@') && query.split('&').all(is_pair)
 }
 
 /// Splits an address into the address without `options[search_path]`, and the value of this parameter.
 ///
-/// The store sets the search path in each transaction. A pooler refuses or ignores such a parameter at the start of a
-/// connection. If the parameter were ignored, the store would use the tables of another schema.
+/// The store sets the search path in each transaction, because a pooler refuses or ignores such a parameter at the
+/// start of a connection. If the parameter were ignored, the store would use the tables of another schema.
 pub(super) fn without_search_path(url: &str) -> (String, Option<String>) {
     let Some((place, query)) = url.split_once('?') else { return (url.to_owned(), None) };
     let mut search_path = None;

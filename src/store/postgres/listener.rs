@@ -137,7 +137,7 @@ async fn is_listening(listener: &mut PgListener, limit: Duration) -> bool {
 /// The name of the parameter by which a listener detects a pooler. PostgreSQL accepts unknown parameters if their names
 /// have a dot.
 const MARK: &str = "circuit_breaker.listener";
-/// The longest pause before another attempt to listen. A new listener makes the registry load its records at once.
-/// Therefore an operator's act reaches this instance within two seconds after the server answers again.
+/// The longest pause before another attempt to listen. A new listener ends the backoff of the registry (the pause after
+/// a failure). Therefore an operator's act reaches this instance within two seconds after the server answers again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 const SILENCE: Duration = Duration::from_secs(15);

@@ -26,7 +26,7 @@ pub(super) use several::joined;
 #[derive(Clone)]
 pub(super) struct Source {
     /// The client of the server. With sentinels or a cluster, the client has the address of the first host. Its other
-    /// settings, such as user and password, belong to all servers.
+    /// settings, such as user and password, belong to the master or to all nodes of the cluster.
     client: Client,
     place: Place,
     ca: Option<Pem>,

@@ -21,8 +21,8 @@ const APPENDED_AT_ONCE: usize = 256;
 const READ_AT_ONCE: usize = 512;
 const TRIMMED_AT_MOST: usize = 8;
 /// The largest number of pages that a query reads, which is enough for the whole stream. Redis keeps a stream in blocks
-/// of at most 100 rows (the default), and removes only whole blocks. Therefore the stream can have more rows than
-/// `ROWS_KEPT`, but not twice as many.
+/// of at most 100 rows (the default), and `MAXLEN ~` removes only whole blocks. Therefore the stream can have more rows
+/// than `ROWS_KEPT`, but not twice as many.
 const MAX_PAGES: usize = 2 * ROWS_KEPT / READ_AT_ONCE;
 
 /// Appends the rows that the stream does not have yet, in order. `has_appended` is true after the first success. If the

@@ -5,9 +5,9 @@
 //! of all slots. `cluster/nodes.rs` learns the nodes.
 //!
 //! If a node fails, only operations on the keys of its slots fail. While another node answers, the store reports such a
-//! failure as a refusal of these keys. Callers split refused batches and continue with other keys. A write without an
-//! answer may have been made, so its failure stays a timeout. This timeout is marked as the failure of one part of the
-//! store. If no node answers, or if all nodes say that the cluster is down, the store is unavailable.
+//! failure as a refusal of these keys, because callers split refused batches and continue with other keys. A write
+//! without an answer may have been made, so its failure stays a timeout. This timeout is marked as the failure of one
+//! part of the store. If no node answers, or if all nodes say that the cluster is down, the store is unavailable.
 //!
 //! If a slot is moved while all keys are listed, the keys of this slot may be missing in the list.
 

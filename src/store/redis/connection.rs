@@ -13,9 +13,9 @@
 //!
 //! A connection that replaces a useless connection may lead to another server. The connection of the watch may still
 //! lead to the old server. Therefore the watch is notified of the replacement and subscribes again. If the old
-//! connection refused writes, the watch is notified only after the new connection has accepted a write. Otherwise
-//! each new connection to a demoted master, which answers reads and refuses writes, would make the watch subscribe
-//! again.
+//! connection refused writes, the watch is notified only after the new connection has answered a write without such a
+//! refusal. Otherwise each new connection to a demoted master, which answers reads and refuses writes, would make the
+//! watch subscribe again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -276,8 +276,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Returns the settings of a connection without time limits. Each operation and each attempt to connect has a limit of
-/// its own.
+/// Returns the settings of a connection without time limits, because each operation and each attempt to connect has a
+/// limit of its own.
 fn settings() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }

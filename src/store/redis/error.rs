@@ -119,7 +119,7 @@ impl NoAnswer {
         self.cause.as_ref().is_some_and(says)
     }
 
-    /// Returns true if the server would also refuse a retry of the operation.
+    /// Returns true if a retry of the operation would be refused too.
     pub(super) fn is_refusal(&self) -> bool {
         self.kind == StoreErrorKind::Refused
     }

@@ -40,6 +40,7 @@ impl Keys {
     }
 
     /// Returns the pattern that matches the keys of all records, with the wildcard `*` in place of the circuit name.
+    /// The pattern contains no circuit name, so a name is never interpreted as a pattern.
     pub(super) fn pattern(&self) -> String {
         self.record("*")
     }
@@ -66,7 +67,7 @@ impl Keys {
     }
 
     /// Returns a description of the store for errors and logs. The description is the address of the server, with the
-    /// database and the prefix if they differ from the defaults.
+    /// database and the prefix if they differ from the defaults. They distinguish the stores on one server.
     pub(super) fn described(&self, address: &str) -> String {
         match (self.database, &*self.prefix) {
             (0, "") => address.to_owned(),

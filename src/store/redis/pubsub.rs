@@ -146,7 +146,7 @@ async fn follow(
         }
         // The heartbeat detects a connection that died without an error.
         let answer = connection.send_packed_command(&heartbeat).await.map_err(failed)?;
-        // A node that answers with `CLUSTERDOWN` is cut off from its cluster, and receives no messages.
+        // A node that was cut off from its cluster answers with `CLUSTERDOWN`, and receives no messages.
         if let Value::ServerError(error) = answer
             && error.code() == "CLUSTERDOWN"
         {
@@ -189,8 +189,9 @@ fn read(payload: &[u8]) -> Option<(&str, Option<Etag>, Hint)> {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// The longest pause between two attempts to subscribe. A new subscription makes the coordinator load all records
-/// immediately. Therefore an operator's act reaches this instance within two seconds after the server answers again.
+/// The longest pause between two attempts to subscribe. A new subscription ends the backoff of the registry (the pause
+/// after a failure). Therefore an operator's act reaches this instance within two seconds after the server answers
+/// again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// The limit for the header of a message, in bytes. A header has at most three digits of length, a blank and forty
 /// digits of the etag. The other bytes are a reserve.

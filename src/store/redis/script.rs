@@ -1,5 +1,5 @@
-//! The Lua scripts, and the commands that run them. If a script has two keys, both keys are in the same slot of a
-//! cluster.
+//! The Lua scripts, and the commands that run them. A script has at most two keys, and two keys are in the same slot of
+//! a cluster.
 //!
 //! Each command sends the whole script with `EVAL`. `EVALSHA` would need a second round trip after a restart of the
 //! server or a flush of the script cache. The server compiles each script only once. A script uses `pcall` for the
@@ -9,10 +9,9 @@
 //! describes the etags.
 //!
 //! A change is published as a hint, `LENGTH ETAG\nNAME`, where `LENGTH` is the length of the name in bytes. The word
-//! `transition` follows the name if the write contains a new state of the writer and no act of an operator. Readers
-//! ignore all other bytes after the name, so that a later version can append more. The hint does not contain the
-//! record, because any client that may publish could send a false record. A write that changes only counters is not
-//! published.
+//! `transition` follows the name if the write publishes a state of the writer and no act of an operator. Readers ignore
+//! all other bytes after the name, so that a later version can append more. The hint does not contain the record,
+//! because any client that may publish could send a false record. A write that changes only counters is not published.
 
 use std::time::Duration;
 

@@ -3,8 +3,9 @@
 //!
 //! A load reads each key with one `GETRANGE` in a pipeline, and the client computes the etags. Two alternatives are
 //! worse. A script would compute the etags on the server, whose single thread serves many instances. `MGET` would read
-//! values of any length, so a long value from another program would make a load slow. A cluster also refuses an `MGET`
-//! with keys of several slots. The table shows the CPU time of Redis 7.0 in µs for each name, in batches of 256 names:
+//! values of any length, so a long value from another program would cost a load much time and memory. A cluster also
+//! refuses an `MGET` with keys of several slots. The table shows the CPU time of Redis 7.0 in µs for each name, in
+//! batches of 256 names:
 //!
 //! | value | script | `GETRANGE` | `MGET` |
 //! |---|--:|--:|--:|

@@ -117,8 +117,8 @@ impl Lane {
         self.connect().map_err(|error| error.meaning(&self.path))
     }
 
-    /// Opens the file, and creates or checks its tables. Logs one warning if every user may write to the file or its
-    /// folder.
+    /// Opens the file, and creates or checks its tables. If every user may write to the file or its folder, logs a
+    /// warning once for the store.
     fn open(&self) -> Result<Opened, StoreError> {
         let create = self.mode == SchemaMode::Create;
         let opened = self.prepare(create).and_then(|()| {
@@ -158,7 +158,8 @@ impl Lane {
     }
 
     /// Creates the folder and an empty file, if `create` is true and the file is missing. SQLite copies the mode and
-    /// the owner of this file to the write-ahead log (`-wal`) and to the index of that log (`-shm`).
+    /// the owner of this file to its other files, such as the write-ahead log (`-wal`) and the index of that log
+    /// (`-shm`).
     fn prepare(&self, create: bool) -> Result<(), Failed> {
         if create {
             super::files::create(&self.path).map_err(|error| self.unusable(&error))?;
@@ -257,7 +258,7 @@ impl Opened {
                 self.files = now;
                 true
             }
-            // The path now leads to a link or a pipe, which cannot be the open file.
+            // The path now leads to a link or a pipe, which cannot be the open file, or the path cannot be examined.
             Err(_) => false,
         }
     }

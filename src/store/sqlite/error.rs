@@ -59,8 +59,8 @@ fn code(error: &dyn DatabaseError) -> u32 {
     error.code().and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-/// Returns the kind of error for a result code, and the words that describe the problem to people. Only the low byte of
-/// the code determines the error. The other bytes add detail.
+/// Returns the kind of error for a result code, and the words that describe the problem to people. The low byte of the
+/// code is the error, and the other bytes only add detail.
 fn primary(code: u32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
         // SQLite must create or repair the log (`-wal`) or its index (`-shm`) before it can read, but this user may not

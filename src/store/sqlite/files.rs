@@ -30,8 +30,8 @@ impl Files {
         Ok(Self { database: regular(path)?, log: regular(&beside(path, LOG))?, index: regular(&beside(path, INDEX))? })
     }
 
-    /// Returns true if `self` are other files than `open`, the files of an open connection. A log that SQLite has
-    /// created since the connection was opened makes no difference.
+    /// Returns true if the files in `open`, on which a connection was opened, were replaced or deleted. `self` has the
+    /// present files. A log that SQLite has created since the connection was opened makes no difference.
     pub(super) fn is_of_another(&self, open: &Self) -> bool {
         !self.has_database_of(open) || open.log.is_some() && self.log != open.log
     }
@@ -41,12 +41,13 @@ impl Files {
         self.database == other.database
     }
 
-    /// Renames the log and the index of the old database, after a new database has replaced the old database. Otherwise
+    /// Renames the log and the index of the old database, after the old database was replaced or deleted. Otherwise
     /// SQLite would read the changes in the old log into the new database. `self` has the old files, and `now` has the
     /// present files.
     ///
-    /// The log is kept under another name, because it can hold the last changes of the old database. A log that another
-    /// process has created for the new database has another identity, and keeps its name.
+    /// The log is kept under another name, because it can hold the last changes of the old database. Another process
+    /// may have renamed the old log already, and created a log for the new database. This log has another identity, and
+    /// keeps its name.
     pub(super) fn set_aside(&self, path: &Path, now: &Self) {
         if now.has_database_of(self) {
             return;

@@ -67,8 +67,8 @@ async fn poll(lane: &Arc<Lane>, seen: &Arc<Mutex<Seen>>, sender: &WatchSender) {
         let looked = answer_within(STORE_TIMEOUT, look(lane, seen)).await;
         let is_lost = looked.is_err();
         match looked {
-            // An earlier query was given up, but may have stored the new counter and the new etags in `seen`. The
-            // present query then misses these changes, so a gap is reported.
+            // The previous query has failed or was given up, but may have stored the new counter and the new etags in
+            // `seen`. The present query then misses these changes, so a gap is reported.
             Ok(_) if was_lost => sender.gap(),
             Ok(Change::Nothing) => {}
             Ok(Change::Records(records)) => records.into_iter().for_each(|(name, etag)| sender.changed(&name, etag)),

@@ -219,7 +219,8 @@ impl Note {
 
 /// Returns a hash of the content that must survive a loss of the fast tier. This content is the published state, the
 /// last act, and the state of each instance. Returns `None` for a record that has no transition, no act and no
-/// instance. Also returns `None` for the members of a fleet, whose record is only in the fast tier.
+/// instance, because all copies of such a record are equally new. Also returns `None` for the members of a fleet, whose
+/// record is only in the fast tier.
 fn settled(record: &CircuitRecord) -> Option<u64> {
     if is_reserved(&record.service) {
         return None;

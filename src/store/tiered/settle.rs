@@ -151,7 +151,7 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
 
     /// Writes the joined record to the fast tier if the fast tier lacks changes of this record. Returns the etag of the
     /// version that the fast tier then has. Returns `None` if the write has failed, was refused, or was in conflict
-    /// with another write. The next load then compares the tiers again.
+    /// with another write. A later load then compares the tiers again. The tier logs a failure of the write.
     async fn complete_fast(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp) -> Option<Etag> {
         if *joined == copy.record || !joined.is_writable() {
             return Some(copy.kept.etag.clone());

@@ -119,8 +119,8 @@ impl<S: Store> Drop for Running<'_, S> {
     }
 }
 
-/// The operations that send no record. If the tier refuses one of these operations, no single record is the cause, so
-/// the tier gets a pause.
+/// The operations whose refusal concerns all records. These operations send no record that could be the cause, so the
+/// tier gets a pause after such a refusal.
 const CONCERN_ALL: [&str; 3] = ["load", "list", "watch"];
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

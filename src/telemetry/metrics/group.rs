@@ -1,5 +1,5 @@
 //! The observer for the metrics of a group. The metrics are the suppressed openings of each circuit, and the share of
-//! the group's circuits that have left the closed state.
+//! the group's circuits that have left the closed state by themselves.
 //!
 //! Only circuits in a group have this observer, so that other circuits have no such series and need no memory for the
 //! observer. All circuits of a group set the same gauge of the share. After an observer has set the gauge, it reads the

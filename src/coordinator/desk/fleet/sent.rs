@@ -86,7 +86,7 @@ impl Desk {
         let window = self.circuit.config().window.length().unwrap_or_default().max(MERGED_AT_LEAST);
         let fresh = record.instances.values().filter(|entry| now.store.since(entry.updated_at) < window);
         let (mut entries, mut calls, mut score, mut slow) = (0_u64, 0_u64, 0.0, 0_u64);
-        for entry in fresh.filter(|entry| entry.updated_at > fleet.since) {
+        for entry in fresh.filter(|entry| fleet.is_before(entry.updated_at, now.store)) {
             entries += 1;
             calls = calls.saturating_add(entry.calls);
             score += entry.score;

@@ -1,9 +1,9 @@
 //! The decision of the fleet in the status and the metrics of the circuit.
 //!
-//! This module counts the probes without a lease, because such a probe shows that the store did not answer. A lease
-//! allows one probe, and an instance gets its next lease only after a further check. Therefore of the probes that end
-//! between two checks at most one had a lease. A circuit in shadow is left out, because such a circuit never needs a
-//! lease.
+//! This module counts the probes without a lease, because only the desk knows both the probes and the leases. A probe
+//! without a lease shows that the store did not answer. A lease allows one probe, and an instance gets its next lease
+//! only after a further check. Therefore of the probes that end between two checks at most one had a lease. A circuit
+//! in shadow is left out, because such a circuit never needs a lease.
 
 use super::turn::Outcome;
 use super::{Desk, Who};

@@ -55,14 +55,14 @@ pub(super) enum Turn {
     Ended {
         round: Generation,
         outcome: Outcome,
-        /// True if a call used the grant (the right to make the probe) within a second.
+        /// True if a call used the grant (the right to make the probe) within a second. Always true after `Passive`.
         was_soon: bool,
     },
 }
 
 impl Turn {
-    /// Notes a transition of the circuit. If the transition ends the half-open era of the probe, the turn ends with a
-    /// result.
+    /// Notes a transition of the circuit. If the transition ends the half-open era of the probe, the turn becomes
+    /// `Ended`.
     pub(super) fn saw(&mut self, edge: &Transition) {
         let Self::Probe { round, era, granted, used, .. } = *self else { return };
         if edge.era <= era {
@@ -104,7 +104,7 @@ impl Turn {
         matches!(self, Self::None)
     }
 
-    /// Returns true if a call made the probe within a second after the grant, and the probe passed.
+    /// Returns true if a call used the grant within a second, and the probe passed.
     pub(super) const fn has_passed_soon(&self) -> bool {
         matches!(self, Self::Ended { was_soon: true, outcome: Outcome::Passed, .. })
     }
@@ -139,8 +139,8 @@ impl Desk {
                     }
                     return;
                 } else if let Some(used) = used.filter(|used| self.is_overdue(*used, now.here)) {
-                    // The overdue probe has lost its slot, but can still have a result. After twice the deadline the
-                    // probe was probably cancelled, and the turn ends without a result.
+                    // The overdue probe has lost its slot, but can still have a result. After twice the deadline no
+                    // result is expected, because the probe was perhaps cancelled. The turn then ends without a result.
                     let deadline = self.circuit.config().probes.deadline;
                     if now.here.saturating_since(used) >= deadline.saturating_mul(2) {
                         self.end_turn();

@@ -164,8 +164,8 @@ impl Nodes {
         Ok(map)
     }
 
-    /// Loads the ranges of slots from a node. Also queries whether a key exists. A node that regards the cluster as
-    /// down still answers `CLUSTER SLOTS`, but answers `EXISTS` with an error.
+    /// Loads the ranges of slots from a node. Also queries whether a key exists, because a node that regards the
+    /// cluster as down still answers `CLUSTER SLOTS`, but answers `EXISTS` with an error.
     async fn ranges(&self, node: &Node) -> Result<Vec<(u16, u16, Place)>, NoAnswer> {
         let mut questions = redis::pipe();
         questions.cmd("CLUSTER").arg("SLOTS").cmd("EXISTS").arg(self.source.keys().audit());

@@ -209,6 +209,18 @@ fn merged_evidence_needs_fresh_failures_on_enough_instances() {
 }
 
 #[test]
+fn merged_evidence_opens_a_fleet_that_was_closed_in_the_future() {
+    // The clock of the store was set back by two hours after the closing.
+    let later = NOW.saturating_add(secs(7_200)).as_millis();
+    let fleet = json!({"state": "closed", "generation": later, "since": later});
+    let mut stored = Stored::of(&json!({"state": "closed", "generation": later, "fleet": fleet}));
+    fails(&mut stored, "a", 1.0);
+    fails(&mut stored, "b", 1.0);
+    assert_eq!(stored.give("a", merged(2)), Effect::Applied);
+    assert_eq!((stored.state(), stored.fleet().since), (State::Open, NOW));
+}
+
+#[test]
 fn merged_evidence_without_instances_opens_nothing() {
     assert_eq!(Stored::new().give("a", merged(0)), Effect::Superseded);
 }
