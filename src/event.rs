@@ -264,8 +264,8 @@ pub enum Event<'a> {
         group: &'a str,
         /// The reason that the suppressed opening would have had.
         reason: &'a Reason,
-        /// The number of suppressed openings since the last event of this kind. Each failure that meets a rule is one
-        /// suppressed opening.
+        /// The number of suppressed openings since the last event of this kind. Each failure that would have opened the
+        /// circuit is one suppressed opening.
         number: u64,
         /// The number of suppressed openings since the circuit was created.
         total: u64,

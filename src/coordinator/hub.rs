@@ -163,7 +163,7 @@ impl Hub {
         let findings = self.findings.lock();
         let rung = inbox.rung.iter().filter(|(desk, _)| !findings.unwritten.contains_key(desk));
         // A desk can be in the inbox although its circuit has made no transition. While no task runs, the ledger is in
-        // the hub and shows which desks have transitions. The other desks are left out.
+        // the hub, so that such desks can be recognised and are left out.
         let rung = rung.filter(|(desk, _)| ledger.as_ref().is_none_or(|ledger| ledger.has_news(desk)));
         let without_desk =
             inbox.introduced.values().chain(&findings.introduced).filter(|circuit| circuit.has_history());

@@ -78,7 +78,7 @@ pub(super) struct Task {
     to_load: Loads,
     /// The desks that have something to write.
     to_write: ToWrite,
-    /// The number of operations under way for orders of operators.
+    /// The number of store operations under way in the lane of orders, which serve the orders of operators.
     orders_under_way: usize,
     /// The search of the store for keyed circuits that are not closed.
     #[cfg(feature = "keyed")]

@@ -143,8 +143,8 @@ impl Registry {
 }
 
 impl FleetStatus {
-    /// Returns the status in a record. `now` is the time of the store at which the durations in the status are
-    /// measured.
+    /// Returns the status in a record. `now` is the present time by the clock of the store. The durations in the
+    /// status begin or end at `now`.
     pub(super) fn of(record: &CircuitRecord, now: Timestamp) -> Self {
         let fleet = record.decision(false);
         let has_decided = fleet.generation != Generation::new(0);

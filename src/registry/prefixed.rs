@@ -42,7 +42,7 @@ pub(crate) trait Prefixed: fmt::Debug + Send + Sync {
 pub(crate) enum BroughtBack {
     /// The circuit was created and added to the registry.
     New(Circuit),
-    /// The name already has a circuit, or the circuit of no key can have the name.
+    /// A circuit with this name exists already, or no key leads to this name.
     Present,
     /// There is no room for the circuit, or its settings were refused.
     LeftOut,

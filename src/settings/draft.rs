@@ -197,8 +197,8 @@ fn checked(
     Ok((settings, config))
 }
 
-/// The groups of circuits with `at_most_open`, by the path of the table that has the key. All circuits that get the key
-/// from one table are one group. The share in the table limits these circuits together.
+/// The groups that the setting `at_most_open` makes, by the path of the table with the setting. All circuits that get
+/// `at_most_open` from the same table are one group. The value limits the share of the group that is open.
 #[derive(Debug, Default)]
 pub(super) struct Groups(BTreeMap<String, Group>);
 

@@ -44,8 +44,8 @@ impl Desk {
         matches!(std::mem::replace(&mut self.registration, evicted), Registration::Registered)
     }
 
-    /// Drops `circuit` if it waits for the end of this desk. The registry has evicted `circuit` too. The transitions
-    /// and counts of `circuit` are not written, because `circuit` never had a desk.
+    /// Drops `circuit` if it waits for the end of this desk, because the registry has evicted `circuit`. The
+    /// transitions and counts of `circuit` are not written, because `circuit` never had a desk.
     pub(in crate::coordinator) fn forget_next(&mut self, circuit: &Circuit) {
         if let Registration::Evicted { next } = &mut self.registration {
             next.take_if(|(next, _)| next.is(circuit));

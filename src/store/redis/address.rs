@@ -247,7 +247,7 @@ fn parsed(url: &str) -> Result<ConnectionInfo, StoreError> {
         Ok(info) if info.addr().is_supported() => Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))),
         Ok(_) => Err(unsupported()),
         Err(error) if error.kind() == ErrorKind::InvalidClientConfig && wants_tls && !tls() => Err(unsupported()),
-        // Only the kind of the crate's error is used, because its details may contain a part of the address.
+        // The text of the error is not shown, because the text may contain a part of the address.
         Err(_) => Err(malformed()),
     }
 }

@@ -125,7 +125,8 @@ impl Note {
     }
 
     /// Returns true if the load that began at `began` must also read the durable tier. The first loads of a process
-    /// need the changes of both tiers, because the process restores its circuits from these loads.
+    /// read both tiers, because the process restores its circuits from these loads, and either tier can have the newest
+    /// change.
     pub(super) fn is_uncompared(&self, record: &CircuitRecord, began: Tick) -> bool {
         !self.was_compared_before(began) && settled(record).is_some()
     }
