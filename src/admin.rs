@@ -34,7 +34,7 @@
 //!
 //! If the registry uses `Sharing::Quorum` or `Sharing::Follow`, the JSON of a circuit has the decision of the fleet in
 //! the field `fleet`, with `state`, `votes`, `needed`, `live`, `leases` and `passed`
-//! ([`FleetBrief`](crate::state::FleetBrief)). For other circuits the field is `null`.
+//! ([`FleetBrief`](crate::state::FleetBrief)). For a circuit of any other registry the field is `null`.
 //!
 //! Every order also accepts `seen` and `id` ([`Order`](crate::operation::Order)). `seen` is the value of `latest` in
 //! the status that the operator saw. An order with `seen` is refused if the circuit has changed since that status. An
@@ -119,8 +119,8 @@ pub struct AdminRouter {
 type Shutdown = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl AdminRouter {
-    /// Sets the closure that checks every request to the API. The closure returns the user of the request, who may then
-    /// read and act, or refuses the request with [`Denied`].
+    /// Sets the closure that checks every request to the API. The closure refuses the request with [`Denied`], or
+    /// returns the user of the request. This user may then read and act.
     ///
     /// The closure receives the method, the URI, the headers and the extensions of the request. The closure may check a
     /// cookie, the name of a certificate, or a result that an asynchronous middleware of the application has put into
@@ -156,8 +156,8 @@ impl AdminRouter {
         self
     }
 
-    /// Permits every client to read, and lets no client act. Reasons and the names of users and services are
-    /// then public.
+    /// Permits every client to read, and lets no client act. The reasons of transitions and orders, and the names of
+    /// users and services, are then public.
     ///
     /// Another site can point its own host name to this server (DNS rebinding). A page of that site can then read the
     /// data through any browser that can reach this server. [`hosts`](Self::hosts) prevents that.

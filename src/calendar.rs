@@ -13,7 +13,8 @@ pub(crate) fn utc(seconds: u64) -> String {
 /// Returns the year, month and day in the Gregorian calendar for a number of days since 1970-01-01. The years of the
 /// algorithm begin in March, so that a leap day is the last day of a year (Hinnant, `civil_from_days`).
 pub(crate) const fn civil(days: u64) -> (u64, u64, u64) {
-    // The sum cannot overflow, because the number of days in all seconds of a `u64` is less than 2^48.
+    // The sum cannot overflow, because no caller has a time of more than `u64::MAX` seconds, which are fewer than 2^48
+    // days.
     let days = days + TO_1970;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;

@@ -1,4 +1,5 @@
-//! Calls and waits for users without tower: methods of [`Circuit`] and [`Permit`](crate::Permit), and their types.
+//! The methods of [`Circuit`] and [`Permit`](crate::Permit) for calls and waits in applications that do not use tower,
+//! and the types of these methods.
 //!
 //! [`Circuit::call`] makes a call, and its documentation has a table of the other call methods. [`Circuit::acquire`]
 //! waits for a permit, and [`Circuit::changed`] waits for a change of the circuit.

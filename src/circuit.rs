@@ -82,10 +82,10 @@
 //! A circuit is closed *on trust* if the circuit has closed although some or all of its probes ended without a verdict.
 //! A probe has no verdict if the caller gives up early or drops the permit, or if the classifier ignores the result.
 //! The first success ends the trust. A change of the mode or a restart also ends the trust, because each of these
-//! begins a new era. Time in the closed state reduces the number of openings in a row, but if the circuit opens before
-//! the first success, the time on trust does not. An outcome without weight, such as the outcome of a call that is
-//! cancelled early, changes nothing. Therefore impatient callers do not open the circuit of a healthy service. Other
-//! instances do not know of the trust.
+//! begins a new era. Time in the closed state reduces the number of openings in a row. The time on trust does not
+//! reduce this number if the circuit opens before the first success. An outcome without weight, such as the outcome of
+//! a call that is cancelled early, changes nothing. Therefore impatient callers do not open the circuit of a healthy
+//! service. Other instances do not know of the trust.
 //!
 //! A closed circuit *ramps* while it admits only a growing share of the calls. A ramp begins when probes have closed
 //! the circuit, if a [ramp](crate::config::ConfigBuilder::ramp) is set. When a fleet has closed the circuit, a ramp

@@ -99,8 +99,9 @@ impl Rules {
     }
 
     /// Returns the limit for the share of failed calls, or the default limit if the rule is off. While another instance
-    /// advises to open the circuit, a statistical test decides if the failures of this instance can be chance. The
-    /// usual error rate in that test is at most half of the limit, so the test needs a limit even if the rule is off.
+    /// advises to open the circuit, a statistical test decides if the failures of this instance can be chance. In that
+    /// test, a usual error rate of the circuit above half of the limit counts as half of the limit. Therefore the test
+    /// needs a limit even if the rule is off.
     pub(crate) fn rate_limit(&self) -> f64 {
         self.failure_rate.unwrap_or(FAILURE_RATE)
     }
@@ -197,8 +198,9 @@ impl Config {
         self.rare.as_ref()?.group.as_ref()
     }
 
-    /// Returns the same settings without a group. The settings are for a circuit that only lets the services of a keyed
-    /// layer wait for a restore. No call passes through this circuit, so it must not count as a member of the group.
+    /// Returns the same settings without a group. The settings are for the circuit at which the services of a keyed
+    /// layer wait for a restore. This circuit has no other purpose. No call passes through this circuit, so it must not
+    /// count as a member of the group.
     #[cfg(all(feature = "keyed", feature = "store"))]
     pub(crate) fn without_group(mut self) -> Self {
         if let Some(rare) = &mut self.rare {

@@ -4,9 +4,9 @@
 //! lacks. A circuit rings its *bell* after a transition, which wakes the task. All desks share one *link* to the store.
 //!
 //! The task queues no records. Before each write, the task computes the desired record of a circuit from the present
-//! state, the present counts and the last act of the circuit. Therefore no queue of records grows while the store is
-//! down, no obsolete record is sent, and the number of circuits limits the memory. Only audit rows are queued, in a
-//! bounded outbox.
+//! state, the present counts and the last act of an operator on the circuit. Therefore no queue of records grows while
+//! the store is down, no obsolete record is sent, and the number of circuits limits the memory. Only audit rows are
+//! queued, in a bounded outbox.
 //!
 //! Calls do not wait for the task. Only the first calls of a circuit can wait for its restore
 //! ([`first_call_waits`](RegistryBuilder::first_call_waits)). The task observes a transition after the circuit has made

@@ -1,5 +1,5 @@
 //! The events of a circuit, and the observers that receive the events. Metrics are calculated only from events.
-//! Therefore a metric of a fact that no event reports needs a new event here.
+//! Therefore, if no event reports a fact, a metric of this fact needs a new event here.
 //!
 //! An observer receives each event once, outside every lock. Usually the thread that caused the event calls the
 //! observer. There are two exceptions. A thread that reports sums may also report calls of other threads. A thread that
@@ -278,7 +278,7 @@ pub enum Event<'a> {
     /// This instance stays closed although the fleet has opened. Its own calls succeed, or its group allows no more
     /// open circuits. The event is reported once for each opening of the fleet.
     FleetDeclined,
-    /// The health probes of the circuit have begun, so that an observer can prepare for their results.
+    /// The health probes of the circuit have begun. This event lets an observer prepare for their results.
     HealthBegan,
     /// A health probe has ended. The task that runs the probe reports this event. A health probe is not a call, and no
     /// window counts its failure.

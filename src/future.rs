@@ -29,8 +29,9 @@ pin_project! {
     /// `D` is the [`Call`](Classifier::Call) of the classifier, and `E` is the [`Error`](Rejection::Error) of the
     /// rejection. Do not set `D` and `E`, because their defaults are always right.
     // In a spawned task with a boxed error type, the compiler checks the future for every lifetime of the trait object
-    // in the box. Classifiers accept only `'static` errors, so the compiler cannot resolve `C::Call` and `R::Error` in
-    // this check. The parameters `D` and `E` replace these two types, and the compiler need not resolve parameters.
+    // in the box, not only for `'static`. Classifiers accept only `'static` errors, so the compiler cannot resolve
+    // `C::Call` and `R::Error` for the other lifetimes. The parameters `D` and `E` replace these two types, and the
+    // compiler need not resolve parameters.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<
         F,
@@ -86,8 +87,8 @@ where
     }
 }
 
-/// An error, or a response that is not classified yet, with the flight (permit and classifier) of the call. The flight
-/// is `None` if no circuit guards the call or if the circuit rejected the call.
+/// Either an error, or a response that is not classified yet together with the flight (permit and classifier) of the
+/// call. The flight is `None` if no circuit guards the call or if the circuit rejected the call.
 #[cfg(feature = "http")]
 type Unjudged<C, Req, Res, Err, E> = Result<(Res, Option<Flight<C, Req, Res, Err>>), E>;
 

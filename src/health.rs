@@ -102,8 +102,9 @@ impl Circuit {
     ///
     /// * The service has sent a `Retry-After`, and its time is not over.
     /// * The last successful check made the circuit half-open, and failed calls opened the circuit again. In this case
-    ///   the checks do not notice the failure of the service. The open state then lasts for its full duration, unless
-    ///   three checks in a row have failed since. This exception ends when the circuit closes.
+    ///   the checks do not notice the failure of the service. The open state then lasts for its full duration. A
+    ///   success ends the open state early again after three checks in a row have failed, or after the circuit has
+    ///   closed.
     /// * The circuit has [`Recovery::Manual`](crate::config::Recovery::Manual), with which only an operator ends the
     ///   open state.
     pub fn probe_with<F, R, E>(&self, every: Duration, check: F) -> HealthProbe

@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn the_docs_name_the_defaults() {
-        // The line breaks are removed, because a sentence of the page may continue on the next line.
+        // The line breaks are removed, because the test searches the page for phrases, and a phrase may continue on the
+        // next line.
         let unwrapped = |page: &str| page.replace('\n', " ");
         let stores = unwrapped(include_str!("../docs/stores.md"));
         let Ttl { open, other } = Ttl::default();

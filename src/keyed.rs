@@ -45,8 +45,9 @@ pub trait Select<Req> {
     /// `act` gets a reference, because cloning a handle would cost more than finding the circuit.
     fn with<T>(&self, request: &Req, act: impl FnOnce(Option<&Circuit>) -> T) -> T;
 
-    /// Returns the circuit whose restore from the store `poll_ready` awaits. For circuits that depend on the request,
-    /// this is a placeholder circuit, which counts as restored when all these circuits are restored. Default: `None`.
+    /// Returns the circuit for which `poll_ready` waits until the circuit is restored from the store. For circuits that
+    /// depend on the request, this is a placeholder circuit, which counts as restored when all these circuits are
+    /// restored. Default: `None`.
     fn gate(&self) -> Option<&Circuit> {
         None
     }
@@ -112,8 +113,8 @@ impl<Req> Select<Req> for OneCircuit {
 /// calls of a forgotten key. If the key returns, its earlier calls are counted, so that a key in use is not forgotten
 /// again soon. With a `max_keys` of up to 4 096, the layer remembers at least the last 85 × `max_keys` forgotten keys.
 /// With a larger `max_keys`, the layer remembers at least the last 349 000 forgotten keys. A circuit whose key is
-/// forgotten loses its failures, and opens later. Because the layer remembers so many keys, a caller who sends very
-/// many keys can hardly cause this delay for keys in use, see [keys of
+/// forgotten loses its failures, and opens later than with these failures. Because the layer remembers so many keys, a
+/// caller who sends very many keys can hardly cause this delay for keys in use, see [keys of
 /// strangers](crate::guide::stacks#keys-of-strangers).
 ///
 /// With a store, the circuit of a forgotten key is restored when the key is used again. The first call does not wait

@@ -63,9 +63,9 @@ impl<F> CircuitBreakerLayer<DefaultClassifier, BoxedErrors, Keyed<F>> {
     /// Returns a layer with one circuit for each key of the requests, with the default classifier and boxed errors.
     ///
     /// The services of the layer are ready when the inner service is ready, because the circuit is known only when the
-    /// request arrives. If the registry has a store and sets `first_call_waits`, the services are ready only after the
-    /// circuits are restored, or after that duration. After a rejected call the inner service stays ready. It keeps its
-    /// reserved resources until the next call or until the service is dropped.
+    /// request arrives. If the registry has a store and sets the duration `first_call_waits`, the services are ready
+    /// only after the circuits are restored, or after that duration. After a rejected call the inner service stays
+    /// ready. It keeps its reserved resources until the next call or until the service is dropped.
     pub fn keyed(circuits: Keyed<F>) -> Self {
         let (classifier, rejection) = (DefaultClassifier, BoxedErrors);
         Self { circuits, classifier, rejection, when_open: WhenOpen::Reject }

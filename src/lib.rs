@@ -67,7 +67,8 @@
 //! * `metrics`, `tracing` (both default): metrics and log lines of every circuit, through the crates with these names.
 //!   The builder of a circuit can disable the metrics and log lines.
 //! * `http`: classifiers and rejections for HTTP and gRPC, and permits that last until the end of a body. `tonic`,
-//!   `reqwest`: classifiers for the errors of these two crates, and rejections as the types of these crates.
+//!   `reqwest`: classifiers for the errors of these two crates, and rejections that answer with a `tonic::Status` or a
+//!   `reqwest::Response`.
 //! * `keyed`: a circuit for each host, path, method or tenant.
 //! * `store`: the trait `Store`, `MemoryStore`, the records of circuits, and the coordinator, which synchronises
 //!   circuits with a store. `file`, `sqlite`, `postgres`, `redis`: one store each.

@@ -132,7 +132,7 @@ const MOST_CHANGES: usize = 8;
 /// The largest number of letters in a text that is compared. The value is the largest length of a valid name, which is
 /// 200, plus [`MOST_CHANGES`].
 const LONGEST: usize = 208;
-/// The number of cells that is subtracted from the allowed work for each name, even if the name is not compared.
+/// The number of cells by which each name reduces the allowed work, even if the name is not compared.
 const EACH: usize = 16;
 
 #[cfg(test)]

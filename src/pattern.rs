@@ -1,4 +1,4 @@
-//! Patterns for names of circuits, such as `host:*`, maps from names and patterns to values, and reserved names.
+//! Patterns for names of circuits (such as `host:*`), maps from names and patterns to values, and reserved names.
 //!
 //! A pattern is a prefix followed by a `*`, and matches all names that begin with the prefix. An exact name takes
 //! precedence over a pattern, and a longer pattern takes precedence over a shorter pattern. Other characters of shell
@@ -21,8 +21,8 @@ pub(crate) fn covers(entry: &str, name: &str) -> bool {
     entry == name || beginning(entry).is_some_and(|beginning| name.starts_with(beginning))
 }
 
-/// Returns the first character of a shell pattern that is not allowed in an entry, or `None` if there is no such
-/// character. Only a single `*` at the end is allowed.
+/// Returns the first `*`, `?` or `[` that is not allowed at its place in the entry, or `None` if there is no such
+/// character. These are characters of shell patterns. Only a single `*` at the end is allowed.
 ///
 /// Brackets around an IPv6 address are allowed, as in `host:[::1]:443`.
 pub(crate) fn misused(entry: &str) -> Option<char> {

@@ -230,8 +230,8 @@ impl CircuitRecord {
 
     /// Decodes stored bytes as [`decode`](Self::decode) does, but keeps the entries of instances that have not been
     /// seen for 72 hours. The numbers in the record are based on times of the store in milliseconds. No number may be
-    /// more than a year after `latest`, which is the present time of the store, or the largest timestamp to accept
-    /// every number.
+    /// more than a year after `latest`, which is the present time of the store. To accept every number, the caller
+    /// passes the largest timestamp instead.
     pub(crate) fn decode_with_expired(service: &str, bytes: &[u8], latest: Timestamp) -> Result<Self, CorruptRecord> {
         // An error of the JSON parser can repeat a field of any length. `CorruptRecord::new` cuts the text.
         let corrupt = |problem: String| CorruptRecord::new(service, &problem);

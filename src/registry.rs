@@ -319,9 +319,8 @@ impl Registry {
     /// dropped as idle are registered again, including the series of stores and of keyed circuits.
     pub fn refresh_metrics(&self) {
         telemetry::refresh();
-        // Absent circuits, whose keys no call has used for a minute, are counted before the next statement. That
-        // statement creates a further handle to each circuit, and a circuit with a further handle does not count as
-        // absent.
+        // Absent circuits, whose keys no call has used for a minute, are counted before `circuits()` creates a further
+        // handle to each circuit. A circuit with a further handle does not count as absent.
         #[cfg(feature = "keyed")]
         self.groups().iter().for_each(Group::count_absent);
         self.circuits().iter().for_each(Circuit::refresh_metrics);

@@ -59,16 +59,16 @@
 //!
 //! Several tables can contain the same key for a circuit. The most specific table wins. The circuit's own table is the
 //! most specific one, followed by the patterns from the longest to the shortest, and then by `[defaults]`. The most
-//! specific table with the key `group` names the group of the circuit. In the order from the most specific to the least
-//! specific table, the table `[groups.NAME]` of this group follows directly after the table with the key `group`. A
-//! circuit has at most one group. `group = false` means no group. Each group and each pattern is checked together with
-//! the less specific tables, even if no circuit uses it.
+//! specific table with the key `group` names the group of the circuit. In the order of the tables, the table
+//! `[groups.NAME]` of this group follows directly after the table that names the group. A circuit has at most one
+//! group. `group = false` means no group. Each group and each pattern is checked together with the less specific
+//! tables, even if no circuit uses it.
 //!
 //! With `at_most_open`, the circuits of a table become one [`Group`](crate::Group). The value is the largest share of
-//! these circuits that may be open at the same time. The circuits that get the key from the same table are in the same
-//! group. Therefore the key belongs in `[groups.NAME]` or in the table of a pattern. The name of the group is this
-//! `NAME` or the pattern. All circuits of one `Settings` and of its clones share the groups. If the settings are read
-//! again, the new `Settings` has new groups.
+//! these circuits that may be open at the same time. The circuits that get the key `at_most_open` from the same table
+//! are in the same `Group`. Therefore the key belongs in `[groups.NAME]` or in the table of a pattern. The name of the
+//! `Group` is this `NAME` or the pattern. All circuits of one `Settings` and of its clones share each `Group`. If the
+//! settings are read again, the new `Settings` has a new `Group` for each such table.
 //!
 //! Only one `*` at the end of a name makes a pattern. A `*` in any other place is refused, and so are `?` and `[`. The
 //! brackets of an IPv6 address are allowed.

@@ -132,8 +132,8 @@ where
     }
 }
 
-/// The estimate of a layer without [`operation`](LoadSheddingBuilder::operation), which is the default. No
-/// operation is heavy, so nothing is shed. The load is still reported.
+/// The default estimate, which a layer without [`operation`](LoadSheddingBuilder::operation) uses. No operation is
+/// heavy, so nothing is shed. The load is still reported.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct NoEstimate;

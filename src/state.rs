@@ -203,9 +203,9 @@ pub struct Transition {
     /// The cause of the transition, with its numbers. [`because`](Self::because) returns the cause in words.
     pub reason: Reason,
     /// The stored reason of the new state or of the fleet's decision, if this process took the state or the decision
-    /// over from a store. The reason has a time and the name of another instance, if they are known. For a half-open
-    /// state of this instance before its restart, this is the reason and the time of the opening. `None` if this
-    /// process made the transition by itself, or if the store does not contain the reason.
+    /// over from a store. The reason has a time and the name of another instance, if they are known. If this instance
+    /// was half-open before a restart and this process has restored that state, this is the reason and the time of the
+    /// opening. `None` if this process made the transition by itself, or if the store does not contain the reason.
     pub earlier: Option<Arc<EarlierReason>>,
     /// The era that began with this transition. The era is the version of the circuit's state in this process, and
     /// increases by one with each transition.
@@ -223,7 +223,7 @@ pub struct Transition {
     /// The number of openings in a row, as [`Status::attempt`](crate::Status::attempt) counts them.
     /// If this transition opens the circuit, the number includes this opening.
     pub attempt: u32,
-    /// The sums over the window of outcomes immediately before the transition.
+    /// The sums over the window of outcomes, as they were immediately before the transition.
     pub tally: Tally,
     /// The kind of the failure that caused the transition. If several failures caused the transition, this is the kind
     /// of the last failure. `None` if no failure caused the transition.
@@ -267,8 +267,8 @@ pub struct Snapshot {
     /// the circuit is in another mode.
     pub held_for: Option<Duration>,
     /// The number of openings in a row. The longer the circuit has been closed since the last opening, the lower is the
-    /// number. [`Status::attempt`](crate::Status::attempt) is not reduced before the next trip, and can be higher than
-    /// this number until then.
+    /// number. [`Status::attempt`](crate::Status::attempt) is reduced only at the next trip. Until that trip,
+    /// `Status::attempt` can be higher than this field.
     pub attempt: u32,
     /// The number of successful probes of a half-open circuit.
     pub probe_successes: u32,

@@ -176,8 +176,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// version in the store is not known.
     ///
     /// After the end of a watch, the registry polls as without a watch. The registry calls this method again 1 to 3 s
-    /// after the end of a watch, and 2.5 to 7.5 s after an error of this method. If the watch may miss a change that
-    /// happens after this method has returned, report a gap as the first event.
+    /// after the end of a watch, and 2.5 to 7.5 s after an error of this method. If the watch begins to observe changes
+    /// only after this method has returned, it can miss a change that happens in between. In this case report a gap as
+    /// the first event.
     ///
     /// # Errors
     ///

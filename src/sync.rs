@@ -34,7 +34,8 @@ mod imp {
     use super::{Acquire, Release};
 
     /// A `OnceLock` for loom models, because loom has none. The flag `is_set` shows loom the order of the writes. If
-    /// `get` finds the value, its thread also sees all writes that another thread made before its `get_or_init`.
+    /// `get` finds the value, the thread that calls `get` also sees all writes that another thread made before that
+    /// other thread called `get_or_init`.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
         is_set: AtomicBool,

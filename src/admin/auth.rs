@@ -148,8 +148,8 @@ fn closed() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).challenge(challenge)
 }
 
-/// The user of a request to a route that reads, which the middleware passes to the handler. `None` if every client may
-/// read.
+/// The user of a request to a route that reads. The middleware passes this user to the handler. `None` if every client
+/// may read.
 #[derive(Debug, Clone)]
 pub(super) struct Reader(pub(super) Option<User>);
 

@@ -33,11 +33,11 @@ pub(super) struct CircuitJson {
     next_call: &'static str,
     /// The time until the end of a ramp, when the circuit admits all calls again. `null` without a ramp.
     ramp_left_ms: Option<u64>,
-    /// The share of the calls that a closed circuit admits, from 0 to 1, with the effect of the ramp and of the
-    /// throttle.
+    /// The share of the calls that the closed circuit admits, from 0 to 1, with the effect of the ramp and of the
+    /// throttle. The share is 1 for a circuit that is not closed, is held or is bypassed.
     admitted_share: f64,
-    /// The share of the calls that the throttle of a closed circuit rejects, from 0 to 1, without the effect of the
-    /// ramp.
+    /// The share of the calls that the throttle of the closed circuit rejects, from 0 to 1, without the effect of the
+    /// ramp. The share is 0 for a circuit that is not closed, is held or is bypassed.
     throttled_share: f64,
     /// The time until the hold of an operator ends. `null` without a hold, and for a hold without an end.
     held_for_ms: Option<u64>,

@@ -137,6 +137,6 @@ pub(super) fn write(json: &mut Vec<u8>, body: &impl Serialize) {
 
 const JSON: &str = "application/json";
 
-/// The number of circuits that are written as JSON between two yields of the task. Writing so many circuits takes about
-/// 0.2 ms.
+/// The number of circuits that are written as JSON between two yields of the task. Writing this number of circuits
+/// takes about 0.2 ms.
 const AT_A_TIME: usize = 64;

@@ -2,8 +2,8 @@
 //! that a proxy changes the host.
 //!
 //! Each kind of refusal has at most one line a minute, so that a flood of one kind neither fills the log nor hides the
-//! other kinds. No line contains a token. A refused request without a token is not logged, because the page sends such
-//! requests before a person signs in.
+//! other kinds. No line contains a token. A refusal of the kind `unauthorized` is not logged if the request has no
+//! `Authorization` header, because the page sends such requests before a person signs in.
 
 use http::header;
 use http::request::Parts;

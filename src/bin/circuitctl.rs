@@ -151,8 +151,8 @@ async fn run(arguments: Arguments) -> Answer {
     }
 }
 
-/// Returns true if the command line contains `--json`. The arguments are invalid and have no parsed form, so this
-/// function searches the texts of the arguments.
+/// Returns true if the command line contains `--json`. This function is called only if the arguments are invalid.
+/// Invalid arguments have no parsed form, so this function searches their texts.
 fn asks_for_json() -> bool {
     std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }

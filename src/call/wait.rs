@@ -306,8 +306,8 @@ impl Circuit {
     }
 
     /// Returns a permit, or the time until the next deadline. The function first checks if the circuit would admit a
-    /// call, because a request for a permit that fails would count as a rejected call. A ramp or a throttle does not
-    /// reject this caller, because a rejected caller would only wait and try again.
+    /// call, because a failed request for a permit would count as a rejected call. A ramp or a throttle does not reject
+    /// this caller, because a rejected caller would only wait and try again.
     fn admit_waiting(&self) -> Result<Permit, Deferred> {
         match deferred(self.peek()) {
             Some(deferred) => Err(deferred),

@@ -69,9 +69,10 @@ impl Circuit {
     ///
     /// The circuit makes no transition if the circuit already has the state, the mode and the deadlines of the
     /// snapshot. Deadlines may differ by a quarter of a second. Without a transition, calls under way still count. The
-    /// circuit takes only the generation, and at a restore of a closed circuit also the evidence (see below). Otherwise
-    /// the circuit makes a transition, and the calls under way count only in the totals. A half-open circuit also makes
-    /// a transition if a restore adds successful probes.
+    /// circuit takes only the generation, and at a restore of a closed circuit also the evidence (see below). If the
+    /// snapshot has another state, another mode or another deadline, the circuit makes a transition, and the calls
+    /// under way count only in the totals. A half-open circuit also makes a transition if a restore adds successful
+    /// probes.
     ///
     /// The numbers of a snapshot are checked. The circuit stays open at most for the longest open duration of the
     /// configuration, or for five minutes (the limit of a `Retry-After`), whichever is longer. If the snapshot has no
@@ -160,8 +161,9 @@ impl Circuit {
         });
         let is_suppressed = suppressed_in.is_some();
         if let Some(word) = suppressed_in {
-            // Records the suppressed opening for the present era. A circuit that stays closed still takes the mode of
-            // the snapshot. If the mode has changed, this change has begun the present era.
+            // Records the suppressed opening for the present era. A circuit that stays closed without a slot still
+            // takes the mode of the snapshot. If that has changed the mode or the end of a hold, the change has begun a
+            // new era, and the era of `word` is over.
             inner.suppress(edge.as_ref().map_or(word.era(), |edge| edge.era), now, &suppressed_for);
         }
         if moved { Err(Moved) } else { Ok(Adopted { edge, is_suppressed }) }
@@ -186,9 +188,9 @@ impl Circuit {
         self.advise_beside(0.0, lasts);
     }
 
-    /// Lowers the thresholds as [`advise`](Self::advise) does. `usual` is the error rate in the last minutes. The rules
-    /// then compare new failures with this rate, or with the error rate since the start of the process, whichever is
-    /// higher.
+    /// Lowers the thresholds as [`advise`](Self::advise) does. `usual` is the error rate of this circuit in the last
+    /// minutes. The rules then compare new failures with this rate, or with the error rate since the start of the
+    /// process, whichever is higher.
     pub(crate) fn advise_beside(&self, usual: f64, lasts: Duration) {
         let inner = self.inner();
         inner.set_usual(usual);
@@ -244,9 +246,9 @@ impl Circuit {
         let inner = self.inner();
         // If the circuit is already half-open, the restored successes of probes must not be lost. Enough successes
         // close the circuit only at the end of a probe. If the circuit added the successes in the present era, the sum
-        // could be enough to close the circuit, but perhaps no further probe would end. Therefore a new era begins, in
-        // which at least one success is missing. A closed circuit can add evidence in the present era, because the
-        // evidence is judged only at the next failure.
+        // could be enough to close the circuit, but perhaps no further probe would end. Therefore a new era begins with
+        // the restored successes, but with at least one success fewer than the circuit needs to close. A closed circuit
+        // can add evidence in the present era, because the evidence is judged only at the next failure.
         let brings_successes = plan.successes > inner.probes.verdict(word.era()).successes;
         word.standing() == plan.standing
             && (word.state() != State::Open || close(inner.open_until(), plan.open_until))

@@ -7,8 +7,8 @@
 //! branch and a cell (counters with one writing thread).
 //!
 //! A thread without a cell uses counters that all threads share. `circuit/admit.rs` and `circuit/outcomes.rs` report
-//! each use of the shared counters to `note_contention`. `window/contention.rs` decides by the number of uses that the
-//! circuit should be spread.
+//! each use of the shared counters to `note_contention`. `window/contention.rs` counts the uses. If the uses are
+//! frequent, the circuit is spread.
 
 use std::sync::Arc;
 

@@ -62,9 +62,9 @@ pub(super) struct Plan {
     pub(super) tally: Tally,
     /// The number of successful probes at the start of the era. Zero without a snapshot.
     pub(super) successes: u32,
-    /// The time since the circuit left the closed state or was tripped by an operator, if that trip is earlier than
-    /// this transition. The time comes from a snapshot, or is the age of an operator's order to trip. `None` for other
-    /// transitions. If such a transition trips the circuit, the time begins now.
+    /// The time since the circuit left the closed state or was tripped by an operator, if this happened before the
+    /// present transition. The time comes from a snapshot, or is the age of an operator's order to trip. `None` for
+    /// other transitions. If one of these other transitions trips the circuit, the time begins now.
     pub(super) tripped_for: Option<Duration>,
     /// The id and the hash of the order that makes the transition. `None` without an order, or if the order has no id.
     pub(super) order: Option<(Arc<str>, OrderHash)>,

@@ -219,8 +219,8 @@ pub(super) struct Grouped {
     /// if the circuit holds no slot. If the circuit is dropped, the group gets the slot back.
     pub(super) slot: Option<OpenSlot>,
     /// The reason for which the circuit would have opened if the group had had a free slot. The status shows the
-    /// reason. The first suppressed opening of each later era replaces the reason. Another suppressed opening replaces
-    /// the reason only if the observers get a report of that opening.
+    /// reason. The first suppressed opening of each later era replaces the reason. A further suppressed opening of the
+    /// same era replaces the reason only if the observers get a report of that opening.
     pub(super) suppressed: Option<Reason>,
 }
 
@@ -248,5 +248,6 @@ impl Since {
     }
 }
 
-/// The largest number of order ids that a circuit remembers to recognise an order that is sent again.
+/// The largest number of order ids that a circuit remembers. By its id, the circuit recognises an order that is sent
+/// again.
 const ORDERS: usize = 16;

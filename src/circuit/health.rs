@@ -93,9 +93,9 @@ pub(super) struct Checks {
 pub(crate) enum Wanted {
     /// The runner should check the service. The result counts only in the era `era`.
     Check { era: u64 },
-    /// The runner should make no check before the next transition. If a duration is given, the runner must query again
-    /// after that duration. The duration is the rest of a hold, or the interval at which a closed circuit checks its
-    /// hanging calls.
+    /// The runner should not check the service now. The runner must query the circuit for its next step again after the
+    /// next transition. If a duration is given, the runner must query the circuit after that duration at the latest.
+    /// The duration is the rest of a hold, or the interval at which a closed circuit checks its hanging calls.
     Nothing(Option<Duration>),
     /// Another runner has taken over, or the circuit has left its registry. This runner must end.
     Replaced,
@@ -277,7 +277,7 @@ impl Inner {
                 (!leaves_alone && !contradicted).then(|| Self::probing(word, now, reason))
             });
         }
-        // The success may only have cleared the era, without a transition.
+        // Perhaps the success has only cleared the era, without a transition.
         // A task that was held back may call now, also if the state is as before.
         self.wakers.wake();
     }
@@ -305,9 +305,9 @@ impl Inner {
         // Relaxed, for the reason in `is_required`.
         let silence = Duration::from_nanos(health.silence.load(Relaxed));
         if word.mode().is_hold() {
-            // The gate reads the returned time only if the time of the hold is over, for the half-open era that begins
-            // then. The calls of that era must wait for a successful health probe, but for at most `silence` if no
-            // check ends.
+            // The circuit is under a hold here. The gate reads the returned time only if the time of the hold is over.
+            // A half-open era then begins. The calls of that era must wait for a successful health probe, but for at
+            // most `silence` if no check ends.
             return now.saturating_add(silence);
         }
         if health.cleared.is(word.era(), 1) {

@@ -1,7 +1,7 @@
 //! The functions of a circuit for the coordinator of its fleet. These functions store the decision of the fleet for the
-//! status, report to the observers the fleet probes and the openings that this instance declines, and apply the trip
-//! rules to the sums over the windows of several instances. The file `adopt` applies decisions of the fleet to a
-//! circuit, and the file `lease` has the leased probes.
+//! status, report to the observers the openings that this instance declines and the results of its fleet probes, and
+//! apply the trip rules to the sums over the windows of several instances. The file `adopt` applies decisions of the
+//! fleet to a circuit, and the file `lease` has the leased probes.
 
 use std::time::Duration;
 

@@ -4,9 +4,9 @@
 //! A circuit takes its slot under the cold mutex before it opens, and gives the slot back under the mutex after it has
 //! closed. There are never more open circuits than slots, with four exceptions. A circuit under the kill switch needs
 //! no slot. An operator can open a circuit without a slot. If members leave the group, the number of slots decreases,
-//! but open circuits keep their slots. If calls come back to absent circuits (whose keys no call has used for a
-//! minute), the slots of these circuits count as taken again. The slot is in the cold data, so that a circuit that is
-//! dropped gives its slot back.
+//! but open circuits keep their slots. The slots of absent circuits (whose keys no call has used for a minute) do not
+//! count as taken, but count again when calls come back to these circuits. Other circuits may have opened by then. The
+//! slot is in the cold data, so that a circuit that is dropped gives its slot back.
 //!
 //! | edge | slot |
 //! |---|---|

@@ -12,8 +12,8 @@ use crate::state::{Reason, Snapshot};
 
 impl Circuit {
     /// Returns true if this circuit has data that a new circuit would not have. These data are a state other than
-    /// closed, a mode other than the configured mode, a limit on calls, failures or slow calls in the evidence,
-    /// openings in a row that still count, and calls under way.
+    /// closed, a mode other than the configured mode, a limit on calls (a ramp or a throttle), evidence with failures
+    /// or slow calls, openings in a row that still count, and calls under way.
     ///
     /// `handles` is the number of references that every circuit has, even if no call is under way and the application
     /// keeps no handle.

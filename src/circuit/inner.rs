@@ -105,9 +105,10 @@ struct Rare {
     in_group: std::sync::OnceLock<InGroup>,
 }
 
-// Calls write fields after `config`. Therefore `config` must be at least two cache lines away from the word. Shorter
-// pointers move `config` closer to the word, so the second assertion holds only on 64-bit targets. The layout on other
-// targets is slower, but correct.
+// Calls write fields that lie after `config` in memory. Therefore `config` must be at least two cache lines away from
+// the word, so that none of these fields shares a cache line with the fields that every call reads. Shorter pointers
+// move `config` closer to the word, so the second assertion holds only on 64-bit targets. The layout on other targets
+// is slower, but correct.
 #[cfg(all(not(breaker_loom), target_pointer_width = "64"))]
 const _: () = {
     assert!(std::mem::offset_of!(Inner, timing) < 128, "a call reads more than two lines");

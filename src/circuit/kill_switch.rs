@@ -12,7 +12,7 @@ use crate::roll_call::{Call, expect, note};
 pub(crate) const KILL_SWITCH: &str = "CIRCUIT_BREAKER_DISABLED";
 
 /// Returns true if the variable of the kill switch names the new circuit. Also reports the name of the circuit to the
-/// roll call, which finds names in the variable that no circuit has.
+/// roll call, which finds the names that are in the variable although no circuit has them.
 pub(super) fn names(circuit: &str) -> bool {
     let variable = expect_names();
     note(|| Call::Created(circuit.to_owned()));

@@ -68,9 +68,10 @@ impl Circuit {
     }
 
     /// Lets the next call of the half-open era `era` be a probe. If a probe of the era ended without a verdict, the
-    /// next two calls may be probes. The reason is that a hedge (one request that is sent twice) cancels the probe of
-    /// the first request if the second request is rejected. Returns true if a slot was granted. Returns false if the
-    /// era is over, if the circuit starts no probes, or if each slot is granted already or taken by a probe.
+    /// next two calls may be probes. The second grant is for a hedge (one request that is sent twice). If its second
+    /// request were rejected, the hedge would cancel the probe of the first request, which would then have no verdict
+    /// either. Returns true if a slot was granted. Returns false if the era is over, if the circuit starts no probes,
+    /// or if each slot is granted already or taken by a probe.
     pub(crate) fn grant(&self, era: u64) -> bool {
         let inner = self.inner();
         // The word is checked, so that the answer is false for an era that is over or starts no probes. If another

@@ -16,7 +16,7 @@
 //! For each call a random number is drawn. The draw is lost if the number is not below the share. Each lost draw
 //! requires one rejection, of this call or of a later call. The criticality of the calls decides which call is rejected
 //! (`limit/levels.rs`). A query such as `would_admit` makes no draw, because the next call makes a draw of its own. The
-//! query answers that the next call may be admitted.
+//! query answers that the next call is admitted, although the limit may still reject that call.
 //!
 //! All instances of a fleet close at the same time. Therefore all instances admit the same share at the same time. An
 //! instance that closes later begins at the present share of the other instances

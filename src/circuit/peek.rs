@@ -21,7 +21,8 @@ use crate::state::{Mode, Standing, State};
 /// The answer that the next call would get from the circuit. `poll_ready` uses this answer to admit, reject or wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peek {
-    /// The call may be admitted, so the inner service can be made ready.
+    /// The call would be admitted now, unless a ramp or a throttle rejects the call. Therefore the inner service can be
+    /// made ready.
     MayPass,
     /// The call will be rejected until a transition comes or this time has passed. `None` if no time is known.
     Rejecting(Option<Duration>),
@@ -141,7 +142,7 @@ impl Circuit {
     }
 
     /// Returns the present time if a call would be rejected now, so that `poll_ready` can pass the time to `call`.
-    /// Returns zero if the call may be admitted or the circuit awaits a restore.
+    /// Returns zero if the call might be admitted or the circuit awaits a restore.
     pub(crate) fn rejects_at(&self) -> Tick {
         self.inner().rejects_at()
     }
@@ -173,7 +174,8 @@ impl Inner {
         until.map(|until| until.saturating_since(now))
     }
 
-    /// Returns the answer that the gate would give after every change that is due, without making a change.
+    /// Returns the answer that the gate would give if all changes that are due had been made. This function makes no
+    /// change.
     pub(super) fn settled(&self, word: Word, now: Tick) -> Gate {
         self.scene(word, now).settled(|mode| self.leased_until(mode))
     }
@@ -195,7 +197,7 @@ impl Inner {
         }
     }
 
-    /// Returns the present time if a call would be rejected now. Returns zero if the call may be admitted or the
+    /// Returns the present time if a call would be rejected now. Returns zero if the call might be admitted or the
     /// circuit awaits a restore.
     #[inline(never)]
     pub(super) fn rejects_at(&self) -> Tick {

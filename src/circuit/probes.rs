@@ -1,5 +1,5 @@
-//! The probes of a half-open circuit. Each probe under way has a slot, and one verdict counts the results of all
-//! probes.
+//! The probes of a half-open circuit. Each probe under way has a slot. The *verdict* of the era has the counts of all
+//! probes by their results.
 //!
 //! ```text
 //! slot      era | turn | withheld, free, or the start of a probe (`probes/slot.rs`)
@@ -12,11 +12,11 @@
 //! Each slot has a *turn*, a number that grows each time the slot is given back. A slot is taken or given back by one
 //! exchange that compares era and turn. Therefore no race between callers creates or loses a slot, even if the circuit
 //! has become half-open a second time. A late probe cannot give back a slot that another probe has taken since. The
-//! number of probes under way increases before a probe takes its slot, and decreases after the slot is given back.
-//! Therefore there is a slot for each counted probe. While the instances of a fleet lease their probes, a call that
-//! counts as a probe under way also needs a grant, which is a slot that the coordinator has freed. If the call finds no
-//! grant, the number of probes under way decreases again. The file `lease` gives the grants, and the file `verdict`
-//! decides on the effect of a verdict.
+//! number of probes under way is never larger than the number of slots. The number increases before a probe takes its
+//! slot, and decreases after the slot is given back. Therefore there is a slot for each counted probe. While the
+//! instances of a fleet lease their probes, a call that counts as a probe under way also needs a grant, which is a slot
+//! that the coordinator has freed. If the call finds no grant, the number of probes under way decreases again. The file
+//! `lease` gives the grants, and the file `verdict` decides if the counts of a verdict close or reopen the circuit.
 
 mod slot;
 

@@ -75,10 +75,10 @@ pub struct Status {
     /// The share of the calls that the throttle of the closed circuit rejects at this moment. The share is 0 without a
     /// throttle, and for a circuit that is not closed, is held or is bypassed.
     pub throttled_share: f64,
-    /// The number of openings in a row, which doubles the open duration with each opening. The number stops growing
-    /// when the open duration has reached its maximum, with the defaults at 5. The number was computed at the last
-    /// opening. At the next opening, the number first decreases by one for each whole last open duration that the
-    /// circuit has been closed.
+    /// The number of openings in a row. Each further opening in a row doubles the open duration. The number stops
+    /// growing when the open duration has reached its maximum, with the defaults at 5. The number was computed at the
+    /// last opening. At the next opening, the number first decreases by one for each time that the last open duration
+    /// fits into the time for which the circuit has been closed.
     pub attempt: u32,
     /// The sums over the window, which has the calls of this era only.
     pub tally: Tally,

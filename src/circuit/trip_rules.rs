@@ -146,8 +146,8 @@ fn lowered_rule(rules: &Rules, window: Window, seen: &Situation, chance: Option<
     Some(rule)
 }
 
-/// Returns a quarter of the threshold, rounded up. The result is at least 2, because one failure can be chance, but
-/// never more than the threshold itself.
+/// Returns a quarter of the threshold, rounded up. The result is at least 2, because one failure can be chance. But the
+/// result is never more than the threshold itself.
 fn lowered(threshold: u32) -> u32 {
     threshold.div_ceil(4).max(2).min(threshold)
 }
@@ -164,7 +164,8 @@ fn reaches(value: f64, limit: f64) -> bool {
 }
 
 /// Returns how many of the last `attempt` openings in a row still count for the next open duration. The number
-/// decreases by one for each whole `last_open` (the duration of the last opening) that the circuit has been closed.
+/// decreases by one for each time that `last_open` (the duration of the last opening) fits into `closed_for` (the time
+/// for which the circuit has been closed).
 pub(super) fn decayed(attempt: u32, last_open: Duration, closed_for: Duration) -> u32 {
     let Some(healed) = closed_for.as_nanos().checked_div(last_open.as_nanos()) else { return 0 };
     attempt.saturating_sub(u32::try_from(healed).unwrap_or(u32::MAX))

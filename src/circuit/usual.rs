@@ -62,7 +62,7 @@ impl Inner {
     /// evidence, but the window does. Therefore the result is too low until restored evidence has expired.
     fn before(&self, totals: Totals, window: Tally, run: u64) -> Before {
         // Relaxed, because `lacking` publishes no other data. `lacking` may already contain a failure that
-        // `totals.failures` does not contain yet, so that `hard` may be too small.
+        // `totals.failures` does not contain yet. The weight of the failures in the result is then a little too low.
         let lacking = self.counts.lacking.load(Relaxed);
         let hard = totals.failures.saturating_mul(Weight::HARD.units().into());
         let units = hard.saturating_sub(lacking).saturating_sub(window.units.max(run));

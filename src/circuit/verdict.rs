@@ -44,8 +44,9 @@ impl Inner {
         if let Some(verdict) = self.probes.end(era, probe, judged) {
             self.conclude(word, now, verdict, failure, end.text);
         }
-        // The waiting tasks are woken, because the end of this probe has changed the slots and the verdict, which
-        // limits the number of probes under way. For either of two reasons a waiting task may now become a probe.
+        // The waiting tasks are woken, because the end of this probe has changed the slots and the verdict. The verdict
+        // limits the number of probes under way, and perhaps permits one more probe now. For either of two reasons, a
+        // waiting task can perhaps become a probe now.
         // A slot is free, or another probe may be under way.
         self.wakers.wake();
         self.count_aside(end.ended);
@@ -64,8 +65,9 @@ impl Inner {
         } else if successes >= probing.successes {
             self.close(word, now, Reason::ProbesPassed { successes, half_open_for });
         } else if verdict.has_gaps() {
-            // With some successes the circuit waits at least for `quiet_after`, because a circuit with successes and
-            // without failures would close after that time. With failures, the circuit must not reopen earlier.
+            // If some probes have succeeded, the circuit waits at least for `quiet_after`. If none had failed, the
+            // circuit would close after that time. If other probes have failed, but no more than are tolerated, the
+            // circuit must not reopen before that time.
             let waited = if successes > 0 { probing.deadline.max(probing.quiet_after) } else { probing.deadline };
             // If a caller drops the permit of a failed call, the probe ends at once without a verdict, and its slot is
             // free for the next call. Almost every call would then reach the service until the probe deadline.

@@ -1,8 +1,9 @@
 //! The wakers of the tasks that wait for a change of the circuit or for the slot of a probe.
 //!
-//! A task that registers and a thread that wakes both exchange one flag. The later exchange sees everything that the
-//! other thread did before the earlier exchange. Either the waking thread finds the registered task, or the task finds
-//! the change when the task checks again after the registration. So a waking thread needs no lock if no task waits.
+//! A task that registers exchanges a flag, and a thread that wakes the tasks exchanges the same flag. The later
+//! exchange sees everything that the other thread did before the earlier exchange. Either the waking thread finds the
+//! registered task, or the task finds the change when the task checks again after the registration. So a waking thread
+//! needs no lock if no task waits.
 
 use std::task::Waker;
 

@@ -106,8 +106,8 @@ impl Word {
         if is_limited { Self(self.0 | LIMITED) } else { Self(self.0 & !LIMITED) }
     }
 
-    /// Returns true if calls are rejected until the end of the open duration, because no other mode, kill switch or
-    /// wait for a restore overrules the open state.
+    /// Returns true if calls are rejected until the end of the open duration, because the mode is automatic, and
+    /// neither the kill switch nor a wait for a restore overrules the open state.
     #[inline]
     pub(super) const fn is_plainly_open(self) -> bool {
         self.0 & (AWAITS_RESTORE | BYPASSED | MODE | STATE) == OPEN

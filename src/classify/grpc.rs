@@ -5,9 +5,10 @@
 //! trailers otherwise. A classifier that sees only heads would count every stream as a success. Therefore
 //! [`GrpcClassifier`] is also a [`BodyClassifier`].
 //!
-//! The classifier parses the status itself, because a stream that ends without a status must not count as OK, and
-//! because an exceeded deadline weighs less than an outage. In grpc-web the trailers are a part of the body. The
-//! classifier does not parse the data of a body. Therefore a grpc-web call is judged by the head of its response.
+//! The classifier parses the status and judges it by its own rules, because a stream that ends without a status must
+//! not count as OK, and because the status of an exceeded deadline must weigh less than that of an outage. In grpc-web
+//! the trailers are a part of the body. The classifier does not parse the data of a body. Therefore a grpc-web call is
+//! judged by the head of its response.
 
 mod call;
 mod code;
@@ -38,7 +39,7 @@ use origin::{Origin, broken};
 /// | status | outcome |
 /// |---|---|
 /// | 0 OK | success |
-/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5, or less in proportion to the time that the call waited if the request has a `grpc-timeout` |
+/// | 4 `DEADLINE_EXCEEDED` | timeout, weight 0.5, or, if the request has a `grpc-timeout`, less in proportion to the time that the call waited |
 /// | 2 UNKNOWN, 8 `RESOURCE_EXHAUSTED`, 13 INTERNAL, 14 UNAVAILABLE, 15 `DATA_LOSS` | failure, weight 1.0 |
 /// | 1 CANCELLED with the message `Timeout expired` of tonic's server | the same as 4 `DEADLINE_EXCEEDED` |
 /// | 1 CANCELLED, and the call lasted about as long as its `grpc-timeout` | the same as 4 `DEADLINE_EXCEEDED` |
@@ -53,9 +54,9 @@ use origin::{Origin, broken};
 /// the request was processed, weigh 0.5 with the kind `not_processed`, unless [`status`](Self::status) changes the
 /// outcome of UNAVAILABLE.
 ///
-/// If a caller sets a short `grpc-timeout`, a call that exceeds this deadline says little about the service. Therefore
-/// `DEADLINE_EXCEEDED`, HTTP status 408 or 504 and tonic's own timeout weigh in proportion to the time that the call
-/// waited if the request has a `grpc-timeout`, see [`Failure::deadline`]. CANCELLED and an HTTP/2 reset with CANCEL
+/// If a caller sets a short `grpc-timeout`, a call that exceeds this deadline says little about the service. Therefore,
+/// if the request has a `grpc-timeout`, `DEADLINE_EXCEEDED`, HTTP status 408 or 504 and tonic's own timeout weigh in
+/// proportion to the time that the call waited, see [`Failure::deadline`]. CANCELLED and an HTTP/2 reset with CANCEL
 /// weigh in proportion to this time, too, if the call ended after the deadline or shortly before the deadline. Shortly
 /// means at most a tenth of the deadline plus 20 ms.
 ///

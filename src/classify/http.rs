@@ -87,8 +87,9 @@ pub struct AtHeaders;
 /// The marker type of an [`HttpClassifier`] that judges a response at the end of its body if the headers are
 /// a success.
 ///
-/// [`HttpClassifier::until_end_of_body`] sets this type. The compiler infers `M`, which selects between the two
-/// implementations of [`BodyError`].
+/// [`HttpClassifier::until_end_of_body`] sets this type. The compiler infers `M` from the error type of the body. `M`
+/// selects between the implementation of [`BodyError`] for errors that implement `std::error::Error` and the
+/// implementation for [`BoxError`](crate::BoxError).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct AtEndOfBody<M>(PhantomData<fn() -> M>);
@@ -213,7 +214,7 @@ impl<U> HttpClassifier<U> {
     }
 }
 
-/// Returns the text of a failed response, which contains only the status, because a classifier cannot read the body,
+/// Returns the text of a failed response. The text contains only the status, because a classifier cannot read the body,
 /// and headers are not for people.
 pub(super) fn text_of_status(status: StatusCode) -> String {
     format!("status {status}")

@@ -43,17 +43,19 @@ use crate::sources::find;
 /// from a `reqwest::Request` keeps the timeout, but reading the timeout of an `http::Request` costs about a
 /// microsecond.
 ///
-/// `is_decode()` is a failure, because reqwest reports an incomplete body as that error. A caller who decodes
-/// the body as a wrong type causes the same error, which then counts against the service. An ignored call differs
-/// from a success, because an ignored call neither closes a half-open circuit nor ends a run of failures.
+/// `is_decode()` is a failure, because reqwest reports an incomplete body as that error. A caller who decodes the body
+/// as a wrong type causes the same error, which then counts against the service.
+///
+/// A call that is ignored by the table differs from a success, because an ignored call neither closes a half-open
+/// circuit nor ends a run of failures.
 ///
 /// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of an inner breaker, or an
 /// `io::Error`. The classifier searches the sources of each of these types for a `reqwest::Error`. Every error of
 /// another type is a hard failure, and the first such error logs a warning. Outside tower, use [`StdErrorClassifier`]
-/// instead for an error of your own, because that classifier searches the sources of such an error. In a stack, put
-/// `.map_err(BoxError::from)` below the breaker, so that this classifier can search the sources. The response may be a
-/// `reqwest::Response` or an `http::Response`, into which `http::Response::<reqwest::Body>::from` converts a
-/// `reqwest::Response`.
+/// and not this classifier for an error of your own, because [`StdErrorClassifier`] searches the sources of such an
+/// error. In a stack, put `.map_err(BoxError::from)` below the breaker, so that this classifier can search the sources.
+/// The response may be a `reqwest::Response` or an `http::Response`, into which `http::Response::<reqwest::Body>::from`
+/// converts a `reqwest::Response`.
 ///
 /// A layer without tracked bodies judges a response by its head, and does not notice a body that hangs or
 /// breaks off. A layer with `.tracked_bodies()` takes `http::Request`s, and judges a response with a good

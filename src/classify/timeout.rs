@@ -29,8 +29,8 @@ use crate::sync::{AtomicBool, Relaxed};
 /// [`Elapsed`] of this crate. With the feature `reqwest`, the error may be a `reqwest::Error`, and with the feature
 /// `tonic` a `tonic::Status` or a `tonic::transport::Error`. A `BoxError`, an `io::Error` and the errors of reqwest and
 /// tonic may also be inside an [`Error`](crate::Error) or a [`WithinError`]. An error of your own type is a hard
-/// failure, because this classifier cannot search the sources of that type. An [`Error`](crate::Error) of an inner
-/// breaker around your type is a hard failure too. To search the sources, use
+/// failure, because this classifier cannot search the sources of that type. Your type inside an [`Error`](crate::Error)
+/// of an inner breaker is a hard failure too. To search the sources, use
 /// [`StdErrorClassifier`](super::StdErrorClassifier), which also puts the text of the error into the reason of an
 /// opening. This classifier has a text only for the types that this paragraph lists.
 #[derive(Debug, Clone, Copy, Default)]

@@ -170,8 +170,8 @@ impl ConfigBuilder {
     ///
     /// A call that lasts longer than `slower_than` plus the length of the window, such as a long poll, counts twice.
     /// The call counts first for the length of the window after the call has become slow, and then again when the call
-    /// ends. If a share `s` of the calls of a healthy service takes longer than `slower_than`, choose a rate above `2s
-    /// ÷ (1 + s)`, or give such calls a circuit of their own.
+    /// ends. If a share `s` of the calls of a healthy service takes longer than `slower_than`, and these calls may
+    /// count twice, choose a rate above `2s ÷ (1 + s)`, or give such calls a circuit of their own.
     ///
     /// The first call in each interval checks for hanging calls. The interval lasts a tenth of `slower_than` or a
     /// hundredth of the window, whichever is longer, and at least 1 ms. [`status`](crate::Circuit::status),
@@ -265,8 +265,9 @@ impl ConfigBuilder {
     /// A half-open circuit admits only as many probes as the decision to close or to reopen needs, which is at most the
     /// sum of `probes` and the tolerated failures. After a probe has ended without a verdict, one more probe than
     /// `probes_in_flight` can be under way. The reason is hedged calls, which send two requests and cancel the slower
-    /// one. If the circuit rejected the second request, this rejection would be the first answer, and the hedge would
-    /// cancel the probe.
+    /// one. If only the first request can be a probe, the circuit rejects the second request, this rejection is the
+    /// first answer, and the hedge cancels the probe. This probe ends without a verdict. In the next hedged call, both
+    /// requests can be probes.
     pub const fn probes_in_flight(mut self, probes: u32) -> Self {
         self.config.probes.in_flight = probes;
         self
@@ -298,7 +299,8 @@ impl ConfigBuilder {
     /// no probe succeeds, fails or is overdue. The circuit closes and does not open, because a closed circuit can judge
     /// by more calls. The circuit closes before `probe_deadline` if a closed circuit would have counted these probes as
     /// failures with a total weight of 1.5 or more, as with three dropped permits. Such probes free their slots at
-    /// once, so that almost every call would reach the service until `probe_deadline`.
+    /// once. Without the early closing, almost every call would reach the service until `probe_deadline`. A closed
+    /// circuit counts such failures, and can open again.
     ///
     /// A circuit that closed without a verdict opens again if failures with a total weight of 0.5 or more come before
     /// the first success. This limit is checked before the rules. The circuit then opens for the next longer open

@@ -62,7 +62,7 @@ pub(crate) struct HealthAddress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http {
-        /// The path with its query, which begins with `/`.
+        /// The path and its query. This text begins with `/`.
         path: String,
     },
     Grpc {

@@ -160,9 +160,9 @@ impl RegistryBuilder {
     }
 
     /// Sets the intervals in which the record of a circuit is polled if the store cannot report changes. `tripped` is
-    /// for a circuit that is not closed in this process or in the record, or that an operator holds. `closed` is for
-    /// every other circuit. Each interval varies by up to 20 %, and the polls of many circuits are spread over the
-    /// interval.
+    /// for a circuit that is not closed in this process, or not closed in the record, or that an operator holds.
+    /// `closed` is for every other circuit. Each interval varies by up to 20 %, and the polls of many circuits are
+    /// spread over the interval.
     ///
     /// While the store reports changes, a poll only finds changes whose report was lost. The interval `closed` is then
     /// at least 60 s. The interval `tripped` is then at least 5 s, unless a fleet votes or probes.

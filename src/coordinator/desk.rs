@@ -138,8 +138,8 @@ pub(super) struct Ticket {
     transition: Option<u64>,
     /// The era (version of the state) of the circuit when the write began.
     era: u64,
-    /// The new entry of this instance in the write, and the number of all changes of the state up to this entry
-    /// (`Evidence::owed`). `None` if the write contains no new entry.
+    /// The new entry of this instance in the write, and the number of changes of the circuit's state that this entry
+    /// includes (`Evidence::owed`). `None` if the write contains no new entry.
     entry: Option<(InstanceEntry, u64)>,
     /// The command to the fleet that the write contains. `None` if the write contains no command.
     sent: Option<Sent>,
@@ -181,7 +181,7 @@ pub(super) struct Desk {
     known: Known,
     /// The acts and transitions of this process that the store does not have yet.
     changes: Changes,
-    /// The counts of calls in this process, and the entry of this instance in the record, which stores the counts.
+    /// The counts of calls in this process, and the entry of this instance in the record. The entry stores the counts.
     evidence: Evidence,
     /// The write under way, and the earliest time of the next write.
     sending: Sending,

@@ -1,9 +1,9 @@
 //! The state that the registry, its circuits and the background task share: the settings, an inbox for the task, and
 //! the results of the task (the findings).
 //!
-//! Each mutable field has its own lock, which is held only for a short time. A circuit that has made a transition only
-//! adds its desk to the inbox, and the registry only reads findings. Therefore neither a circuit nor the registry waits
-//! for the task.
+//! Each mutable field has its own lock, which is held only for a short time. After a transition, a circuit only adds
+//! its desk to the inbox, and the registry only reads findings. Therefore neither a circuit nor the registry waits for
+//! the task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -114,7 +114,7 @@ pub(super) struct Findings {
     pub(super) unwritable: BTreeMap<String, u32>,
     /// The circuits with an order that could not be written yet, each with the last reason.
     pub(super) held_up: BTreeMap<String, String>,
-    /// The number of audit rows about acts of operators that the store does not have yet.
+    /// The number of audit rows that are about acts of operators and that the store does not have yet.
     pub(super) rows_of_people: usize,
     /// The number of keyed circuits that were not restored before their first call, for example because the registry
     /// was full.

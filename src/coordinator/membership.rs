@@ -294,8 +294,8 @@ impl Membership {
         }
     }
 
-    /// Lets a heartbeat begin now, and forgets the members after a suspend of the machine. The age of their entries is
-    /// unknown then, because the clock of this process may have stopped during the suspend.
+    /// Handles a suspend of the machine, which has ended. Lets a heartbeat begin now, and forgets the members. The age
+    /// of the entries of the members is unknown, because the clock of this process may have stopped during the suspend.
     pub(super) fn wake_up(&mut self, now: Tick) {
         self.others.forget(now);
         (self.stored, self.next) = (None, now);

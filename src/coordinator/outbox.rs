@@ -11,7 +11,8 @@
 //! |---|---|
 //! | refuses a batch | the next batch is half as long |
 //! | refuses a single row | the row is a suspect and waits, and the other rows are sent |
-//! | refuses single rows one after the other, as many as the field `trust` says, or no other row can be sent now | the notice is sent |
+//! | refuses as many single rows one after the other as the field `trust` says | the notice is sent |
+//! | has refused a single row, and no other row can be sent now | the notice is sent |
 //! | takes the notice | the suspects are sent once more, one at a time |
 //! | refuses a suspect once more | the row is set aside (given up), and the caller logs the row |
 //! | refuses the notice, and has taken no row since it refused the first suspect | all rows wait for a backoff, then the oldest suspect is sent alone, and if it is refused, one other row is sent alone |
@@ -128,8 +129,8 @@ impl Outbox {
         self.queues.push(1, at, row);
     }
 
-    /// Takes the ids of the operators' rows that were lost since the last call. Callers may wait for these rows, and
-    /// must be notified of the loss.
+    /// Takes the ids of the operators' rows that were lost since the last call. Callers that wait for these rows must
+    /// be notified of the loss.
     pub(super) fn take_lost(&mut self) -> Vec<String> {
         std::mem::take(&mut self.queues.lost_acts)
     }
@@ -194,9 +195,9 @@ impl Outbox {
         let is_due = |waiting: &&Waiting| waiting.trial == Trial::None && !rests(waiting);
         let people: Vec<_> = self.queues.people.iter().filter(is_due).take(self.width).collect();
         let again = tried().find(|waiting| waiting.trial == Trial::Again && !rests(waiting));
-        // A suspect is sent again before the other rows only if no row of an operator can be sent, and only if the last
-        // attempt was not a refused single row. After such a refusal the store may refuse all rows, so the other rows
-        // are tried first.
+        // A suspect is sent again before the rows that are no suspects, unless a row of an operator can be sent, or the
+        // last attempt was a refused single row. After such a refusal the store may refuse all rows, so the rows that
+        // are no suspects are tried first.
         let again_first = again.filter(|_| people.is_empty() && self.in_a_row == 0);
         let mut chosen = match oldest.or(again_first) {
             Some(alone) => vec![alone],
@@ -211,8 +212,8 @@ impl Outbox {
                 _ if suspects == 0 => None,
                 None => self.send_notice(store),
                 // The store has refused the notice too, so the rows are perhaps not at fault. All suspects become
-                // normal rows again and are sent again. A further notice now could be wrong, because a store that
-                // takes rows again may also take these rows.
+                // normal rows again and are sent again. A further notice now would report these rows as refused. This
+                // could be wrong, because the store may take these rows when it takes rows again.
                 Some(_) => {
                     self.clear_suspects();
                     self.batch(now, store)

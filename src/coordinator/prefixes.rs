@@ -74,7 +74,8 @@ impl Prefixes {
         waiting
     }
 
-    /// Ends the waits whose time is over. A wait without a set end gets its end, `lasts` from now.
+    /// Ends the waits whose time is over. A wait without a set end gets an end, which is the duration `lasts` after
+    /// `now`.
     pub(super) fn end_waits(&self, now: Tick, lasts: Duration) {
         let over = self.select(|prefix| {
             if prefix.wait == Wait::Begun {

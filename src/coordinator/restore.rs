@@ -135,8 +135,8 @@ fn is_newer(entry: &InstanceEntry, record: &CircuitRecord, who: &Who) -> bool {
 /// Writes the decision of a fleet into the snapshot of a circuit. The mode and the sums of the window stay. The run
 /// (the weight of the failures since the last success) becomes zero if the state changes.
 ///
-/// If the circuit and the fleet are both open, the circuit stays open until the later of the two ends. The service may
-/// have asked this instance to wait until that end (`Retry-After`).
+/// If the circuit and the fleet are both open, the circuit stays open until the later of the two end times. The service
+/// may have asked this instance to wait until that time (`Retry-After`).
 pub(super) fn decided(snapshot: &mut Snapshot, record: &CircuitRecord, who: &Who, now: Timestamp) {
     let fleet = record.decision(who.follows());
     let own_end = (snapshot.state == State::Open).then_some(snapshot.open_for);
@@ -210,7 +210,8 @@ pub(super) fn urgency(record: &CircuitRecord, who: &Who, idle: Duration, now: Ti
 type Reasoned = (EarlierReason, Option<Timestamp>);
 
 /// Returns the reason why the circuit of this instance opened. An entry from an older version has no reason. Then the
-/// result is the reason of the published state, if the same start of this instance has published it.
+/// result is the reason of the published state, if the start of this instance that wrote the entry has also published
+/// that state.
 fn opening(record: &CircuitRecord, entry: &InstanceEntry) -> Option<Reasoned> {
     let is_open = record.state == State::Open && entry.state == State::Open;
     match entry.opening() {

@@ -215,7 +215,8 @@ impl Task {
             // `jobs`.
             Some(Ok(ended)) = self.jobs.join_next(), if !self.jobs.is_empty() => self.ended(ended),
             event = next_event(&mut self.watch) => self.hinted(event),
-            // A runner ends with its circuit, when another runner of the circuit begins, or at a shutdown.
+            // A runner ends when its circuit ends, when another runner of the circuit begins, or when the registry
+            // shuts down.
             Some(_) = self.runners.join_next(), if !self.runners.is_empty() => self.health_ended(),
             () = tokio::time::sleep(wait) => {}
         }
@@ -327,7 +328,7 @@ impl Task {
     /// Plans the next write of a desk and the pace of its polls. Afterwards the desk is in `to_write` if it has
     /// something to write now, and otherwise not. The desk is in `findings.unwritten` as long as the store lacks a
     /// change of the circuit, even if the write must wait. A command to the fleet does not count as a change here.
-    /// Neither does the mark that this instance stops.
+    /// Neither does the mark `stopped` in the entry of this instance.
     fn plan(&mut self, at: DeskId, now: Tick) {
         self.check(at, now);
         self.set_pace(at, now);
@@ -362,7 +363,8 @@ impl Task {
     }
 
     /// Plans the next write of a desk after an operation that has failed or could not begin. A shutdown must not wait
-    /// for the mark that this instance stops. Therefore the desk drops the mark if the mark is the only change.
+    /// for the mark `stopped` in the entry of this instance. Therefore the desk drops the mark if the mark is the only
+    /// change.
     fn give_up_mark(&mut self, at: DeskId, now: Tick) {
         self.ledger.desks[at].drop_mark();
         self.plan(at, now);
@@ -471,9 +473,9 @@ async fn next_event(watch: &mut Option<Watch>) -> Option<WatchEvent> {
 /// The mean time from the start to the first deletion of old audit rows. The actual time is 50 % to 150 % of this time,
 /// because many instances may start at the same time.
 const FIRST_TRIM: Duration = Duration::from_secs(60);
-/// The largest number of closed circuits for which a shutdown writes a mark that this instance stops. The limit saves a
-/// slow store from thousands of writes. A circuit that is not closed always gets a mark, because its entry would
-/// otherwise look like the entry of a live instance for some minutes.
+/// The largest number of closed circuits for which a shutdown writes the mark `stopped` into the entry of this
+/// instance. The limit saves a slow store from thousands of writes. A circuit that is not closed always gets a mark,
+/// because its entry would otherwise look like the entry of a live instance for some minutes.
 const CLOSED_MARKS: usize = 64;
 /// The time between two observations of all circuits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -89,8 +89,8 @@ impl Waiters {
     }
 
     /// Notifies the callers whose audit rows are stored. A row that has left the outbox is stored, because the caller
-    /// has already ended the waits for lost rows by `set_aside`. `is_waiting` returns true for the id of a row that is
-    /// still in the outbox.
+    /// of this function has already ended the waits for lost rows by `set_aside`. `is_waiting` returns true for the id
+    /// of a row that is still in the outbox.
     pub(super) fn stored(&self, is_waiting: impl Fn(&str) -> bool) {
         let mut stored = Vec::new();
         self.rows.lock().retain(|id, row| {

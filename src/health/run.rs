@@ -13,9 +13,9 @@
 //! has a slow-call rule, its runner also wakes at intervals, so that the circuit detects hanging calls without a
 //! further call.
 //!
-//! A transition ends each wait. A transition also ends a check under way, because the result would be about the earlier
-//! state. The runner registers its waker with the circuit each time before it reads the state, so that it misses no
-//! transition.
+//! Any transition ends the wait that is under way. A transition also ends a check under way, because the result would
+//! be about the earlier state. The runner registers its waker with the circuit each time before it reads the state, so
+//! that it misses no transition.
 
 use std::fmt;
 use std::future::poll_fn;

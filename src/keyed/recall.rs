@@ -1,6 +1,6 @@
 //! The number of calls of each forgotten key, in a fixed amount of memory.
 //!
-//! A caller who chooses keys can make the calls of so many keys fail that the layer has to forget circuits with
+//! A caller who chooses keys can cause failed calls with very many keys, so that the layer has to forget circuits with
 //! failures. Then a key in use differs from the keys of that caller only by its larger number of calls. Therefore the
 //! layer stores the number of calls of each forgotten key. When the key returns, the layer adds this number to the
 //! calls of the new circuit.

@@ -194,8 +194,8 @@ impl Operator {
         Changes::new(self.clone())
     }
 
-    /// Returns the rows of the audit that match the filter, newest first. A text that is longer than any text that this
-    /// crate writes is cut, because another program may have written the row.
+    /// Returns the rows of the audit that match the filter, newest first. A row that another program has written may
+    /// contain longer texts than this crate writes. Such texts are cut.
     ///
     /// # Errors
     ///

@@ -27,11 +27,11 @@ enum Early {
     /// The failure still counts as caused by the deadline, because the response or the error says that the deadline has
     /// passed.
     Deadline,
-    /// A shorter timeout of this process ended the call, and not the deadline. The failure keeps its weight, and the
+    /// A shorter timeout of this process, and not the deadline, ended the call. The failure keeps its weight, and the
     /// kind `Deadline` becomes `Timeout`.
     #[cfg_attr(not(any(feature = "tonic", feature = "reqwest")), expect(dead_code, reason = "no timer is known"))]
     OfTheOwner,
-    /// The service ended the call, and not the deadline. The failure keeps its weight and its kind.
+    /// The service, and not the deadline, ended the call. The failure keeps its weight and its kind.
     #[cfg(feature = "http")]
     Unchanged,
     /// The outcome is ignored, as if the caller had cancelled the call.
@@ -88,14 +88,15 @@ impl Failure {
     }
 
     /// Returns the failure of a call that the service cancelled. If the call lasted about as long as the deadline, the
-    /// failure counts as from [`deadline`](Self::deadline). If the call ended earlier, the outcome is ignored.
+    /// failure counts like a failure that [`deadline`](Self::deadline) returns. If the call ended earlier, the outcome
+    /// is ignored.
     #[cfg(feature = "http")]
     pub(crate) const fn cancelled_by(deadline: Duration) -> Self {
         Self { early: Early::Ignored, ..Self::deadline(deadline) }
     }
 
-    /// Adds a deadline to the failure. If the call lasted about as long as the deadline, the failure counts as from
-    /// [`deadline`](Self::deadline). If the call ended earlier, the failure is unchanged.
+    /// Adds a deadline to the failure. If the call lasted about as long as the deadline, the failure counts like a
+    /// failure that [`deadline`](Self::deadline) returns. If the call ended earlier, the failure is unchanged.
     #[cfg(feature = "http")]
     pub(crate) const fn or_deadline(self, deadline: Duration) -> Self {
         Self { deadline: CallerDeadline::new(deadline), early: Early::Unchanged, ..self }

@@ -1,5 +1,5 @@
-//! The entry of one instance in the record of a circuit, with the state of the circuit on the instance and its counts
-//! of calls.
+//! The entry of one instance in the record of a circuit. The entry contains the state of the circuit and the counts of
+//! calls on this instance.
 
 use std::time::Duration;
 
@@ -211,8 +211,8 @@ impl InstanceEntry {
             opening.reason = bounded(&opening.reason);
         }
         for weight in [&mut self.run, &mut self.score] {
-            // With the upper limit, the sum over all instances is finite. JSON has no infinity, so a record with an
-            // infinite sum could not be read again.
+            // With the upper limit of a weight, the sum of the weights of all instances is finite. JSON has no
+            // infinity, so a record with an infinite sum could not be read again.
             if !(0.0..=MOST_WEIGHT).contains(weight) {
                 *weight = 0.0;
             }
@@ -226,7 +226,7 @@ pub(super) fn is_id(id: &str) -> bool {
 }
 
 /// Returns true if the text has the form of a version of this crate. Other texts are dropped, because a status page
-/// shows the version.
+/// shows the version, and a damaged or forged entry can contain any text.
 fn is_version(version: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".+-".contains(&byte);
     (1..=LONGEST_VERSION).contains(&version.len()) && version.bytes().all(is_allowed)

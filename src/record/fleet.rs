@@ -109,9 +109,9 @@ pub struct Lease {
     /// The generation of the fleet in the half-open round of this lease.
     #[serde(default, with = "words::generation")]
     pub round: Generation,
-    /// The time when the lease expires. After this time the instance may still make the probe, until the instance knows
-    /// that another instance has a lease. A result of the probe then counts only if the round still has room for a new
-    /// lease. `None` if the probe has ended or the lease was given back.
+    /// The time when the lease expires, or `None` if the probe has ended or the lease was given back. After the lease
+    /// has expired, the instance may still make the probe, until the instance knows that another instance has a lease.
+    /// A result that arrives after the lease has expired counts only if the round still has room for a new lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The number of probes of this instance that passed in the round.
@@ -174,7 +174,7 @@ impl Fleet {
     }
 
     /// Returns true if an entry with the date `written` was written after the present decision. While the decision is
-    /// dated in the future, this holds for each entry that is not dated in the future.
+    /// dated in the future, also returns true for each entry that is not dated in the future.
     pub(crate) fn is_before(&self, written: Timestamp, now: Timestamp) -> bool {
         written > self.since || self.is_ahead(now) && written <= now.saturating_add(SLACK)
     }

@@ -7,8 +7,9 @@
 //! so other rules decide there which instances are present (`presence.rs`).
 //!
 //! All times come from the clock of the store. If this clock is set back, the entries that were written earlier are
-//! dated in the future. An instance that writes the record removes each entry dated more than 30 s in the future. An
-//! exception is an entry in which the instance has found a new heartbeat less than 30 s ago by its own clock.
+//! dated in the future. An instance that writes the record (the writer) removes each entry dated more than 30 s in the
+//! future. The writer keeps such an entry if the writer has found a new heartbeat in the entry less than 30 s ago by
+//! the writer's own clock.
 
 use std::time::Duration;
 

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time, as milliseconds since the Unix epoch by the clock of a store.
 ///
-/// A time in milliseconds has 13 digits, and every JSON reader keeps a number of this length exactly. The store's clock
-/// is used, because it is the only clock that all instances share. A field for a time that may be missing has the type
-/// `Option<Timestamp>`. A field of the type `Timestamp`, such as [`updated_at`](super::CircuitRecord::updated_at), is
-/// zero if the JSON lacks the field.
+/// A time in milliseconds has 13 digits, and every JSON reader keeps a number of this length without a loss of
+/// precision. The store's clock is used, because it is the only clock that all instances share. A field for a time that
+/// may be missing has the type `Option<Timestamp>`. A field of the type `Timestamp`, such as
+/// [`updated_at`](super::CircuitRecord::updated_at), is zero if the JSON lacks the field.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

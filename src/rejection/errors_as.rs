@@ -1,4 +1,4 @@
-//! Rejections and errors of the service as one error type of the user.
+//! The conversion of rejections, and of the errors of the service, into one error type of the user.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -51,8 +51,9 @@ where
             }
             Outcome::Ignored => return None,
             // The service reported that it cancelled the call. If the deadline of the caller has passed, a retry is
-            // useless. If the call ended before the deadline, the cancellation says nothing about the service.
-            // Therefore there is no retry in either case.
+            // useless. If the call ended before the deadline, the cancellation says nothing about the service, so the
+            // outcome counts as ignored, and ignored outcomes are not retried. Therefore there is no retry in either
+            // case.
             #[cfg(feature = "http")]
             Outcome::Failure(failure) if failure.is_ignored_early() => return None,
             Outcome::Failure(failure) => failure,

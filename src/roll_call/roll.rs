@@ -90,10 +90,11 @@ impl Roll {
         lines
     }
 
-    /// Returns a sentence about the circuit `name` if no setting has this name or a pattern for it, but a table of the
-    /// settings has a similar name. The program probably meant the settings in this table. The table is suggested only
-    /// if a circuit has the name of the table, but the program has never requested the settings of that circuit by
-    /// name. The program then probably created that circuit in a loop over all tables, and does not use the circuit.
+    /// Returns a sentence about the circuit `name` if the settings contain neither this name nor a pattern that covers
+    /// this name, but a table of the settings has a similar name. The program probably meant the settings in this
+    /// table. The table is suggested only under two conditions. Another circuit has the name of the table. The program
+    /// has never requested the settings of this other circuit by name. The program then probably created the other
+    /// circuit in a loop over all tables, and does not use the other circuit.
     /// `lines_of_settings` reports the tables without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
@@ -125,8 +126,8 @@ impl Roll {
     /// Returns true if a circuit has the name. For a pattern, returns true if the pattern covers a circuit, or can
     /// cover keyed circuits.
     fn is_created(&self, name: &str) -> bool {
-        // In the sorted set, the names with this beginning follow directly after the beginning. Therefore only the
-        // first name at or after the beginning is checked.
+        // In the sorted set, no other name is between the text `begins` and the names that begin with this text.
+        // Therefore only the first name that is equal to `begins` or sorted after `begins` is checked.
         let covered = |begins: &str| {
             let mut from = self.created.range::<str, _>((Bound::Included(begins), Bound::Unbounded));
             from.next().is_some_and(|circuit| circuit.starts_with(begins))

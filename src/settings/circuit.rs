@@ -202,8 +202,9 @@ pub(super) fn build(settings: &[Setting], builder: ConfigBuilder) -> ConfigBuild
     // `slower_than` is left out if a more specific table switches the slow-call rule off, because the builder would
     // refuse `slower_than` without the rule.
     let no_slow_rule = settings.iter().any(|setting| matches!(setting, Setting::SlowCallRate(None)));
-    // Without an address, the other keys of health probes are left out. A table for many circuits may have these keys,
-    // and the builder would refuse them.
+    // Without an address, the other keys of health probes are left out. A table for many circuits can contain these
+    // keys for the circuits that have an address. For a circuit without an address, the builder would refuse these
+    // keys.
     let has_health = settings.iter().any(|setting| matches!(setting, Setting::Health(Some(_))));
     let is_of_health = |setting: &Setting| {
         matches!(setting, Setting::HealthEvery(_) | Setting::HealthDeadline(_) | Setting::HealthRequired(_))

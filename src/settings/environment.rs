@@ -19,8 +19,8 @@ use super::quoted::shown;
 use super::unknown::meant;
 use crate::circuit::KILL_SWITCH;
 
-/// The key that a variable sets, and the table of the key. The place of a key of a group or a circuit also contains the
-/// name of the group or the circuit.
+/// The place of a value that a variable sets. A place is a key and its table. If the table belongs to a group or a
+/// circuit, the place also contains the name of this group or circuit.
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Persistence(&'static str),

@@ -44,8 +44,8 @@ impl<'a> Layers<'a> {
         self.0[self.0.len() - 1]
     }
 
-    /// Returns the merged parts of the value. Refuses a value that has none of the forms in `shape`, and parts that
-    /// exclude each other.
+    /// Returns the merged parts of the value. Refuses a value that has none of the forms in `shape`, and also refuses a
+    /// table whose parts exclude each other.
     pub(super) fn merge(&self, shape: &Shape) -> Result<Parts, SettingsError> {
         // Values that are less specific than a plain value have no effect, so they are not checked.
         let whole = self.0.iter().rposition(|field| !is_table(field)).unwrap_or(0);

@@ -1,5 +1,5 @@
-//! The error for settings that the builder of a configuration refuses. A value is out of range, or two values exclude
-//! each other. The error names the table of each value.
+//! The error for settings that the builder of a configuration refuses, for example because a value is out of range or
+//! because two values exclude each other. The error names the table of each value.
 
 use super::circuit::{OPEN_FOR, WINDOW};
 use super::error::SettingsError;

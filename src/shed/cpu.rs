@@ -30,8 +30,9 @@ use meter::Meter;
 ///   disks counts as idle, and stolen time counts as busy.
 /// * If a file cannot be read or parsed, and on systems without these files, the load is unknown, and nothing is shed.
 ///
-/// The load is computed from two readings of a counter. Therefore the first reading returns no load, and neither does a
-/// reading 10 s or more after the previous reading. Quotas of cgroup version 1 are ignored.
+/// The load is computed from two readings of a counter. Therefore the first reading returns no load. A reading 10 s or
+/// more after the previous reading also returns no load, because the previous reading is then too old for a comparison.
+/// Quotas of cgroup version 1 are ignored.
 ///
 /// Several layers can share one probe in an [`Arc`].
 #[doc(alias = "cgroup")]

@@ -1,5 +1,5 @@
-//! The load-shedding layer and its service. Before each call, the service queries the shedder (the circuit, the load
-//! probe and the limits).
+//! The load-shedding layer and its service. Before each call, the service queries the shedder, which has the circuit,
+//! the load probe and the limits.
 //!
 //! The builder creates the shedder once. axum may apply a layer again for every request. Therefore applying the layer
 //! creates no state.

@@ -56,15 +56,15 @@ impl Shedder {
     }
 
     /// Returns a rejection if the operation must be shed. Returns `None` if the operation is light, or if the last
-    /// reading of the load is too old. Also returns `None` if the circuit rejects the call itself, or must let the call
-    /// through.
+    /// reading of the load is too old. Also returns `None` if the circuit rejects the call anyway, without regard to
+    /// the load, or must let the call through.
     fn weigh(&self, now: Tick, (operation, operation_load): (&str, u64)) -> Option<Rejected> {
         let Limits { above, below, operations_over } = self.limits;
         if operation_load <= operations_over || self.gauge.is_stale(now) {
             return None;
         }
-        // Since `refuse` checked the reading, another call may have polled again, and the load probe may have returned
-        // no load. In that case this call is not shed.
+        // After `refuse` has checked the reading, another call may have polled again, and the load probe may have
+        // returned no load. In that case this call is not shed.
         let load = self.gauge.seen().load()?;
         self.circuit.shed(now, RETRY_AFTER, || {
             let end = (0..=NAME).rfind(|&at| operation.is_char_boundary(at)).unwrap_or(0);

@@ -1,8 +1,8 @@
 //! The masking of passwords and other secrets in texts that may appear in an error or a log.
 //!
-//! The functions search every text for secrets, and not only addresses, because a user may paste a password under the
-//! wrong key of the settings. In doubt, the functions hide too much. Errors of the settings and texts of failures both
-//! use the names of secrets and the form of a port from this module, so that both hide such a secret.
+//! The functions search every text for secrets, even a text that is no address, because a user may paste a password
+//! under the wrong key of the settings. In doubt, the functions hide too much. Errors of the settings and texts of
+//! failures both use the names of secrets and the form of a port from this module, so that secrets are hidden in both.
 
 /// Returns the text with `***` in place of secrets. A secret is the password of an address, and everything behind a
 /// name such as `password=`.
@@ -56,9 +56,9 @@ fn is_list(scheme: &str) -> bool {
 
 /// Returns true if the text behind a host and a colon is a port, with or without a path or a query.
 fn begins_with_port(text: &str) -> bool {
-    // An empty text is not a port. Without digits before `/` or `?`, the text from that character on may be a password.
-    // Another `//` behind the port shows that the text is more than one address, for example a whole file, and may
-    // contain a password. Therefore such a text does not count as a port.
+    // An empty text is not a port. If the text begins with `/` or `?`, the whole text may be a password. Another `//`
+    // behind the port shows that the text is more than one address, for example a whole file, and may contain a
+    // password. Therefore a text with `//` does not count as a port.
     is_port(text.split(['/', '?']).next().unwrap_or_default()) && !text.contains("//")
 }
 

@@ -24,8 +24,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) cooldown: Duration,
     /// True if the circuit is held (forced open or disabled) or in shadow mode, so that a resume has an effect.
     pub(crate) held: bool,
-    /// True if a reset would change nothing. The circuit is known to be closed and in its configured mode on every
-    /// instance.
+    /// True if a reset would change nothing, because the circuit is known to be closed and in its configured mode on
+    /// every instance.
     pub(crate) undisturbed: bool,
 }
 

@@ -44,9 +44,9 @@ impl Transition {
         self.earlier.is_some() && matches!(self.reason, Reason::Restored | Reason::Followed)
     }
 
-    /// Returns true if the transition has the cause of an opening. If the transition restored the circuit to half-open,
-    /// `earlier` is the cause of the opening. If the circuit followed another instance to half-open, `earlier` is only
-    /// the cause of the half-open state.
+    /// Returns true if the text of [`because`](Self::because) is the cause of an opening. If the transition restored
+    /// the circuit to half-open, `earlier` is the cause of the opening. If the circuit followed another instance to
+    /// half-open, `earlier` is only the cause of the half-open state.
     fn is_opening(&self) -> bool {
         self.to.is_open() || self.is_taken_over() && self.reason == Reason::Restored
     }
@@ -100,8 +100,8 @@ impl fmt::Display for Because<'_> {
         let Self(edge) = self;
         match &edge.earlier {
             Some(earlier) if edge.is_taken_over() => edge.write_earlier(earlier, f)?,
-            // The text of a fleet's decision names its instances itself. Therefore the time and the name of an instance
-            // are not added.
+            // The text of a fleet's decision already contains the names of instances. Therefore the time and the name
+            // of an instance are not added.
             Some(earlier) if edge.reason == Reason::Fleet => f.write_str(earlier.reason())?,
             _ => write!(f, "{}", edge.reason)?,
         }

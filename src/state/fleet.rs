@@ -47,7 +47,8 @@ pub enum FleetProbe {
     Returned,
     /// A probe ended after the end of its lease, and the fleet still accepted the result.
     Late,
-    /// A probe ended without a lease, for example because more than 5 s passed without an answer of the store.
+    /// A probe that had no lease ended. For example, a half-open circuit probes without leases after more than 5 s
+    /// without an answer of the store.
     Unleased,
 }
 

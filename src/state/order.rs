@@ -96,8 +96,8 @@ impl Order {
     /// An id has 1 to 64 bytes of printable ASCII without spaces. Default: 128 random bits, which clones of
     /// the order share.
     ///
-    /// An id belongs to one order on a circuit. Another order with the same id, which has another act, target, hold,
-    /// user or reason, is refused with [`Refused::IdUsed`]. For each circuit, an instance remembers the ids of the last
+    /// An id belongs to one order on a circuit. An order with the same id, but with another act, target, hold, user or
+    /// reason, is refused with [`Refused::IdUsed`]. For each circuit, an instance remembers the ids of the last
     /// 16 orders. The store remembers the ids of the last 8 orders. An order with an older id is carried out like a new
     /// order.
     pub fn id(mut self, id: &str) -> Self {

@@ -103,9 +103,10 @@ impl Reason {
 }
 
 impl Reason {
-    /// Adds the time before the last transition to the durations of the reason. The durations then begin with the state
-    /// or with the hold (a forced-open or disabled mode). `state` is the time for which the present state had lasted at
-    /// the last transition, and `hold` is the time for which the present hold had lasted.
+    /// Adds the time before the last transition to the durations of the reason, because the present state or the
+    /// present hold (a forced-open or disabled mode) may have begun before that transition. The durations then begin
+    /// with the state or with the hold. `state` is the time for which the present state had already lasted at the last
+    /// transition, and `hold` is the time for which the present hold had already lasted.
     pub(crate) fn counted_from_the_begin(mut self, state: Duration, hold: Duration) -> Self {
         match &mut self {
             Self::NoSuccess { half_open_for: lasted }
@@ -142,8 +143,9 @@ impl fmt::Display for Reason {
                 match limit.total_cmp(set) {
                     Ordering::Greater => write!(f, " while the window has min_calls or more, and otherwise {set:.1}"),
                     Ordering::Less => write!(f, ", lowered from {set:.1}"),
-                    // One failure weighs at most 1.0. Therefore the circuit did not open when the weight first reached
-                    // this limit. Either the limit was higher then, or a group suppressed the opening.
+                    // The weight is over the limit by 1.0 or more, and one failure weighs at most 1.0. Therefore the
+                    // circuit did not open when the weight first reached this limit. Either the limit was higher then,
+                    // or a group suppressed the opening.
                     Ordering::Equal if *score >= *limit + 1.0 => f.write_str(" now"),
                     Ordering::Equal => Ok(()),
                 }
@@ -216,8 +218,8 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// The circuit is open, or an operator forced the circuit open. A call whose service was not polled ready has no
-    /// reason of its own. Therefore a closed circuit rejects such a call with this reason too.
+    /// The circuit is open, or an operator forced the circuit open. A closed circuit also rejects with this reason a
+    /// call whose service was not polled ready, because no other variant describes such a call.
     Tripped,
     /// The circuit is half-open and admits no further probe at present. Either all probes are under way, or the fleet
     /// has leased no probe to this instance, or a required health probe has not succeeded.

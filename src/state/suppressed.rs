@@ -21,8 +21,9 @@ pub struct Suppressed {
     pub open: u32,
     /// The present number of circuits in the group.
     pub members: u32,
-    /// The number of openings that were suppressed since the circuit was created. Each outcome that meets a rule adds
-    /// one opening. All [hanging](crate::Status::hanging) calls together add one opening in ten seconds.
+    /// The number of openings that were suppressed since the circuit was created. Each outcome that meets a rule
+    /// increases this number by one. All [hanging](crate::Status::hanging) calls together increase this number by one
+    /// every ten seconds.
     pub openings: u64,
     /// The time since the last suppressed opening.
     pub ago: Duration,

@@ -55,8 +55,9 @@ fn shortened(text: &str) -> String {
         // The host begins after the last `@`, because an unescaped password may contain an `@` too.
         let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
         let length = host.find(|c: char| !(c.is_alphanumeric() || ".-_:[]".contains(c))).unwrap_or(host.len());
-        // The text behind the last colon can be a port, the end of an IPv6 address, or empty. Any other text there is a
-        // password. The text is empty if a colon ends the address, as in `http://host: timed out`.
+        // The text behind the last colon can be a port, the end of an IPv6 address, or empty. A text behind the colon
+        // that is none of these is a password. The text is empty if a colon ends the address, as in `http://host: timed
+        // out`.
         let ends = |port: &str| port.is_empty() || port.ends_with(']') || is_port(port);
         let length = host[..length].rsplit_once(':').filter(|(_, port)| !ends(port)).map_or(length, |(h, _)| h.len());
         shown.push_str(before);

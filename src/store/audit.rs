@@ -1,8 +1,8 @@
 //! The audit, which is the history of circuits, and the filter of a query for its rows.
 //!
 //! The audit has one row for each transition and for each act of an operator. A row has only texts and numbers.
-//! Therefore a person can read the rows in a table, and a store needs no knowledge of circuits. The SQL stores have the
-//! conditions of the filter in their statements too. `store/conformance/audits.rs` tests that the filter has the same
+//! Therefore a person can read the rows in a table, and a store needs no knowledge of circuits. The SQL stores repeat
+//! the conditions of the filter in their statements. `store/conformance/audits.rs` tests that the filter has the same
 //! effect in all stores.
 
 use serde::{Deserialize, Serialize};

@@ -227,8 +227,8 @@ fn give_to_owner(made: &File, folder: &Metadata, mode: fn(u32, bool) -> u32) {
 /// Returns the mode of a new file, which is the mode of its folder without the right to execute.
 ///
 /// In a folder such as `/tmp`, in which every user may create files, the file is for its owner alone. If the file has
-/// another group than the folder, the group of the file gets only the rights that the mode of the folder gives to
-/// others.
+/// another group than the folder, the group of the file gets only the rights that the mode of the folder gives to users
+/// outside the group of the folder.
 #[cfg(unix)]
 fn file_mode(folder: u32, has_group: bool) -> u32 {
     if folder & STICKY != 0 && folder & OTHERS_WRITE != 0 {

@@ -55,7 +55,8 @@ impl StoreErrorKind {
         matches!(self, Self::Refused | Self::Corrupt)
     }
 
-    /// Returns the kind as a clause without details of the store. Some users of the admin page may not see the details.
+    /// Returns the kind as a clause without details of the store. Some users of the admin page are not allowed to see
+    /// the details.
     #[cfg(feature = "admin")]
     pub(crate) const fn sentence(self) -> &'static str {
         match self {

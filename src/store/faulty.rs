@@ -83,9 +83,10 @@ impl<S: Store> FaultyStore<S> {
         }
     }
 
-    /// Runs the operation, and returns its answer. Returns an error instead if the fault is `LoseReply` or
-    /// `ApplyLater`. The writes, except `trim_audit`, call [`later`](Self::later) first, and `later` handles
-    /// `ApplyLater` for them.
+    /// Runs the operation, and returns its answer. If the fault is `LoseReply` or `ApplyLater`, also runs the
+    /// operation, but returns an error in place of the answer. The writes, except `trim_audit`, call
+    /// [`later`](Self::later) first. If the fault is `ApplyLater`, these writes return the error of `later` and do not
+    /// call this function.
     async fn pass<T>(
         &self,
         operation: Operation,

@@ -60,7 +60,7 @@ use log::Log;
 /// | the disk hangs | `Unavailable` at once, if the work of an earlier operation has run for 10 s, or for 500 ms if its future was dropped | as for loading |
 /// | the disk is full | | `Unavailable`, and nothing is changed |
 /// | no permission, read-only | | `Refused` |
-/// | the folder is a file, or may not be entered | `Refused` | `Refused` |
+/// | the folder is a file, or the process has no right to enter the folder | `Refused` | `Refused` |
 ///
 /// Every error message names the path.
 ///

@@ -2,8 +2,8 @@
 //!
 //! Every operation is a short transaction of `BEGIN` with its time limits, one or two statements, and `COMMIT`. The
 //! transaction has three benefits. All steps of an operation run on one connection of the server, also behind a pooler
-//! such as PgBouncer. The server stops the work for a client that has gone away. A write whose connection broke before
-//! the commit was certainly not made.
+//! such as PgBouncer. The server stops the work for a client that has gone away. If the connection of a write breaks
+//! before the commit, the write was certainly not made.
 //!
 //! A pooler may lend a connection to another client after each transaction. Therefore statements are unnamed, and no
 //! setting outlives its transaction.
@@ -118,8 +118,8 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing or may not be created. Otherwise an
-    /// error that every operation can return.
+    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing, or if the user of the connection
+    /// has no right to create a table. Otherwise an error that every operation can return.
     ///
     /// # Cancel safety
     ///

@@ -52,8 +52,9 @@ use crate::telemetry;
 /// 10 000 rows. The set `{circuit_breaker:audit}:ids` has the ids of twice as many rows, so that a row that is sent
 /// twice is appended once.
 ///
-/// The [guide](crate::guide::stores#rights) lists the rights that a separate Redis user needs. A client that may only
-/// publish to the channel cannot change a circuit. Such a client can cause at most 20 loads a second for each instance.
+/// The [guide](crate::guide::stores#rights) lists the rights that a separate Redis user needs. A client whose only
+/// right is to publish to the channel cannot change a circuit. Such a client can cause at most 20 loads a second for
+/// each instance.
 ///
 /// One connection serves all operations, or one connection to each node of a cluster. Each watch has its own
 /// connection. The first operation opens the connection. The connection is replaced when it breaks, and when three
@@ -133,7 +134,7 @@ impl RedisStore {
     /// sentinels. Default: no user and no password. With `rediss://` the connections to the sentinels and to the master
     /// use TLS.
     ///
-    /// The same store as one address, for [`new`](Self::new), settings and `circuitctl`:
+    /// For [`new`](Self::new), settings and `circuitctl`, the same store is written as one address:
     /// `redis-sentinel://[user:password@]host:26379,host:26379/MASTER[/database]`.
     ///
     /// Before each new connection, the store asks all sentinels for the master, and then the master for its role. The
@@ -165,7 +166,7 @@ impl RedisStore {
     /// password and the parameters of [`new`](Self::new) belong to all nodes, and must be equal in all addresses. The
     /// database is 0. With `rediss://` the connections to all nodes use TLS.
     ///
-    /// The same store as one address, for [`new`](Self::new), settings and `circuitctl`:
+    /// For [`new`](Self::new), settings and `circuitctl`, the same store is written as one address:
     /// `redis-cluster://[user:password@]host:6379,host:6379`.
     ///
     /// If a node is down or hangs, operations on the records in its slots fail as

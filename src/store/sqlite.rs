@@ -11,7 +11,7 @@
 //!
 //! Network file systems are not supported, because SQLite cannot rely on their locks.
 //!
-//! This source file is longer than others, because the SQL statements are read together with the operations that use
+//! This source file is longer than others, because a reader of the SQL statements also needs the operations that use
 //! them.
 
 mod connection;
@@ -54,9 +54,9 @@ use connection::{Entered, Lane};
 /// # A file that hangs
 ///
 /// The store runs one operation at a time on a thread, and sqlx has another thread for each connection. If the caller
-/// has dropped an operation, its work on the disk can still be under way. Once this work has run for 500 ms, further
-/// operations fail at once as `Unavailable`, until the work ends. SQLite interrupts a statement soon after the caller
-/// has dropped its operation, or after one minute.
+/// has dropped an operation, its work on the disk can still be under way. Once this work has run for 500 ms since its
+/// beginning, further operations fail at once as `Unavailable`, until the work ends. SQLite interrupts a statement soon
+/// after the caller has dropped its operation, or after one minute.
 #[derive(Clone)]
 pub struct SqliteStore {
     lane: Arc<Lane>,
@@ -117,7 +117,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing, or the file may not be written.
+    /// [`Refused`](super::StoreErrorKind::Refused) if a table or column is missing, or if the process has no right to
+    /// write to the file.
     /// [`Corrupt`](super::StoreErrorKind::Corrupt) if the file is no database. Otherwise
     /// [`Unavailable`](super::StoreErrorKind::Unavailable).
     ///

@@ -250,7 +250,9 @@ impl<Fast: Store, Durable: Store> Store for TieredStore<Fast, Durable> {
         if let Some(kept) = fast_has.filter(|_| deleted) {
             deleted = fast.run("delete", fast_limit(), fast.store.delete(name, &kept.etag)).await?;
         }
-        // The note is removed, so that the tiers are compared again if the fast tier still has the record.
+        // The fast tier can still have a record, because another process may have changed the record before the
+        // deletion. Therefore the note is removed. The next load then finds no note of an earlier comparison, and
+        // compares the tiers.
         notes.lock().forget(name);
         Ok(deleted)
     }

@@ -38,8 +38,8 @@ pub enum Hint {
     /// The write changes only counts, which no other instance needs at once. A store that pushes hints pushes none for
     /// this write. A store that polls for changes may report this change.
     None,
-    /// The write publishes a state of the writer, and no act of an operator. An instance loads the record at once if
-    /// the state can matter for its circuit.
+    /// The write publishes a state of the writing instance, and contains no act of an operator. An instance loads the
+    /// record at once if the state can matter for its circuit.
     Transition,
     /// The write contains an act of an operator, or the content of the write is unknown. Every instance loads the
     /// record at once. A store that knows nothing about a change reports this hint.
@@ -102,8 +102,9 @@ impl Watch {
     }
 
     /// Creates a channel that forwards the events of the watch `other`. While `other` is interrupted, the new watch is
-    /// interrupted too. The forwarder reports a gap with [`WatchSender::lose`]. [`WatchSender::gap`] would also end an
-    /// interruption that began after the gap.
+    /// interrupted too. The forwarder reports a gap with [`WatchSender::lose`], because an interruption of `other` may
+    /// have begun after the gap and before the forwarder received the gap. [`WatchSender::gap`] would end this
+    /// interruption.
     #[cfg(feature = "test-util")]
     pub(super) fn channel_of(other: &Self) -> (WatchSender, Self) {
         Self::channel_with(match &other.0 {

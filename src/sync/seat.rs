@@ -11,8 +11,8 @@
 //!   indices away from other threads.
 //!
 //! A thread returns its number and its index when the thread ends. A lock guards the free numbers, and an atomic word
-//! guards the free indices. They order the writes of a thread before the writes of the next thread with the same number
-//! or index.
+//! guards the free indices. The lock and the atomic word ensure that the writes of a thread are ordered before the
+//! writes of the next thread with the same number or index.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

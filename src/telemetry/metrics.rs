@@ -9,10 +9,11 @@
 //! all handles anew, so that series that an exporter has dropped appear again.
 //!
 //! Most calls take no lock in this module. A call takes a lock if the handles were refreshed since the last call of its
-//! thread, or if its thread has no copy of the circuit's handles. A call also takes a lock if it causes a transition or
-//! a failure of a kind that a classifier names. No code of a recorder runs under a lock.
+//! thread, or if its thread has no copy of the circuit's handles. A call also takes a lock if it causes a transition,
+//! or if it fails with a kind that a classifier names. No code of a recorder runs under a lock.
 //!
-//! The file is longer than others, because the table of metrics is read together with the events that change them.
+//! The file is longer than others, because a reader of the table of metrics also needs the events that change these
+//! metrics.
 
 mod born;
 mod descriptions;
@@ -71,7 +72,7 @@ use under::Under;
 /// | `circuit_breaker_fleet_votes_needed` | | gauge, with a fleet: the votes that open the fleet |
 /// | `circuit_breaker_fleet_probes_total` | `result` | counter, with a fleet: probes of this instance, `passed`, `failed`, `returned`, `late`, `unleased` |
 /// | `circuit_breaker_fleet_declined_total` | | counter, with a fleet: openings of the fleet that this instance declined |
-/// | `circuit_breaker_openings_suppressed_total` | | counter, in a group: failures that met a rule while the group had no open slot |
+/// | `circuit_breaker_openings_suppressed_total` | | counter, in a group: failures that met a rule while the group had no free open slot (permission to be open or half-open) |
 /// | `circuit_breaker_group_open_ratio` | `group` | gauge, in a group and without `service`: the share of the circuits of the group that have left the closed state by themselves |
 /// | `circuit_breaker_health_probes_total` | `result` | counter, from the first health probe: `passed`, `failed`, `timed_out`, `panicked` |
 ///
@@ -211,8 +212,9 @@ impl MetricsObserver {
         };
         // AcqRel: pairs with the exchange in `show`.
         let Ok(last) = self.last.fetch_update(AcqRel, Acquire, newer) else { return };
-        // The value before the exchange decides if the pool or the circuit's own label shows the change. The label that
-        // this event read at its beginning may be out of date. With that label, a change could be shown twice.
+        // The value before the exchange decides where the change is shown, which is either the pool or the circuit's
+        // own label. The label that this event read at its beginning may be out of date. With that label, a change
+        // could be shown twice.
         match self.pool.as_deref().filter(|_| !Last(last).is_own()) {
             Some(Pooled { pool, .. }) => {
                 pool.moved(Some(Last(last)), Some(news));
@@ -375,8 +377,8 @@ impl Observer for MetricsObserver {
                     self.load.store(load.to_bits(), Relaxed);
                     handles::show_load(under.label, load);
                 }
-                // Each rejection in the summary was counted already, by `Rejected` or `Sums`. The observer of groups
-                // counts the suppressed openings.
+                // `Rejections` is a summary of rejections, each of which was counted already, by `Rejected` or `Sums`.
+                // The observer of groups counts the suppressed openings.
                 Event::Rejections { .. } | Event::Suppressed { .. } => {}
             },
         );

@@ -231,7 +231,7 @@ impl TimeWindow {
 #[must_use]
 enum Added {
     Counted,
-    /// The new count has replaced this count of the bucket, which belonged to an earlier slot or era.
+    /// The new count has replaced the count of an earlier slot or era. The number is the replaced count.
     Overtook(u32),
     /// The bucket belongs to a later slot or era, so the outcome counts only in the totals.
     TooLate,

@@ -95,9 +95,10 @@ fn ordered(command: &Command) -> Result<(&OrderArguments, Order, Option<Duration
     Ok((given, order, hold))
 }
 
-/// If `--user` names a different user, appends the login name to the name under which the audit lists this program as
-/// an instance. The program cannot verify the name in `--user`, so the audit shows the login name too. The program
-/// cannot verify the login name either, because a person can set the environment variables.
+/// If the user in `--user` differs from the login name, appends the login name to the instance name of this program.
+/// The audit lists this program as an instance with that name. The program cannot verify the name in `--user`, so the
+/// audit shows the login name too. The program cannot verify the login name either, because a person can set the
+/// environment variables.
 pub(crate) fn as_login(operator: Operator, command: &Command) -> Operator {
     let (Command::Trip { order, .. }
     | Command::Reset { order, .. }

@@ -11,7 +11,7 @@ use tower_circuit_breaker::{Config, Registry};
 use crate::address::Address;
 use crate::time::{Since, duration};
 
-/// Shows circuit breakers in their store, and operates them on every instance of that store.
+/// Shows circuit breakers in their store, and operates them on every instance of the application that uses this store.
 #[derive(Parser)]
 #[command(name = "circuitctl", version, after_help = AFTER, max_term_width = 110)]
 pub(crate) struct Arguments {
@@ -128,7 +128,7 @@ pub(crate) enum Command {
         /// Only these circuits. A pattern such as 'host:*' stands for all circuits whose names begin with host:
         #[arg(value_name = "NAME", value_parser = name)]
         names: Vec<String>,
-        /// The largest number of lines for one query of the store. The first query finds a change of every circuit
+        /// The largest number of lines for one query of the store. The first query prints a line for every circuit
         #[arg(long, value_name = "LINES", default_value = "1000", value_parser = limit)]
         limit: usize,
     },

@@ -117,7 +117,7 @@ pub(crate) fn done(name: &str, order: &Order, done: &Done, reach: Option<Reach>)
         Kept::Stored { generation, .. } => ("stored", Some(generation.get())),
         Kept::Unaudited { generation, .. } => ("unaudited", Some(generation.get())),
         Kept::Cached { generation, .. } => ("cached", Some(generation.get())),
-        // An order through an `Operator` never returns these values. Only an order through a registry does.
+        // An order through an `Operator` never returns `Nowhere` or `Here`. Only an order through a registry does.
         Kept::Nowhere | Kept::Here { .. } | _ => ("unknown", None),
     };
     json!({

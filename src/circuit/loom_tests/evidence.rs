@@ -44,7 +44,8 @@ fn loom_no_call_is_missing_from_the_totals() {
         let straggler = call(&circuit);
         let in_the_next_era = || {
             close(&circuit);
-            // This call takes the bucket for the new era, so that the late failure may find no bucket of its own era.
+            // This call takes the bucket for the new era. Therefore the late failure finds no bucket of its own era in
+            // some orders.
             fail(call(&circuit));
         };
         beside(|| fail(straggler), in_the_next_era);

@@ -99,8 +99,10 @@ fn loom_a_waiter_sleeps_through_no_lost_race_for_a_grant() {
         half_open(&circuit);
         circuit.grant(2);
         let its = circuit.clone();
-        // Both threads may try to take the first grant. The thread that gets no slot is counted as a probe for a
-        // moment. If the waiter checks the circuit in this moment, the waiter must be woken afterwards.
+        // The waiter (the thread of `look`) and the other thread may both try to take the first grant. The thread that
+        // gets no slot is counted as a probe for a moment, although it makes no probe. If the waiter checks the circuit
+        // while the other thread is counted, the verdict permits no further probe, although a grant is left. The waiter
+        // must be woken afterwards.
         let look = || {
             let first = circuit.try_acquire();
             circuit.grant(2);

@@ -85,7 +85,8 @@ impl Slot {
 
     /// Returns the use of the slot, or `None` if the slot is of another era.
     pub(super) fn get(&self, era: u64) -> Option<Use> {
-        // Relaxed, because the load is only a hint and the exchange decides. The word contains the start time.
+        // Relaxed, because the load is only a hint and the exchange decides. The start time is in the word itself, so
+        // no other data need be visible.
         let word = self.0.load(Relaxed);
         is_of(word, era).then(|| used(word))
     }
@@ -94,9 +95,10 @@ impl Slot {
     /// another era.
     fn exchange(&self, era: u64, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         // Relaxed, because the slot publishes no other data. A slot that was given back is visible to the next caller
-        // that `Probes::take` counts, because the thread that gives the slot back exchanges the verdict after the slot,
-        // and the caller exchanges the verdict before the slot. A grant is visible to the tasks that `Circuit::grant`
-        // wakes, because the AcqRel exchange of the wakers follows the grant.
+        // that `Probes::take` counts, because the AcqRel exchanges of the verdict pair with each other. The thread that
+        // gives the slot back exchanges first the slot and then the verdict. The next caller exchanges first the
+        // verdict and then the slot. A grant is visible to the tasks that `Circuit::grant` wakes, because the AcqRel
+        // exchange of the wakers follows the grant.
         let mut seen = self.0.load(Relaxed);
         while is_of(seen, era) {
             let next = change(seen)?;

@@ -23,9 +23,9 @@
 //! process, without the calls of the window and of the run. The second is the rate of the last minutes
 //! ([`Circuit::advise_beside`](super::super::Circuit::advise_beside)). Four calls with two failures are added to the
 //! counts of each rate, so that few calls prove nothing. The usual rate is at most half of the limit of the rule
-//! ([`highest_usual`]), which is 20 % with the defaults. A service whose usual rate is closer to the limit opens the
-//! circuit without advice, too. The usual rate of slow calls is not known, and half of the limit of the slow-call rule
-//! is assumed.
+//! ([`highest_usual`]). With the defaults, half of the limit of the failure rate is 20 %. A service whose usual rate is
+//! closer to the limit opens the circuit even without advice. The usual rate of slow calls is not known, and half of
+//! the limit of the slow-call rule is assumed.
 //!
 //! Sources: W. Hoeffding, *Probability inequalities for sums of bounded random variables*, J. Amer. Statist. Assoc. 58
 //! (1963), theorem 1. The test has the form of A. Wald, *Sequential tests of statistical hypotheses*, Ann. Math.

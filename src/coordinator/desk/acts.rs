@@ -2,9 +2,10 @@
 //! record has the act of the order, which is the change that the operator requested.
 //!
 //! The circuit first carries out the order, and the desk then observes the act. A caller that waits for the result gets
-//! the result once the store has the act. If the act can no longer be stored, for example because a newer act has
-//! superseded the act, the caller gets that result at once. The record has room for one act. Therefore the next act
-//! replaces an act that is still unwritten, and the order of the replaced act gets the result `Superseded`.
+//! the result once the store has the act. If the act can no longer be stored, the caller gets a result with the reason
+//! at once, for example `Superseded` if a newer act has superseded the act. The record has room for one act. Therefore
+//! the next act replaces an act that is still unwritten, and the order of the replaced act gets the result
+//! `Superseded`.
 
 use std::time::Duration;
 

@@ -162,8 +162,9 @@ impl Adopted {
     }
 
     /// Forgets the id of the act of this process, because another act has superseded the act, or the hold of the act
-    /// has ended before the store had the act. If an operator has given the same id to two different orders, the other
-    /// act has this id too. The desk would otherwise treat the other act as already applied.
+    /// has ended before the store had the act. An operator may have given the same id to two different orders. The act
+    /// of the other order then has this id too, and without this function the desk would treat that act as already
+    /// applied.
     pub(super) fn withdrawn(&mut self) {
         self.act_id = None;
     }

@@ -126,8 +126,8 @@ impl Changes {
     }
 
     /// Returns the pending act as a command with its present age. `None` if no act is pending. `after` is the highest
-    /// generation or sequence number that this process has proposed. The act gets higher numbers. Otherwise an earlier
-    /// write with a lost answer, which may still arrive, could have the same numbers.
+    /// generation or sequence number that this process has proposed. The act gets higher numbers. Otherwise the act
+    /// could have the same numbers as an earlier write whose answer was lost. Such a write may still arrive.
     pub(super) fn act_command(&self, after: u64, now: Tick) -> Option<OperatorCommand> {
         let Pending { at, command } = self.act.as_ref()?;
         Some(OperatorCommand { after, age: now.saturating_since(*at), ..command.clone() })

@@ -107,9 +107,9 @@ impl Evidence {
     /// Compares the counts of the circuit with the last written entry, and plans a write of the entry if a restart
     /// would need the new counts.
     ///
-    /// If `is_common` is true, the record has a decision of the fleet that is not closed, and a restart restores that
-    /// decision. The counts then wait until the fleet closes, because counts of all instances would make the record
-    /// long in an outage.
+    /// If `is_common` is true, the decision of the fleet in the record is open or half-open, and a restart restores
+    /// that decision. The counts then wait until the fleet closes, because counts of all instances would make the
+    /// record long in an outage.
     pub(super) fn look(&mut self, circuit: &Circuit, is_common: bool, now: Tick) {
         let totals = circuit.totals();
         let (before, is_closed) = circuit.calls_before();

@@ -16,7 +16,7 @@
 //! | `Overdue` | the probe of this instance has reached its deadline |
 //! | `Unopposed` | the probe of this instance failed at least a second ago, no lease is pending, no probe of another instance has passed, and more probes failed than are tolerated |
 //! | `Vote` | the calls of this instance have opened the circuit, and the age of this opening is at most the length of the window, or 10 s if the window is shorter |
-//! | `Withdraw` | the circuit of a voter has closed again, or may no longer vote, or its vote is over by the clock of this process |
+//! | `Withdraw` | this instance has voted, and its circuit has closed again or is no longer allowed to vote (see below), or the vote is over by the clock of this process |
 //! | `Healthy` | a health probe of this instance has ended the opening of the circuit |
 //! | `Lease` | the next call could be a probe |
 //! | `Renew` | the probe is under way, and half of its lease is over |

@@ -53,7 +53,7 @@ pub(super) struct Known {
     /// `record` with the stored copy, and set or clear the flag. `write_again` sets the flag, and `forget` clears the
     /// flag.
     is_behind: bool,
-    /// The tier of a tiered store that had not stored the last write of this process when the write ended. `None` if
+    /// In a tiered store, the tier that had not stored the last write of this process when the write ended. `None` if
     /// each tier had stored the write. Set by `written`, and cleared by `forget`.
     lacking: Option<&'static str>,
     /// The version of the last stored content that did not decode. By this version, `found` warns only once for each

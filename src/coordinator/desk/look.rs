@@ -24,8 +24,9 @@ impl Desk {
         for edge in edges {
             // A restored state is not a change by this process. `seen` finds only the restores by this desk. The test
             // of the reason also finds a restore before the desk existed. For example, the registry restores the
-            // circuit of a key that returns after an eviction. `Evidence::continues` takes the evidence of a restored
-            // opening from the entry in the record.
+            // circuit of a key that returns after an eviction. A restored transition is not passed to
+            // `Evidence::moved`, because `Evidence::continues` takes the evidence of a restored opening from the entry
+            // in the record.
             let restored = edge.reason == Reason::Restored;
             let taken_over = self.changes.seen(&edge) || restored;
             if changes_state(&edge) && !restored {
@@ -81,9 +82,10 @@ impl Desk {
             return;
         }
         // The desk must write the entry of this instance again, because the entry may become the only place with the
-        // new state. In a fleet, no transition is written. A later `check` of the desk cancels the write of the entry
-        // if a restart would restore the present state anyway. Without a fleet, the transition is written too, but the
-        // record refuses a transition that is older than the state or the act in the record.
+        // new state. In a fleet, no transition is written, and a later `check` of the desk cancels the write of the
+        // entry if a restart would restore the present state anyway. Without a fleet, the transition is written too,
+        // but the record refuses a transition that is older than the state or the act in the record. After such a
+        // refusal, only the entry has the new state.
         self.evidence.owe(now);
         if who.sharing.is_of_fleet() {
             return;

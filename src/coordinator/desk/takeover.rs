@@ -160,9 +160,9 @@ impl Desk {
         let mut record = self.known.record().clone();
         if let Some(command) = self.act_command() {
             let verdict = apply(&mut record, &Command::Operated(command.clone()), now.store);
-            // The record can have the id of an order that a later order of this process has replaced. Then an operator
-            // has given the replaced order to another instance too, which has stored it. Or a write of this process has
-            // stored the order, and the answer was lost.
+            // The record can have the id of an order that a later order of this process has replaced. Either an
+            // operator has given the replaced order to another instance too, and that instance has stored the order, or
+            // a write of this process has stored the order, and the answer was lost.
             let operated = self.known.record().operator.as_ref();
             let has = |id: &&String| operated.is_some_and(|operated| operated.commands.contains(id));
             let generation = self.known.record().latest();
@@ -181,8 +181,9 @@ impl Desk {
             }
             if verdict == Effect::Known {
                 // The record has this act already, so the act is no longer pending. `take_over_act` then notes the
-                // sequence number that the act has in the record. The next order names this number as that of the last
-                // act known to this instance.
+                // sequence number that the act has in the record. The next order names this number in `on`, as the
+                // number of the last act that this instance knew. Otherwise the record could refuse the next order as
+                // older than this act.
                 self.changes.drop_act();
                 self.changes.drop_transition_of(command.era);
             }
@@ -259,8 +260,8 @@ impl Desk {
             return;
         }
         let by = operator_of(operated);
-        // The hold of this act may be over. Then the act is applied with a duration of zero. The act ends the present
-        // hold of the circuit immediately, because the act has superseded that hold.
+        // The hold of this act may be over. The act is then applied with a duration of zero, which ends the present
+        // hold of the circuit immediately. The present hold must end, because the act has superseded that hold.
         let order = Order {
             // The log line of a restore also shows a hold. A circuit that kept its newer state has no log line of a
             // restore, so the hold needs its own log line.

@@ -6,8 +6,8 @@
 //! [`Usual`] and the rate of the totals.
 //!
 //! Calls are left out while the circuit is not closed, because probes of a service that is down are not usual. A call
-//! is added only once it is no longer in the window, and no longer among the failures since the last success (the run).
-//! Otherwise the failures of an outage would raise the usual rate during the outage.
+//! is added only after the call has left the window, and is no longer among the failures since the last success (the
+//! run). Otherwise the failures of an outage would raise the usual rate during the outage.
 
 use std::time::Duration;
 
@@ -30,9 +30,9 @@ pub(super) struct Usual {
 }
 
 impl Usual {
-    /// Adds the calls that `before` has counted since the last look, if the circuit is closed, and forgets a part of
-    /// the earlier calls. `before` counts the calls of the circuit that have left its window and its run (the failures
-    /// since the last success).
+    /// Forgets a part of the earlier calls. If the circuit is closed, also adds the calls that `before` has counted
+    /// since the last look. `before` counts the calls of the circuit that have left its window and its run (the
+    /// failures since the last success).
     pub(super) fn look(&mut self, before: Before, is_closed: bool, now: Tick) {
         let counted =
             Before { calls: before.calls.max(self.counted.calls), units: before.units.max(self.counted.units) };

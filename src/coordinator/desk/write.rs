@@ -94,8 +94,10 @@ impl Desk {
     ///
     /// Four changes are applied to the record in this order: the act of an operator, the transition, the entry of this
     /// instance, and the command to the fleet (such as a vote). The transition comes after the act, because a reset is
-    /// both an act and a transition. The entry comes after the act, because the entry names the last act. The command
-    /// comes last, because it raises the sequence of the entry.
+    /// both an act and a transition, and a transition after the reset must not be overwritten by the state that the
+    /// reset publishes. The entry comes after the act, because the entry names the last act. The command comes last,
+    /// because it raises the sequence of the entry in the record. After the command, the record could refuse the new
+    /// entry as older.
     fn desired(&mut self, expected: Option<Etag>, who: &Who, now: Now, ttl: Ttl) -> Option<(Write, Ticket)> {
         if !self.known.record().is_writable() {
             return self.unwritten(now.here);
@@ -124,7 +126,8 @@ impl Desk {
             let era = command.era;
             match apply(&mut record, &Command::Transitioned(command), now.store) {
                 Effect::Applied => ticket_transition = Some(era),
-                // The reset in this write publishes the same state as the transition, so the transition is written too.
+                // The reset in this write publishes the same state as the transition, so the transition counts as
+                // written.
                 Effect::Known if ticket_act.is_some() => ticket_transition = Some(era),
                 Effect::Unwritable => return self.unwritten(now.here),
                 // Another instance has published a newer state, so the transition is dropped. The state of this
@@ -190,8 +193,8 @@ impl Desk {
     }
 
     /// Returns the hint (the notice to other instances) for a write that changes only this entry. The advice of an
-    /// entry ends with the opening of the circuit. If the advice of this entry ends later than the advice of the
-    /// previous entry, the circuit has opened again, or is open without an end and renews its advice. The published
+    /// entry ends when the open state of the circuit ends. If the advice of this entry ends later than the advice of
+    /// the previous entry, the circuit has opened again, or is open without an end and renews its advice. The published
     /// state of the record does not change in this write, so only the hint makes other instances load the record. In
     /// all other cases the entry has only new counts and needs no hint.
     fn hint_of(&self, entry: &InstanceEntry, who: &Who, now: Now) -> Hint {

@@ -1,8 +1,9 @@
 //! The other instances of a fleet, as the answers of the store have shown them.
 //!
 //! A member is live for 30 s after its last entry, by the clock of the store. If that clock is set back, an old entry
-//! looks new again. Therefore one entry makes its member live for at most 30 s by the clock of this process, too. A
-//! member that is missing in an answer stays live until its 30 s are over, because the store may have lost its data.
+//! looks new again. Therefore a second limit holds. By the clock of this process, one entry makes its member live for
+//! at most 30 s. A member that is missing in an answer stays live until its 30 s are over, because the store may have
+//! lost its data.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::record::{CircuitRecord, LIVE_FOR, Member};
 #[derive(Debug, Default)]
 pub(super) struct Others {
     /// The newest known entry of each other member in the record. A member that is no longer in the record stays here
-    /// until it has not been live for [`REMEMBERED_FOR`].
+    /// for [`REMEMBERED_FOR`] after the member has ceased to be live.
     seen: BTreeMap<String, Seen>,
     /// The time of the last answer. `None` if no answer has come yet, or if the last answer is too old.
     answered: Option<Tick>,

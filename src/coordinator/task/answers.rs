@@ -110,7 +110,7 @@ impl Task {
     }
 
     /// Marks the link as up. If the store was down, the backoff of orders and of audit rows ends. Therefore orders and
-    /// audit rows are written before the records of other circuits.
+    /// audit rows are written before the records of circuits without an order.
     pub(super) fn succeeded(&mut self, now: Tick, operation: &'static str, store: Option<Timestamp>) {
         let was_down = !self.ledger.link.is_up();
         self.ledger.link.succeeded(now, operation, store);

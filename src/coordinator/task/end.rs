@@ -16,8 +16,8 @@ use crate::telemetry;
 
 impl Task {
     /// Adds the result of the restore to the findings for the registry. If the record cannot be overwritten, also adds
-    /// the version of the record. Then handles the report of the desk. The task calls this function after each answer
-    /// to a load or a write of the desk.
+    /// the format version of the record. Then handles the report of the desk. The task calls this function after each
+    /// answer to a load or a write of the desk.
     pub(super) fn settle(&mut self, at: DeskId, report: Report, now: Tick) {
         let desk = &self.ledger.desks[at];
         let (restored, unwritable, name) = (desk.restored(), desk.unwritable(), desk.name().to_owned());

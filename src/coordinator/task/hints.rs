@@ -60,8 +60,9 @@ impl Hints {
         }
     }
 
-    /// Removes the hints that may cause a load now, and returns the desks whose records must be loaded. `store` is the
-    /// present time by the clock of the store, if that time is known.
+    /// Returns the desks whose records must be loaded because of hints, and removes the hints except those of desks
+    /// that are writing. Before the time of the next load, returns no desk and removes no hint. `store` is the present
+    /// time by the clock of the store, if that time is known.
     fn take(&mut self, desks: &Desks, sharing: Sharing, now: Tick, store: Option<Timestamp>) -> Vec<DeskId> {
         if self.next(desks).is_none_or(|next| next > now) {
             return Vec::new();

@@ -1,7 +1,7 @@
 //! The operations of the task on the store, from their beginning to their end.
 //!
-//! An operation returns its result together with all data that the task needs to use the result. Therefore the task
-//! keeps no table of the operations under way, and cannot confuse the results of two operations.
+//! An operation returns its result together with all data that the task needs in order to use the result. Therefore the
+//! task keeps no table of the operations under way, and cannot confuse the results of two operations.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -260,7 +260,7 @@ impl Task {
     }
 
     /// Spawns an operation with the deadline of the store and a metric of its duration. `ended` combines the result
-    /// with the data that the task needs to use the result.
+    /// with the data that the task needs in order to use the result.
     pub(super) fn begin<T: Send + 'static>(
         &mut self,
         name: &'static str,

@@ -172,8 +172,8 @@ impl Task {
         match &again[..] {
             [at] if error.kind().is_lasting() => {
                 self.to_load.alone.insert(*at);
-                // The store does not count as down in three cases. Another part of the store answers, the store has
-                // loaded another record lately, or the answer for another record will decide.
+                // The store does not count as down if another part of the store answers, if the store has loaded the
+                // record of another desk lately, or if the answer for the record of another desk will decide.
                 if error.is_of_one_part() || self.to_load.spend() || self.to_load.ask(self.ledger.desks.ids()) {
                     self.to_load.wanted.remove(at);
                     let Ledger { desks, dice, link, .. } = &mut self.ledger;

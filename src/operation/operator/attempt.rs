@@ -127,8 +127,9 @@ impl Operator {
         let command = self.command(order, &record, attempt.proposed);
         match apply(&mut record, &Command::Operated(command), now) {
             Effect::Applied | Effect::Known => {}
-            // These effects are not expected, because the command names the last order in this record as the previous
-            // order, the age of the command is zero, and the record is writable.
+            // None of these effects is expected. The command names the last order in this record as the previous order,
+            // so the command is not superseded. The command has not expired, because its age is zero. The record is
+            // writable.
             effect @ (Effect::Superseded | Effect::Expired | Effect::Unwritable) => {
                 let why = format!("{effect:?} by the stored record").to_lowercase();
                 return Err(Refused::Superseded { why });
@@ -159,8 +160,8 @@ impl Operator {
     }
 
     /// Refuses the order if the instances use a cache in front of a store, and this operator does not use the cache.
-    /// The instances read the cache, so they might not see the order. The latest entry of an instance that is not gone
-    /// shows the tiers in use. Older entries may name tiers that the fleet no longer uses.
+    /// The instances read the cache, so they might not see the order. Among the entries of the instances that are not
+    /// gone, the latest entry shows the tiers in use. Older entries may name tiers that the fleet no longer uses.
     fn check_tiers(&self, record: &CircuitRecord, now: Timestamp) -> Result<(), Refused> {
         let living = record.instances.values().filter(|entry| !entry.is_gone(now));
         let last = living.max_by_key(|entry| entry.sequence).and_then(|entry| entry.tiers.clone());

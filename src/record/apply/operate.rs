@@ -71,10 +71,10 @@ pub(super) fn operate(record: &mut CircuitRecord, command: &OperatorCommand, now
     let own = |last: &Operated| !command.incarnation.is_empty() && last.incarnation == command.incarnation;
     // If the instance knew no previous act, the numbers cannot be compared. Then the act that happened later wins.
     let newer = |last: &Operated| if command.on == 0 { last.at > at } else { last.sequence > command.on };
-    // On this instance, this act may have replaced an earlier order that was not written yet. If the operator also gave
-    // the earlier order to another instance, the other instance may have written that order. The sequence in the record
-    // is then higher than this instance knew. This act is written nevertheless, because the operator gave this act
-    // after that order.
+    // On this instance, the new order may have replaced an earlier order that was not written yet. If the operator also
+    // gave the earlier order to another instance, the other instance may have written the earlier order. The sequence
+    // in the record is then higher than the sequence that this instance knew. The new order is written nevertheless,
+    // because the operator gave the new order after the earlier order.
     let follows = |last: &Operated| {
         last.commands.last().is_some_and(|id| command.replaced.iter().any(|(replaced, _)| replaced == id))
     };

@@ -1,4 +1,4 @@
-//! The command that publishes a transition of a circuit, which writes the new state into the record.
+//! The command that publishes a transition of a circuit. The command writes the new state into the record.
 
 use std::time::Duration;
 

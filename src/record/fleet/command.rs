@@ -22,8 +22,8 @@ pub struct FleetCommand {
     /// The id that the instance got when it last started. If the instance has no entry in the record, its new entry
     /// gets this id.
     pub incarnation: String,
-    /// True if the instance has `Sharing::Follow`. For this command, a state that one instance published after the last
-    /// decision of the fleet then counts as the decision.
+    /// True if the instance has `Sharing::Follow`. If one instance has published a state after the last decision of the
+    /// fleet, a command with `follows` treats this state as the decision.
     pub follows: bool,
     /// The requested change.
     pub change: FleetChange,
@@ -40,7 +40,7 @@ pub enum FleetChange {
         lasts: Duration,
         /// The number of votes that open the fleet.
         needed: u32,
-        /// The number of live instances, which the text of the reason names. `None` if the number is unknown.
+        /// The number of live instances, for the text of the reason. `None` if the number is unknown.
         live: Option<u32>,
         /// The open duration of the fleet. `None` if the fleet stays open until a reset.
         open_for: Option<Duration>,

@@ -25,10 +25,10 @@
 //! During a hold of an operator every command is superseded, because only the operator decides about the calls. Each
 //! decision of the fleet is also written as the published state of the record, with the same generation.
 //!
-//! The result of a probe ends the lease of the probe. If the answer to this command is lost, the instance sends the
-//! result again. The repeated result finds no pending lease, so it does not count twice. With a new lease, the repeated
-//! result would count. Therefore an instance requests a new lease only after it knows that the record has its last
-//! result.
+//! The command with the result of a probe ends the lease of the probe. If the answer to this command is lost, the
+//! instance sends the result again. The repeated result finds no pending lease, so it does not count twice. With a new
+//! lease, the repeated result would count. Therefore an instance requests a new lease only after it knows that the
+//! record has its last result.
 //!
 //! Four guards need an explanation:
 //!

@@ -18,8 +18,8 @@ impl Form {
         }
     }
 
-    /// Returns the specificity with which a media range includes this form. A larger number is more specific. Returns
-    /// `None` if the range does not include the form.
+    /// Returns the specificity of the media range `range` if the range includes the form `self`, and otherwise `None`.
+    /// A larger number is more specific.
     fn covered_by(self, range: &str) -> Option<u8> {
         // The ranges are ordered from the general to the specific. `application/json` is included, because a
         // client that reads JSON can read a problem.

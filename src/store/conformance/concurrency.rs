@@ -72,7 +72,8 @@ pub(super) async fn nothing_lost(trial: &Trial<'_, '_>) -> Result<(), Failure> {
 
 async fn increment(store: &impl Store, name: &str) -> Result<(), StoreError> {
     let names = [name.to_owned()];
-    // Each conflict means that another writer has made one of the 64 increments, so 64 conflicts cannot happen.
+    // Each conflict means that another writer has made one of the other 63 increments, so this increment cannot have 64
+    // conflicts.
     for _ in 0..64 {
         let current = insist(|| store.load_many(&names)).await?.entries.pop().flatten();
         // Gives the other writers a chance to write between this load and the write.

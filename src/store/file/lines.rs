@@ -17,8 +17,9 @@ pub(super) struct End {
     pub(super) is_torn: bool,
 }
 
-/// Reads the lines from an offset on, but at most the last `most` bytes of the file. Calls `read` with each line, and
-/// with a flag that is true if the line is complete. Returns the end of the part that was read.
+/// Reads the lines from an offset on. If more than `most` bytes follow the offset, reads only the last `most` bytes of
+/// the file, and skips the first line of these bytes, because the beginning of that line may be missing. Calls `read`
+/// with each line, and with a flag that is true if the line is complete. Returns the end of the part that was read.
 pub(super) fn each_line(file: &mut File, offset: u64, most: u64, read: impl FnMut(&[u8], bool)) -> io::Result<End> {
     // The file may grow during the reading. The bytes behind this length are read by the next reading.
     let length = file.metadata()?.len();

@@ -11,8 +11,8 @@ use crate::digest::sha256;
 /// Returns the name of a circuit's files, without an extension.
 ///
 /// Two short names always have different files, even on a file system that ignores case. In a long name a digest
-/// replaces the end. The digest must be collision-resistant, because the sender of a request may choose the name. The
-/// whole name is then only in the record.
+/// replaces the end, so that only the record contains the whole name. The digest must be collision-resistant, because
+/// the sender of a request may choose the name.
 pub(super) fn escape(name: &str) -> String {
     let mut stem = String::with_capacity(name.len());
     // The last place where the stem can be cut for a digest without splitting an escape.

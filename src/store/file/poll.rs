@@ -23,7 +23,7 @@ use crate::store::{StoreError, Watch, WatchSender, answer_within};
 /// is `None` if its name cannot be read from the file.
 type Seen = BTreeMap<String, (Marks, Option<String>)>;
 
-/// The metadata of a file that change with each write. Each rename brings a new inode, so that even two writes within
+/// The metadata that change with each write of a file. Each rename brings a new inode, so that even two writes within
 /// one tick of the file system's clock differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Marks {

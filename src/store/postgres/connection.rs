@@ -103,9 +103,10 @@ impl Lease<'_> {
 /// operation.
 ///
 /// The time limits apply to this transaction only, because a pooler may lend the connection to another client
-/// afterwards. `statement_timeout` ends a statement that waits for another writer, early enough for an error within the
-/// limit. `idle_in_transaction_session_timeout` ends the transaction of a silent client. The row locks of the
-/// transaction would otherwise remain until the network notices that the client is gone.
+/// afterwards. `statement_timeout` ends a statement that waits for another writer. This timeout is three quarters of
+/// `limit`, so that the error arrives within the limit. `idle_in_transaction_session_timeout` ends the transaction of a
+/// silent client. The row locks of the transaction would otherwise remain until the network notices that the client is
+/// gone.
 fn begin(limit: Duration) -> String {
     let [statement, idle] = [limit / 4 * 3, limit.max(Duration::from_secs(5))].map(|limit| {
         // A limit of 0 would mean no limit.

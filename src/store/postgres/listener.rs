@@ -73,7 +73,7 @@ async fn keep_listening(server: &Server, limit: Duration, first: PgListener, sen
 }
 
 /// Reports notifications until the connection fails. Returns true if a notification or a successful check has proved
-/// that the connection was alive. In this case the caller begins again with a short pause.
+/// that the connection was alive. In this case the next pause of the caller is the shortest one again.
 async fn relay(mut listener: PgListener, limit: Duration, sender: &WatchSender) -> bool {
     let mut alive = false;
     loop {

@@ -194,7 +194,8 @@ impl Source {
     #[cfg(not(feature = "tls-rustls"))]
     fn with_files(&self, server: ConnectionInfo) -> Result<Client, StoreError> {
         match self.ca.iter().chain(self.identity.iter().map(|(certificate, _)| certificate)).next() {
-            // A missing file is reported before the missing feature, because a user corrects the file more easily.
+            // A missing file is reported before the missing feature, because a user can correct the file more easily
+            // than enable the feature.
             Some(file) => file.read().and(Err(unsupported())),
             None => Client::open(server).map_err(|_| malformed()),
         }

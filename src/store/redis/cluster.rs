@@ -1,8 +1,8 @@
 //! A cluster of Redis servers, in which the slot of a record's key decides which node has the record.
 //!
-//! Each node has a [`Connection`], so that a node that died is noticed and found again like a single server. The
-//! cluster client of the crate `redis` is not used. Each of its pipelines is limited to one slot, and a load has names
-//! of all slots. `cluster/nodes.rs` learns the nodes.
+//! Each node has a [`Connection`], as a single server has. The connection notices that its node has died, and the next
+//! operation connects again. The cluster client of the crate `redis` is not used. Each of its pipelines is limited to
+//! one slot, and a load has names of all slots. `cluster/nodes.rs` learns the nodes.
 //!
 //! If a node fails, only operations on the keys of its slots fail. While another node answers, the store reports such a
 //! failure as a refusal of these keys, because callers split refused batches and continue with other keys. A write
@@ -96,7 +96,7 @@ impl Cluster {
         Err(NoAnswer::redirected(self.address()).of_one_node(access))
     }
 
-    /// Reads the records of names. Queries, at the same time, all nodes that have some of these records.
+    /// Reads the records of names. All nodes that have some of these records are queried in parallel.
     ///
     /// # Cancel safety
     ///

@@ -38,7 +38,7 @@ pub(super) struct Connection {
     source: Source,
     address: Arc<str>,
     clock: MonotonicClock,
-    /// The time after a failed attempt to connect for which further operations get the error of that attempt at once.
+    /// After a failed attempt to connect, further operations get the error of that attempt at once for this time.
     remembered_for: Duration,
     attempts: Mutex<Attempts>,
     /// The number of connections that have replaced a useless connection, for the notification of the watch.
@@ -289,8 +289,8 @@ pub(super) fn connected_within() -> Duration {
     time_limit::for_connection().max(Duration::from_secs(1))
 }
 
-/// The time after a failed attempt to connect for which further operations get the error of that attempt at once. The
-/// time is long enough for operations that begin together, and short compared with every backoff.
+/// After a failed attempt to connect, further operations get the error of that attempt at once for this time. The time
+/// is long enough for operations that begin together, and short compared with every backoff.
 const REMEMBERED_FOR: Duration = Duration::from_millis(100);
 /// The number of unanswered operations after which a connection is replaced. If a network drops packets silently, only
 /// missing answers show that a connection is dead. One or two missing answers can be due to a pause of the server.

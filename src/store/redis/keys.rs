@@ -67,7 +67,8 @@ impl Keys {
     }
 
     /// Returns a description of the store for errors and logs. The description is the address of the server, with the
-    /// database and the prefix if they differ from the defaults. They distinguish the stores on one server.
+    /// database and the prefix if they differ from the defaults. The database and the prefix distinguish the stores on
+    /// one server.
     pub(super) fn described(&self, address: &str) -> String {
         match (self.database, &*self.prefix) {
             (0, "") => address.to_owned(),

@@ -76,8 +76,8 @@ impl Limits {
 async fn subscribe(servers: &Servers, keys: &Keys, limits: Limits, sender: &WatchSender) {
     let mut failures = 0;
     let mut warned = false;
-    // The number of the first attempt is random, so that the watches of many instances begin at different nodes of a
-    // cluster.
+    // In a cluster, the number of an attempt selects the node. The number of the first attempt is random, so that the
+    // watches of many instances begin at different nodes.
     let first = usize::from(random::bits().to_le_bytes()[0]);
     for attempt in first.. {
         let operations = &servers.watched(attempt);

@@ -9,9 +9,10 @@
 //! describes the etags.
 //!
 //! A change is published as a hint, `LENGTH ETAG\nNAME`, where `LENGTH` is the length of the name in bytes. The word
-//! `transition` follows the name if the write publishes a state of the writer and no act of an operator. Readers ignore
-//! all other bytes after the name, so that a later version can append more. The hint does not contain the record,
-//! because any client that may publish could send a false record. A write that changes only counters is not published.
+//! `transition` follows the name if the write publishes a state of the writing instance and contains no act of an
+//! operator. Readers ignore all other bytes after the name, so that a later version can append more. The hint does not
+//! contain the record, because any client with the right to publish could send a false record. A write that changes
+//! only counters is not published.
 
 use std::time::Duration;
 

@@ -63,8 +63,8 @@ fn code(error: &dyn DatabaseError) -> u32 {
 /// code is the error, and the other bytes only add detail.
 fn primary(code: u32) -> (StoreErrorKind, &'static str) {
     match code & 0xff {
-        // SQLite must create or repair the log (`-wal`) or its index (`-shm`) before it can read, but this user may not
-        // write.
+        // SQLite must create or repair the log (`-wal`) or its index (`-shm`) before it can read, but this user has no
+        // right to write.
         READONLY if NEEDS_INDEX.contains(&code) => (
             StoreErrorKind::Refused,
             "cannot be read, because its `-wal` or `-shm` file is missing and this user may not create it; start a \
@@ -83,6 +83,7 @@ fn primary(code: u32) -> (StoreErrorKind, &'static str) {
     }
 }
 
+/// The result codes of a read that fails because SQLite cannot create or repair the log or its index:
 /// `SQLITE_READONLY_RECOVERY`, `SQLITE_READONLY_CANTLOCK`, `SQLITE_READONLY_CANTINIT` and `SQLITE_READONLY_DIRECTORY`.
 const NEEDS_INDEX: [u32; 4] = [264, 520, 1288, 1544];
 // https://www.sqlite.org/rescode.html

@@ -105,5 +105,5 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The suffix of the write-ahead log.
 const LOG: &str = "-wal";
-/// The suffix of the index of the write-ahead log, which the connections share.
+/// The suffix of the index of the write-ahead log. The connections share this index.
 const INDEX: &str = "-shm";

@@ -28,7 +28,7 @@ pub(super) struct Note {
     seen: Option<Etag>,
     /// The time of the last change of `seen`. An operation that began before this time may have an older version.
     noted: Option<Tick>,
-    /// A hash of the settled part of the durable record, which must survive a loss of the fast tier ([`settled`]).
+    /// A hash of the part of the durable record that must survive a loss of the fast tier ([`settled`]).
     settled: Option<u64>,
     /// The time of the last answer of the durable tier for this name.
     queried: Option<Tick>,
@@ -57,8 +57,8 @@ pub(super) struct Version<'a> {
 }
 
 impl Notes {
-    /// The largest number of notes. For a name without a note, the tiers are never compared. Only the writer of a
-    /// change copies the change to the durable tier.
+    /// The largest number of notes. If there is no room for a note on a name, the tiers are never compared for this
+    /// name. Then only the writer of a change copies the change to the durable tier.
     pub(super) const MOST: usize = 20_000;
 
     /// Returns the note on a name, and creates the note if necessary. If there is no room, first drops all notes
@@ -220,8 +220,8 @@ impl Note {
 
 /// Returns a hash of the content that must survive a loss of the fast tier. This content is the published state, the
 /// last act, and the state of each instance. Returns `None` for a record that has no transition, no act and no
-/// instance, because all copies of such a record are equally new. Also returns `None` for the members of a fleet, whose
-/// record is only in the fast tier.
+/// instance. Such a record has no content that must survive, so none of its copies is newer than another, and no
+/// comparison is needed. Also returns `None` for the members of a fleet, whose record is only in the fast tier.
 fn settled(record: &CircuitRecord) -> Option<u64> {
     if is_reserved(&record.service) {
         return None;
@@ -242,8 +242,9 @@ fn settled(record: &CircuitRecord) -> Option<u64> {
 
 /// The interval at which changes of counts alone are copied to the durable tier.
 const EVIDENCE_EVERY: Duration = Duration::from_secs(60);
-/// The delay between a change of another writer and a comparison of the tiers. The writer may have died before it wrote
-/// to the durable tier. A record that a tier has refused is offered to this tier again after the same time.
+/// The delay between a change of another writer and a comparison of the tiers. The comparison is needed because the
+/// writer may have died before the write to the durable tier. A record that a tier has refused is offered to this tier
+/// again after the same time.
 const CHECK_AFTER: Duration = Duration::from_secs(20);
 /// The interval at which the durable tier is queried for a name of which neither tier has a record.
 const QUERY_EVERY: Duration = Duration::from_secs(60);

@@ -135,7 +135,8 @@ impl<Fast: Store, Durable: Store> Tiers<Fast, Durable> {
     /// the joined record.
     ///
     /// The note is changed only after that write, because a load during the write may read the old record of the fast
-    /// tier.
+    /// tier. If the note already said that the tiers were compared, this load would return the old record without the
+    /// changes of the durable tier.
     async fn finish_sync(&self, copy: &Copy, joined: &CircuitRecord, now: Timestamp, is_durable: bool) {
         let Some(etag) = self.complete_fast(copy, joined, now).await else { return };
         let version = Version { etag: &etag, replaced: Some(&copy.kept.etag), began: copy.began };

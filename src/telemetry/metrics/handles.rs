@@ -35,7 +35,8 @@ impl Handles {
     /// `measures` is true, the label also has the histograms of the durations of calls.
     pub(super) fn register(recorder: usize, label: &str, own: bool, measures: bool) -> Self {
         let described = descriptions::register(recorder);
-        // The other handles are registered and dropped at once, so that all series exist before their first event.
+        // The other handles are registered and then dropped unused. The recorder keeps their series, so that all series
+        // exist before their first event.
         drop(Others::register(label, own));
         if measures {
             drop(Durations::register(label));
@@ -68,8 +69,8 @@ pub(super) struct Others {
     pub(super) stale: Counter,
     answered: Counter,
     answer_failed: Counter,
-    /// The histograms of the durations of calls. They are registered at the first measured call and then kept, because
-    /// many circuits measure no call.
+    /// The histograms of the durations of calls. They are registered at the first measured call, because many circuits
+    /// measure no call. Afterwards they are kept.
     durations: OnceLock<Box<Durations>>,
 }
 

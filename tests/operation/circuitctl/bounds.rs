@@ -132,5 +132,5 @@ fn a_login_name_stands_beside_the_user_that_replaced_it() {
     let forging = format!("a\n\u{202e}\u{1b}{}", "x".repeat(5_000));
     let (_, instance) = row(&["--user", "eve"], &[("USER", &forging)]);
     assert!(instance.chars().count() <= 100 && instance.contains(" login a   xxx"), "{instance:?}");
-    assert!(ctl.run(&["trip", "--help"]).out.contains("claim"), "the help says that the user is not checked");
+    assert!(ctl.run(&["trip", "--help"]).out.contains("not verified"), "the help says that the user is not checked");
 }

@@ -137,8 +137,8 @@ impl Desk {
     }
 }
 
-/// A half-open circuit probes without leases if the desk has made no check for this time while the store answered. The
-/// store, the task or the runtime may be gone by then.
+/// A half-open circuit probes without leases if the last check of the desk at which the store answered is at least this
+/// long ago. The store, the task or the runtime may be gone by then.
 const FALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time for which a declined opening is advice before the next check renews the advice.
 const LONGEST_ADVICE: Duration = Duration::from_secs(60);
