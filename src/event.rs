@@ -264,7 +264,7 @@ pub enum Event<'a> {
         group: &'a str,
         /// The reason that the suppressed opening would have had.
         reason: &'a Reason,
-        /// The number of suppressed openings since the last event of this kind. Each failure that would have opened the
+        /// The number of suppressed openings since the last event of this kind. Each outcome that would have opened the
         /// circuit is one suppressed opening.
         number: u64,
         /// The number of suppressed openings since the circuit was created.

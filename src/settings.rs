@@ -59,10 +59,10 @@
 //!
 //! Several tables can contain the same key for a circuit. The most specific table wins. The circuit's own table is the
 //! most specific one, followed by the patterns from the longest to the shortest, and then by `[defaults]`. The most
-//! specific table with the key `group` names the group of the circuit. In the order of the tables, the table
-//! `[groups.NAME]` of this group follows directly after the table that names the group. A circuit has at most one
-//! group. `group = false` means no group. Each group and each pattern is checked together with the less specific
-//! tables, even if no circuit uses it.
+//! specific table with the key `group` names the group of the circuit. In this order, which is from the most specific
+//! to the least specific table, the table `[groups.NAME]` of this group follows directly after the table that names the
+//! group. A circuit has at most one group. `group = false` means no group. Each group and each pattern is checked
+//! together with the less specific tables, even if no circuit uses it.
 //!
 //! With `at_most_open`, the circuits of a table become one [`Group`](crate::Group). The value is the largest share of
 //! these circuits that may be open at the same time. The circuits that get the key `at_most_open` from the same table

@@ -162,8 +162,8 @@ impl Circuit {
         let is_suppressed = suppressed_in.is_some();
         if let Some(word) = suppressed_in {
             // Records the suppressed opening for the present era. A circuit that stays closed without a slot still
-            // takes the mode of the snapshot. If that has changed the mode or the end of a hold, the change has begun a
-            // new era, and the era of `word` is over.
+            // takes the mode of the snapshot. If the mode or the end of a hold has changed, the change has begun a new
+            // era, and the era of `word` is over.
             inner.suppress(edge.as_ref().map_or(word.era(), |edge| edge.era), now, &suppressed_for);
         }
         if moved { Err(Moved) } else { Ok(Adopted { edge, is_suppressed }) }

@@ -14,7 +14,8 @@ pub(super) enum Right {
     /// The outcome enters the verdict of the half-open circuit.
     Probe(Probe),
     /// The outcome enters only the totals. A call has this right if the circuit is disabled or bypassed, or is in
-    /// shadow and would have rejected the call. A call inside a probe has this right too.
+    /// shadow and would have rejected the call. A call of the same circuit that is made within a probe also has this
+    /// right.
     Uncounted,
 }
 

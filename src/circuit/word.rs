@@ -201,7 +201,8 @@ impl fmt::Debug for Word {
     }
 }
 
-// Closed and automatic are 0, and shadow is 1, so that `is_flowing` is one comparison with `SHADOW`.
+// A closed circuit in automatic mode is the number 0, and a closed circuit in shadow is the number 1. All other states
+// and modes are higher numbers, so that `is_flowing` is the one test `<= SHADOW`.
 const MODE: u64 = 0b11;
 const AUTOMATIC: u64 = 0;
 const SHADOW: u64 = 1;

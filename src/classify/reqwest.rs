@@ -39,14 +39,13 @@ use crate::sources::find;
 /// | every other error, such as a refused or reset connection, a failure of DNS or TLS, an incomplete body, or `is_decode()` | a hard failure, kind `connect`, `reset`, `dns`, `tls`, `body` or `error` |
 ///
 /// If the caller sets a short `Request::timeout`, a call that exceeds this timeout says little about the service.
-/// Therefore the timeout weighs in proportion to the time that the call waited. An `http::Request` that was converted
-/// from a `reqwest::Request` keeps the timeout, but reading the timeout of an `http::Request` costs about a
-/// microsecond.
+/// Therefore the timeout weighs in proportion to the time that the call waited. The timeout is also found in an
+/// `http::Request` that was converted from a `reqwest::Request`, at a cost of about a microsecond for each call.
 ///
 /// `is_decode()` is a failure, because reqwest reports an incomplete body as that error. A caller who decodes the body
 /// as a wrong type causes the same error, which then counts against the service.
 ///
-/// A call that is ignored by the table differs from a success, because an ignored call neither closes a half-open
+/// A call whose outcome is "ignored" differs from a success, because an ignored call neither closes a half-open
 /// circuit nor ends a run of failures.
 ///
 /// The error may be a `reqwest::Error`, a `BoxError`, a [typed error](crate::Error) of an inner breaker, or an

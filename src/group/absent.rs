@@ -1,9 +1,10 @@
 //! The absent circuits of a group, which are circuits whose keys no call has used for a minute.
 //!
-//! A layer of keys keeps the circuit of an idle key after the endpoint of the key is gone. This circuit must not
-//! increase the number of open slots, and must not occupy a slot that a circuit in use needs. Therefore the layers
-//! count their absent circuits, and the slots that these circuits have taken. The group subtracts the results from its
-//! numbers of members and of taken slots.
+//! A layer of keys keeps the circuit of an idle key after the endpoint of the key is gone. The number of slots, which
+//! limits the circuits of the group that are open at once, grows with the number of members. An absent circuit must not
+//! count as a member, and must not occupy a slot that a circuit in use needs. Therefore the layers count their absent
+//! circuits, and the slots that these circuits have taken. The group subtracts the results from its numbers of members
+//! and of taken slots.
 //!
 //! The absent circuits are counted when a circuit is about to open and when metrics are refreshed, at most once a
 //! second. In between, the last result is used. A call of a healthy circuit does no work for the count, because each

@@ -209,8 +209,8 @@ impl Registry {
     /// Returns the rows of the audit that match the filter, newest first. Each row describes a change of a circuit,
     /// such as a trip or a reset, with user and reason. The change was made by the circuit itself or by an operator.
     ///
-    /// Rows that are not stored yet are not included. A row that another program has written may contain longer
-    /// texts than this crate writes. Such texts are cut.
+    /// Rows that are not stored yet are not included. A row that another program has written may contain longer texts
+    /// than this crate writes. Such texts are cut.
     ///
     /// Without a store, the rows are the latest transitions of the circuits of this process, at most 128 for each
     /// circuit.

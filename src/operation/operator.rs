@@ -135,8 +135,8 @@ impl Operator {
     ///
     /// Dropping the future changes nothing.
     pub async fn now(&self) -> Result<Timestamp, StoreError> {
-        // The query asks for a record that need not exist. Without a name, some stores would return a result without a
-        // query to their server.
+        // The query loads a record that need not exist. With an empty list of names, some stores would answer
+        // themselves, without a query to their server.
         Ok(self.load("circuitctl").await?.1)
     }
 

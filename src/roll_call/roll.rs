@@ -94,8 +94,8 @@ impl Roll {
     /// this name, but a table of the settings has a similar name. The program probably meant the settings in this
     /// table. The table is suggested only under two conditions. Another circuit has the name of the table. The program
     /// has never requested the settings of this other circuit by name. The program then probably created the other
-    /// circuit in a loop over all tables, and does not use the other circuit.
-    /// `lines_of_settings` reports the tables without a circuit.
+    /// circuit in a loop over all tables, and does not use the other circuit. `lines_of_settings` reports the tables
+    /// without a circuit.
     fn line_of_request(&self, name: &str, work: &mut Work) -> Option<String> {
         let has_settings = || self.set.keys().any(|set| covers(set, name));
         if !self.created.contains(name) || self.may_come(name) || has_settings() {

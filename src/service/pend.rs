@@ -36,8 +36,9 @@ impl Pend {
     /// If the task stops polling, the circuit wakes the task at most once more. If the service is dropped, the circuit
     /// drops the waker of the task.
     pub(super) fn poll_restored(&mut self, circuit: &Circuit, context: &mut Context<'_>) -> Poll<Peek> {
-        // Perhaps no call comes after the restore. Then `self.0` keeps the finished wait until the service is dropped.
-        // This does no harm, because the restore has already removed the waker of the wait from the circuit.
+        // Perhaps `poll_ready` does not call this function again after the restore. Then `self.0` may keep the finished
+        // wait until the service is dropped. This does no harm, because the restore has already removed the waker of
+        // the wait from the circuit.
         let peek = ready!(self.0.get_or_insert_with(|| Wait::new(circuit)).poll_restored(context));
         self.0 = None;
         Poll::Ready(peek)

@@ -149,8 +149,8 @@ impl Order {
         Self { id: Some(random::id().into()), force: false, ..Self::direct(act, by) }
     }
 
-    /// Creates an order without an id, which the program gives directly to a circuit. Such an order can reset a circuit
-    /// within the cooldown.
+    /// Creates an order that the program gives directly to a circuit. The order has no id, and can reset a circuit
+    /// without waiting for the cooldown of resets.
     pub(crate) fn direct(act: Act, by: &By) -> Self {
         let by = by.clone();
         Self {

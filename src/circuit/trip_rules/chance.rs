@@ -7,14 +7,14 @@
 //!
 //! # Derivation
 //!
-//! Of `n` calls the share `q` has failed. A weight is at most 1, so the theorem of Hoeffding applies to weights too. At
-//! the usual rate `p` or at a lower rate, `n` calls reach the share `q > p` with a chance of at most `exp(-n × K)`,
-//! where `K = q ln(q / p) + (1 - q) ln((1 - q) / (1 - p))`. For a run (failures in a row), `q` is 1, `n` is the weight
-//! of the run, and `K` is `ln(1 / p)`.
+//! Of `n` calls the share `q` has failed. The weight of a failed call is at most 1, so the theorem of Hoeffding applies
+//! to weights as to whole failures. At the usual rate `p` or at a lower rate, `n` calls reach the share `q > p` with a
+//! chance of at most `exp(-n × K)`, where `K = q ln(q / p) + (1 - q) ln((1 - q) / (1 - p))`. For a run (failures in a
+//! row), `q` is 1, `n` is the weight of the run, and `K` is `ln(1 / p)`.
 //!
 //! The rules are tested again with each failure, and advice lasts about a minute. The chance that any of the `N` calls
-//! of a minute completes such evidence is at most the sum of their chances, `N × exp(-n × K)` (Boole). The run, the
-//! failure rate and the slow-call rate share [`CHANCE`], because each of the `R` rules that are on can open the
+//! of a minute completes evidence of this size is at most the sum of their chances, `N × exp(-n × K)` (Boole). The run,
+//! the failure rate and the slow-call rate share [`CHANCE`], because each of the `R` rules that are on can open the
 //! circuit. The evidence of a rule counts if that sum is at most `CHANCE / R`, which means
 //! `n × K >= ln(N × R / CHANCE)`. A healthy instance therefore opens on advice in at most one of a hundred minutes of
 //! advice.

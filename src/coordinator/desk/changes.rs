@@ -26,8 +26,9 @@ pub(super) struct Changes {
     /// The eras (versions of the state) that the desk itself began, because it gave the circuit a stored state.
     /// `taken_over` adds an era, and `seen` removes the era once the desk has read the transition.
     taken_over: Vec<u64>,
-    /// The offset from an era (version of the state) of this circuit to the era in the record. The offset never
-    /// changes, and is at least as high as each era of an earlier circuit of this name in this process.
+    /// The number that is added to an era (version of the state) of this circuit for the record. The number never
+    /// changes. The number is at least as high as the last era in the record of each earlier circuit of this name in
+    /// this process.
     first_era: u64,
     /// True if the circuit, or an operator of this process, has made a transition. Only `moved` sets the flag, and the
     /// flag is never cleared.

@@ -355,7 +355,7 @@ impl Evidence {
     }
 
     /// Continues the totals of an earlier process, which wrote `entry`. If `restored` is true, the circuit has also
-    /// taken over the state of `entry`, and the next entry continues the same opening.
+    /// taken over the state of `entry`. If that state is open or half-open, the next entry continues its opening.
     pub(super) fn continues(&mut self, entry: &InstanceEntry, restored: bool) {
         self.before = (entry.total_failures, entry.total_successes);
         self.earlier = Some(entry.incarnation.clone());

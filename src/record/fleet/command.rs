@@ -60,7 +60,7 @@ pub enum FleetChange {
         open_for: Option<Duration>,
         /// The number of openings in a row, including this opening. The open duration can grow with this number.
         attempt: u32,
-        /// The trip rule that was met by the sums of the calls of all instances, as a sentence.
+        /// The trip rule that is met by the sums of the call counts in the fresh entries, as a sentence.
         reason: String,
     },
     /// Ends the vote of the instance.

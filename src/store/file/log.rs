@@ -7,8 +7,8 @@
 //!
 //! A full file is renamed and a new file is begun. The rename replaces the previous full file, so the audit has at most
 //! two files. A file with a second name (a hard link) counts as full. The second name may belong to another program or
-//! to a backup, whose content must not be changed by an appended row. Of each file at most the last 64 MiB are read, or
-//! twice the configured size if that is more.
+//! to a backup, so no row must be appended to such a file. Of each file at most the last 64 MiB are read, or twice the
+//! configured size if that is more.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
