@@ -140,7 +140,7 @@ pub(crate) struct OrderArguments {
     /// The circuit
     #[arg(value_parser = name)]
     pub(crate) name: String,
-    /// The reason, which every rejected call shows and the audit keeps
+    /// The reason. The audit keeps the reason, and each rejected call has it in its error
     #[arg(long)]
     pub(crate) reason: String,
     /// The user who gives the order. Default: the first of SUDO_USER, USER and LOGNAME that is set. Required if none is
